@@ -1,0 +1,213 @@
+"""The schema: everything a config may say. Whatever else it says is refused by full key path.
+
+A config file fills an `ml_collections.ConfigDict` that starts from `defaults()`; `parse` turns it
+into a frozen `Config`, the only form that the rest of the package reads. There is no `None` in a
+config: 0 and '' mean off.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import pydantic
+
+from rnnjax.errors import InputError
+
+
+class Section(pydantic.BaseModel):
+    """A frozen part of a config in which every key is declared."""
+
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class Vocabulary(Section):
+    """Which words (or characters) the network knows."""
+
+    unit: Literal["word", "character"] = "word"
+    """What a token is. Words are lower-cased and lose their punctuation; characters are kept."""
+    size: int = pydantic.Field(20_000, ge=3)
+    """Most entries, padding and unknown included. Rows of the embedding."""
+    text: Literal["", "title", "description", "title+description"] = ""
+    """The fields it is fitted on; '' for those the network reads (`data.text`)."""
+    rows: int = pydantic.Field(0, ge=0)
+    """It is fitted on this many rows from the start of the training data; 0 for all."""
+
+
+class Data(Section):
+    """What the network reads."""
+
+    corpus: Literal["ag_news_subset", "docstrings"] = "ag_news_subset"
+    """AG News, or the docstrings of the installed Python libraries."""
+    dir: str = ""
+    """Where AG News is: a folder with train.csv and test.csv in the original layout, or a folder
+    of tensorflow_datasets that holds a prepared ag_news_subset; '' to download it."""
+    fallback: Literal["", "docstrings"] = "docstrings"
+    """What to train on when AG News cannot be downloaded; '' to stop with an error instead."""
+    text: Literal["title", "description", "title+description"] = "title+description"
+    """The fields that make up a text, joined by a space."""
+    take: int = pydantic.Field(0, ge=0)
+    """Rows of the training and of the test data to use, from the start; 0 for all."""
+    max_tokens: int = pydantic.Field(0, ge=0)
+    """Longer texts lose their end; 0 for no limit."""
+    validation: float = pydantic.Field(0.0, ge=0.0, le=0.5)
+    """Share of the training rows held out for validation (drawn by `seed`); 0 for none."""
+    shuffle: bool = True
+    """A new order of the training rows every epoch; otherwise the order of the file."""
+    bucketing: bool = True
+    """Batches of texts of like length."""
+    buckets: int = pydantic.Field(6, ge=1, le=64)
+    """Most padded lengths, each compiled once."""
+    vocabulary: Vocabulary = Vocabulary()
+
+
+class Embedding(Section):
+    """How a token enters the network."""
+
+    features: int = pydantic.Field(64, ge=0)
+    """Size of the vector learned for each token; 0 for one-hot input."""
+
+
+class Model(Section):
+    """The network."""
+
+    embedding: Embedding = Embedding()
+    cell: str = "LSTMCell"
+    """A name in `rnnjax.cells.CELLS`."""
+    features: int = pydantic.Field(64, ge=1)
+    """Size of the state of a cell."""
+    layers: int = pydantic.Field(1, ge=1)
+    bidirectional: bool = False
+    merge: Literal["concat", "sum", "mul", "ave"] = "concat"
+    """How the two directions of a bidirectional layer become one."""
+    mask: bool = True
+    """Padding is passed over. Otherwise it is read as text, up to the longest of the batch."""
+    dropout: float = pydantic.Field(0.0, ge=0.0, lt=1.0)
+    """Rate on the embedded tokens and on the outputs of every recurrent layer."""
+
+
+class Optimizer(Section):
+    """Adam, and what surrounds it."""
+
+    epsilon: float = pydantic.Field(1e-7, gt=0.0)
+    clip_norm: float = pydantic.Field(0.0, ge=0.0)
+    """Gradients of a larger global norm are scaled down to it; 0 for off."""
+    weight_decay: float = pydantic.Field(0.0, ge=0.0)
+    """Decoupled (AdamW), times the learning rate; 0 for off."""
+
+
+class EarlyStopping(Section):
+    """When to stop before the last epoch. The best parameters so far are the ones kept."""
+
+    patience: int = pydantic.Field(0, ge=0)
+    """Evaluations without a lower validation loss that end the training; 0 for off."""
+
+
+class Checkpoint(Section):
+    """When to save. The end of the training and an interruption always save."""
+
+    every: int = pydantic.Field(1_000, ge=0)
+    """Steps between two checkpoints; 0 for none on the way."""
+    keep: int = pydantic.Field(2, ge=2)
+    """Newest checkpoints kept; with two, a damaged one still leaves one."""
+
+
+class Config(Section):
+    """One experiment."""
+
+    task: Literal["classification"] = "classification"
+    seed: int = pydantic.Field(0, ge=0, lt=2**32)
+    epochs: int = pydantic.Field(1, ge=1)
+    batch_size: int = pydantic.Field(16, ge=1)
+    learning_rate: float = pydantic.Field(1e-3, gt=0.0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate goes on after the warm-up: at its height, or down to zero."""
+    warmup_steps: int = pydantic.Field(0, ge=0)
+    """Steps in which the learning rate rises from zero."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation; parameters and states stay float32."""
+    log_every: int = pydantic.Field(100, ge=1)
+    """Training steps averaged in one line of metrics.jsonl."""
+    evaluate_every: int = pydantic.Field(0, ge=0)
+    """Steps between two evaluations on the validation part; 0 for the end of every epoch."""
+    preallocate: bool = False
+    """Take most of a GPU's memory at the start, instead of growing on demand."""
+    data: Data = Data()
+    model: Model = Model()
+    optimizer: Optimizer = Optimizer()
+    early_stopping: EarlyStopping = EarlyStopping()
+    checkpoint: Checkpoint = Checkpoint()
+
+    @pydantic.model_validator(mode="after")
+    def _keys_agree(self) -> "Config":
+        if self.early_stopping.patience and not self.data.validation:
+            raise ValueError(
+                "early_stopping.patience is set and data.validation is 0: stopping early needs a "
+                "validation part, so set data.validation (0.1, say) or early_stopping.patience=0"
+            )
+        if self.evaluate_every and not self.data.validation:
+            raise ValueError(
+                "evaluate_every is set and data.validation is 0: there is nothing to evaluate on, "
+                "so set data.validation (0.1, say) or evaluate_every=0"
+            )
+        return self
+
+
+def defaults() -> dict[str, Any]:
+    """Every key with its default value, as nested dicts: what a config file starts from."""
+    return Config().model_dump()
+
+
+def parse(values: Mapping[str, Any], name: str = "config") -> Config:
+    """Returns the validated config.
+
+    Args:
+      values: nested mappings, as a config file's ConfigDict gives with `to_dict()`. Every key may
+        be left out; it then has its default.
+      name: what to call the config in messages.
+
+    Raises:
+      InputError: a key is unknown or has a value of another type or outside its range. The message
+        names every such key by its full path.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{name} is a {type(values).__name__}; expected nested mappings of keys")
+    try:
+        return Config.model_validate(values)
+    except pydantic.ValidationError as error:
+        lines = [_explain(detail, name) for detail in error.errors()]
+        raise InputError("\n".join(lines)) from None
+
+
+def differences(ours: Config, theirs: Config) -> list[str]:
+    """Returns a line `key: ours, theirs` for each key in which two configs differ."""
+    a, b = dict(_flat(ours.model_dump())), dict(_flat(theirs.model_dump()))
+    return [f"{key}: {a[key]!r}, {b[key]!r}" for key in a if a[key] != b[key]]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _explain(detail: Any, name: str) -> str:
+    path = ".".join([name, *(str(part) for part in detail["loc"])])
+    if detail["type"] == "extra_forbidden":
+        known = [key for key, _ in _flat(defaults())]
+        asked = ".".join(str(part) for part in detail["loc"])
+        close = difflib.get_close_matches(asked, known, n=3, cutoff=0.5) or [
+            key for key in known if key.split(".")[-1] == asked.split(".")[-1]
+        ]
+        hint = f"did you mean {' or '.join(f'{name}.{key}' for key in close)}?" if close else (
+            "the keys are listed in rnnjax/config.py"
+        )
+        return f"{path}: there is no such key; {hint}"
+    if detail["type"] == "value_error":
+        return f"{name}: {detail['ctx']['error']}"
+    return f"{path}: given {detail['input']!r} ({type(detail['input']).__name__}), " + detail[
+        "msg"
+    ].replace("Input should", "it should")
