@@ -1,0 +1,21 @@
+"""LSTM on the titles and descriptions of AG News, padding read as text: the lesson's third network.
+
+TODO
+"""
+
+import ml_collections
+
+from rnnjax.config import defaults
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Embedding(20000, 64), LSTM(8), Dense(4)."""
+    config = ml_collections.ConfigDict(defaults())
+    config.batch_size = 8
+    config.data.bucketing = False
+    config.data.vocabulary.text = "title"
+    config.data.vocabulary.rows = 2_000
+    config.model.cell = "LSTMCell"
+    config.model.features = 8
+    config.model.mask = False
+    return config

@@ -1,0 +1,18 @@
+"""Simple RNN on the titles and descriptions of AG News under a mask: the lesson's second network.
+
+TODO
+"""
+
+import ml_collections
+
+from rnnjax.config import defaults
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Embedding(20000, 64), SimpleRNN(16), Dense(4)."""
+    config = ml_collections.ConfigDict(defaults())
+    config.data.vocabulary.text = "title"
+    config.data.vocabulary.rows = 2_000
+    config.model.cell = "SimpleCell"
+    config.model.features = 16
+    return config

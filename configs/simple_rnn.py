@@ -1,0 +1,21 @@
+"""Simple RNN on the titles of AG News, padding read as text: the lesson's first network.
+
+TODO
+"""
+
+import ml_collections
+
+from rnnjax.config import defaults
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Embedding(20000, 64), SimpleRNN(16), Dense(4)."""
+    config = ml_collections.ConfigDict(defaults())
+    config.data.text = "title"
+    config.data.bucketing = False
+    config.data.vocabulary.text = "title"
+    config.data.vocabulary.rows = 2_000
+    config.model.cell = "SimpleCell"
+    config.model.features = 16
+    config.model.mask = False
+    return config

@@ -1,0 +1,54 @@
+"""What the command lines share: how they begin, and how they end when something is wrong."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+from rnnjax.errors import InputError
+
+FAILED = 2
+
+
+def run(main: Callable[[list[str]], None], required: Sequence[str]) -> None:
+    """Parses the flags, runs `main` with what is left of the command line, and exits.
+
+    What a user can mend is printed in a line or two, without a traceback, and ends with status 2;
+    Ctrl-C ends with 130.
+
+    Args:
+      main: does the work.
+      required: names of the flags that must be given.
+    """
+
+    def parse(arguments: Sequence[str]) -> list[str]:
+        try:
+            rest = app.parse_flags_with_usage(list(arguments))
+        except InputError as error:
+            _fail(error)
+        missing = [name for name in required if not flags.FLAGS[name].value]
+        if missing:
+            _fail(f"--{missing[0]} is missing; --help shows what to give")
+        return rest
+
+    def guarded(arguments: list[str]) -> None:
+        try:
+            main(arguments[1:])
+            sys.stdout.flush()
+        except InputError as error:
+            _fail(error)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)
+        except BrokenPipeError:
+            # The reader of the output has gone (`| head`); Python would complain once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+    app.run(guarded, flags_parser=parse)
+
+
+def _fail(error: object) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(FAILED)

@@ -1,0 +1,1 @@
+"""What networks read: corpora, their vocabulary, and batches."""

@@ -1,0 +1,145 @@
+"""From a config to batches: which rows, which words, which padded lengths."""
+
+import dataclasses
+
+import numpy as np
+
+from rnnjax.config import Config
+from rnnjax.data import corpora
+from rnnjax.data.batches import Batches, choose_boundaries, permutation
+from rnnjax.data.corpora import Corpus, Split
+from rnnjax.data.text import Vocabulary, unknown_share
+from rnnjax.errors import InputError
+
+VALIDATION = 0
+"""The stream of random numbers that draws the validation part."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """What a run reads.
+
+    Attributes:
+      corpus: where the texts come from.
+      vocabulary: fitted on the training part.
+      train: what is trained on.
+      validation: rows held out of the training part; None if none are.
+      test: what is reported.
+    """
+
+    corpus: Corpus
+    vocabulary: Vocabulary
+    train: Batches
+    validation: Batches | None
+    test: Batches
+
+    def describe(self) -> dict:
+        """Returns what a run's files say of it, ready for JSON."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            "name": self.corpus.name,
+            "source": self.corpus.source,
+            "fallback": self.corpus.fallback,
+            "fingerprint": self.corpus.fingerprint,
+            "classes": list(self.corpus.classes),
+            "rows": {name: len(part.labels) if part else 0 for name, part in parts.items()},
+            "vocabulary": len(self.vocabulary),
+            "unknown_share": unknown_share(self.train.sequences),
+        }
+
+
+def load_corpus(config: Config) -> Corpus:
+    """Returns the corpus of a config, prepared if need be.
+
+    Raises:
+      InputError: it cannot be had, or is damaged.
+    """
+    return corpora.load(config.data.corpus, config.data.dir, config.data.fallback)
+
+
+def make_dataset(config: Config, corpus: Corpus, vocabulary: Vocabulary | None = None) -> Dataset:
+    """Returns the batches of a config.
+
+    Args:
+      config: what to take and how to batch it.
+      corpus: as `load_corpus` returns it.
+      vocabulary: None to fit it as the config says.
+
+    Raises:
+      InputError: there are too few rows for what the config asks.
+    """
+    given = config.data
+    train, test = corpus.splits["train"], corpus.splits["test"]
+    order = np.arange(len(train))[: given.take or None]
+    held_out = round(given.validation * len(order))
+    if given.validation and not 0 < held_out < len(order):
+        raise InputError(
+            f"config.data.validation: {given.validation} of {len(order)} training rows is "
+            f"{held_out}; expected at least one row on either side, so take more rows"
+        )
+    drawn = permutation(len(order), config.seed, VALIDATION)
+    validation_rows, train_rows = np.sort(drawn[:held_out]), np.sort(drawn[held_out:])
+    if vocabulary is None:
+        wanted = given.vocabulary
+        rows = train_rows[: wanted.rows or None]
+        texts = train.texts(wanted.text or given.text, rows)
+        vocabulary = Vocabulary.fit(texts, wanted.size, wanted.unit)
+
+    def part(split: Split, rows: np.ndarray, **options) -> Batches:
+        texts = split.texts(given.text, rows)
+        labels = np.asarray(split.labels[rows], np.int32)
+        return make_batches(config, vocabulary, texts, labels, **options)
+
+    trained = part(train, train_rows, shuffle=given.shuffle)
+    like = {"boundaries": trained.boundaries}
+    return Dataset(
+        corpus=corpus,
+        vocabulary=vocabulary,
+        train=trained,
+        validation=part(train, validation_rows, **like) if held_out else None,
+        test=part(test, np.arange(len(test))[: given.take or None], **like),
+    )
+
+
+def make_batches(
+    config: Config,
+    vocabulary: Vocabulary,
+    texts: list[str],
+    labels: np.ndarray,
+    *,
+    shuffle: bool = False,
+    boundaries: tuple[int, ...] = (),
+) -> Batches:
+    """Returns batches of labelled texts.
+
+    Args:
+      config: how to batch them.
+      vocabulary: numbers the tokens.
+      texts: at least one.
+      labels: int32, one for each text.
+      shuffle: a new order every epoch; otherwise that of the texts.
+      boundaries: padded lengths to use where the texts fit, since a network may be compiled for
+        them; without any they are chosen.
+    """
+    sequences = vocabulary.encode(texts, config.data.max_tokens)
+    longest = max(int(sequences.lengths.max()), 1)
+    batches = Batches(
+        sequences,
+        labels,
+        batch_size=config.batch_size,
+        boundaries=(longest,),
+        bucketing=config.data.bucketing,
+        shuffle=shuffle,
+        mask_padding=config.model.mask,
+    )
+    if boundaries:
+        shorter = [boundary for boundary in boundaries if boundary < longest]
+        boundaries = (*shorter, next((each for each in boundaries if each >= longest), longest))
+    elif config.data.bucketing:
+        boundaries = choose_boundaries(sequences.lengths, config.data.buckets, config.batch_size)
+    else:
+        steps = range(batches.steps_per_epoch)
+        maxima = [sequences.lengths[batches.rows_at(config.seed, step)].max() for step in steps]
+        # Another epoch puts other texts together, but the longest always fits the last boundary.
+        boundaries = choose_boundaries(np.array(maxima), config.data.buckets)
+    return dataclasses.replace(batches, boundaries=boundaries)

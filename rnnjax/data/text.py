@@ -1,0 +1,127 @@
+"""Vocabularies: text to numbers and back."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, trainers
+
+from rnnjax.data.batches import Sequences
+from rnnjax.errors import InputError
+
+PADDING = 0
+UNKNOWN = 1
+
+_PUNCTUATION = r"""[!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']"""
+
+
+class Vocabulary:
+    """The tokens that a network knows, numbered: 0 is padding, 1 is unknown, then by falling count.
+
+    Words are found as Keras' TextVectorization finds them: lower case, the punctuation of ASCII
+    removed, split on white space. Characters are kept as they are. Hugging Face tokenizers does
+    the work; `tokenizer.json` is a file of that library.
+    """
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer):
+        """Wraps a tokenizer whose tokens 0 and 1 are padding and unknown."""
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def fit(
+        cls, texts: Iterable[str], size: int, unit: Literal["word", "character"] = "word"
+    ) -> "Vocabulary":
+        """Returns the vocabulary of the most frequent tokens of the texts.
+
+        Args:
+          texts: what to count.
+          size: most entries, padding and unknown included. Equal counts: by the alphabet.
+          unit: what a token is.
+
+        Raises:
+          InputError: the texts hold no token at all.
+        """
+        tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token="[UNK]"))
+        if unit == "word":
+            strip = normalizers.Replace(tokenizers.Regex(_PUNCTUATION), "")
+            tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), strip])
+            tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        else:
+            tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"(?s)."), "isolated")
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=size, special_tokens=["[PAD]", "[UNK]"], show_progress=False
+        )
+        tokenizer.train_from_iterator(_checked(texts), trainer)
+        if tokenizer.get_vocab_size() == 2:
+            raise InputError(
+                f"the texts to fit the vocabulary on hold no {unit}: give texts that do, or fit it "
+                "on more of them (config.data.vocabulary.rows and .text)"
+            )
+        return cls(tokenizer)
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Returns the vocabulary of a tokenizer.json.
+
+        Raises:
+          InputError: the file is missing or damaged.
+        """
+        try:
+            return cls(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        except Exception as error:  # the library raises plain Exception for what it cannot parse
+            raise InputError(
+                f"{path}: is no tokenizer of the Hugging Face tokenizers library ({error}); "
+                "restore the file, or train again in a new folder"
+            ) from error
+
+    def to_json(self) -> str:
+        """Returns the text of a tokenizer.json."""
+        return self.tokenizer.to_str(pretty=True)
+
+    def __len__(self) -> int:
+        """Returns the number of entries, padding and unknown included."""
+        return self.tokenizer.get_vocab_size()
+
+    def encode(self, texts: Iterable[str], max_tokens: int = 0) -> Sequences:
+        """Returns the numbers of the tokens of each text.
+
+        Args:
+          texts: any strings; an empty one becomes an empty sequence.
+          max_tokens: longer sequences lose their end; 0 for no limit.
+
+        Raises:
+          InputError: a text is not valid Unicode.
+        """
+        encodings = self.tokenizer.encode_batch_fast(
+            list(_checked(texts)), add_special_tokens=False
+        )
+        rows = [encoding.ids[: max_tokens or None] for encoding in encodings]
+        return Sequences.of(rows)
+
+    def known_shares(self, texts: Iterable[str]) -> list[float]:
+        """Returns for each text the share of its tokens that are known, 0 if it has none."""
+        sequences = self.encode(texts)
+        known = np.concatenate([[0], np.cumsum(sequences.tokens != UNKNOWN)])
+        counts = np.diff(known[sequences.offsets])
+        return (counts / np.maximum(sequences.lengths, 1)).tolist()
+
+
+def _checked(texts: Iterable[str]) -> Iterable[str]:
+    for number, text in enumerate(texts, start=1):
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text {number} is not valid Unicode (character {error.start + 1} is half of a "
+                "pair or a byte of another encoding): give it as UTF-8"
+            ) from None
+        yield text
+
+
+def unknown_share(sequences: Sequences) -> float:
+    """Returns the share of the tokens that the vocabulary does not know, 0 if there are none."""
+    return float(np.mean(sequences.tokens == UNKNOWN)) if len(sequences.tokens) else 0.0

@@ -1,0 +1,75 @@
+"""Two runs over one mask, one from each end."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from rnnjax.cells import State
+from rnnjax.errors import InputError
+from rnnjax.layers.rnn import RNN
+
+Merge = Literal["concat", "sum", "mul", "ave", "none"]
+
+_MERGES: dict[str, Callable] = {
+    "concat": lambda forward, backward: jnp.concatenate([forward, backward], axis=-1),
+    "sum": jnp.add,
+    "mul": jnp.multiply,
+    "ave": lambda forward, backward: (forward + backward) / 2,
+    "none": lambda forward, backward: (forward, backward),
+}
+
+
+class Bidirectional(nn.Module):
+    """Runs a cell from left to right and a copy of it, with its own parameters, back.
+
+    Source: Schuster, Paliwal, Bidirectional recurrent neural networks, IEEE Transactions on Signal
+    Processing 45 (1997). The merges are those of Keras.
+
+    Attributes:
+      cell: the cell of both directions, as for `RNN`.
+      merge: how the two outputs become one; 'none' returns the pair (forward, backward).
+      return_sequences: as for `RNN`. Each direction then gives its own last output, so that both
+        have read the whole row.
+    """
+
+    cell: nn.Module
+    merge: Merge = "concat"
+    return_sequences: bool = True
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Float[Array, "batch time *features"],
+        mask: Bool[Array, "batch time"] | None = None,
+        initial_state: tuple[State, State] | None = None,
+    ) -> tuple[tuple[State, State], jax.Array | tuple[jax.Array, jax.Array]]:
+        """Returns the final states (forward, backward) and the merged outputs.
+
+        Args:
+          inputs: as for `RNN`.
+          mask: as for `RNN`.
+          initial_state: a pair of states, forward and backward; None for the cell's own.
+
+        Raises:
+          InputError: `merge` is not one of those above, or as `RNN` raises it.
+        """
+        if self.merge not in _MERGES:
+            raise InputError(f"merge: given {self.merge!r}, expected one of {', '.join(_MERGES)}")
+        states = (None, None) if initial_state is None else initial_state
+        finals, outputs = zip(
+            *(
+                RNN(
+                    self.cell.clone(parent=None, name=None),
+                    reverse=name == "backward",
+                    return_sequences=self.return_sequences,
+                    name=name,
+                )(inputs, mask, state)
+                for name, state in zip(("forward", "backward"), states, strict=True)
+            ),
+            strict=True,
+        )
+        return finals, _MERGES[self.merge](*outputs)

@@ -1,0 +1,57 @@
+"""Trains the network of a config: flags -> config -> run.
+
+    python -m rnnjax.main --config configs/bilstm.py
+    python -m rnnjax.main --config configs/bilstm.py --workdir runs/mine --config.epochs=2
+
+Every key of the config can be set on the command line. The same command with the same --workdir
+goes on with what was begun there.
+"""
+
+import datetime
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from rnnjax import command
+from rnnjax import config as config_lib
+from rnnjax.errors import InputError
+
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="A file such as configs/bilstm.py.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", "", "The folder of the run, new or to go on with; '' makes one under runs/."
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the config that the flags name."""
+    if arguments:
+        raise InputError(f"given {arguments[0]!r}, expected flags alone (--config, --workdir)")
+    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
+    config = config_lib.parse(_CONFIG.value.to_dict())
+    workdir = _WORKDIR.value or f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    # Read when the first device is used; what the user has set goes before.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
+
+    from rnnjax import training
+
+    typed = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:]])
+    try:
+        training.run(config, name, Path(workdir), typed)
+    except training.InterruptedRunError as interruption:
+        again = shlex.join(
+            [
+                *("python", "-m", "rnnjax.main"),
+                *(each for each in sys.argv[1:] if not each.startswith("--workdir")),
+                f"--workdir={workdir}",
+            ]
+        )
+        print(f"{interruption}: saved. Go on with:\n  {again}", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    command.run(main, required=["config"])

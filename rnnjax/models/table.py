@@ -1,0 +1,68 @@
+"""The table of a network's layers."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+
+from rnnjax.layers import RNN, Bidirectional, Stack
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A layer.
+
+    Attributes:
+      layer: its path among the parameters, joined by '/'.
+      type: what it is.
+      output: dtype and shape of what it returns.
+      parameters: number of its parameters.
+    """
+
+    layer: str
+    type: str
+    output: str
+    parameters: int
+
+
+def table(model: nn.Module, *inputs: jax.ShapeDtypeStruct) -> list[Row]:
+    """Returns a row for each layer that has parameters, without computing anything.
+
+    What is inside a recurrent layer is not a layer of its own.
+
+    Args:
+      model: the network.
+      *inputs: dtypes and shapes of what it reads.
+    """
+    outputs: dict[tuple[str, ...], tuple[str, str]] = {}
+
+    def record(call, args, kwargs, context):
+        result = call(*args, **kwargs)
+        module = context.module
+        at_the_top = isinstance(module.parent, Stack) or len(module.path) == 1
+        if context.method_name == "__call__" and at_the_top and not isinstance(module, Stack):
+            # A recurrent layer returns its state as well, before its output.
+            output = result[-1] if isinstance(result, tuple) else result
+            shape = f"{output.dtype}[{', '.join(map(str, output.shape))}]"
+            outputs[module.path] = _describe(module), shape
+        return result
+
+    with nn.intercept_methods(record):
+        variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    rows = []
+    for path, (kind, shape) in outputs.items():
+        parameters = variables["params"]
+        for name in path:
+            parameters = parameters.get(name, {})
+        count = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+        if count:
+            rows.append(Row("/".join(path), kind, shape, count))
+    return rows
+
+
+def _describe(module: nn.Module) -> str:
+    name = type(module).__name__
+    if not isinstance(module, RNN | Bidirectional):
+        return name
+    features = getattr(module.cell, "features", "")
+    return f"{name}({type(module.cell).__name__}({features}))"

@@ -1,0 +1,113 @@
+"""Text classification: the network, the loss and what is counted."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax.core import FrozenDict
+from jaxtyping import Array, Float
+
+from rnnjax.cells import cell_class
+from rnnjax.config import Config
+from rnnjax.data.batches import Batch
+from rnnjax.models import Classifier
+
+Params = FrozenDict | dict
+Sums = dict[str, Float[Array, ""]]
+"""Metrics summed over examples, each times its weight, and the sum of the weights, 'weight'."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """Cross-entropy over classes.
+
+    Attributes:
+      model: the network.
+      known: the tokens that can occur are those below this number; `model.vocabulary` if all can.
+    """
+
+    model: Classifier
+    known: int
+
+    @classmethod
+    def of(cls, config: Config, known: int, classes: int) -> "Classification":
+        """Returns the task of a config.
+
+        Args:
+          config: what the network is made of.
+          known: size of the vocabulary that was found, at most the one that was asked for.
+          classes: number of classes.
+
+        Raises:
+          InputError: the config names a cell that there is not.
+        """
+        dtype = jnp.dtype(config.dtype)
+        given = config.model
+        model = Classifier(
+            vocabulary=config.data.vocabulary.size,
+            classes=classes,
+            cell=cell_class(given.cell)(given.features, dtype=dtype),
+            layers=given.layers,
+            embedding=given.embedding.features,
+            bidirectional=given.bidirectional,
+            merge=given.merge,
+            dropout=given.dropout,
+            dtype=dtype,
+        )
+        # Weight decay is the one thing that moves a row that never gets a gradient.
+        return cls(model, model.vocabulary if config.optimizer.weight_decay else known)
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns new parameters."""
+        tokens = jnp.zeros((1, 1), jnp.int32)
+        return self.model.init(key, tokens, jnp.ones((1, 1), bool))["params"]
+
+    def live(self, params: Params) -> Params:
+        """Returns the parameters that training can change: no rows of tokens that cannot occur.
+
+        Their gradient is zero for ever and Adam would leave them as they are. Without them the
+        optimizer does not spend most of a small network's step on them.
+        """
+        return self._map_embedding(lambda table: table[: self.known], params)
+
+    def with_live(self, params: Params, live: Params) -> Params:
+        """Returns the parameters with those that training can change replaced."""
+        return self._map_embedding(
+            lambda live_rows, table: table.at[: self.known].set(live_rows), live, params
+        )
+
+    def _map_embedding(self, function, params: Params, *rest: Params) -> Params:
+        if not self.model.embedding:
+            return params
+        tables = [each["embed"]["embedding"] for each in (params, *rest)]
+        return {**params, "embed": {"embedding": function(*tables)}}
+
+    def loss(self, live: Params, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
+        """Returns the mean cross-entropy of a batch, in nats, and the sums behind it.
+
+        Args:
+          live: as `live` returns them.
+          batch: examples of weight zero do not count.
+          key: for dropout.
+        """
+        model = self.model.clone(vocabulary=self.known) if self.model.embedding else self.model
+        logits = model.apply(
+            {"params": live},
+            batch.tokens,
+            batch.mask,
+            deterministic=False,
+            rngs={"dropout": key},
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        hits = jnp.argmax(logits, axis=-1) == batch.labels
+        sums = {
+            "loss": jnp.sum(losses * batch.weights),
+            "accuracy": jnp.sum(hits * batch.weights),
+            "weight": jnp.sum(batch.weights),
+        }
+        return sums["loss"] / sums["weight"], sums
+
+    def log_probabilities(self, params: Params, batch: Batch) -> Float[Array, "batch classes"]:
+        """Returns the log-probability of each class, without dropout."""
+        return jax.nn.log_softmax(self.model.apply({"params": params}, batch.tokens, batch.mask))

@@ -1,0 +1,88 @@
+"""How good the answers of a classifier are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+def summary(
+    labels: Int[np.ndarray, "rows"], log_probabilities: Float[np.ndarray, "rows classes"]
+) -> dict[str, float | int]:
+    """Returns loss (mean cross-entropy in nats), accuracy, macro_f1 and rows.
+
+    macro_f1 is the mean over the classes that occur among the labels or the answers; a class that
+    is never right counts 0.
+    """
+    counts = confusion(labels, log_probabilities)
+    f1 = [row["f1"] for row in per_class(counts, [""] * len(counts))]
+    occurs = counts.sum(0) + counts.sum(1) > 0
+    return {
+        "loss": float(-np.mean(log_probabilities[np.arange(len(labels)), labels], dtype=np.float64)),
+        "accuracy": float(np.trace(counts) / len(labels)),
+        "macro_f1": float(np.mean(np.asarray(f1)[occurs])),
+        "rows": len(labels),
+    }
+
+
+def confusion(
+    labels: Int[np.ndarray, "rows"], log_probabilities: Float[np.ndarray, "rows classes"]
+) -> Int[np.ndarray, "classes classes"]:
+    """Returns how often each class (row) was answered with each class (column)."""
+    classes = log_probabilities.shape[1]
+    pairs = labels * classes + log_probabilities.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def per_class(
+    counts: Int[np.ndarray, "classes classes"], names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Returns name, precision, recall, f1 and rows of each class; a ratio of nothing is 0."""
+    hits, rows, answers = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+
+    def ratio(part: Any, whole: Any) -> float:
+        return float(part / whole) if whole else 0.0
+
+    return [
+        {
+            "name": name,
+            "precision": ratio(hits[index], answers[index]),
+            "recall": ratio(hits[index], rows[index]),
+            "f1": ratio(2 * hits[index], rows[index] + answers[index]),
+            "rows": int(rows[index]),
+        }
+        for index, name in enumerate(names)
+    ]
+
+
+def accuracy_by_length(
+    labels: Int[np.ndarray, "rows"],
+    log_probabilities: Float[np.ndarray, "rows classes"],
+    lengths: Int[np.ndarray, "rows"],
+    groups: int = 8,
+) -> list[dict[str, Any]]:
+    """Returns from, to (tokens, both included), rows and accuracy of groups of about equal size."""
+    hits = log_probabilities.argmax(axis=1) == labels
+    ends = np.unique(np.quantile(lengths, np.linspace(0, 1, groups + 1)[1:], method="higher"))
+    which = np.searchsorted(ends, lengths)
+    return [
+        {
+            "from": int(lengths[which == index].min()),
+            "to": int(lengths[which == index].max()),
+            "rows": int(np.sum(which == index)),
+            "accuracy": float(np.mean(hits[which == index])),
+        }
+        for index in range(len(ends))
+    ]
+
+
+def worst_mistakes(
+    labels: Int[np.ndarray, "rows"],
+    log_probabilities: Float[np.ndarray, "rows classes"],
+    most: int = 20,
+) -> Int[np.ndarray, "mistakes"]:
+    """Returns the rows answered wrongly whose own class had the least probability, worst first."""
+    of_label = log_probabilities[np.arange(len(labels)), labels]
+    order = np.argsort(of_label, kind="stable")
+    return order[log_probabilities.argmax(axis=1)[order] != labels[order]][:most]

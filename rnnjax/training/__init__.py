@@ -1,0 +1,7 @@
+"""Training: state, step, loop, checkpoints and the folder of a run."""
+
+from rnnjax.training.interrupt import InterruptedRunError
+from rnnjax.training.run import run
+from rnnjax.training.trained import TrainedRun, load
+
+__all__ = ["InterruptedRunError", "TrainedRun", "load", "run"]

@@ -1,0 +1,120 @@
+"""Checkpoints, saved while the training waits and checked when they are read."""
+
+import logging
+import zlib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from rnnjax.errors import InputError
+from rnnjax.reporting.progress import say
+
+Tree = TypeVar("Tree")
+
+
+class Checkpoints:
+    """The checkpoints of a run, each a pytree of arrays and a checksum of every array."""
+
+    def __init__(self, folder: Path, keep: int = 2):
+        """Opens the folder, which need not be there.
+
+        Args:
+          folder: where they are.
+          keep: newest ones kept.
+        """
+        # Its warnings are about saving while the training goes on, which is not done here.
+        logging.getLogger("absl").setLevel(logging.ERROR)
+        self.folder = folder
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, enable_async_checkpointing=False, create=False
+        )
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of which there is a checkpoint, rising."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, tree: Any) -> None:
+        """Returns when the checkpoint is on the disk.
+
+        Raises:
+          InputError: it cannot be written; those before it are as they were.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    arrays=ocp.args.StandardSave(tree), checksums=ocp.args.JsonSave(_sums(tree))
+                ),
+                force=True,
+            )
+            self._manager.wait_until_finished()
+        except Exception as error:
+            raise InputError(
+                f"{self.folder}: the checkpoint of step {step} could not be saved ({error}); make "
+                "room or make it writable, then repeat the command: the run goes on from the "
+                "checkpoint before"
+            ) from error
+
+    def restore(self, template: Tree, repair: bool = False) -> tuple[int, Tree] | None:
+        """Returns step and content of the newest checkpoint that is whole; None if there is none.
+
+        A damaged one is reported and the one before it is taken.
+
+        Args:
+          template: a pytree of arrays, of the shapes and dtypes to read. Where it has part of what
+            was saved (a dict with some of the entries), that part is read.
+          repair: delete damaged ones, so that the run can save those steps again.
+
+        Raises:
+          InputError: there are checkpoints, and all are damaged.
+        """
+        for step in reversed(self.steps):
+            try:
+                tree = self._read(step, template)
+            except Exception as error:
+                reason = str(error).strip().split("\n")[0][:200]
+                say(f"WARNING: the checkpoint of step {step} in {self.folder} is damaged ({reason})")
+                if repair and step != self.steps[0]:
+                    self._manager.delete(step)
+                continue
+            return step, tree
+        if self.steps:
+            raise InputError(
+                f"{self.folder}: every checkpoint is damaged (steps "
+                f"{', '.join(map(str, self.steps))}); bring one back from a copy, or delete the "
+                "run's folder and train again"
+            )
+        return None
+
+    def _read(self, step: int, template: Tree) -> Tree:
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                arrays=ocp.args.PyTreeRestore(
+                    template,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(template),
+                    partial_restore=True,
+                ),
+                checksums=ocp.args.JsonRestore(),
+            ),
+        )
+        for path, value in _sums(restored.arrays).items():
+            if restored.checksums[path] != value:
+                raise ValueError(f"the array {path} is not what was saved")
+        return restored.arrays
+
+
+def _sums(tree: Any) -> dict[str, int]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): zlib.crc32(
+            np.ascontiguousarray(np.asarray(leaf)).view(np.uint8)
+        )
+        for path, leaf in leaves
+    }

@@ -1,0 +1,138 @@
+"""The folder of a run: what is in it, and that it belongs to one config and one process."""
+
+import dataclasses
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rnnjax import config as config_lib
+from rnnjax.config import Config
+from rnnjax.errors import InputError
+from rnnjax.reporting.files import write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run's files."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """What was asked."""
+        return self.path / "config.json"
+
+    @property
+    def environment(self) -> Path:
+        """What it was done with."""
+        return self.path / "environment.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The vocabulary."""
+        return self.path / "tokenizer.json"
+
+    @property
+    def metrics(self) -> Path:
+        """How it went."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """What came of it."""
+        return self.path / "result.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """How to go on."""
+        return self.path / "checkpoints"
+
+    @contextmanager
+    def claim(self, config: Config) -> Iterator[None]:
+        """Makes the folder, or takes it up again, and keeps other processes out of it.
+
+        Args:
+          config: what the run does.
+
+        Raises:
+          InputError: the folder is that of another config, is no run's folder, cannot be written,
+            or is in use.
+        """
+        self.check(config)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise InputError(
+                f"workdir {self.path}: cannot be written ({error.strerror}); give another --workdir"
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(
+                    f"workdir {self.path}: another process is running in it; wait for it, or give "
+                    "another --workdir"
+                ) from None
+            yield
+
+    def check(self, config: Config) -> None:
+        """Raises InputError if a run of another config, or something else, is in the folder."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"workdir {self.path}: is a file; give a folder, new or of a run")
+        if not self.config.exists():
+            strange = self.path.is_dir() and [
+                each.name for each in self.path.iterdir() if each.name != ".lock"
+            ]
+            if strange:
+                raise InputError(
+                    f"workdir {self.path}: holds {', '.join(sorted(strange)[:3])} and no "
+                    "config.json, so it is not the folder of a run; give another --workdir"
+                )
+            return
+        _, theirs = self.read_config()
+        differing = config_lib.differences(config, theirs)
+        if differing:
+            lines = "\n".join(f"  config.{line}" for line in differing)
+            raise InputError(
+                f"workdir {self.path}: holds a run of another config (given, there):\n{lines}\n"
+                "Give another --workdir, or the config of that run to go on with it."
+            )
+
+    def read_config(self) -> tuple[str, Config]:
+        """Returns name and config of the run.
+
+        Raises:
+          InputError: there is no run in the folder, or its config.json is damaged.
+        """
+        values = read_json(self.config)
+        return values["name"], config_lib.parse(values["config"], f"{self.config}: config")
+
+    def write_config(self, name: str, config: Config, mark: dict[str, str]) -> None:
+        """Writes config.json."""
+        write_json(self.config, {"name": name, **mark, "config": config.model_dump()})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Returns what a JSON file of a run says.
+
+    Raises:
+      InputError: it is missing or damaged.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); expected the folder of a run that "
+            "`python -m rnnjax.main` has made"
+        ) from error
+    except ValueError as error:
+        raise InputError(
+            f"{path}: is damaged ({error}); bring it back from a copy, or train again"
+        ) from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: is damaged (not a JSON object); bring it back from a copy")
+    return values

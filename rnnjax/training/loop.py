@@ -1,0 +1,127 @@
+"""The training loop."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.config import Config
+from rnnjax.data.dataset import Dataset
+from rnnjax.errors import InputError
+from rnnjax.reporting.metrics import MetricsFile
+from rnnjax.reporting.progress import Progress
+from rnnjax.tasks import scores
+from rnnjax.training.checkpoint import Checkpoints
+from rnnjax.training.evaluation import answers
+from rnnjax.training.interrupt import InterruptedRunError, InterruptRequest
+from rnnjax.training.optimizer import schedule
+from rnnjax.training.state import Best, TrainState
+from rnnjax.training.step import Compiled
+
+
+def train(
+    config: Config,
+    dataset: Dataset,
+    state: TrainState,
+    train_step: Compiled,
+    evaluate_step: Compiled,
+    checkpoints: Checkpoints,
+    metrics: MetricsFile,
+) -> TrainState:
+    """Trains from a state to the end, writes how it goes, and saves.
+
+    Args:
+      config: what is asked.
+      dataset: what is read.
+      state: where to begin. Its memory is taken.
+      train_step: as `make_train_step` returns it.
+      evaluate_step: as `make_evaluate_step` returns it.
+      checkpoints: where the state is saved.
+      metrics: where a line is written for every `log_every` steps and for every validation.
+
+    Raises:
+      InputError: the loss is no longer finite, or a checkpoint cannot be saved.
+      InterruptedRunError: SIGINT or SIGTERM came; the state has been saved.
+    """
+    batches, validation = dataset.train, dataset.validation
+    per_epoch = batches.steps_per_epoch
+    total = config.epochs * per_epoch
+    rate = schedule(config, total)
+    start = saved = int(state.step)
+    clock, seen = time.monotonic(), 0
+
+    def at(step: int, split: str) -> dict[str, Any]:
+        return {"step": step, "epoch": round(step / per_epoch, 4), "split": split}
+
+    with InterruptRequest() as request, Progress("train", total, start) as progress:
+        for step in range(start + 1, total + 1):
+            if has_stopped(config, state):
+                break
+            state = train_step(state, batches.batch_at(config.seed, step - 1))
+            examples = len(batches.rows_at(config.seed, step - 1))
+            seen += examples
+            if step % config.log_every == 0 or step == total:
+                state, means = _means(state)
+                speed = seen / (time.monotonic() - clock)
+                _check_finite(means["loss"], step)
+                metrics.write(
+                    {
+                        **at(step, "train"),
+                        **means,
+                        "learning_rate": float(rate(step - 1)),
+                        "examples_per_second": round(speed, 1),
+                    }
+                )
+                progress.update(step, examples, **means)
+                clock, seen = time.monotonic(), 0
+            else:
+                progress.update(step, examples)
+            if validation is not None and step % (config.evaluate_every or per_epoch) == 0:
+                found = answers(evaluate_step, state.params, validation, "validate")
+                summary = scores.summary(validation.labels, found)
+                metrics.write({**at(step, "validation"), **summary})
+                state = _remember(state, summary["loss"])
+            due = config.checkpoint.every and step % config.checkpoint.every == 0
+            if due or request.signal:
+                checkpoints.save(step, state)
+                saved = step
+            if request.signal:
+                raise InterruptedRunError(f"{request.signal} after step {step} of {total}")
+    if saved != int(state.step):
+        checkpoints.save(int(state.step), state)
+    return state
+
+
+def has_stopped(config: Config, state: TrainState) -> bool:
+    """Returns whether early stopping has ended the training."""
+    return state.best is not None and int(state.best.waited) >= config.early_stopping.patience
+
+
+def _means(state: TrainState) -> tuple[TrainState, dict[str, float]]:
+    """Returns the metrics since the last call, and the state with their sums begun anew."""
+    sums = jax.device_get(state.sums)
+    weight = sums.pop("weight")
+    means = {name: float(value / weight) for name, value in sums.items()}
+    return state.replace(sums=jax.tree.map(np.zeros_like, {**sums, "weight": weight})), means
+
+
+def _remember(state: TrainState, loss: float) -> TrainState:
+    """Returns the state after an evaluation: the best parameters are kept, or one more waited."""
+    best = state.best
+    if best is None:
+        return state
+    if loss < float(best.loss):
+        params = jax.tree.map(jnp.copy, state.params)
+        return state.replace(best=Best(params, jnp.float32(loss), jnp.zeros((), jnp.int32)))
+    return state.replace(best=best.replace(waited=best.waited + 1))
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not np.isfinite(loss):
+        raise InputError(
+            f"the training loss is {loss} at step {step}: the training has diverged. Lower "
+            "config.learning_rate, or limit the gradients with config.optimizer.clip_norm (1.0, "
+            "say), in a new folder; the checkpoints so far are kept"
+        )

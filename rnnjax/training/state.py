@@ -1,0 +1,72 @@
+"""What a training is at one moment: arrays alone, so that a checkpoint is all of it."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from rnnjax.tasks import Classification
+
+INIT, DROPOUT = 0, 1
+"""The streams of random numbers that a seed begets, beside those of the data."""
+
+
+@flax.struct.dataclass
+class Best:
+    """The parameters of the lowest validation loss so far.
+
+    Attributes:
+      params: they.
+      loss: that loss; infinity before the first evaluation.
+      waited: evaluations since then.
+    """
+
+    params: Any
+    loss: Float[Array, ""]
+    waited: Int[Array, ""]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The state of a training.
+
+    Attributes:
+      step: steps done.
+      params: parameters.
+      opt_state: of the optimizer.
+      sums: metrics summed since they were last written.
+      best: kept for early stopping; None without it.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+    sums: dict[str, Float[Array, ""]]
+    best: Best | None
+
+
+def init_state(
+    task: Classification, optimizer: optax.GradientTransformation, seed: int, keep_best: bool
+) -> TrainState:
+    """Returns the state before the first step; it follows from the seed alone."""
+
+    @jax.jit
+    def init(key):
+        params = task.init(key)
+        best = None
+        if keep_best:
+            best = Best(
+                jax.tree.map(jnp.copy, params), jnp.float32(jnp.inf), jnp.zeros((), jnp.int32)
+            )
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=optimizer.init(task.live(params)),
+            sums={name: jnp.zeros(()) for name in ("loss", "accuracy", "weight")},
+            best=best,
+        )
+
+    return init(jax.random.fold_in(jax.random.key(seed), INIT))
