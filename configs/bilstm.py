@@ -1,6 +1,6 @@
 """Two bidirectional LSTM layers on the titles and descriptions of AG News: the lesson's best.
 
-TODO
+Todo:
 """
 
 import ml_collections

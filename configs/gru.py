@@ -1,6 +1,6 @@
 """GRU on the titles and descriptions of AG News under a mask.
 
-TODO
+Todo:
 """
 
 import ml_collections

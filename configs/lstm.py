@@ -1,6 +1,6 @@
 """LSTM on the titles and descriptions of AG News, padding read as text: the lesson's third network.
 
-TODO
+Todo:
 """
 
 import ml_collections

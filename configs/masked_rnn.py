@@ -1,6 +1,6 @@
 """Simple RNN on the titles and descriptions of AG News under a mask: the lesson's second network.
 
-TODO
+Todo:
 """
 
 import ml_collections

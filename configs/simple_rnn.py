@@ -1,6 +1,6 @@
 """Simple RNN on the titles of AG News, padding read as text: the lesson's first network.
 
-TODO
+Todo:
 """
 
 import ml_collections

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from rnnjax.errors import InputError
 
@@ -33,6 +33,8 @@ def run(main: Callable[[list[str]], None], required: Sequence[str]) -> None:
         return rest
 
     def guarded(arguments: list[str]) -> None:
+        # Libraries log through absl what is of no use to the user.
+        logging.set_verbosity(logging.ERROR)
         try:
             main(arguments[1:])
             sys.stdout.flush()

@@ -27,11 +27,11 @@ class Vocabulary(Section):
 
     unit: Literal["word", "character"] = "word"
     """What a token is. Words are lower-cased and lose their punctuation; characters are kept."""
-    size: int = pydantic.Field(20_000, ge=3)
+    size: int = pydantic.Field(default=20_000, ge=3)
     """Most entries, padding and unknown included. Rows of the embedding."""
     text: Literal["", "title", "description", "title+description"] = ""
     """The fields it is fitted on; '' for those the network reads (`data.text`)."""
-    rows: int = pydantic.Field(0, ge=0)
+    rows: int = pydantic.Field(default=0, ge=0)
     """It is fitted on this many rows from the start of the training data; 0 for all."""
 
 
@@ -47,17 +47,17 @@ class Data(Section):
     """What to train on when AG News cannot be downloaded; '' to stop with an error instead."""
     text: Literal["title", "description", "title+description"] = "title+description"
     """The fields that make up a text, joined by a space."""
-    take: int = pydantic.Field(0, ge=0)
+    take: int = pydantic.Field(default=0, ge=0)
     """Rows of the training and of the test data to use, from the start; 0 for all."""
-    max_tokens: int = pydantic.Field(0, ge=0)
+    max_tokens: int = pydantic.Field(default=0, ge=0)
     """Longer texts lose their end; 0 for no limit."""
-    validation: float = pydantic.Field(0.0, ge=0.0, le=0.5)
+    validation: float = pydantic.Field(default=0.0, ge=0.0, le=0.5)
     """Share of the training rows held out for validation (drawn by `seed`); 0 for none."""
     shuffle: bool = True
     """A new order of the training rows every epoch; otherwise the order of the file."""
     bucketing: bool = True
     """Batches of texts of like length."""
-    buckets: int = pydantic.Field(6, ge=1, le=64)
+    buckets: int = pydantic.Field(default=6, ge=1, le=64)
     """Most padded lengths, each compiled once."""
     vocabulary: Vocabulary = Vocabulary()
 
@@ -65,7 +65,7 @@ class Data(Section):
 class Embedding(Section):
     """How a token enters the network."""
 
-    features: int = pydantic.Field(64, ge=0)
+    features: int = pydantic.Field(default=64, ge=0)
     """Size of the vector learned for each token; 0 for one-hot input."""
 
 
@@ -75,41 +75,41 @@ class Model(Section):
     embedding: Embedding = Embedding()
     cell: str = "LSTMCell"
     """A name in `rnnjax.cells.CELLS`."""
-    features: int = pydantic.Field(64, ge=1)
+    features: int = pydantic.Field(default=64, ge=1)
     """Size of the state of a cell."""
-    layers: int = pydantic.Field(1, ge=1)
+    layers: int = pydantic.Field(default=1, ge=1)
     bidirectional: bool = False
     merge: Literal["concat", "sum", "mul", "ave"] = "concat"
     """How the two directions of a bidirectional layer become one."""
     mask: bool = True
     """Padding is passed over. Otherwise it is read as text, up to the longest of the batch."""
-    dropout: float = pydantic.Field(0.0, ge=0.0, lt=1.0)
+    dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Rate on the embedded tokens and on the outputs of every recurrent layer."""
 
 
 class Optimizer(Section):
     """Adam, and what surrounds it."""
 
-    epsilon: float = pydantic.Field(1e-7, gt=0.0)
-    clip_norm: float = pydantic.Field(0.0, ge=0.0)
+    epsilon: float = pydantic.Field(default=1e-7, gt=0.0)
+    clip_norm: float = pydantic.Field(default=0.0, ge=0.0)
     """Gradients of a larger global norm are scaled down to it; 0 for off."""
-    weight_decay: float = pydantic.Field(0.0, ge=0.0)
+    weight_decay: float = pydantic.Field(default=0.0, ge=0.0)
     """Decoupled (AdamW), times the learning rate; 0 for off."""
 
 
 class EarlyStopping(Section):
     """When to stop before the last epoch. The best parameters so far are the ones kept."""
 
-    patience: int = pydantic.Field(0, ge=0)
+    patience: int = pydantic.Field(default=0, ge=0)
     """Evaluations without a lower validation loss that end the training; 0 for off."""
 
 
 class Checkpoint(Section):
     """When to save. The end of the training and an interruption always save."""
 
-    every: int = pydantic.Field(1_000, ge=0)
+    every: int = pydantic.Field(default=1_000, ge=0)
     """Steps between two checkpoints; 0 for none on the way."""
-    keep: int = pydantic.Field(2, ge=2)
+    keep: int = pydantic.Field(default=2, ge=2)
     """Newest checkpoints kept; with two, a damaged one still leaves one."""
 
 
@@ -117,19 +117,19 @@ class Config(Section):
     """One experiment."""
 
     task: Literal["classification"] = "classification"
-    seed: int = pydantic.Field(0, ge=0, lt=2**32)
-    epochs: int = pydantic.Field(1, ge=1)
-    batch_size: int = pydantic.Field(16, ge=1)
-    learning_rate: float = pydantic.Field(1e-3, gt=0.0)
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
+    epochs: int = pydantic.Field(default=1, ge=1)
+    batch_size: int = pydantic.Field(default=16, ge=1)
+    learning_rate: float = pydantic.Field(default=1e-3, gt=0.0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate goes on after the warm-up: at its height, or down to zero."""
-    warmup_steps: int = pydantic.Field(0, ge=0)
+    warmup_steps: int = pydantic.Field(default=0, ge=0)
     """Steps in which the learning rate rises from zero."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters and states stay float32."""
-    log_every: int = pydantic.Field(100, ge=1)
+    log_every: int = pydantic.Field(default=100, ge=1)
     """Training steps averaged in one line of metrics.jsonl."""
-    evaluate_every: int = pydantic.Field(0, ge=0)
+    evaluate_every: int = pydantic.Field(default=0, ge=0)
     """Steps between two evaluations on the validation part; 0 for the end of every epoch."""
     preallocate: bool = False
     """Take most of a GPU's memory at the start, instead of growing on demand."""
@@ -202,8 +202,10 @@ def _explain(detail: Any, name: str) -> str:
         close = difflib.get_close_matches(asked, known, n=3, cutoff=0.5) or [
             key for key in known if key.split(".")[-1] == asked.split(".")[-1]
         ]
-        hint = f"did you mean {' or '.join(f'{name}.{key}' for key in close)}?" if close else (
-            "the keys are listed in rnnjax/config.py"
+        hint = (
+            f"did you mean {' or '.join(f'{name}.{key}' for key in close)}?"
+            if close
+            else ("the keys are listed in rnnjax/config.py")
         )
         return f"{path}: there is no such key; {hint}"
     if detail["type"] == "value_error":

@@ -1,6 +1,6 @@
 """Scores a trained network on a file in the original layout of AG News.
 
-    python -m rnnjax.evaluate --workdir runs/mine --data test.csv
+python -m rnnjax.evaluate --workdir runs/mine --data test.csv
 """
 
 import json

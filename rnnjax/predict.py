@@ -1,7 +1,7 @@
 """Answers texts with a trained network.
 
-    python -m rnnjax.predict --workdir runs/mine "Oil prices fall" "Champions win the cup"
-    cat lines.txt | python -m rnnjax.predict --workdir runs/mine --json
+python -m rnnjax.predict --workdir runs/mine "Oil prices fall" "Champions win the cup"
+cat lines.txt | python -m rnnjax.predict --workdir runs/mine --json
 """
 
 import itertools
@@ -40,7 +40,8 @@ def main(texts: list[str]) -> None:
         shares = run.vocabulary.known_shares(chunk)
         for text, share, row in zip(chunk, shares, run.predict(chunk), strict=True):
             probabilities = {name: float(p) for name, p in zip(run.classes, row, strict=True)}
-            print(_json(text, share, probabilities) if _JSON.value else _line(text, share, probabilities))
+            show = _json if _JSON.value else _line
+            print(show(text, share, probabilities))
 
 
 def _lines() -> Iterator[str]:

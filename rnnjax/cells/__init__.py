@@ -21,9 +21,7 @@ def cell_class(name: str) -> type[Cell]:
       InputError: there is no such name in `CELLS`.
     """
     if name not in CELLS:
-        raise InputError(
-            f"config.model.cell: given {name!r}, expected one of {', '.join(CELLS)}"
-        )
+        raise InputError(f"config.model.cell: given {name!r}, expected one of {', '.join(CELLS)}")
     return CELLS[name]
 
 

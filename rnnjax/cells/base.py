@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
 State = Any
@@ -55,5 +56,5 @@ class Cell(nn.Module):
         self, state: Float[Array, "*batch features"], kernel: Float[Array, "features units"]
     ) -> Float[Array, "*batch units"]:
         """Returns `state @ kernel`, computed in `dtype`."""
-        state, kernel = nn.dtypes.promote_dtype(state, kernel, dtype=self.dtype)
+        state, kernel = promote_dtype(state, kernel, dtype=self.dtype)
         return state @ kernel

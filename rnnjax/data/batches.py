@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
 
-Rows = Int[np.ndarray, "rows"]
+Rows = Int[np.ndarray, " rows"]
 
 
 class Batch(NamedTuple):
@@ -17,8 +17,8 @@ class Batch(NamedTuple):
 
     tokens: Int32[np.ndarray, "batch time"]
     mask: Bool[np.ndarray, "batch time"]
-    labels: Int32[np.ndarray, "batch"]
-    weights: Float32[np.ndarray, "batch"]
+    labels: Int32[np.ndarray, " batch"]
+    weights: Float32[np.ndarray, " batch"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Sequences:
       offsets: int64 `[sequences + 1]`, where each begins and the last ends.
     """
 
-    tokens: Int32[np.ndarray, "tokens"]
-    offsets: Int[np.ndarray, "ends"]
+    tokens: Int32[np.ndarray, " tokens"]
+    offsets: Int[np.ndarray, " ends"]
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]]) -> "Sequences":
@@ -67,18 +67,19 @@ def permutation(count: int, *seeds: int) -> Rows:
 
 
 def choose_boundaries(
-    lengths: Int[np.ndarray, "items"], most: int, group: int = 1
+    lengths: Int[np.ndarray, " items"], most: int, group: int = 1, price: float = 0.0
 ) -> tuple[int, ...]:
-    """Returns the padded lengths, rising, that cost the fewest steps.
+    """Returns the padded lengths, rising, that cost the least.
 
-    An item costs the smallest boundary that holds it; items of one boundary come in groups, and a
-    started group costs as much as a full one. The best choice is found by dynamic programming over
-    the lengths that occur, of which at most 512 are looked at.
+    Items of one boundary come in groups. Each group, a started one too, costs that boundary, the
+    smallest that holds its items, and each boundary costs a price of its own. The best choice is
+    found by dynamic programming over the lengths that occur, of which at most 512 are looked at.
 
     Args:
       lengths: of the items, at least one.
       most: most boundaries.
       group: items of one batch.
+      price: of one more boundary, in steps of a batch.
     """
     unique, counts = np.unique(np.maximum(lengths, 1), return_counts=True)
     if len(unique) > 512:
@@ -86,25 +87,23 @@ def choose_boundaries(
         where = np.searchsorted(ends, unique)
         unique, counts = ends, np.bincount(where, weights=counts, minlength=len(ends))
     below = np.concatenate([[0], np.cumsum(counts)])  # items up to each candidate
-    # cost[j] is the least for the items up to candidate j; one boundary more in each round.
+    # steps[i, j]: those of the items after candidate i and up to j, which share a boundary.
+    groups = np.ceil((below[None, 1:] - below[:, None]) / group)
+    steps = np.where(groups > 0, groups * unique, np.inf) + price
+    # cost[j]: the least for the items up to candidate j, with one boundary more in each round.
     cost = np.concatenate([[0.0], np.full(len(unique), np.inf)])
-    choices = []
+    rounds = []
     for _ in range(min(most, len(unique))):
-        groups = np.ceil((below[None, 1:] - below[:, None]) / group)
-        # step[i, j]: the items after candidate i and up to candidate j + 1 share a boundary.
-        step = np.where(groups > 0, cost[:, None] + groups * unique[None, :], np.inf)
-        choice = np.argmin(step, axis=0)
-        new = np.concatenate([[0.0], step[choice, np.arange(len(unique))]])
-        choices.append(np.concatenate([[0], choice]))
-        if new[-1] >= cost[-1]:
-            choices.pop()
-            break
-        cost = new
+        totals = cost[:, None] + steps
+        choice = np.argmin(totals, axis=0)
+        cost = np.concatenate([[np.inf], totals[choice, np.arange(len(unique))]])
+        rounds.append((cost[-1], choice))
+    count = min(range(len(rounds)), key=lambda index: rounds[index][0]) + 1
     boundaries = []
     end = len(unique)
-    for choice in reversed(choices):
+    for _, choice in reversed(rounds[:count]):
         boundaries.append(int(unique[end - 1]))
-        end = int(choice[end])
+        end = int(choice[end - 1])
     return tuple(reversed(boundaries))
 
 
@@ -124,7 +123,7 @@ class Batches:
     """
 
     sequences: Sequences
-    labels: Int32[np.ndarray, "examples"]
+    labels: Int32[np.ndarray, " examples"]
     batch_size: int
     boundaries: tuple[int, ...]
     bucketing: bool = True

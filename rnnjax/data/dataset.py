@@ -14,6 +14,10 @@ from rnnjax.errors import InputError
 VALIDATION = 0
 """The stream of random numbers that draws the validation part."""
 
+_COMPILING = 300
+"""Compiling for one more padded length takes about as long as this many training steps: from 100
+for a two-layer bidirectional LSTM(64) to 1,000 for a simple RNN(16), on two cores."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -135,11 +139,13 @@ def make_batches(
     if boundaries:
         shorter = [boundary for boundary in boundaries if boundary < longest]
         boundaries = (*shorter, next((each for each in boundaries if each >= longest), longest))
-    elif config.data.bucketing:
-        boundaries = choose_boundaries(sequences.lengths, config.data.buckets, config.batch_size)
     else:
-        steps = range(batches.steps_per_epoch)
-        maxima = [sequences.lengths[batches.rows_at(config.seed, step)].max() for step in steps]
-        # Another epoch puts other texts together, but the longest always fits the last boundary.
-        boundaries = choose_boundaries(np.array(maxima), config.data.buckets)
+        lengths, group = sequences.lengths, config.batch_size
+        if not config.data.bucketing:
+            # Another epoch puts other texts together, but the longest fits the last boundary.
+            steps = range(batches.steps_per_epoch)
+            rows = [batches.rows_at(config.seed, step) for step in steps]
+            lengths, group = np.array([lengths[each].max() for each in rows]), 1
+        price = _COMPILING * float(lengths.mean()) / config.epochs
+        boundaries = choose_boundaries(lengths, config.data.buckets, group, price)
     return dataclasses.replace(batches, boundaries=boundaries)

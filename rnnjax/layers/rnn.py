@@ -36,7 +36,7 @@ class RNN(nn.Module):
         inputs: Float[Array, "batch time *features"],
         mask: Bool[Array, "batch time"] | None = None,
         initial_state: State | None = None,
-    ) -> tuple[State, Float[Array, "batch *time_features"]]:
+    ) -> tuple[State, Float[Array, "batch ..."]]:
         """Returns the final state and the outputs.
 
         Args:

@@ -1,11 +1,11 @@
 """Text classification: the network, the loss and what is counted."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax.core import FrozenDict
 from jaxtyping import Array, Float
 
 from rnnjax.cells import cell_class
@@ -13,7 +13,9 @@ from rnnjax.config import Config
 from rnnjax.data.batches import Batch
 from rnnjax.models import Classifier
 
-Params = FrozenDict | dict
+Params = Any
+"""A pytree of arrays, as flax has it: nested dicts."""
+
 Sums = dict[str, Float[Array, ""]]
 """Metrics summed over examples, each times its weight, and the sum of the weights, 'weight'."""
 
@@ -92,13 +94,7 @@ class Classification:
           key: for dropout.
         """
         model = self.model.clone(vocabulary=self.known) if self.model.embedding else self.model
-        logits = model.apply(
-            {"params": live},
-            batch.tokens,
-            batch.mask,
-            deterministic=False,
-            rngs={"dropout": key},
-        )
+        logits = _apply(model, live, batch, deterministic=False, rngs={"dropout": key})
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         hits = jnp.argmax(logits, axis=-1) == batch.labels
         sums = {
@@ -110,4 +106,10 @@ class Classification:
 
     def log_probabilities(self, params: Params, batch: Batch) -> Float[Array, "batch classes"]:
         """Returns the log-probability of each class, without dropout."""
-        return jax.nn.log_softmax(self.model.apply({"params": params}, batch.tokens, batch.mask))
+        return jax.nn.log_softmax(_apply(self.model, params, batch))
+
+
+def _apply(model: Classifier, params: Params, batch: Batch, **options: Any) -> jax.Array:
+    logits = model.apply({"params": params}, batch.tokens, batch.mask, **options)
+    assert isinstance(logits, jax.Array)
+    return logits

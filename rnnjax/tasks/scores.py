@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 
 def summary(
-    labels: Int[np.ndarray, "rows"], log_probabilities: Float[np.ndarray, "rows classes"]
+    labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
 ) -> dict[str, float | int]:
     """Returns loss (mean cross-entropy in nats), accuracy, macro_f1 and rows.
 
@@ -18,8 +18,9 @@ def summary(
     counts = confusion(labels, log_probabilities)
     f1 = [row["f1"] for row in per_class(counts, [""] * len(counts))]
     occurs = counts.sum(0) + counts.sum(1) > 0
+    of_label = log_probabilities[np.arange(len(labels)), labels]
     return {
-        "loss": float(-np.mean(log_probabilities[np.arange(len(labels)), labels], dtype=np.float64)),
+        "loss": float(-np.mean(of_label, dtype=np.float64)),
         "accuracy": float(np.trace(counts) / len(labels)),
         "macro_f1": float(np.mean(np.asarray(f1)[occurs])),
         "rows": len(labels),
@@ -27,7 +28,7 @@ def summary(
 
 
 def confusion(
-    labels: Int[np.ndarray, "rows"], log_probabilities: Float[np.ndarray, "rows classes"]
+    labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
 ) -> Int[np.ndarray, "classes classes"]:
     """Returns how often each class (row) was answered with each class (column)."""
     classes = log_probabilities.shape[1]
@@ -57,9 +58,9 @@ def per_class(
 
 
 def accuracy_by_length(
-    labels: Int[np.ndarray, "rows"],
+    labels: Int[np.ndarray, " rows"],
     log_probabilities: Float[np.ndarray, "rows classes"],
-    lengths: Int[np.ndarray, "rows"],
+    lengths: Int[np.ndarray, " rows"],
     groups: int = 8,
 ) -> list[dict[str, Any]]:
     """Returns from, to (tokens, both included), rows and accuracy of groups of about equal size."""
@@ -78,10 +79,10 @@ def accuracy_by_length(
 
 
 def worst_mistakes(
-    labels: Int[np.ndarray, "rows"],
+    labels: Int[np.ndarray, " rows"],
     log_probabilities: Float[np.ndarray, "rows classes"],
     most: int = 20,
-) -> Int[np.ndarray, "mistakes"]:
+) -> Int[np.ndarray, " mistakes"]:
     """Returns the rows answered wrongly whose own class had the least probability, worst first."""
     of_label = log_probabilities[np.arange(len(labels)), labels]
     order = np.argsort(of_label, kind="stable")

@@ -1,6 +1,5 @@
 """Checkpoints, saved while the training waits and checked when they are read."""
 
-import logging
 import zlib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +24,6 @@ class Checkpoints:
           folder: where they are.
           keep: newest ones kept.
         """
-        # Its warnings are about saving while the training goes on, which is not done here.
-        logging.getLogger("absl").setLevel(logging.ERROR)
         self.folder = folder
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=False, create=False
@@ -79,7 +76,7 @@ class Checkpoints:
                 tree = self._read(step, template)
             except Exception as error:
                 reason = str(error).strip().split("\n")[0][:200]
-                say(f"WARNING: the checkpoint of step {step} in {self.folder} is damaged ({reason})")
+                say(f"WARNING: {self.folder}: the checkpoint of step {step} is damaged ({reason})")
                 if repair and step != self.steps[0]:
                     self._manager.delete(step)
                 continue
@@ -104,17 +101,17 @@ class Checkpoints:
                 checksums=ocp.args.JsonRestore(),
             ),
         )
-        for path, value in _sums(restored.arrays).items():
-            if restored.checksums[path] != value:
+        for path, value in _sums(restored["arrays"]).items():
+            if restored["checksums"][path] != value:
                 raise ValueError(f"the array {path} is not what was saved")
-        return restored.arrays
+        return restored["arrays"]
 
 
 def _sums(tree: Any) -> dict[str, int]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): zlib.crc32(
-            np.ascontiguousarray(np.asarray(leaf)).view(np.uint8)
+            np.asarray(leaf).tobytes()
         )
         for path, leaf in leaves
     }

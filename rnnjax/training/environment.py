@@ -33,7 +33,7 @@ def environment(command: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpus": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()],
+        "devices": [f"{each.platform}:{each.id} {each.device_kind}" for each in jax.devices()],
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 

@@ -70,7 +70,7 @@ def train(
                     {
                         **at(step, "train"),
                         **means,
-                        "learning_rate": float(rate(step - 1)),
+                        "learning_rate": float(jnp.asarray(rate(step - 1))),
                         "examples_per_second": round(speed, 1),
                     }
                 )

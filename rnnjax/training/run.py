@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax import cache
 from rnnjax.cells import cell_class
 from rnnjax.config import Config
 from rnnjax.data.dataset import Dataset, load_corpus, make_dataset
@@ -48,6 +49,7 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
       InterruptedRunError: SIGINT or SIGTERM came while it trained; the state has been saved.
     """
     cell_class(config.model.cell)
+    cache.keep_compilations()
     folder = RunFolder(workdir)
     folder.check(config)
     if folder.result.exists():
@@ -117,9 +119,7 @@ def _train_and_judge(
     steps = int(state.step)
     epochs = steps / dataset.train.steps_per_epoch
     if not any(line["split"] == "test" for line in metrics_lib.read(folder.metrics)):
-        metrics.write(
-            {"step": steps, "epoch": round(epochs, 4), "split": "test", **judged["test"]}
-        )
+        metrics.write({"step": steps, "epoch": round(epochs, 4), "split": "test", **judged["test"]})
     compilations = {"train": train_step.compilations, "evaluate": evaluate_step.compilations}
     result = {
         "name": name,
@@ -181,7 +181,7 @@ def _resume(checkpoints: Checkpoints, state: TrainState, folder: RunFolder) -> T
     return state
 
 
-def _out_of_memory(config: Config, error: jax.errors.JaxRuntimeError) -> Exception:
+def _out_of_memory(config: Config, error: Exception) -> Exception:
     if "RESOURCE_EXHAUSTED" not in str(error):
         return error
     return InputError(

@@ -14,8 +14,7 @@ INIT, DROPOUT = 0, 1
 """The streams of random numbers that a seed begets, beside those of the data."""
 
 
-@flax.struct.dataclass
-class Best:
+class Best(flax.struct.PyTreeNode):
     """The parameters of the lowest validation loss so far.
 
     Attributes:
@@ -29,8 +28,7 @@ class Best:
     waited: Int[Array, ""]
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """The state of a training.
 
     Attributes:

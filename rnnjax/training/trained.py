@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int32
 
+from rnnjax import cache
 from rnnjax.config import Config
 from rnnjax.data.dataset import make_batches
 from rnnjax.data.text import Vocabulary
@@ -46,7 +47,7 @@ class TrainedRun:
     evaluate_step: Compiled
 
     def evaluate(
-        self, texts: list[str], labels: Int32[np.ndarray, "rows"]
+        self, texts: list[str], labels: Int32[np.ndarray, " rows"]
     ) -> Float[np.ndarray, "rows classes"]:
         """Returns log-probabilities of texts batched as the test data of the run was.
 
@@ -87,6 +88,7 @@ def load(workdir: Path) -> TrainedRun:
     Raises:
       InputError: there is no run, no checkpoint, or a file is damaged.
     """
+    cache.keep_compilations()
     folder = RunFolder(workdir)
     if not folder.config.exists():
         raise InputError(

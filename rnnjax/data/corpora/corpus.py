@@ -1,0 +1,88 @@
+"""A corpus in memory-mapped columns."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Int32, Int64, UInt8
+
+from rnnjax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class TextColumn(Sequence[str]):
+    """Texts as one run of UTF-8 bytes; text `i` lies from `offsets[i]` to `offsets[i + 1]`."""
+
+    utf8: UInt8[np.ndarray, " bytes"]
+    offsets: Int64[np.ndarray, " rows+1"]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row):
+        if isinstance(row, slice):
+            return [self._text(i) for i in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        return self._text(row % len(self))
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._text, range(len(self)))
+
+    def _text(self, row: int) -> str:
+        return self.utf8[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The training or the test part: a label for each row, and text in named fields."""
+
+    labels: Int32[np.ndarray, " rows"]
+    """Counted from 0."""
+    fields: Mapping[str, TextColumn]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def texts(self, text: str, rows: slice | Sequence[int] | np.ndarray | None = None) -> list[str]:
+        """Returns the texts of some rows, or of all.
+
+        Args:
+          text: names of fields joined by '+', such as 'title+description'. Their texts are joined
+            by a space.
+          rows: which rows, in the order wanted; None for all.
+
+        Raises:
+          InputError: there is no such field.
+        """
+        names = text.split("+")
+        for name in names:
+            if name not in self.fields:
+                raise InputError(
+                    f"text {text!r}: there is no field {name!r}; "
+                    f"use {' or '.join(map(repr, self.fields))}, or several joined by '+'"
+                )
+        columns = [self.fields[name] for name in names]
+        if rows is None:
+            rows = slice(None)
+        if isinstance(rows, slice):
+            parts = [column[rows] for column in columns]
+        else:
+            parts = [[column[row] for row in rows] for column in columns]
+        return [" ".join(together) for together in zip(*parts, strict=True)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """Labelled text and where it came from."""
+
+    name: str
+    source: str
+    """A sentence for people."""
+    fallback: str
+    """The name of this corpus if it stands in for the one asked for; '' otherwise."""
+    fingerprint: str
+    """SHA-256 of classes, labels and texts, in their order: the same wherever they are the same."""
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+    """'train' and 'test'."""

@@ -1,0 +1,183 @@
+"""Runs what an experiment lacks, and renders what it found.
+
+    python -m rnnjax.experiment experiments/lesson
+
+The folder of an experiment holds `experiment.toml` (which configs, flags and seeds), `runs.jsonl`
+(one line a run, appended when it has ended) and `README.md`, of which the part between the two
+marks is rendered from the runs.
+"""
+
+import json
+import shlex
+import statistics
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from rnnjax import command
+from rnnjax.errors import InputError
+from rnnjax.reporting.files import encode, write_text
+from rnnjax.reporting.progress import say
+
+_BEGIN, _END = "<!-- runs: begin -->", "<!-- runs: end -->"
+
+
+class Entry(pydantic.BaseModel):
+    """A config that the experiment runs."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    config: str
+    """Its file, seen from where the command is typed."""
+    beside: dict[str, str] = {}
+    """What others report, by the heading of its column."""
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return Path(self.config).stem
+
+
+class Experiment(pydantic.BaseModel):
+    """The file experiment.toml."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    flags: list[str] = []
+    """Given to every run, beside --config and --config.seed."""
+    seeds: list[int]
+    entry: list[Entry]
+
+
+def main(arguments: list[str]) -> None:
+    """Runs and renders the experiment of a folder."""
+    if len(arguments) != 1:
+        raise InputError(f"given {arguments}, expected one folder, experiments/lesson say")
+    folder = Path(arguments[0])
+    experiment = _read(folder / "experiment.toml")
+    path = folder / "runs.jsonl"
+    runs = read_runs(path)
+    done = {(run["config"], run["seed"]) for run in runs}
+    missing = [
+        (entry, seed)
+        for entry in experiment.entry
+        for seed in experiment.seeds
+        if (entry.config, seed) not in done
+    ]
+    for number, (entry, seed) in enumerate(missing, start=1):
+        say(f"run {number} of {len(missing)}: {entry.config}, seed {seed}")
+        run = _run(folder.name, experiment, entry, seed)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(encode(run) + "\n")
+        runs.append(run)
+    readme = folder / "README.md"
+    write_text(readme, render(readme.read_text(encoding="utf-8"), experiment, runs))
+    say(f"{len(runs)} runs in {path}, rendered in {readme}")
+
+
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """Returns the recorded runs, none if there is no file.
+
+    Raises:
+      InputError: a line is not a JSON object.
+    """
+    if not path.exists():
+        return []
+    runs = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            runs.append(json.loads(line))
+        except ValueError as error:
+            raise InputError(
+                f"{path}, line {number}: is not JSON ({error}); bring the file back"
+            ) from error
+    return runs
+
+
+def render(text: str, experiment: Experiment, runs: list[dict[str, Any]]) -> str:
+    """Returns a README with the table of the runs between its two marks.
+
+    Raises:
+      InputError: the marks are not there.
+    """
+    if text.count(_BEGIN) != 1 or text.count(_END) != 1:
+        raise InputError(f"README.md: expected one line {_BEGIN} and one line {_END}")
+    before, rest = text.split(_BEGIN)
+    _, after = rest.split(_END)
+    return f"{before}{_BEGIN}\n{table(experiment, runs)}\n{_END}{after}"
+
+
+def table(experiment: Experiment, runs: list[dict[str, Any]]) -> str:
+    """Returns the runs as a Markdown table, a row for each config."""
+    others = list(dict.fromkeys(name for entry in experiment.entry for name in entry.beside))
+    heads = ["config", "parameters", "test accuracy, mean ± sd", "by seed", "macro-F1"]
+    heads += ["training seconds, median", *others]
+    rows = [heads, ["---"] * len(heads)]
+    for entry in experiment.entry:
+        own = [run for run in runs if run["config"] == entry.config]
+        own = sorted((run for run in own if run["seed"] in experiment.seeds), key=_seed)
+        if not own:
+            continue
+        accuracies = [run["test"]["accuracy"] for run in own]
+        spread = f" ± {statistics.stdev(accuracies):.4f}" if len(own) > 1 else ""
+        rows.append(
+            [
+                f"`{entry.name}`",
+                f"{own[0]['parameters']:,}",
+                f"**{statistics.mean(accuracies):.4f}**{spread}",
+                " ".join(f"{accuracy:.4f}" for accuracy in accuracies),
+                f"{statistics.mean(run['test']['macro_f1'] for run in own):.4f}",
+                f"{statistics.median(run['train_seconds'] for run in own):.1f}",
+                *(entry.beside.get(name, "") for name in others),
+            ]
+        )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _seed(run: dict[str, Any]) -> int:
+    return run["seed"]
+
+
+def _read(path: Path) -> Experiment:
+    try:
+        return Experiment.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); expected the folder of an experiment"
+        ) from error
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _run(name: str, experiment: Experiment, entry: Entry, seed: int) -> dict[str, Any]:
+    """Trains in a process of its own, by the command that the README gives, and returns the record.
+
+    Raises:
+      InputError: the run failed.
+    """
+    workdir = Path("runs", name, f"{entry.name}-seed{seed}")
+    typed = [
+        *("-m", "rnnjax.main", f"--config={entry.config}", f"--config.seed={seed}"),
+        *(*experiment.flags, f"--workdir={workdir}"),
+    ]
+    if subprocess.run([sys.executable, *typed], check=False).returncode:
+        raise InputError(f"the run failed: {shlex.join(['python', *typed])}")
+    result = json.loads((workdir / "result.json").read_text(encoding="utf-8"))
+    environment = json.loads((workdir / "environment.json").read_text(encoding="utf-8"))
+    kept = ("test", "validation", "steps", "parameters", "train_seconds", "compilations", "buckets")
+    return {
+        "config": entry.config,
+        "seed": seed,
+        "command": shlex.join(["python", *typed]),
+        **{key: result[key] for key in kept if key in result},
+        "data": {key: result["data"][key] for key in ("name", "fallback", "fingerprint", "rows")},
+        "environment": {key: value for key, value in environment.items() if key != "data"},
+    }
+
+
+if __name__ == "__main__":
+    command.run(main, required=[])

@@ -1,0 +1,51 @@
+"""Files that are whole or not there: text and JSON, written beside the old file and then moved.
+
+JSON has no word for a number that is not finite, and Python's own (`NaN`, `Infinity`) breaks other
+readers. Such a number is written as the string "nan", "inf" or "-inf": it stays visible that a loss
+diverged, and `float` reads it back.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def encode(value: Any, indent: int | None = None) -> str:
+    """Returns strict JSON. NumPy and JAX scalars and arrays become numbers and lists."""
+    return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes `value` as indented JSON; a crash on the way leaves the old file as it was."""
+    write_text(path, encode(value, indent=2) + "\n")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes `text`; a crash on the way leaves the old file as it was."""
+    path = Path(path)
+    # Not the tempfile module: its files are readable by their owner alone and would stay so.
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        # A text taken from the wild may hold half a surrogate pair, which UTF-8 cannot.
+        with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return value

@@ -1,0 +1,90 @@
+"""The record of a run in numbers: a file with one JSON object a line."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rnnjax.errors import InputError
+from rnnjax.reporting.files import encode, write_text
+
+_NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
+
+
+class MetricsFile:
+    """Appends lines to a metrics file; a line that `write` has returned from survives a crash."""
+
+    def __init__(self, path: str | os.PathLike[str], mark: Mapping[str, Any] | None = None):
+        """Opens the file, or makes it.
+
+        Args:
+          path: the file. A last line that a crash has left unfinished is cut off, so that the
+            next one does not grow onto it.
+          mark: merged into every line; says what a reader must not overlook.
+        """
+        self._path = Path(path)
+        self._mark = dict(mark or {})
+        with self._path.open("a+b") as file:
+            file.seek(0)
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Appends one line. Numbers that are not finite become "nan", "inf" and "-inf"."""
+        # Opened anew for each line: nothing to close, and nothing held back in a buffer.
+        with self._path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(encode({**values, **self._mark}) + "\n")
+
+
+def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Returns the lines, numbers that are not finite included, without an unfinished last one.
+
+    Raises:
+      InputError: there is no such file, or a finished line is not a JSON object.
+    """
+    return [
+        {
+            key: _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+            for key, value in values.items()
+        }
+        for _, values in _lines(Path(path))
+    ]
+
+
+def truncate(path: str | os.PathLike[str], step: int) -> None:
+    """Drops the lines that come after `step`, and an unfinished last one, in one move.
+
+    A run that goes on from a checkpoint will write them again. Without a file nothing happens.
+
+    Raises:
+      InputError: a finished line is not a JSON object.
+    """
+    path = Path(path)
+    if path.exists():
+        kept = [line for line, values in _lines(path) if values.get("step", 0) <= step]
+        write_text(path, "".join(line + "\n" for line in kept))
+
+
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        content = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} is missing; expected the metrics of a run, one JSON object a line. Is its "
+            "folder that of a run that has started?"
+        ) from None
+    *finished, _ = content.split("\n")
+    parsed = []
+    for number, line in enumerate(finished, start=1):
+        try:
+            values = json.loads(line)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            raise InputError(
+                f"{path}, line {number}: given {line[:80]!r}, expected a JSON object. Delete the "
+                "line, or bring the file back from a copy."
+            )
+        parsed.append((line, values))
+    return parsed

@@ -1,0 +1,147 @@
+"""Curves as SVG that takes its colours and its font from the page around it."""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+
+# Matplotlib knows no CSS. It draws in these colours, and each gives way to a variable of the page,
+# so that one drawing suits light, dark and paper.
+_VARIABLES = {
+    "#000001": "--ink",
+    "#000002": "--quiet",
+    "#000003": "--line",
+    "#000004": "--train",
+    "#000005": "--validation",
+    "#000006": "--test",
+    "#000007": "--paper",
+}
+_INK, _QUIET, _LINE, _TRAIN, _VALIDATION, _TEST, _PAPER = _VARIABLES
+
+_MANY_POINTS = 40
+_MOST_POINTS = 1_000
+
+
+class Series(NamedTuple):
+    """Points of one curve, in the order of their steps, finite all."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def series(lines: Sequence[dict[str, Any]], split: str, key: str) -> Series:
+    """Returns what the metrics of `split` say about `key`, without what is not finite."""
+    points = {
+        line["step"]: line[key]
+        for line in lines
+        if line.get("split") == split
+        and all(isinstance(line.get(name), int | float) for name in ("step", key))
+        and np.isfinite(line[key])
+    }
+    steps = sorted(points)
+    return Series(np.array(steps, float), np.array([points[step] for step in steps], float))
+
+
+def curves(
+    name: str,
+    train: Series,
+    validation: Series,
+    test: Series,
+    baseline: float | None = None,
+    percent: bool = False,
+) -> Markup:
+    """Returns a drawing of one metric over the steps of a run.
+
+    Args:
+      name: of the metric; it also keeps the names inside the drawing apart from those of others.
+      train: drawn faint with a smoothed line over it where it has many points.
+      validation: a line with a mark at each point.
+      test: marks.
+      baseline: a level to compare with.
+      percent: the values are shares.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",  # text stays text
+        "svg.hashsalt": name,
+        "font.size": 9.5,
+        "text.color": _QUIET,
+        "axes.edgecolor": _LINE,
+        "xtick.color": _LINE,
+        "ytick.color": _LINE,
+        "xtick.labelcolor": _QUIET,
+        "ytick.labelcolor": _QUIET,
+        "lines.solid_capstyle": "round",
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(5.4, 3.1), layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "left", "right"]].set_visible(False)
+        axes.grid(axis="y", color=_LINE, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(left=False, length=3)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        if percent:
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
+        axes.set_xlabel("step", color=_QUIET, loc="right")
+
+        if baseline is not None:
+            axes.axhline(baseline, color=_QUIET, linewidth=1.0, linestyle=(0, (2, 3)))
+        if len(train.steps) > _MANY_POINTS:
+            thin = slice(None, None, 1 + len(train.steps) // _MOST_POINTS)
+            axes.plot(
+                train.steps[thin], train.values[thin], color=_TRAIN, linewidth=0.9, alpha=0.45
+            )
+            axes.plot(train.steps[thin], smoothed(train.values)[thin], color=_TRAIN, linewidth=2.0)
+        else:
+            axes.plot(
+                *train, color=_TRAIN, linewidth=2.0, marker="o", markersize=4.0, clip_on=False
+            )
+        # On the last step, a mark stands half outside.
+        marks: dict[str, Any] = {
+            "markeredgecolor": _PAPER,
+            "markeredgewidth": 1.2,
+            "clip_on": False,
+        }
+        axes.plot(
+            *validation, color=_VALIDATION, linewidth=2.0, marker="o", markersize=6.0, **marks
+        )
+        axes.plot(*test, color=_TEST, linestyle="", marker="D", markersize=7.5, **marks)
+        axes.margins(x=0.0, y=0.08)
+        axes.set_xlim(left=0)
+        drawing = io.StringIO()
+        figure.savefig(
+            drawing,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    points = len(train.steps) + len(validation.steps) + len(test.steps)
+    return _inline(drawing.getvalue(), name, f"{name} over the steps of the run, {points} points")
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Returns the mean over a fifteenth of the values around each, over fewer at the ends."""
+    window = np.ones(min(max(5, len(values) // 15), len(values)))
+    return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")
+
+
+def _inline(svg: str, name: str, label: str) -> Markup:
+    svg = svg[svg.index("<svg") :]
+    # Inside a page the namespaces are known, a style sheet reaches the whole page, and several
+    # drawings share one space of names.
+    svg = re.sub(r"<defs>\s*<style.*?</defs>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
+    svg = re.sub(r'^<svg width="[^"]*" height="[^"]*"', "<svg", svg)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return Markup(re.sub("#00000[1-7]", lambda found: f"var({_VARIABLES[found[0]]})", svg))

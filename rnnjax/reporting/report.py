@@ -1,0 +1,269 @@
+"""The report of a run: one page that needs nothing but itself."""
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+from rnnjax.reporting import plots, record
+from rnnjax.reporting.files import write_text
+
+_LONGEST_TEXT = 600
+_MOST_MISTAKES = 50
+_NORMAL_95 = 1.959964
+
+_FILES = {
+    "config.json": "what was asked, complete",
+    "environment.json": "commit, versions, devices, and what the data was",
+    "tokenizer.json": "the vocabulary",
+    "metrics.jsonl": "one JSON object a line, as the training went",
+    "result.json": "the results that this page shows",
+    "checkpoints": "parameters and the state of the training",
+    "report.html": "this page",
+}
+
+
+class Interval(NamedTuple):
+    """A share with its 95 % interval."""
+
+    low: float
+    value: float
+    high: float
+
+
+class Cell(NamedTuple):
+    """A number in the confusion matrix."""
+
+    count: int
+    share: float | None
+    """Of its row; None where the row is empty."""
+    right: bool
+
+
+class Confusion(NamedTuple):
+    """A way of being wrong."""
+
+    label: str
+    predicted: str
+    count: int
+    share: float
+
+
+class Baseline(NamedTuple):
+    """What always giving the same answer would reach."""
+
+    answer: str
+    accuracy: float
+
+
+def write_report(workdir: Path) -> Path:
+    """Writes `report.html` into the folder of a finished run and returns its path.
+
+    Args:
+      workdir: the folder, as the commands on the page should name it.
+
+    Raises:
+      InputError: a file of the run is missing or damaged.
+    """
+    workdir = Path(workdir)
+    path = workdir / "report.html"
+    write_text(path, render(record.read(workdir), workdir))
+    return path
+
+
+def render(run: record.Record, workdir: Path) -> str:
+    """Returns the page."""
+    result = run.result
+    rows = result.test.rows or sum(map(sum, result.confusion)) or None
+    baseline = _baseline(run)
+    overall = wilson(result.test.accuracy, rows)
+    by_length = [
+        (scores, wilson(scores.accuracy, scores.rows)) for scores in result.accuracy_by_length
+    ]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("rnnjax.reporting", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": _count,
+        "decimal": _decimal,
+        "percent": _percent,
+        "duration": _duration,
+        "shortened": _shortened,
+        "place": _place,
+    }
+    # Ours, and not to be escaped; what comes from the run is.
+    css = Markup(resources.files("rnnjax.reporting").joinpath("report.css").read_text("utf-8"))
+    return environment.get_template("report.html.j2").render(
+        css=css,
+        run=run,
+        result=result,
+        test=result.test,
+        rows=rows,
+        overall=overall,
+        baseline=baseline,
+        curves=_curves(run, baseline),
+        splits={line.get("split") for line in run.metrics},
+        gaps=_gaps(run),
+        confusion=_confusion(result.confusion),
+        confusions=_confusions(run),
+        by_length=by_length,
+        scale=_scale([interval for _, interval in by_length if interval]),
+        mistakes=result.worst_mistakes[:_MOST_MISTAKES],
+        parameters=_parameters(result),
+        config=list(_flat(run.config.config)),
+        environment=list(_flat(run.environment.model_dump(exclude_unset=True))),
+        commands=_commands(run, workdir),
+        files=[
+            (name, what)
+            for name, what in _FILES.items()
+            if name == "report.html" or (workdir / name).exists()
+        ],
+        workdir=str(workdir),
+    )
+
+
+def wilson(share: float | None, rows: int | None) -> Interval | None:
+    """Returns Wilson's 95 % interval of a share of `rows` independent rows; None without rows."""
+    if share is None or not rows:
+        return None
+    z2 = _NORMAL_95**2 / rows
+    centre = (share + z2 / 2) / (1 + z2)
+    half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4) / (1 + z2)
+    return Interval(max(0.0, centre - half), share, min(1.0, centre + half))
+
+
+def _baseline(run: record.Record) -> Baseline | None:
+    counts = [sum(row) for row in run.result.confusion] or [
+        scores.rows for scores in run.result.per_class
+    ]
+    names = run.classes or [scores.name for scores in run.result.per_class]
+    if not sum(counts):
+        return None
+    most = max(counts)
+    return Baseline(names[counts.index(most)], most / sum(counts))
+
+
+def _curves(run: record.Record, baseline: Baseline | None) -> list[tuple[str, Markup]]:
+    """The name and the drawing of each metric that the training has logged."""
+    drawings = []
+    for name in ("loss", "accuracy"):
+        train, validation, test = (
+            plots.series(run.metrics, split, name) for split in ("train", "validation", "test")
+        )
+        if len(train.steps) or len(validation.steps):
+            percent = name == "accuracy"
+            level = baseline.accuracy if baseline and percent else None
+            drawing = plots.curves(name, train, validation, test, level, percent)
+            drawings.append((name, drawing))
+    return drawings
+
+
+def _gaps(run: record.Record) -> int:
+    return sum(
+        isinstance(line.get("loss"), float) and not math.isfinite(line["loss"])
+        for line in run.metrics
+    )
+
+
+def _confusion(counts: list[list[int]]) -> list[list[Cell]]:
+    return [
+        [
+            Cell(count, count / sum(row) if sum(row) else None, label == predicted)
+            for predicted, count in enumerate(row)
+        ]
+        for label, row in enumerate(counts)
+    ]
+
+
+def _confusions(run: record.Record) -> list[Confusion]:
+    """The most frequent confusions; of two classes, the matrix says it all."""
+    names = run.classes
+    if len(names) < 3:
+        return []
+    wrong = [
+        Confusion(label, predicted, cell.count, cell.share)
+        for label, row in zip(names, _confusion(run.result.confusion), strict=True)
+        for predicted, cell in zip(names, row, strict=True)
+        if cell.count and cell.share and not cell.right
+    ]
+    return sorted(wrong, key=lambda confusion: -confusion.count)[:6]
+
+
+def _scale(intervals: list[Interval]) -> tuple[float, float]:
+    low = min((interval.low for interval in intervals), default=0.0)
+    high = max((interval.high for interval in intervals), default=1.0)
+    return math.floor(10 * low) / 10, math.ceil(10 * high) / 10
+
+
+def _parameters(result: record.Result) -> int | None:
+    if result.parameters is None and result.model:
+        return sum(layer.parameters for layer in result.model)
+    return result.parameters
+
+
+def _commands(run: record.Record, workdir: Path) -> list[tuple[str, str]]:
+    folder = shlex.quote(str(workdir))
+    train = run.environment.command or "python -m rnnjax.main --config CONFIG.py"
+    if "--workdir" not in train:
+        train += f" --workdir {folder}"
+    return [
+        ("Ask it about a text", f'python -m rnnjax.predict --workdir {folder} "text"'),
+        (
+            "Score it on another file",
+            f"python -m rnnjax.evaluate --workdir {folder} --data FILE.csv",
+        ),
+        ("Resume it, if it was interrupted", train),
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            yield prefix + key, ", ".join(map(str, value))
+        else:
+            yield prefix + key, str(value)
+
+
+def _count(value: int | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:,}"
+
+
+def _decimal(value: float | None, digits: int = 3) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}"
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return (
+        "\N{EN DASH}"
+        if value is None or math.isnan(value)
+        else f"{100 * value:.{digits}f}\N{NBSP}%"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split()) or "(nothing)"
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT].rstrip() + "…"
+
+
+def _place(value: float, low: float = 0.0, high: float = 1.0) -> str:
+    """A place between two ends, in CSS."""
+    return f"{100 * (value - low) / (high - low):.2f}%"

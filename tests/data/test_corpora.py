@@ -1,0 +1,412 @@
+"""From a name to a corpus: where it is looked for, how it is kept, what stands in for it."""
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnjax import cache as shared_cache
+from rnnjax.data import corpora
+from rnnjax.data.corpora import Row, docstrings, download
+from rnnjax.data.corpora import cache as kept_corpora
+from rnnjax.errors import InputError
+
+NEWS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ag_news_csv"
+TRAIN = '"3","Oil \\ up","It rose."\n"1","Vote","ü counted."\n"4","","Only this"\n"2","Goal",""\n'
+TEST = '"2","Match #39;s over","Two nil."\n"1","Talks","They ended."\n'
+
+
+@pytest.fixture(autouse=True)
+def nothing_at_hand(tmp_path, monkeypatch):
+    """An empty cache, no data sets, no network."""
+    monkeypatch.setenv("RNNJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setattr(download, "HOST", "https://host.invalid")
+
+
+@pytest.fixture
+def few_docstrings(monkeypatch):
+    """Every twentieth source file, so that preparing takes a second."""
+    every = docstrings._source_files
+    monkeypatch.setattr(docstrings, "_source_files", lambda name: every(name)[::20])
+
+
+@pytest.fixture
+def news(tmp_path):
+    """A folder with small files in the original layout."""
+    folder = tmp_path / "news"
+    folder.mkdir()
+    (folder / "train.csv").write_text(TRAIN)
+    (folder / "test.csv").write_text(TEST)
+    return folder
+
+
+@pytest.fixture
+def internet(tmp_path, monkeypatch):
+    """The archive of AG News arrives; the public builder does the rest."""
+    import tensorflow_datasets as tfds
+
+    folder = tmp_path / "archive" / "ag_news_csv"
+    folder.mkdir(parents=True)
+    (folder / "train.csv").write_text(TRAIN)
+    (folder / "test.csv").write_text(TEST)
+    monkeypatch.setattr(download, "_unreachable", lambda: "")
+    monkeypatch.setattr(
+        tfds.download.DownloadManager,
+        "download_and_extract",
+        lambda self, urls: dict.fromkeys(urls, folder.parent),
+    )
+
+
+def rows_of(split):
+    return [
+        Row(int(label), *texts)
+        for label, *texts in zip(
+            split.labels, split.fields["title"], split.fields["description"], strict=True
+        )
+    ]
+
+
+def entries(tmp_path):
+    return sorted(path.name for path in (tmp_path / "cache" / "corpora").iterdir())
+
+
+def test_a_folder_of_csv_files_keeps_its_rows_and_their_order(news, capfd):
+    corpus = corpora.load("ag_news_subset", str(news), "docstrings")
+    assert corpus.name == "ag_news_csv"
+    assert corpus.fallback == ""
+    assert corpus.source == f"AG News from train.csv and test.csv in {news}."
+    assert corpus.classes == ("World", "Sports", "Business", "Sci/Tech")
+    assert rows_of(corpus.splits["train"]) == [
+        Row(2, "Oil \\ up", "It rose."),
+        Row(0, "Vote", "ü counted."),
+        Row(3, "", "Only this"),
+        Row(1, "Goal", ""),
+    ]
+    assert rows_of(corpus.splits["test"]) == [
+        Row(1, "Match #39;s over", "Two nil."),
+        Row(0, "Talks", "They ended."),
+    ]
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert [line.startswith("Preparing the corpus ag_news_csv") for line in
+            printed.err.splitlines()] == [True]  # fmt: skip
+
+
+def test_texts_of_rows(news):
+    train = corpora.load("ag_news_subset", str(news), "").splits["train"]
+    assert len(train) == 4
+    assert train.labels.dtype == np.int32
+    assert train.texts("title") == ["Oil \\ up", "Vote", "", "Goal"]
+    assert train.texts("title+description") == [
+        "Oil \\ up It rose.", "Vote ü counted.", " Only this", "Goal "]  # fmt: skip
+    assert train.texts("description+title", [1, 0, 1]) == [
+        "ü counted. Vote", "It rose. Oil \\ up", "ü counted. Vote"]  # fmt: skip
+    assert train.texts("title", slice(1, None, 2)) == ["Vote", "Goal"]
+    assert train.texts("title", np.array([3, -3])) == ["Goal", "Vote"]
+    with pytest.raises(IndexError):
+        train.texts("title", [4])
+    with pytest.raises(InputError, match="no field 'headline'; use 'title' or 'description'"):
+        train.texts("title+headline")
+
+
+def test_columns_of_empty_texts_are_kept(news):
+    (news / "test.csv").write_text("1,,\n2,,\n")
+    test = corpora.load("ag_news_subset", str(news), "").splits["test"]
+    assert test.texts("title") == ["", ""]
+    assert rows_of(test) == [Row(0, "", ""), Row(1, "", "")]
+
+
+def test_an_edited_file_is_prepared_again_and_changes_the_fingerprint(news, tmp_path):
+    first = corpora.load("ag_news_subset", str(news), "")
+    again = corpora.load("ag_news_subset", str(news), "")
+    assert again.fingerprint == first.fingerprint
+    assert len(entries(tmp_path)) == 1
+    (news / "train.csv").write_text(TRAIN.replace("Vote", "Veto"))
+    edited = corpora.load("ag_news_subset", str(news), "")
+    assert edited.splits["train"].texts("title")[1] == "Veto"
+    (news / "classes.txt").write_text("a\nb\nc\nd\n")
+    renamed = corpora.load("ag_news_subset", str(news), "")
+    assert renamed.classes == ("a", "b", "c", "d")
+    prints = {first.fingerprint, edited.fingerprint, renamed.fingerprint}
+    assert len(prints) == 3
+
+
+def test_the_fingerprint_is_of_the_contents_alone(news, tmp_path):
+    corpus = corpora.load("ag_news_subset", str(news), "", tmp_path / "elsewhere")
+    requoted = tmp_path / "requoted"
+    requoted.mkdir()
+    (requoted / "train.csv").write_text("\ufeff" + TRAIN.replace('"3"', "3"))
+    (requoted / "test.csv").write_text("\n" + TEST)
+    assert corpora.load("ag_news_subset", str(requoted), "").fingerprint == corpus.fingerprint
+    # Written out once more, so that a change of the recipe is noticed: runs record this value.
+    digest = hashlib.sha256(json.dumps(list(corpus.classes)).encode())
+    for part in ("test", "train"):
+        split = corpus.splits[part]
+        digest.update(f"{part} {len(split)}".encode() + split.labels.astype("<i4").tobytes())
+        for column in (split.fields["title"], split.fields["description"]):
+            sizes = [len(text.encode()) for text in column]
+            digest.update(np.cumsum([0, *sizes]).astype("<i8").tobytes())
+            digest.update("".join(column).encode())
+    assert corpus.fingerprint == digest.hexdigest()
+
+
+def test_a_warm_corpus_needs_no_tensorflow_datasets(news, tmp_path):
+    corpora.load("ag_news_subset", str(news), "")
+    code = (
+        "import sys, time; from rnnjax.data import corpora; start = time.perf_counter();"
+        f"corpora.load('ag_news_subset', {str(news)!r}, '');"
+        "assert time.perf_counter() - start < 0.3;"
+        "print({'tensorflow', 'tensorflow_datasets', 'jax'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
+    assert run.stderr == ""
+
+
+def test_bad_rows_are_refused_before_anything_is_kept(news, tmp_path, capfd):
+    (news / "test.csv").write_text(TEST + '"7","a","b"\n')
+    with pytest.raises(InputError, match=r"test\.csv, line 3: the class is '7'"):
+        corpora.load("ag_news_subset", str(news), "docstrings")
+    assert entries(tmp_path) == []
+    assert len(capfd.readouterr().err.splitlines()) == 1
+
+
+def test_a_folder_with_one_of_the_two_files_is_refused(news):
+    (news / "test.csv").unlink()
+    with pytest.raises(InputError, match=r"test\.csv: there is no such file"):
+        corpora.load("ag_news_subset", str(news), "docstrings")
+
+
+def test_other_folders_are_refused_by_what_they_hold(tmp_path):
+    for directory, says in [("none", "there is no such folder"), ("empty", "it is empty"),
+                            ("full", "it holds b0, b1, b2, b3, b4, b5 and 2 more"),
+                            ("file", "it is a file")]:  # fmt: skip
+        path = tmp_path / directory
+        if directory == "file":
+            path.write_text("")
+        elif directory != "none":
+            path.mkdir()
+        if directory == "full":
+            for number in range(8):
+                (path / f"b{number}").write_text("")
+        with pytest.raises(InputError) as caught:
+            corpora.load("ag_news_subset", str(path), "docstrings")
+        assert f"{str(path)!r}: {says}; expected a folder with train.csv" in str(caught.value)
+
+
+def test_the_public_builder_is_downloaded_once_and_read_where_it_lies(
+    internet, tmp_path, monkeypatch, capfd
+):
+    corpus = corpora.load("ag_news_subset", "", "docstrings")
+    assert corpus.name == "ag_news_subset"
+    assert corpus.fallback == ""
+    assert sorted(rows_of(corpus.splits["train"])) == [
+        Row(0, "Vote", "ü counted."),
+        Row(1, "Goal", ""),
+        Row(2, "Oil \\ up", "It rose."),
+        Row(3, "", "Only this"),
+    ]
+    assert len(corpus.splits["test"]) == 2
+    assert capfd.readouterr().out == ""
+
+    # From here on a download would be an error.
+    monkeypatch.setattr(download, "_unreachable", lambda: "no network")
+    again = corpora.load("ag_news_subset", "", "")
+    assert again.fingerprint == corpus.fingerprint
+    downloaded = tmp_path / "cache" / "tensorflow_datasets"
+    given = corpora.load("ag_news_subset", str(downloaded), "", tmp_path / "second")
+    assert given.fingerprint == corpus.fingerprint
+    assert given.source.endswith(f"prepared in {downloaded}.")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(downloaded))
+    default = corpora.load("ag_news_subset", "", "", tmp_path / "third")
+    assert default.fingerprint == corpus.fingerprint
+
+    version = downloaded / "ag_news_subset" / "1.0.0"
+    info = json.loads((version / "dataset_info.json").read_text())
+    (version / "dataset_info.json").write_text(json.dumps(info | {"fileFormat": "tfrecord"}))
+    with pytest.raises(InputError, match="prepared there as tfrecord; expected array_record"):
+        corpora.load("ag_news_subset", str(downloaded), "docstrings")
+    (version / "dataset_info.json").write_text(json.dumps(info))
+    next(version.glob("*train*")).unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        corpora.load("ag_news_subset", str(downloaded), "docstrings")
+
+
+def test_tensorflow_datasets_is_quiet_only_meanwhile():
+    from rnnjax.data.corpora import builders
+
+    logger = logging.getLogger("absl")
+    before = logger.level
+    with builders._quiet():
+        assert not logger.isEnabledFor(logging.WARNING)
+        assert logger.isEnabledFor(logging.ERROR)
+    assert logger.level == before
+
+
+def test_without_a_network_the_docstrings_stand_in_loudly(few_docstrings, capfd, tmp_path):
+    corpus = corpora.load("ag_news_subset", "", "docstrings")
+    printed = capfd.readouterr()
+    for says in ("THIS IS NOT AG NEWS", "https://host.invalid cannot be reached",
+                 "--config.data.dir=FOLDER", "--config.data.fallback=''"):  # fmt: skip
+        assert says in " ".join(printed.err.replace("|", " ").split())
+    assert printed.out == ""
+    assert (corpus.name, corpus.fallback) == ("docstrings", "docstrings")
+    assert corpus.classes == ("Python", "NumPy", "SciPy", "JAX")
+    assert set(corpus.splits["train"].labels.tolist()) == {0, 1, 2, 3}
+    assert len(corpus.splits["train"]) > 5 * len(corpus.splits["test"]) > 50
+
+    asked_for = corpora.load("docstrings", "", "")
+    assert (asked_for.name, asked_for.fallback) == ("docstrings", "")
+    assert asked_for.fingerprint == corpus.fingerprint
+    assert capfd.readouterr().err == ""
+    assert len(entries(tmp_path)) == 1
+
+
+def test_other_versions_of_the_libraries_are_another_corpus(few_docstrings, tmp_path, monkeypatch):
+    corpora.load("docstrings", "", "")
+    monkeypatch.setattr(docstrings, "versions", lambda: dict.fromkeys(docstrings.CLASSES, "1.0"))
+    assert "JAX 1.0." in corpora.load("docstrings", "", "").source
+    assert len(entries(tmp_path)) == 2
+
+
+def test_without_a_network_and_a_fallback_the_error_says_what_to_do():
+    with pytest.raises(InputError, match=r"host\.invalid cannot be reached .* Set data\.dir to"):
+        corpora.load("ag_news_subset", "", "")
+
+
+def test_a_failed_download_is_told(internet, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def refuse(self, urls):
+        raise RuntimeError("quota\nand a long page")
+
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", refuse)
+    with pytest.raises(InputError, match=r"the download failed: RuntimeError: quota\. Set"):
+        corpora.load("ag_news_subset", "", "")
+
+
+def test_a_host_that_keeps_silent_is_given_up(monkeypatch):
+    import requests
+
+    monkeypatch.setattr(download, "PATIENCE", 0.1)
+    monkeypatch.setattr(requests, "head", lambda *_, **__: time.sleep(2))
+    assert "does not answer within 0.1 seconds" in download._unreachable()
+
+
+def test_the_host_that_is_tried_is_the_one_that_is_asked(monkeypatch):
+    import tensorflow_datasets as tfds
+
+    monkeypatch.undo()
+    urls = list(tfds.builder_cls("ag_news_subset").url_infos or ())
+    assert urls
+    assert all(url.startswith(download.HOST + "/") for url in urls)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "directory", "fallback", "says"),
+    [
+        ("ag_news", "", "", "there is no such corpus"),
+        ("ag_news_subset", "", "wikipedia", "there is no such corpus"),
+        ("docstrings", "somewhere", "", "data.dir is 'somewhere'"),
+    ],
+)
+def test_what_cannot_be_asked_for(corpus, directory, fallback, says):
+    with pytest.raises(InputError, match=says):
+        corpora.load(corpus, directory, fallback)
+
+
+def test_the_cache_follows_the_environment(tmp_path, monkeypatch):
+    assert shared_cache.folder(tmp_path / "given") == tmp_path / "given"
+    assert shared_cache.folder() == tmp_path / "cache"
+    monkeypatch.delenv("RNNJAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert shared_cache.folder() == tmp_path / "rnnjax"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert shared_cache.folder() == tmp_path / ".cache" / "rnnjax"
+
+
+def test_a_cache_that_cannot_be_written_is_refused(news, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(InputError, match=r"cannot be written .*RNNJAX_CACHE"):
+        corpora.load("ag_news_subset", str(news), "")
+
+
+PREPARED = kept_corpora.Prepared(
+    ("a", "b"), {"train": [Row(1, "x", "y")], "test": [Row(0, "", "z")]}
+)
+
+
+@pytest.mark.parametrize("where", ["prepare", "_publish"])
+def test_a_killed_preparation_leaves_nothing_that_is_read(tmp_path, where):
+    code = f"""
+import os, signal, pathlib
+from rnnjax.data.corpora import cache
+from rnnjax.data.corpora.csv_files import Row
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+prepared = cache.Prepared(("no", "no"), {{"train": [], "test": []}})
+if {where!r} == "_publish":
+    cache._publish = die
+prepare = die if {where!r} == "prepare" else lambda _: prepared
+cache.keep(pathlib.Path({str(tmp_path)!r}), "c", "k", prepare)
+"""
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9
+    kept = kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
+    assert kept.classes == ("a", "b")
+    assert rows_of(kept.splits["train"]) == [Row(1, "x", "y")]
+
+
+@pytest.mark.parametrize("damage", ["corpus.json", "train.title.utf8.npy", "test.labels.npy"])
+@pytest.mark.parametrize("cut", [None, 0, -1])
+def test_what_is_damaged_is_prepared_again(tmp_path, damage, cut):
+    kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
+    path = tmp_path / "corpora" / "c-k" / damage
+    content = path.read_bytes()
+    path.unlink()
+    if cut is not None:
+        path.write_bytes(content[:cut].rstrip(b"}\n"))
+    kept = kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
+    assert rows_of(kept.splits["train"]) == [Row(1, "x", "y")]
+    assert rows_of(kept.splits["test"]) == [Row(0, "", "z")]
+    assert path.read_bytes() == content
+    assert [path.name for path in (tmp_path / "corpora").iterdir()] == ["c-k"]
+
+
+def test_the_slower_of_two_preparations_takes_what_is_there(tmp_path):
+    first = []
+
+    def prepare(_):
+        # Another process is done first.
+        kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
+        first.append((tmp_path / "corpora" / "c-k").stat().st_ino)
+        return PREPARED
+
+    kept = kept_corpora.keep(tmp_path, "c", "k", prepare)
+    assert rows_of(kept.splits["train"]) == [Row(1, "x", "y")]
+    assert (tmp_path / "corpora" / "c-k").stat().st_ino == first[0]
+    assert [path.name for path in (tmp_path / "corpora").iterdir()] == ["c-k"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not NEWS.is_dir(), reason="needs ../shared/data/ag_news_csv")
+def test_the_real_news_by_two_processes_at_once(tmp_path):
+    code = (
+        f"from rnnjax.data import corpora; c = corpora.load('ag_news_subset', {str(NEWS)!r}, '');"
+    )
+    code += "print(c.fingerprint, len(c.splits['train']), len(c.splits['test']))"
+    command = [sys.executable, "-c", code]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [run.communicate()[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    assert said[0] == said[1]
+    assert said[0].split()[1:] == ["48809", "7600"]
+    assert len(entries(tmp_path)) == 1
+    assert os.environ["RNNJAX_CACHE"] == str(tmp_path / "cache")

@@ -1,0 +1,117 @@
+"""CSV files: what is read from them, and how the ones that cannot be read are refused."""
+
+import csv
+import time
+from pathlib import Path
+
+import pytest
+
+from rnnjax.data.corpora import Row, read_csv
+from rnnjax.data.corpora.csv_files import AG_NEWS_CLASSES, read_classes
+from rnnjax.errors import InputError
+
+NEWS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ag_news_csv"
+
+
+def read(path, content, classes=AG_NEWS_CLASSES):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(read_csv(path, classes))
+
+
+def test_fields_are_taken_as_they_are(tmp_path):
+    rows = read(
+        tmp_path / "a.csv",
+        '"3","Fears #39;s \\","a ""quoted"", word"\n4,plain,text\n"1","two\nlines",""\r\n\n'
+        '"2","","ü\u2028 漢"\n',
+    )
+    assert rows == [
+        Row(2, "Fears #39;s \\", 'a "quoted", word'),
+        Row(3, "plain", "text"),
+        Row(0, "two\nlines", ""),
+        Row(1, "", "ü\u2028 漢"),
+    ]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    assert read(tmp_path / "a.csv", b'\xef\xbb\xbf"2","a","b"\n') == [Row(1, "a", "b")]
+
+
+def test_a_field_may_be_longer_than_the_default_limit_of_the_csv_module(tmp_path):
+    csv.field_size_limit(131_072)
+    text = "word " * 60_000
+    assert read(tmp_path / "a.csv", f'1,a,b\n2,"{text}",b\n')[1].title == text
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "says"),
+    [
+        ('"1","a","b"\n"2","a"\n', 2, "2 columns"),
+        ('"1","a","b"\n\n"2","a","b","c"\n', 3, "4 columns"),
+        ("world\n", 1, "1 column,"),
+        ('"1","a\nb","c"\n"2"\n', 3, "1 column,"),
+        ('"Class Index","Title","Description"\n"1","a","b"\n', 1, "looks like a header"),
+        ('"1","a","b"\n"label","title","description"\n', 2, "expected 1 to 4 (World, Sports"),
+        ('"0","a","b"\n', 1, "the class is '0'"),
+        ('"1","a","b"\n"5","a","b"\n', 2, "the class is '5'"),
+        ('"1.0","a","b"\n', 1, "expected 1 to 4"),
+        ('"","a","b"\n', 1, "expected 1 to 4"),
+        ('"1","a","b"\n"2","a","never closed\n"3","a","b"\n', 2, "broken quotes"),
+        ('"1","a","b"\n"2","a","never closed\n', 2, "broken quotes"),
+        ('"1","a" stray,"b"\n', 1, "broken quotes"),
+        (b'"1","a","b"\n"2","caf\xe9","b"\n', 2, "byte 0xe9 is not UTF-8"),
+        (b'\xef\xbb\xbf"1","a","b"\n"2","caf\xe9","b"\n', 2, "byte 0xe9 is not UTF-8"),
+        ('"1","a","b"\n"2","a\0","b"\n', 2, "NUL"),
+    ],
+)
+def test_a_bad_row_is_refused_by_file_and_line(tmp_path, content, line, says):
+    path = tmp_path / "bad.csv"
+    with pytest.raises(InputError) as caught:
+        read(path, content)
+    assert str(caught.value).startswith(f"{path}, line {line}: ")
+    assert says in str(caught.value)
+
+
+def test_a_class_given_by_name_in_the_first_line_is_no_header(tmp_path):
+    with pytest.raises(InputError, match="'Sports'") as caught:
+        read(tmp_path / "a.csv", '"Sports","a","b"\n')
+    assert "header" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", b"\xef\xbb\xbf"])
+def test_a_file_without_rows_is_refused(tmp_path, content):
+    with pytest.raises(InputError, match="no rows"):
+        read(tmp_path / "a.csv", content)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(InputError, match="there is no such file"):
+        list(read_csv(tmp_path / "none.csv", AG_NEWS_CLASSES))
+    with pytest.raises(InputError, match="this is a folder"):
+        list(read_csv(tmp_path, AG_NEWS_CLASSES))
+
+
+def test_classes_come_from_their_file(tmp_path):
+    assert read_classes(tmp_path) == AG_NEWS_CLASSES
+    (tmp_path / "classes.txt").write_text("ham\n spam \n\n")
+    assert read_classes(tmp_path) == ("ham", "spam")
+    for content in ("", "one\n", "one\ntwo\none\n"):
+        (tmp_path / "classes.txt").write_text(content)
+        with pytest.raises(InputError, match=r"classes\.txt: .*two or more names"):
+            read_classes(tmp_path)
+
+
+@pytest.mark.skipif(not NEWS.is_dir(), reason="needs ../shared/data/ag_news_csv")
+def test_the_real_news_are_read_fast():
+    start = time.perf_counter()
+    rows = list(read_csv(NEWS / "train.csv", AG_NEWS_CLASSES))
+    assert time.perf_counter() - start < 3  # A third of a second on a quiet machine.
+    assert [sum(row.label == label for row in rows) for label in range(4)] == [
+        12_064,
+        12_112,
+        12_317,
+        12_316,
+    ]
+    test = next(read_csv(NEWS / "test.csv", AG_NEWS_CLASSES))
+    assert test.label == 2
+    assert test.title == "Fears for T N pension after talks"
+    assert test.description.startswith("Unions representing workers at Turner   Newall say")

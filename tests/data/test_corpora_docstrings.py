@@ -1,0 +1,122 @@
+"""The corpus of docstrings: what becomes a row, and which rows are left out."""
+
+import subprocess
+import sys
+
+import pytest
+
+from rnnjax.data.corpora import docstrings
+from rnnjax.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("docstring", "title", "description"),
+    [
+        ("Return the mean.", "Return the mean.", ""),
+        ("\n  Return the mean\n  of all. Then stop.\n\n  More.\n", "Return the mean of all.",
+         "Then stop. More."),
+        ("One thing\n\nAnother thing.", "One thing", "Another thing."),
+        ("Mean.\n\nProse.\n\nParameters\n----------\nx : int", "Mean.", "Prose."),
+        ("Mean.\n\nProse.\n\nArgs:\n  x: an int", "Mean.", "Prose."),
+        ("Mean.\n\n>>> mean(1)\n1", "Mean.", ""),
+        ("Mean.\n\n.. versionadded:: 1\n", "Mean.", ""),
+        ("Mean.\n\nAn example::\n\n  mean(1)", "Mean.", ""),
+        ("mean(x, axis=None) -> int\n\nMean of x.", "Mean of x.", ""),
+        ("Like :func:`~jax.numpy.mean`, but ``fast`` [1]_.", "Like jax.numpy.mean, but fast.", ""),
+        ("Use numpy.mean here. Now.", "Use numpy.mean here.", "Now."),
+        ("Parameters\n----------\nx : int", "", ""),
+        ("  \n ", "", ""),
+    ],
+)  # fmt: skip
+def test_prose_becomes_title_and_description(docstring, title, description):
+    assert docstrings.shape(docstring) == (title, description)
+
+
+def test_long_prose_is_cut():
+    title, description = docstrings.shape("Mean of all.\n\n" + "word " * 200)
+    assert title == "Mean of all."
+    assert len(description.split()) == docstrings.DESCRIPTION_WORDS
+
+
+@pytest.fixture
+def libraries(tmp_path, monkeypatch):
+    """Four small libraries in place of the installed ones."""
+    files = {}
+    for number, name in enumerate(docstrings.CLASSES):
+        path = tmp_path / f"{name}.py"
+        definitions = [
+            f"class A{i}:\n  'Title number {i} of {name} reads well.'\n" for i in range(200)
+        ]
+        path.write_text(
+            f"'''The module {name} is documented.'''\n"
+            + "".join(definitions)
+            + f"if True:\n  def f():\n    'The SAME title is here{':.,;'[number]} everywhere'\n"
+            + f"def short():\n  'Too {number}.'\n"
+            + "async def undocumented(): ...\n"
+        )
+        (tmp_path / "broken.py").write_text("def (")
+        files[name] = [path, tmp_path / "broken.py"]
+    monkeypatch.setattr(docstrings, "_source_files", files.__getitem__)
+    return files
+
+
+def test_rows_are_unique_mixed_and_shared_out(libraries):
+    rows = docstrings.collect()
+    everything = rows["train"] + rows["test"]
+    titles = [row.title for row in everything]
+    assert len(titles) == len(set(titles)) == 4 * 201 + 1
+    assert "The module JAX is documented." in titles
+    assert [row.label for row in everything if row.title.startswith("The SAME")] == [0]
+    assert all(name in row.title for row in everything for name in [docstrings.CLASSES[row.label]]
+               if "SAME" not in row.title)  # fmt: skip
+    assert 0.06 < len(rows["test"]) / len(titles) < 0.15
+    assert {row.label for row in rows["train"][:40]} == {0, 1, 2, 3}
+    assert {row.label for row in rows["test"][:40]} == {0, 1, 2, 3}
+
+
+def test_a_class_is_capped_without_moving_what_stays(libraries, monkeypatch):
+    whole = docstrings.collect()
+    monkeypatch.setattr(docstrings, "ROWS_PER_CLASS", 50)
+    capped = docstrings.collect()
+    everything = capped["train"] + capped["test"]
+    assert [sum(row.label == label for row in everything) for label in range(4)] == [50] * 4
+    for part in ("train", "test"):
+        assert capped[part] == [row for row in whole[part] if row in set(capped[part])]
+
+
+def test_an_installation_without_sources_is_refused(libraries):
+    libraries["SciPy"][:] = []
+    with pytest.raises(InputError, match="installed SciPy has no source files"):
+        docstrings.collect()
+
+
+def test_tests_and_code_of_others_are_left_out():
+    for name in docstrings.CLASSES:
+        files = docstrings._source_files(name)
+        assert len(files) > 50
+        for path in files:
+            assert not {"tests", "_vendor", "third_party", "idlelib"} & set(path.parts[-4:])
+    # The standard library is not what was installed into it.
+    assert not any("site-packages" in str(path) for path in docstrings._source_files("Python"))
+
+
+def test_reading_imports_none_of_the_libraries():
+    code = (
+        "import sys; from rnnjax.data.corpora import docstrings as d;"
+        "[d._source_files(name) for name in d.CLASSES]; d.versions();"
+        "print({'jax', 'scipy', 'tensorflow', 'tensorflow_datasets'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
+
+
+@pytest.mark.slow
+def test_the_whole_corpus_is_balanced_prose(tmp_path):
+    rows = docstrings.collect()
+    everything = rows["train"] + rows["test"]
+    counts = [sum(row.label == label for row in everything) for label in range(4)]
+    assert min(counts) >= 1_000
+    assert max(counts) <= docstrings.ROWS_PER_CLASS
+    words = [len(f"{row.title} {row.description}".split()) for row in everything]
+    assert 15 < sum(words) / len(words) < 40
+    assert not {row.title for row in rows["train"]} & {row.title for row in rows["test"]}

@@ -1,0 +1,65 @@
+import json
+import os
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.reporting import files
+
+
+def test_json_is_strict_and_takes_numbers_of_every_origin(tmp_path):
+    path = tmp_path / "result.json"
+    files.write_json(
+        path,
+        {
+            "lost": float("nan"),
+            "best": np.float32(-np.inf),
+            "loss": jnp.float32(0.5),
+            "rows": np.int64(7),
+            "confusion": np.array([[3, 1], [0, 2]]),
+            "rates": (0.25, jnp.array([np.inf, 1.0])),
+            "name": "naïve",
+            "early": False,
+        },
+    )
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    values = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    assert values == {
+        "lost": "nan",
+        "best": "-inf",
+        "loss": 0.5,
+        "rows": 7,
+        "confusion": [[3, 1], [0, 2]],
+        "rates": [0.25, ["inf", 1.0]],
+        "name": "naïve",
+        "early": False,
+    }
+    assert np.isnan(float(values["lost"]))
+    assert "naïve" in path.read_text(encoding="utf-8")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "result.json"
+    files.write_json(path, {"step": 1})
+    with pytest.raises(TypeError):
+        files.write_json(path, {"step": object()})
+
+    def fail(_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        files.write_json(path, {"step": 2})
+    assert json.loads(path.read_text()) == {"step": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_files_are_as_readable_as_others(tmp_path):
+    (tmp_path / "other").write_text("")
+    files.write_text(tmp_path / "page", "half a pair: \ud83d")
+    assert (tmp_path / "page").stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert (tmp_path / "page").read_text() == "half a pair: \\ud83d"
