@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -11,7 +12,11 @@ from rnnjax.errors import InputError
 FAILED = 2
 
 
-def run(main: Callable[[list[str]], None], required: Sequence[str]) -> None:
+def run(
+    main: Callable[[list[str]], None],
+    required: Sequence[str] = (),
+    check: Callable[[str], None] = lambda flag: None,
+) -> None:
     """Parses the flags, runs `main` with what is left of the command line, and exits.
 
     What a user can mend is printed in a line or two, without a traceback, and ends with status 2;
@@ -20,13 +25,21 @@ def run(main: Callable[[list[str]], None], required: Sequence[str]) -> None:
     Args:
       main: does the work.
       required: names of the flags that must be given.
+      check: raises InputError if no flag may have the name that it is given.
     """
 
     def parse(arguments: Sequence[str]) -> list[str]:
         try:
-            rest = app.parse_flags_with_usage(list(arguments))
+            for argument in arguments[1:]:
+                if argument == "--":
+                    break
+                if argument.startswith("--"):
+                    check(argument[2:].split("=")[0])
+            rest = flags.FLAGS(list(arguments))
         except InputError as error:
             _fail(error)
+        except Exception as error:  # of absl, ml_collections, or raised in a config file
+            _fail(in_short(error))
         missing = [name for name in required if not flags.FLAGS[name].value]
         if missing:
             _fail(f"--{missing[0]} is missing; --help shows what to give")
@@ -51,6 +64,14 @@ def run(main: Callable[[list[str]], None], required: Sequence[str]) -> None:
     app.run(guarded, flags_parser=parse)
 
 
-def _fail(error: object) -> None:
+def in_short(error: Exception) -> str:
+    """Returns the message of another library's error in one line, without its traceback."""
+    message = str(error).strip() or type(error).__name__
+    if "Traceback" in message:
+        message = message.splitlines()[-1]
+    return " ".join(message.split())
+
+
+def _fail(error: object) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(FAILED)

@@ -186,6 +186,26 @@ def differences(ours: Config, theirs: Config) -> list[str]:
     return [f"{key}: {a[key]!r}, {b[key]!r}" for key in a if a[key] != b[key]]
 
 
+def check_key(key: str, name: str = "config") -> None:
+    """Raises InputError if there is no key or section of that path, 'data.take' say."""
+    leaves = [path for path, _ in _flat(defaults())]
+    sections = {path.rsplit(".", 1)[0] for path in leaves if "." in path}
+    known = [*leaves, *sorted(sections)]
+    if key in known:
+        return
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+    if not close:
+        last = {path: path.split(".")[-1] for path in known}
+        best = difflib.get_close_matches(key.split(".")[-1], last.values(), n=1, cutoff=0.7)
+        close = [path for path in known if last[path] in best]
+    hint = (
+        f"did you mean {' or '.join(f'{name}.{path}' for path in close)}?"
+        if close
+        else "rnnjax/config.py lists the keys"
+    )
+    raise InputError(f"{name}.{key}: there is no such key; {hint}")
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -195,21 +215,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _explain(detail: Any, name: str) -> str:
-    path = ".".join([name, *(str(part) for part in detail["loc"])])
+    key = ".".join(map(str, detail["loc"]))
     if detail["type"] == "extra_forbidden":
-        known = [key for key, _ in _flat(defaults())]
-        asked = ".".join(str(part) for part in detail["loc"])
-        close = difflib.get_close_matches(asked, known, n=3, cutoff=0.5) or [
-            key for key in known if key.split(".")[-1] == asked.split(".")[-1]
-        ]
-        hint = (
-            f"did you mean {' or '.join(f'{name}.{key}' for key in close)}?"
-            if close
-            else ("the keys are listed in rnnjax/config.py")
-        )
-        return f"{path}: there is no such key; {hint}"
+        try:
+            check_key(key, name)
+        except InputError as error:
+            return str(error)
     if detail["type"] == "value_error":
         return f"{name}: {detail['ctx']['error']}"
-    return f"{path}: given {detail['input']!r} ({type(detail['input']).__name__}), " + detail[
-        "msg"
-    ].replace("Input should", "it should")
+    expected = detail["msg"].replace("Input should", "it should")
+    return f"{name}.{key}: given {detail['input']!r} ({type(detail['input']).__name__}), {expected}"

@@ -180,4 +180,4 @@ def _run(name: str, experiment: Experiment, entry: Entry, seed: int) -> dict[str
 
 
 if __name__ == "__main__":
-    command.run(main, required=[])
+    command.run(main)

@@ -30,8 +30,16 @@ def main(arguments: list[str]) -> None:
     """Runs the config that the flags name."""
     if arguments:
         raise InputError(f"given {arguments[0]!r}, expected flags alone (--config, --workdir)")
-    name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
-    config = config_lib.parse(_CONFIG.value.to_dict())
+    path = config_flags.get_config_filename(flags.FLAGS["config"])
+    try:
+        values = _CONFIG.value.to_dict()
+    except (OSError, AttributeError) as error:
+        raise InputError(
+            f"--config={path}: expected a Python file with a get_config() that returns a "
+            f"ConfigDict, configs/bilstm.py say. {command.in_short(error)}"
+        ) from error
+    config = config_lib.parse(values)
+    name = Path(path).stem
     workdir = _WORKDIR.value or f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     # Read when the first device is used; what the user has set goes before.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
@@ -53,5 +61,12 @@ def main(arguments: list[str]) -> None:
         sys.exit(130)
 
 
+def _check(flag: str) -> None:
+    """Raises InputError if a flag is to set a key that no config has."""
+    section, _, key = flag.partition(".")
+    if section in ("config", "noconfig") and key:
+        config_lib.check_key(key)
+
+
 if __name__ == "__main__":
-    command.run(main, required=["config"])
+    command.run(main, required=["config"], check=_check)

@@ -1,0 +1,29 @@
+"""What every test stands on: Keras on its JAX backend, caches of their own, and where AG News is."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Keras reads it once, when it is first imported.
+os.environ["KERAS_BACKEND"] = "jax"
+
+NEWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "ag_news_csv"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Prepared corpora and compiled programs of the tests, and of what they start, stay theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RNNJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def news_dir() -> Path:
+    """The folder with train.csv and test.csv of AG News, beside the repository."""
+    if not (NEWS / "test.csv").exists():
+        pytest.skip(f"AG News is not at {NEWS}")
+    return NEWS
