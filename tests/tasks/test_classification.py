@@ -1,0 +1,167 @@
+"""The classification task: what is trained, what counts in the loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.cells import GRUCell, LSTMCell, SimpleCell
+from rnnjax.config import parse
+from rnnjax.data.batches import Batch
+from rnnjax.errors import InputError
+from rnnjax.models import Classifier
+from rnnjax.tasks import Classification
+from rnnjax.training.optimizer import make_optimizer
+from rnnjax.training.state import init_state
+from rnnjax.training.step import make_train_step
+
+VOCABULARY, KNOWN, CLASSES = 23, 9, 3
+
+
+def batch_of(seed, lengths=(5, 2, 0, 4), weights=(1, 1, 1, 1)):
+    """Returns a batch of random tokens that are known."""
+    rng = np.random.default_rng(seed)
+    mask = np.arange(6) < np.array(lengths)[:, None]
+    tokens = np.where(mask, rng.integers(1, KNOWN, mask.shape), 0)
+    return Batch(
+        tokens.astype(np.int32),
+        mask,
+        rng.integers(0, CLASSES, len(mask)).astype(np.int32),
+        np.array(weights, np.float32),
+    )
+
+
+def model_of(**options):
+    """Returns a small network."""
+    return Classifier(VOCABULARY, CLASSES, GRUCell(4), embedding=3, **options)
+
+
+def trained(known, config, steps=5):
+    """Returns the parameters before and after some steps of training."""
+    task = Classification(model_of(dropout=config.model.dropout), known)
+    optimizer = make_optimizer(config, steps)
+    state = init_state(task, optimizer, seed=3, keep_best=False)
+    before = jax.tree.map(np.array, state.params)
+    step = make_train_step(task, optimizer, seed=3)
+    for number in range(steps):
+        state = step(state, batch_of(number))
+    return before, jax.tree.map(np.asarray, state.params)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [{}, {"optimizer": {"clip_norm": 0.05}}, {"model": {"dropout": 0.3}}],
+    ids=["plain", "clipped", "dropout"],
+)
+def test_training_without_the_rows_that_cannot_occur_changes_nothing(overrides):
+    config = parse({"learning_rate": 0.05, **overrides})
+    before, few = trained(KNOWN, config)
+    _, all_rows = trained(VOCABULARY, config)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), few, all_rows)
+    table, first = few["embed"]["embedding"], before["embed"]["embedding"]
+    assert table.shape == (VOCABULARY, 3)
+    np.testing.assert_array_equal(table[KNOWN:], first[KNOWN:])
+    assert (table[1:KNOWN] != first[1:KNOWN]).any(axis=1).all()
+    assert not np.array_equal(few["score"]["kernel"], before["score"]["kernel"])
+
+
+def test_clipping_is_felt_in_that_comparison():
+    plain = trained(KNOWN, parse({"learning_rate": 0.05, "optimizer": {"epsilon": 0.1}}))[1]
+    clipping = {"epsilon": 0.1, "clip_norm": 0.05}
+    clipped = trained(KNOWN, parse({"learning_rate": 0.05, "optimizer": clipping}))[1]
+    assert not np.allclose(plain["score"]["kernel"], clipped["score"]["kernel"], atol=1e-3)
+
+
+def test_the_optimizer_keeps_nothing_for_rows_that_cannot_occur():
+    task = Classification(model_of(), KNOWN)
+    params = task.init(jax.random.key(0))
+    live = task.live(params)
+    assert live["embed"]["embedding"].shape == (KNOWN, 3)
+    changed = jax.tree.map(lambda leaf: leaf + 1, live)
+    merged = task.with_live(params, changed)
+    expected = jax.tree.map(lambda leaf: leaf + 1, params)
+    expected["embed"]["embedding"] = jnp.concatenate(
+        [changed["embed"]["embedding"], params["embed"]["embedding"][KNOWN:]]
+    )
+    jax.tree.map(np.testing.assert_array_equal, merged, expected)
+    assert params["embed"]["embedding"].shape == (VOCABULARY, 3)
+
+
+def test_one_hot_input_trains_every_row():
+    task = Classification(Classifier(VOCABULARY, CLASSES, SimpleCell(4), embedding=0), KNOWN)
+    params = task.init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, task.live(params), params)
+    value, _ = task.loss(task.live(params), batch_of(0), jax.random.key(0))
+    assert np.isfinite(value)
+
+
+@pytest.mark.parametrize(("decay", "known"), [(0.0, KNOWN), (0.1, VOCABULARY)])
+def test_weight_decay_moves_every_row(decay, known):
+    config = parse(
+        {"data": {"vocabulary": {"size": VOCABULARY}}, "optimizer": {"weight_decay": decay}}
+    )
+    assert Classification.of(config, KNOWN, CLASSES).known == known
+
+
+def test_a_config_makes_the_network_that_it_says():
+    model = {
+        "cell": "GRUCell",
+        "features": 7,
+        "layers": 2,
+        "bidirectional": True,
+        "merge": "ave",
+        "dropout": 0.25,
+        "embedding": {"features": 5},
+    }
+    config = parse({"dtype": "bfloat16", "model": model, "data": {"vocabulary": {"size": 50}}})
+    made = Classification.of(config, 10, CLASSES).model
+    half = jnp.dtype("bfloat16")
+    assert made == Classifier(
+        50, CLASSES, GRUCell(7, dtype=half), 2, 5, True, "ave", 0.25, dtype=half
+    )
+    with pytest.raises(InputError, match=r"config\.model\.cell: given 'RNN'"):
+        Classification.of(parse({"model": {"cell": "RNN"}}), 10, CLASSES)
+
+
+def by_hand(task, params, batch):
+    """Returns loss and hit of each row, computed in NumPy from the network's scores."""
+    logits = np.asarray(task.model.apply({"params": params}, batch.tokens, batch.mask), np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return -np.log(shares[np.arange(4), batch.labels]), logits.argmax(axis=1) == batch.labels
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1, 1), (1, 0, 0, 1), (0, 0, 0, 1), (0.5, 2, 0, 1)])
+def test_the_loss_is_a_mean_over_the_weights(weights):
+    task = Classification(model_of(), KNOWN)
+    params = jax.tree.map(lambda leaf: 3 * leaf + 0.1, task.init(jax.random.key(1)))
+    batch = batch_of(4, weights=weights)
+    losses, hits = by_hand(task, params, batch)
+    value, sums = task.loss(task.live(params), batch, jax.random.key(0))
+    np.testing.assert_allclose(value, np.dot(losses, weights) / sum(weights), rtol=1e-5)
+    np.testing.assert_allclose(sums["loss"], np.dot(losses, weights), rtol=1e-5)
+    np.testing.assert_allclose(sums["accuracy"], np.dot(hits, weights))
+    np.testing.assert_allclose(sums["weight"], sum(weights))
+
+
+def test_rows_of_weight_zero_leave_no_trace_in_the_gradient():
+    task = Classification(Classifier(VOCABULARY, CLASSES, LSTMCell(4), embedding=3), KNOWN)
+    live = task.live(task.init(jax.random.key(1)))
+    gradient = jax.jit(jax.grad(lambda live, batch: task.loss(live, batch, jax.random.key(0))[0]))
+    batch = batch_of(1, lengths=(4, 0, 0, 0), weights=(1, 0, 0, 0))
+    other = batch_of(2, lengths=(4, 5, 1, 3), weights=(1, 0, 0, 0))
+    other = Batch(*(np.concatenate([a[:1], b[1:]]) for a, b in zip(batch, other, strict=True)))
+    one, two = gradient(live, batch), gradient(live, other)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        assert np.isfinite(a).all()
+        assert a.any()
+        np.testing.assert_allclose(a, b, atol=1e-7)
+
+
+def test_answers_are_log_probabilities_without_dropout():
+    task = Classification(model_of(dropout=0.5), KNOWN)
+    params = task.init(jax.random.key(1))
+    batch = batch_of(4)
+    answers = task.log_probabilities(params, batch)
+    losses, _ = by_hand(task, params, batch)
+    np.testing.assert_allclose(-answers[np.arange(4), batch.labels], losses, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(answers).sum(axis=1), np.ones(4), rtol=1e-5)

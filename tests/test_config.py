@@ -1,0 +1,168 @@
+"""The schema of configs: what it takes, what it refuses and how it says so."""
+
+import importlib.util
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from rnnjax.config import Config, defaults, differences, parse
+from rnnjax.errors import InputError
+
+CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
+
+
+def nested(key, value):
+    """Returns the nested dicts that give a dotted key a value."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def leaves(values, prefix=""):
+    """Returns every dotted key of nested dicts with its value."""
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= leaves(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def refusal(key, value):
+    """Returns the message that a value of a key gets."""
+    with pytest.raises(InputError) as caught:
+        parse(nested(key, value))
+    return str(caught.value)
+
+
+def test_the_defaults_are_a_config():
+    assert parse(defaults()) == Config() == parse({})
+
+
+def test_there_is_no_none_in_a_config():
+    assert None not in leaves(defaults()).values()
+
+
+def test_defaults_are_new_each_time():
+    defaults()["model"]["cell"] = "x"
+    assert defaults()["model"]["cell"] == "LSTMCell"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 2**32 - 1),
+        ("learning_rate", 1),
+        ("data.validation", 0.5),
+        ("data.vocabulary.size", 3),
+        ("model.embedding.features", 0),
+        ("model.bidirectional", True),
+        ("schedule", "cosine"),
+        ("data.dir", "/a folder"),
+    ],
+)
+def test_a_key_takes_its_value_and_leaves_the_others(key, value):
+    expected = leaves(defaults()) | {key: value}
+    assert leaves(parse(nested(key, value)).model_dump()) == expected
+
+
+@pytest.mark.parametrize("key", leaves(defaults()))
+def test_no_key_takes_none_or_a_list(key):
+    for value in (None, []):
+        message = refusal(key, value)
+        assert message.startswith(f"config.{key}: given {value!r}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("learning_rat", 0.1, ["there is no such key", "did you mean", "config.learning_rate"]),
+        ("data.vocabulary.sizes", 9, ["there is no such key", "config.data.vocabulary.size"]),
+        ("features", 9, ["there is no such key", "config.model.features"]),
+        ("zzzz", 9, ["there is no such key", "rnnjax/config.py"]),
+        ("batch_size", "32", ["'32'", "str", "integer"]),
+        ("batch_size", 3.0, ["3.0", "float", "integer"]),
+        ("batch_size", True, ["True", "bool", "integer"]),
+        ("learning_rate", "fast", ["'fast'", "number"]),
+        ("model.bidirectional", 1, ["1", "int", "boolean"]),
+        ("model.cell", 4, ["4", "string"]),
+        ("batch_size", 0, ["given 0", "greater than or equal to 1"]),
+        ("seed", 2**32, ["4294967296", "less than 4294967296"]),
+        ("seed", -1, ["-1", "greater than or equal to 0"]),
+        ("learning_rate", 0.0, ["0.0", "greater than 0"]),
+        ("learning_rate", float("nan"), ["nan", "finite"]),
+        ("learning_rate", float("inf"), ["inf", "finite"]),
+        ("model.dropout", 1.0, ["1.0", "less than 1"]),
+        ("data.validation", 0.6, ["0.6", "less than or equal to 0.5"]),
+        ("data.vocabulary.size", 2, ["given 2", "greater than or equal to 3"]),
+        ("checkpoint.keep", 1, ["given 1", "greater than or equal to 2"]),
+        ("optimizer.epsilon", 0.0, ["0.0", "greater than 0"]),
+        ("task", "chess", ["'chess'", "'classification'"]),
+        ("data.text", "body", ["'body'", "'title+description'"]),
+        ("dtype", "float16", ["'float16'", "'bfloat16'"]),
+        ("model.merge", "none", ["'none'", "'concat'"]),
+        ("data", 5, ["given 5", "dictionary"]),
+    ],
+)
+def test_what_a_key_cannot_be_is_refused_by_its_full_path(key, value, words):
+    message = refusal(key, value)
+    assert message.startswith(f"config.{key}: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_every_mistake_is_named_at_once():
+    with pytest.raises(InputError) as caught:
+        parse({"epochs": 0, "model": {"layers": 0, "size": 1}}, name="config.json")
+    lines = str(caught.value).splitlines()
+    starts = {line.split(": ")[0] for line in lines}
+    assert starts == {"config.json.epochs", "config.json.model.layers", "config.json.model.size"}
+
+
+@pytest.mark.parametrize(
+    "values", [{"early_stopping": {"patience": 2}}, {"evaluate_every": 10}], ids=str
+)
+def test_what_needs_a_validation_part_is_refused_without_one(values):
+    with pytest.raises(InputError, match=r"^config: .*data\.validation is 0"):
+        parse(values)
+    assert parse(values | {"data": {"validation": 0.1}}).data.validation == 0.1
+
+
+@pytest.mark.parametrize("values", [None, 3, "config.py", ["seed"]])
+def test_what_is_no_mapping_is_refused(values):
+    with pytest.raises(InputError, match=f"config is a {type(values).__name__}"):
+        parse(values)
+
+
+def test_a_config_is_frozen():
+    config = Config()
+    for section, key in ((config, "seed"), (config.data, "take"), (config.data.vocabulary, "size")):
+        with pytest.raises(pydantic.ValidationError, match="frozen"):
+            setattr(section, key, 7)
+
+
+def test_differences_are_named_by_key():
+    ours = parse({"seed": 1, "model": {"cell": "GRUCell"}})
+    theirs = parse({"data": {"vocabulary": {"unit": "character"}}})
+    assert differences(ours, theirs) == [
+        "seed: 1, 0",
+        "data.vocabulary.unit: 'word', 'character'",
+        "model.cell: 'GRUCell', 'LSTMCell'",
+    ]
+    assert differences(ours, ours) == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_file_parses(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = parse(module.get_config().to_dict())
+    # A file that changes nothing says nothing.
+    assert differences(config, Config())
+    assert module.__doc__

@@ -1,0 +1,162 @@
+"""Training as a user types it: from another folder, interrupted, and with mistakes."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from training.small import assert_same, lines, parse, saved, started, typed
+
+from rnnjax import training
+
+pytest_plugins = ["training.small"]
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+LSTM = f"--config={CONFIGS / 'lstm.py'}"
+
+
+@pytest.fixture
+def small_config(news, tmp_path):
+    """A config file of 225 steps and what it says."""
+    config = parse(news, epochs=15, learning_rate=0.001, checkpoint__every=10, log_every=25)
+    path = tmp_path / "small.py"
+    path.write_text(
+        "import ml_collections\n"
+        f"def get_config():\n    return ml_collections.ConfigDict({config.model_dump()!r})\n"
+    )
+    return path, config
+
+
+def stop(process, workdir, step, number):
+    """Sends a signal once there is a checkpoint of a step, and returns the end of the process."""
+    late = time.monotonic() + 60
+    while not (workdir / "checkpoints" / str(step)).exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < late
+        time.sleep(0.01)
+    process.send_signal(number)
+    err = process.communicate(timeout=60)[1].decode()
+    assert "Traceback" not in err
+    return process.returncode, err
+
+
+def test_signals_and_a_kill_change_nothing_and_the_command_that_is_named_goes_on(
+    small_config, tmp_path
+):
+    path, config = small_config
+    workdir = tmp_path / "my runs" / "one"
+    path_of_python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    def pasted(command):
+        return subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {command}"],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path_of_python},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    process = started("main", "--config", path.name, "--workdir", str(workdir), folder=tmp_path)
+    status, err = stop(process, workdir, 20, signal.SIGINT)
+    assert status == 130
+    assert "SIGINT after step " in err
+    assert "saved. Go on with:" in err
+    command = err.splitlines()[-1].strip()
+    assert shlex.split(command)[:3] == ["python", "-m", "rnnjax.main"]
+    before = max(int(each.name) for each in (workdir / "checkpoints").iterdir())
+
+    status, err = stop(pasted(command), workdir, before // 10 * 10 + 30, signal.SIGTERM)
+    assert f"going on from step {before}" in err
+    assert status == 130
+    assert "SIGTERM after step " in err
+    command = err.splitlines()[-1].strip()
+    before = max(int(each.name) for each in (workdir / "checkpoints").iterdir())
+
+    status, _ = stop(pasted(command), workdir, before // 10 * 10 + 30, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    _, err = pasted(command).communicate(timeout=60)
+    assert "test accuracy" in err.decode()
+
+    undisturbed = tmp_path / "undisturbed"
+    training.run(config, "small", undisturbed)
+    assert_same(saved(config, workdir), saved(config, undisturbed))
+    assert lines(workdir) == lines(undisturbed)
+
+
+def test_a_run_without_a_workdir_makes_one_and_keys_can_be_set(news, tmp_path):
+    keys = {
+        "config.data.dir": os.path.relpath(news, tmp_path),
+        "config.data.take": 32,
+        "config.model.features": 4,
+        "config.data.vocabulary.size": 50,
+        "config.data.fallback": "",
+    }
+    ended = typed("main", LSTM, *(f"--{k}={v}" for k, v in keys.items()), folder=tmp_path)
+    assert ended.status == 0, ended.err
+    (workdir,) = (tmp_path / "runs").iterdir()
+    assert workdir.name.startswith("lstm-")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["runs"]
+    config = json.loads((workdir / "config.json").read_text())["config"]
+    assert (config["data"]["take"], config["model"]["features"]) == (32, 4)
+    environment = json.loads((workdir / "environment.json").read_text())
+    assert "--config.model.features=4" in environment["command"]
+    assert f"report: {workdir.relative_to(tmp_path)}/report.html" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "--config is missing"),
+        (["--config=no/such.py"], "no/such.py"),
+        ([LSTM, "--config.learning_rat=0.1"], "did you mean config.learning_rate?"),
+        ([LSTM, "--config.batch_size=many"], "batch_size"),
+        ([LSTM, "--config.batch_size=0"], "config.batch_size: given 0"),
+        ([LSTM, "--config.schedule=steep"], "config.schedule: given 'steep'"),
+        ([LSTM, "--config.early_stopping.patience=3"], "set data.validation"),
+        ([LSTM, "--config.data.dir=nowhere"], "'nowhere': there is no such folder"),
+        ([LSTM, "--wordkir=runs/a"], "wordkir"),
+        ([LSTM, f"--workdir={'a' * 300}"], "File name too long"),
+        ([LSTM, "runs/a"], "given 'runs/a', expected flags alone"),
+    ],
+)
+def test_a_mistake_is_named_in_few_words_and_leaves_nothing_behind(tmp_path, arguments, says):
+    ended = typed("main", *arguments, folder=tmp_path)
+    assert ended.status == 2
+    assert ended.out == ""
+    assert ended.err.startswith("error: ")
+    assert says in ended.err
+    assert len(ended.err) < 600
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "there is no such file"),
+        (b"", "there are no rows"),
+        (b'"1","a","b"\n"2","c"\n', "test.csv, line 2: 2 columns"),
+        (b'"1","caf\xe9","b"\n', "test.csv, line 1: byte 0xe9 is not UTF-8"),
+    ],
+)
+def test_news_that_cannot_be_read_is_named_before_the_folder_is_made(news, tmp_path, content, says):
+    folder = tmp_path / "news"
+    folder.mkdir()
+    (folder / "train.csv").write_bytes((news / "train.csv").read_bytes())
+    if content is not None:
+        (folder / "test.csv").write_bytes(content)
+    ended = typed("main", LSTM, "--config.data.dir=news", "--workdir=run", folder=tmp_path)
+    assert ended.status == 2
+    assert "test.csv" in ended.err
+    assert says in ended.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_help_says_what_can_be_given(tmp_path):
+    ended = typed("main", "--help", folder=tmp_path)
+    assert "--workdir" in ended.out
+    assert "python -m rnnjax.main --config configs/bilstm.py" in ended.out

@@ -1,0 +1,163 @@
+"""A trained run answers text, whatever the text is."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from training.small import damage, parse, typed
+
+from rnnjax import training
+from rnnjax.errors import InputError
+from rnnjax.training import trained
+
+pytest_plugins = ["training.small"]
+
+TEXTS = [
+    "Goal! The striker scored",
+    "",
+    "xyzzy plugh",
+    "profit " * 30,
+    "the minister of the embassy",
+    "rocket",
+]
+
+
+@pytest.fixture(scope="module")
+def unmasked(news, tmp_path_factory):
+    """The folder of a run that reads padding, in batches of whatever lengths."""
+    workdir = tmp_path_factory.mktemp("unmasked") / "run"
+    config = parse(news, model__mask=False, data__bucketing=False, epochs=1)
+    training.run(config, "small", workdir)
+    return workdir
+
+
+@pytest.mark.parametrize("kind", ["finished", "unmasked"])
+def test_a_text_gets_the_same_answer_alone_and_among_others(kind, request):
+    run = training.load(request.getfixturevalue(kind))
+    together = run.predict(TEXTS)
+    alone = np.concatenate([run.predict([text]) for text in TEXTS])
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+    np.testing.assert_allclose(together.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(run.predict(TEXTS[::-1])[::-1], together, rtol=1e-5)
+
+
+def test_texts_of_unknown_words_alone_differ_only_in_their_lengths(finished):
+    run = training.load(finished)
+    one, other, longer = run.predict(["xyzzy plugh", "plover quux", "plover quux xyzzy"])
+    np.testing.assert_array_equal(one, other)
+    assert not np.allclose(one, longer)
+
+
+def test_long_texts_are_read_to_their_end_one_at_a_time(finished, monkeypatch):
+    run = training.load(finished)
+    texts = ["profit " * 40 + end for end in ("profit", "goal goal goal")]
+    expected = run.predict(texts)
+    sizes = []
+    make = trained.make_batches
+
+    def noting(config, *args, **options):
+        sizes.append(config.batch_size)
+        return make(config, *args, **options)
+
+    monkeypatch.setattr(trained, "make_batches", noting)
+    monkeypatch.setattr(trained, "_LONG", 10)
+    np.testing.assert_allclose(run.predict([*texts, "goal"])[:2], expected, rtol=1e-4)
+    assert sizes == [16, 1]
+    assert not np.allclose(*expected)
+
+
+def test_a_text_beyond_the_memory_is_an_error_of_the_user(finished, monkeypatch):
+    def exhausted(*_):
+        raise trained.jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")
+
+    run = training.load(finished)
+    monkeypatch.setattr(trained, "answers", exhausted)
+    with pytest.raises(InputError, match="texts of up to 2 tokens, 16 at a time; shorten"):
+        run.predict(["two words"])
+
+
+def test_a_text_of_many_words_is_answered(finished):
+    (row,) = training.load(finished).predict(["goal the striker " * 20_000])
+    assert row.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_texts_on_the_command_line_are_answered_in_their_order(finished, tmp_path):
+    texts = ["the goal of the striker", "", "xyzzy", "--", "goal " * 50]
+    ended = typed("predict", "--workdir", str(finished), "--", *texts, folder=tmp_path)
+    assert ended.status == 0, ended.err
+    rows = ended.out.splitlines()
+    assert len(rows) == len(texts)
+    expected = training.load(finished).predict(texts)
+    names = training.load(finished).classes
+    for row, text, probabilities in zip(rows, texts, expected, strict=True):
+        best = probabilities.argmax()
+        assert row.startswith(f"{names[best]} {probabilities[best]:.3f}  (")
+        assert ("[no known word" in row) == (text in ("", "xyzzy", "--"))
+    assert "the goal of the striker" in rows[0]
+    assert rows[-1].endswith("…")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_of_standard_input_are_answered_in_json(finished, tmp_path):
+    given = '\ufeffgoal striker\r\n\nsé 漢 goal\n\ttab "quoted"\nlast'.encode()
+    ended = typed("predict", f"--workdir={finished}", "--json", folder=tmp_path, stdin=given)
+    assert ended.status == 0, ended.err
+    rows = [json.loads(line) for line in ended.out.splitlines()]
+    texts = ["goal striker", "", "sé 漢 goal", '\ttab "quoted"', "last"]
+    assert [row["text"] for row in rows] == texts
+    assert [row["known_share"] for row in rows] == [1.0, 0.0, pytest.approx(1 / 3), 0.0, 0.0]
+    expected = training.load(finished).predict(texts)
+    for row, probabilities in zip(rows, expected, strict=True):
+        found = row["probabilities"]
+        assert sum(found.values()) == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(list(found.values()), probabilities, rtol=1e-5)
+        assert row["class"] == max(found, key=lambda name: found[name])
+        assert row["probability"] == max(found.values())
+
+
+def test_no_line_gets_no_answer_and_a_line_that_is_no_text_is_named(finished, tmp_path):
+    nothing = typed("predict", f"--workdir={finished}", folder=tmp_path)
+    assert (nothing.status, nothing.out) == (0, "")
+    broken = typed("predict", f"--workdir={finished}", folder=tmp_path, stdin=b"goal\ncaf\xe9\n")
+    assert broken.status == 2
+    assert "error: standard input, line 2: is not UTF-8" in broken.err
+
+
+def test_a_mistake_on_the_command_line_is_named(finished, tmp_path):
+    for arguments, says in (
+        (["goal"], "--workdir is missing"),
+        (["--workdir=none", "goal"], "none: holds no config.json"),
+        ([f"--workdir={finished}", "--jsno", "goal"], "jsno"),
+        ([f"--workdir={finished}", "caf\udce9"], "text 1 is not valid Unicode"),
+    ):
+        ended = typed("predict", *arguments, folder=tmp_path)
+        assert ended.status == 2
+        assert ended.err.startswith("error: ")
+        assert says in ended.err
+
+
+def test_a_run_whose_files_are_damaged_is_refused_by_the_file(finished, tmp_path):
+    for name, spoil, says in (
+        ("tokenizer.json", b"{}", "tokenizer.json: is no tokenizer"),
+        ("environment.json", b'{"data": ', "environment.json: is damaged"),
+        ("result.json", b"[]", "result.json: is damaged"),
+    ):
+        copy = shutil.copytree(finished, tmp_path / name)
+        (copy / name).write_bytes(spoil)
+        with pytest.raises(InputError, match=says):
+            training.load(copy)
+
+
+def test_a_run_answers_from_the_checkpoint_that_is_whole_and_leaves_the_other(
+    finished, tmp_path, capsys
+):
+    copy = shutil.copytree(finished, tmp_path / "copy")
+    before, newest = sorted(int(path.name) for path in (copy / "checkpoints").iterdir())
+    damage(copy / "checkpoints" / str(newest), "flipped")
+    assert training.load(copy).step == before
+    assert f"step {newest} is damaged" in capsys.readouterr().err
+    assert (copy / "checkpoints" / str(newest)).exists()
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(InputError, match="holds no checkpoint yet"):
+        training.load(copy)

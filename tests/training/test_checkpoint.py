@@ -1,0 +1,125 @@
+"""Checkpoints: what was saved comes back, and what was damaged is noticed."""
+
+import resource
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.errors import InputError
+from rnnjax.training.checkpoint import Checkpoints
+
+from .small import assert_same, damage
+
+# What tensorstore still has under way when one array cannot be read.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+def tree(step, size=300):
+    noise = np.random.default_rng(step).standard_normal(size).astype(np.float32)
+    return {
+        "params": {"kernel": jnp.asarray(noise), "bias": jnp.float32(step)},
+        "step": jnp.int32(step),
+    }
+
+
+def shapes(of):
+    return jax.eval_shape(lambda: of)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    for step in (4, 8, 12):
+        checkpoints.save(step, tree(step))
+    return checkpoints.folder
+
+
+def test_the_newest_of_those_kept_comes_back_bit_for_bit(folder):
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.steps == [8, 12]
+    step, found = checkpoints.restore(shapes(tree(0))) or pytest.fail("nothing was restored")
+    assert step == 12
+    assert_same(found, tree(12))
+
+
+def test_a_part_can_be_read_alone(folder):
+    template = {"params": shapes(tree(0))["params"]}
+    step, found = Checkpoints(folder).restore(template) or pytest.fail("nothing was restored")
+    assert step == 12
+    assert_same(found, {"params": tree(12)["params"]})
+
+
+def test_without_a_checkpoint_there_is_nothing_to_restore(tmp_path):
+    assert Checkpoints(tmp_path / "none").restore(shapes(tree(0))) is None
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_an_interrupted_save_leaves_is_passed_over(folder):
+    (folder / "16.orbax-checkpoint-tmp-7").mkdir()
+    (folder / "note.txt").write_text("mine")
+    step, _ = Checkpoints(folder).restore(shapes(tree(0))) or pytest.fail("nothing was restored")
+    assert step == 12
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "missing", "checksum"])
+def test_a_damaged_one_is_reported_and_the_one_before_it_is_taken(folder, capfd, how):
+    damage(folder / "12", how)
+    checkpoints = Checkpoints(folder)
+    step, found = checkpoints.restore(shapes(tree(0))) or pytest.fail("nothing was restored")
+    assert step == 8
+    assert_same(found, tree(8))
+    said = capfd.readouterr().err
+    assert f"WARNING: {folder}: the checkpoint of step 12 is damaged" in said
+    assert "Traceback" not in said
+    assert checkpoints.steps == [8, 12]
+
+
+def test_a_repaired_folder_takes_the_damaged_step_again(folder):
+    damage(folder / "12", "flipped")
+    Checkpoints(folder).restore(shapes(tree(0)), repair=True)
+    checkpoints = Checkpoints(folder)
+    assert checkpoints.steps == [8]
+    checkpoints.save(12, tree(12))
+    step, found = Checkpoints(folder).restore(shapes(tree(0))) or pytest.fail("nothing came")
+    assert step == 12
+    assert_same(found, tree(12))
+
+
+def test_where_all_are_damaged_all_are_named_and_none_is_deleted(folder):
+    for step in (8, 12):
+        damage(folder / str(step), "flipped")
+    with pytest.raises(InputError, match=r"every checkpoint is damaged \(steps 8, 12\)"):
+        Checkpoints(folder).restore(shapes(tree(0)), repair=True)
+    assert Checkpoints(folder).steps == [8, 12]
+
+
+def test_arrays_of_other_shapes_are_not_taken_for_those_asked_for(folder):
+    with pytest.raises(InputError, match="every checkpoint is damaged"):
+        Checkpoints(folder).restore(shapes(tree(0, size=200)))
+
+
+def test_a_save_that_fails_says_so_and_leaves_the_one_before_whole(folder):
+    checkpoints = Checkpoints(folder)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(InputError, match="the checkpoint of step 16 could not be saved"):
+            checkpoints.save(16, tree(16, size=1_000_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    again = Checkpoints(folder)
+    step, found = again.restore(shapes(tree(0))) or pytest.fail("nothing was restored")
+    assert step == 12
+    assert_same(found, tree(12))
+    again.save(16, tree(16))
+    assert Checkpoints(folder).steps == [12, 16]
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_the_user(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(InputError, match="could not be saved"):
+        Checkpoints(tmp_path / "checkpoints").save(4, tree(4))

@@ -1,0 +1,52 @@
+"""The learning rate of each step, and what surrounds Adam."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.config import Config
+from rnnjax.training.optimizer import make_optimizer, schedule
+
+
+def rates(steps, **changes):
+    rate = schedule(Config.model_validate({"learning_rate": 0.5, **changes}), steps)
+    return [float(jnp.asarray(rate(step))) for step in range(steps + 1)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "after"),
+    [
+        ("constant", [0.5, 0.5, 0.5, 0.5, 0.5]),
+        ("linear", [0.5, 0.375, 0.25, 0.125, 0.0]),
+        ("cosine", [0.5 * (1 + np.cos(np.pi * part / 4)) / 2 for part in range(5)]),
+    ],
+)
+def test_the_rate_rises_and_then_goes_on_as_asked(kind, after):
+    np.testing.assert_allclose(rates(4, schedule=kind), after, atol=1e-7)
+    found = rates(6, schedule=kind, warmup_steps=2)
+    np.testing.assert_allclose(found, [0.0, 0.25, *after], atol=1e-7)
+
+
+def first_step(gradient, **optimizer):
+    config = Config.model_validate({"learning_rate": 0.5, "optimizer": optimizer})
+    params = jnp.array([2.0, -4.0])
+    chain = make_optimizer(config, 10)
+    updates, _ = chain.update(jnp.asarray(gradient), chain.init(params), params)
+    return np.asarray(updates)
+
+
+def test_the_first_step_of_adam_is_the_learning_rate_against_the_gradient():
+    np.testing.assert_allclose(first_step([3.0, -40.0]), [-0.5, 0.5], rtol=1e-5)
+
+
+def test_weight_decay_is_decoupled_and_shrinks():
+    found = first_step([3.0, -40.0], weight_decay=0.1)
+    np.testing.assert_allclose(found, [-0.5 - 0.5 * 0.1 * 2, 0.5 + 0.5 * 0.1 * 4], rtol=1e-5)
+
+
+def test_a_large_gradient_is_scaled_to_the_norm_that_is_asked():
+    # Adam forgets the scale of a gradient but for epsilon, so a large one makes it visible.
+    found = first_step([3.0, -4.0], clip_norm=0.5, epsilon=1.0)
+    np.testing.assert_allclose(found, [-0.5 * 0.3 / 1.3, 0.5 * 0.4 / 1.4], rtol=1e-5)
+    small = first_step([0.3, -0.4], clip_norm=5.0, epsilon=1.0)
+    np.testing.assert_allclose(small, [-0.5 * 0.3 / 1.3, 0.5 * 0.4 / 1.4], rtol=1e-5)
