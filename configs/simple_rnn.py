@@ -1,6 +1,11 @@
 """Simple RNN on the titles of AG News, padding read as text: the lesson's first network.
 
-Todo:
+1,281,364 parameters, Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000
+training rows, as Microsoft's "Introduction to natural language processing with TensorFlow" has it.
+
+    python -m rnnjax.main --config configs/simple_rnn.py
+
+What it reaches, with seeds and spread, is recorded in experiments/lesson/README.md.
 """
 
 import ml_collections

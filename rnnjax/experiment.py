@@ -61,6 +61,8 @@ def main(arguments: list[str]) -> None:
     experiment = _read(folder / "experiment.toml")
     path = folder / "runs.jsonl"
     runs = read_runs(path)
+    readme = folder / "README.md"
+    _render(readme, experiment, runs)  # a README that cannot be rendered is found before the runs
     done = {(run["config"], run["seed"]) for run in runs}
     missing = [
         (entry, seed)
@@ -74,8 +76,7 @@ def main(arguments: list[str]) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(encode(run) + "\n")
         runs.append(run)
-    readme = folder / "README.md"
-    write_text(readme, render(readme.read_text(encoding="utf-8"), experiment, runs))
+    _render(readme, experiment, runs)
     say(f"{len(runs)} runs in {path}, rendered in {readme}")
 
 
@@ -136,6 +137,17 @@ def table(experiment: Experiment, runs: list[dict[str, Any]]) -> str:
             ]
         )
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _render(readme: Path, experiment: Experiment, runs: list[dict[str, Any]]) -> None:
+    try:
+        text = readme.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{readme}: cannot be read ({error.strerror}); write one that has a line {_BEGIN} and "
+            f"a line {_END}"
+        ) from error
+    write_text(readme, render(text, experiment, runs))
 
 
 def _seed(run: dict[str, Any]) -> int:

@@ -50,13 +50,8 @@ def main(arguments: list[str]) -> None:
     try:
         training.run(config, name, Path(workdir), typed)
     except training.InterruptedRunError as interruption:
-        again = shlex.join(
-            [
-                *("python", "-m", "rnnjax.main"),
-                *(each for each in sys.argv[1:] if not each.startswith("--workdir")),
-                f"--workdir={workdir}",
-            ]
-        )
+        given = [] if _WORKDIR.value else [f"--workdir={workdir}"]
+        again = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:], *given])
         print(f"{interruption}: saved. Go on with:\n  {again}", file=sys.stderr)
         sys.exit(130)
 

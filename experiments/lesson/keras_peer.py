@@ -18,9 +18,9 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
-import tensorflow as tf
-from keras import layers
+import keras  # pyright: ignore[reportMissingImports]
+import tensorflow as tf  # pyright: ignore[reportMissingImports]
+from keras import layers  # pyright: ignore[reportMissingImports]
 
 
 def read(path: Path) -> tuple[list[str], list[str], list[int]]:

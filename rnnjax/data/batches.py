@@ -143,6 +143,13 @@ class Batches:
         """Number of batches, the same in every epoch."""
         return sum(-(-len(rows) // self.batch_size) for rows in self._buckets)
 
+    @functools.cached_property
+    def used_boundaries(self) -> tuple[int, ...]:
+        """The boundaries to which batches of the first epoch without a shuffle are padded."""
+        longest = np.array([self.sequences.lengths[rows].max() for rows in self._order(0, 0)])
+        used = np.unique(np.searchsorted(self.boundaries, longest))
+        return tuple(self.boundaries[index] for index in used)
+
     def rows_at(self, seed: int, step: int) -> Rows:
         """Returns the examples of a batch; every example is in one batch of each epoch."""
         epoch, index = divmod(step, self.steps_per_epoch)

@@ -85,6 +85,8 @@ def train(
                 state = _remember(state, summary["loss"])
             due = config.checkpoint.every and step % config.checkpoint.every == 0
             if due or request.signal:
+                # Else states that are lost would push the good checkpoints out.
+                _check_finite(float(state.sums["loss"]), step)
                 checkpoints.save(step, state)
                 saved = step
             if request.signal:

@@ -68,8 +68,7 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
 def _record(folder: RunFolder, config: Config, name: str, dataset: Dataset, command: str) -> None:
     """Writes what is known before the first step, or notes that the run goes on."""
     if folder.environment.exists():
-        record = read_json(folder.environment)
-        theirs, ours = record["data"]["fingerprint"], dataset.corpus.fingerprint
+        theirs, ours = folder.read_data()["fingerprint"], dataset.corpus.fingerprint
         if theirs != ours:
             raise InputError(
                 f"workdir {folder.path}: was begun on data of the fingerprint {theirs[:12]}, and "
@@ -104,6 +103,7 @@ def _train_and_judge(
         f"{', '.join(map(str, dataset.train.boundaries))} tokens; each length is compiled when it "
         "first comes"
     )
+    train_step.prepare(state, dataset.train)
     start = time.monotonic()
     try:
         state = train(config, dataset, state, train_step, evaluate_step, checkpoints, metrics)
