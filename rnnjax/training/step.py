@@ -58,11 +58,12 @@ class Compiled:
 
 def _abstract_batch(batch_size: int, time: int) -> Batch:
     rows = (batch_size,)
+    array: Any = jax.ShapeDtypeStruct
     return Batch(
-        tokens=jax.ShapeDtypeStruct((batch_size, time), jnp.int32),
-        mask=jax.ShapeDtypeStruct((batch_size, time), jnp.bool_),
-        labels=jax.ShapeDtypeStruct(rows, jnp.int32),
-        weights=jax.ShapeDtypeStruct(rows, jnp.float32),
+        tokens=array((batch_size, time), jnp.int32),
+        mask=array((batch_size, time), jnp.bool_),
+        labels=array(rows, jnp.int32),
+        weights=array(rows, jnp.float32),
     )
 
 

@@ -15,7 +15,6 @@ import pytest
 from rnnjax import cache as shared_cache
 from rnnjax.data import corpora
 from rnnjax.data.corpora import Row, docstrings, download
-from rnnjax.data.corpora import cache as kept_corpora
 from rnnjax.errors import InputError
 
 NEWS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ag_news_csv"
@@ -338,61 +337,6 @@ def test_a_cache_that_cannot_be_written_is_refused(news, tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(InputError, match=r"cannot be written .*RNNJAX_CACHE"):
         corpora.load("ag_news_subset", str(news), "")
-
-
-PREPARED = kept_corpora.Prepared(
-    ("a", "b"), {"train": [Row(1, "x", "y")], "test": [Row(0, "", "z")]}
-)
-
-
-@pytest.mark.parametrize("where", ["prepare", "_publish"])
-def test_a_killed_preparation_leaves_nothing_that_is_read(tmp_path, where):
-    code = f"""
-import os, signal, pathlib
-from rnnjax.data.corpora import cache
-from rnnjax.data.corpora.csv_files import Row
-die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-prepared = cache.Prepared(("no", "no"), {{"train": [], "test": []}})
-if {where!r} == "_publish":
-    cache._publish = die
-prepare = die if {where!r} == "prepare" else lambda _: prepared
-cache.keep(pathlib.Path({str(tmp_path)!r}), "c", "k", prepare)
-"""
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9
-    kept = kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
-    assert kept.classes == ("a", "b")
-    assert rows_of(kept.splits["train"]) == [Row(1, "x", "y")]
-
-
-@pytest.mark.parametrize("damage", ["corpus.json", "train.title.utf8.npy", "test.labels.npy"])
-@pytest.mark.parametrize("cut", [None, 0, -1])
-def test_what_is_damaged_is_prepared_again(tmp_path, damage, cut):
-    kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
-    path = tmp_path / "corpora" / "c-k" / damage
-    content = path.read_bytes()
-    path.unlink()
-    if cut is not None:
-        path.write_bytes(content[:cut].rstrip(b"}\n"))
-    kept = kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
-    assert rows_of(kept.splits["train"]) == [Row(1, "x", "y")]
-    assert rows_of(kept.splits["test"]) == [Row(0, "", "z")]
-    assert path.read_bytes() == content
-    assert [path.name for path in (tmp_path / "corpora").iterdir()] == ["c-k"]
-
-
-def test_the_slower_of_two_preparations_takes_what_is_there(tmp_path):
-    first = []
-
-    def prepare(_):
-        # Another process is done first.
-        kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
-        first.append((tmp_path / "corpora" / "c-k").stat().st_ino)
-        return PREPARED
-
-    kept = kept_corpora.keep(tmp_path, "c", "k", prepare)
-    assert rows_of(kept.splits["train"]) == [Row(1, "x", "y")]
-    assert (tmp_path / "corpora" / "c-k").stat().st_ino == first[0]
-    assert [path.name for path in (tmp_path / "corpora").iterdir()] == ["c-k"]
 
 
 @pytest.mark.slow
