@@ -28,6 +28,8 @@ class Vocabulary:
     def __init__(self, tokenizer: tokenizers.Tokenizer):
         """Wraps a tokenizer whose tokens 0 and 1 are padding and unknown."""
         self.tokenizer = tokenizer
+        # A text that says "[UNK]" or "[PAD]" says these five characters, no entry of ours.
+        self.tokenizer.encode_special_tokens = True
 
     @classmethod
     def fit(

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
-from rnnjax.layers.rnn import RNN
+from rnnjax.layers.rnn import RNN, require_cell
 
 Merge = Literal["concat", "sum", "mul", "ave", "none"]
 
@@ -59,6 +59,7 @@ class Bidirectional(nn.Module):
         """
         if self.merge not in _MERGES:
             raise InputError(f"merge: given {self.merge!r}, expected one of {', '.join(_MERGES)}")
+        require_cell(self.cell)
         states = (None, None) if initial_state is None else initial_state
         finals, outputs = zip(
             *(

@@ -51,7 +51,8 @@ class RNN(nn.Module):
         Raises:
           InputError: the cell is none, or the shapes or the mask's dtype are not as above.
         """
-        _check(self.cell, inputs, mask)
+        require_cell(self.cell)
+        _check(inputs, mask)
         if mask is not None:
             # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
             inputs = jnp.where(_align(mask, inputs), inputs, jnp.zeros_like(inputs))
@@ -82,12 +83,16 @@ class RNN(nn.Module):
         return final, outputs
 
 
-def _check(cell: Any, inputs: jax.Array, mask: jax.Array | None) -> None:
+def require_cell(cell: Any) -> None:
+    """Raises an InputError if this is no recurrent cell."""
     if not isinstance(cell, Cell | nn.RNNCellBase):
         raise InputError(
             f"cell is a {type(cell).__name__}; expected a rnnjax.cells.Cell or a flax RNN cell, as "
             "an instance: LSTMCell(64), not LSTMCell"
         )
+
+
+def _check(inputs: jax.Array, mask: jax.Array | None) -> None:
     if inputs.ndim < 3:
         raise InputError(
             f"inputs have the shape {inputs.shape}; expected [batch, time, features], so add the "
