@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 State = Any
 """The state of a cell: a pytree of arrays [batch, ...], a named tuple where it has several."""
@@ -45,6 +45,19 @@ class Cell(nn.Module):
     ) -> tuple[State, Float[Array, "*batch features"]]:
         """Returns the next state and the output of one time step."""
         raise NotImplementedError(f"{type(self).__name__} does not define step")
+
+    def fused(
+        self,
+        state: State,
+        projected: Float[Array, "batch time projected"],
+        mask: Bool[Array, "batch time"] | None,
+        reverse: bool,
+    ) -> tuple[State, Float[Array, "batch time features"]]:
+        """Returns the final state and the outputs of whole sequences, under the mask law.
+
+        A cell that has a derivative written by hand gives this; `RNN(engine='fused')` uses it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define fused")
 
     def __call__(
         self, state: State, inputs: Float[Array, "*batch inputs"]

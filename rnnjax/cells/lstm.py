@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rnnjax.cells.base import Cell, Initializer
-from rnnjax.kernels import logistic
+from rnnjax.kernels import logistic, lstm
 
 
 class LSTMState(NamedTuple):
@@ -93,3 +93,8 @@ class LSTMCell(Cell):
         cell = logistic(f) * state.cell + logistic(i) * jnp.tanh(g)
         hidden = logistic(o) * jnp.tanh(cell)
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)
+
+    def fused(self, state, projected, mask, reverse):
+        """Returns the final state and the outputs of a whole sequence, by `kernels.lstm`."""
+        final, outputs = lstm(projected, self.recurrent_kernel, state, mask, reverse)
+        return LSTMState(*final), outputs

@@ -1,6 +1,6 @@
 """A cell run over time under a mask."""
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import Cell, State
 from rnnjax.errors import InputError
+
+Engine = Literal["auto", "scan", "fused"]
 
 
 class RNN(nn.Module):
@@ -24,11 +26,16 @@ class RNN(nn.Module):
       reverse: read from the last step to the first. Outputs stay at the positions of their inputs.
       return_sequences: return the outputs of all steps; otherwise only the output of the real step
         that was read last.
+      engine: how the steps are computed; the results agree within rounding. 'scan' is flax's
+        `nn.scan`: any cell, any derivative. 'fused' is a derivative written by hand, for the cells
+        that have one, reverse mode only. 'auto' takes 'fused' where the cell has it and the
+        machine is of a kind on which it was measured to win: a CPU.
     """
 
     cell: nn.Module
     reverse: bool = False
     return_sequences: bool = True
+    engine: Engine = "auto"
 
     @nn.compact
     def __call__(
@@ -49,15 +56,28 @@ class RNN(nn.Module):
           `return_sequences=False` `[batch, features]`, zeros for a row with no real step.
 
         Raises:
-          InputError: the cell is none, or the shapes or the mask's dtype are not as above.
+          InputError: the cell is none, or does not have the engine, or the shapes or the mask's
+            dtype are not as above.
         """
         require_cell(self.cell)
+        engine = _engine(self.engine, self.cell)
         _check(inputs, mask)
         if mask is not None:
             # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
             inputs = jnp.where(_align(mask, inputs), inputs, jnp.zeros_like(inputs))
         if initial_state is None:
             initial_state = _initial_state(self.cell, inputs)
+        run = self._fused if engine == "fused" else self._scan
+        final, outputs = run(inputs, mask, initial_state)
+        if not self.return_sequences:
+            outputs = _last(outputs, mask, self.reverse)
+        return final, outputs
+
+    def _fused(self, inputs, mask, state):
+        assert isinstance(self.cell, Cell)
+        return self.cell.fused(state, self.cell.project(inputs), mask, self.reverse)
+
+    def _scan(self, inputs, mask, state):
         native = isinstance(self.cell, Cell)
         steps = self.cell.project(inputs) if native else inputs
 
@@ -77,10 +97,7 @@ class RNN(nn.Module):
             out_axes=1,
             reverse=self.reverse,
         )
-        final, outputs = scan(self.cell, initial_state, (steps, mask))
-        if not self.return_sequences:
-            outputs = _last(outputs, mask, self.reverse)
-        return final, outputs
+        return scan(self.cell, state, (steps, mask))
 
 
 def require_cell(cell: Any) -> None:
@@ -90,6 +107,33 @@ def require_cell(cell: Any) -> None:
             f"cell is a {type(cell).__name__}; expected a rnnjax.cells.Cell or a flax RNN cell, as "
             "an instance: LSTMCell(64), not LSTMCell"
         )
+
+
+def _engine(asked: str, cell: nn.Module) -> str:
+    if asked not in get_args(Engine):
+        raise InputError(f"engine: given {asked!r}, expected one of {', '.join(get_args(Engine))}")
+    if asked == "auto":
+        return "fused" if _has_fused(cell) and jax.default_backend() == "cpu" else "scan"
+    if asked == "fused" and not _has_fused(cell):
+        raise InputError(
+            f"engine: given 'fused', which {type(cell).__name__} does not have; expected 'auto' or "
+            "'scan', or a cell whose class defines the method fused beside step"
+        )
+    return asked
+
+
+def _has_fused(cell: nn.Module) -> bool:
+    """Returns whether a cell gives `fused`, and for the very step that it has."""
+    if not isinstance(cell, Cell):
+        return False
+
+    def depth(method: str) -> int:
+        classes = type(cell).__mro__
+        return next(index for index, each in enumerate(classes) if method in vars(each))
+
+    # A subclass with a step of its own is another cell; an inherited fused knows nothing of it.
+    steps = (depth(method) for method in ("project", "step", "recurrent_product"))
+    return depth("fused") <= min(steps)
 
 
 def _check(inputs: jax.Array, mask: jax.Array | None) -> None:

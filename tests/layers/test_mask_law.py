@@ -29,6 +29,8 @@ CELLS_UNDER_TEST: dict[str, Callable[[], nn.Module]] = {
 LAYERS: dict[str, Callable[[Callable[[], nn.Module]], nn.Module]] = {
     "forward": lambda cell: RNN(cell()),
     "reverse": lambda cell: RNN(cell(), reverse=True),
+    "forward, scan": lambda cell: RNN(cell(), engine="scan"),
+    "reverse, scan": lambda cell: RNN(cell(), reverse=True, engine="scan"),
     "bidirectional": lambda cell: Bidirectional(cell()),
     "stack": lambda cell: Stack([Bidirectional(cell()), RNN(cell(), reverse=True)]),
 }
@@ -36,7 +38,9 @@ LAYERS: dict[str, Callable[[Callable[[], nn.Module]], nn.Module]] = {
 SINGLE = [(cell, layer) for cell in CELLS_UNDER_TEST for layer in ("forward", "reverse")]
 # What is built of single runs needs the law to be seen for a cell of either kind.
 BUILT = [(c, d) for c in ("LSTMCell", "flax GRUCell") for d in ("bidirectional", "stack")]
-ALL = SINGLE + BUILT
+# The cells that have another engine, which is the default on a CPU.
+SCANNED = [("LSTMCell", "forward, scan"), ("LSTMCell", "reverse, scan")]
+ALL = SINGLE + SCANNED + BUILT
 
 
 def mask_of(*rows: str) -> np.ndarray:
