@@ -20,7 +20,7 @@ def run(
     """Parses the flags, runs `main` with what is left of the command line, and exits.
 
     What a user can mend is printed in a line or two, without a traceback, and ends with status 2;
-    Ctrl-C ends with 130.
+    Ctrl-C ends with 130 where nothing else is said.
 
     Args:
       main: does the work.

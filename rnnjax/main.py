@@ -49,11 +49,12 @@ def main(arguments: list[str]) -> None:
     typed = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:]])
     try:
         training.run(config, name, Path(workdir), typed)
-    except training.InterruptedRunError as interruption:
+    except (training.InterruptedRunError, KeyboardInterrupt) as interruption:
         given = [] if _WORKDIR.value else [f"--workdir={workdir}"]
         again = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:], *given])
-        print(f"{interruption}: saved. Go on with:\n  {again}", file=sys.stderr)
-        sys.exit(130)
+        said = str(interruption) or "interrupted; what had been saved is kept"
+        print(f"{said}. Go on with:\n  {again}", file=sys.stderr)
+        sys.exit(getattr(interruption, "status", 130))
 
 
 def _check(flag: str) -> None:

@@ -72,7 +72,7 @@ def test_signals_and_a_kill_change_nothing_and_the_command_that_is_named_goes_on
 
     status, err = stop(pasted(command), workdir, before // 10 * 10 + 30, signal.SIGTERM)
     assert f"going on from step {before}" in err
-    assert status == 130
+    assert status == 143
     assert "SIGTERM after step " in err
     command = err.splitlines()[-1].strip()
     before = max(int(each.name) for each in (workdir / "checkpoints").iterdir())

@@ -39,7 +39,10 @@ def environment(command: str) -> dict[str, Any]:
 
 
 def _commit() -> tuple[str, bool]:
-    """Returns the commit of the checkout that the package lies in, '' if it is none."""
+    """Returns the commit of the checkout around the package, and whether code was changed since.
+
+    The commit is '' where there is no checkout.
+    """
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
         return "", False
@@ -49,6 +52,6 @@ def _commit() -> tuple[str, bool]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "rnnjax", "configs"))
     except (OSError, subprocess.CalledProcessError):
         return "", False

@@ -30,4 +30,13 @@ class InterruptRequest:
 
 
 class InterruptedRunError(Exception):
-    """A training was interrupted, and saved."""
+    """A training was interrupted, and saved.
+
+    Attributes:
+      status: what the process should exit with, 128 plus the number of the signal.
+    """
+
+    def __init__(self, name: str, step: int, total: int):
+        """Takes the name of the signal and the steps done, of all."""
+        super().__init__(f"{name} after step {step} of {total}: saved")
+        self.status = 128 + signal.Signals[name].value

@@ -51,13 +51,14 @@ def train(
     rate = schedule(config, total)
     start = saved = int(state.step)
     clock, seen = time.monotonic(), 0
+    stopped = has_stopped(config, state)
 
     def at(step: int, split: str) -> dict[str, Any]:
         return {"step": step, "epoch": round(step / per_epoch, 4), "split": split}
 
     with InterruptRequest() as request, Progress("train", total, start) as progress:
         for step in range(start + 1, total + 1):
-            if has_stopped(config, state):
+            if stopped:
                 break
             state = train_step(state, batches.batch_at(config.seed, step - 1))
             examples = len(batches.rows_at(config.seed, step - 1))
@@ -83,6 +84,7 @@ def train(
                 summary = scores.summary(validation.labels, found)
                 metrics.write({**at(step, "validation"), **summary})
                 state = _remember(state, summary["loss"])
+                stopped = has_stopped(config, state)
             due = config.checkpoint.every and step % config.checkpoint.every == 0
             if due or request.signal:
                 # Else states that are lost would push the good checkpoints out.
@@ -90,7 +92,7 @@ def train(
                 checkpoints.save(step, state)
                 saved = step
             if request.signal:
-                raise InterruptedRunError(f"{request.signal} after step {step} of {total}")
+                raise InterruptedRunError(request.signal, step, total)
     if saved != int(state.step):
         checkpoints.save(int(state.step), state)
     return state

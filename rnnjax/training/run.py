@@ -60,7 +60,10 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     dataset = make_dataset(config, corpus, vocabulary)
     with folder.claim(config):
         _record(folder, config, name, dataset, command)
-        result = _train_and_judge(folder, config, name, dataset)
+        try:
+            result = _train_and_judge(folder, config, name, dataset)
+        except jax.errors.JaxRuntimeError as error:
+            raise _out_of_memory(config, error) from error
     say(f"report: {write_report(workdir)}")
     return result
 
@@ -104,11 +107,9 @@ def _train_and_judge(
         "first comes"
     )
     train_step.prepare(state, dataset.train)
+    evaluate_step.prepare(state.params, dataset.test)
     start = time.monotonic()
-    try:
-        state = train(config, dataset, state, train_step, evaluate_step, checkpoints, metrics)
-    except jax.errors.JaxRuntimeError as error:
-        raise _out_of_memory(config, error) from error
+    state = train(config, dataset, state, train_step, evaluate_step, checkpoints, metrics)
     seconds = time.monotonic() - start
     params = state.params if state.best is None else state.best.params
     parts = {"validation": dataset.validation, "test": dataset.test}
