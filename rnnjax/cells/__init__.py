@@ -1,6 +1,6 @@
 """Recurrent cells, one a file, and the table of their names."""
 
-from rnnjax.cells.base import Cell, State
+from rnnjax.cells.base import AbstractCell, Cell, LinearCell, State
 from rnnjax.cells.gru import GRUCell
 from rnnjax.cells.lstm import LSTMCell, LSTMState, forget_bias
 from rnnjax.cells.simple import SimpleCell
@@ -27,10 +27,12 @@ def cell_class(name: str) -> type[Cell]:
 
 __all__ = [
     "CELLS",
+    "AbstractCell",
     "Cell",
     "GRUCell",
     "LSTMCell",
     "LSTMState",
+    "LinearCell",
     "SimpleCell",
     "State",
     "cell_class",

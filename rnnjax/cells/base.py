@@ -1,6 +1,6 @@
 """What a recurrent cell is: one step of time, cut into what needs the state and what does not."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,63 @@ State = Any
 Initializer = jax.nn.initializers.Initializer
 
 
-class Cell(nn.Module):
+class AbstractCell(nn.Module):
+    """What happens between two neighbouring time steps, as `rnnjax.layers.RNN` calls it.
+
+    Cells derive from `Cell`, which has the attributes that they share; a cell that wraps another
+    derives from `rnnjax.cells.wrappers.Wrapper`.
+
+    A cell knows nothing of the mask, which the layer obeys. What it draws at random (dropout, say)
+    it draws from the stream 'dropout', and only if it is there (`self.has_rng('dropout')`): a call
+    without is an evaluation. In `step` the draw is fresh at every step; in `initial_state` it holds
+    for the sequence, because it is part of the state.
+
+    Attributes:
+      output_part: where in the state the output stands: the name of a part, '' where the state is a
+        single array; None if the output is no part of the state.
+      frozen: names of the parameters that no training changes.
+    """
+
+    output_part: ClassVar[str | None] = None
+    frozen: ClassVar[tuple[str, ...]] = ()
+
+    def initial_state(self, input_shape: tuple[int, ...]) -> State:
+        """Returns the state before the first step.
+
+        Args:
+          input_shape: of the inputs of one step, `(*batch, *features)`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define initial_state")
+
+    def project(self, inputs: Float[Array, "*batch inputs"]) -> Any:
+        """Returns what the steps need of the inputs, for any number of leading axes at once."""
+        return inputs
+
+    def step(self, state: State, projected: Any) -> tuple[State, Float[Array, "*batch features"]]:
+        """Returns the next state and the output of one time step."""
+        raise NotImplementedError(f"{type(self).__name__} does not define step")
+
+    def __call__(
+        self, state: State, inputs: Float[Array, "*batch inputs"]
+    ) -> tuple[State, Float[Array, "*batch features"]]:
+        """Returns the next state and the output for the inputs of one time step (streaming)."""
+        return self.step(state, self.project(inputs))
+
+    def fused(
+        self,
+        state: State,
+        projected: Any,
+        mask: Bool[Array, "batch time"] | None,
+        reverse: bool,
+    ) -> tuple[State, Float[Array, "batch time features"]]:
+        """Returns the final state and the outputs of whole sequences, under the mask law.
+
+        A cell that has a derivative written by hand gives this; `RNN(engine='fused')` uses it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define fused")
+
+
+class Cell(AbstractCell):
     """A recurrent cell: what happens between two neighbouring time steps.
 
     A new cell gives `setup`, which makes its parameters, and `step`. It gives `project` as well
@@ -32,38 +88,13 @@ class Cell(nn.Module):
     dtype: Any = None
     param_dtype: Any = jnp.float32
 
-    def initial_state(self, batch_shape: tuple[int, ...]) -> State:
-        """Returns the state before the first step, zeros unless a cell says otherwise."""
-        return jnp.zeros((*batch_shape, self.features), self.param_dtype)
+    def initial_state(self, input_shape: tuple[int, ...]) -> State:
+        """Returns zeros of one part, `(*batch, features)`, unless a cell says otherwise."""
+        return jnp.zeros((*input_shape[:-1], self.features), self.param_dtype)
 
-    def project(self, inputs: Float[Array, "*batch inputs"]) -> Float[Array, "*batch projected"]:
-        """Returns what the steps need of the inputs, for any number of leading axes at once."""
-        return inputs
-
-    def step(
-        self, state: State, projected: Float[Array, "*batch projected"]
-    ) -> tuple[State, Float[Array, "*batch features"]]:
-        """Returns the next state and the output of one time step."""
-        raise NotImplementedError(f"{type(self).__name__} does not define step")
-
-    def fused(
-        self,
-        state: State,
-        projected: Float[Array, "batch time projected"],
-        mask: Bool[Array, "batch time"] | None,
-        reverse: bool,
-    ) -> tuple[State, Float[Array, "batch time features"]]:
-        """Returns the final state and the outputs of whole sequences, under the mask law.
-
-        A cell that has a derivative written by hand gives this; `RNN(engine='fused')` uses it.
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not define fused")
-
-    def __call__(
-        self, state: State, inputs: Float[Array, "*batch inputs"]
-    ) -> tuple[State, Float[Array, "*batch features"]]:
-        """Returns the next state and the output for the inputs of one time step (streaming)."""
-        return self.step(state, self.project(inputs))
+    def dense(self, units: int, **options: Any) -> nn.Dense:
+        """Returns a projection to `units` in the cell's dtypes, for `setup`."""
+        return nn.Dense(units, dtype=self.dtype, param_dtype=self.param_dtype, **options)
 
     def recurrent_product(
         self, state: Float[Array, "*batch features"], kernel: Float[Array, "features units"]
@@ -71,3 +102,30 @@ class Cell(nn.Module):
         """Returns `state @ kernel`, computed in `dtype`."""
         state, kernel = promote_dtype(state, kernel, dtype=self.dtype)
         return state @ kernel
+
+
+class LinearCell(Cell):
+    """A cell whose state follows :math:`s_t = a_t s_{t-1} + b_t`, elementwise.
+
+    a and b come from the inputs alone, so that the whole sequence is one associative scan
+    (`RNN(engine='associative')`): logarithmic depth on a parallel machine. Martin, Cundy,
+    Parallelizing linear recurrent neural nets over sequence length, ICLR 2018.
+
+    A cell gives `coefficients` and, where the output is not the state, `read`.
+    """
+
+    output_part: ClassVar[str | None] = ""
+
+    def coefficients(self, projected: Any) -> tuple[jax.Array, jax.Array]:
+        """Returns a and b, for any number of leading axes at once, of the state's dtype."""
+        raise NotImplementedError(f"{type(self).__name__} does not define coefficients")
+
+    def read(self, state: jax.Array, projected: Any) -> jax.Array:
+        """Returns the output of states, for any number of leading axes at once."""
+        return state.astype(projected.dtype)
+
+    def step(self, state, projected):
+        """Returns the next state and what is read from it."""
+        a, b = self.coefficients(projected)
+        new = a * state + b
+        return new, self.read(new, projected)

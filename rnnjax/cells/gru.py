@@ -1,5 +1,7 @@
 """Gated recurrent unit."""
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax.numpy as jnp
 
@@ -34,6 +36,8 @@ class GRUCell(Cell):
       bias_init: of b_i, and of b_h.
     """
 
+    output_part: ClassVar[str | None] = ""
+
     reset_after: bool = True
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
@@ -41,13 +45,7 @@ class GRUCell(Cell):
 
     def setup(self):
         units = 3 * self.features
-        self.input = nn.Dense(
-            units,
-            kernel_init=self.kernel_init,
-            bias_init=self.bias_init,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-        )
+        self.input = self.dense(units, kernel_init=self.kernel_init, bias_init=self.bias_init)
         self.recurrent_kernel = self.param(
             "recurrent_kernel", self.recurrent_init, (self.features, units), self.param_dtype
         )

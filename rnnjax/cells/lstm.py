@@ -1,6 +1,6 @@
 """Long short-term memory."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -58,17 +58,15 @@ class LSTMCell(Cell):
       bias_init: of the four biases as one vector; by default 1 for the forget gate.
     """
 
+    output_part: ClassVar[str | None] = "hidden"
+
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer = forget_bias()
 
     def setup(self):
-        self.input = nn.Dense(
-            4 * self.features,
-            kernel_init=self.kernel_init,
-            bias_init=self.bias_init,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
+        self.input = self.dense(
+            4 * self.features, kernel_init=self.kernel_init, bias_init=self.bias_init
         )
         self.recurrent_kernel = self.param(
             "recurrent_kernel",
@@ -77,9 +75,9 @@ class LSTMCell(Cell):
             self.param_dtype,
         )
 
-    def initial_state(self, batch_shape):
+    def initial_state(self, input_shape):
         """Returns zeros for both parts."""
-        zeros = super().initial_state(batch_shape)
+        zeros = super().initial_state(input_shape)
         return LSTMState(hidden=zeros, cell=zeros)
 
     def project(self, inputs):

@@ -1,6 +1,7 @@
 """The simple recurrent network of Elman."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -29,18 +30,16 @@ class SimpleCell(Cell):
       bias_init: of b.
     """
 
+    output_part: ClassVar[str | None] = ""
+
     activation: Callable[[jax.Array], jax.Array] = jnp.tanh
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer = nn.initializers.zeros
 
     def setup(self):
-        self.input = nn.Dense(
-            self.features,
-            kernel_init=self.kernel_init,
-            bias_init=self.bias_init,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
+        self.input = self.dense(
+            self.features, kernel_init=self.kernel_init, bias_init=self.bias_init
         )
         self.recurrent_kernel = self.param(
             "recurrent_kernel",

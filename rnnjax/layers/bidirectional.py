@@ -46,6 +46,7 @@ class Bidirectional(nn.Module):
         inputs: Float[Array, "batch time *features"],
         mask: Bool[Array, "batch time"] | None = None,
         initial_state: tuple[State, State] | None = None,
+        resets: Bool[Array, "batch time"] | None = None,
     ) -> tuple[tuple[State, State], jax.Array | tuple[jax.Array, jax.Array]]:
         """Returns the final states (forward, backward) and the merged outputs.
 
@@ -53,6 +54,7 @@ class Bidirectional(nn.Module):
           inputs: as for `RNN`.
           mask: as for `RNN`.
           initial_state: a pair of states, forward and backward; None for the cell's own.
+          resets: as for `RNN`.
 
         Raises:
           InputError: `merge` is not one of those above, or as `RNN` raises it.
@@ -68,7 +70,7 @@ class Bidirectional(nn.Module):
                     reverse=name == "backward",
                     return_sequences=self.return_sequences,
                     name=name,
-                )(inputs, mask, state)
+                )(inputs, mask, state, resets)
                 for name, state in zip(("forward", "backward"), states, strict=True)
             ),
             strict=True,

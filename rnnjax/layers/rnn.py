@@ -1,5 +1,6 @@
 """A cell run over time under a mask."""
 
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
@@ -7,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.cells import Cell, State
+from rnnjax.cells import AbstractCell, Cell, LinearCell, State
 from rnnjax.errors import InputError
 
-Engine = Literal["auto", "scan", "fused"]
+Engine = Literal["auto", "scan", "fused", "associative"]
 
 
 class RNN(nn.Module):
@@ -21,6 +22,9 @@ class RNN(nn.Module):
     state. It does not matter where in a row the masked steps are: right-padded rows are read from
     right to left as they stand, with no flipping, because the state is held through the padding.
 
+    What a cell draws at random (dropout) comes from the rng stream 'dropout'; a call that is given
+    none is an evaluation.
+
     Attributes:
       cell: a `rnnjax.cells.Cell`, or a cell written for flax (`nn.LSTMCell(64)`, say).
       reverse: read from the last step to the first. Outputs stay at the positions of their inputs.
@@ -28,8 +32,9 @@ class RNN(nn.Module):
         that was read last.
       engine: how the steps are computed; the results agree within rounding. 'scan' is flax's
         `nn.scan`: any cell, any derivative. 'fused' is a derivative written by hand, for the cells
-        that have one, reverse mode only. 'auto' takes 'fused' where the cell has it and the
-        machine is of a kind on which it was measured to win: a CPU.
+        that have one, reverse mode only. 'associative' is a parallel scan, for a `LinearCell`.
+        'auto' takes 'fused' where the cell has it and the machine is of a kind on which it was
+        measured to win: a CPU.
     """
 
     cell: nn.Module
@@ -43,6 +48,7 @@ class RNN(nn.Module):
         inputs: Float[Array, "batch time *features"],
         mask: Bool[Array, "batch time"] | None = None,
         initial_state: State | None = None,
+        resets: Bool[Array, "batch time"] | None = None,
     ) -> tuple[State, Float[Array, "batch ..."]]:
         """Returns the final state and the outputs.
 
@@ -50,6 +56,10 @@ class RNN(nn.Module):
           inputs: `[batch, time, features]`; a cell may take more than one axis of features.
           mask: `[batch, time]`, True where the step is real; None if all are.
           initial_state: a state of the cell for each row; None for the cell's own.
+          resets: `[batch, time]`, True at the first step of each document of a row that holds
+            several: the documents are then read as if each had a row of its own, in either
+            direction. The first needs none; one at a masked step counts from there on. The
+            'scan' engine alone has them.
 
         Returns:
           The state after the last step, and the outputs `[batch, time, features]`, with
@@ -60,34 +70,61 @@ class RNN(nn.Module):
             dtype are not as above.
         """
         require_cell(self.cell)
-        engine = _engine(self.engine, self.cell)
-        _check(inputs, mask)
+        engine = _engine(self.engine, self.cell, resets is not None)
+        _check(inputs, mask=mask, resets=resets)
         if mask is not None:
             # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
             inputs = jnp.where(_align(mask, inputs), inputs, jnp.zeros_like(inputs))
         if initial_state is None:
             initial_state = _initial_state(self.cell, inputs)
-        run = self._fused if engine == "fused" else self._scan
-        final, outputs = run(inputs, mask, initial_state)
+        if engine == "fused":
+            final, outputs = self._fused(inputs, mask, initial_state)
+        elif engine == "associative":
+            final, outputs = self._associative(inputs, mask, initial_state)
+        else:
+            final, outputs = self._scan(inputs, mask, initial_state, resets)
         if not self.return_sequences:
             outputs = _last(outputs, mask, self.reverse)
         return final, outputs
 
     def _fused(self, inputs, mask, state):
-        assert isinstance(self.cell, Cell)
+        assert isinstance(self.cell, AbstractCell)
         return self.cell.fused(state, self.cell.project(inputs), mask, self.reverse)
 
-    def _scan(self, inputs, mask, state):
-        native = isinstance(self.cell, Cell)
+    def _associative(self, inputs, mask, state):
+        assert isinstance(self.cell, LinearCell)
+        projected = self.cell.project(inputs)
+        a, b = self.cell.coefficients(projected)
+        if mask is not None:
+            a, b = jnp.where(_align(mask, a), a, 1), jnp.where(_align(mask, b), b, 0)
+        first, last = (-1, 0) if self.reverse else (0, -1)
+        b = b.at[:, first].add(a[:, first] * state)
+
+        def both(one, other):
+            return one[0] * other[0], one[1] * other[0] + other[1]
+
+        _, states = jax.lax.associative_scan(both, (a, b), reverse=self.reverse, axis=1)
+        outputs = self.cell.read(states, projected)
+        if mask is not None:
+            outputs = jnp.where(_align(mask, outputs), outputs, jnp.zeros_like(outputs))
+        return states[:, last], outputs
+
+    def _scan(self, inputs, mask, state, resets):
+        native = isinstance(self.cell, AbstractCell)
         steps = self.cell.project(inputs) if native else inputs
+        if resets is not None:
+            fresh = _initial_state(self.cell, inputs)
+            if self.reverse:  # the step read before a document's last one begins the next document
+                resets = jnp.pad(resets[:, 1:], ((0, 0), (0, 1)))
 
         def body(cell, state, at):
-            step, real = at
+            step, real, reset = at
+            if reset is not None:
+                state = _where(reset, fresh, state)
             new, output = cell.step(state, step) if native else cell(state, step)
             if real is None:
                 return new, output
-            new = jax.tree.map(lambda n, old: jnp.where(_align(real, n), n, old), new, state)
-            return new, jnp.where(_align(real, output), output, jnp.zeros_like(output))
+            return _where(real, new, state), _where(real, output, jnp.zeros_like(output))
 
         scan = nn.scan(
             body,
@@ -97,63 +134,76 @@ class RNN(nn.Module):
             out_axes=1,
             reverse=self.reverse,
         )
-        return scan(self.cell, state, (steps, mask))
+        return scan(self.cell, state, (steps, mask, resets))
+
+
+def engines(cell: nn.Module) -> tuple[str, ...]:
+    """Returns the engines that a cell has: 'scan', and those for which it gives what they need."""
+    found = ["scan"]
+    if _overrides(cell, "fused", ("project", "step", "recurrent_product")):
+        found.append("fused")
+    if _overrides(cell, "coefficients", ("step",)):
+        found.append("associative")
+    return tuple(found)
+
+
+def _overrides(cell: nn.Module, method: str, others: Iterable[str]) -> bool:
+    """Returns whether a class gives a method itself, for the very other methods that it has.
+
+    A subclass with a step of its own is another cell; a fused that it inherits knows nothing of it.
+    """
+    classes = [each for each in type(cell).__mro__ if each not in (AbstractCell, Cell, LinearCell)]
+
+    def depth(name: str) -> int:
+        found = (index for index, each in enumerate(classes) if name in vars(each))
+        return next(found, len(classes))
+
+    return depth(method) < len(classes) and depth(method) <= min(map(depth, others))
 
 
 def require_cell(cell: Any) -> None:
     """Raises an InputError if this is no recurrent cell."""
-    if not isinstance(cell, Cell | nn.RNNCellBase):
+    if not isinstance(cell, AbstractCell | nn.RNNCellBase):
         raise InputError(
             f"cell is a {type(cell).__name__}; expected a rnnjax.cells.Cell or a flax RNN cell, as "
             "an instance: LSTMCell(64), not LSTMCell"
         )
 
 
-def _engine(asked: str, cell: nn.Module) -> str:
+def _engine(asked: str, cell: nn.Module, resets: bool) -> str:
     if asked not in get_args(Engine):
         raise InputError(f"engine: given {asked!r}, expected one of {', '.join(get_args(Engine))}")
+    offered = ("scan",) if resets else engines(cell)
     if asked == "auto":
-        return "fused" if _has_fused(cell) and jax.default_backend() == "cpu" else "scan"
-    if asked == "fused" and not _has_fused(cell):
+        return "fused" if "fused" in offered and jax.default_backend() == "cpu" else "scan"
+    if asked not in offered:
+        with_resets = " with resets" if resets else ""
         raise InputError(
-            f"engine: given 'fused', which {type(cell).__name__} does not have; expected 'auto' or "
-            "'scan', or a cell whose class defines the method fused beside step"
+            f"engine: given {asked!r}, and {type(cell).__name__} has {', '.join(offered)}"
+            f"{with_resets}; expected one of these, or 'auto'"
         )
     return asked
 
 
-def _has_fused(cell: nn.Module) -> bool:
-    """Returns whether a cell gives `fused`, and for the very step that it has."""
-    if not isinstance(cell, Cell):
-        return False
-
-    def depth(method: str) -> int:
-        classes = type(cell).__mro__
-        return next(index for index, each in enumerate(classes) if method in vars(each))
-
-    # A subclass with a step of its own is another cell; an inherited fused knows nothing of it.
-    steps = (depth(method) for method in ("project", "step", "recurrent_product"))
-    return depth("fused") <= min(steps)
-
-
-def _check(inputs: jax.Array, mask: jax.Array | None) -> None:
+def _check(inputs: jax.Array, **flags: jax.Array | None) -> None:
     if inputs.ndim < 3:
         raise InputError(
             f"inputs have the shape {inputs.shape}; expected [batch, time, features], so add the "
             "axis that is missing (inputs[None] for a single sequence)"
         )
-    if mask is None:
-        return
-    if mask.dtype != jnp.bool_:
-        raise InputError(
-            f"mask has the dtype {mask.dtype}; expected bool, True where the step is real "
-            "(mask.astype(bool) where ones are real)"
-        )
-    if mask.shape != inputs.shape[:2]:
-        raise InputError(
-            f"mask has the shape {mask.shape}; expected [batch, time] = {inputs.shape[:2]}, as the "
-            "inputs have"
-        )
+    for name, values in flags.items():
+        if values is None:
+            continue
+        if values.dtype != jnp.bool_:
+            raise InputError(
+                f"{name} has the dtype {values.dtype}; expected bool ({name}.astype(bool) where "
+                "ones stand for True)"
+            )
+        if values.shape != inputs.shape[:2]:
+            raise InputError(
+                f"{name} has the shape {values.shape}; expected [batch, time] = "
+                f"{inputs.shape[:2]}, as the inputs have"
+            )
 
 
 def _align(mask: jax.Array, values: jax.Array) -> jax.Array:
@@ -161,12 +211,18 @@ def _align(mask: jax.Array, values: jax.Array) -> jax.Array:
     return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
 
 
+def _where(condition: jax.Array, state: State, other: State) -> State:
+    """Returns one state in the rows where the condition holds, and the other elsewhere."""
+    return jax.tree.map(lambda a, b: jnp.where(_align(condition, a), a, b), state, other)
+
+
 def _initial_state(cell: nn.Module, inputs: jax.Array) -> State:
-    if isinstance(cell, Cell):
-        return cell.initial_state(inputs.shape[:1])
+    shape = inputs.shape[:1] + inputs.shape[2:]
+    if isinstance(cell, AbstractCell):
+        return cell.initial_state(shape)
     assert isinstance(cell, nn.RNNCellBase)
     # flax's cells ask for a key; it is fixed because an initial state is no parameter.
-    return cell.initialize_carry(jax.random.key(0), inputs.shape[:1] + inputs.shape[2:])
+    return cell.initialize_carry(jax.random.key(0), shape)
 
 
 def _last(outputs: jax.Array, mask: jax.Array | None, reverse: bool) -> jax.Array:

@@ -12,6 +12,8 @@ from rnnjax.cells import State
 class Stack(nn.Module):
     """Each layer reads the outputs of the one below it, under the same mask.
 
+    Dropout draws from the rng stream 'dropout'; a call that is given none is an evaluation.
+
     Attributes:
       layers: `RNN` and `Bidirectional` layers. All but the last return sequences.
       dropout: rate on what each layer but the first reads, as in PyTorch. Zaremba, Sutskever,
@@ -27,8 +29,7 @@ class Stack(nn.Module):
         inputs: Float[Array, "batch time *features"],
         mask: Bool[Array, "batch time"] | None = None,
         initial_state: Sequence[State] | None = None,
-        *,
-        deterministic: bool = True,
+        resets: Bool[Array, "batch time"] | None = None,
     ) -> tuple[tuple[State, ...], jax.Array]:
         """Returns the final state of each layer and the outputs of the last.
 
@@ -37,14 +38,16 @@ class Stack(nn.Module):
           mask: as for `RNN`.
           initial_state: a state for each layer, None in the place of a layer or of them all for
             the cells' own.
-          deterministic: no dropout; otherwise it draws from the rng stream 'dropout'.
+          resets: as for `RNN`.
         """
         states = [None] * len(self.layers) if initial_state is None else initial_state
         finals = []
         outputs = inputs
         for index, (layer, state) in enumerate(zip(self.layers, states, strict=True)):
             if index:
-                outputs = nn.Dropout(self.dropout, deterministic=deterministic)(outputs)
-            final, outputs = layer(outputs, mask, state)
+                outputs = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))(
+                    outputs
+                )
+            final, outputs = layer(outputs, mask, state, resets)
             finals.append(final)
         return tuple(finals), outputs

@@ -25,6 +25,8 @@ def uniform(bound: float) -> jax.nn.initializers.Initializer:
 class Classifier(nn.Module):
     """Embeds tokens, reads them with recurrent layers, and scores classes from the last output.
 
+    Dropout draws from the rng stream 'dropout'; a call that is given none is an evaluation.
+
     Attributes:
       vocabulary: number of different tokens.
       classes: number of classes.
@@ -72,21 +74,19 @@ class Classifier(nn.Module):
         self,
         tokens: Int[Array, "batch time"],
         mask: Bool[Array, "batch time"],
-        *,
-        deterministic: bool = True,
     ) -> Float[Array, "batch classes"]:
         """Returns the score (logit) of each class, float32.
 
         Args:
           tokens: numbers from 0 to vocabulary - 1, anything in that range where masked.
           mask: True where a token counts. A row with none gets the scores of an empty text.
-          deterministic: no dropout; otherwise it draws from the rng stream 'dropout'.
         """
         if self.embedding:
             inputs = self.embed(tokens)
         else:
             inputs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype)
-        inputs = self.drop(inputs, deterministic=deterministic)
-        _, output = self.recurrent(inputs, mask, deterministic=deterministic)
-        output = self.drop(output, deterministic=deterministic)
+        evaluation = not self.has_rng("dropout")
+        inputs = self.drop(inputs, deterministic=evaluation)
+        _, output = self.recurrent(inputs, mask)
+        output = self.drop(output, deterministic=evaluation)
         return self.score(output.astype(jnp.float32))

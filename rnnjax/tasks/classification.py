@@ -94,7 +94,7 @@ class Classification:
           key: for dropout.
         """
         model = self.model.clone(vocabulary=self.known) if self.model.embedding else self.model
-        logits = _apply(model, live, batch, deterministic=False, rngs={"dropout": key})
+        logits = _apply(model, live, batch, rngs={"dropout": key})
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         hits = jnp.argmax(logits, axis=-1) == batch.labels
         sums = {

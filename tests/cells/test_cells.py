@@ -28,7 +28,7 @@ VARIANTS = {
 
 def _initialised(cell, inputs=INPUTS, seed=0):
     """Returns a cell's new parameters in NumPy arrays."""
-    state = cell.initial_state((1,))
+    state = cell.initial_state((1, inputs))
     init = jax.jit(cell.init)
     return jax.tree.map(
         np.asarray, init(jax.random.key(seed), state, jnp.ones((1, inputs)))["params"]
@@ -98,9 +98,9 @@ def test_another_key_begins_with_other_kernels():
 
 
 def test_states_begin_at_zero():
-    state = LSTMCell(FEATURES).initial_state((2, 3))
+    state = LSTMCell(FEATURES).initial_state((2, 3, INPUTS))
     assert isinstance(state, LSTMState)
-    for leaf in [*state, SimpleCell(FEATURES).initial_state((2, 3))]:
+    for leaf in [*state, SimpleCell(FEATURES).initial_state((2, 3, INPUTS))]:
         assert leaf.shape == (2, 3, FEATURES)
         assert leaf.dtype == jnp.float32
         assert not leaf.any()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from rnnjax.cells import LSTMCell, SimpleCell
+from rnnjax.cells import LinearCell, LSTMCell, SimpleCell
 from rnnjax.errors import InputError
-from rnnjax.layers import RNN
+from rnnjax.layers import RNN, engines
 
 ROWS, TIME, INPUTS, FEATURES = 5, 7, 3, 4
 RAGGED = np.array(
@@ -19,7 +19,32 @@ RAGGED = np.array(
         for row in ("#######", "####...", "...####", "#.##.#.", ".......")
     ]
 )
-FUSED = {"LSTMCell": LSTMCell}
+
+
+class Leaky(LinearCell):
+    """s' = a s + (1 - a) x, read through a gate of the input."""
+
+    def setup(self):
+        """Makes a gate, the new part and the gate of the output."""
+        self.input = self.dense(3 * self.features)
+
+    def project(self, inputs):
+        """Returns what the three need of the inputs."""
+        return self.input(inputs)
+
+    def coefficients(self, projected):
+        """Returns a, and (1 - a) x."""
+        a, new, _ = jnp.split(projected.astype(self.param_dtype), 3, axis=-1)
+        a = jax.nn.sigmoid(a)
+        return a, (1 - a) * new
+
+    def read(self, state, projected):
+        """Returns the state through its gate."""
+        gate = jnp.split(projected, 3, axis=-1)[2]
+        return jnp.tanh(gate) * state.astype(projected.dtype)
+
+
+CELLS = [(LSTMCell, "fused"), (Leaky, "associative")]
 
 
 def drawn(shapes: Any, seed: int) -> Any:
@@ -46,28 +71,28 @@ def pulled(layer: RNN, mask: np.ndarray | None) -> Any:
     return run(variables, inputs, state)
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize(("cell", "engine"), CELLS)
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("mask", [None, RAGGED], ids=["no mask", "ragged"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("bfloat16", 0.05)])
-def test_fused_is_the_scan(name, reverse, mask, dtype, tolerance):
-    cell = FUSED[name](FEATURES, dtype=jnp.dtype(dtype))
-    scan, fused = (pulled(RNN(cell, reverse, engine=engine), mask) for engine in ("scan", "fused"))
+def test_an_engine_is_the_scan(cell, engine, reverse, mask, dtype, tolerance):
+    made = cell(FEATURES, dtype=jnp.dtype(dtype))
+    scan, other = (pulled(RNN(made, reverse, engine=each), mask) for each in ("scan", engine))
 
     def compare(one, other):
         assert one.dtype == other.dtype
         one, other = (np.asarray(each, np.float32) for each in (one, other))
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
-    jax.tree.map(compare, fused, scan)
-    assert all(np.asarray(leaf, np.float32).any() for leaf in jax.tree.leaves(fused))
+    jax.tree.map(compare, other, scan)
+    assert all(np.asarray(leaf, np.float32).any() for leaf in jax.tree.leaves(other))
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize(("cell", "engine"), CELLS)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_the_derivative_written_by_hand_is_that_of_finite_differences(name, reverse):
+def test_its_derivative_is_that_of_finite_differences(cell, engine, reverse):
     with jax.enable_x64(True):
-        layer = RNN(FUSED[name](FEATURES, param_dtype=jnp.float64), reverse, engine="fused")
+        layer = RNN(cell(FEATURES, param_dtype=jnp.float64), reverse, engine=engine)
         inputs = drawn(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float64), 1)
         returned, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs)
         given = drawn(variables, 2), inputs, drawn(returned[0], 3)
@@ -76,6 +101,7 @@ def test_the_derivative_written_by_hand_is_that_of_finite_differences(name, reve
             given,
             order=1,
             modes=["rev"],
+            eps=1e-5,
             atol=1e-7,
             rtol=1e-7,
         )
@@ -113,10 +139,26 @@ def test_a_cell_with_a_step_of_its_own_does_not_run_the_engine_that_it_inherits(
         RNN(Negated(FEATURES), engine="fused").apply(variables, inputs)
 
 
+class Halved(Leaky):
+    """Another linear cell: it inherits the step's parts, and takes half of it."""
+
+    def step(self, state, projected):
+        """Returns half of the step that is inherited."""
+        state, output = super().step(state, projected)
+        return 0.5 * state, output
+
+
+def test_engines_are_what_a_cell_offers():
+    assert engines(SimpleCell(FEATURES)) == ("scan",)
+    assert engines(LSTMCell(FEATURES)) == ("scan", "fused")
+    assert engines(Leaky(FEATURES)) == ("scan", "associative")
+    assert engines(Negated(FEATURES)) == engines(Halved(FEATURES)) == ("scan",)
+
+
 def test_an_engine_that_there_is_not_is_refused():
     wrong: Any = "fast"
     inputs = jnp.ones((ROWS, TIME, INPUTS))
-    with pytest.raises(InputError, match="'fast', expected one of auto, scan, fused"):
+    with pytest.raises(InputError, match="'fast', expected one of auto, scan, fused, associative"):
         RNN(SimpleCell(FEATURES), engine=wrong).init(jax.random.key(0), inputs)
     with pytest.raises(InputError, match="SimpleCell"):
         RNN(SimpleCell(FEATURES), engine="fused").init(jax.random.key(0), inputs)

@@ -126,7 +126,7 @@ def test_a_stack_drops_only_between_its_layers():
     @jax.jit
     def on(seed):
         rngs = {"dropout": jax.random.key(seed)}
-        return stack.apply(variables, INPUT, MASK, deterministic=False, rngs=rngs)
+        return stack.apply(variables, INPUT, MASK, rngs=rngs)
 
     (first, _), outputs = jax.tree.map(np.asarray, on(1))
     np.testing.assert_array_equal(outputs, on(1)[1])
@@ -140,9 +140,9 @@ def test_a_stack_drops_only_between_its_layers():
 class Counter(SimpleCell):
     """A simple cell that does not start from zeros."""
 
-    def initial_state(self, batch_shape):
+    def initial_state(self, input_shape):
         """Returns halves."""
-        return jnp.full((*batch_shape, self.features), 0.5)
+        return jnp.full((*input_shape[:-1], self.features), 0.5)
 
 
 @pytest.mark.parametrize(

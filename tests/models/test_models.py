@@ -143,7 +143,7 @@ def test_layers_have_parameters_of_their_own():
     assert not np.array_equal(first["cell"]["recurrent_kernel"], second["cell"]["recurrent_kernel"])
 
 
-def test_dropout_is_drawn_by_key_and_off_when_deterministic():
+def test_dropout_is_drawn_by_key_and_off_without_one():
     dropping = Classifier(11, 3, SimpleCell(4), layers=2, dropout=0.5)
     plain = Classifier(11, 3, SimpleCell(4), layers=2)
     variables = parameters(plain)
@@ -151,7 +151,7 @@ def test_dropout_is_drawn_by_key_and_off_when_deterministic():
     @jax.jit
     def dropped(seed):
         rngs = {"dropout": jax.random.key(seed)}
-        return dropping.apply(variables, TOKENS, MASK, deterministic=False, rngs=rngs)
+        return dropping.apply(variables, TOKENS, MASK, rngs=rngs)
 
     np.testing.assert_array_equal(scores(dropping, variables), scores(plain, variables))
     np.testing.assert_array_equal(dropped(1), dropped(1))

@@ -1,0 +1,85 @@
+"""Several documents in a row: a reset is a fresh start, and no gradient crosses it."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from rnnjax.cells import LSTMCell, SimpleCell
+from rnnjax.errors import InputError
+from rnnjax.layers import RNN, Bidirectional, Stack
+
+TIME, INPUTS, FEATURES = 9, 3, 4
+LENGTHS = (4, 2, 3)
+STARTS = np.array([0, 4, 6])
+INPUT = np.random.default_rng(0).standard_normal((1, TIME, INPUTS)).astype(np.float32)
+RESETS = np.isin(np.arange(TIME), STARTS)[None]
+LAYERS = {
+    "forward": lambda: RNN(LSTMCell(FEATURES)),
+    "reverse": lambda: RNN(LSTMCell(FEATURES), reverse=True),
+    "flax": lambda: RNN(nn.GRUCell(FEATURES)),
+    "bidirectional": lambda: Bidirectional(SimpleCell(FEATURES)),
+    "stack": lambda: Stack([Bidirectional(LSTMCell(FEATURES)), RNN(LSTMCell(FEATURES))]),
+}
+
+
+def outputs_of(layer, variables, inputs, *arguments):
+    return layer.apply(variables, inputs, *arguments)[1]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_packed_documents_are_read_as_if_each_had_a_row(name):
+    layer = LAYERS[name]()
+    variables = layer.init(jax.random.key(0), INPUT)
+    packed = outputs_of(layer, variables, INPUT, None, None, RESETS)
+    alone = np.concatenate(
+        [outputs_of(layer, variables, each) for each in np.split(INPUT, STARTS[1:], axis=1)], axis=1
+    )
+    np.testing.assert_allclose(packed, alone, atol=1e-6)
+    assert not np.allclose(packed, outputs_of(layer, variables, INPUT), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_gradient_crosses_a_reset(name):
+    layer = LAYERS[name]()
+    variables = layer.init(jax.random.key(0), INPUT)
+
+    def middle(inputs):
+        return (outputs_of(layer, variables, inputs, None, None, RESETS)[:, 4:6] ** 2).sum()
+
+    gradient = np.asarray(jax.jit(jax.grad(middle))(INPUT))
+    assert (gradient[:, :4] == 0).all()
+    assert (gradient[:, 6:] == 0).all()
+    assert (gradient[:, 4:6] != 0).all()
+
+
+@pytest.mark.parametrize("name", ["forward", "reverse"])
+def test_masked_steps_between_documents_change_nothing(name):
+    layer = LAYERS[name]()
+    variables = layer.init(jax.random.key(0), INPUT)
+    dense = np.asarray(outputs_of(layer, variables, INPUT, None, None, RESETS))
+    # Two masked steps before the second document, which begins at the first of them.
+    inputs = np.insert(INPUT, [4, 4], np.nan, axis=1)
+    mask = np.isin(np.arange(TIME + 2), [4, 5], invert=True)[None]
+    resets = np.isin(np.arange(TIME + 2), [0, 4, 8])[None]
+    outputs = np.asarray(outputs_of(layer, variables, inputs, mask, None, resets))
+    np.testing.assert_allclose(outputs[mask], dense[0], atol=1e-6)
+
+
+def test_a_given_state_enters_the_document_that_is_read_first_and_no_other():
+    layer = RNN(SimpleCell(FEATURES))
+    variables = layer.init(jax.random.key(0), INPUT)
+    later = RESETS & (np.arange(TIME) > 0)
+    state = np.ones((1, FEATURES), np.float32)
+    plain = np.asarray(outputs_of(layer, variables, INPUT, None, None, later))
+    given = np.asarray(outputs_of(layer, variables, INPUT, None, state, later))
+    assert (plain[:, :4] != given[:, :4]).all()
+    np.testing.assert_array_equal(plain[:, 4:], given[:, 4:])
+
+
+def test_resets_that_cannot_be_used_are_refused():
+    layer = RNN(LSTMCell(FEATURES))
+    with pytest.raises(InputError, match="resets has the dtype int32"):
+        layer.init(jax.random.key(0), INPUT, None, None, RESETS.astype(np.int32))
+    with pytest.raises(InputError, match="has scan with resets"):
+        RNN(LSTMCell(FEATURES), engine="fused").init(jax.random.key(0), INPUT, None, None, RESETS)
