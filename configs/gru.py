@@ -1,11 +1,13 @@
-"""GRU on the titles and descriptions of AG News under a mask.
+r"""GRU on the titles and descriptions of AG News under a mask.
 
 1,284,004 parameters, Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000
 training rows, as Microsoft's "Introduction to natural language processing with TensorFlow" has it.
 
-    python -m rnnjax.main --config configs/gru.py
+    python -m rnnjax.main --config configs/gru.py \
+        --config.data.dir=../shared/data/ag_news_csv
 
-What it reaches, with seeds and spread, is recorded in experiments/lesson/README.md.
+On those 48,809 rows: test accuracy 0.8850 ± 0.0005 (mean and standard deviation of seeds 0 to 2),
+about 5 seconds of training on two CPU cores. Evidence: experiments/lesson/runs.jsonl.
 """
 
 import ml_collections

@@ -74,7 +74,8 @@ class Model(Section):
 
     embedding: Embedding = Embedding()
     cell: str = "LSTMCell"
-    """A name in `rnnjax.cells.CELLS`."""
+    """A name in `rnnjax.cells.CELLS`, or `package.module:ClassName`; options may follow:
+    'LSTMCell(peepholes=True)'."""
     features: int = pydantic.Field(default=64, ge=1)
     """Size of the state of a cell."""
     layers: int = pydantic.Field(default=1, ge=1)

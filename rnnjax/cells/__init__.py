@@ -4,26 +4,7 @@ from rnnjax.cells.base import AbstractCell, Cell, LinearCell, State
 from rnnjax.cells.gru import GRUCell
 from rnnjax.cells.lstm import LSTMCell, LSTMState, forget_bias
 from rnnjax.cells.simple import SimpleCell
-from rnnjax.errors import InputError
-
-CELLS: dict[str, type[Cell]] = {
-    "SimpleCell": SimpleCell,
-    "LSTMCell": LSTMCell,
-    "GRUCell": GRUCell,
-}
-"""The cells that a config can name."""
-
-
-def cell_class(name: str) -> type[Cell]:
-    """Returns the class of a cell that a config names.
-
-    Raises:
-      InputError: there is no such name in `CELLS`.
-    """
-    if name not in CELLS:
-        raise InputError(f"config.model.cell: given {name!r}, expected one of {', '.join(CELLS)}")
-    return CELLS[name]
-
+from rnnjax.cells.table import CELLS, make_cell
 
 __all__ = [
     "CELLS",
@@ -35,6 +16,6 @@ __all__ = [
     "LinearCell",
     "SimpleCell",
     "State",
-    "cell_class",
     "forget_bias",
+    "make_cell",
 ]

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.cells import Cell
 from rnnjax.layers import RNN, Bidirectional, Stack
 from rnnjax.layers.bidirectional import Merge
 
@@ -41,7 +40,7 @@ class Classifier(nn.Module):
 
     vocabulary: int
     classes: int
-    cell: Cell
+    cell: nn.Module
     layers: int = 1
     embedding: int = 64
     bidirectional: bool = False

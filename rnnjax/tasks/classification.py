@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from rnnjax.cells import cell_class
+from rnnjax.cells import make_cell
 from rnnjax.config import Config
 from rnnjax.data.batches import Batch
 from rnnjax.models import Classifier
@@ -49,7 +49,7 @@ class Classification:
         model = Classifier(
             vocabulary=config.data.vocabulary.size,
             classes=classes,
-            cell=cell_class(given.cell)(given.features, dtype=dtype),
+            cell=make_cell(given.cell, given.features, dtype),
             layers=given.layers,
             embedding=given.embedding.features,
             bidirectional=given.bidirectional,

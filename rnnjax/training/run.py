@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax import cache
-from rnnjax.cells import cell_class
+from rnnjax.cells import make_cell
 from rnnjax.config import Config
 from rnnjax.data.dataset import Dataset, load_corpus, make_dataset
 from rnnjax.data.text import Vocabulary
@@ -48,7 +48,7 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
       InputError: something given cannot be used; the message says what and what to do.
       InterruptedRunError: SIGINT or SIGTERM came while it trained; the state has been saved.
     """
-    cell_class(config.model.cell)
+    make_cell(config.model.cell, config.model.features)  # a mistake is told before any work
     cache.keep_compilations()
     folder = RunFolder(workdir)
     folder.check(config)

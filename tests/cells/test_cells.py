@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from rnnjax.cells import CELLS, GRUCell, LSTMCell, LSTMState, SimpleCell, cell_class, forget_bias
-from rnnjax.errors import InputError
+from rnnjax.cells import CELLS, GRUCell, LSTMCell, LSTMState, SimpleCell, forget_bias
 from rnnjax.kernels import logistic
 from rnnjax.layers import RNN
 
@@ -104,12 +103,6 @@ def test_states_begin_at_zero():
         assert leaf.shape == (2, 3, FEATURES)
         assert leaf.dtype == jnp.float32
         assert not leaf.any()
-
-
-def test_a_config_names_a_cell():
-    assert cell_class("GRUCell") is GRUCell
-    with pytest.raises(InputError, match=r"config\.model\.cell: given 'GRU', expected .*LSTMCell"):
-        cell_class("GRU")
 
 
 def test_a_simple_cell_takes_another_activation():

@@ -1,0 +1,104 @@
+"""The cells by name, and a cell from what a config says."""
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import re
+from typing import Any
+
+import flax.linen as nn
+
+from rnnjax.cells.base import AbstractCell
+from rnnjax.cells.gru import GRUCell
+from rnnjax.cells.lstm import LSTMCell
+from rnnjax.cells.simple import SimpleCell
+from rnnjax.errors import InputError
+
+CELLS: dict[str, type[AbstractCell]] = {
+    "SimpleCell": SimpleCell,
+    "LSTMCell": LSTMCell,
+    "GRUCell": GRUCell,
+}
+"""Every cell of the package. A config names them without a module."""
+
+_SPEC = re.compile(r"(?:(?P<module>[\w.]+):)?(?P<name>\w+)(?P<options>\(.*\))?", re.DOTALL)
+
+
+def make_cell(spec: str, features: int, dtype: Any = None) -> nn.Module:
+    """Returns the cell that a config describes.
+
+    Args:
+      spec: a name in `CELLS`, or `package.module:ClassName` for any other cell, of flax say
+        (`flax.linen:LSTMCell`); options may follow, `LSTMCell(peepholes=True)`, whose values are
+        Python literals.
+      features: of the cell.
+      dtype: of its computation.
+
+    Raises:
+      InputError: the spec cannot be read, there is no such module, class or option, or it is no
+        cell.
+    """
+    found = _SPEC.fullmatch(spec.strip())
+    if not found:
+        raise InputError(
+            f"config.model.cell: given {spec!r}, expected a name (LSTMCell), one with options "
+            "(LSTMCell(peepholes=True)), or package.module:ClassName"
+        )
+    made = _class(spec, found["module"], found["name"])
+    options = _options(spec, found["options"] or "()")
+    fields = {field.name for field in dataclasses.fields(made) if field.init}
+    own = {"features": features, "dtype": dtype} if "dtype" in fields else {"features": features}
+    fields -= {"features", "dtype", "param_dtype", "parent", "name"}
+    for option in options:
+        if option not in fields:
+            raise InputError(
+                f"config.model.cell: given {spec!r}, and {made.__name__} has no option "
+                f"{option!r}; expected one of {', '.join(sorted(fields))}"
+            )
+    try:
+        return made(**own, **options)
+    except TypeError as error:
+        raise InputError(
+            f"config.model.cell: given {spec!r}, which cannot be made with features={features} "
+            f"({error}); expected a cell with the attribute features"
+        ) from error
+
+
+def _class(spec: str, module: str | None, name: str) -> type[nn.Module]:
+    if module is None:
+        if name not in CELLS:
+            close = difflib.get_close_matches(name, CELLS, n=1)
+            hint = f"did you mean {close[0]}? There are " if close else "expected one of "
+            raise InputError(
+                f"config.model.cell: given {spec!r}; {hint}{', '.join(CELLS)}, or "
+                "package.module:ClassName"
+            )
+        return CELLS[name]
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise InputError(
+            f"config.model.cell: given {spec!r}, and {module} cannot be imported ({error}); "
+            "install it, or start from the folder that holds it"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, AbstractCell | nn.RNNCellBase)):
+        raise InputError(
+            f"config.model.cell: given {spec!r}, and {module} has no cell of that name; expected a "
+            "class that derives from rnnjax.cells.Cell or from flax's RNNCellBase"
+        )
+    return found
+
+
+def _options(spec: str, text: str) -> dict[str, Any]:
+    try:
+        call = ast.parse(f"cell{text}", mode="eval").body
+        assert isinstance(call, ast.Call)
+        if call.args or any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError("an option has no name")
+        return {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+    except (SyntaxError, ValueError, AssertionError) as error:
+        raise InputError(
+            f"config.model.cell: given {spec!r}, whose options cannot be read ({error}); expected "
+            "name=value with numbers, strings, True, False: LSTMCell(peepholes=True)"
+        ) from error
