@@ -1,7 +1,8 @@
-r"""LSTM on the titles and descriptions of AG News, padding read as text: the lesson's third network.
+r"""LSTM on the titles and descriptions of AG News, padding read as text.
 
-1,282,372 parameters, Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000
-training rows, as Microsoft's "Introduction to natural language processing with TensorFlow" has it.
+The third network of the lesson: 1,282,372 parameters, Adam at 1e-3, one epoch, the vocabulary of
+the titles of the first 2,000 training rows, as Microsoft's "Introduction to natural language
+processing with TensorFlow" has it.
 
     python -m rnnjax.main --config configs/lstm.py \
         --config.data.dir=../shared/data/ag_news_csv
