@@ -33,13 +33,21 @@ class Entry(pydantic.BaseModel):
 
     config: str
     """Its file, seen from where the command is typed."""
+    name: str = ""
+    """What the table calls it; '' for the file's name without its ending."""
+    flags: list[str] = []
+    """Given to its runs beside those of the experiment: ["--config.model.cell=my_cell:MyCell"]."""
     beside: dict[str, str] = {}
     """What others report, by the heading of its column."""
 
-    @property
-    def name(self) -> str:
-        """The file's name without its ending."""
-        return Path(self.config).stem
+    @pydantic.model_validator(mode="after")
+    def _named(self) -> "Entry":
+        self.name = self.name or Path(self.config).stem
+        return self
+
+    def made(self, run: dict[str, Any]) -> bool:
+        """Returns whether a recorded run is one of this entry's."""
+        return (run["config"], run.get("flags", [])) == (self.config, self.flags)
 
 
 class Experiment(pydantic.BaseModel):
@@ -52,6 +60,14 @@ class Experiment(pydantic.BaseModel):
     seeds: list[int]
     entry: list[Entry]
 
+    @pydantic.model_validator(mode="after")
+    def _names_differ(self) -> "Experiment":
+        names = [entry.name for entry in self.entry]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two entries are named {twice[0]!r}; give one of them another name")
+        return self
+
 
 def main(arguments: list[str]) -> None:
     """Runs and renders the experiment of a folder."""
@@ -63,15 +79,14 @@ def main(arguments: list[str]) -> None:
     runs = read_runs(path)
     readme = folder / "README.md"
     _render(readme, experiment, runs)  # a README that cannot be rendered is found before the runs
-    done = {(run["config"], run["seed"]) for run in runs}
     missing = [
         (entry, seed)
         for entry in experiment.entry
         for seed in experiment.seeds
-        if (entry.config, seed) not in done
+        if not any(entry.made(run) and run["seed"] == seed for run in runs)
     ]
     for number, (entry, seed) in enumerate(missing, start=1):
-        say(f"run {number} of {len(missing)}: {entry.config}, seed {seed}")
+        say(f"run {number} of {len(missing)}: {entry.name}, seed {seed}")
         run = _run(folder.name, experiment, entry, seed)
         with path.open("a", encoding="utf-8") as file:
             file.write(encode(run) + "\n")
@@ -119,8 +134,8 @@ def table(experiment: Experiment, runs: list[dict[str, Any]]) -> str:
     heads += ["training seconds, median", *others]
     rows = [heads, ["---"] * len(heads)]
     for entry in experiment.entry:
-        own = [run for run in runs if run["config"] == entry.config]
-        own = sorted((run for run in own if run["seed"] in experiment.seeds), key=_seed)
+        own = [run for run in runs if entry.made(run) and run["seed"] in experiment.seeds]
+        own = sorted(own, key=_seed)
         if not own:
             continue
         accuracies = [run["test"]["accuracy"] for run in own]
@@ -174,7 +189,7 @@ def _run(name: str, experiment: Experiment, entry: Entry, seed: int) -> dict[str
     workdir = Path("runs", name, f"{entry.name}-seed{seed}")
     typed = [
         *("-m", "rnnjax.main", f"--config={entry.config}", f"--config.seed={seed}"),
-        *(*experiment.flags, f"--workdir={workdir}"),
+        *(*experiment.flags, *entry.flags, f"--workdir={workdir}"),
     ]
     if subprocess.run([sys.executable, *typed], check=False).returncode:
         raise InputError(f"the run failed: {shlex.join(['python', *typed])}")
@@ -183,6 +198,7 @@ def _run(name: str, experiment: Experiment, entry: Entry, seed: int) -> dict[str
     kept = ("test", "validation", "steps", "parameters", "train_seconds", "compilations", "buckets")
     return {
         "config": entry.config,
+        "flags": entry.flags,
         "seed": seed,
         "command": shlex.join(["python", *typed]),
         **{key: result[key] for key in kept if key in result},

@@ -133,6 +133,35 @@ def test_the_table_says_mean_spread_and_each_seed(folder):
     ]
 
 
+def test_entries_of_one_config_are_told_apart_by_their_flags(folder, ran):
+    mine = """
+seeds = [0]
+
+[[entry]]
+config = "configs/gru.py"
+
+[[entry]]
+name = "mine"
+config = "configs/gru.py"
+flags = ["--config.model.cell=my_cell:MyCell"]
+"""
+    (folder / "experiment.toml").write_text(mine)
+    (folder / "runs.jsonl").write_text(json.dumps(record("configs/gru.py", 0, 0.7)) + "\n")
+    experiment.main([str(folder)])
+    (command,) = ran
+    assert "--config.model.cell=my_cell:MyCell" in command
+    assert command[-1] == "--workdir=runs/lesson/mine-seed0"
+    rendered = (folder / "README.md").read_text()
+    assert "| `gru` | 1,281,348 | **0.7000**" in rendered
+    assert "| `mine` | 1,281,348 | **0.5000**" in rendered
+    ran.clear()
+    experiment.main([str(folder)])
+    assert ran == []
+    (folder / "experiment.toml").write_text(mine.replace('name = "mine"\n', ""))
+    with pytest.raises(InputError, match="two entries are named 'gru'"):
+        experiment.main([str(folder)])
+
+
 @pytest.mark.parametrize("readme", ["# Question\n", README + README])
 def test_a_readme_without_its_two_marks_is_refused(folder, readme):
     shown = experiment._read(folder / "experiment.toml")
