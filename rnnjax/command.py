@@ -1,6 +1,7 @@
 """What the command lines share: how they begin, and how they end when something is wrong."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -33,13 +34,19 @@ def run(
             for argument in arguments[1:]:
                 if argument == "--":
                     break
-                if argument.startswith("--"):
-                    check(argument[2:].split("=")[0])
+                if argument.startswith("-"):
+                    check(argument.lstrip("-").split("=")[0])
             rest = flags.FLAGS(list(arguments))
         except InputError as error:
             _fail(error)
-        except Exception as error:  # of absl, ml_collections, or raised in a config file
+        except flags.Error as error:
             _fail(in_short(error))
+        except Exception as error:  # raised in a config file, or by ml_collections that reads it
+            _fail(
+                "the config cannot be made; expected a Python file with a get_config() that "
+                "returns a ConfigDict, configs/bilstm.py say, and values of the types it has. It "
+                f"said: {type(error).__name__}: {in_short(error)}"
+            )
         missing = [name for name in required if not flags.FLAGS[name].value]
         if missing:
             _fail(f"--{missing[0]} is missing; --help shows what to give")
@@ -48,14 +55,15 @@ def run(
     def guarded(arguments: list[str]) -> None:
         # Libraries log through absl what is of no use to the user.
         logging.set_verbosity(logging.ERROR)
+        signal.signal(signal.SIGTERM, _terminate)
         try:
             main(arguments[1:])
             sys.stdout.flush()
         except InputError as error:
             _fail(error)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interruption:
             print("interrupted", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(status(interruption))
         except BrokenPipeError:
             # The reader of the output has gone (`| head`); Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -64,6 +72,21 @@ def run(
             _fail(in_short(error))
 
     app.run(guarded, flags_parser=parse)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what Ctrl-C cleans up is cleaned up too."""
+
+    status = 128 + signal.SIGTERM
+
+
+def status(interruption: BaseException) -> int:
+    """Returns what the process should exit with: 128 and the number of the signal."""
+    return getattr(interruption, "status", 128 + signal.SIGINT)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
 
 
 def in_short(error: Exception) -> str:

@@ -69,6 +69,21 @@ class Embedding(Section):
     """Size of the vector learned for each token; 0 for one-hot input."""
 
 
+class Regularization(Section):
+    """What is drawn at random in training, beside `model.dropout`. Rates, 0 for off."""
+
+    variational: bool = False
+    """`model.dropout` draws one mask for all steps of a text, not one for each."""
+    embedding: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    """Whole words of the embedding are dropped, once a batch."""
+    recurrent: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    """Units of the state are dropped where a step reads it, the same ones at every step."""
+    zoneout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    """Units of the state keep their old value, others at every step."""
+    weights: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    """Weights of the recurrent kernels are dropped, once a batch."""
+
+
 class Model(Section):
     """The network."""
 
@@ -86,6 +101,9 @@ class Model(Section):
     """Padding is passed over. Otherwise it is read as text, up to the longest of the batch."""
     dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Rate on the embedded tokens and on the outputs of every recurrent layer."""
+    learned_state: bool = False
+    """The state before the first token is learned; otherwise it is the cell's own."""
+    regularization: Regularization = Regularization()
 
 
 class Optimizer(Section):
@@ -152,6 +170,11 @@ class Config(Section):
                 "evaluate_every is set and data.validation is 0: there is nothing to evaluate on, "
                 "so set data.validation (0.1, say) or evaluate_every=0"
             )
+        if self.model.regularization.embedding and not self.model.embedding.features:
+            raise ValueError(
+                "model.regularization.embedding is set and model.embedding.features is 0: one-hot "
+                "input has no embedding to drop words of, so set one of them otherwise"
+            )
         return self
 
 
@@ -187,9 +210,14 @@ def differences(ours: Config, theirs: Config) -> list[str]:
     return [f"{key}: {a[key]!r}, {b[key]!r}" for key in a if a[key] != b[key]]
 
 
+def key_paths() -> list[str]:
+    """Returns the path of every key, 'data.take' say."""
+    return [path for path, _ in _flat(defaults())]
+
+
 def check_key(key: str, name: str = "config") -> None:
     """Raises InputError if there is no key or section of that path, 'data.take' say."""
-    leaves = [path for path, _ in _flat(defaults())]
+    leaves = key_paths()
     sections = {path.rsplit(".", 1)[0] for path in leaves if "." in path}
     known = [*leaves, *sorted(sections)]
     if key in known:

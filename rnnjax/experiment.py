@@ -45,10 +45,6 @@ class Entry(pydantic.BaseModel):
         self.name = self.name or Path(self.config).stem
         return self
 
-    def made(self, run: dict[str, Any]) -> bool:
-        """Returns whether a recorded run is one of this entry's."""
-        return (run["config"], run.get("flags", [])) == (self.config, self.flags)
-
 
 class Experiment(pydantic.BaseModel):
     """The file experiment.toml."""
@@ -79,11 +75,19 @@ def main(arguments: list[str]) -> None:
     runs = read_runs(path)
     readme = folder / "README.md"
     _render(readme, experiment, runs)  # a README that cannot be rendered is found before the runs
+    configs = {entry.name: _config(experiment, entry) for entry in experiment.entry}
+    stale = [run for run in runs if run["config"] != configs.get(run["name"])]
+    if stale:
+        names = ", ".join(dict.fromkeys(run["name"] for run in stale))
+        raise InputError(
+            f"{path}: {len(stale)} of {len(runs)} runs are of other configs than {folder} now asks "
+            f"for ({names}). Delete these lines to run them again, or bring the configs back"
+        )
     missing = [
         (entry, seed)
         for entry in experiment.entry
         for seed in experiment.seeds
-        if not any(entry.made(run) and run["seed"] == seed for run in runs)
+        if not any((run["name"], run["seed"]) == (entry.name, seed) for run in runs)
     ]
     for number, (entry, seed) in enumerate(missing, start=1):
         say(f"run {number} of {len(missing)}: {entry.name}, seed {seed}")
@@ -134,7 +138,8 @@ def table(experiment: Experiment, runs: list[dict[str, Any]]) -> str:
     heads += ["training seconds, median", *others]
     rows = [heads, ["---"] * len(heads)]
     for entry in experiment.entry:
-        own = [run for run in runs if entry.made(run) and run["seed"] in experiment.seeds]
+        own = [run for run in runs if run["name"] == entry.name]
+        own = [run for run in own if run["seed"] in experiment.seeds]
         own = sorted(own, key=_seed)
         if not own:
             continue
@@ -147,11 +152,17 @@ def table(experiment: Experiment, runs: list[dict[str, Any]]) -> str:
                 f"**{statistics.mean(accuracies):.4f}**{spread}",
                 " ".join(f"{accuracy:.4f}" for accuracy in accuracies),
                 f"{statistics.mean(run['test']['macro_f1'] for run in own):.4f}",
-                f"{statistics.median(run['train_seconds'] for run in own):.1f}",
+                _seconds(own),
                 *(entry.beside.get(name, "") for name in others),
             ]
         )
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _seconds(runs: list[dict[str, Any]]) -> str:
+    """Returns the median of the runs that one process trained from the start."""
+    whole = [run["train_seconds"] for run in runs if not run["resumed_from"]]
+    return f"{statistics.median(whole):.1f}" if whole else ""
 
 
 def _render(readme: Path, experiment: Experiment, runs: list[dict[str, Any]]) -> None:
@@ -180,6 +191,25 @@ def _read(path: Path) -> Experiment:
         raise InputError(f"{path}: {error}") from error
 
 
+def _typed(experiment: Experiment, entry: Entry) -> list[str]:
+    return ["-m", "rnnjax.main", f"--config={entry.config}", *experiment.flags, *entry.flags]
+
+
+def _config(experiment: Experiment, entry: Entry) -> dict[str, Any]:
+    """Returns the config that an entry asks for now, without its seed.
+
+    Raises:
+      InputError: it is none.
+    """
+    typed = [*_typed(experiment, entry), "--print_config"]
+    ended = subprocess.run([sys.executable, *typed], check=False, capture_output=True, text=True)
+    if ended.returncode:
+        raise InputError(f"{shlex.join(['python', *typed])}\n{ended.stderr.strip()}")
+    config = json.loads(ended.stdout)
+    del config["seed"]
+    return config
+
+
 def _run(name: str, experiment: Experiment, entry: Entry, seed: int) -> dict[str, Any]:
     """Trains in a process of its own, by the command that the README gives, and returns the record.
 
@@ -187,20 +217,19 @@ def _run(name: str, experiment: Experiment, entry: Entry, seed: int) -> dict[str
       InputError: the run failed.
     """
     workdir = Path("runs", name, f"{entry.name}-seed{seed}")
-    typed = [
-        *("-m", "rnnjax.main", f"--config={entry.config}", f"--config.seed={seed}"),
-        *(*experiment.flags, *entry.flags, f"--workdir={workdir}"),
-    ]
+    typed = [*_typed(experiment, entry), f"--config.seed={seed}", f"--workdir={workdir}"]
     if subprocess.run([sys.executable, *typed], check=False).returncode:
         raise InputError(f"the run failed: {shlex.join(['python', *typed])}")
     result = json.loads((workdir / "result.json").read_text(encoding="utf-8"))
     environment = json.loads((workdir / "environment.json").read_text(encoding="utf-8"))
-    kept = ("test", "validation", "steps", "parameters", "train_seconds", "compilations", "buckets")
+    config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["config"]
+    kept = ("test", "validation", "steps", "parameters", "resumed_from", "train_seconds")
+    kept += ("compilations", "buckets")
     return {
-        "config": entry.config,
-        "flags": entry.flags,
+        "name": entry.name,
         "seed": seed,
         "command": shlex.join(["python", *typed]),
+        "config": {key: value for key, value in config.items() if key != "seed"},
         **{key: result[key] for key in kept if key in result},
         "data": {key: result["data"][key] for key in ("name", "fallback", "fingerprint", "rows")},
         "environment": {key: value for key, value in environment.items() if key != "data"},

@@ -8,6 +8,7 @@ goes on with what was begun there.
 """
 
 import datetime
+import json
 import os
 import shlex
 import sys
@@ -24,6 +25,7 @@ _CONFIG = config_flags.DEFINE_config_file("config", help_string="A file such as 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "", "The folder of the run, new or to go on with; '' makes one under runs/."
 )
+_PRINT = flags.DEFINE_bool("print_config", False, "Print the whole config as JSON, and end.")
 
 
 def main(arguments: list[str]) -> None:
@@ -39,6 +41,9 @@ def main(arguments: list[str]) -> None:
             f"ConfigDict, configs/bilstm.py say. {command.in_short(error)}"
         ) from error
     config = config_lib.parse(values)
+    if _PRINT.value:
+        print(json.dumps(config.model_dump(), indent=2))
+        return
     name = Path(path).stem
     workdir = _WORKDIR.value or f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     # Read when the first device is used; what the user has set goes before.
@@ -54,7 +59,7 @@ def main(arguments: list[str]) -> None:
         again = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:], *given])
         said = str(interruption) or "interrupted; what had been saved is kept"
         print(f"{said}. Go on with:\n  {again}", file=sys.stderr)
-        sys.exit(getattr(interruption, "status", 130))
+        sys.exit(command.status(interruption))
 
 
 def _check(flag: str) -> None:
@@ -62,6 +67,12 @@ def _check(flag: str) -> None:
     section, _, key = flag.partition(".")
     if section in ("config", "noconfig") and key:
         config_lib.check_key(key)
+        inside = [leaf for leaf in config_lib.key_paths() if leaf.startswith(f"{key}.")]
+        if inside:
+            raise InputError(
+                f"config.{key}: is a section, which has no value; set one of its keys: "
+                f"{', '.join(f'config.{leaf}' for leaf in inside)}"
+            )
 
 
 if __name__ == "__main__":

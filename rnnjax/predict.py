@@ -4,7 +4,6 @@ python -m rnnjax.predict --workdir runs/mine "Oil prices fall" "Champions win th
 cat lines.txt | python -m rnnjax.predict --workdir runs/mine --json
 """
 
-import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -29,13 +28,32 @@ def main(texts: list[str]) -> None:
     run = load(Path(_WORKDIR.value))
     if not texts and sys.stdin.isatty():
         print("reading texts from standard input, one a line", file=sys.stderr)
-    lines = iter(texts or _lines())
-    while chunk := list(itertools.islice(lines, _AT_ONCE)):
-        shares = run.vocabulary.known_shares(chunk)
-        for text, share, row in zip(chunk, shares, run.predict(chunk), strict=True):
+    at_once = 1 if sys.stdin.isatty() else _AT_ONCE
+    for chunk, error in _chunks(iter(texts or _lines()), at_once):
+        shares = run.vocabulary.known_shares(chunk, run.config.data.max_tokens)
+        answers = run.predict(chunk) if chunk else []
+        for text, share, row in zip(chunk, shares, answers, strict=True):
             probabilities = {name: float(p) for name, p in zip(run.classes, row, strict=True)}
             show = _json if _JSON.value else _line
-            print(show(text, share, probabilities))
+            print(show(text, share, probabilities), flush=True)
+        if error:
+            raise error
+
+
+def _chunks(texts: Iterator[str], size: int) -> Iterator[tuple[list[str], InputError | None]]:
+    """Yields texts, and what was wrong with the one after them."""
+    chunk = []
+    try:
+        for text in texts:
+            chunk.append(text)
+            if len(chunk) == size:
+                yield chunk, None
+                chunk = []
+    except InputError as error:
+        yield chunk, error
+        return
+    if chunk:
+        yield chunk, None
 
 
 def _lines() -> Iterator[str]:
@@ -66,7 +84,9 @@ def _line(text: str, known: float, probabilities: dict[str, float]) -> str:
     ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
     best, rest = ranked[0], ranked[1:]
     others = ", ".join(f"{name} {probabilities[name]:.3f}" for name in rest)
-    note = "" if known else "  [no known word: the answer is that to an unknown text]"
+    text = " ".join(text.split())
+    nothing = "no known word: do not trust the answer" if text else "an empty text"
+    note = "" if known else f"  [{nothing}]"
     shown = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
     return f"{best} {probabilities[best]:.3f}  ({others})  {shown}{note}"
 

@@ -27,9 +27,17 @@ config = "configs/unseen.py"
 README = "# Question\n\n<!-- runs: begin -->\nold\n<!-- runs: end -->\n\nanswer\n"
 
 
-def record(config, seed, accuracy, seconds=10.0):
+def config_of(command):
+    """Returns what a config would be, made of what is typed."""
+    flags = [each for each in command if each.startswith("--config") and "seed" not in each]
+    return {"typed": flags}
+
+
+def record(name, seed, accuracy, seconds=10.0, resumed_from=0):
     return {
-        "config": config,
+        "name": name,
+        "config": config_of([f"--config=configs/{name}.py", "--config.epochs=1"]),
+        "resumed_from": resumed_from,
         "seed": seed,
         "test": {"accuracy": accuracy, "macro_f1": accuracy - 0.01, "loss": 0.5},
         "parameters": 1_281_348,
@@ -52,7 +60,10 @@ def ran(monkeypatch):
     """The command lines that an experiment started, each of which leaves a run."""
     commands = []
 
-    def run(command, check):
+    def run(command, **_):
+        if "--print_config" in command:
+            config = {"seed": 0, **config_of(command)}
+            return subprocess.CompletedProcess(command, 0, stdout=json.dumps(config))
         commands.append(command)
         flags = dict(each.split("=", 1) for each in command if "=" in each)
         if flags["--config"] == "configs/unseen.py":
@@ -60,7 +71,9 @@ def ran(monkeypatch):
         workdir = Path(flags["--workdir"])
         workdir.mkdir(parents=True)
         data = {"name": "news", "fallback": "", "fingerprint": "f", "rows": {}, "source": "s"}
-        found = record(flags["--config"], 0, 0.5 + int(flags["--config.seed"]) / 100)
+        found = record("", 0, 0.5 + int(flags["--config.seed"]) / 100)
+        config = {"name": "n", "config": {"seed": 0, **config_of(command)}}
+        (workdir / "config.json").write_text(json.dumps(config))
         (workdir / "result.json").write_text(json.dumps({**found, "steps": 9, "data": data}))
         environment = {"commit": "abc", "devices": ["cpu:0"], "data": data}
         (workdir / "environment.json").write_text(json.dumps(environment))
@@ -71,14 +84,14 @@ def ran(monkeypatch):
 
 
 def test_only_missing_runs_are_run_and_each_is_recorded_when_it_has_ended(folder, ran):
-    kept = [record("configs/lstm.py", 1, 0.7), record("configs/gru.py", 0, 0.6)]
+    kept = [record("lstm", 1, 0.7), record("gru", 0, 0.6)]
     runs = folder / "runs.jsonl"
     runs.write_text("".join(json.dumps(each) + "\n" for each in kept))
-    with pytest.raises(InputError, match=r"the run failed: python .*unseen.py --config.seed=0"):
+    with pytest.raises(InputError, match=r"the run failed: python .*unseen.py .*--config.seed=0"):
         experiment.main([str(folder)])
     lstm0 = [
-        *(sys.executable, "-m", "rnnjax.main", "--config=configs/lstm.py", "--config.seed=0"),
-        *("--config.epochs=1", "--workdir=runs/lesson/lstm-seed0"),
+        *(sys.executable, "-m", "rnnjax.main", "--config=configs/lstm.py", "--config.epochs=1"),
+        *("--config.seed=0", "--workdir=runs/lesson/lstm-seed0"),
     ]
     assert ran[0] == lstm0
     asked = [("lstm", 0), ("lstm", 5), ("gru", 1), ("gru", 5), ("unseen", 0)]
@@ -87,8 +100,9 @@ def test_only_missing_runs_are_run_and_each_is_recorded_when_it_has_ended(folder
     ]
     found = experiment.read_runs(runs)
     assert found[:2] == kept
-    assert [(run["config"], run["seed"]) for run in found[2:]] == [
-        (f"configs/{name}.py", seed) for name, seed in asked[:-1]
+    assert [(run["name"], run["seed"]) for run in found[2:]] == asked[:-1]
+    assert [run["config"] for run in found[2:]] == [
+        record(name, seed, 0)["config"] for name, seed in asked[:-1]
     ]
     assert found[2]["command"] == "python " + " ".join(lstm0[1:])
     assert found[2]["test"]["accuracy"] == 0.5
@@ -116,19 +130,19 @@ def test_an_experiment_without_missing_runs_only_renders(folder, ran):
 
 def test_the_table_says_mean_spread_and_each_seed(folder):
     runs = [
-        record("configs/lstm.py", 5, 0.90, 30.0),
-        record("configs/lstm.py", 0, 0.80, 10.0),
-        record("configs/lstm.py", 1, 0.85, 50.0),
-        record("configs/lstm.py", 99, 0.10, 1.0),
-        record("configs/gru.py", 0, 0.75, 12.34),
-        record("configs/other.py", 0, 0.1),
+        record("lstm", 5, 0.90, 30.0),
+        record("lstm", 0, 0.80, 10.0),
+        record("lstm", 1, 0.85, 2.0, resumed_from=70),
+        record("lstm", 99, 0.10, 1.0),
+        record("gru", 0, 0.75, 12.34),
+        record("other", 0, 0.1),
     ]
     rows = experiment.table(experiment._read(folder / "experiment.toml"), runs).splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert cells[0][-1] == "peer"
     by_seed = "0.8000 0.8500 0.9000"
     assert cells[2:] == [
-        ["`lstm`", "1,281,348", "**0.8500** ± 0.0500", by_seed, "0.8400", "30.0", ".71"],
+        ["`lstm`", "1,281,348", "**0.8500** ± 0.0500", by_seed, "0.8400", "20.0", ".71"],
         ["`gru`", "1,281,348", "**0.7500**", "0.7500", "0.7400", "12.3", ""],
     ]
 
@@ -146,7 +160,8 @@ config = "configs/gru.py"
 flags = ["--config.model.cell=my_cell:MyCell"]
 """
     (folder / "experiment.toml").write_text(mine)
-    (folder / "runs.jsonl").write_text(json.dumps(record("configs/gru.py", 0, 0.7)) + "\n")
+    known = {**record("gru", 0, 0.7), "config": config_of(["--config=configs/gru.py"])}
+    (folder / "runs.jsonl").write_text(json.dumps(known) + "\n")
     experiment.main([str(folder)])
     (command,) = ran
     assert "--config.model.cell=my_cell:MyCell" in command
@@ -160,6 +175,16 @@ flags = ["--config.model.cell=my_cell:MyCell"]
     (folder / "experiment.toml").write_text(mine.replace('name = "mine"\n', ""))
     with pytest.raises(InputError, match="two entries are named 'gru'"):
         experiment.main([str(folder)])
+
+
+def test_runs_of_another_config_are_not_passed_off_as_those_of_this_one(folder, ran):
+    kept = [record("lstm", 0, 0.7), record("gru", 0, 0.6)]
+    (folder / "runs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in kept))
+    toml = (folder / "experiment.toml").read_text()
+    (folder / "experiment.toml").write_text(toml.replace("epochs=1", "epochs=9"))
+    with pytest.raises(InputError, match=r"2 of 2 runs are of other configs .*\(lstm, gru\)"):
+        experiment.main([str(folder)])
+    assert ran == []
 
 
 @pytest.mark.parametrize("readme", ["# Question\n", README + README])

@@ -93,7 +93,8 @@ def test_texts_on_the_command_line_are_answered_in_their_order(finished, tmp_pat
     for row, text, probabilities in zip(rows, texts, expected, strict=True):
         best = probabilities.argmax()
         assert row.startswith(f"{names[best]} {probabilities[best]:.3f}  (")
-        assert ("[no known word" in row) == (text in ("", "xyzzy", "--"))
+        assert ("[no known word" in row) == (text in ("xyzzy", "--"))
+        assert ("[an empty text]" in row) == (not text)
     assert "the goal of the striker" in rows[0]
     assert rows[-1].endswith("…")
     assert list(tmp_path.iterdir()) == []

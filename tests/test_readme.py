@@ -1,45 +1,87 @@
-"""The README's code runs as it stands there."""
+"""The README's code runs as it stands there, and its new cell is checked, trained and used."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=[block.splitlines()[-1] for block in BLOCKS])
-def test_a_block_of_python_runs(block):
-    rng = np.random.default_rng(0)
+def block(language: str, part: str) -> str:
+    """Returns the one block of a language that has a part."""
+    (found,) = (text for kind, text in BLOCKS if kind == language and part in text)
+    return found
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A folder of somebody who uses the package, with the README's new cell in it."""
+    (tmp_path / "my_cell.py").write_text(block("python", "class MyCell"))
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    return tmp_path
+
+
+def typed(command: str, folder: Path) -> str:
+    """Returns what a command of the README prints, typed in a folder."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    ended = subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_the_layer_of_the_readme_runs():
     names = {
-        "inputs": rng.standard_normal((2, 5, 3)).astype(np.float32),
+        "inputs": np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32),
         "mask": np.array([[True] * 5, [True] * 3 + [False] * 2]),
     }
-    exec(compile(block, "README.md", "exec"), names)
-    if "outputs" in names:
-        assert names["outputs"].shape == (2, 5, 64)
+    exec(block("python", "layer.apply"), names)
+    assert names["outputs"].shape == (2, 5, 64)
 
 
-def test_the_new_cell_of_the_readme_runs_under_a_mask():
-    from rnnjax.layers import RNN
+def test_the_new_cell_is_written_checked_trained_and_used(outside):
+    (check,) = (line for line in block("sh", "rnnjax.testing").splitlines() if line)
+    assert "passed" in typed(check, outside)
+    train, predict, _ = block("sh", "my_cell:MyCell --workdir").splitlines()
+    typed(f"{train} --config.data.corpus=docstrings --config.data.take=64", outside)
+    result = json.loads((outside / "runs" / "my" / "result.json").read_text())
+    assert "RNN(MyCell(16))" in [row["type"] for row in result["model"]]
+    assert "Oil prices" in typed(predict, outside)
 
-    (block,) = (block for block in BLOCKS if "class JANETCell" in block)
-    names = {}
-    exec(compile(block, "README.md", "exec"), names)
-    layer = RNN(names["JANETCell"](4))
-    inputs = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
-    mask = np.array([[True] * 5, [True] * 3 + [False] * 2])
-    variables = layer.init(jax.random.key(0), inputs, mask)
-    final, outputs = layer.apply(variables, inputs, mask)
-    assert (np.asarray(outputs)[1, 3:] == 0).all()
-    np.testing.assert_array_equal(final[1], np.asarray(outputs)[1, 2])
+
+def test_the_new_cell_is_compared(outside):
+    folder = outside / "experiments" / "my"
+    folder.mkdir(parents=True)
+    quick = '\nflags = ["--config.data.corpus=docstrings", "--config.data.take=64"]\n'
+    toml = block("toml", "my_cell").replace("seeds = [0, 1, 2, 3, 4]", "seeds = [0]" + quick)
+    (folder / "experiment.toml").write_text(toml)
+    (folder / "README.md").write_text("<!-- runs: begin -->\n<!-- runs: end -->\n")
+    typed(block("sh", "rnnjax.experiment experiments/my").splitlines()[-1], outside)
+    rendered = (folder / "README.md").read_text()
+    assert "| `gru` | 1,284,004 |" in rendered
+    assert "| `my_cell` | 1,282,644 |" in rendered
+
+
+def test_the_test_of_the_new_cell_passes(outside):
+    (outside / "test_my_cell.py").write_text(block("python", "cell_checks"))
+    typed("python -m pytest -q -p no:cacheprovider test_my_cell.py", outside)
+
+
+def test_the_new_cell_is_short():
+    code = block("python", "class MyCell")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 25
 
 
 def test_every_file_that_the_readme_names_is_there():
-    named = set(re.findall(r"(?:configs|rnnjax|experiments|\.ci)/[\w/.]+\w", README))
+    named = set(re.findall(r"(?:configs|rnnjax|experiments/lesson|\.ci)/[\w/.]+\w", README))
     assert named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

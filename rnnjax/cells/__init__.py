@@ -1,21 +1,79 @@
-"""Recurrent cells, one a file, and the table of their names."""
+"""Recurrent cells, one a file, the wrappers of cells, and the table of their names."""
 
+from rnnjax.cells.antisymmetric import AntisymmetricCell
 from rnnjax.cells.base import AbstractCell, Cell, LinearCell, State
+from rnnjax.cells.conv_lstm import ConvLSTMCell
+from rnnjax.cells.cornn import CoRNNCell, CoRNNState
+from rnnjax.cells.echo_state import EchoStateCell
+from rnnjax.cells.fast_grnn import FastGRNNCell
 from rnnjax.cells.gru import GRUCell
+from rnnjax.cells.indrnn import IndRNNCell
+from rnnjax.cells.initializers import chrono, dialect
+from rnnjax.cells.janet import JANETCell
+from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
+from rnnjax.cells.lru import LRUCell
 from rnnjax.cells.lstm import LSTMCell, LSTMState, forget_bias
-from rnnjax.cells.simple import SimpleCell
+from rnnjax.cells.mgu import MGUCell
+from rnnjax.cells.min_gru import MinGRUCell
+from rnnjax.cells.min_lstm import MinLSTMCell
+from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
+from rnnjax.cells.qrnn import QRNNCell, QRNNState
+from rnnjax.cells.rglru import RGLRUCell
+from rnnjax.cells.rhn import RHNCell
+from rnnjax.cells.simple import ACTIVATIONS, SimpleCell
+from rnnjax.cells.slstm import SLSTMCell, SLSTMState
+from rnnjax.cells.sru import SRUCell
 from rnnjax.cells.table import CELLS, make_cell
+from rnnjax.cells.wrappers import (
+    Dropped,
+    FlaxCell,
+    LearnedInitialState,
+    RecurrentDropout,
+    Wrapper,
+    Zoneout,
+)
 
 __all__ = [
+    "ACTIVATIONS",
     "CELLS",
     "AbstractCell",
+    "AntisymmetricCell",
     "Cell",
+    "CoRNNCell",
+    "CoRNNState",
+    "ConvLSTMCell",
+    "Dropped",
+    "EchoStateCell",
+    "FastGRNNCell",
+    "FlaxCell",
     "GRUCell",
+    "IndRNNCell",
+    "JANETCell",
+    "LRUCell",
     "LSTMCell",
     "LSTMState",
+    "LayerNormGRUCell",
+    "LayerNormLSTMCell",
+    "LearnedInitialState",
     "LinearCell",
+    "MGUCell",
+    "MinGRUCell",
+    "MinLSTMCell",
+    "MultiplicativeLSTMCell",
+    "QRNNCell",
+    "QRNNState",
+    "RGLRUCell",
+    "RHNCell",
+    "RecurrentDropout",
+    "SLSTMCell",
+    "SLSTMState",
+    "SRUCell",
     "SimpleCell",
     "State",
+    "Wrapper",
+    "Zoneout",
+    "chrono",
+    "dialect",
     "forget_bias",
     "make_cell",
 ]

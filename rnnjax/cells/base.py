@@ -1,5 +1,6 @@
 """What a recurrent cell is: one step of time, cut into what needs the state and what does not."""
 
+from numbers import Real
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -7,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Bool, Float
+
+from rnnjax.errors import InputError
 
 State = Any
 """The state of a cell: a pytree of arrays [batch, ...], a named tuple where it has several."""
@@ -55,6 +58,11 @@ class AbstractCell(nn.Module):
     ) -> tuple[State, Float[Array, "*batch features"]]:
         """Returns the next state and the output for the inputs of one time step (streaming)."""
         return self.step(state, self.project(inputs))
+
+    @property
+    def fusible(self) -> bool:
+        """Whether `fused`, if the class gives it, knows the options of this cell."""
+        return True
 
     def fused(
         self,
@@ -129,3 +137,9 @@ class LinearCell(Cell):
         a, b = self.coefficients(projected)
         new = a * state + b
         return new, self.read(new, projected)
+
+
+def require_rate(name: str, rate: Any) -> None:
+    """Raises an InputError if this is no rate of dropout."""
+    if not (isinstance(rate, Real) and 0 <= float(rate) < 1):
+        raise InputError(f"{name}: given {rate!r}, expected a number in [0, 1); 0 is off")

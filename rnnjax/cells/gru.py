@@ -5,7 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from rnnjax.cells.base import Cell, Initializer
+from rnnjax.cells.base import Cell, Initializer, require_rate
 from rnnjax.kernels import logistic
 
 
@@ -16,12 +16,13 @@ class GRUCell(Cell):
         r_t &= \sigma(W_{ir} x_t + b_{ir} + W_{hr} h_{t-1} + b_{hr}) \\
         z_t &= \sigma(W_{iz} x_t + b_{iz} + W_{hz} h_{t-1} + b_{hz}) \\
         n_t &= \tanh(W_{in} x_t + b_{in} + r_t (W_{hn} h_{t-1} + b_{hn})) \\
-        h_t &= (1 - z_t) n_t + z_t h_{t-1}
+        h_t &= (1 - z_t) d(n_t) + z_t h_{t-1}
 
     With `reset_after=False` there are no b_h and :math:`n_t = \tanh(W_{in} x_t + b_{in} + W_{hn}
-    (r_t h_{t-1}))`. The output is h. Parameters: 3 * features * (inputs + features + 2), with
-    `reset_after=False` 3 * features * (inputs + features + 1). The three gates stand side by side
-    in the order r, z, n, as in PyTorch and flax; Keras has z, r, n.
+    (r_t h_{t-1}))`. d is a dropout, by default off. The output is h. The three gates stand side by
+    side in the order r, z, n, as in PyTorch and flax; Keras has z, r, n.
+
+    Parameters: 3 * features * (inputs + features + 1 + reset_after).
 
     State: [batch, features], of `param_dtype`. Inputs: [batch, inputs]. Outputs: [batch, features].
 
@@ -31,6 +32,9 @@ class GRUCell(Cell):
 
     Attributes:
       reset_after: the reset gate scales the product with the state, not the state.
+      update_dropout: rate of the dropout d, drawn afresh at each step; 0 is off. Semeniuta,
+        Severyn, Barth, Recurrent dropout without memory loss, COLING 2016. The paper scales at
+        evaluation, this cell in training.
       kernel_init: of the three input kernels as one matrix, `[inputs, 3 * features]`.
       recurrent_init: of the three recurrent kernels as one matrix, `[features, 3 * features]`.
       bias_init: of b_i, and of b_h.
@@ -39,9 +43,14 @@ class GRUCell(Cell):
     output_part: ClassVar[str | None] = ""
 
     reset_after: bool = True
+    update_dropout: float = 0.0
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer = nn.initializers.zeros
+
+    def __post_init__(self):
+        require_rate("update_dropout", self.update_dropout)
+        super().__post_init__()
 
     def setup(self):
         units = 3 * self.features
@@ -53,6 +62,7 @@ class GRUCell(Cell):
             self.recurrent_bias = self.param(
                 "recurrent_bias", self.bias_init, (units,), self.param_dtype
             )
+        self.dropout = nn.Dropout(self.update_dropout)
 
     def project(self, inputs):
         """Returns the inputs' part of the three gates, [..., 3 * features]."""
@@ -71,6 +81,7 @@ class GRUCell(Cell):
             state_gates = self.recurrent_product(state, kernel_gates)
             r, z = jnp.split(logistic(input_gates + state_gates), 2, axis=-1)
             n = jnp.tanh(input_new + self.recurrent_product(r * state, kernel_new))
+        n = self.dropout(n, deterministic=not self.has_rng("dropout"))
         new = ((1 - z) * n + z * state).astype(state.dtype)
         return new, new.astype(projected.dtype)
 

@@ -4,9 +4,11 @@ from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
-from rnnjax.cells.base import Cell, Initializer
+from rnnjax.cells.base import Cell, Initializer, require_rate
+from rnnjax.errors import InputError
 from rnnjax.kernels import logistic, lstm
 
 
@@ -17,82 +19,165 @@ class LSTMState(NamedTuple):
     cell: Float[Array, "*batch features"]
 
 
-def forget_bias(value: float = 1.0) -> Initializer:
-    """Returns an initializer of an LSTM's bias: `value` for the forget gate, zero elsewhere.
+def forget_bias(value: float = 1.0, gate: int = 1, gates: int = 4) -> Initializer:
+    """Returns an initializer of a bias of several gates: `value` for one of them, zero elsewhere.
 
-    Source: Jozefowicz, Zaremba, Sutskever, An empirical exploration of recurrent network
-    architectures, ICML 2015.
+    By default it is that of an LSTM, whose forget gate is the second of four. Source: Jozefowicz,
+    Zaremba, Sutskever, An empirical exploration of recurrent network architectures, ICML 2015.
     """
 
     def init(key, shape, dtype=jnp.float32, out_sharding=None):
         del key, out_sharding
-        features = shape[0] // 4
-        return jnp.zeros(shape, dtype).at[features : 2 * features].set(value)
+        features = shape[0] // gates
+        return jnp.zeros(shape, dtype).at[gate * features : (gate + 1) * features].set(value)
 
     return init
 
 
 class LSTMCell(Cell):
-    r"""Long short-term memory with a forget gate.
+    r"""Long short-term memory with a forget gate, plain by default.
 
     .. math::
-        i_t &= \sigma(W_{ii} x_t + W_{hi} h_{t-1} + b_i) \\
-        f_t &= \sigma(W_{if} x_t + W_{hf} h_{t-1} + b_f) \\
+        i_t &= \sigma(W_{ii} x_t + W_{hi} h_{t-1} + p_i c_{t-1} + b_i) \\
+        f_t &= \sigma(W_{if} x_t + W_{hf} h_{t-1} + p_f c_{t-1} + b_f) \\
         g_t &= \tanh(W_{ig} x_t + W_{hg} h_{t-1} + b_g) \\
-        o_t &= \sigma(W_{io} x_t + W_{ho} h_{t-1} + b_o) \\
-        c_t &= f_t c_{t-1} + i_t g_t \\
-        h_t &= o_t \tanh(c_t)
+        c_t &= f_t c_{t-1} + i_t d(g_t) \\
+        o_t &= \sigma(W_{io} x_t + W_{ho} h_{t-1} + p_o c_t + b_o) \\
+        h_t &= W_p (o_t \tanh(c_t))
 
-    The output is h. Parameters: 4 * features * (inputs + features + 1). The four gates stand side
-    by side in the order i, f, g, o, as in Keras and PyTorch; PyTorch has a second bias.
+    Plain, there is no p, d is the identity, and so is W_p. The output is h. The four gates stand
+    side by side in the order i, f, g, o, as in Keras and PyTorch; PyTorch has a second bias. With
+    `coupled` there is no i in that order, and :math:`i_t = 1 - f_t`.
 
-    State: `LSTMState(hidden, cell)`, each [batch, features], of `param_dtype`. Inputs:
-    [batch, inputs]. Outputs: [batch, features].
+    Parameters: features * ((4 - coupled) * (inputs + (projection or features) + 1)
+    + (3 - coupled) * peepholes + projection).
+
+    State: `LSTMState(hidden, cell)`, hidden [batch, projection or features], cell
+    [batch, features], of `param_dtype`. Inputs: [batch, inputs]. Outputs: as hidden.
 
     Source: Hochreiter, Schmidhuber, Long short-term memory, Neural Computation 9 (1997), with the
     forget gate of Gers, Schmidhuber, Cummins, Learning to forget, Neural Computation 12 (2000).
+    Those of the options stand with them. With options the engine 'fused' is not offered.
 
     Attributes:
-      kernel_init: of the four input kernels as one matrix, `[inputs, 4 * features]`.
-      recurrent_init: of the four recurrent kernels as one matrix, `[features, 4 * features]`.
-      bias_init: of the four biases as one vector; by default 1 for the forget gate.
+      peepholes: the gates see the cell state through the weights p, one a feature, o the new one.
+        Gers, Schraudolph, Schmidhuber, Learning precise timing with LSTM recurrent networks, JMLR 3
+        (2002).
+      projection: features of h, which W_p then maps from those of c, as PyTorch's `proj_size`; 0 is
+        off. Sak, Senior, Beaufays, Long short-term memory recurrent neural network architectures
+        for large scale acoustic modeling, Interspeech 2014, whose cell has peepholes as well.
+      coupled: one gate forgets and lets in. Greff et al., LSTM: a search space odyssey, IEEE
+        Transactions on Neural Networks and Learning Systems 28 (2017), where f is 1 - i.
+      update_dropout: rate of the dropout d, drawn afresh at each step; 0 is off. Semeniuta,
+        Severyn, Barth, Recurrent dropout without memory loss, COLING 2016. The paper scales at
+        evaluation, this cell in training.
+      kernel_init: of the four input kernels as one matrix, `[inputs, 4 * features]`, with `coupled`
+        three; W_p begins by it as well.
+      recurrent_init: of the four recurrent kernels as one matrix, `[projection or features,
+        4 * features]`, with `coupled` three.
+      bias_init: of the four biases as one vector; by default 1 for the forget gate. With `coupled`
+        the part of i is left out.
+      peephole_init: of p, `[3, features]` in the order i, f, o, with `coupled` `[2, features]`; by
+        default the cell begins as if it had none.
     """
 
     output_part: ClassVar[str | None] = "hidden"
 
+    peepholes: bool = False
+    projection: int = 0
+    coupled: bool = False
+    update_dropout: float = 0.0
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer = forget_bias()
+    peephole_init: Initializer = nn.initializers.zeros
+
+    def __post_init__(self):
+        require_rate("update_dropout", self.update_dropout)
+        if not isinstance(self.projection, int) or self.projection < 0:
+            raise InputError(
+                f"projection: given {self.projection!r}, expected the features of the output, or "
+                "0, which is off"
+            )
+        super().__post_init__()
 
     def setup(self):
-        self.input = self.dense(
-            4 * self.features, kernel_init=self.kernel_init, bias_init=self.bias_init
-        )
+        units = (4 - self.coupled) * self.features
+        bias_init = _without_input_gate(self.bias_init) if self.coupled else self.bias_init
+        self.input = self.dense(units, kernel_init=self.kernel_init, bias_init=bias_init)
+        shape = (self.projection or self.features, units)
         self.recurrent_kernel = self.param(
-            "recurrent_kernel",
-            self.recurrent_init,
-            (self.features, 4 * self.features),
-            self.param_dtype,
+            "recurrent_kernel", self.recurrent_init, shape, self.param_dtype
         )
+        if self.peepholes:
+            self.recurrent_kernel_peepholes = self.param(
+                "recurrent_kernel_peepholes",
+                self.peephole_init,
+                (3 - self.coupled, self.features),
+                self.param_dtype,
+            )
+        if self.projection:
+            self.projection_kernel = self.param(
+                "projection_kernel",
+                self.kernel_init,
+                (self.features, self.projection),
+                self.param_dtype,
+            )
+        self.dropout = nn.Dropout(self.update_dropout)
 
     def initial_state(self, input_shape):
         """Returns zeros for both parts."""
-        zeros = super().initial_state(input_shape)
-        return LSTMState(hidden=zeros, cell=zeros)
+        cell = super().initial_state(input_shape)
+        hidden = jnp.zeros((*cell.shape[:-1], self.projection or self.features), cell.dtype)
+        return LSTMState(hidden, cell)
 
     def project(self, inputs):
-        """Returns the inputs' part of the four gates, [..., 4 * features]."""
+        """Returns the inputs' part of the gates, [..., 4 * features], with `coupled` of three."""
         return self.input(inputs)
 
     def step(self, state, projected):
         """Returns the next state and its hidden part."""
+        dtype = state.cell.dtype
         gates = projected + self.recurrent_product(state.hidden, self.recurrent_kernel)
-        i, f, g, o = jnp.split(gates.astype(state.cell.dtype), 4, axis=-1)
-        cell = logistic(f) * state.cell + logistic(i) * jnp.tanh(g)
+        *early, g, o = jnp.split(gates.astype(dtype), 4 - self.coupled, axis=-1)
+        if self.peepholes:
+            *early_peepholes, late = self.recurrent_kernel_peepholes
+            early = [z + p * state.cell for z, p in zip(early, early_peepholes, strict=True)]
+        f = logistic(early[-1])
+        i = 1 - f if self.coupled else logistic(early[0])
+        g = self.dropout(jnp.tanh(g), deterministic=not self.has_rng("dropout"))
+        cell = f * state.cell + i * g
+        if self.peepholes:
+            o = o + late * cell
         hidden = logistic(o) * jnp.tanh(cell)
+        if self.projection:
+            # The sum keeps the state's dtype, or the hidden state would be rounded to `dtype`.
+            shown, kernel = promote_dtype(hidden, self.projection_kernel, dtype=self.dtype)
+            hidden = jnp.matmul(shown, kernel, preferred_element_type=dtype)
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)
+
+    @property
+    def fusible(self) -> bool:
+        """Whether the cell is plain: `fused` knows none of the options."""
+        return not (self.peepholes or self.projection or self.coupled or self.update_dropout)
 
     def fused(self, state, projected, mask, reverse):
         """Returns the final state and the outputs of a whole sequence, by `kernels.lstm`."""
+        if not self.fusible:
+            raise InputError(
+                "fused: given an LSTMCell with options, expected a plain one; run it by the engine "
+                "'scan'"
+            )
         final, outputs = lstm(projected, self.recurrent_kernel, state, mask, reverse)
         return LSTMState(*final), outputs
+
+
+def _without_input_gate(bias_init: Initializer) -> Initializer:
+    """Returns an initializer of f, g, o: what one of four gates gives them."""
+
+    def init(key, shape, dtype=jnp.float32, out_sharding=None):
+        del out_sharding
+        features = shape[0] // 3
+        return bias_init(key, (4 * features,), dtype)[features:]
+
+    return init

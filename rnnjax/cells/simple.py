@@ -8,6 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell, Initializer
+from rnnjax.errors import InputError
+
+Activation = Callable[[jax.Array], jax.Array]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "identity": lambda x: x,
+}
+"""The activations that a config can name."""
 
 
 class SimpleCell(Cell):
@@ -21,10 +31,13 @@ class SimpleCell(Cell):
     State: [batch, features], of `param_dtype`. Inputs: [batch, inputs]. Outputs: [batch, features].
 
     Source: Elman, Finding structure in time, Cognitive Science 14 (1990). Elman's f is the
-    logistic function; here it is tanh, as in Keras, PyTorch and flax.
+    logistic function; here it is tanh, as in Keras, PyTorch and flax. With relu W_h often begins as
+    the identity, `recurrent_init=lambda key, shape, dtype: jnp.eye(*shape, dtype=dtype)`: Le,
+    Jaitly, Hinton, A simple way to initialize recurrent networks of rectified linear units, 2015,
+    arXiv:1504.00941.
 
     Attributes:
-      activation: f.
+      activation: f: 'tanh', 'relu' or 'identity', or a function of an array.
       kernel_init: of W_i, `[inputs, features]`.
       recurrent_init: of W_h, `[features, features]`.
       bias_init: of b.
@@ -32,10 +45,18 @@ class SimpleCell(Cell):
 
     output_part: ClassVar[str | None] = ""
 
-    activation: Callable[[jax.Array], jax.Array] = jnp.tanh
+    activation: str | Activation = "tanh"
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer = nn.initializers.zeros
+
+    def __post_init__(self):
+        if not callable(self.activation) and self.activation not in ACTIVATIONS:
+            raise InputError(
+                f"activation: given {self.activation!r}, expected one of {', '.join(ACTIVATIONS)}, "
+                "or from Python a function of an array"
+            )
+        super().__post_init__()
 
     def setup(self):
         self.input = self.dense(
@@ -54,6 +75,12 @@ class SimpleCell(Cell):
 
     def step(self, state, projected):
         """Returns the next state twice: it is the output as well."""
-        preactivation = projected + self.recurrent_product(state, self.recurrent_kernel)
-        new = self.activation(preactivation.astype(state.dtype))
+        product = self.recurrent_product(state, self.recurrent_kernel)
+        # Added in the state's dtype: through relu or identity a sum rounded to bfloat16 would be
+        # the state.
+        preactivation = projected.astype(state.dtype) + product.astype(state.dtype)
+        activation = self.activation
+        new = (ACTIVATIONS[activation] if isinstance(activation, str) else activation)(
+            preactivation
+        )
         return new, new.astype(projected.dtype)

@@ -9,16 +9,53 @@ from typing import Any
 
 import flax.linen as nn
 
+from rnnjax.cells.antisymmetric import AntisymmetricCell
 from rnnjax.cells.base import AbstractCell
+from rnnjax.cells.conv_lstm import ConvLSTMCell
+from rnnjax.cells.cornn import CoRNNCell
+from rnnjax.cells.echo_state import EchoStateCell
+from rnnjax.cells.fast_grnn import FastGRNNCell
 from rnnjax.cells.gru import GRUCell
+from rnnjax.cells.indrnn import IndRNNCell
+from rnnjax.cells.janet import JANETCell
+from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
+from rnnjax.cells.lru import LRUCell
 from rnnjax.cells.lstm import LSTMCell
+from rnnjax.cells.mgu import MGUCell
+from rnnjax.cells.min_gru import MinGRUCell
+from rnnjax.cells.min_lstm import MinLSTMCell
+from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
+from rnnjax.cells.qrnn import QRNNCell
+from rnnjax.cells.rglru import RGLRUCell
+from rnnjax.cells.rhn import RHNCell
 from rnnjax.cells.simple import SimpleCell
+from rnnjax.cells.slstm import SLSTMCell
+from rnnjax.cells.sru import SRUCell
 from rnnjax.errors import InputError
 
 CELLS: dict[str, type[AbstractCell]] = {
     "SimpleCell": SimpleCell,
     "LSTMCell": LSTMCell,
     "GRUCell": GRUCell,
+    "MGUCell": MGUCell,
+    "JANETCell": JANETCell,
+    "LayerNormLSTMCell": LayerNormLSTMCell,
+    "LayerNormGRUCell": LayerNormGRUCell,
+    "MultiplicativeLSTMCell": MultiplicativeLSTMCell,
+    "RHNCell": RHNCell,
+    "SLSTMCell": SLSTMCell,
+    "IndRNNCell": IndRNNCell,
+    "AntisymmetricCell": AntisymmetricCell,
+    "CoRNNCell": CoRNNCell,
+    "FastGRNNCell": FastGRNNCell,
+    "SRUCell": SRUCell,
+    "QRNNCell": QRNNCell,
+    "MinGRUCell": MinGRUCell,
+    "MinLSTMCell": MinLSTMCell,
+    "LRUCell": LRUCell,
+    "RGLRUCell": RGLRUCell,
+    "EchoStateCell": EchoStateCell,
+    "ConvLSTMCell": ConvLSTMCell,
 }
 """Every cell of the package. A config names them without a module."""
 

@@ -73,7 +73,10 @@ class Vocabulary:
         try:
             return cls(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
         except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); repeat the command of the run, which "
+                "writes it again, or bring it back from a copy"
+            ) from error
         except Exception as error:  # the library raises plain Exception for what it cannot parse
             raise InputError(
                 f"{path}: is no tokenizer of the Hugging Face tokenizers library ({error}); "
@@ -104,9 +107,14 @@ class Vocabulary:
         rows = [encoding.ids[: max_tokens or None] for encoding in encodings]
         return Sequences.of(rows)
 
-    def known_shares(self, texts: Iterable[str]) -> list[float]:
-        """Returns for each text the share of its tokens that are known, 0 if it has none."""
-        sequences = self.encode(texts)
+    def known_shares(self, texts: Iterable[str], max_tokens: int = 0) -> list[float]:
+        """Returns for each text the share of its tokens that are known, 0 if it has none.
+
+        Args:
+          texts: as for `encode`.
+          max_tokens: as for `encode`.
+        """
+        sequences = self.encode(texts, max_tokens)
         known = np.concatenate([[0], np.cumsum(sequences.tokens != UNKNOWN)])
         counts = np.diff(known[sequences.offsets])
         return (counts / np.maximum(sequences.lengths, 1)).tolist()

@@ -1,7 +1,17 @@
-"""Layers: a cell over time, in both directions, and stacked."""
+"""Layers: a cell over time, in both directions, and stacked; and their regularisers."""
 
 from rnnjax.layers.bidirectional import Bidirectional
+from rnnjax.layers.regularizers import WeightDrop, activity, embedding_dropout, temporal_activity
 from rnnjax.layers.rnn import RNN, engines
 from rnnjax.layers.stack import Stack
 
-__all__ = ["RNN", "Bidirectional", "Stack", "engines"]
+__all__ = [
+    "RNN",
+    "Bidirectional",
+    "Stack",
+    "WeightDrop",
+    "activity",
+    "embedding_dropout",
+    "engines",
+    "temporal_activity",
+]

@@ -66,7 +66,7 @@ class Bidirectional(nn.Module):
         finals, outputs = zip(
             *(
                 RNN(
-                    self.cell.clone(parent=None, name=None),
+                    self.cell.copy(parent=None, name=None),
                     reverse=name == "backward",
                     return_sequences=self.return_sequences,
                     name=name,

@@ -140,7 +140,8 @@ class RNN(nn.Module):
 def engines(cell: nn.Module) -> tuple[str, ...]:
     """Returns the engines that a cell has: 'scan', and those for which it gives what they need."""
     found = ["scan"]
-    if _overrides(cell, "fused", ("project", "step", "recurrent_product")):
+    of_step = ("project", "step", "recurrent_product")
+    if isinstance(cell, AbstractCell) and cell.fusible and _overrides(cell, "fused", of_step):
         found.append("fused")
     if _overrides(cell, "coefficients", ("step",)):
         found.append("associative")

@@ -18,10 +18,13 @@ class Stack(nn.Module):
       layers: `RNN` and `Bidirectional` layers. All but the last return sequences.
       dropout: rate on what each layer but the first reads, as in PyTorch. Zaremba, Sutskever,
         Vinyals, Recurrent neural network regularization, 2014.
+      variational: one mask of dropout for all steps. Gal, Ghahramani, A theoretically grounded
+        application of dropout in recurrent neural networks, NeurIPS 2016.
     """
 
     layers: Sequence[nn.Module]
     dropout: float = 0.0
+    variational: bool = False
 
     @nn.compact
     def __call__(
@@ -45,9 +48,9 @@ class Stack(nn.Module):
         outputs = inputs
         for index, (layer, state) in enumerate(zip(self.layers, states, strict=True)):
             if index:
-                outputs = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))(
-                    outputs
-                )
+                axes = (1,) if self.variational else ()
+                drop = nn.Dropout(self.dropout, broadcast_dims=axes)
+                outputs = drop(outputs, deterministic=not self.has_rng("dropout"))
             final, outputs = layer(outputs, mask, state, resets)
             finals.append(final)
         return tuple(finals), outputs

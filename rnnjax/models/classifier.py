@@ -7,18 +7,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.layers import RNN, Bidirectional, Stack
+from rnnjax.cells import (
+    AbstractCell,
+    FlaxCell,
+    LearnedInitialState,
+    RecurrentDropout,
+    Zoneout,
+)
+from rnnjax.cells.initializers import uniform
+from rnnjax.layers import RNN, Bidirectional, Stack, WeightDrop, embedding_dropout
 from rnnjax.layers.bidirectional import Merge
-
-
-def uniform(bound: float) -> jax.nn.initializers.Initializer:
-    """Returns an initializer that draws uniformly between -bound and bound, as Keras has it."""
-
-    def init(key, shape, dtype=jnp.float32, out_sharding=None):
-        del out_sharding
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
 
 
 class Classifier(nn.Module):
@@ -35,6 +33,12 @@ class Classifier(nn.Module):
       bidirectional: read from both ends.
       merge: how two directions become one.
       dropout: rate on the embedded tokens and on the outputs of every recurrent layer.
+      variational: that dropout has one mask for all steps.
+      embedding_dropout: rate of whole words, as `rnnjax.layers.embedding_dropout` has it.
+      recurrent_dropout: rate of `rnnjax.cells.RecurrentDropout`.
+      zoneout: rate of `rnnjax.cells.Zoneout`.
+      weight_drop: rate of `rnnjax.layers.WeightDrop`.
+      learned_state: whether the first state is learned, `rnnjax.cells.LearnedInitialState`.
       dtype: of the computation. The scores are float32 in any case.
     """
 
@@ -46,6 +50,12 @@ class Classifier(nn.Module):
     bidirectional: bool = False
     merge: Merge = "concat"
     dropout: float = 0.0
+    variational: bool = False
+    embedding_dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    zoneout: float = 0.0
+    weight_drop: float = 0.0
+    learned_state: bool = False
     dtype: Any = jnp.float32
 
     def setup(self):
@@ -59,15 +69,31 @@ class Classifier(nn.Module):
         self.recurrent = Stack(
             [self._layer(last=index == self.layers - 1) for index in range(self.layers)],
             dropout=self.dropout,
+            variational=self.variational,
         )
         self.drop = nn.Dropout(self.dropout)
+        self.drop_inputs = nn.Dropout(self.dropout, broadcast_dims=(1,) if self.variational else ())
         self.score = nn.Dense(self.classes, kernel_init=nn.initializers.xavier_uniform())
 
-    def _layer(self, last: bool) -> RNN | Bidirectional:
-        cell = self.cell.clone(parent=None, name=None)
+    def _layer(self, last: bool) -> nn.Module:
         if self.bidirectional:
-            return Bidirectional(cell, merge=self.merge, return_sequences=not last)
-        return RNN(cell, return_sequences=not last)
+            layer = Bidirectional(self._cell(), merge=self.merge, return_sequences=not last)
+        else:
+            layer = RNN(self._cell(), return_sequences=not last)
+        return WeightDrop(layer, self.weight_drop) if self.weight_drop else layer
+
+    def _cell(self) -> nn.Module:
+        cell = self.cell.copy(parent=None, name=None)
+        if not (self.learned_state or self.recurrent_dropout or self.zoneout):
+            return cell
+        if isinstance(cell, nn.RNNCellBase):
+            cell = FlaxCell(cell)
+        assert isinstance(cell, AbstractCell)
+        if self.learned_state:
+            cell = LearnedInitialState(cell)
+        if self.recurrent_dropout:
+            cell = RecurrentDropout(cell, self.recurrent_dropout)
+        return Zoneout(cell, self.zoneout) if self.zoneout else cell
 
     def __call__(
         self,
@@ -80,12 +106,16 @@ class Classifier(nn.Module):
           tokens: numbers from 0 to vocabulary - 1, anything in that range where masked.
           mask: True where a token counts. A row with none gets the scores of an empty text.
         """
-        if self.embedding:
-            inputs = self.embed(tokens)
-        else:
-            inputs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype)
         evaluation = not self.has_rng("dropout")
-        inputs = self.drop(inputs, deterministic=evaluation)
+        if not self.embedding:
+            inputs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype)
+        elif self.embedding_dropout and not evaluation:
+            key = self.make_rng("dropout")
+            words = embedding_dropout(self.embed.embedding, self.embedding_dropout, key)
+            inputs = words[tokens].astype(self.dtype)
+        else:
+            inputs = self.embed(tokens)
+        inputs = self.drop_inputs(inputs, deterministic=evaluation)
         _, output = self.recurrent(inputs, mask)
         output = self.drop(output, deterministic=evaluation)
         return self.score(output.astype(jnp.float32))

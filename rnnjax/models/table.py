@@ -5,7 +5,8 @@ import dataclasses
 import flax.linen as nn
 import jax
 
-from rnnjax.layers import RNN, Bidirectional, Stack
+from rnnjax.cells import AbstractCell
+from rnnjax.layers import Stack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +40,9 @@ def table(model: nn.Module, *inputs: jax.ShapeDtypeStruct) -> list[Row]:
     def record(call, args, kwargs, context):
         result = call(*args, **kwargs)
         module = context.module
-        at_the_top = isinstance(module.parent, Stack) or len(module.path) == 1
-        if context.method_name == "__call__" and at_the_top and not isinstance(module, Stack):
+        if context.method_name != "__call__" or isinstance(module, Stack):
+            return result
+        if isinstance(module.parent, Stack) or len(module.path) == 1:
             # A recurrent layer returns its state as well, before its output.
             output = result[-1] if isinstance(result, tuple) else result
             shape = f"{output.dtype}[{', '.join(map(str, output.shape))}]"
@@ -61,8 +63,12 @@ def table(model: nn.Module, *inputs: jax.ShapeDtypeStruct) -> list[Row]:
 
 
 def _describe(module: nn.Module) -> str:
-    name = type(module).__name__
-    if not isinstance(module, RNN | Bidirectional):
-        return name
-    features = getattr(module.cell, "features", "")
-    return f"{name}({type(module.cell).__name__}({features}))"
+    """Returns the type of a module, with what it wraps and the features of a cell."""
+    kind = type(module).__name__
+    # Attributes alone: to ask a module for anything else would set it up, parameters and all.
+    fields = {field.name for field in dataclasses.fields(module)}
+    for inside in fields & {"layer", "cell"}:
+        return f"{kind}({_describe(getattr(module, inside))})"
+    if isinstance(module, AbstractCell | nn.RNNCellBase):
+        return f"{kind}({module.features if 'features' in fields else ''})"
+    return kind

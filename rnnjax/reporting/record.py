@@ -119,6 +119,7 @@ class Result(Part):
     validation: Scores | None = None
     steps: int | None = None
     epochs: float | None = None
+    resumed_from: int = 0
     train_seconds: float | None = None
     examples_per_second: float | None = None
     compilations: dict[str, int] = {}

@@ -47,7 +47,8 @@ class Classification:
         dtype = jnp.dtype(config.dtype)
         given = config.model
         model = Classifier(
-            vocabulary=config.data.vocabulary.size,
+            # One-hot vectors need no place for tokens that cannot occur.
+            vocabulary=config.data.vocabulary.size if given.embedding.features else known,
             classes=classes,
             cell=make_cell(given.cell, given.features, dtype),
             layers=given.layers,
@@ -55,6 +56,12 @@ class Classification:
             bidirectional=given.bidirectional,
             merge=given.merge,
             dropout=given.dropout,
+            variational=given.regularization.variational,
+            embedding_dropout=given.regularization.embedding,
+            recurrent_dropout=given.regularization.recurrent,
+            zoneout=given.regularization.zoneout,
+            weight_drop=given.regularization.weights,
+            learned_state=given.learned_state,
             dtype=dtype,
         )
         # Weight decay is the one thing that moves a row that never gets a gradient.

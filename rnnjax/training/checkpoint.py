@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,32 +69,44 @@ class Checkpoints:
         Args:
           template: a pytree of arrays, of the shapes and dtypes to read. Where it has part of what
             was saved (a dict with some of the entries), that part is read.
-          repair: delete those passed over, so that the run can save those steps again.
+          repair: set those passed over aside, as `damaged-STEP`, so that the run can save those
+            steps again.
 
         Raises:
           InputError: there are checkpoints, and all are damaged.
         """
-        damaged = []
+        damaged: dict[int, str] = {}
         for step in reversed(self.steps):
             try:
                 tree = self._read(step, template)
+            except jax.errors.JaxRuntimeError:
+                raise  # of the device, of which the file knows nothing
             except Exception as error:
-                say(
-                    f"WARNING: {self.folder}: the checkpoint of step {step} is damaged "
-                    f"({_reason(error)})"
-                )
-                damaged.append(step)
+                damaged[step] = _reason(error)
                 continue
-            for each in damaged if repair else ():
-                self._manager.delete(each)
+            for each, reason in damaged.items():
+                say(
+                    f"WARNING: {self.folder}: the checkpoint of step {each} is damaged ({reason}); "
+                    f"that of step {step} is used"
+                )
+                if repair:
+                    self._set_aside(each)
             return step, tree
         if damaged:
             steps = ", ".join(map(str, sorted(damaged)))
             raise InputError(
-                f"{self.folder}: every checkpoint is damaged (steps {steps}); bring one back from "
-                "a copy, or delete the run's folder and train again"
+                f"{self.folder}: every checkpoint is damaged (steps {steps}; of the newest: "
+                f"{next(iter(damaged.values()))}); bring one back from a copy, or delete the run's "
+                "folder and train again"
             )
         return None
+
+    def _set_aside(self, step: int) -> None:
+        aside = self.folder / f"damaged-{step}"
+        if aside.exists():
+            shutil.rmtree(aside)
+        (self.folder / str(step)).rename(aside)
+        self._manager.reload()
 
     def _read(self, step: int, template: Tree) -> Tree:
         args = ocp.args.Composite(

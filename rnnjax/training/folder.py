@@ -46,6 +46,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def report(self) -> Path:
+        """The page that shows it."""
+        return self.path / "report.html"
+
+    @property
     def checkpoints(self) -> Path:
         """How to go on."""
         return self.path / "checkpoints"

@@ -79,7 +79,8 @@ def train(
                 clock, seen = time.monotonic(), 0
             else:
                 progress.update(step, examples)
-            if validation is not None and step % (config.evaluate_every or per_epoch) == 0:
+            evaluate = step % (config.evaluate_every or per_epoch) == 0 or step == total
+            if validation is not None and evaluate:
                 found = answers(evaluate_step, state.params, validation, "validate")
                 summary = scores.summary(validation.labels, found)
                 metrics.write({**at(step, "validation"), **summary})
@@ -127,5 +128,5 @@ def _check_finite(loss: float, step: int) -> None:
         raise InputError(
             f"the training loss is {loss} at step {step}: the training has diverged. Lower "
             "config.learning_rate, or limit the gradients with config.optimizer.clip_norm (1.0, "
-            "say), in a new folder; the checkpoints so far are kept"
+            "say), in a new folder"
         )

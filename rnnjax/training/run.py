@@ -28,7 +28,7 @@ from rnnjax.training.evaluation import answers
 from rnnjax.training.folder import RunFolder, read_json
 from rnnjax.training.loop import has_stopped, train
 from rnnjax.training.optimizer import make_optimizer
-from rnnjax.training.state import TrainState, init_state
+from rnnjax.training.state import TrainState, init_state, is_found
 from rnnjax.training.step import make_evaluate_step, make_train_step
 
 
@@ -53,7 +53,11 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     folder = RunFolder(workdir)
     folder.check(config)
     if folder.result.exists():
-        say(f"{workdir} holds a finished run; nothing is left to do")
+        with folder.claim(config):
+            if folder.report.exists():
+                say(f"{workdir} holds a finished run; nothing is left to do")
+            else:
+                say(f"report: {write_report(workdir)}")
         return read_json(folder.result)
     corpus = load_corpus(config)
     vocabulary = Vocabulary.load(folder.tokenizer) if folder.tokenizer.exists() else None
@@ -61,15 +65,16 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     with folder.claim(config):
         _record(folder, config, name, dataset, command)
         try:
-            result = _train_and_judge(folder, config, name, dataset)
+            result = _train_and_judge(folder, config, name, dataset, command)
         except jax.errors.JaxRuntimeError as error:
-            raise _out_of_memory(config, error) from error
-    say(f"report: {write_report(workdir)}")
+            _raise_if_out_of_memory(config, error)
+            raise
+        say(f"report: {write_report(workdir)}")
     return result
 
 
 def _record(folder: RunFolder, config: Config, name: str, dataset: Dataset, command: str) -> None:
-    """Writes what is known before the first step, or notes that the run goes on."""
+    """Writes what is known before the first step, unless the run goes on."""
     if folder.environment.exists():
         theirs, ours = folder.read_data()["fingerprint"], dataset.corpus.fingerprint
         if theirs != ours:
@@ -79,43 +84,57 @@ def _record(folder: RunFolder, config: Config, name: str, dataset: Dataset, comm
             )
     else:
         folder.write_config(name, config, _mark(dataset))
-        write_text(folder.tokenizer, dataset.vocabulary.to_json())
         write_json(folder.environment, {**environment(command), "data": dataset.describe()})
+    if not folder.tokenizer.exists():
+        write_text(folder.tokenizer, dataset.vocabulary.to_json())
 
 
 def _train_and_judge(
-    folder: RunFolder, config: Config, name: str, dataset: Dataset
+    folder: RunFolder, config: Config, name: str, dataset: Dataset, command: str
 ) -> dict[str, Any]:
     classes = dataset.corpus.classes
     task = Classification.of(config, len(dataset.vocabulary), len(classes))
     total = config.epochs * dataset.train.steps_per_epoch
+    if config.warmup_steps >= total:
+        raise InputError(
+            f"config.warmup_steps: given {config.warmup_steps}, and the training has {total} "
+            "steps; expected fewer, so that it reaches config.learning_rate"
+        )
     optimizer = make_optimizer(config, total)
     state = init_state(task, optimizer, config.seed, bool(config.early_stopping.patience))
     layers = _layers(task, dataset)
     say(_table_text(layers))
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
-    state = _resume(checkpoints, state, folder)
+    state = _resume(checkpoints, state, folder, command)
     metrics = MetricsFile(folder.metrics, _mark(dataset))
     train_step, evaluate_step = (
         make_train_step(task, optimizer, config.seed),
         make_evaluate_step(task),
     )
     begun_at = int(state.step)
-    say(
-        f"training {total - begun_at} steps of {config.batch_size} texts, padded to "
-        f"{', '.join(map(str, dataset.train.boundaries))} tokens; each length is compiled when it "
-        "first comes"
-    )
-    train_step.prepare(state, dataset.train)
-    evaluate_step.prepare(state.params, dataset.test)
-    start = time.monotonic()
-    state = train(config, dataset, state, train_step, evaluate_step, checkpoints, metrics)
-    seconds = time.monotonic() - start
-    params = state.params if state.best is None else state.best.params
     parts = {"validation": dataset.validation, "test": dataset.test}
-    found = {
-        split: answers(evaluate_step, params, part, split) for split, part in parts.items() if part
-    }
+    try:
+        if begun_at < total:
+            say(
+                f"training {total - begun_at} steps of {config.batch_size} texts, padded to "
+                f"{', '.join(map(str, dataset.train.boundaries))} tokens; each length is compiled "
+                "when it first comes"
+            )
+            train_step.prepare(state, dataset.train)
+        evaluate_step.prepare(state.params, dataset.test)
+        start = time.monotonic()
+        state = train(config, dataset, state, train_step, evaluate_step, checkpoints, metrics)
+        seconds = time.monotonic() - start
+        best = state.best
+        params = best.params if best is not None and is_found(best.loss) else state.params
+        found = {
+            split: answers(evaluate_step, params, part, split)
+            for split, part in parts.items()
+            if part
+        }
+    finally:
+        train_step.close()
+        evaluate_step.close()
     judged = {split: scores.summary(parts[split].labels, each) for split, each in found.items()}
     steps = int(state.step)
     epochs = steps / dataset.train.steps_per_epoch
@@ -128,6 +147,7 @@ def _train_and_judge(
         **judged,
         "steps": steps,
         "epochs": epochs,
+        "resumed_from": begun_at,
         "train_seconds": round(seconds, 3),
         "examples_per_second": round((steps - begun_at) * config.batch_size / seconds, 1),
         "compilations": compilations,
@@ -172,25 +192,30 @@ def _table_text(layers: list[dict[str, Any]]) -> str:
     )
 
 
-def _resume(checkpoints: Checkpoints, state: TrainState, folder: RunFolder) -> TrainState:
+def _resume(
+    checkpoints: Checkpoints, state: TrainState, folder: RunFolder, command: str
+) -> TrainState:
     """Returns the newest state that was saved, or the one given; metrics after it are dropped."""
     restored = checkpoints.restore(state, repair=True)
     if restored is not None:
-        _, state = restored
-        say(f"going on from step {int(state.step)}")
+        step, state = restored
+        say(f"going on from step {step}")
+        before = read_json(folder.environment)
+        resumed = [*before.get("resumed", []), {"step": step, **environment(command)}]
+        write_json(folder.environment, {**before, "resumed": resumed})
     metrics_lib.truncate(folder.metrics, int(state.step))
     return state
 
 
-def _out_of_memory(config: Config, error: Exception) -> Exception:
+def _raise_if_out_of_memory(config: Config, error: Exception) -> None:
     if "RESOURCE_EXHAUSTED" not in str(error):
-        return error
-    return InputError(
+        return
+    raise InputError(
         "the device ran out of memory. Lower config.batch_size "
         f"(now {config.batch_size}), config.data.max_tokens (now {config.data.max_tokens}, 0 is no "
         f"limit) or config.model.features (now {config.model.features}), in a new folder; or free "
         f"the device of other programs. It said: {str(error).splitlines()[0][:200]}"
-    )
+    ) from error
 
 
 def _details(dataset: Dataset, config: Config, found: Any) -> dict[str, Any]:

@@ -28,6 +28,11 @@ class Best(flax.struct.PyTreeNode):
     waited: Int[Array, ""]
 
 
+def is_found(loss: Float[Array, ""]) -> bool:
+    """Returns whether a `Best` of that loss has been found; before any evaluation it has not."""
+    return bool(jnp.isfinite(loss))
+
+
 class TrainState(flax.struct.PyTreeNode):
     """The state of a training.
 

@@ -46,6 +46,10 @@ class Compiled:
         """Calls the function; waits where the shape is still being compiled."""
         return self._executable(state, batch).result()(state, batch)
 
+    def close(self) -> None:
+        """Forgets what is still to be compiled, for which the end of the process would wait."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
     def _executable(self, state: Any, batch: Batch) -> Future:
         shape = batch.tokens.shape
         if shape not in self._executables:

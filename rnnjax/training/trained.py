@@ -1,6 +1,7 @@
 """A trained run, to be asked."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from rnnjax.tasks import Classification
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.evaluation import answers
 from rnnjax.training.folder import RunFolder, read_json
+from rnnjax.training.state import is_found
 from rnnjax.training.step import Compiled, make_evaluate_step
 
 _LONG = 512
@@ -118,6 +120,7 @@ def load(workdir: Path) -> TrainedRun:
       InputError: there is no run, no checkpoint, or a file is damaged.
     """
     cache.keep_compilations()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     folder = RunFolder(workdir)
     if not folder.config.exists():
         raise InputError(
@@ -145,7 +148,7 @@ def load(workdir: Path) -> TrainedRun:
         )
     step, saved = restored
     ended = folder.result.exists()
-    if "best" in saved and np.isfinite(saved["best"]["loss"]):
+    if "best" in saved and is_found(saved["best"]["loss"]):
         saved = saved["best"]
     return TrainedRun(
         config=config,

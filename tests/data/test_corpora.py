@@ -339,7 +339,6 @@ def test_a_cache_that_cannot_be_written_is_refused(news, tmp_path):
         corpora.load("ag_news_subset", str(news), "")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not NEWS.is_dir(), reason="needs ../shared/data/ag_news_csv")
 def test_the_real_news_by_two_processes_at_once(tmp_path):
     code = (

@@ -110,7 +110,6 @@ def test_reading_imports_none_of_the_libraries():
     assert run.stdout == "set()\n"
 
 
-@pytest.mark.slow
 def test_the_whole_corpus_is_balanced_prose(tmp_path):
     rows = docstrings.collect()
     everything = rows["train"] + rows["test"]

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,6 +158,60 @@ def test_dropout_is_drawn_by_key_and_off_without_one():
     np.testing.assert_array_equal(dropped(1), dropped(1))
     assert not np.array_equal(dropped(1), dropped(2))
     assert not np.array_equal(dropped(1), scores(plain, variables))
+
+
+REGULARIZED: dict[str, dict[str, Any]] = {
+    "variational": {"dropout": 0.5, "variational": True},
+    "embedding": {"embedding_dropout": 0.5},
+    "recurrent": {"recurrent_dropout": 0.5},
+    "zoneout": {"zoneout": 0.5},
+    "weights": {"weight_drop": 0.5},
+    "all": {
+        "dropout": 0.3,
+        "variational": True,
+        "embedding_dropout": 0.3,
+        "recurrent_dropout": 0.3,
+        "zoneout": 0.3,
+        "weight_drop": 0.3,
+        "learned_state": True,
+    },
+}
+
+
+@pytest.mark.parametrize("options", REGULARIZED.values(), ids=REGULARIZED)
+@pytest.mark.parametrize("cell", [LSTMCell(4), nn.GRUCell(4)], ids=["ours", "flax"])
+def test_a_regulariser_draws_in_training_alone_and_leaves_padding_out(cell, options):
+    if "weight_drop" in options and isinstance(cell, nn.GRUCell):
+        pytest.skip("the names of flax's kernels are not those of the package")
+    model = Classifier(11, 3, cell, layers=2, bidirectional=True, **options)
+    variables = parameters(model)
+
+    @jax.jit
+    def trained(tokens, seed):
+        return model.apply(variables, tokens, MASK, rngs={"dropout": jax.random.key(seed)})
+
+    once = np.asarray(trained(TOKENS, 1))
+    np.testing.assert_array_equal(trained(TOKENS, 1), once)
+    assert not np.array_equal(trained(TOKENS, 2), once)
+    np.testing.assert_array_equal(trained(np.where(MASK, TOKENS, 7), 1), once)
+    evaluated = scores(model, variables)
+    assert not np.array_equal(evaluated, once)
+    if not {"zoneout", "learned_state"} & set(options):
+        plain = Classifier(11, 3, cell, layers=2, bidirectional=True)
+        given = variables["params"]
+        if "weight_drop" in options:
+            bare = {name: layer["layer"] for name, layer in given["recurrent"].items()}
+            given = {**given, "recurrent": bare}
+        if "recurrent_dropout" in options:
+            return  # the wrapper stands in the paths of the parameters
+        np.testing.assert_array_equal(scores(plain, {"params": given}), evaluated)
+
+
+def test_the_table_names_what_wraps_a_cell():
+    model = Classifier(11, 3, LSTMCell(4), zoneout=0.1, weight_drop=0.2, learned_state=True)
+    (row,) = (row for row in rows_of(model) if row.layer.startswith("recurrent"))
+    assert row.type == "WeightDrop(RNN(Zoneout(LearnedInitialState(LSTMCell(4)))))"
+    assert row.parameters == 4 * 4 * (64 + 4 + 1) + 2 * 4
 
 
 def test_in_bfloat16_the_scores_are_float32():

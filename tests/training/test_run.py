@@ -41,7 +41,7 @@ EVERYTHING = {
 }
 """What a resumed run could get wrong, all at once."""
 
-TIMES = ("train_seconds", "examples_per_second")
+TIMES = ("train_seconds", "examples_per_second", "resumed_from")
 
 
 def run(config, workdir):

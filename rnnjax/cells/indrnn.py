@@ -1,0 +1,66 @@
+"""Independently recurrent network: each unit sees only its own past."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+
+from rnnjax.cells.base import Cell, Initializer
+from rnnjax.cells.simple import ACTIVATIONS, Activation
+from rnnjax.errors import InputError
+
+
+class IndRNNCell(Cell):
+    r"""Independently recurrent cell: the recurrent product is elementwise.
+
+    .. math::
+        h_t = f(W x_t + u \odot h_{t-1} + b)
+
+    The output is h. Parameters: features * (inputs + 2).
+
+    State: [batch, features], of `param_dtype`. Inputs: [batch, inputs]. Outputs: [batch, features].
+
+    Source: Li, Li, Cook, Zhu, Gao, Independently recurrent neural network (IndRNN): building a
+    longer and deeper RNN, CVPR 2018. The paper keeps :math:`|u| \le 2^{1/T}`, T being the number of
+    steps, by clipping u after each update. That is for the optimizer; nothing is clipped here. u
+    begins in [0, 1), which is inside for every T.
+
+    Attributes:
+      activation: f: 'relu', 'tanh' or 'identity', or a function of an array.
+      kernel_init: of W, `[inputs, features]`.
+      recurrent_init: of u, `[features]`.
+      bias_init: of b.
+    """
+
+    output_part: ClassVar[str | None] = ""
+
+    activation: str | Activation = "relu"
+    kernel_init: Initializer = nn.initializers.xavier_uniform()
+    recurrent_init: Initializer = nn.initializers.uniform(1.0)
+    bias_init: Initializer = nn.initializers.zeros
+
+    def __post_init__(self):
+        if not callable(self.activation) and self.activation not in ACTIVATIONS:
+            raise InputError(
+                f"activation: given {self.activation!r}, expected one of {', '.join(ACTIVATIONS)}, "
+                "or from Python a function of an array"
+            )
+        super().__post_init__()
+
+    def setup(self):
+        self.input = self.dense(
+            self.features, kernel_init=self.kernel_init, bias_init=self.bias_init
+        )
+        self.recurrent_kernel = self.param(
+            "recurrent_kernel", self.recurrent_init, (self.features,), self.param_dtype
+        )
+
+    def project(self, inputs):
+        """Returns W x + b, [..., features]."""
+        return self.input(inputs)
+
+    def step(self, state, projected):
+        """Returns the next state twice: it is the output as well."""
+        f = self.activation
+        f = ACTIVATIONS[f] if isinstance(f, str) else f
+        new = f(projected.astype(state.dtype) + self.recurrent_kernel * state)
+        return new, new.astype(projected.dtype)

@@ -1,0 +1,90 @@
+"""Simple recurrent unit."""
+
+import math
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rnnjax.cells.base import Cell, Initializer
+from rnnjax.kernels import logistic
+
+
+def symmetric_uniform(variance: float) -> Initializer:
+    """Returns an initializer that draws uniformly around zero, for weights without a fan."""
+    bound = math.sqrt(3 * variance)
+
+    def init(key, shape, dtype=jnp.float32, out_sharding=None):
+        del out_sharding
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class SRUCell(Cell):
+    r"""Simple recurrent unit: its gates see the state elementwise, its output has a highway.
+
+    .. math::
+        f_t &= \sigma(W_f x_t + v_f \odot c_{t-1} + b_f) \\
+        r_t &= \sigma(W_r x_t + v_r \odot c_{t-1} + b_r) \\
+        c_t &= f_t c_{t-1} + (1 - f_t) W x_t \\
+        h_t &= r_t c_t + (1 - r_t) \alpha x_t
+
+    with :math:`\alpha = \sqrt{1 + 2 e^{b}}`, b being the value at which b_r begins. The output is
+    h, which is no part of the state. Where inputs and features differ, the highway has a product
+    with x in the place of x. Parameters:
+    features * (3 * inputs + 4) + (inputs != features) * inputs * features. The three kernels stand
+    side by side in the order W_f, W_r, W; v_f and v_r, and b_f and b_r, do so too.
+
+    State: c, [batch, features], of `param_dtype`. Inputs: [batch, inputs]. Outputs:
+    [batch, features].
+
+    Source: Lei, Zhang, Wang, Dai, Artzi, Simple recurrent units for highly parallelizable
+    recurrence, EMNLP 2018. v begins with the variance 1/2 as in the authors' code, which begins W_f
+    and W_r with half of W's variance as well; here they are drawn as W is. The dropout of the paper
+    is for the layers.
+
+    Attributes:
+      highway_bias: where b_r begins; below zero the highway carries more.
+      kernel_init: of the three input kernels as one matrix, `[inputs, 3 * features]`, and of the
+        highway's.
+      recurrent_init: of v_f and v_r as one vector, `[2 * features]`.
+    """
+
+    output_part: ClassVar[str | None] = None
+
+    highway_bias: float = 0.0
+    kernel_init: Initializer = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+    recurrent_init: Initializer = symmetric_uniform(0.5)
+
+    def setup(self):
+        units = 2 * self.features
+        self.input = self.dense(3 * self.features, kernel_init=self.kernel_init, use_bias=False)
+        self.highway = self.dense(self.features, kernel_init=self.kernel_init, use_bias=False)
+        self.recurrent_kernel = self.param(
+            "recurrent_kernel", self.recurrent_init, (units,), self.param_dtype
+        )
+        self.bias = self.param("bias", self._bias, (units,), self.param_dtype)
+
+    def project(self, inputs):
+        """Returns the inputs' part of f, r and c, and the highway's, [..., 4 * features]."""
+        projected = self.input(inputs)
+        carried = inputs if inputs.shape[-1] == self.features else self.highway(inputs)
+        scaled = math.sqrt(1 + 2 * math.exp(self.highway_bias)) * carried
+        return jnp.concatenate([projected, scaled.astype(projected.dtype)], axis=-1)
+
+    def step(self, state, projected):
+        """Returns the next state, and the output."""
+        gates, new, carried = jnp.split(
+            projected.astype(state.dtype), [2 * self.features, 3 * self.features], axis=-1
+        )
+        both = jnp.concatenate([state, state], axis=-1)
+        f, r = jnp.split(logistic(gates + self.recurrent_kernel * both + self.bias), 2, axis=-1)
+        cell = f * state + (1 - f) * new
+        output = r * cell + (1 - r) * carried
+        return cell, output.astype(projected.dtype)
+
+    def _bias(self, key, shape, dtype):
+        del key
+        return jnp.zeros(shape, dtype).at[self.features :].set(self.highway_bias)

@@ -1,0 +1,189 @@
+"""Regularisers of recurrent layers: dropped weights, dropped words, penalties on the outputs.
+
+Dropout of a layer's inputs or outputs with one mask for all steps (variational dropout) is flax's
+`nn.Dropout(rate, broadcast_dims=(1,))`. What acts on the state is in `rnnjax.cells.wrappers`.
+"""
+
+import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from rnnjax.cells.base import require_rate
+from rnnjax.errors import InputError
+
+
+class WeightDrop(nn.Module):
+    """A layer whose recurrent kernels lose single weights, drawn once a call.
+
+    A weight is zero with probability `rate` and 1 / (1 - rate) times itself otherwise, at all steps
+    and in all rows of a call (DropConnect). The draw comes from the rng stream 'dropout'; a call
+    that is given none is an evaluation, and is the layer's.
+
+    It is called as the layer is, and its parameters are `{"layer": the layer's}`.
+
+    Source: Merity, Keskar, Socher, Regularizing and optimizing LSTM language models, ICLR 2018,
+    after Wan et al., Regularization of neural networks using DropConnect, ICML 2013.
+
+    Attributes:
+      layer: `RNN`, `Bidirectional`, `Stack` or any other module, whichever engines it has.
+      rate: probability to drop, in [0, 1).
+      kernels: which parameters are dropped. Each entry is one name of a path or several joined by
+        '/', and takes the parameters whose path has these names, whole and next to each other, at
+        its end or anywhere before; '*' and '?' stand for any letters and any one letter within a
+        name. By default these are the kernels that the cells of this package apply to the state.
+        "h?/kernel" takes those of flax's LSTM and GRU, "layers_0/*/recurrent_kernel" those of the
+        lowest layer of a `Stack`.
+
+    Raises:
+      InputError: the rate is out of [0, 1), or an entry of `kernels` takes no parameter.
+    """
+
+    layer: nn.Module
+    rate: float
+    kernels: Sequence[str] = ("recurrent_kernel*",)
+
+    def __post_init__(self):
+        require_rate("rate", self.rate)
+        if isinstance(self.kernels, str):
+            raise InputError(f"kernels: given {self.kernels!r}, expected a tuple of such names")
+        super().__post_init__()
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Returns what the layer returns, its kernels dropped where 'dropout' is given."""
+        training = self.has_rng("dropout") and not self.is_initializing()
+        if not (training or self.is_initializing()):
+            return self.layer(*arguments, **options)
+        key = self.make_rng("dropout") if training else None
+        names = []
+
+        def dropped(variables):
+            # Called for each of several trees where parts of the layer were made outside of it.
+            leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
+            for index, (path, value) in enumerate(leaves):
+                _, *name = (each.key for each in path if isinstance(each, jax.tree_util.DictKey))
+                names.append(name)
+                if key is not None and any(_has(name, kernel) for kernel in self.kernels):
+                    each = jax.random.fold_in(key, len(names))
+                    leaves[index] = path, _dropped(value, self.rate, each, value.shape)
+            return structure.unflatten(value for _, value in leaves)
+
+        def call(layer, *arguments, **options):
+            return layer(*arguments, **options)
+
+        layer = nn.map_variables(call, "params", dropped, init=self.is_initializing())
+        returned = layer(self.layer, *arguments, **options)
+        for kernel in self.kernels:
+            if not any(_has(name, kernel) for name in names):
+                raise InputError(
+                    f"kernels: given {kernel!r}, which takes none of the parameters "
+                    f"{', '.join(map('/'.join, names))}; expected one of these, or whole names in "
+                    "it, with '*' and '?' for any letters"
+                )
+        return returned
+
+
+def _has(path: Sequence[str], kernel: str) -> bool:
+    """Returns whether a path has the names of a pattern, next to each other."""
+    names = kernel.split("/")
+    return any(
+        all(map(fnmatchcase, path[start:], names)) for start in range(len(path) - len(names) + 1)
+    )
+
+
+def _dropped(values: jax.Array, rate: float, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    kept = jax.random.bernoulli(key, 1 - rate, shape)
+    return jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))
+
+
+def embedding_dropout(
+    table: Float[Array, "vocabulary features"], rate: float, key: jax.Array | None
+) -> Float[Array, "vocabulary features"]:
+    """Returns an embedding table without some of its words.
+
+    Each row is zero with probability `rate` and 1 / (1 - rate) times itself otherwise: a word that
+    is dropped is dropped wherever the batch has it.
+
+    Source: Gal, Ghahramani, A theoretically grounded application of dropout in recurrent neural
+    networks, NeurIPS 2016; Merity, Keskar, Socher, Regularizing and optimizing LSTM language
+    models, ICLR 2018.
+
+    Args:
+      table: a vector for each word.
+      rate: probability to drop, in [0, 1).
+      key: of this call; None for an evaluation, which drops nothing.
+
+    Raises:
+      InputError: the rate is out of [0, 1).
+    """
+    require_rate("rate", rate)
+    return table if key is None else _dropped(table, rate, key, (len(table), 1))
+
+
+def activity(
+    outputs: Float[Array, "batch time *features"], mask: Bool[Array, "batch time"] | None = None
+) -> Float[Array, ""]:
+    """Returns the mean square of the outputs at the real steps, 0 if there is none.
+
+    It is float32 (or wider, as the outputs are). Nothing at a masked position reaches it, nor its
+    gradient. Scaled by a coefficient, it is added to the loss.
+
+    Source: Merity, McCann, Socher, Revisiting activation regularization for language RNNs, 2017,
+    which takes the outputs of the last layer after its dropout here, and before it in
+    `temporal_activity`.
+
+    Args:
+      outputs: of a layer.
+      mask: True where the step is real; None if all are.
+
+    Raises:
+      InputError: the mask is not boolean, or is not of the outputs' shape.
+    """
+    outputs, real = _cleaned(outputs, mask)
+    return _mean(jnp.square(outputs), real)
+
+
+def temporal_activity(
+    outputs: Float[Array, "batch time *features"], mask: Bool[Array, "batch time"] | None = None
+) -> Float[Array, ""]:
+    """Returns the mean square of the change from each real step to the next one of its row.
+
+    Masked steps count as cut out, so that neither padding nor holes make a change. The mean is over
+    all such pairs of the batch, 0 if there is none. dtype, arguments, errors and source are those
+    of `activity`.
+    """
+    outputs, real = _cleaned(outputs, mask)
+    latest = jax.lax.cummax(jnp.where(real, jnp.arange(real.shape[1]), -1), axis=1)
+    before = jnp.pad(latest[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+    earlier = jnp.take_along_axis(outputs, _align(jnp.maximum(before, 0), outputs), axis=1)
+    paired = real & (before >= 0)
+    change = jnp.where(_align(paired, outputs), outputs - earlier, 0)
+    return _mean(jnp.square(change), paired)
+
+
+def _cleaned(outputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Returns outputs of at least float32, zero where masked, and which of them are real."""
+    outputs = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+    if mask is None:
+        return outputs, jnp.ones(outputs.shape[:2], bool)
+    if mask.dtype != jnp.bool_ or mask.shape != outputs.shape[:2]:
+        raise InputError(
+            f"mask: given {mask.dtype}{list(mask.shape)}, expected bool{list(outputs.shape[:2])}, "
+            "as the outputs are [batch, time, ...]"
+        )
+    # Replaced before they are squared: zero times NaN would be NaN in the gradient.
+    return jnp.where(_align(mask, outputs), outputs, 0), mask
+
+
+def _mean(values: jax.Array, counted: jax.Array) -> jax.Array:
+    """Returns the mean of values that are zero wherever they are not counted."""
+    return values.sum() / (jnp.maximum(counted.sum(), 1) * math.prod(values.shape[2:]))
+
+
+def _align(flags: jax.Array, values: jax.Array) -> jax.Array:
+    return flags.reshape(flags.shape + (1,) * (values.ndim - flags.ndim))

@@ -1,0 +1,84 @@
+"""One case of a check: an engine, a direction, a size and a mask."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from rnnjax.layers import engines
+from rnnjax.testing.bench import Bench, Given, Result
+from rnnjax.testing.compare import require_close
+from rnnjax.testing.masks import drawn
+from rnnjax.testing.subject import Subject
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What one look at an invariant is taken at.
+
+    Attributes:
+      bench: the cell, its numbers and its programs.
+      rows: of the batch.
+      steps: of each row.
+      engine: of the layer; '' where the check is about the cell alone.
+      reverse: whether the layer reads from the last step to the first.
+      mask: `[rows, steps]`, all real where the check is about no mask.
+    """
+
+    bench: Bench
+    rows: int
+    steps: int
+    mask: np.ndarray
+    engine: str = ""
+    reverse: bool = False
+
+    @property
+    def subject(self) -> Subject:
+        """The cell and the shape of what it reads."""
+        return self.bench.subject
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines that the cell has."""
+        return engines(self.subject.cell)
+
+    @property
+    def given(self) -> Given:
+        """What a run reads, unless a check changes it."""
+        return self.bench.given(self.rows, self.steps)
+
+    @property
+    def order(self) -> np.ndarray:
+        """The steps in the order in which they are read."""
+        return np.arange(self.steps)[:: -1 if self.reverse else 1]
+
+    def run(
+        self,
+        mask: np.ndarray | None = None,
+        reverse: bool | None = None,
+        kind: str = "all given",
+        **changed: Any,
+    ) -> Result:
+        """Returns what the layer returns, and its gradients, with some of the given changed."""
+        return self.bench.run(
+            self.engine or "scan",
+            self.reverse if reverse is None else reverse,
+            self.given._replace(**changed),
+            self.mask if mask is None else mask,
+            kind,
+        )
+
+    def close(self, found: Result, expected: Result, because: str) -> None:
+        """Breaks unless one result is the other, but for rounding."""
+        allowed = self.bench.allowed(self.rows, self.steps)
+        part = require_close(found.leaves(), expected.leaves(), allowed, because)
+        self.bench.largest = max(self.bench.largest, part)
+
+    def lines(self, masked: bool) -> str:
+        """Returns the case as an error draws it, with the mask if it is about masks."""
+        size = f"{_count(self.rows, 'row')}, {_count(self.steps, 'step')}"
+        return f"{size}, masked so (# is real):\n{drawn(self.mask)}" if masked else size
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")

@@ -1,0 +1,151 @@
+"""What a cell that draws random numbers promises about them."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax.layers import RNN, Bidirectional
+from rnnjax.testing.bench import Given, Result, in_layer
+from rnnjax.testing.case import Case
+from rnnjax.testing.compare import (
+    BrokenError,
+    SkippedError,
+    differ,
+    host,
+    named,
+    require_close,
+    require_same_bits,
+)
+from rnnjax.testing.draws import ONE, OTHER, begun, drawn, draws, traced
+from rnnjax.testing.of_time import Half
+
+
+def keys(case: Case) -> None:
+    """See the table."""
+    _require_draws(case)
+    try:
+        with jax.debug_key_reuse(True):
+            traced(case, training=True)
+    except jax.errors.KeyReuseError as error:
+        raise BrokenError(
+            "two draws are made with one key, and so are the same draw; ask self.make_rng for each"
+        ) from error
+    for place in ("initial_state", "step"):
+        one, again, other = (
+            begun(case, seed) if place == "initial_state" else _trained(case, seed)
+            for seed in (ONE, ONE, OTHER)
+        )
+        require_same_bits(named({place: again}), named({place: one}), "with the same key")
+        if differ(one, other):
+            return
+    raise BrokenError("the cell draws, and another key changes nothing")
+
+
+def held(case: Case) -> None:
+    """See the table."""
+    _require_draws(case)
+    names = drawn(case)
+    if not names:
+        raise SkippedError("initial_state draws nothing")
+    one, other = (named(begun(case, seed)) for seed in (ONE, OTHER))
+    leaves, structure = named(case.given.state), jax.tree.structure(case.given.state)
+
+    def run(masks):
+        state = jax.tree.unflatten(structure, ({**leaves, **masks}).values())
+        return _trained(case, ONE, state=state)
+
+    masks, others = ({name: each[name] for name in names} for each in (one, other))
+    found = run(masks)
+    after = named(found[0])
+    require_same_bits(
+        {f"final state.{name}": after[name] for name in names},
+        {f"final state.{name}": leaf for name, leaf in masks.items()},
+        "as initial_state drew it",
+    )
+    for name in names:
+        changed = run({**masks, name: others[name]})
+        rest = [{k: v for k, v in named(each[0]).items() if k != name} for each in (found, changed)]
+        if not differ((rest[0], found[1]), (rest[1], changed[1])):
+            raise BrokenError(f"initial_state draws {name or 'the state'}, and no step reads it")
+
+
+def fresh(case: Case) -> None:
+    """See the table."""
+    _require_draws(case)
+    if not differ(_trained(case, ONE), _trained(case, OTHER)):
+        raise SkippedError("a step draws nothing")
+    inputs = np.repeat(case.given.inputs[:, :1], case.steps, axis=1)
+    seen = []
+    for step in range(case.steps):
+        mask = np.broadcast_to(np.arange(case.steps) == step, case.mask.shape)
+        state, outputs = _trained(case, ONE, mask, inputs=inputs)
+        seen.append((state, outputs[:, step]))
+    if len(seen) > 1 and not any(differ(each, seen[0]) for each in seen[1:]):
+        raise BrokenError(
+            "every step draws the same, though the draw is no part of the state: called step by "
+            "step the cell would do otherwise; what is to hold belongs into initial_state"
+        )
+
+
+def bidirectional(case: Case) -> None:
+    """See the table."""
+    _require_draws(case)
+    cell, given = case.subject.cell, case.given
+    variables = [in_layer(case.bench.variables(seed)) for seed in (2, 8)]
+    sides = ("forward", "backward")
+    both = {
+        collection: {side: variables[n][collection] for n, side in enumerate(sides)}
+        for collection in variables[0]
+    }
+
+    def make(layer):
+        def run(variables, inputs, mask, states, key):
+            return layer.apply(variables, inputs, mask, states, rngs={"dropout": key})
+
+        return run
+
+    pair = case.bench.program("both with a key", lambda: make(Bidirectional(cell, merge="none")))
+    key = jax.random.key(ONE)
+    # Without states, so that what initial_state draws is drawn as well.
+    finals, outputs = host(pair(both, given.inputs, case.mask, None, key))
+    allowed = case.bench.allowed(case.rows, case.steps)
+    for n, side in enumerate(sides):
+        run = case.bench.program(("half", side), lambda side=side: make(Half(cell, side)))
+        own = {name: {side: values[side]} for name, values in both.items()}
+        final, output = host(run(own, given.inputs, case.mask, None, key))
+        require_close(
+            Result(finals[n], outputs[n]).leaves(),
+            Result(final, output).leaves(),
+            allowed,
+            f"in the {side} half, as in a single run with its key",
+        )
+
+
+def _require_draws(case: Case) -> None:
+    if not draws(case):
+        raise SkippedError("the cell draws nothing from the stream 'dropout'")
+
+
+def _trained(case: Case, seed: int, mask: Any = None, **changed: Any) -> Any:
+    """Returns the final state and the outputs of training."""
+
+    def make():
+        layer = RNN(case.subject.cell)
+
+        def run(variables, inputs, mask, state, key):
+            return layer.apply(variables, inputs, mask, state, rngs={"dropout": key})
+
+        return run
+
+    given: Given = case.given._replace(**changed)
+    run = case.bench.program("with a key", make)
+    return host(
+        run(
+            given.variables,
+            given.inputs,
+            np.ones_like(case.mask) if mask is None else mask,
+            given.state,
+            jax.random.key(seed),
+        )
+    )

@@ -1,0 +1,146 @@
+"""The invariants of a cell, in one table, from cause to consequence."""
+
+import dataclasses
+from collections.abc import Callable
+
+from rnnjax.testing import of_cell, of_dropout, of_masks, of_numbers, of_time
+from rnnjax.testing.case import Case
+
+FORWARD, BOTH = (False,), (False, True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Invariant:
+    """What must hold of every cell.
+
+    Attributes:
+      says: what it is, in one line.
+      check: breaks if it does not hold in a case.
+      directions: in which it is looked at, for every engine; none where it is about the cell alone.
+      masked: whether it is looked at under many masks.
+      any_size: whether it holds of a single row and step too, and not of a few by chance.
+    """
+
+    says: str
+    check: Callable[[Case], None]
+    directions: tuple[bool, ...] = ()
+    masked: bool = False
+    any_size: bool = True
+
+
+INVARIANTS: dict[str, Invariant] = {
+    # The cell by itself.
+    "contract": Invariant(
+        "a step keeps the structure, shapes and dtypes of the state, for any number of batch axes",
+        of_cell.contract,
+    ),
+    "evaluation": Invariant(
+        "without the rng stream 'dropout' the cell draws nothing", of_cell.evaluation
+    ),
+    "repeatable": Invariant(
+        "the same asked twice gives the same bits: nothing is kept outside the state",
+        of_cell.repeatable,
+    ),
+    "jit": Invariant("a step under jit gives what it gives without", of_cell.jit),
+    "parameters": Invariant(
+        "there are as many parameters as the docstring says", of_cell.parameters
+    ),
+    "output_part": Invariant(
+        "the output is the part of the state that output_part says", of_cell.output_part
+    ),
+    # The cell in the layer.
+    "rows": Invariant(
+        "rows do not see each other, and their order does not matter", of_masks.rows, BOTH, True
+    ),
+    "vmap": Invariant(
+        "vmap over rows without a batch axis gives what the batch gives", of_cell.vmap
+    ),
+    "project": Invariant(
+        "what is computed for all steps at once treats each step alone", of_time.project
+    ),
+    "causality": Invariant(
+        "no value and no gradient comes from steps not yet read", of_time.causality, FORWARD
+    ),
+    "initial_state": Invariant(
+        "the initial state that is given is used, and without one the cell's own",
+        of_time.initial_state,
+        BOTH,
+    ),
+    "masked_steps": Invariant("a masked step outputs zero", of_masks.masked_steps, BOTH, True),
+    "empty_rows": Invariant(
+        "a row with no real step returns its initial state and zeros, and finite gradients",
+        of_masks.empty_rows,
+        BOTH,
+        True,
+    ),
+    "junk": Invariant(
+        "what stands at masked steps, even NaN, changes no bit of a result or gradient",
+        of_masks.junk,
+        BOTH,
+        True,
+    ),
+    "masked_gradient": Invariant(
+        "the gradient at masked steps is exactly zero", of_masks.masked_gradient, BOTH, True
+    ),
+    "padding": Invariant(
+        "padding right, left or in between gives the same", of_masks.padding, BOTH, True
+    ),
+    "size": Invariant(
+        "more padding, more rows, or no mask at all give the same", of_masks.size, BOTH
+    ),
+    "reverse": Invariant(
+        "reverse is forward on the reversed real steps", of_time.reverse, (True,), True
+    ),
+    "split": Invariant(
+        "a sequence in two calls gives what one call gives", of_time.split, BOTH, True
+    ),
+    "loop": Invariant(
+        "the layer gives what a Python loop over single steps gives", of_time.loop, BOTH, True
+    ),
+    "loop_gradients": Invariant(
+        "the layer's gradients are those of a Python loop over single steps",
+        of_time.loop_gradients,
+        BOTH,
+        True,
+    ),
+    "streaming": Invariant(
+        "cell(state, inputs), step by step, gives what the layer gives", of_time.streaming, FORWARD
+    ),
+    "bidirectional": Invariant(
+        "each half of a bidirectional layer is a single run", of_time.bidirectional, (), True
+    ),
+    # Training and precision.
+    "learning": Invariant(
+        "every parameter gets a gradient, and a frozen one none",
+        of_numbers.learning,
+        any_size=False,
+    ),
+    "derivative": Invariant(
+        "gradients are those of finite differences in float64", of_numbers.derivative, FORWARD, True
+    ),
+    "bfloat16": Invariant(
+        "in bfloat16 the state stays float32, and nothing drifts", of_numbers.bfloat16, FORWARD
+    ),
+    # What is drawn at random.
+    "dropout_keys": Invariant(
+        "one key gives one result, another key another, and no key is drawn from twice",
+        of_dropout.keys,
+        any_size=False,
+    ),
+    "dropout_held": Invariant(
+        "what initial_state draws is kept by every step, and read",
+        of_dropout.held,
+        any_size=False,
+    ),
+    "dropout_fresh": Invariant(
+        "what a step draws is drawn anew at every step", of_dropout.fresh, any_size=False
+    ),
+    "dropout_bidirectional": Invariant(
+        "each half of a bidirectional layer draws as a single run does",
+        of_dropout.bidirectional,
+    ),
+    "save": Invariant(
+        "variables and state that are saved and restored go on with the same bits", of_cell.save
+    ),
+}
+"""The first that breaks is the one to look at: those after it often follow from it."""

@@ -1,0 +1,71 @@
+"""Every cell of the package, with its options and under every wrapper, passes the kit."""
+
+import flax.linen as nn
+import pytest
+
+from rnnjax.cells import CELLS, FlaxCell, LearnedInitialState, RecurrentDropout, Zoneout, make_cell
+from rnnjax.testing import check_cell
+
+FEATURES = 4
+IMAGE = (5, 2)
+"""Five pixels of two channels, for the cells that read images."""
+
+PLAIN = {name: make_cell(name, FEATURES) for name in CELLS if name != "ConvLSTMCell"}
+OPTIONS = [
+    "SimpleCell(activation='identity')",
+    "LSTMCell(peepholes=True, coupled=True)",
+    "LSTMCell(projection=3, update_dropout=0.4)",
+    "GRUCell(reset_after=False)",
+    "GRUCell(update_dropout=0.4)",
+    "MGUCell(reset='before', f_keeps=False)",
+    "QRNNCell(window=1)",
+    "SLSTMCell(heads=2)",
+    "AntisymmetricCell(gated=True)",
+    "FastGRNNCell(input_rank=2, recurrent_rank=2)",
+    "MinLSTMCell(positive=True)",
+    "RGLRUCell(blocks=2)",
+]
+WRAPPED = [
+    Zoneout(make_cell("LSTMCell", FEATURES), {"hidden": 0.3, "cell": 0.5}),
+    RecurrentDropout(make_cell("GRUCell", FEATURES), 0.4),
+    LearnedInitialState(make_cell("SLSTMCell", FEATURES)),
+    Zoneout(RecurrentDropout(LearnedInitialState(FlaxCell(nn.LSTMCell(FEATURES))), 0.3), 0.3),
+]
+FLAX = [nn.LSTMCell(FEATURES), nn.GRUCell(FEATURES), nn.MGUCell(FEATURES)]
+VECTORS = {
+    **PLAIN,
+    **{spec: make_cell(spec, FEATURES) for spec in OPTIONS},
+    **{f"{type(cell).__name__}({type(cell.cell).__name__})": cell for cell in WRAPPED},
+    **{f"flax {type(cell).__name__}": cell for cell in FLAX},
+}
+IMAGES = {
+    "ConvLSTMCell": make_cell("ConvLSTMCell(kernel_size=(2,))", 3),
+    "flax ConvLSTMCell": nn.ConvLSTMCell(3, kernel_size=(2,)),
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_a_cell_passes_the_kit(name):
+    report = check_cell(VECTORS[name])
+    if name in PLAIN or name in OPTIONS:
+        assert {line.check: line.result for line in report.lines}["parameters"] == "passed"
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_cell_of_images_passes_the_kit(name):
+    check_cell(IMAGES[name], inputs=IMAGE)
+
+
+def test_every_cell_of_the_package_is_in_the_table():
+    import rnnjax.cells
+    from rnnjax.cells import AbstractCell, Cell, LinearCell, Wrapper
+
+    found = {
+        name
+        for name, value in vars(rnnjax.cells).items()
+        if isinstance(value, type) and issubclass(value, AbstractCell)
+    }
+    bases = {AbstractCell, Cell, LinearCell, Wrapper, FlaxCell}
+    wrappers = {each.__name__ for each in Wrapper.__subclasses__()}
+    assert found - wrappers - {base.__name__ for base in bases} == set(CELLS)
+    assert set(PLAIN) | {"ConvLSTMCell"} == set(CELLS)

@@ -1,0 +1,65 @@
+"""Every cell of the package learns: to say at the end which sign the first step had."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rnnjax.cells import CELLS, make_cell
+from rnnjax.layers import RNN
+
+ROWS, TIME, FEATURES, STEPS = 64, 6, 8, 150
+IMAGES = {"ConvLSTMCell": "ConvLSTMCell(kernel_size=(2,))"}
+"""Cells that read images: here two pixels of one channel."""
+
+
+def examples(seed: int, image: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Returns inputs whose first step is a sign and whose others are noise, and the sign."""
+    rng = np.random.default_rng(seed)
+    inputs = 0.5 * rng.standard_normal((ROWS, TIME, 2)).astype(np.float32)
+    labels = rng.integers(0, 2, ROWS)
+    inputs[:, 0] = 2.0 * labels[:, None] - 1.0
+    return (inputs[..., None] if image else inputs), labels
+
+
+class Reader(nn.Module):
+    """A cell over time, and a score of its last output."""
+
+    cell: nn.Module
+
+    @nn.compact
+    def __call__(self, inputs):
+        """Returns a logit for each row."""
+        _, output = RNN(self.cell, return_sequences=False)(inputs)
+        return nn.Dense(1)(output.reshape(len(inputs), -1))[:, 0]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_cell_learns_to_remember(name):
+    model = Reader(make_cell(IMAGES.get(name) or name, FEATURES))
+    inputs, labels = examples(0, name in IMAGES)
+    optimizer = optax.adam(0.02)
+
+    def loss(params, inputs, labels):
+        logits = model.apply(params, inputs)
+        return optax.sigmoid_binary_cross_entropy(logits, labels).mean(), logits
+
+    @jax.jit
+    def trained(params):
+        def step(carry, _):
+            params, state = carry
+            (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(params, inputs, labels)
+            updates, state = optimizer.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), value
+
+        (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), length=STEPS)
+        return params, losses, loss(params, *examples(1, name in IMAGES))[1]
+
+    params = model.init(jax.random.key(0), inputs)
+    _, losses, logits = trained(params)
+    assert losses[0] > 0.5
+    assert losses[-1] < 0.1
+    new = examples(1, name in IMAGES)[1]
+    assert jnp.mean((logits > 0) == new) >= 0.95
