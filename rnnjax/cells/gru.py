@@ -37,7 +37,8 @@ class GRUCell(Cell):
         evaluation, this cell in training.
       kernel_init: of the three input kernels as one matrix, `[inputs, 3 * features]`.
       recurrent_init: of the three recurrent kernels as one matrix, `[features, 3 * features]`.
-      bias_init: of b_i, and of b_h.
+      bias_init: of b_i.
+      recurrent_bias_init: of b_h.
     """
 
     output_part: ClassVar[str | None] = ""
@@ -47,6 +48,7 @@ class GRUCell(Cell):
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer = nn.initializers.zeros
+    recurrent_bias_init: Initializer = nn.initializers.zeros
 
     def __post_init__(self):
         require_rate("update_dropout", self.update_dropout)
@@ -60,7 +62,7 @@ class GRUCell(Cell):
         )
         if self.reset_after:
             self.recurrent_bias = self.param(
-                "recurrent_bias", self.bias_init, (units,), self.param_dtype
+                "recurrent_bias", self.recurrent_bias_init, (units,), self.param_dtype
             )
         self.dropout = nn.Dropout(self.update_dropout)
 

@@ -65,6 +65,8 @@ def dialect(name: str, cell: Plain, inputs: int | None = None) -> Plain:
         )
     # Without the place that a module under construction has given it: the copy finds its own.
     changes: dict[str, Any] = DIALECTS[name](cell, inputs)
+    if isinstance(cell, GRUCell):
+        changes.setdefault("recurrent_bias_init", _zeros)
     return cell.clone(parent=None, name=None, **changes)
 
 
@@ -108,8 +110,7 @@ def chrono(max_steps: int, gate: int = 1, gates: int = 4, opposite: int | None =
     By default it is that of an LSTM, whose forget gate is the second of four and whose input gate
     is the first: `LSTMCell(64, bias_init=chrono(784))`. A GRU has one gate for both; z keeps here,
     where that of the paper lets in, and has the other sign therefore: `GRUCell(64,
-    reset_after=False, bias_init=chrono(784, gates=3, opposite=None))`. With `reset_after=True` a
-    GRU has two such biases, which add up: memories would reach to the square of `max_steps`.
+    bias_init=chrono(784, gates=3, opposite=None))`.
 
     Source: Tallec, Ollivier, Can recurrent neural networks warp time?, ICLR 2018.
 
@@ -163,8 +164,10 @@ def _torch(cell: Plain, inputs: int | None) -> Inits:
         one, other = jax.random.split(key)
         return draw(one, shape, dtype) + draw(other, shape, dtype)
 
-    bias = draw if isinstance(cell, GRUCell) else two
-    return {"kernel_init": draw, "recurrent_init": draw, "bias_init": bias}
+    inits = {"kernel_init": draw, "recurrent_init": draw}
+    if isinstance(cell, GRUCell):
+        return {**inits, "bias_init": draw, "recurrent_bias_init": draw}
+    return {**inits, "bias_init": two}
 
 
 def _flax(cell: Plain, inputs: int | None) -> Inits:

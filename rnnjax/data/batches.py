@@ -145,7 +145,7 @@ class Batches:
 
     @functools.cached_property
     def used_boundaries(self) -> tuple[int, ...]:
-        """The boundaries to which batches of the order of seed 0 are padded in their first epoch."""
+        """The boundaries to which the first epoch of seed 0 pads its batches."""
         longest = np.array([self.sequences.lengths[rows].max() for rows in self._order(0, 0)])
         used = np.unique(np.searchsorted(self.boundaries, longest))
         return tuple(self.boundaries[index] for index in used)

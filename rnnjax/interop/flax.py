@@ -8,9 +8,10 @@ product with the inputs and that with the state, and need no second bias. Ours h
 `to_flax` gives the sum, so that the two come back as one. b_hn is scaled by r, and stays itself.
 
 In the params of an nn.RNN the cell is `cell`; an nn.Bidirectional has `forward_rnn` and
-`backward_rnn`, an nn.Sequential `layers_0` and so on. A cell that was made inside a compact method
-has its arrays beside those of the nn.RNN: give `{"cell": params["LSTMCell_0"]}`. An nn.SimpleCell
-with `residual=True` is another function of the same params, and cannot be told from one without.
+`backward_rnn`, an nn.Sequential `layers_0` and so on (it gives `seq_lengths` to the first alone).
+A cell that was made inside a compact method has its arrays beside those of the nn.RNN: give
+`{"cell": params["LSTMCell_0"]}`. An nn.SimpleCell with `residual=True` is another function of the
+same params, and cannot be told from one without.
 """
 
 from collections.abc import Iterable, Mapping

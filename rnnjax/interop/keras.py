@@ -64,21 +64,24 @@ def _names(layer: nn.Module) -> list[list[str]]:
 def _named(layer: nn.Module, weights: Sequence[Any]) -> dict[str, Any]:
     names = _names(layer)
     lists = weights if isinstance(layer, Stack) else [weights]
-    if not isinstance(weights, list | tuple) or len(lists) != len(names):
+    if not isinstance(lists, list | tuple) or len(lists) != len(names):
         raise InputError(
-            f"{OWNER}: expected one list of arrays for each of {len(names)} layers, given "
-            f"{len(weights) if isinstance(weights, list | tuple) else type(weights).__name__}"
+            f"{OWNER}: given {_length(lists)}, expected {len(names)}: for each layer the list of "
+            "its get_weights()"
         )
     named = {}
     for index, (given, expected) in enumerate(zip(lists, names, strict=True)):
         if not isinstance(given, list | tuple) or len(given) != len(expected):
-            count = f"{len(given)} arrays" if isinstance(given, list | tuple) else type(given)
             raise InputError(
-                f"{OWNER}: layer {index} has {count}; expected {len(expected)}: "
+                f"{OWNER}: given {_length(given)} for layer {index}, expected {len(expected)}: "
                 f"{', '.join(expected)}. Where theirs has no bias, give zeros"
             )
         named |= zip(expected, given, strict=True)
     return named
+
+
+def _length(given: Any) -> str:
+    return f"a list of {len(given)}" if isinstance(given, list | tuple) else type(given).__name__
 
 
 def _arrays(run: Run) -> dict[str, Shape]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from rnnjax.layers import engines
 from rnnjax.testing.bench import Bench, Given, Result
-from rnnjax.testing.compare import require_close
+from rnnjax.testing.compare import host, require_close
 from rnnjax.testing.masks import drawn
 from rnnjax.testing.subject import Subject
 
@@ -72,6 +72,13 @@ class Case:
         """Breaks unless one result is the other, but for rounding."""
         allowed = self.bench.allowed(self.rows, self.steps)
         part = require_close(found.leaves(), expected.leaves(), allowed, because)
+        self.bench.largest = max(self.bench.largest, part)
+
+    def close_step(self, found: Any, expected: Any, because: str) -> None:
+        """Breaks unless (next state, output) of one step are those of another."""
+        one, other = Result(*host(found)), Result(*host(expected))
+        allowed = self.bench.allowed_step(self.rows)
+        part = require_close(one.leaves(), other.leaves(), allowed, because)
         self.bench.largest = max(self.bench.largest, part)
 
     def lines(self, masked: bool) -> str:

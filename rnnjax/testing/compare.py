@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 EPSILON = float(np.finfo(np.float32).eps)
@@ -124,7 +125,7 @@ def _data(leaf: Any) -> np.ndarray:
 
 
 def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _off(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -153,8 +154,9 @@ def _at(name: str, index: tuple) -> str:
 
 def _built(tree: Any) -> str:
     """Returns how a tree is built, as a short text."""
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return f"{type(tree).__name__}({', '.join(tree._fields)})"
+    fields = getattr(tree, "_fields", None)
+    if isinstance(tree, tuple) and fields is not None:
+        return f"{type(tree).__name__}({', '.join(fields)})"
     if isinstance(tree, tuple | list):
         return f"a {type(tree).__name__} of {len(tree)}"
     if isinstance(tree, dict):

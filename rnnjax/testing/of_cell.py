@@ -7,11 +7,11 @@ import math
 import re
 from typing import Any
 
-import flax
 import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import InvalidRngError
 
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
@@ -30,7 +30,6 @@ FUNCTIONS = {"len": len, "max": max, "min": min, "prod": math.prod, "sum": sum}
 
 
 def contract(case: Case) -> None:
-    """See the table."""
     subject, rows = case.subject, case.rows
     (state, (new, output)), variables = case.bench.init(rows)
     for collection in variables:
@@ -52,7 +51,9 @@ def contract(case: Case) -> None:
         _require_batch(f"initial_state for a batch of shape {batch}", with_axes, batch)
         try:
             after, output_ = jax.eval_shape(
-                lambda *given: subject.step(*given, rngs), variables, with_axes, inputs
+                lambda state, inputs: subject.step(variables, state, inputs, rngs),
+                with_axes,
+                inputs,
             )
         except jax.errors.ConcretizationTypeError:
             return  # 'jit' says it better.
@@ -65,10 +66,9 @@ def contract(case: Case) -> None:
 
 
 def evaluation(case: Case) -> None:
-    """See the table."""
     try:
         text = traced(case, training=False)
-    except flax.errors.InvalidRngError as error:
+    except InvalidRngError as error:
         raise BrokenError(
             "the cell asks for the rng stream 'dropout' where there is none; ask first whether "
             "there is, self.has_rng('dropout')"
@@ -81,23 +81,26 @@ def evaluation(case: Case) -> None:
 
 
 def repeatable(case: Case) -> None:
-    """See the table."""
+    subject, variables = case.subject, case.bench.variables()
     inputs = case.bench.inputs(case.rows, 1)[:, 0]
-    one, other = (_eager(case, inputs) for _ in range(2))
-    require_same_bits(one, other, "when the same is asked again")
+
+    def asked():
+        state = subject.begin(variables, (case.rows,))
+        new, output = subject.step(variables, state, inputs)
+        return named(host({"initial state": state, "next state": new, "output": output}))
+
+    require_same_bits(asked(), asked(), "when the same is asked again")
 
 
 def jit(case: Case) -> None:
-    """See the table."""
-    inputs = case.given.inputs[:, 0]
-    state = case.bench.begin(case.rows)
-    compiled = case.bench.step(case.bench.variables(), state, inputs)
-    found = named({"initial state": state, "next state": compiled[0], "output": compiled[1]})
-    require_close(host(found), _eager(case, inputs), None, "as it is without jit")
+    given, subject, variables = case.given, case.subject, case.bench.variables()
+    inputs = given.inputs[:, 0]
+    compiled = case.bench.step(variables, given.state, inputs)
+    eager = subject.step(variables, given.state, inputs)
+    case.close_step(compiled, eager, "as it is without jit")
 
 
 def output_part(case: Case) -> None:
-    """See the table."""
     if not case.subject.native:
         raise SkippedError("a cell of flax does not say where its output stands")
     part = case.subject.cell.output_part  # pyright: ignore
@@ -118,7 +121,6 @@ def output_part(case: Case) -> None:
 
 
 def parameters(case: Case) -> None:
-    """See the table."""
     cell = case.subject.cell
     text = " ".join((type(cell).__doc__ or "").split())
     found = re.search(r"Parameters:\s*(.*?)\.(?:\s|$)", text)
@@ -150,20 +152,16 @@ def parameters(case: Case) -> None:
 
 
 def vmap(case: Case) -> None:
-    """See the table."""
     step = case.subject.step
     single = case.bench.program("vmap", lambda: jax.vmap(step, in_axes=(None, 0, 0)))
     given, inputs = case.given, case.given.inputs[:, 0]
     variables = case.bench.variables()
-    found = host(single(variables, given.state, inputs))
-    expected = host(case.bench.step(variables, given.state, inputs))
-    require_close(
-        _after(found), _after(expected), None, "as in the batch, for rows without a batch axis"
-    )
+    found = single(variables, given.state, inputs)
+    expected = case.bench.step(variables, given.state, inputs)
+    case.close_step(found, expected, "as in the batch, for rows without a batch axis")
 
 
 def save(case: Case) -> None:
-    """See the table."""
     subject = case.subject
     kept = {"variables": case.bench.variables(), "state": case.given.state}
     empty = jax.tree.map(np.zeros_like, kept)
@@ -175,27 +173,16 @@ def save(case: Case) -> None:
         ) from error
     require_same_structure("what is restored", restored, kept)
     require_same_bits(named(restored), named(kept), "after saving and restoring")
+    inputs = case.given.inputs[:, 0]
+    expected = case.bench.step(**kept, inputs=inputs)
+    found = case.bench.step(**restored, inputs=inputs)
+    require_same_bits(named(host(found)), named(host(expected)), "from what was restored")
     # A new cell, traced anew: what the old one kept elsewhere is not there.
     again = dataclasses.replace(subject, cell=subject.cell.clone())
     step = case.bench.program("step of a new cell", lambda: again.step)
-    inputs = case.given.inputs[:, 0]
-    require_same_bits(
-        _after(host(step(restored["variables"], restored["state"], inputs))),
-        _after(host(case.bench.step(kept["variables"], kept["state"], inputs))),
-        "from what was restored",
+    case.close_step(
+        step(**restored, inputs=inputs), expected, "from what was restored, by a new cell"
     )
-
-
-def _eager(case: Case, inputs: Any) -> dict[str, Any]:
-    """Returns the initial state and the first step, computed operation by operation."""
-    subject, variables = case.subject, case.bench.variables()
-    state = subject.begin(variables, (case.rows,))
-    new, output = subject.step(variables, state, inputs)
-    return named(host({"initial state": state, "next state": new, "output": output}))
-
-
-def _after(pair: Any) -> dict[str, Any]:
-    return named({"next state": pair[0], "output": pair[1]})
 
 
 def _require_batch(what: str, tree: Any, batch: tuple[int, ...]) -> None:

@@ -22,7 +22,6 @@ from rnnjax.testing.of_time import Half
 
 
 def keys(case: Case) -> None:
-    """See the table."""
     _require_draws(case)
     try:
         with jax.debug_key_reuse(True):
@@ -43,7 +42,6 @@ def keys(case: Case) -> None:
 
 
 def held(case: Case) -> None:
-    """See the table."""
     _require_draws(case)
     names = drawn(case)
     if not names:
@@ -71,7 +69,6 @@ def held(case: Case) -> None:
 
 
 def fresh(case: Case) -> None:
-    """See the table."""
     _require_draws(case)
     if not differ(_trained(case, ONE), _trained(case, OTHER)):
         raise SkippedError("a step draws nothing")
@@ -89,7 +86,6 @@ def fresh(case: Case) -> None:
 
 
 def bidirectional(case: Case) -> None:
-    """See the table."""
     _require_draws(case)
     cell, given = case.subject.cell, case.given
     variables = [in_layer(case.bench.variables(seed)) for seed in (2, 8)]

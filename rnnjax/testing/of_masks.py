@@ -21,7 +21,6 @@ JUNK = (-3.5, 1e30, np.inf, -np.inf, np.nan)
 
 
 def rows(case: Case) -> None:
-    """See the table."""
     given = case.given
     expected = case.run()
     for parity in (0, 1):
@@ -52,7 +51,6 @@ def rows(case: Case) -> None:
 
 
 def empty_rows(case: Case) -> None:
-    """See the table."""
     empty = ~case.mask.any(axis=1)
     result = case.run()
     nothing = result.rows(empty)
@@ -72,13 +70,11 @@ def empty_rows(case: Case) -> None:
 
 
 def masked_steps(case: Case) -> None:
-    """See the table."""
     outputs = case.run().outputs
     require_zero({"outputs": _at_masked(case, outputs)}, "at masked steps")
 
 
 def junk(case: Case) -> None:
-    """See the table."""
     clean = case.run()
     for value in JUNK:
         littered = np.where(_aligned(case.mask, case.given.inputs), case.given.inputs, value)
@@ -97,7 +93,6 @@ def junk(case: Case) -> None:
 
 
 def masked_gradient(case: Case) -> None:
-    """See the table."""
     because = "at masked steps"
     found = {"gradient of inputs": _at_masked(case, case.run().inputs)}
     require_zero(found, because)
@@ -107,7 +102,6 @@ def masked_gradient(case: Case) -> None:
 
 
 def padding(case: Case) -> None:
-    """See the table."""
     expected = case.run()
     final, outputs = case.given.pulled
     for side, other in (
@@ -131,7 +125,6 @@ def padding(case: Case) -> None:
 
 
 def size(case: Case) -> None:
-    """See the table."""
     few, real = max(1, case.rows - 2), max(1, case.steps - 2)
     given, (final, outputs) = case.given, case.given.pulled
 

@@ -24,7 +24,6 @@ from rnnjax.testing.masks import flipped
 
 
 def project(case: Case) -> None:
-    """See the table."""
     subject, inputs = case.subject, case.given.inputs
     cell: Any = subject.cell
     if not subject.native:
@@ -60,7 +59,6 @@ def project(case: Case) -> None:
 
 
 def initial_state(case: Case) -> None:
-    """See the table."""
     given, read_first = case.given, case.order[0]
     mask = np.broadcast_to(np.arange(case.steps) == read_first, case.mask.shape)
     other = case.bench.state(case.rows, seed=6)
@@ -90,7 +88,6 @@ def initial_state(case: Case) -> None:
 
 
 def causality(case: Case) -> None:
-    """See the table."""
     given, (final, outputs) = case.given, case.given.pulled
     nothing = jax.tree.map(np.zeros_like, final)
     expected = case.run()
@@ -114,7 +111,6 @@ def causality(case: Case) -> None:
 
 
 def reverse(case: Case) -> None:
-    """See the table."""
     final, outputs = case.given.pulled
     found = case.run(reverse=True)
     forward = case.run(
@@ -129,7 +125,6 @@ def reverse(case: Case) -> None:
 
 
 def split(case: Case) -> None:
-    """See the table."""
     given, (final, outputs) = case.given, case.given.pulled
     whole = case.run()
     for count in range(1, case.steps):
@@ -155,21 +150,18 @@ def split(case: Case) -> None:
 
 
 def loop(case: Case) -> None:
-    """See the table."""
     found, expected = case.run(), _looped(case)
     none = {"parameters": None, "inputs": None, "state": None}
     case.close(found._replace(**none), expected._replace(**none), "as by a loop in Python")
 
 
 def loop_gradients(case: Case) -> None:
-    """See the table."""
     found, expected = case.run(), _looped(case)
     none = {"final": None, "outputs": None}
     case.close(found._replace(**none), expected._replace(**none), "as by a loop in Python")
 
 
 def streaming(case: Case) -> None:
-    """See the table."""
     given, subject = case.given, case.subject
     call = case.bench.program("call", lambda: subject.call)
     variables, state, outputs = case.bench.variables(), given.state, []
@@ -183,7 +175,6 @@ def streaming(case: Case) -> None:
 
 
 def bidirectional(case: Case) -> None:
-    """See the table."""
     cell, given = case.subject.cell, case.given
     variables = [in_layer(case.bench.variables(seed)) for seed in (2, 8)]
     states = (given.state, case.bench.state(case.rows, seed=6))

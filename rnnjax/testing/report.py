@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rnnjax.testing.case import Case
 from rnnjax.testing.subject import described
+from rnnjax.testing.table import Invariant
 
 
 class CellError(AssertionError):
@@ -15,19 +16,20 @@ class CellError(AssertionError):
       case: the smallest case that was found to break it.
     """
 
-    def __init__(self, check: str, says: str, case: Case, masked: bool, broken: Exception):
+    def __init__(self, check: str, invariant: Invariant, case: Case, broken: Exception):
         self.check = check
         self.case = case
         lines = [
             f"{described(case.subject.cell)} breaks {check}",
-            f"invariant: {says}",
+            f"invariant: {invariant.says}",
             f"broken:    {broken}",
         ]
         if case.engine:
             lines.append(
                 f"where:     engine {case.engine}, {'reverse' if case.reverse else 'forward'}"
             )
-        lines.append(f"smallest:  {case.lines(masked)}")
+        label = "smallest: " if invariant.any_size else "at:       "
+        lines.append(f"{label} {case.lines(invariant.masked)}")
         super().__init__("\n".join(lines))
 
 
@@ -64,7 +66,7 @@ class Report:
 
     def __str__(self) -> str:
         width = max(len(line.check) for line in self.lines)
-        table = [f"{line.check:{width}}  {line.result}  {line.says}" for line in self.lines]
+        table = [f"{line.check:{width}}  {line.result:7}  {line.says}" for line in self.lines]
         passed = sum(line.result == "passed" for line in self.lines)
         seconds = sum(line.seconds for line in self.lines)
         total = f"{passed} passed, {len(self.lines) - passed} skipped in {seconds:.1f} s"

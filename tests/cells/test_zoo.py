@@ -1,5 +1,7 @@
 """Every cell of the package, with its options and under every wrapper, passes the kit."""
 
+from typing import Any
+
 import flax.linen as nn
 import pytest
 
@@ -10,7 +12,13 @@ FEATURES = 4
 IMAGE = (5, 2)
 """Five pixels of two channels, for the cells that read images."""
 
-PLAIN = {name: make_cell(name, FEATURES) for name in CELLS if name != "ConvLSTMCell"}
+
+def made(spec: str) -> Any:
+    """Returns a cell of a few features."""
+    return make_cell(spec, FEATURES)
+
+
+PLAIN = {name: made(name) for name in CELLS if name != "ConvLSTMCell"}
 OPTIONS = [
     "SimpleCell(activation='identity')",
     "LSTMCell(peepholes=True, coupled=True)",
@@ -26,15 +34,15 @@ OPTIONS = [
     "RGLRUCell(blocks=2)",
 ]
 WRAPPED = [
-    Zoneout(make_cell("LSTMCell", FEATURES), {"hidden": 0.3, "cell": 0.5}),
-    RecurrentDropout(make_cell("GRUCell", FEATURES), 0.4),
-    LearnedInitialState(make_cell("SLSTMCell", FEATURES)),
+    Zoneout(made("LSTMCell"), {"hidden": 0.3, "cell": 0.5}),
+    RecurrentDropout(made("GRUCell"), 0.4),
+    LearnedInitialState(made("SLSTMCell")),
     Zoneout(RecurrentDropout(LearnedInitialState(FlaxCell(nn.LSTMCell(FEATURES))), 0.3), 0.3),
 ]
 FLAX = [nn.LSTMCell(FEATURES), nn.GRUCell(FEATURES), nn.MGUCell(FEATURES)]
 VECTORS = {
     **PLAIN,
-    **{spec: make_cell(spec, FEATURES) for spec in OPTIONS},
+    **{spec: made(spec) for spec in OPTIONS},
     **{f"{type(cell).__name__}({type(cell.cell).__name__})": cell for cell in WRAPPED},
     **{f"flax {type(cell).__name__}": cell for cell in FLAX},
 }

@@ -152,10 +152,13 @@ KERNEL, RECURRENT, BIAS = np.ones((3, 16)), np.ones((4, 16)), np.ones(16)
         ([RECURRENT, KERNEL, BIAS], r"recurrent_kernel has the shape \(3, 16\), expected \(4, 16"),
         ([KERNEL[:, :12], RECURRENT, BIAS], r" kernel has the shape \(3, 12\), expected \(inputs,"),
         ([KERNEL, RECURRENT, np.ones((2, 16))], r"bias has the shape \(2, 16\), expected \(16,\)"),
-        ([KERNEL, RECURRENT], "2 arrays; expected 3: kernel, recurrent_kernel, bias.*give zeros"),
-        ([[KERNEL, RECURRENT, BIAS]], "1 arrays; expected 3"),
-        (KERNEL, "given ndarray"),
-        ({"kernel": KERNEL}, "given dict"),
+        (
+            [KERNEL, RECURRENT],
+            "a list of 2 for layer 0, expected 3: kernel, recurrent_kernel, bias.*zeros",
+        ),
+        ([[KERNEL, RECURRENT, BIAS]], "given a list of 1 for layer 0, expected 3"),
+        (KERNEL, "given ndarray for layer 0, expected 3"),
+        ({"kernel": KERNEL}, "given dict for layer 0, expected 3"),
     ],
 )
 def test_a_list_that_does_not_fit_is_refused(weights, message):
@@ -167,9 +170,11 @@ def test_the_lists_of_a_stack_that_do_not_fit_are_refused():
     stack = Stack([Bidirectional(LSTMCell(4)), RNN(LSTMCell(4))])
     below, above = [KERNEL, RECURRENT, BIAS] * 2, [np.ones((8, 16)), RECURRENT, BIAS]
     from_keras(stack, [below, above])
-    with pytest.raises(InputError, match="one list of arrays for each of 2 layers, given 9"):
+    with pytest.raises(InputError, match="given a list of 9, expected 2: for each layer the list"):
         from_keras(stack, below + above)
-    with pytest.raises(InputError, match="layer 0 has 3 arrays; expected 6: layer 0, forward"):
+    with pytest.raises(InputError, match="given dict, expected 2"):
+        from_keras(stack, dict(enumerate([below, above])))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InputError, match="of 3 for layer 0, expected 6: layer 0, forward kernel,"):
         from_keras(stack, [above, below])
     message = r"layer 1, kernel has the shape \(4, 16\), expected \(8, 16\)"
     with pytest.raises(InputError, match=message):

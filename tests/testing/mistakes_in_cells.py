@@ -4,12 +4,13 @@ import collections
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
 
-import flax
 import flax.linen as nn
 import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
+from jax.core import Tracer
 
 from rnnjax.cells import LSTMCell, SimpleCell
 
@@ -116,7 +117,7 @@ class Tracing(Simple):
     """Under jit it is another cell."""
 
     def spoiled(self, new, state, projected):
-        return new if isinstance(new, jax.core.Tracer) else 2 * new
+        return new if isinstance(new, Tracer) else 2 * new
 
 
 @planted("output_part", "as the state's cell")
@@ -292,12 +293,24 @@ class Rounded(Simple):
         return new.astype(projected.dtype)
 
 
+@planted("bfloat16", "outputs have the dtype float32, expected bfloat16")
+class Wide(Simple):
+    """The output is not in the dtype of the computation."""
+
+    def step(self, state, projected):
+        new, output = super().step(state, projected)
+        return new, output.astype(jnp.float32)
+
+
 @planted("bfloat16", "as in float32")
 class Stalled(Simple):
     """Small steps are added in bfloat16, where they are lost."""
 
+    def initial_state(self, input_shape):
+        return 1 + super().initial_state(input_shape)
+
     def spoiled(self, new, state, projected):
-        step = (0.003 * new).astype(projected.dtype)
+        step = (0.0015 * new).astype(projected.dtype)
         return (state.astype(projected.dtype) + step).astype(state.dtype)
 
 
@@ -413,6 +426,7 @@ class FromRoot(Held):
     """Keys come from the outermost module, so that who asked before counts."""
 
     def drawn(self, like):
+        assert self.scope is not None
         key = self.scope.root.make_rng("dropout")
         return 2.0 * jax.random.bernoulli(key, 0.5, like.shape)
 
@@ -442,7 +456,7 @@ class Unsaved(SimpleCell):
         return Unknown(hidden), output
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class Halved:
     """A state that forgets a part when it is saved."""
 
