@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,16 @@ def test_the_layer_of_the_readme_runs():
     }
     exec(block("python", "layer.apply"), names)
     assert names["outputs"].shape == (2, 5, 64)
+
+
+def test_weights_of_pytorch_come_in():
+    shapes = {"weight_ih_l0": (256, 8), "weight_hh_l0": (256, 64)}
+    shapes |= {"bias_ih_l0": (256,), "bias_hh_l0": (256,)}
+    names: dict[str, Any] = {
+        "state_dict": {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    }
+    exec(block("python", "from_torch"), names)
+    assert names["params"]["cell"]["input"]["kernel"].shape == (8, 256)
 
 
 def test_the_new_cell_is_written_checked_trained_and_used(outside):

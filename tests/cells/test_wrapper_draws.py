@@ -133,6 +133,8 @@ def test_a_part_that_is_no_floating_number_is_left_alone():
                 found.append(RNN(cell).apply(variables, INPUT, rngs=rngs))
         return found
 
+    shapes = jax.eval_shape(RNN(cells[2]).init, jax.random.key(0), INPUT)["params"]["cell"]
+    assert set(shapes) == {"initial_value"}
     for final, outputs in run():
         state = final.state if isinstance(final, Dropped) else final
         assert state.steps.dtype == jnp.int32
