@@ -44,7 +44,7 @@ class Reader(nn.Module):
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_cell_learns_to_remember(name):
+def test_a_cell_learns_to_remember(name: str):
     model = Reader(make_cell(SPECS.get(name, name), LARGER.get(name, FEATURES)))
     inputs, labels = examples(0, name in IMAGES)
     optimizer = optax.adam(0.02)
