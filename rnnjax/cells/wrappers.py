@@ -107,7 +107,9 @@ class Zoneout(Wrapper):
 
     where :math:`\tilde s_t` is the cell's next state and each :math:`d_t` is 1 with probability
     `rate`, drawn anew for every row, unit and step. In an evaluation :math:`d_t` is `rate`, its
-    expectation. Parts that are not floating numbers (a count of steps) are left alone.
+    expectation. Parts that are not floating numbers (a count of steps) are left alone. Parts that
+    mean something only together, as the cell, the normalizer and the stabilizer of an sLSTM do, are
+    better left out: `rate={"hidden": 0.1}`.
 
     The output is the part of s that the cell's `output_part` names, in the dtype of the cell's
     output; it is the cell's own output if that is no part of the state.
