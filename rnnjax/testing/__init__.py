@@ -4,7 +4,14 @@
 
     print(check_cell(MyCell(features=4)))
 
-It needs no test runner. `INVARIANTS` is the table of what it looks at.
+or, as one test for each check,
+
+    @pytest.mark.parametrize("check", cell_checks(MyCell(features=4)), ids=str)
+    def test_my_cell(check):
+        check()
+
+It needs no test runner. `INVARIANTS` is the table of what it looks at, from cause to consequence: a
+mistake often breaks several checks, and the first that breaks says most about it.
 """
 
 from rnnjax.testing.check import Check, cell_checks, check_cell

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from rnnjax.layers import engines
-from rnnjax.testing.bench import Bench, Given, Result
+from rnnjax.testing.bench import Bench
 from rnnjax.testing.compare import host, require_close
 from rnnjax.testing.masks import drawn
+from rnnjax.testing.result import Given, Result
 from rnnjax.testing.subject import Subject
 
 

@@ -190,6 +190,11 @@ def _require_batch(what: str, tree: Any, batch: tuple[int, ...]) -> None:
         where = f"{what}.{name}" if name else what
         if not hasattr(leaf, "shape"):
             raise BrokenError(f"{where} is {leaf!r}, expected an array")
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            raise BrokenError(
+                f"{where} is a random key, which cannot be saved; expected the numbers of one, "
+                "jax.random.key_data(key)"
+            )
         if leaf.shape[: len(batch)] != batch:
             raise BrokenError(f"{where} has the shape {leaf.shape}, expected it to begin {batch}")
 

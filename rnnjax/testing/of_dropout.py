@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from rnnjax.layers import RNN, Bidirectional
-from rnnjax.testing.bench import Given, Result, in_layer
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
     BrokenError,
@@ -19,6 +18,7 @@ from rnnjax.testing.compare import (
 )
 from rnnjax.testing.draws import ONE, OTHER, begun, drawn, draws, traced
 from rnnjax.testing.of_time import Half
+from rnnjax.testing.result import Given, Result, in_layer
 
 
 def keys(case: Case) -> None:

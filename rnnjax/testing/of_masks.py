@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.testing.bench import Result, pulling
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
     host,
@@ -16,6 +15,7 @@ from rnnjax.testing.compare import (
     require_zero,
 )
 from rnnjax.testing.masks import moved, sorted_to
+from rnnjax.testing.result import Result, pulling
 
 JUNK = (-3.5, 1e30, np.inf, -np.inf, np.nan)
 

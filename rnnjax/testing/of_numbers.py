@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.testing.bench import Given, Result, allowance
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
     BrokenError,
@@ -18,6 +17,7 @@ from rnnjax.testing.compare import (
     require_same_structure,
 )
 from rnnjax.testing.draws import drawn
+from rnnjax.testing.result import Given, Result, allowance
 from rnnjax.testing.subject import frozen, keys, normal
 
 BFLOAT16 = 2.0**-8

@@ -8,7 +8,6 @@ import numpy as np
 
 from rnnjax.cells import LinearCell
 from rnnjax.layers import RNN, Bidirectional
-from rnnjax.testing.bench import Given, Result, in_layer, moving, pulling
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
     BrokenError,
@@ -21,6 +20,7 @@ from rnnjax.testing.compare import (
     require_zero,
 )
 from rnnjax.testing.masks import flipped
+from rnnjax.testing.result import Given, Result, in_layer, moving, pulling
 
 
 def project(case: Case) -> None:
@@ -38,9 +38,10 @@ def project(case: Case) -> None:
             found["read"] = cell.apply(variables, states, projected, method="read")
         return found
 
-    states = jax.tree.map(
-        lambda leaf: np.repeat(leaf[:, None], case.steps, axis=1), case.given.state
-    )
+    def at_all_steps(leaf):
+        return np.repeat(leaf[:, None], case.steps, axis=1)
+
+    states = jax.tree.map(at_all_steps, case.given.state) if linear else None
     compiled = case.bench.program("project", lambda: computed)
     variables = case.bench.variables()
     whole = host(compiled(variables, inputs, states))

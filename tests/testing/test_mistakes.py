@@ -8,10 +8,10 @@ import pytest
 
 from rnnjax.testing import INVARIANTS, CellError, check_cell
 
-from . import mistakes_in_cells, mistakes_in_engines
+from . import mistakes_in_cells, mistakes_in_engines, mistakes_in_training
 from .planted import PLANTED
 
-RIGHT = (mistakes_in_cells.Simple, mistakes_in_cells.Held)
+RIGHT = (mistakes_in_cells.Simple, mistakes_in_training.Held)
 ENGINES = (mistakes_in_engines.Fused, mistakes_in_engines.Leaky)
 
 

@@ -1,7 +1,6 @@
 """What the kit stands on: masks that are moved, differences that are found, cells that are read."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -71,7 +70,6 @@ def test_steps_move_from_one_mask_to_another_in_their_order():
 A = np.array([1.0, 2.0, 4.0], np.float32)
 B = np.array([1.0, 2.5, 4.25], np.float32)
 NAN = np.array([1.0, np.nan, 4.0], np.float32)
-KEYS = jax.random.split(jax.random.key(0), 3)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +87,9 @@ KEYS = jax.random.split(jax.random.key(0), 3)
         (lambda: require_close({"x": np.arange(3)}, {"x": np.ones(3, int)}, {}, ""), "x[0] is 0"),
         (lambda: require_close({"x": A * (1 + 2e-5)}, {"x": A}, None, ""), "x[2]"),
         (lambda: require_same_bits({"x": A}, {"x": B}, ""), "not a bit"),
-        (lambda: require_same_bits({"x": KEYS}, {"x": KEYS[::-1]}, ""), "x[0"),
         (lambda: require_zero({"x": A}, ""), "x[2] is 4, expected 0"),
         (lambda: require_finite({"x": NAN}, "here"), "x[1] is nan, expected finite here"),
+        (lambda: require_finite({"x": NAN.astype(jnp.bfloat16)}, ""), "x[1] is nan"),
         (lambda: require_same_structure("s", (A, A), [A, A]), "a tuple of 2, expected a list of 2"),
         (lambda: require_same_structure("s", {"a": A}, {"a": 1j * A}), "s.a has the dtype float32"),
         (lambda: require_same_structure("s", A[:2], A), "s has the shape (2,), expected (3,)"),
@@ -107,12 +105,13 @@ def test_no_difference_is_told_where_there_is_none():
     assert require_close({"x": A}, {"x": B}, {"x": 1.0}, "") == 0.5
     assert require_close({"x": NAN}, {"x": NAN.copy()}, {"x": 1.0}, "") == 0.0
     require_close({"x": A * (1 + 1e-6)}, {"x": A}, None, "")
-    require_same_bits({"x": NAN, "k": KEYS}, {"x": NAN.copy(), "k": KEYS}, "")
+    require_close({"x": A.astype(jnp.bfloat16)}, {"x": B.astype(jnp.bfloat16)}, {"x": 1.0}, "")
+    require_same_bits({"x": NAN}, {"x": NAN.copy()}, "")
     require_zero({"x": 0 * A}, "")
-    require_finite({"x": A, "n": np.arange(3), "k": KEYS}, "")
-    require_same_structure("s", {"a": A, "k": KEYS}, {"a": B, "k": KEYS})
+    require_finite({"x": A, "n": np.arange(3)}, "")
+    require_same_structure("s", {"a": A}, {"a": B})
     assert differ(A, B)
-    assert not differ((A, KEYS), (A.copy(), KEYS))
+    assert not differ((A, B), (A.copy(), B))
     assert differ(np.zeros(1), -np.zeros(1))
     assert list(named({"s": LSTMCell(4).initial_state((1, 3))})) == ["s.hidden", "s.cell"]
 
