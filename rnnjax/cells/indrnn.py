@@ -5,8 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 
 from rnnjax.cells.base import Cell, Initializer
-from rnnjax.cells.simple import ACTIVATIONS, Activation
-from rnnjax.errors import InputError
+from rnnjax.cells.simple import ACTIVATIONS, Activation, require_activation
 
 
 class IndRNNCell(Cell):
@@ -39,11 +38,7 @@ class IndRNNCell(Cell):
     bias_init: Initializer = nn.initializers.zeros
 
     def __post_init__(self):
-        if not callable(self.activation) and self.activation not in ACTIVATIONS:
-            raise InputError(
-                f"activation: given {self.activation!r}, expected one of {', '.join(ACTIVATIONS)}, "
-                "or from Python a function of an array"
-            )
+        require_activation(self.activation)
         super().__post_init__()
 
     def setup(self):

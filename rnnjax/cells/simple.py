@@ -20,6 +20,15 @@ ACTIVATIONS: dict[str, Activation] = {
 """The activations that a config can name."""
 
 
+def require_activation(given: str | Activation) -> None:
+    """Raises an InputError if this is neither a function nor the name of one."""
+    if not callable(given) and given not in ACTIVATIONS:
+        raise InputError(
+            f"activation: given {given!r}, expected one of {', '.join(ACTIVATIONS)}, or from "
+            "Python a function of an array"
+        )
+
+
 class SimpleCell(Cell):
     r"""Simple recurrent cell.
 
@@ -51,11 +60,7 @@ class SimpleCell(Cell):
     bias_init: Initializer = nn.initializers.zeros
 
     def __post_init__(self):
-        if not callable(self.activation) and self.activation not in ACTIVATIONS:
-            raise InputError(
-                f"activation: given {self.activation!r}, expected one of {', '.join(ACTIVATIONS)}, "
-                "or from Python a function of an array"
-            )
+        require_activation(self.activation)
         super().__post_init__()
 
     def setup(self):

@@ -62,6 +62,12 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     corpus = load_corpus(config)
     vocabulary = Vocabulary.load(folder.tokenizer) if folder.tokenizer.exists() else None
     dataset = make_dataset(config, corpus, vocabulary)
+    total = config.epochs * dataset.train.steps_per_epoch
+    if config.warmup_steps >= total:
+        raise InputError(
+            f"config.warmup_steps: given {config.warmup_steps}, and the training has {total} "
+            "steps; expected fewer, so that it reaches config.learning_rate"
+        )
     with folder.claim(config):
         _record(folder, config, name, dataset, command)
         try:
@@ -95,11 +101,6 @@ def _train_and_judge(
     classes = dataset.corpus.classes
     task = Classification.of(config, len(dataset.vocabulary), len(classes))
     total = config.epochs * dataset.train.steps_per_epoch
-    if config.warmup_steps >= total:
-        raise InputError(
-            f"config.warmup_steps: given {config.warmup_steps}, and the training has {total} "
-            "steps; expected fewer, so that it reaches config.learning_rate"
-        )
     optimizer = make_optimizer(config, total)
     state = init_state(task, optimizer, config.seed, bool(config.early_stopping.patience))
     layers = _layers(task, dataset)

@@ -68,19 +68,6 @@ def parse(news: Path, **changes: Any) -> schema.Config:
     return schema.parse(values)
 
 
-def flags(config: schema.Config) -> list[str]:
-    """Returns the flags that give every key of a config."""
-
-    def leaves(values: dict[str, Any], prefix: str):
-        for key, value in values.items():
-            if isinstance(value, dict):
-                yield from leaves(value, f"{prefix}{key}.")
-            else:
-                yield f"--config.{prefix}{key}={value}"
-
-    return list(leaves(config.model_dump(), ""))
-
-
 def lines(workdir: Path) -> list[dict[str, Any]]:
     """Returns the metrics of a run without the one thing that no seed decides."""
     text = (workdir / "metrics.jsonl").read_text(encoding="utf-8")
