@@ -387,28 +387,3 @@ def test_an_unknown_cell_is_refused_before_the_folder_is_made(news, tmp_path):
     with pytest.raises(InputError, match=r"config.model.cell: given 'LSTM'.*LSTMCell"):
         run(parse(news, model__cell="LSTM"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_what_is_judged_is_what_was_trained_where_nothing_was_validated_on_the_way(news, tmp_path):
-    changes = {"evaluate_every": 10**6, "epochs": 2, "learning_rate": 0.02}
-    stopping = {**changes, "early_stopping__patience": 2, "data__validation": 0.2}
-    result = run(parse(news, **stopping), tmp_path / "stopping")
-    # The one validation, that of the last step, is of the very network that is judged.
-    (validated,) = [line for line in lines(tmp_path / "stopping") if line["split"] == "validation"]
-    assert validated["step"] == result["steps"]
-    assert validated["loss"] == pytest.approx(result["validation"]["loss"], abs=1e-6)
-
-
-def test_a_warm_up_that_never_ends_is_refused_and_nothing_is_left(news, tmp_path):
-    with pytest.raises(InputError, match=r"config\.warmup_steps: given 100000, and the training"):
-        run(parse(news, warmup_steps=100_000), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_finished_run_without_its_report_gets_one(news, tmp_path):
-    config = parse(news)
-    run(config, tmp_path)
-    report = (tmp_path / "report.html").read_text()
-    (tmp_path / "report.html").unlink()
-    run(config, tmp_path)
-    assert (tmp_path / "report.html").read_text() == report
