@@ -7,6 +7,8 @@ from rnnjax.errors import InputError
 
 from .small import lines, parse
 
+pytest_plugins = ["training.small"]
+
 
 def run(config, workdir):
     return training.run(config, "small", workdir)
