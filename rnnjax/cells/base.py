@@ -1,5 +1,7 @@
 """What a recurrent cell is: one step of time, cut into what needs the state and what does not."""
 
+import dataclasses
+from collections.abc import Iterator
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -143,3 +145,18 @@ def require_rate(name: str, rate: Any) -> None:
     """Raises an InputError if this is no rate of dropout."""
     if not (isinstance(rate, Real) and 0 <= float(rate) < 1):
         raise InputError(f"{name}: given {rate!r}, expected a number in [0, 1); 0 is off")
+
+
+def nested(cell: nn.Module) -> Iterator[nn.Module]:
+    """Yields a cell and the cells inside it."""
+    yield cell
+    for field in dataclasses.fields(cell):
+        value = getattr(cell, field.name, None)
+        for each in value if isinstance(value, tuple | list) else [value]:
+            if field.name != "parent" and isinstance(each, AbstractCell | nn.RNNCellBase):
+                yield from nested(each)
+
+
+def frozen_names(cell: nn.Module) -> frozenset[str]:
+    """Returns the names of the parameters that no training changes, of cells inside it as well."""
+    return frozenset(name for each in nested(cell) for name in getattr(each, "frozen", ()))

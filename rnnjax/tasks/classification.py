@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from rnnjax.cells import make_cell
+from rnnjax.cells.base import frozen_names
 from rnnjax.config import Config
 from rnnjax.data.batches import Batch
 from rnnjax.models import Classifier
@@ -85,6 +86,16 @@ class Classification:
         return self._map_embedding(
             lambda live_rows, table: table.at[: self.known].set(live_rows), live, params
         )
+
+    def trained(self, params: Params) -> Any:
+        """Returns for each parameter whether training may change it: cells have frozen ones."""
+        frozen = frozen_names(self.model.cell)
+
+        def may_change(path, _):
+            names = {jax.tree_util.keystr((key,), simple=True) for key in path}
+            return not ("recurrent" in names and names & frozen)
+
+        return jax.tree_util.tree_map_with_path(may_change, params)
 
     def _map_embedding(self, function, params: Params, *rest: Params) -> Params:
         if not self.model.embedding:

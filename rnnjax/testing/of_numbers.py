@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax.cells.base import frozen_names
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
     BrokenError,
@@ -18,7 +19,7 @@ from rnnjax.testing.compare import (
 )
 from rnnjax.testing.draws import drawn
 from rnnjax.testing.result import Given, Result, allowance
-from rnnjax.testing.subject import frozen, keys, normal
+from rnnjax.testing.subject import keys, normal
 
 BFLOAT16 = 2.0**-8
 STEP = 1e-5
@@ -27,7 +28,7 @@ STEP = 1e-5
 
 def learning(case: Case) -> None:
     gradients = case.run(kind="own state").parameters
-    fixed = frozen(case.subject.cell)
+    fixed = frozen_names(case.subject.cell)
     names = Result(parameters=gradients).leaves()
     paths = jax.tree_util.tree_flatten_with_path(gradients)[0]
     if not paths:
@@ -57,7 +58,7 @@ def derivative(case: Case) -> None:
 def _require_derivative(case: Case, given: Given, field: str, gradients: Any) -> None:
     """Breaks if a gradient is not what a small change of each leaf changes, along one direction."""
     label = {"variables": "parameters", "inputs": "inputs", "state": "initial state"}[field]
-    fixed = frozen(case.subject.cell)
+    fixed = frozen_names(case.subject.cell)
     aside = drawn(case) if field == "state" else []  # Masks of dropout: no variables.
     flat, structure = jax.tree_util.tree_flatten_with_path(getattr(given, field))
     gradients = dict(jax.tree_util.tree_flatten_with_path(gradients)[0])

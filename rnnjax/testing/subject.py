@@ -1,7 +1,6 @@
 """A cell as the layer runs it, and the random numbers that it is checked on."""
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.cells import AbstractCell
+from rnnjax.cells.base import frozen_names, nested
 from rnnjax.errors import InputError
 from rnnjax.layers.rnn import require_cell
 
@@ -70,7 +70,7 @@ class Subject:
         What is frozen stays as it is: it may have to be what it is.
         """
         rng = np.random.default_rng(seed)
-        fixed = frozen(self.cell)
+        fixed = frozen_names(self.cell)
 
         def noisy(path, leaf):
             leaf = np.asarray(leaf)
@@ -118,21 +118,6 @@ def recast(cell: nn.Module, **dtypes: Any) -> nn.Module | None:
         elif isinstance(value, tuple | list) and any(isinstance(v, nn.Module) for v in value):
             changed[name] = type(value)(recast(each, **dtypes) or each for each in value)
     return cell.clone(**changed) if changed else None
-
-
-def nested(cell: nn.Module) -> Iterator[nn.Module]:
-    """Yields a cell and the cells inside it."""
-    yield cell
-    for field in dataclasses.fields(cell):
-        value = getattr(cell, field.name, None)
-        for each in value if isinstance(value, tuple | list) else [value]:
-            if field.name != "parent" and isinstance(each, AbstractCell | nn.RNNCellBase):
-                yield from nested(each)
-
-
-def frozen(cell: nn.Module) -> frozenset[str]:
-    """Returns the names of the parameters that no training changes, of cells inside it as well."""
-    return frozenset(name for each in nested(cell) for name in getattr(each, "frozen", ()))
 
 
 def keys(path: Any) -> list[str]:

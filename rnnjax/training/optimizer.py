@@ -1,5 +1,8 @@
 """The optimizer of a config."""
 
+from collections.abc import Callable
+from typing import Any
+
 import optax
 
 from rnnjax.config import Config
@@ -28,8 +31,16 @@ def schedule(config: Config, steps: int) -> optax.Schedule:
     return optax.join_schedules([rise, after], [config.warmup_steps])
 
 
-def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: Config, steps: int, trained: Callable[[Any], Any] | None = None
+) -> optax.GradientTransformation:
     """Returns Adam (Kingma, Ba, ICLR 2015), with clipping before it and weight decay in it.
+
+    Args:
+      config: what it says.
+      steps: number of steps of the training.
+      trained: says of each parameter whether training may change it; None if it may change all.
+        Without a gradient Adam leaves a parameter as it is, but weight decay would not.
 
     Keras adds epsilon to the root of the second moment before its bias is corrected, optax after;
     at 1e-7 the two cannot be told apart but for gradients of about that size.
@@ -37,7 +48,7 @@ def make_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
     rate = schedule(config, steps)
     given = config.optimizer
     adam = (
-        optax.adamw(rate, eps=given.epsilon, weight_decay=given.weight_decay)
+        optax.adamw(rate, eps=given.epsilon, weight_decay=given.weight_decay, mask=trained)
         if given.weight_decay
         else optax.adam(rate, eps=given.epsilon)
     )

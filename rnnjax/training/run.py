@@ -101,7 +101,7 @@ def _train_and_judge(
     classes = dataset.corpus.classes
     task = Classification.of(config, len(dataset.vocabulary), len(classes))
     total = config.epochs * dataset.train.steps_per_epoch
-    optimizer = make_optimizer(config, total)
+    optimizer = make_optimizer(config, total, task.trained)
     state = init_state(task, optimizer, config.seed, bool(config.early_stopping.patience))
     layers = _layers(task, dataset)
     say(_table_text(layers))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.cells import GRUCell, LSTMCell, SimpleCell
+from rnnjax.cells import EchoStateCell, GRUCell, LSTMCell, SimpleCell
 from rnnjax.config import parse
 from rnnjax.data.batches import Batch
 from rnnjax.errors import InputError
@@ -70,6 +70,19 @@ def test_clipping_is_felt_in_that_comparison():
     clipping = {"epsilon": 0.1, "clip_norm": 0.05}
     clipped = trained(KNOWN, parse({"learning_rate": 0.05, "optimizer": clipping}))[1]
     assert not np.allclose(plain["score"]["kernel"], clipped["score"]["kernel"], atol=1e-3)
+
+
+def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
+    config = parse({"learning_rate": 0.05, "optimizer": {"weight_decay": 0.1}})
+    task = Classification(Classifier(KNOWN, CLASSES, EchoStateCell(4), embedding=3), KNOWN)
+    optimizer = make_optimizer(config, 5, task.trained)
+    state = init_state(task, optimizer, seed=3, keep_best=False)
+    before = jax.tree.map(np.array, state.params)
+    after = make_train_step(task, optimizer, seed=3)(state, batch_of(0)).params
+    jax.tree.map(np.testing.assert_array_equal, after["recurrent"], before["recurrent"])
+    for name in ("embed", "score"):
+        for ours, theirs in zip(*map(jax.tree.leaves, (after[name], before[name])), strict=True):
+            assert not np.array_equal(ours, theirs)
 
 
 def test_the_optimizer_keeps_nothing_for_rows_that_cannot_occur():
