@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell, Initializer, require_rate
-from rnnjax.kernels import logistic
+from rnnjax.errors import InputError
+from rnnjax.kernels import gru, logistic
 
 
 class GRUCell(Cell):
@@ -86,6 +87,21 @@ class GRUCell(Cell):
         n = self.dropout(n, deterministic=not self.has_rng("dropout"))
         new = ((1 - z) * n + z * state).astype(state.dtype)
         return new, new.astype(projected.dtype)
+
+    @property
+    def fusible(self) -> bool:
+        """Whether `fused` knows the cell: reset after the product, and no dropout."""
+        return self.reset_after and not self.update_dropout
+
+    def fused(self, state, projected, mask, reverse):
+        """Returns the final state and the outputs of a whole sequence, by `kernels.gru`."""
+        if not self.fusible:
+            raise InputError(
+                "fused: given a GRUCell that resets before the product or has a dropout, expected "
+                "neither; run it by the engine 'scan'"
+            )
+        kernel, bias = self.recurrent_kernel, self.recurrent_bias
+        return gru(projected, kernel, bias, state, mask, reverse)
 
     def _split(self, units):
         return jnp.split(units, [2 * self.features], axis=-1)
