@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell, Initializer, require_rate
+from rnnjax.errors import InputError
 from rnnjax.kernels import logistic
 
 
@@ -86,6 +87,23 @@ class GRUCell(Cell):
         n = self.dropout(n, deterministic=not self.has_rng("dropout"))
         new = ((1 - z) * n + z * state).astype(state.dtype)
         return new, new.astype(projected.dtype)
+
+    @property
+    def fusible(self) -> bool:
+        """Whether the cell is plain: the engines of whole sequences know none of the options."""
+        return self.reset_after and not self.update_dropout
+
+    def pallas(self, state, projected, mask, reverse):
+        """Returns the final state and the outputs of a whole sequence, by a kernel for a GPU."""
+        from rnnjax.kernels import pallas_gru
+
+        if not self.fusible:
+            raise InputError(
+                "given a GRUCell with options, expected a plain one; run it by the engine 'scan'"
+            )
+        return pallas_gru.gru(
+            projected, self.recurrent_kernel, self.recurrent_bias, state, mask, reverse
+        )
 
     def _split(self, units):
         return jnp.split(units, [2 * self.features], axis=-1)
