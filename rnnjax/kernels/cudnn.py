@@ -1,5 +1,7 @@
 """A whole LSTM sequence by cuDNN, NVIDIA's library, through `jax.experimental.rnn`."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.experimental import rnn
@@ -58,32 +60,34 @@ def lstm(
                 f"engine 'cudnn': given {name} in {array.dtype}, expected float32; take another "
                 "engine, or 'auto'"
             )
-    given = inputs, kernel, recurrent_kernel, bias, tuple(state)
+    given = inputs, kernel, recurrent_kernel, bias, (state[0], state[1])
     if mask is None:
         lengths = jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32)
-        return _by_cudnn(*given, lengths, reverse)
+        return _by_cudnn(given, lengths, reverse)
     lengths = mask.sum(axis=1, dtype=jnp.int32)
     real = jnp.arange(inputs.shape[1]) < lengths[:, None]
     return jax.lax.cond(
         (mask == real).all(),
-        lambda given: _by_cudnn(*given, lengths, reverse),
+        lambda given: _by_cudnn(given, lengths, reverse),
         # It saves nothing, so that the usual case does not make room for what this one needs.
-        jax.checkpoint(lambda given: _by_hand(*given, mask, reverse)),
+        jax.checkpoint(lambda given: _by_hand(given, mask, reverse)),
         given,
     )
 
 
-def _by_hand(inputs, kernel, recurrent_kernel, bias, state, mask, reverse):
+def _by_hand(given, mask, reverse):
+    inputs, kernel, recurrent_kernel, bias, state = given
     projected = jnp.where(mask[..., None], inputs, 0) @ kernel + bias
     return hand_written(projected, recurrent_kernel, state, mask, reverse)
 
 
-def _by_cudnn(inputs, kernel, recurrent_kernel, bias, state, lengths, reverse):
+def _by_cudnn(given, lengths, reverse):
+    inputs, kernel, recurrent_kernel, bias, state = given
     real = (jnp.arange(inputs.shape[1]) < lengths[:, None])[..., None]
     inputs = jnp.where(real, inputs, 0)
     # cuDNN has two biases, of which ours is one, and the kernels [outputs, inputs].
     weights = (kernel.T, recurrent_kernel.T, bias, jnp.zeros_like(bias))
-    outputs, *final = rnn.lstm(
+    results: Any = rnn.lstm(
         _turned(inputs, lengths) if reverse else inputs,
         *(part[None] for part in state),
         jnp.concatenate([each.reshape(-1) for each in weights]),
@@ -94,11 +98,11 @@ def _by_cudnn(inputs, kernel, recurrent_kernel, bias, state, lengths, reverse):
         0.0,
         False,
     )
+    outputs, hidden, cell = results
     outputs = jnp.where(real, outputs, 0)
-    final = [
-        jnp.where(lengths[:, None] > 0, new[0], old) for new, old in zip(final, state, strict=True)
-    ]
-    return tuple(final), _turned(outputs, lengths) if reverse else outputs
+    some = lengths[:, None] > 0
+    final = jnp.where(some, hidden[0], state[0]), jnp.where(some, cell[0], state[1])
+    return final, _turned(outputs, lengths) if reverse else outputs
 
 
 def _turned(

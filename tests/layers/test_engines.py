@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from rnnjax.cells import LinearCell, LSTMCell, SimpleCell
+from rnnjax.cells import GRUCell, LinearCell, LSTMCell, SimpleCell
 from rnnjax.errors import InputError
 from rnnjax.layers import RNN, engines
 
@@ -150,7 +150,9 @@ class Halved(Leaky):
 
 def test_engines_are_what_a_cell_offers():
     assert engines(SimpleCell(FEATURES)) == ("scan",)
-    assert engines(LSTMCell(FEATURES)) == ("scan", "fused")
+    assert engines(LSTMCell(FEATURES)) == ("scan", "fused", "pallas", "cudnn")
+    assert engines(GRUCell(FEATURES)) == ("scan", "pallas")
+    assert engines(GRUCell(FEATURES, reset_after=False)) == ("scan",)
     assert engines(Leaky(FEATURES)) == ("scan", "associative")
     assert engines(Negated(FEATURES)) == engines(Halved(FEATURES)) == ("scan",)
 
@@ -158,7 +160,9 @@ def test_engines_are_what_a_cell_offers():
 def test_an_engine_that_there_is_not_is_refused():
     wrong: Any = "fast"
     inputs = jnp.ones((ROWS, TIME, INPUTS))
-    with pytest.raises(InputError, match="'fast', expected one of auto, scan, fused, associative"):
+    with pytest.raises(
+        InputError, match="'fast', expected one of auto, scan, fused, pallas, cudnn, associative"
+    ):
         RNN(SimpleCell(FEATURES), engine=wrong).init(jax.random.key(0), inputs)
     with pytest.raises(InputError, match="SimpleCell"):
         RNN(SimpleCell(FEATURES), engine="fused").init(jax.random.key(0), inputs)
