@@ -90,18 +90,26 @@ class GRUCell(Cell):
 
     @property
     def fusible(self) -> bool:
-        """Whether `fused` knows the cell: reset after the product, and no dropout."""
+        """Whether the cell is plain: the engines of whole sequences know none of the options."""
         return self.reset_after and not self.update_dropout
 
     def fused(self, state, projected, mask, reverse):
         """Returns the final state and the outputs of a whole sequence, by `kernels.gru`."""
+        return gru(projected, *self._recurrent(), state, mask, reverse)
+
+    def pallas(self, state, projected, mask, reverse):
+        """Returns the final state and the outputs of a whole sequence, by a kernel for a GPU."""
+        from rnnjax.kernels import pallas_gru
+
+        return pallas_gru.gru(projected, *self._recurrent(), state, mask, reverse)
+
+    def _recurrent(self):
         if not self.fusible:
             raise InputError(
-                "fused: given a GRUCell that resets before the product or has a dropout, expected "
+                "given a GRUCell that resets before the product or has a dropout, expected "
                 "neither; run it by the engine 'scan'"
             )
-        kernel, bias = self.recurrent_kernel, self.recurrent_bias
-        return gru(projected, kernel, bias, state, mask, reverse)
+        return self.recurrent_kernel, self.recurrent_bias
 
     def _split(self, units):
         return jnp.split(units, [2 * self.features], axis=-1)

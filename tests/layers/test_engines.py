@@ -165,8 +165,9 @@ class Halved(Leaky):
 
 
 def test_engines_are_what_a_cell_offers():
-    for cell in (SimpleCell(FEATURES), LSTMCell(FEATURES), GRUCell(FEATURES)):
-        assert engines(cell) == ("scan", "fused")
+    assert engines(SimpleCell(FEATURES)) == ("scan", "fused")
+    assert engines(LSTMCell(FEATURES)) == ("scan", "fused", "pallas", "cudnn")
+    assert engines(GRUCell(FEATURES)) == ("scan", "fused", "pallas")
     for cell in (
         SimpleCell(FEATURES, activation=jnp.sin),
         LSTMCell(FEATURES, peepholes=True),
@@ -181,7 +182,9 @@ def test_engines_are_what_a_cell_offers():
 def test_an_engine_that_there_is_not_is_refused():
     wrong: Any = "fast"
     inputs = jnp.ones((ROWS, TIME, INPUTS))
-    with pytest.raises(InputError, match="'fast', expected one of auto, scan, fused, associative"):
+    with pytest.raises(
+        InputError, match="'fast', expected one of auto, scan, fused, pallas, cudnn, associative"
+    ):
         RNN(MGUCell(FEATURES), engine=wrong).init(jax.random.key(0), inputs)
     with pytest.raises(InputError, match="MGUCell"):
         RNN(MGUCell(FEATURES), engine="fused").init(jax.random.key(0), inputs)
