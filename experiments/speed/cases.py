@@ -289,7 +289,7 @@ def digest_of_steps(loss: Callable[[], float]) -> dict[str, float]:
     return {"loss": losses[0], "fall": losses[0] - losses[-1]}
 
 
-_TOLERANCES = {"fall": 0.1}
+_TOLERANCES = {"fall": 0.2}
 """PyTorch trains two biases of which the sum counts, so that its steps are a little longer."""
 
 

@@ -36,7 +36,7 @@ _TOLERANCES = {"cpu": 1e-3, "gpu": 3e-2}  # a GPU multiplies in TF32
 _PEERS = ("keras", "tensorflow", "tensorflow-cpu", "torch")
 
 
-class Round:
+class Share:
     """One contender's share of a case: prepared once, timed in every round."""
 
     def __init__(self, workers: Workers, case: Case, contender: Contender):
@@ -46,6 +46,7 @@ class Round:
         self._case = case
         self._workers = workers
         self._runs: list[str] = []
+        self._idle = self._took = 0.0
 
     @property
     def worker(self) -> Worker:
@@ -80,9 +81,9 @@ class Round:
                 return
             timed[what] = reply["seconds"]
             took = time.monotonic() - start
-            share = (self._workers.idle_cpu(self.worker) - idle) / took
-            facts = self.result.facts
-            facts["idle_cpu"] = round(max(facts.get("idle_cpu", 0.0), share), 3)
+            self._idle += self._workers.idle_cpu(self.worker) - idle
+            self._took += took
+            self.result.facts["idle_cpu"] = round(self._idle / self._took, 3)
         for what, seconds in timed.items():
             self.result.seconds.setdefault(what, []).append(seconds)
 
@@ -104,13 +105,13 @@ class Peers:
         self._workers = workers
         self._tolerance = tolerance
 
-    def prepare(self, case: Case) -> list[Round]:
+    def prepare(self, case: Case) -> list[Share]:
         """Returns the contenders, ready; those that do other work than ours have failed."""
         self._workers.forget()
-        shares = [Round(self._workers, case, each) for each in CONTENDERS[case.group]]
+        shares = [Share(self._workers, case, each) for each in CONTENDERS[case.group]]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             try:
-                list(pool.map(Round.prepare, shares))
+                list(pool.map(Share.prepare, shares))
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
                 self._workers.close()

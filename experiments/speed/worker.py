@@ -7,7 +7,6 @@
 {"do": "forget"} drops the jobs; {"do": "environment", "command": ...} says what a run is made with.
 """
 
-import ctypes
 import gc
 import importlib
 import json
@@ -56,8 +55,6 @@ def answer(message: dict[str, Any], module: Any, jobs: dict[str, Job]) -> dict[s
 
 def main() -> None:
     """Answers until the messages end."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, 9)  # a worker does not outlive who started it
     # What libraries print must not stand between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
