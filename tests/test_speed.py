@@ -3,11 +3,24 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from jax.experimental import rnn
 
 import measure
 import tables
-from cases import CONTENDERS, OURS, SIZES, Case, Contender, cases, disagreement, layer_spec
+from cases import (
+    CONTENDERS,
+    OURS,
+    SIZES,
+    Case,
+    Contender,
+    cases,
+    disagreement,
+    layer_data,
+    layer_spec,
+)
+from contenders.cudnn import flat
 from rnnjax.errors import InputError
 from runs import Ratio, Result, Runs, exponent, identity_of, ratio
 from workers import Workers
@@ -57,6 +70,19 @@ def test_every_case_has_a_name_of_its_own():
         for ways in ("", ", 2 bidirectional")
         for size in sizes
     )
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_weights_for_cudnn_lie_as_jax_unpacks_them(both_ways):
+    spec = layer_spec("lstm", (2, 3, 4, 5), both_ways)
+    weights = layer_data(spec).weights
+    ordered, kernels = flat(weights)
+    unpacked = rnn.unpack_lstm_weights(ordered, 4, 5, spec["layers"], both_ways)
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    for name, found in zip(names, unpacked, strict=True):
+        for run, array in enumerate(each for own, each in weights.items() if name in own):
+            np.testing.assert_array_equal(found[run], array)
+    assert kernels == sum(each.size for each in weights.values() if each.ndim == 2)
 
 
 def test_lines_of_a_case_continue_one_another_and_are_dropped_when_asked(tmp_path):

@@ -11,6 +11,7 @@ import argparse
 import importlib.metadata
 import os
 import shlex
+import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -184,17 +185,19 @@ def measure_group(
 
 
 def _summary(shares: Sequence[Any]) -> str:
-    ours = shares[0].result
+    """Returns what a case comes to, of the last of the things that were timed."""
+    ours, said = shares[0].result, []
     what = list(ours.seconds)[-1] if ours.rounds else ""
-    said = [f"{shares[0].contender.name} {1e3 * ours.seconds[what][-1]:.3g} ms"] if what else []
-    for share in shares if not what else shares[1:]:
-        result = share.result
+    for share in shares:
+        name, result = share.contender.name, share.result
         if result.reason in ("missing", "error"):
-            said.append(f"{share.contender.name} {result.why}")
+            said.append(f"{name}: {result.reason}, {result.why[-200:]}")
+        elif what and result.rounds and result is ours:
+            said.append(f"{what}: {name} {statistics.median(ours.seconds[what]):.3g} s")
         elif what and result.rounds:
             times = ratio(result.seconds[what], ours.seconds[what])
-            said.append(f"{share.contender.name} x{times.median:.2f}")
-    return ", ".join([*([what] if what else []), *said])
+            said.append(f"{name} x{times.median:.2f}")
+    return ", ".join(said)
 
 
 def manifest(workers: Workers) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def _growth(group: str, results: Of) -> list[str]:
                     row.append("" if found is None else f"{found:.3g}")
                     if found:
                         curves[f"{name}, {column}"].append((value, found))
-            rows.append(row)
+            rows += [row] if any(row[1:]) else []
         powers.append([axis, *(_power(curve) for curve in curves.values())])
     return [_table(["", *heads], rows), _table(["exponent of", *heads], powers)]
 
