@@ -207,6 +207,12 @@ def test_rounds_begin_with_another_contender_each_time():
     assert [share.result.planned for share in shares] == [3, 3, 3]
 
 
+def test_there_are_no_more_rounds_than_asked_for():
+    turns: list[str] = []
+    measure.measure([Clockwork("a", turns)], 1, 2, 0, 0)
+    assert turns == ["a"]
+
+
 def test_an_interrupted_round_is_dropped_and_the_next_time_made_up_for():
     turns: list[str] = []
     shares = [Clockwork(name, turns, until=5) for name in "abc"]

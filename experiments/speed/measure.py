@@ -148,7 +148,7 @@ def measure(shares: Sequence[Any], rounds: int, least: int, have: int, planned: 
             have += 1
             if not planned:
                 seconds = max(time.monotonic() - start, 1e-9)
-                planned = max(least, min(rounds, int(CASE_SECONDS / seconds)))
+                planned = min(rounds, max(least, int(CASE_SECONDS / seconds)))
     finally:
         # An interrupted round is no round.
         timed = [share.result for share in shares if not share.result.reason]
@@ -269,6 +269,8 @@ if __name__ == "__main__":
     try:
         main()
     except InputError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(130)
