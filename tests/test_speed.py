@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import rnn
@@ -77,7 +78,7 @@ def test_weights_for_cudnn_lie_as_jax_unpacks_them(both_ways):
     spec = layer_spec("lstm", (2, 3, 4, 5), both_ways)
     weights = layer_data(spec).weights
     ordered, kernels = flat(weights)
-    unpacked = rnn.unpack_lstm_weights(ordered, 4, 5, spec["layers"], both_ways)
+    unpacked = rnn.unpack_lstm_weights(jnp.asarray(ordered), 4, 5, spec["layers"], both_ways)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     for name, found in zip(names, unpacked, strict=True):
         for run, array in enumerate(each for own, each in weights.items() if name in own):
