@@ -12,7 +12,7 @@ from rnnjax.layers import RNN
 
 ROWS, TIME, INPUTS = 4, 11, 3  # 11 is three stretches of three steps, and two more
 MASK = np.array(
-    [[step == "#" for step in row] for row in ("#" * 11, "####.......", "." * 9 + "##")]
+    [[step == "#" for step in row] for row in ("#" * 11, "....#..#...", "." * 9 + "##")]
 )
 MASK = np.concatenate([MASK, np.zeros((1, TIME), bool)])
 RESETS = np.random.default_rng(5).random((ROWS, TIME)) < 0.3
