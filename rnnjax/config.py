@@ -146,6 +146,9 @@ class Config(Section):
     """Steps in which the learning rate rises from zero."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters and states stay float32."""
+    steps_per_call: int = pydantic.Field(default=1, ge=1)
+    """Most training steps that the device takes in one go, on batches of one padded length, which
+    then come one after the other; pays where a step takes about a millisecond."""
     log_every: int = pydantic.Field(default=100, ge=1)
     """Training steps averaged in one line of metrics.jsonl."""
     evaluate_every: int = pydantic.Field(default=0, ge=0)

@@ -94,7 +94,7 @@ def make_dataset(config: Config, corpus: Corpus, vocabulary: Vocabulary | None =
         labels = np.asarray(split.labels[rows], np.int32)
         return make_batches(config, vocabulary, texts, labels, **options)
 
-    trained = part(train, train_rows, shuffle=given.shuffle)
+    trained = part(train, train_rows, shuffle=given.shuffle, group=config.steps_per_call)
     like = {"boundaries": trained.boundaries}
     return Dataset(
         corpus=corpus,
@@ -112,6 +112,7 @@ def make_batches(
     labels: np.ndarray,
     *,
     shuffle: bool = False,
+    group: int = 1,
     boundaries: tuple[int, ...] = (),
 ) -> Batches:
     """Returns batches of labelled texts.
@@ -122,6 +123,7 @@ def make_batches(
       texts: at least one.
       labels: int32, one for each text.
       shuffle: a new order every epoch; otherwise that of the texts.
+      group: most batches of a stack.
       boundaries: padded lengths to use where the texts fit, since a network may be compiled for
         them; without any they are chosen.
     """
@@ -135,17 +137,18 @@ def make_batches(
         bucketing=config.data.bucketing,
         shuffle=shuffle,
         mask_padding=config.model.mask,
+        group=group,
     )
     if boundaries:
         shorter = [boundary for boundary in boundaries if boundary < longest]
         boundaries = (*shorter, next((each for each in boundaries if each >= longest), longest))
     else:
-        lengths, group = sequences.lengths, config.batch_size
+        lengths, together = sequences.lengths, config.batch_size
         if not config.data.bucketing:
             # Another epoch puts other texts together, but the longest fits the last boundary.
             steps = range(batches.steps_per_epoch)
             rows = [batches.rows_at(config.seed, step) for step in steps]
-            lengths, group = np.array([lengths[each].max() for each in rows]), 1
+            lengths, together = np.array([lengths[each].max() for each in rows]), 1
         price = _COMPILING * float(lengths.mean()) / config.epochs
-        boundaries = choose_boundaries(lengths, config.data.buckets, group, price)
+        boundaries = choose_boundaries(lengths, config.data.buckets, together, price)
     return dataclasses.replace(batches, boundaries=boundaries)

@@ -57,11 +57,12 @@ def train(
         return {"step": step, "epoch": round(step / per_epoch, 4), "split": split}
 
     with InterruptRequest() as request, Progress("train", total, start) as progress:
-        for step in range(start + 1, total + 1):
-            if stopped:
-                break
-            state = train_step(state, batches.batch_at(config.seed, step - 1))
-            examples = len(batches.rows_at(config.seed, step - 1))
+        step = start
+        while step < total and not stopped:
+            stack = batches.stack_at(config.seed, step, _pause(config, step, per_epoch) - step)
+            state = train_step(state, stack)
+            step += int(stack.count)
+            examples = int(stack.batches.weights.sum())
             seen += examples
             if step % config.log_every == 0 or step == total:
                 state, means = _means(state)
@@ -97,6 +98,12 @@ def train(
     if saved != int(state.step):
         checkpoints.save(int(state.step), state)
     return state
+
+
+def _pause(config: Config, step: int, per_epoch: int) -> int:
+    """Returns the first step after a step at which a call must have ended: something is due."""
+    intervals = config.log_every, config.evaluate_every or per_epoch, config.checkpoint.every
+    return min(step - step % each + each for each in intervals if each)
 
 
 def has_stopped(config: Config, state: TrainState) -> bool:

@@ -121,8 +121,8 @@ def _train_and_judge(
                 f"{', '.join(map(str, dataset.train.boundaries))} tokens; each length is compiled "
                 "when it first comes"
             )
-            train_step.prepare(state, dataset.train)
-        evaluate_step.prepare(state.params, dataset.test)
+            train_step.prepare(state, dataset.train.blank_stacks())
+        evaluate_step.prepare(state.params, dataset.test.blank_batches())
         start = time.monotonic()
         state = train(config, dataset, state, train_step, evaluate_step, checkpoints, metrics)
         seconds = time.monotonic() - start
