@@ -187,6 +187,10 @@ class Batches:
         group, place = self._place(seed, step)
         return self._stack(group[place : place + most], self._padded(group))
 
+    def padded_at(self, seed: int, step: int) -> int:
+        """Returns the length to which the batch of a step is padded."""
+        return self._padded(self._place(seed, step)[0])
+
     def _place(self, seed: int, step: int) -> tuple[list[Rows], int]:
         """Returns the group of a step, and where in it the step is."""
         epoch, index = divmod(step, self.steps_per_epoch)
@@ -257,3 +261,28 @@ class Batches:
             mask = np.broadcast_to(np.arange(time) < longest, real.shape)
         labels = np.where(there, self.labels[rows], 0).astype(np.int32)
         return Batch(tokens, mask, labels, there.astype(np.float32))
+
+
+def side_by_side(parts: Sequence[Batches], seeds: Sequence[int], step: int, most: int) -> Stack:
+    """Returns the next batches of several trainings, each in its own order, as one stack.
+
+    All are padded to the longest among them.
+
+    Args:
+      parts: what each of them reads.
+      seeds: of each of them.
+      step: at which all of them are.
+      most: most batches of each.
+
+    Returns:
+      Arrays `[trainings, group, batch, ...]`.
+    """
+    steps = range(step, step + min(most, parts[0].group))
+    pairs = list(zip(parts, seeds, strict=True))
+    time = max(part.padded_at(seed, each) for part, seed in pairs for each in steps)
+    stacks = [
+        part._stack([part.rows_at(seed, each) for each in steps], time) for part, seed in pairs
+    ]
+    return Stack(
+        Batch(*map(np.stack, zip(*(each.batches for each in stacks), strict=True))), stacks[0].count
+    )

@@ -1,11 +1,13 @@
 """Steps of training and of evaluation: pure, and compiled once for each shape of batch."""
 
-from collections.abc import Callable, Iterable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rnnjax.data.batches import Batch, Stack
@@ -61,15 +63,21 @@ class Compiled:
 
 
 def make_train_step(
-    task: Classification, optimizer: optax.GradientTransformation, seed: int
+    task: Classification, optimizer: optax.GradientTransformation, seeds: Sequence[int]
 ) -> Compiled:
     """Returns `step(state, stack) -> state`; it takes the memory of the state that it is given.
 
     It takes as many steps as the stack has batches. How a training is cut into calls changes
     nothing in what comes of it, not in a bit: all that a step reads is its batch and the state.
+
+    Args:
+      task: what is trained.
+      optimizer: how.
+      seeds: of the dropout, one for each replicate. Several train side by side: the arrays of
+        state and batches then have an axis of replicates before all others.
     """
 
-    def train_step(state: TrainState, batch: Batch) -> TrainState:
+    def train_step(state: TrainState, batch: Batch, seed: Any) -> TrainState:
         # Folded in, not split off in a chain: a resumed run draws what it would have drawn.
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DROPOUT), state.step)
         (_, sums), gradients = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, key)
@@ -81,20 +89,26 @@ def make_train_step(
             sums=jax.tree.map(jnp.add, state.sums, sums),
         )
 
-    def train_steps(state: TrainState, stack: Stack) -> TrainState:
+    def train_steps(state: TrainState, stack: Stack, seed: Any) -> TrainState:
         def one(index, live):
-            return train_step(live, jax.tree.map(lambda each: each[index], stack.batches))
+            return train_step(live, jax.tree.map(lambda each: each[index], stack.batches), seed)
 
         live = state.replace(params=task.live(state.params), best=None)
-        if (
-            stack.batches.tokens.shape[0] == 1
-        ):  # a loop of one step costs a third more than the step
+        if len(stack.batches.tokens) == 1:  # a loop would make it slower by a third
             live = one(0, live)
         else:
             live = jax.lax.fori_loop(0, stack.count, one, live)
         return live.replace(params=task.with_live(state.params, live.params), best=state.best)
 
-    return Compiled(train_steps, donate_argnums=0)
+    def of_replicates(state: TrainState, stack: Stack) -> TrainState:
+        def of_one(state, batches, seed):
+            return train_steps(state, stack._replace(batches=batches), seed)
+
+        return jax.vmap(of_one)(state, stack.batches, np.asarray(seeds, np.uint32))
+
+    if len(seeds) > 1:
+        return Compiled(of_replicates, donate_argnums=0)
+    return Compiled(functools.partial(train_steps, seed=seeds[0]), donate_argnums=0)
 
 
 def make_evaluate_step(task: Classification) -> Compiled:

@@ -127,6 +127,14 @@ def test_it_compiles_once_for_each_padded_length_that_it_uses(finished, news, se
         assert result["compilations"][name] == len(used) > 1
 
 
+def test_calls_of_several_steps_end_where_something_is_due(whole):
+    found = [(line["split"], line["step"]) for line in lines(whole)]
+    train, validation = [*range(3, 28, 3), 28], [*range(5, 28, 5), 28]
+    assert [step for split, step in found if split == "train"] == train
+    assert [step for split, step in found if split == "validation"] == validation
+    assert Checkpoints(whole / "checkpoints").steps == [24, 28]
+
+
 def test_metrics_are_of_the_examples_since_the_line_before(finished, news, several_lengths):
     config = parse(news)
     train = make_dataset(config, load_corpus(config)).train

@@ -25,7 +25,7 @@ def stepped(news):
         config = parse(news, model__dropout=rate, data__take=16, model__cell="SimpleCell")
         dataset = make_dataset(config, load_corpus(config))
         task = Classification.of(config, len(dataset.vocabulary), 4)
-        step = make_train_step(task, make_optimizer(config, 10), seed)
+        step = make_train_step(task, make_optimizer(config, 10), [seed])
         state = state_of(config).replace(step=jnp.int32(number))
         state = step(state, dataset.train.stack_at(3, 0, 1))
         assert int(state.step) == number + 1
@@ -51,7 +51,7 @@ def test_how_a_training_is_cut_into_calls_changes_no_bit(news, several_lengths):
     config = config.model_copy(update={"warmup_steps": 2, "schedule": "cosine"})
     dataset = make_dataset(config, load_corpus(config))
     task = Classification.of(config, len(dataset.vocabulary), 4)
-    step = make_train_step(task, make_optimizer(config, 20, task.trained), 3)
+    step = make_train_step(task, make_optimizer(config, 20, task.trained), [3])
 
     def trained(*most):
         state, counts = state_of(config), []
@@ -76,7 +76,7 @@ def test_several_steps_a_call_are_the_steps_one_by_one(news, several_lengths):
     config = parse(news, steps_per_call=4, model__dropout=0.3, optimizer__clip_norm=0.5)
     dataset = make_dataset(config, load_corpus(config))
     task = Classification.of(config, len(dataset.vocabulary), 4)
-    step = make_train_step(task, make_optimizer(config, 20, task.trained), 3)
+    step = make_train_step(task, make_optimizer(config, 20, task.trained), [3])
     single = state = state_of(config)
     single = jax.tree.map(jnp.copy, single)
     while int(state.step) < 8:
