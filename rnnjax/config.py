@@ -154,7 +154,8 @@ class Config(Section):
     further than it would be by itself."""
     steps_per_call: int = pydantic.Field(default=1, ge=1)
     """Most training steps that the device takes in one go, on batches of one padded length, which
-    then come one after the other; pays where a step takes about a millisecond."""
+    then come one after the other. Pays where a step takes about a millisecond. With bucketing the
+    order then follows the lengths, which can cost accuracy."""
     log_every: int = pydantic.Field(default=100, ge=1)
     """Training steps averaged in one line of metrics.jsonl."""
     evaluate_every: int = pydantic.Field(default=0, ge=0)

@@ -188,6 +188,29 @@ def test_runs_of_another_config_are_not_passed_off_as_those_of_this_one(folder, 
 
 
 @pytest.mark.parametrize("readme", ["# Question\n", README + README])
+def test_a_record_from_before_a_key_was_there_is_of_its_default(folder, ran):
+    toml = (folder / "experiment.toml").read_text()
+    (folder / "experiment.toml").write_text(toml[: toml.index('[[entry]]\nconfig = "configs/gru')])
+    runs = [record("lstm", seed, 0.7) for seed in (0, 1, 5)]
+    runs[1]["config"]["data"] = {"take": 0}
+    (folder / "runs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in runs))
+    experiment.main([str(folder)])
+    assert ran == []
+    runs[1]["config"]["data"] = {"take": 5}
+    (folder / "runs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in runs))
+    with pytest.raises(InputError, match="1 of 3 runs are of other configs"):
+        experiment.main([str(folder)])
+
+
+def test_replicates_are_no_records(folder, ran, monkeypatch):
+    config = {"seed": 0, "replicates": 3}
+    ended = subprocess.CompletedProcess([], 0, stdout=json.dumps(config))
+    monkeypatch.setattr(experiment.subprocess, "run", lambda *_, **__: ended)
+    with pytest.raises(InputError, match=r"lstm, gru, unseen ask for replicates"):
+        experiment.main([str(folder)])
+    assert ran == []
+
+
 def test_a_readme_without_its_two_marks_is_refused(folder, readme):
     shown = experiment._read(folder / "experiment.toml")
     with pytest.raises(InputError, match="expected one line <!-- runs: begin -->"):

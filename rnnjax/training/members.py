@@ -83,7 +83,7 @@ def _check_they_agree(config: Config, datasets: Sequence[Dataset]) -> None:
     if len(sizes) > 1 and not config.model.embedding.features:
         raise InputError(
             "config.replicates: the rows that each seed holds out leave vocabularies of "
-            f"{sizes[0]} to {sizes[-1]} entries, and networks on one-hot input then differ in size; "
+            f"{sizes[0]} to {sizes[-1]} entries, and networks on one-hot input then differ; "
             "learn an embedding (config.model.embedding.features), or set config.data.validation=0"
         )
 

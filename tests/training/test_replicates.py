@@ -111,7 +111,7 @@ def test_one_of_the_networks_is_asked(together):
     with pytest.raises(InputError, match=r"2 networks, of the seeds 3 to 4.*seed-3"):
         training.load(workdir)
     answers = [training.load(workdir / f"seed-{seed}").predict(["goal"]) for seed in (3, 4)]
-    assert not np.array_equal(*answers)
+    assert not np.array_equal(answers[0], answers[1])
 
 
 def test_replicates_that_were_interrupted_go_on_as_if_nothing_had_been(
