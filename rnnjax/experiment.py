@@ -80,8 +80,8 @@ def main(arguments: list[str]) -> None:
     several = [name for name, config in configs.items() if config["replicates"] > 1]
     if several:
         raise InputError(
-            f"{folder}: {', '.join(several)} ask for replicates, and a record is of one seed, which "
-            "was trained by itself; leave config.replicates at 1 and list the seeds in "
+            f"{folder}: {', '.join(several)} ask for replicates, and a record is of one seed "
+            "that was trained by itself; leave config.replicates at 1 and list the seeds in "
             "experiment.toml"
         )
     stale = [run for run in runs if _complete(run["config"]) != configs.get(run["name"])]

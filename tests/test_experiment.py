@@ -188,6 +188,22 @@ def test_runs_of_another_config_are_not_passed_off_as_those_of_this_one(folder, 
 
 
 @pytest.mark.parametrize("readme", ["# Question\n", README + README])
+def test_a_readme_without_its_two_marks_is_refused(folder, readme):
+    shown = experiment._read(folder / "experiment.toml")
+    with pytest.raises(InputError, match="expected one line <!-- runs: begin -->"):
+        experiment.render(readme, shown, [])
+
+
+@pytest.mark.parametrize("readme", [None, "# Question\n"])
+def test_a_readme_that_cannot_be_rendered_is_refused_before_anything_is_run(folder, ran, readme):
+    (folder / "README.md").unlink()
+    if readme is not None:
+        (folder / "README.md").write_text(readme)
+    with pytest.raises(InputError, match=r"README\.md"):
+        experiment.main([str(folder)])
+    assert ran == []
+
+
 def test_a_record_from_before_a_key_was_there_is_of_its_default(folder, ran):
     toml = (folder / "experiment.toml").read_text()
     (folder / "experiment.toml").write_text(toml[: toml.index('[[entry]]\nconfig = "configs/gru')])
@@ -207,22 +223,6 @@ def test_replicates_are_no_records(folder, ran, monkeypatch):
     ended = subprocess.CompletedProcess([], 0, stdout=json.dumps(config))
     monkeypatch.setattr(experiment.subprocess, "run", lambda *_, **__: ended)
     with pytest.raises(InputError, match=r"lstm, gru, unseen ask for replicates"):
-        experiment.main([str(folder)])
-    assert ran == []
-
-
-def test_a_readme_without_its_two_marks_is_refused(folder, readme):
-    shown = experiment._read(folder / "experiment.toml")
-    with pytest.raises(InputError, match="expected one line <!-- runs: begin -->"):
-        experiment.render(readme, shown, [])
-
-
-@pytest.mark.parametrize("readme", [None, "# Question\n"])
-def test_a_readme_that_cannot_be_rendered_is_refused_before_anything_is_run(folder, ran, readme):
-    (folder / "README.md").unlink()
-    if readme is not None:
-        (folder / "README.md").write_text(readme)
-    with pytest.raises(InputError, match=r"README\.md"):
         experiment.main([str(folder)])
     assert ran == []
 
