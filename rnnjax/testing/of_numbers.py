@@ -19,7 +19,7 @@ from rnnjax.testing.compare import (
     require_same_structure,
 )
 from rnnjax.testing.draws import drawn
-from rnnjax.testing.result import Given, Result, allowance, in_layer
+from rnnjax.testing.result import Given, Result, allowance, in_layer, moving
 from rnnjax.testing.subject import keys, normal
 
 BFLOAT16 = 2.0**-8
@@ -37,7 +37,7 @@ STEP = 1e-5
 def finite(case: Case) -> None:
     given, begin = case.given, case.bench.begin(case.rows, KEY if case.training else None)
     for changed, because in (
-        ({}, ""),
+        ({}, "from a random state"),
         ({"state": begin}, "from the cell's own initial state"),
         ({"state": begin, "inputs": np.zeros_like(given.inputs)}, "with inputs of zero"),
     ):
@@ -57,24 +57,26 @@ def large(case: Case) -> None:
 
 
 def param_dtype(case: Case) -> None:
-    wide = case.bench.cell("float64")
-    if wide is None:
+    if case.bench.cell("float64") is None:
         raise SkippedError("the cell has no param_dtype")
 
-    def parts(init):
+    def dtypes(init):
         (state, _), variables = init
-        return named({"parameters": variables.get("params", {}), "initial state": state})
+        leaves = named({"parameters": variables.get("params", {}), "initial state": state})
+        return {name: leaf.dtype for name, leaf in leaves.items() if moving(leaf) is not None}
 
-    with jax.enable_x64(True):
-        subject = dataclasses.replace(case.subject, cell=wide)
-        found = parts(jax.eval_shape(lambda: subject.init(case.rows)))
-    for name, leaf in parts(case.bench.init(case.rows)).items():
-        dtype, expected = found[name].dtype, DOUBLE.get(str(leaf.dtype), leaf.dtype)
-        if dtype != expected:
-            raise BrokenError(
-                f"{name} has the dtype {dtype}, expected {expected} by param_dtype=float64; give "
-                "self.param_dtype to self.param or jnp.zeros"
-            )
+    expected = dtypes(case.bench.init(case.rows))
+    for precision in ("float64", "float32"):
+        subject = dataclasses.replace(case.subject, cell=case.bench.cell(precision))
+        with jax.enable_x64(True):  # So that what is given no dtype is not float32 by chance.
+            found = dtypes(jax.eval_shape(lambda subject=subject: subject.init(case.rows)))
+        for name, dtype in expected.items():
+            wanted = DOUBLE.get(str(dtype), dtype) if precision == "float64" else dtype
+            if found[name] != wanted:
+                raise BrokenError(
+                    f"{name} has the dtype {found[name]}, expected {wanted} by "
+                    f"param_dtype={precision}; give self.param_dtype to what makes it"
+                )
 
 
 def learning(case: Case) -> None:
