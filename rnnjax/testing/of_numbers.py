@@ -101,7 +101,7 @@ def learning(case: Case) -> None:
 
 
 def _require_learning(name: str, learns: np.ndarray) -> None:
-    """Breaks if no entry of a parameter has a gradient, or none at one place of an axis."""
+    """Breaks if no entry of a parameter has a gradient, or no entry of a row or a column."""
     if not learns.any():
         raise BrokenError(
             f"{name} is zero, so that nothing trains it; if that is meant, declare it frozen"
@@ -109,7 +109,8 @@ def _require_learning(name: str, learns: np.ndarray) -> None:
     for axis in range(learns.ndim):
         rest = tuple(other for other in range(learns.ndim) if other != axis)
         dead = np.flatnonzero(~learns.any(axis=rest))
-        if dead.size:
+        single = learns.size == learns.shape[axis]  # One entry may be zero by chance.
+        if dead.size and not single:
             raise BrokenError(
                 f"{name} is zero at {', '.join(map(str, dead))} of the {learns.shape[axis]} places "
                 f"along axis {axis}, so that nothing trains what stands there"

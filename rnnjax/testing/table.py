@@ -62,7 +62,6 @@ INVARIANTS: dict[str, Invariant] = {
         "values and gradients are finite, from the cell's own state and for inputs of zero as well",
         of_numbers.finite,
         FORWARD,
-        masked=True,
         training=True,
     ),
     "rows": Invariant(
@@ -148,7 +147,7 @@ INVARIANTS: dict[str, Invariant] = {
     ),
     # Training and precision.
     "learning": Invariant(
-        "every entry of a parameter gets a gradient, and a frozen one none",
+        "every parameter gets a gradient, in all its rows and columns, and a frozen one none",
         of_numbers.learning,
         any_size=False,
     ),

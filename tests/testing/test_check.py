@@ -16,8 +16,9 @@ from rnnjax.errors import InputError
 from rnnjax.testing import INVARIANTS, CellError, cell_checks, check_cell
 
 from .mistakes_in_cells import RowNumber
+from .mistakes_in_draws import Held
 from .mistakes_in_engines import HalfHeld, NeverReverse
-from .mistakes_in_training import Held, Spare
+from .mistakes_in_training import Spare
 
 DROPOUT = {name for name in INVARIANTS if name.startswith("dropout")}
 FLAX = {*DROPOUT, "parameters", "output_part", "project"}
