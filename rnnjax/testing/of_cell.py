@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import InvalidRngError, NameInUseError, ScopeParamShapeError
 
+from rnnjax.testing.bench import KEY
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
     BrokenError,
@@ -58,7 +59,7 @@ def contract(case: Case) -> None:
     _require_batch("the output", output, (rows,))
     # As in an initialisation, a cell that draws where it must not may draw here.
     evaluation_ = {"params": jax.random.key(0)}
-    for batch in ((), (2, rows), (rows,)):
+    for batch in ((), (2, rows)):
         shapes = _shapes(case, batch, evaluation_)
         training = _shapes(case, batch, {**evaluation_, "dropout": jax.random.key(0)})
         if shapes is None or training is None:
@@ -106,7 +107,8 @@ def evaluation(case: Case) -> None:
 
 def repeatable(case: Case) -> None:
     subject, variables = case.subject, case.bench.variables()
-    inputs, rngs = case.given.inputs[:, 0], stream_of(case.given.key)
+    inputs = case.bench.inputs(case.rows, 1)[:, 0]
+    rngs = stream_of(jax.random.key(KEY) if case.training else None)
 
     def given():
         state = subject.begin(variables, (case.rows,), rngs)

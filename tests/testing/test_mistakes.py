@@ -1,5 +1,8 @@
 """The proof of the kit: each planted mistake is found, by the very check that is to find it.
 
+Every branch of a check that can break has been seen to fail, by one of them or by a mistake in the
+layer (`test_parts.py`); the words that an entry of the table gives say which branch it is.
+
 Many mistakes break several checks, as swapped gates break `loop` and `loop_gradients`. Their table
 names the first, which is the verdict; the order of the checks is from cause to consequence.
 """
