@@ -67,6 +67,57 @@ class OneBatchAxis(Simple):
         )
 
 
+@planted("contract", "the state after a step, batch (2, 1) has the shape (2, 1, 4, 1)")
+class OtherAxis(Simple):
+    """With another number of batch axes the state gets an axis."""
+
+    def spoiled(self, new, state, projected):
+        return new if new.ndim < 3 else new[..., None]
+
+
+@planted("contract", "the output for a batch of shape (2, 1) has the shape (1, 4)")
+class OneBatchOutput(Simple):
+    """With another number of batch axes some of the output is lost."""
+
+    output_part: ClassVar[str | None] = None
+
+    def step(self, state, projected):
+        new, output = super().step(state, projected)
+        return new, output if output.ndim < 3 else output[0]
+
+
+@planted("contract", "expected an array of floats")
+class WholeNumbers(Simple):
+    """The output is rounded to whole numbers."""
+
+    def step(self, state, projected):
+        new, output = super().step(state, projected)
+        return new, jnp.round(output).astype(jnp.int32)
+
+
+@planted("contract", "the output has the shape (4,), expected it to begin")
+class SumOfRows(Simple):
+    """The output is that of all rows together."""
+
+    def step(self, state, projected):
+        new, output = super().step(state, projected)
+        return new, output.sum(axis=0)
+
+
+@planted("contract", "initial_state.1 is 0.0, expected an array")
+class PythonNumber(SimpleCell):
+    """A part of the state is a number of Python."""
+
+    output_part: ClassVar[str | None] = "0"
+
+    def initial_state(self, input_shape):
+        return super().initial_state(input_shape), 0.0
+
+    def step(self, state, projected):
+        hidden, output = super().step(state[0], projected)
+        return (hidden, state[1] + 1), output
+
+
 @planted("contract", "is a random key")
 class KeyState(SimpleCell):
     """A key is carried in the state, which then cannot be saved."""

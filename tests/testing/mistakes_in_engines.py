@@ -219,6 +219,15 @@ class OneBehind(Fused):
         return before, states
 
 
+@planted("derivative", "the final state in float64 has the dtype float32, expected float64")
+class FinalNarrow(Fused):
+    """The final state has a dtype of its own."""
+
+    def fused(self, state, projected, mask, reverse):
+        final, outputs = super().fused(state, projected, mask, reverse)
+        return final.astype(jnp.float32), outputs
+
+
 @planted("bfloat16", "the final state in bfloat16 has the dtype bfloat16, expected float32")
 class FinalRounded(Fused):
     """The final state is in the dtype of the computation."""

@@ -296,3 +296,32 @@ class HalfSaved(SimpleCell):
     def step(self, state, projected):
         hidden, output = super().step(0.5 * (state.hidden + state.older), projected)
         return Halved(hidden, state.hidden), output
+
+
+@struct.dataclass
+class Flat:
+    """A state that comes back as one row."""
+
+    hidden: Any
+
+
+flax.serialization.register_serialization_state(
+    Flat,
+    lambda state: {"hidden": state.hidden},
+    lambda state, saved: state.replace(hidden=saved["hidden"].reshape(-1)),
+    override=True,
+)
+
+
+@planted("save", "what is restored")
+class FlatSaved(SimpleCell):
+    """The shape of the state is lost when it is saved."""
+
+    output_part: ClassVar[str | None] = "hidden"
+
+    def initial_state(self, input_shape):
+        return Flat(super().initial_state(input_shape))
+
+    def step(self, state, projected):
+        hidden, output = super().step(state.hidden, projected)
+        return Flat(hidden), output
