@@ -132,9 +132,9 @@ def padding(case: Case) -> None:
 
 def size(case: Case) -> None:
     if case.training:
-        # Draws are of the size of the batch, and only the mask can go.
-        full = np.ones_like(case.mask)
-        case.close(case.run(kind="no mask"), case.run(full), "as with all steps real")
+        if case.engine == "fused":  # Draws are of the size of the batch: only the mask can go.
+            full = np.ones_like(case.mask)
+            case.close(case.run(kind="no mask"), case.run(full), "as with all steps real")
         return
     few, real = max(1, case.rows - 2), max(1, case.steps - 2)
     given, (final, outputs) = case.given, case.given.pulled
