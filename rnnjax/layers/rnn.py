@@ -11,7 +11,10 @@ from jaxtyping import Array, Bool, Float
 from rnnjax.cells import AbstractCell, Cell, LinearCell, State
 from rnnjax.errors import InputError
 
-Engine = Literal["auto", "scan", "fused", "associative"]
+Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
+
+WHOLE = ("fused", "pallas", "cudnn")
+"""The engines that are a method of the cell, for sequences as a whole."""
 
 
 class RNN(nn.Module):
@@ -32,9 +35,11 @@ class RNN(nn.Module):
         that was read last.
       engine: how the steps are computed; the results agree within rounding. 'scan' is flax's
         `nn.scan`: any cell, any derivative. 'fused' is a derivative written by hand, for the cells
-        that have one, reverse mode only. 'associative' is a parallel scan, for a `LinearCell`.
-        'auto' takes 'fused' where the cell has it and the machine is of a kind on which it was
-        measured to win: a CPU.
+        that have one, reverse mode only. 'pallas' is a kernel for an NVIDIA GPU, the whole sequence
+        in one launch, for the LSTM and the GRU of few features; a CPU interprets it, slowly.
+        'cudnn' is NVIDIA's library, for the LSTM in float32. 'associative' is a parallel scan, for
+        a `LinearCell`. 'auto' takes 'fused' where the cell has it and the machine is of a kind on
+        which it was measured to win: a CPU; the two for GPUs it never takes, not yet measured.
     """
 
     cell: nn.Module
@@ -66,8 +71,8 @@ class RNN(nn.Module):
           `return_sequences=False` `[batch, features]`, zeros for a row with no real step.
 
         Raises:
-          InputError: the cell is none, or does not have the engine, or the shapes or the mask's
-            dtype are not as above.
+          InputError: the cell is none, or does not have the engine, or the machine, or the engine
+            does not have the size or the dtype, or the shapes or the mask's dtype are not as above.
         """
         require_cell(self.cell)
         engine = _engine(self.engine, self.cell, resets is not None)
@@ -77,8 +82,8 @@ class RNN(nn.Module):
             inputs = jnp.where(_align(mask, inputs), inputs, jnp.zeros_like(inputs))
         if initial_state is None:
             initial_state = _initial_state(self.cell, inputs)
-        if engine == "fused":
-            final, outputs = self._fused(inputs, mask, initial_state)
+        if engine in WHOLE:
+            final, outputs = self._whole(engine, inputs, mask, initial_state)
         elif engine == "associative":
             final, outputs = self._associative(inputs, mask, initial_state)
         else:
@@ -87,9 +92,10 @@ class RNN(nn.Module):
             outputs = _last(outputs, mask, self.reverse)
         return final, outputs
 
-    def _fused(self, inputs, mask, state):
+    def _whole(self, engine, inputs, mask, state):
         assert isinstance(self.cell, AbstractCell)
-        return self.cell.fused(state, self.cell.project(inputs), mask, self.reverse)
+        given = inputs if engine == "cudnn" else self.cell.project(inputs)
+        return getattr(self.cell, engine)(state, given, mask, self.reverse)
 
     def _associative(self, inputs, mask, state):
         assert isinstance(self.cell, LinearCell)
@@ -141,8 +147,8 @@ def engines(cell: nn.Module) -> tuple[str, ...]:
     """Returns the engines that a cell has: 'scan', and those for which it gives what they need."""
     found = ["scan"]
     of_step = ("project", "step", "recurrent_product")
-    if isinstance(cell, AbstractCell) and cell.fusible and _overrides(cell, "fused", of_step):
-        found.append("fused")
+    if isinstance(cell, AbstractCell) and cell.fusible:
+        found += [engine for engine in WHOLE if _overrides(cell, engine, of_step)]
     if _overrides(cell, "coefficients", ("step",)):
         found.append("associative")
     return tuple(found)
