@@ -46,8 +46,10 @@ def asked() -> Iterator[set[str]]:
 
         return note
 
-    methods = {name: noting(getattr(Scope, name)) for name in ("has_rng", "make_rng")}
-    with mock.patch.multiple(Scope, **methods):
+    with contextlib.ExitStack() as patches:
+        for name in ("has_rng", "make_rng"):
+            noted = noting(getattr(Scope, name))
+            patches.enter_context(mock.patch.object(Scope, name, noted))
         yield names
 
 

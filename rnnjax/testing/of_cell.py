@@ -58,10 +58,10 @@ def contract(case: Case) -> None:
         raise BrokenError(f"the output is {output!r}, expected an array of floats")
     _require_batch("the output", output, (rows,))
     # As in an initialisation, a cell that draws where it must not may draw here.
-    evaluation_ = {"params": jax.random.key(0)}
+    keys = {"params": jax.random.key(0)}
     for batch in ((), (2, rows)):
-        shapes = _shapes(case, batch, evaluation_)
-        training = _shapes(case, batch, {**evaluation_, "dropout": jax.random.key(0)})
+        shapes = _shapes(case, batch, keys)
+        training = _shapes(case, batch, {**keys, "dropout": jax.random.key(0)})
         if shapes is None or training is None:
             return  # 'jit' says it better.
         begun, after, shown = shapes
