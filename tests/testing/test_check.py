@@ -153,7 +153,7 @@ def test_a_report_is_a_table_that_says_why_something_was_skipped():
     assert report[0] == "GRUCell(features=4, reset_after=False)"
     assert report[1].split()[:2] == ["contract", "passed"]
     assert report[1].endswith(INVARIANTS["contract"].says)
-    assert report[2].split(maxsplit=2) == ["evaluation", "skipped", "only these are looked at"]
+    assert report[2].split(maxsplit=2) == ["streams", "skipped", "only these are looked at"]
     assert len(report) == 2 + len(INVARIANTS)
     assert report[-1].startswith(f"1 passed, {len(INVARIANTS) - 1} skipped in ")
 
