@@ -158,5 +158,18 @@ def nested(cell: nn.Module) -> Iterator[nn.Module]:
 
 
 def frozen_names(cell: nn.Module) -> frozenset[str]:
-    """Returns the names of the parameters that no training changes, of cells inside it as well."""
-    return frozenset(name for each in nested(cell) for name in getattr(each, "frozen", ()))
+    """Returns the names of the parameters that no training changes, of cells inside it as well.
+
+    Raises:
+      InputError: a cell gives a string in place of a tuple of names.
+    """
+    names: set[str] = set()
+    for each in nested(cell):
+        frozen = getattr(each, "frozen", ())
+        if isinstance(frozen, str):
+            raise InputError(
+                f"{type(each).__name__}.frozen: given {frozen!r}, expected a tuple of names: "
+                f"({frozen!r},)"
+            )
+        names.update(frozen)
+    return frozenset(names)

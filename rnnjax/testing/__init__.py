@@ -10,6 +10,10 @@ or, as one test for each check,
     def test_my_cell(check):
         check()
 
+What a cell draws is looked at for where it comes from and what it depends on, and training, by one
+key, for the same law as an evaluation. Its scale is not: whether an evaluation is the mean of
+training (the 1 / (1 - rate) of a dropout) cannot be told through what a cell makes of it.
+
 It needs no test runner. `INVARIANTS` is the table of what it looks at, from cause to consequence: a
 mistake often breaks several checks, and the first that breaks says most about it.
 """

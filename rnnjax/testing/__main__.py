@@ -1,9 +1,12 @@
 """Checks a cell and says what holds: python -m rnnjax.testing my_cell:MyCell.
 
 The cell is named as a config names it: `LSTMCell`, `'LSTMCell(peepholes=True)'`, `my_cell:MyCell`.
-It is made with four features. Ends with status 1 where it breaks an invariant.
+It is made with four features and reads three, or what `--inputs` says: `5,5,3` for images of 5 by 5
+pixels with three channels. Ends with status 1 where it breaks an invariant, and with 2 where the
+cell cannot be made or cannot read such inputs.
 """
 
+import argparse
 import sys
 
 from rnnjax.cells import make_cell
@@ -16,10 +19,14 @@ FEATURES = 4
 
 def main(arguments: list[str]) -> int:
     """Returns the exit status."""
+    parser = argparse.ArgumentParser("python -m rnnjax.testing", description=__doc__)
+    parser.add_argument("cell", help="LSTMCell, or package.module:ClassName")
+    parser.add_argument(
+        "--inputs", type=sizes, default=(3,), help="features of one step: 3, or 5,5,3 for images"
+    )
+    given = parser.parse_args(arguments)
     try:
-        if len(arguments) != 1:
-            raise InputError(f"given {arguments}, expected one cell: my_cell:MyCell say")
-        checks = cell_checks(make_cell(arguments[0], FEATURES))
+        checks = cell_checks(make_cell(given.cell, FEATURES), given.inputs)
         width = max(len(check.name) for check in checks)
         for check in checks:
             line = check.line()
@@ -28,9 +35,14 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        inputs = ",".join(map(str, given.inputs))
+        print(f"error: {error} (with --inputs {inputs})", file=sys.stderr)
         return 2
     return 0
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in text.split(","))
 
 
 if __name__ == "__main__":

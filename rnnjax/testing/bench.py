@@ -12,11 +12,22 @@ import numpy as np
 from rnnjax.layers import RNN
 from rnnjax.testing.compare import EPSILON, host
 from rnnjax.testing.masks import masks
-from rnnjax.testing.result import Given, Result, allowance, in_layer, moving, pulling
+from rnnjax.testing.result import (
+    Given,
+    Result,
+    allowance,
+    in_layer,
+    moving,
+    pulling,
+    stream_of,
+)
 from rnnjax.testing.subject import Subject, normal, recast
 
 ROWS, STEPS = 6, 7
 """The size at which the checks look."""
+
+KEY, OTHER_KEY = 11, 12
+"""The seeds of training: that of every run but the few that try another."""
 
 
 class Bench:
@@ -52,23 +63,26 @@ class Bench:
         """Returns random inputs."""
         return normal((rows, steps, *self.subject.inputs), np.float32, [seed, rows, steps])
 
-    def begin(self, rows: int) -> Any:
-        """Returns the cell's own initial state."""
-        return self.kept(
-            ("begin", rows), lambda: host(self.subject.begin(self.variables(), (rows,)))
-        )
+    def begin(self, rows: int, key: int | None = None) -> Any:
+        """Returns the cell's own initial state, in training by the seed of its key."""
 
-    def state(self, rows: int, seed: int = 3) -> Any:
+        def make():
+            rngs = stream_of(None if key is None else jax.random.key(key))
+            return host(self.subject.begin(self.variables(), (rows,), rngs))
+
+        return self.kept(("begin", rows, key), make)
+
+    def state(self, rows: int, seed: int = 3, training: bool = False) -> Any:
         """Returns a random state: two steps from the cell's own, since not any numbers are one."""
 
         def make():
-            state = self.begin(rows)
+            state = self.begin(rows, KEY if training else None)
             inputs = self.inputs(rows, 2, seed)
             for step in range(2):
                 state, _ = self.step(self.variables(), state, inputs[:, step])
             return host(state)
 
-        return self.kept(("state", rows, seed), make)
+        return self.kept(("state", rows, seed, training), make)
 
     def step(self, variables: Any, state: Any, inputs: Any) -> Any:
         """Returns the next state and the output of a batch, compiled."""
@@ -76,11 +90,11 @@ class Bench:
             variables=variables, state=state, inputs=inputs
         )
 
-    def given(self, rows: int, steps: int) -> Given:
+    def given(self, rows: int, steps: int, training: bool = False) -> Given:
         """Returns what the runs of this size read."""
 
         def make():
-            state = self.state(rows)
+            state = self.state(rows, training=training)
             outputs = jax.eval_shape(
                 self.subject.step, self.variables(), state, self.inputs(rows, 1)[:, 0]
             )[1]
@@ -89,9 +103,10 @@ class Bench:
             pulled = jax.tree.map(
                 lambda leaf: normal(leaf.shape, leaf.dtype, rng), (moving(state), sequences)
             )
-            return Given(in_layer(self.variables()), self.inputs(rows, steps), state, pulled)
+            key = jax.random.key(KEY) if training else None
+            return Given(in_layer(self.variables()), self.inputs(rows, steps), state, pulled, key)
 
-        return self.kept(("given", rows, steps), make)
+        return self.kept(("given", rows, steps, training), make)
 
     def cell(self, precision: str) -> nn.Module | None:
         """Returns the cell in a precision; None if it cannot be had."""
@@ -128,18 +143,19 @@ class Bench:
             assert cell is not None
             layer = RNN(cell, reverse=reverse, engine=engine)
 
-            def apply(variables, inputs, mask, state):
+            def apply(variables, inputs, mask, state, key):
                 return layer.apply(
                     variables,
                     inputs,
                     None if kind == "no mask" else mask,
                     None if kind == "own state" else state,
+                    rngs=stream_of(key),
                 )
 
             return pulling(apply)
 
         run = self.program(("run", engine, reverse, kind, precision), make)
-        return host(run(given.variables, given.inputs, mask, given.state, given.pulled))
+        return host(run(given.variables, given.inputs, mask, given.state, given.pulled, given.key))
 
     def allowed_step(self, rows: int) -> dict[str, float]:
         """Returns how far float32 lets the next state and the output of a step be off."""

@@ -24,6 +24,7 @@ class Case:
       steps: of each row.
       engine: of the layer; '' where the check is about the cell alone.
       reverse: whether the layer reads from the last step to the first.
+      training: whether there is a key to draw from, the same for every run.
       mask: `[rows, steps]`, all real where the check is about no mask.
     """
 
@@ -33,6 +34,7 @@ class Case:
     mask: np.ndarray
     engine: str = ""
     reverse: bool = False
+    training: bool = False
 
     @property
     def subject(self) -> Subject:
@@ -48,7 +50,7 @@ class Case:
     @property
     def given(self) -> Given:
         """What a run reads, unless a check changes it."""
-        return self.bench.given(self.rows, self.steps)
+        return self.bench.given(self.rows, self.steps, self.training)
 
     @property
     def order(self) -> np.ndarray:
@@ -83,6 +85,13 @@ class Case:
         allowed = self.bench.allowed_step(self.rows)
         part = require_close(one.leaves(), other.leaves(), allowed, because)
         self.bench.largest = max(self.bench.largest, part)
+
+    @property
+    def where(self) -> str:
+        """The engine, the direction and the mode; '' where the check is about none of them."""
+        found = [f"engine {self.engine}"] if self.engine else []
+        found += [("reverse" if self.reverse else "forward")] if self.engine else []
+        return ", ".join([*found, *(["in training"] if self.training else [])])
 
     def lines(self, masked: bool) -> str:
         """Returns the case as an error draws it, with the mask if it is about masks."""

@@ -15,6 +15,7 @@ from rnnjax.errors import InputError
 from rnnjax.testing.bench import ROWS, STEPS, Bench
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import BrokenError, SkippedError
+from rnnjax.testing.draws import trains
 from rnnjax.testing.masks import masks
 from rnnjax.testing.report import CellError, Line, Report
 from rnnjax.testing.subject import Subject, described, subject_of
@@ -46,6 +47,7 @@ class Check:
 
         Raises:
           CellError: the invariant does not hold.
+          InputError: the cell refuses its attributes or inputs.
           unittest.SkipTest: it says nothing about this cell. pytest then shows a skipped test.
         """
         try:
@@ -58,6 +60,7 @@ class Check:
 
         Raises:
           CellError: the invariant does not hold.
+          InputError: the cell refuses its attributes or inputs.
         """
         started = time.perf_counter()
         try:
@@ -80,7 +83,7 @@ class Check:
     def _raise(self, invariant: Invariant, case: Case, broken: Exception) -> None:
         for rows, steps in SMALLER if invariant.any_size else ():
             for smaller in _cases(invariant, case.bench, rows, steps):
-                if (smaller.engine, smaller.reverse) != (case.engine, case.reverse):
+                if smaller.where != case.where:
                     continue
                 found = None
                 with contextlib.suppress(SkippedError):
@@ -133,7 +136,7 @@ def check_cell(
 
     Raises:
       CellError: the first invariant that does not hold, with the smallest case that shows it.
-      InputError: as `cell_checks` raises it.
+      InputError: as `cell_checks` raises it, or the cell itself refuses its attributes or inputs.
     """
     checks = cell_checks(cell, inputs, skip)
     lines = [check.line() for check in checks]
@@ -150,18 +153,22 @@ def _cases(invariant: Invariant, bench: Bench, rows: int, steps: int) -> Iterato
     looked_at = masks(rows, steps) if invariant.masked else [np.ones((rows, steps), bool)]
     for mask in looked_at:
         case = Case(bench, rows, steps, mask)
-        if not invariant.directions:
-            yield case
-            continue
-        for engine in case.engines:
-            for reverse in invariant.directions:
-                yield dataclasses.replace(case, engine=engine, reverse=reverse)
+        for training in (False, True) if invariant.training and trains(case) else (False,):
+            case = dataclasses.replace(case, training=training)
+            if not invariant.directions:
+                yield case
+                continue
+            for engine in case.engines:
+                # A cell that draws does the same for 'scan' in either direction.
+                one_way = training and engine == "scan"
+                for reverse in invariant.directions[:1] if one_way else invariant.directions:
+                    yield dataclasses.replace(case, engine=engine, reverse=reverse)
 
 
 def _broken(invariant: Invariant, case: Case) -> Exception | None:
     try:
         invariant.check(case)
-    except SkippedError:
+    except (SkippedError, InputError):
         raise
     except Exception as error:  # Whatever a cell raises where it should work is a broken promise.
         return error if isinstance(error, BrokenError) else _raised(error)

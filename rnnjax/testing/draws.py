@@ -1,21 +1,23 @@
-"""What a cell draws at random, and where it keeps it."""
+"""What a cell draws at random, from which stream, and where it keeps it."""
 
+import contextlib
 import re
-from typing import Any
+from collections.abc import Iterator
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
+from flax.core.scope import Scope
 
+from rnnjax.testing.bench import KEY, OTHER_KEY
 from rnnjax.testing.case import Case
-from rnnjax.testing.compare import differ, host, named
+from rnnjax.testing.compare import differ, named
+from rnnjax.testing.result import stream_of
 
 OPERATIONS = re.compile(
     r"\b(random_bits|threefry2x32|rng_bit_generator|rng_uniform|random_gamma)\b"
 )
 """Those of JAX that make random numbers."""
-
-ONE, OTHER = 11, 12
-"""Two keys."""
 
 
 def traced(case: Case, training: bool) -> str:
@@ -23,13 +25,32 @@ def traced(case: Case, training: bool) -> str:
     subject, variables, batch = case.subject, case.bench.variables(), (case.rows,)
 
     def both(inputs, state, key):
-        rngs = {"dropout": key} if training else None
+        rngs = stream_of(key if training else None)
         begun = subject.begin(variables, batch, rngs) if subject.native else None
         return begun, subject.step(variables, state, inputs, rngs)
 
     state = jax.eval_shape(lambda: subject.begin(variables, batch))
     inputs = jax.ShapeDtypeStruct((*batch, *subject.inputs), jnp.float32)
     return str(jax.make_jaxpr(both)(inputs, state, jax.random.key(0)))
+
+
+@contextlib.contextmanager
+def asked() -> Iterator[set[str]]:
+    """Yields the names of the rng streams that are asked for meanwhile."""
+    names = set()
+
+    def noting(method):
+        def note(scope, name="params"):
+            names.add(name)
+            return method(scope, name)
+
+        return note
+
+    with contextlib.ExitStack() as patches:
+        for name in ("has_rng", "make_rng"):
+            noted = noting(getattr(Scope, name))
+            patches.enter_context(mock.patch.object(Scope, name, noted))
+        yield names
 
 
 def draws(case: Case) -> bool:
@@ -39,19 +60,21 @@ def draws(case: Case) -> bool:
     )
 
 
-def begun(case: Case, seed: int) -> Any:
-    """Returns an initial state of training."""
-    if not case.subject.native:
-        return case.bench.begin(case.rows)
-    rngs = {"dropout": jax.random.key(seed)}
-    return host(case.subject.begin(case.bench.variables(), (case.rows,), rngs))
+def trains(case: Case) -> bool:
+    """Returns whether the cell does anything else where it may draw than where it may not."""
+
+    def find():
+        try:
+            return traced(case, training=True) != traced(case, training=False)
+        except Exception:
+            return False  # 'streams', 'evaluation' and 'jit' are about what goes wrong here.
+
+    return case.bench.kept("trains", find)
 
 
 def drawn(case: Case) -> list[str]:
     """Returns the parts of the state that initial_state draws: another key, other values."""
-
-    def find():
-        one, other = (named(begun(case, seed)) for seed in (ONE, OTHER))
-        return [name for name in one if differ(one[name], other[name])]
-
-    return case.bench.kept(("drawn", case.rows), find) if draws(case) else []
+    if not draws(case):
+        return []
+    one, other = (named(case.bench.begin(case.rows, key)) for key in (KEY, OTHER_KEY))
+    return [name for name in one if differ(one[name], other[name])]

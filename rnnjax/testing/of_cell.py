@@ -2,7 +2,9 @@
 
 import ast
 import collections
-import dataclasses
+import contextlib
+import functools
+import inspect
 import math
 import re
 from typing import Any
@@ -11,27 +13,39 @@ import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax.errors import InvalidRngError
+from flax.errors import InvalidRngError, NameInUseError, ScopeParamShapeError
 
+from rnnjax.testing.bench import KEY
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
     BrokenError,
     SkippedError,
+    differ,
     host,
     named,
     require_close,
     require_same_bits,
     require_same_structure,
 )
-from rnnjax.testing.draws import OPERATIONS, traced
+from rnnjax.testing.draws import OPERATIONS, asked, traced
+from rnnjax.testing.result import stream_of
+
+FORMULA = re.compile(r"Parameters:\s*(.+?)(?:\.(?=\s|$)|\n\s*\n|\Z)", re.DOTALL)
+"""Ends at a full stop, an empty line, or the end."""
 
 FUNCTIONS = {"len": len, "max": max, "min": min, "prod": math.prod, "sum": sum}
 """Those that a count of parameters may call."""
 
 
 def contract(case: Case) -> None:
-    subject, rows = case.subject, case.rows
-    (state, (new, output)), variables = case.bench.init(rows)
+    rows = case.rows
+    try:
+        (state, (new, output)), variables = case.bench.init(rows)
+    except (ScopeParamShapeError, NameInUseError) as error:
+        raise BrokenError(
+            f"parameters of one name are made twice ({str(error).split(' (https')[0]}); make them "
+            "in setup, because each method that is @nn.compact begins again at Dense_0"
+        ) from error
     for collection in variables:
         if collection != "params":
             raise BrokenError(
@@ -44,25 +58,36 @@ def contract(case: Case) -> None:
         raise BrokenError(f"the output is {output!r}, expected an array of floats")
     _require_batch("the output", output, (rows,))
     # As in an initialisation, a cell that draws where it must not may draw here.
-    rngs = {"params": jax.random.key(0)}
+    keys = {"params": jax.random.key(0)}
     for batch in ((), (2, rows)):
-        inputs = jax.ShapeDtypeStruct((*batch, *subject.inputs), jnp.float32)
-        with_axes = jax.eval_shape(lambda batch=batch: subject.begin(variables, batch, rngs))
-        _require_batch(f"initial_state for a batch of shape {batch}", with_axes, batch)
-        try:
-            after, output_ = jax.eval_shape(
-                lambda state, inputs: subject.step(variables, state, inputs, rngs),
-                with_axes,
-                inputs,
-            )
-        except jax.errors.ConcretizationTypeError:
+        shapes = _shapes(case, batch, keys)
+        training = _shapes(case, batch, {**keys, "dropout": jax.random.key(0)})
+        if shapes is None or training is None:
             return  # 'jit' says it better.
-        require_same_structure(f"the state after a step, batch {batch}", after, with_axes)
-        if output_.shape != batch + output.shape[1:]:
+        begun, after, shown = shapes
+        where = f"for a batch of shape {batch}"
+        _require_batch(f"initial_state {where}", begun, batch)
+        require_same_structure(f"the state after a step, batch {batch}", after, begun)
+        if shown.shape != batch + output.shape[1:]:
             raise BrokenError(
-                f"the output for a batch of shape {batch} has the shape {output_.shape}, expected "
+                f"the output {where} has the shape {shown.shape}, expected "
                 f"{batch + output.shape[1:]}"
             )
+        for what, one, other in zip(
+            ("initial state", "state after a step", "output"), training, shapes, strict=True
+        ):
+            require_same_structure(f"in training the {what} {where}", one, other)
+
+
+def streams(case: Case) -> None:
+    with asked() as names, contextlib.suppress(InvalidRngError, jax.errors.ConcretizationTypeError):
+        traced(case, training=True)
+    others = sorted(names - {"dropout", "params"})
+    if others:
+        raise BrokenError(
+            f"the cell asks for the rng stream {others[0]!r}, which no layer passes on, so that "
+            "nothing is drawn; ask for 'dropout'"
+        )
 
 
 def evaluation(case: Case) -> None:
@@ -83,13 +108,14 @@ def evaluation(case: Case) -> None:
 def repeatable(case: Case) -> None:
     subject, variables = case.subject, case.bench.variables()
     inputs = case.bench.inputs(case.rows, 1)[:, 0]
+    rngs = stream_of(jax.random.key(KEY) if case.training else None)
 
-    def asked():
-        state = subject.begin(variables, (case.rows,))
-        new, output = subject.step(variables, state, inputs)
+    def given():
+        state = subject.begin(variables, (case.rows,), rngs)
+        new, output = subject.step(variables, state, inputs, rngs)
         return named(host({"initial state": state, "next state": new, "output": output}))
 
-    require_same_bits(asked(), asked(), "when the same is asked again")
+    require_same_bits(given(), given(), "when the same is asked again")
 
 
 def jit(case: Case) -> None:
@@ -104,29 +130,33 @@ def output_part(case: Case) -> None:
     if not case.subject.native:
         raise SkippedError("a cell of flax does not say where its output stands")
     part = case.subject.cell.output_part  # pyright: ignore
-    if part is None:
-        raise SkippedError("the cell says that its output is no part of its state")
     state, output = host(
         case.bench.step(case.bench.variables(), case.given.state, case.given.inputs[:, 0])
     )
     parts = named(state)
+    if part is None:
+        for name, leaf in parts.items():
+            real = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.shape == output.shape
+            if real and not differ(leaf.astype(output.dtype), output):
+                raise BrokenError(
+                    f"output_part is None, and the output is {_called(name)}, bit for bit; say so "
+                    f"in the class: output_part = {name!r}"
+                )
+        raise SkippedError("the cell says that its output is no part of its state")
     if part not in parts:
         raise BrokenError(
             f"output_part is {part!r}, and the state's parts are {', '.join(map(repr, parts))}"
         )
-    label = f"the state's {part}" if part else "the state"
-    require_close(
-        {"output": output}, {"output": parts[part].astype(output.dtype)}, None, f"as {label}"
-    )
+    expected = {"output": parts[part].astype(output.dtype)}
+    require_close({"output": output}, expected, None, f"as {_called(part)}")
 
 
 def parameters(case: Case) -> None:
     cell = case.subject.cell
-    text = " ".join((type(cell).__doc__ or "").split())
-    found = re.search(r"Parameters:\s*(.*?)\.(?:\s|$)", text)
+    found = FORMULA.search(inspect.cleandoc(type(cell).__doc__ or ""))
     if not found:
         raise SkippedError("the docstring has no 'Parameters:'")
-    formula = found[1]
+    formula = " ".join(found[1].split())
     try:
         ast.parse(formula, mode="eval")
     except SyntaxError as error:
@@ -134,13 +164,14 @@ def parameters(case: Case) -> None:
             raise SkippedError(f"the docstring counts in words: {formula}") from error
         raise BrokenError(
             f"the docstring counts {formula!r}, which is no Python expression ({error.msg}); "
-            "write one in the attributes of the cell and `inputs`"
+            "write one in the attributes of the cell and `inputs`, and end it by a full stop"
         ) from error
     known = _Names(cell, {"inputs": case.subject.inputs[-1]})
     try:
         expected = eval(formula, {"__builtins__": FUNCTIONS}, known)
     except (NameError, TypeError) as error:
-        raise BrokenError(f"the docstring counts {formula!r}: {error}") from error
+        hint = "; write the * of every product" if "not callable" in str(error) else ""
+        raise BrokenError(f"the docstring counts {formula!r}: {error}{hint}") from error
     leaves = named(case.bench.variables().get("params", {}))
     count = sum(leaf.size for leaf in leaves.values())
     if count != expected:
@@ -162,7 +193,6 @@ def vmap(case: Case) -> None:
 
 
 def save(case: Case) -> None:
-    subject = case.subject
     kept = {"variables": case.bench.variables(), "state": case.given.state}
     empty = jax.tree.map(np.zeros_like, kept)
     try:
@@ -172,17 +202,24 @@ def save(case: Case) -> None:
             f"variables and state cannot be saved by flax.serialization: {error}"
         ) from error
     require_same_structure("what is restored", restored, kept)
+    # What follows from the same bits are the same bits, says 'repeatable'.
     require_same_bits(named(restored), named(kept), "after saving and restoring")
-    inputs = case.given.inputs[:, 0]
-    expected = case.bench.step(**kept, inputs=inputs)
-    found = case.bench.step(**restored, inputs=inputs)
-    require_same_bits(named(host(found)), named(host(expected)), "from what was restored")
-    # A new cell, traced anew: what the old one kept elsewhere is not there.
-    again = dataclasses.replace(subject, cell=subject.cell.clone())
-    step = case.bench.program("step of a new cell", lambda: again.step)
-    case.close_step(
-        step(**restored, inputs=inputs), expected, "from what was restored, by a new cell"
-    )
+
+
+def _called(part: str) -> str:
+    return f"the state's {part}" if part else "the state"
+
+
+def _shapes(case: Case, batch: tuple[int, ...], rngs: Any) -> tuple[Any, Any, Any] | None:
+    """Returns the shapes of an initial state, the next state and the output; None if under jit."""
+    subject, (_, variables) = case.subject, case.bench.init(case.rows)
+    inputs = jax.ShapeDtypeStruct((*batch, *subject.inputs), jnp.float32)
+    begun = jax.eval_shape(lambda: subject.begin(variables, batch, rngs))
+    try:
+        step = functools.partial(subject.step, variables, rngs=rngs)
+        return begun, *jax.eval_shape(step, begun, inputs)
+    except jax.errors.ConcretizationTypeError:
+        return None
 
 
 def _require_batch(what: str, tree: Any, batch: tuple[int, ...]) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnnjax.layers import RNN, Bidirectional
+from rnnjax.layers import Bidirectional
+from rnnjax.testing.bench import KEY, OTHER_KEY
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
     BrokenError,
@@ -16,9 +17,12 @@ from rnnjax.testing.compare import (
     require_close,
     require_same_bits,
 )
-from rnnjax.testing.draws import ONE, OTHER, begun, drawn, draws, traced
+from rnnjax.testing.draws import drawn, draws, traced
 from rnnjax.testing.of_time import Half
-from rnnjax.testing.result import Given, Result, in_layer
+from rnnjax.testing.result import Result, in_layer
+
+KEYS = 8
+"""That must all give the rows the same before these count as the same: a rate may be small."""
 
 
 def keys(case: Case) -> None:
@@ -30,15 +34,8 @@ def keys(case: Case) -> None:
         raise BrokenError(
             "two draws are made with one key, and so are the same draw; ask self.make_rng for each"
         ) from error
-    for place in ("initial_state", "step"):
-        one, again, other = (
-            begun(case, seed) if place == "initial_state" else _trained(case, seed)
-            for seed in (ONE, ONE, OTHER)
-        )
-        require_same_bits(named({place: again}), named({place: one}), "with the same key")
-        if differ(one, other):
-            return
-    raise BrokenError("the cell draws, and another key changes nothing")
+    if not drawn(case) and not _steps_draw(case):
+        raise BrokenError("the cell draws, and another key changes nothing")
 
 
 def held(case: Case) -> None:
@@ -46,12 +43,12 @@ def held(case: Case) -> None:
     names = drawn(case)
     if not names:
         raise SkippedError("initial_state draws nothing")
-    one, other = (named(begun(case, seed)) for seed in (ONE, OTHER))
+    one, other = (named(case.bench.begin(case.rows, key)) for key in (KEY, OTHER_KEY))
     leaves, structure = named(case.given.state), jax.tree.structure(case.given.state)
 
     def run(masks):
         state = jax.tree.unflatten(structure, ({**leaves, **masks}).values())
-        return _trained(case, ONE, state=state)
+        return _trained(case, state=state)
 
     masks, others = ({name: each[name] for name in names} for each in (one, other))
     found = run(masks)
@@ -70,19 +67,40 @@ def held(case: Case) -> None:
 
 def fresh(case: Case) -> None:
     _require_draws(case)
-    if not differ(_trained(case, ONE), _trained(case, OTHER)):
+    if not _steps_draw(case):
         raise SkippedError("a step draws nothing")
     inputs = np.repeat(case.given.inputs[:, :1], case.steps, axis=1)
     seen = []
     for step in range(case.steps):
         mask = np.broadcast_to(np.arange(case.steps) == step, case.mask.shape)
-        state, outputs = _trained(case, ONE, mask, inputs=inputs)
+        state, outputs = _trained(case, KEY, mask, inputs=inputs)
         seen.append((state, outputs[:, step]))
     if len(seen) > 1 and not any(differ(each, seen[0]) for each in seen[1:]):
         raise BrokenError(
             "every step draws the same, though the draw is no part of the state: called step by "
             "step the cell would do otherwise; what is to hold belongs into initial_state"
         )
+
+
+def rows(case: Case) -> None:
+    _require_draws(case)
+
+    def first(leaf):
+        return np.repeat(leaf[:1], case.rows, axis=0)
+
+    alike = {"inputs": first(case.given.inputs), "state": jax.tree.map(first, case.given.state)}
+    found = []
+    for key in range(KEYS):
+        begin = named(case.bench.begin(case.rows, key))
+        found.append({f"initial state.{name}": begin[name] for name in drawn(case)})
+        if _steps_draw(case):
+            found[-1]["the outputs"] = _trained(case, key, **alike)[1]
+    for name in found[0]:
+        if not any(differ(each[name], first(each[name])) for each in found):
+            raise BrokenError(
+                f"{name}: all rows draw the same, by each of {KEYS} keys; draw for the whole shape "
+                "[batch, ...]"
+            )
 
 
 def bidirectional(case: Case) -> None:
@@ -102,7 +120,7 @@ def bidirectional(case: Case) -> None:
         return run
 
     pair = case.bench.program("both with a key", lambda: make(Bidirectional(cell, merge="none")))
-    key = jax.random.key(ONE)
+    key = jax.random.key(KEY)
     # Without states, so that what initial_state draws is drawn as well.
     finals, outputs = host(pair(both, given.inputs, case.mask, None, key))
     allowed = case.bench.allowed(case.rows, case.steps)
@@ -123,25 +141,12 @@ def _require_draws(case: Case) -> None:
         raise SkippedError("the cell draws nothing from the stream 'dropout'")
 
 
-def _trained(case: Case, seed: int, mask: Any = None, **changed: Any) -> Any:
+def _steps_draw(case: Case) -> bool:
+    return differ(_trained(case, KEY), _trained(case, OTHER_KEY))
+
+
+def _trained(case: Case, key: int = KEY, mask: Any = None, **changed: Any) -> Any:
     """Returns the final state and the outputs of training."""
-
-    def make():
-        layer = RNN(case.subject.cell)
-
-        def run(variables, inputs, mask, state, key):
-            return layer.apply(variables, inputs, mask, state, rngs={"dropout": key})
-
-        return run
-
-    given: Given = case.given._replace(**changed)
-    run = case.bench.program("with a key", make)
-    return host(
-        run(
-            given.variables,
-            given.inputs,
-            np.ones_like(case.mask) if mask is None else mask,
-            given.state,
-            jax.random.key(seed),
-        )
-    )
+    mask = np.ones_like(case.mask) if mask is None else mask
+    result = case.run(mask, key=jax.random.key(key), **changed)
+    return result.final, result.outputs

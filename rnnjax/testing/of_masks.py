@@ -9,13 +9,14 @@ import numpy as np
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
     host,
+    named,
     require_equal,
     require_finite,
     require_same_bits,
     require_zero,
 )
 from rnnjax.testing.masks import moved, sorted_to
-from rnnjax.testing.result import Result, pulling
+from rnnjax.testing.result import Result, pulling, stream_of
 
 JUNK = (-3.5, 1e30, np.inf, -np.inf, np.nan)
 
@@ -42,6 +43,13 @@ def rows(case: Case) -> None:
             expected.rows(~others).leaves(),
             "because another row changed",
         )
+    if case.training:
+        return  # What is drawn for a row is drawn for its place.
+    begin = named(case.bench.begin(case.rows))
+    first = {name: np.broadcast_to(leaf[:1], leaf.shape) for name, leaf in begin.items()}
+    require_same_bits(
+        _initial(begin), _initial(first), "as in the first row, without an initial state"
+    )
     order = np.roll(np.arange(case.rows), 1)
     shuffled = case.run(
         case.mask[order],
@@ -62,13 +70,11 @@ def empty_rows(case: Case) -> None:
         Result(final=jax.tree.map(lambda leaf: leaf[empty], case.given.state)).leaves(),
         "the initial state of a row with no real step",
     )
-    require_zero(Result(outputs=nothing.outputs).leaves(), "in a row with no real step")
     require_equal(
         Result(state=nothing.state).leaves(),
         Result(state=jax.tree.map(lambda leaf: leaf[empty], case.given.pulled[0])).leaves(),
         "what is pulled back at the final state of a row with no real step",
     )
-    require_zero(Result(inputs=nothing.inputs).leaves(), "in a row with no real step")
     require_finite(result._replace(final=None).leaves(), "with masked steps")
 
 
@@ -128,6 +134,11 @@ def padding(case: Case) -> None:
 
 
 def size(case: Case) -> None:
+    if case.training:
+        if case.engine in GUARDED:  # Draws are of the size of the batch: only the mask can go.
+            full = np.ones_like(case.mask)
+            case.close(case.run(kind="no mask"), case.run(full), "as with all steps real")
+        return
     few, real = max(1, case.rows - 2), max(1, case.steps - 2)
     given, (final, outputs) = case.given, case.given.pulled
 
@@ -139,6 +150,12 @@ def size(case: Case) -> None:
         inputs=given.inputs[:few, :real],
         state=jax.tree.map(first, given.state),
         pulled=(jax.tree.map(first, final), outputs[:few, :real]),
+    )
+    begin = jax.tree.map(first, case.bench.begin(case.rows))
+    require_same_bits(
+        _initial(named(case.bench.begin(few))),
+        _initial(named(begin)),
+        f"as in a batch of {case.rows}, without an initial state",
     )
     mask = np.broadcast_to(np.arange(case.steps) < real, case.mask.shape)
     kept = (np.arange(case.rows) < few).astype(np.float32)
@@ -159,9 +176,13 @@ def size(case: Case) -> None:
     )
 
 
+def _initial(leaves: dict[str, Any]) -> dict[str, Any]:
+    return {f"initial state.{name}" if name else "initial state": leaves[name] for name in leaves}
+
+
 def _other_rows(case: Case, others: np.ndarray) -> Any:
     """Returns the state with some rows of another one."""
-    state, other = case.given.state, case.bench.state(case.rows, seed=6)
+    state, other = case.given.state, case.bench.state(case.rows, 6, case.training)
     return jax.tree.map(
         lambda a, b: np.where(others.reshape(-1, *[1] * (a.ndim - 1)), b, a), state, other
     )
@@ -183,10 +204,17 @@ def _direct(case: Case, litter: float) -> Result:
         return getattr(cell, case.engine)(state, projected, mask, reverse)
 
     def make():
-        def run(variables, inputs, litter, extra, mask, state, pulled):
+        def run(variables, inputs, litter, extra, mask, state, pulled, key):
             def apply(variables, extra, mask, state):
                 return subject.cell.apply(
-                    variables, inputs, litter, extra, mask, state, method=whole
+                    variables,
+                    inputs,
+                    litter,
+                    extra,
+                    mask,
+                    state,
+                    rngs=stream_of(key),
+                    method=whole,
                 )
 
             return pulling(apply)(variables, extra, mask, state, pulled)
@@ -197,11 +225,9 @@ def _direct(case: Case, litter: float) -> Result:
     shapes = jax.eval_shape(lambda: subject.cell.apply(variables, given.inputs, method="project"))
     extra = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     run = case.bench.program(("whole", case.engine, reverse), make)
-    return host(
-        run(
-            variables, given.inputs, np.float32(litter), extra, case.mask, given.state, given.pulled
-        )
-    )
+    state, pulled = given.state, given.pulled
+    litter_ = np.float32(litter)
+    return host(run(variables, given.inputs, litter_, extra, case.mask, state, pulled, given.key))
 
 
 def _at_masked(case: Case, values: np.ndarray) -> np.ndarray:

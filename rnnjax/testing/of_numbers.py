@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.cells.base import frozen_names
+from rnnjax.testing.bench import KEY
 from rnnjax.testing.case import Case
 from rnnjax.testing.compare import (
     BrokenError,
@@ -18,28 +19,101 @@ from rnnjax.testing.compare import (
     require_same_structure,
 )
 from rnnjax.testing.draws import drawn
-from rnnjax.testing.result import Given, Result, allowance
+from rnnjax.testing.result import Given, Result, allowance, in_layer, moving
 from rnnjax.testing.subject import keys, normal
 
 BFLOAT16 = 2.0**-8
+DOUBLE = {"float32": np.dtype(np.float64), "complex64": np.dtype(np.complex128)}
+"""What becomes of dtypes that follow `param_dtype`. Parts of others have them for a reason."""
+
+LARGE = (1e2, 1e4)
+LONG = 43
+"""Times the steps of a case: some hundreds."""
+
 STEP = 1e-5
 """Of the finite differences: they are off by its square, and by float64's 1e-16 divided by it."""
 
 
+def finite(case: Case) -> None:
+    given, begin = case.given, case.bench.begin(case.rows, KEY if case.training else None)
+    for changed, because in (
+        ({}, "from a random state"),
+        ({"state": begin}, "from the cell's own initial state"),
+        ({"state": begin, "inputs": np.zeros_like(given.inputs)}, "with inputs of zero"),
+    ):
+        require_finite(case.run(**changed).leaves(), because)
+
+
+def large(case: Case) -> None:
+    (begin, _), variables = case.bench.init(case.rows)
+    new: dict[str, Any] = {"variables": in_layer(variables), "state": begin}
+    for size in LARGE:
+        found = case.run(**new, inputs=case.given.inputs * np.float32(size))
+        require_finite(found.leaves(), f"of a new cell with inputs of {size:g}")
+    steps = LONG * case.steps
+    given = case.bench.given(case.rows, steps)._replace(**new)
+    found = case.bench.run(case.engine, case.reverse, given, np.ones((case.rows, steps), bool))
+    require_finite(found.leaves(), f"of a new cell over {steps} steps")
+
+
+def param_dtype(case: Case) -> None:
+    if case.bench.cell("float64") is None:
+        raise SkippedError("the cell has no param_dtype")
+
+    def dtypes(init):
+        (state, _), variables = init
+        leaves = named({"parameters": variables.get("params", {}), "initial state": state})
+        return {name: leaf.dtype for name, leaf in leaves.items() if moving(leaf) is not None}
+
+    expected = dtypes(case.bench.init(case.rows))
+    for precision in ("float64", "float32"):
+        subject = dataclasses.replace(case.subject, cell=case.bench.cell(precision))
+        with jax.enable_x64(True):  # So that what is given no dtype is not float32 by chance.
+            found = dtypes(jax.eval_shape(lambda subject=subject: subject.init(case.rows)))
+        for name, dtype in expected.items():
+            wanted = DOUBLE.get(str(dtype), dtype) if precision == "float64" else dtype
+            if found[name] != wanted:
+                raise BrokenError(
+                    f"{name} has the dtype {found[name]}, expected {wanted} by "
+                    f"param_dtype={precision}; give self.param_dtype to what makes it"
+                )
+
+
 def learning(case: Case) -> None:
-    gradients = case.run(kind="own state").parameters
+    own, given = case.run(kind="own state"), case.run()
     fixed = frozen_names(case.subject.cell)
-    names = Result(parameters=gradients).leaves()
-    paths = jax.tree_util.tree_flatten_with_path(gradients)[0]
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(own.parameters)[0]]
+    unknown = sorted(fixed - {key for path in paths for key in keys(path)})
+    if unknown:
+        raise BrokenError(f"frozen names {unknown[0]!r}, and there is no such parameter")
     if not paths:
         raise SkippedError("the cell has no parameters")
-    for (path, leaf), name in zip(paths, names, strict=True):
-        stays = any(each in fixed for each in keys(path))
-        if stays and leaf.any():
-            raise BrokenError(f"{name} is not zero, and the parameter is declared frozen")
-        if not stays and not leaf.any():
+    gradients = Result(parameters=own.parameters).leaves()
+    require_finite(gradients, "from the cell's own initial state")
+    others = jax.tree.leaves(given.parameters)
+    for path, (name, leaf), other in zip(paths, gradients.items(), others, strict=True):
+        learns = (leaf != 0) | (other != 0)
+        if any(each in fixed for each in keys(path)):
+            if learns.any():
+                raise BrokenError(f"{name} is not zero, and the parameter is declared frozen")
+            continue
+        _require_learning(name, learns)
+
+
+def _require_learning(name: str, learns: np.ndarray) -> None:
+    """Breaks if no entry of a parameter has a gradient, or no entry of a row or a column."""
+    if not learns.any():
+        raise BrokenError(
+            f"{name} is zero, so that nothing trains it; if that is meant, declare it frozen"
+        )
+    for axis in range(learns.ndim):
+        rest = tuple(other for other in range(learns.ndim) if other != axis)
+        dead = np.flatnonzero(~learns.any(axis=rest))
+        single = learns.size == learns.shape[axis]  # One entry may be zero by chance.
+        if dead.size and not single:
             raise BrokenError(
-                f"{name} is zero, so that nothing trains it; if that is meant, declare it frozen"
+                f"{name} is zero at {', '.join(map(str, dead))} of the {learns.shape[axis]} places "
+                f"along axis {axis}, so that nothing trains what stands there"
             )
 
 
@@ -50,6 +124,9 @@ def derivative(case: Case) -> None:
         return
     with jax.enable_x64(True):
         given = jax.tree.map(_doubled, case.given)
+        # What is coarser even then is rounded by more than a finite difference.
+        final, outputs = given.pulled
+        given = given._replace(pulled=(jax.tree.map(_without_coarse, final), outputs))
         result = _run(case, given, "float64")
         require_same_structure("the final state in float64", result.final, given.state)
         for field in ("variables", "inputs", "state"):
@@ -68,7 +145,7 @@ def _require_derivative(case: Case, given: Given, field: str, gradients: Any) ->
     for place, (path, leaf) in enumerate(flat):
         frozen_ = field == "variables" and any(each in fixed for each in keys(path))
         name = jax.tree_util.keystr(path, simple=True, separator=".").removeprefix("params.cell.")
-        if path not in gradients or frozen_ or name in aside:
+        if path not in gradients or frozen_ or name in aside or _coarse(leaf):
             continue
         toward = normal(leaf.shape, leaf.dtype, 7)
         sides = []
@@ -134,5 +211,13 @@ def _scalar(result: Result, pulled: Any) -> float:
 
 
 def _doubled(leaf: Any) -> Any:
-    wider = {"f": np.float64, "c": np.complex128}.get(getattr(leaf.dtype, "kind", ""))
+    wider = DOUBLE.get(str(leaf.dtype))
     return leaf if wider is None else np.asarray(leaf).astype(wider)
+
+
+def _coarse(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact) and leaf.dtype not in DOUBLE.values()
+
+
+def _without_coarse(leaf: Any) -> Any:
+    return np.zeros_like(leaf) if _coarse(leaf) else leaf

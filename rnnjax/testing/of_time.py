@@ -19,7 +19,7 @@ from rnnjax.testing.compare import (
     require_same_bits,
     require_zero,
 )
-from rnnjax.testing.masks import flipped
+from rnnjax.testing.masks import flipped, masks
 from rnnjax.testing.result import Given, Result, in_layer, moving, pulling
 
 
@@ -81,11 +81,12 @@ def initial_state(case: Case) -> None:
     if case.reverse or case.engine != "scan":
         return
     begin = case.bench.begin(case.rows)
-    case.close(
-        case.run(kind="own state")._replace(parameters=None, state=None),
-        case.run(state=begin)._replace(parameters=None, state=None),
-        "without an initial state, as from the cell's own",
-    )
+    for mask in (case.mask, masks(case.rows, case.steps)[-1]):
+        case.close(
+            case.run(mask, kind="own state")._replace(parameters=None, state=None),
+            case.run(mask, state=begin)._replace(parameters=None, state=None),
+            "without an initial state, as from the cell's own",
+        )
 
 
 def causality(case: Case) -> None:

@@ -24,10 +24,8 @@ class CellError(AssertionError):
             f"invariant: {invariant.says}",
             f"broken:    {broken}",
         ]
-        if case.engine:
-            lines.append(
-                f"where:     engine {case.engine}, {'reverse' if case.reverse else 'forward'}"
-            )
+        if case.where:
+            lines.append(f"where:     {case.where}")
         label = "smallest: " if invariant.any_size else "at:       "
         lines.append(f"{label} {case.lines(invariant.masked)}")
         super().__init__("\n".join(lines))

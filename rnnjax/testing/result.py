@@ -12,12 +12,16 @@ from rnnjax.testing.compare import named
 
 
 class Given(NamedTuple):
-    """What a run reads, and what is pulled back through it: (final state, outputs)."""
+    """What a run reads, and what is pulled back through it: (final state, outputs).
+
+    The key is of the rng stream 'dropout'; None makes the run an evaluation.
+    """
 
     variables: Any
     inputs: np.ndarray
     state: Any
     pulled: Any
+    key: Any = None
 
 
 class Result(NamedTuple):
@@ -48,6 +52,11 @@ class Result(NamedTuple):
         """Returns some rows; the gradients of parameters are of all rows, and left out."""
         picked = jax.tree.map(lambda leaf: leaf[rows], self._replace(parameters=None))
         return Result(*picked)
+
+
+def stream_of(key: Any) -> dict[str, Any] | None:
+    """Returns the rng streams of a run with a key; None for an evaluation."""
+    return None if key is None else {"dropout": key}
 
 
 def moving(tree: Any) -> Any:
@@ -109,10 +118,10 @@ def pulling(apply: Callable) -> Callable:
     Leaves of the state that are no numbers of the calculus (counters) pass by.
     """
 
-    def run(variables, inputs, mask, state, pulled):
+    def run(variables, inputs, mask, state, pulled, *rest):
         def differentiable(variables_, inputs_, state_):
             final, outputs = apply(
-                joined(variables_, variables), inputs_, mask, joined(state_, state)
+                joined(variables_, variables), inputs_, mask, joined(state_, state), *rest
             )
             return (moving(final), outputs), final
 

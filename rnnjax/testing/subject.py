@@ -85,9 +85,11 @@ def subject_of(cell: Any, inputs: int | tuple[int, ...]) -> Subject:
     """Returns what there is to check.
 
     Raises:
-      InputError: it is no cell, or not one in float32, or the inputs are no axes for it.
+      InputError: it is no cell, or not one in float32, or the inputs are no axes for it, or what it
+        declares frozen are no names.
     """
     require_cell(cell)
+    frozen_names(cell)
     axes = (inputs,) if isinstance(inputs, int) else tuple(inputs)
     if not axes or not all(isinstance(axis, int) and axis > 0 for axis in axes):
         raise InputError(f"inputs: given {inputs!r}, expected the sizes of the feature axes: 3")

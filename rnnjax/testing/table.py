@@ -19,6 +19,8 @@ class Invariant:
       directions: in which it is looked at, for every engine; none where it is about the cell alone.
       masked: whether it is looked at under many masks.
       any_size: whether it holds of a single row and step too, and not of a few by chance.
+      training: whether it is looked at with a key to draw from as well, if the cell has a use for
+        it.
     """
 
     says: str
@@ -26,6 +28,7 @@ class Invariant:
     directions: tuple[bool, ...] = ()
     masked: bool = False
     any_size: bool = True
+    training: bool = False
 
 
 INVARIANTS: dict[str, Invariant] = {
@@ -34,23 +37,39 @@ INVARIANTS: dict[str, Invariant] = {
         "a step keeps the structure, shapes and dtypes of the state, for any number of batch axes",
         of_cell.contract,
     ),
+    "streams": Invariant(
+        "what is drawn comes from the rng stream 'dropout', which is the one that layers pass on",
+        of_cell.streams,
+    ),
     "evaluation": Invariant(
         "without the rng stream 'dropout' the cell draws nothing", of_cell.evaluation
     ),
     "repeatable": Invariant(
         "the same asked twice gives the same bits: nothing is kept outside the state",
         of_cell.repeatable,
+        training=True,
     ),
     "jit": Invariant("a step under jit gives what it gives without", of_cell.jit),
     "parameters": Invariant(
         "there are as many parameters as the docstring says", of_cell.parameters
     ),
+    "param_dtype": Invariant("parameters and state are of param_dtype", of_numbers.param_dtype),
     "output_part": Invariant(
         "the output is the part of the state that output_part says", of_cell.output_part
     ),
     # The cell in the layer.
+    "finite": Invariant(
+        "values and gradients are finite, from the cell's own state and for inputs of zero as well",
+        of_numbers.finite,
+        FORWARD,
+        training=True,
+    ),
     "rows": Invariant(
-        "rows do not see each other, and their order does not matter", of_masks.rows, BOTH, True
+        "rows do not see each other, and their order does not matter",
+        of_masks.rows,
+        BOTH,
+        masked=True,
+        training=True,
     ),
     "vmap": Invariant(
         "vmap over rows without a batch axis gives what the batch gives", of_cell.vmap
@@ -59,64 +78,90 @@ INVARIANTS: dict[str, Invariant] = {
         "what is computed for all steps at once treats each step alone", of_time.project
     ),
     "causality": Invariant(
-        "no value and no gradient comes from steps not yet read", of_time.causality, FORWARD
+        "no value and no gradient comes from steps not yet read",
+        of_time.causality,
+        FORWARD,
+        training=True,
     ),
     "initial_state": Invariant(
         "the initial state that is given is used, and without one the cell's own",
         of_time.initial_state,
         BOTH,
     ),
-    "masked_steps": Invariant("a masked step outputs zero", of_masks.masked_steps, BOTH, True),
+    "masked_steps": Invariant(
+        "a masked step outputs zero", of_masks.masked_steps, BOTH, masked=True, training=True
+    ),
     "empty_rows": Invariant(
-        "a row with no real step returns its initial state and zeros, and finite gradients",
+        "a row with no real step returns its initial state, and gradients stay finite",
         of_masks.empty_rows,
         BOTH,
-        True,
+        masked=True,
+        training=True,
+    ),
+    "masked_gradient": Invariant(
+        "the gradient at masked steps is exactly zero",
+        of_masks.masked_gradient,
+        BOTH,
+        masked=True,
+        training=True,
     ),
     "junk": Invariant(
         "what stands at masked steps, even NaN, changes no bit of a result or gradient",
         of_masks.junk,
         BOTH,
-        True,
-    ),
-    "masked_gradient": Invariant(
-        "the gradient at masked steps is exactly zero", of_masks.masked_gradient, BOTH, True
+        masked=True,
+        training=True,
     ),
     "padding": Invariant(
-        "padding right, left or in between gives the same", of_masks.padding, BOTH, True
+        "padding right, left or in between gives the same", of_masks.padding, BOTH, masked=True
     ),
     "size": Invariant(
-        "more padding, more rows, or no mask at all give the same", of_masks.size, BOTH
+        "more padding, more rows, or no mask at all give the same",
+        of_masks.size,
+        BOTH,
+        training=True,
     ),
     "reverse": Invariant(
-        "reverse is forward on the reversed real steps", of_time.reverse, (True,), True
+        "reverse is forward on the reversed real steps", of_time.reverse, (True,), masked=True
     ),
     "split": Invariant(
-        "a sequence in two calls gives what one call gives", of_time.split, BOTH, True
+        "a sequence in two calls gives what one call gives", of_time.split, BOTH, masked=True
     ),
     "loop": Invariant(
-        "the layer gives what a Python loop over single steps gives", of_time.loop, BOTH, True
+        "the layer gives what a Python loop over single steps gives",
+        of_time.loop,
+        BOTH,
+        masked=True,
     ),
     "loop_gradients": Invariant(
         "the layer's gradients are those of a Python loop over single steps",
         of_time.loop_gradients,
         BOTH,
-        True,
+        masked=True,
     ),
     "streaming": Invariant(
         "cell(state, inputs), step by step, gives what the layer gives", of_time.streaming, FORWARD
     ),
     "bidirectional": Invariant(
-        "each half of a bidirectional layer is a single run", of_time.bidirectional, (), True
+        "each half of a bidirectional layer is a single run", of_time.bidirectional, masked=True
     ),
     # Training and precision.
     "learning": Invariant(
-        "every parameter gets a gradient, and a frozen one none",
+        "every parameter gets a gradient, in all its rows and columns, and a frozen one none",
         of_numbers.learning,
         any_size=False,
     ),
     "derivative": Invariant(
-        "gradients are those of finite differences in float64", of_numbers.derivative, FORWARD, True
+        "gradients are those of finite differences in float64",
+        of_numbers.derivative,
+        FORWARD,
+        masked=True,
+        training=True,
+    ),
+    "large": Invariant(
+        "of a new cell, large inputs and hundreds of steps leave values and gradients finite",
+        of_numbers.large,
+        FORWARD,
     ),
     "bfloat16": Invariant(
         "in bfloat16 the state stays float32, and nothing drifts", of_numbers.bfloat16, FORWARD
@@ -135,6 +180,7 @@ INVARIANTS: dict[str, Invariant] = {
     "dropout_fresh": Invariant(
         "what a step draws is drawn anew at every step", of_dropout.fresh, any_size=False
     ),
+    "dropout_rows": Invariant("every row draws its own", of_dropout.rows, any_size=False),
     "dropout_bidirectional": Invariant(
         "each half of a bidirectional layer draws as a single run does",
         of_dropout.bidirectional,

@@ -1,14 +1,16 @@
 """Cells with one mistake in what they are: a state, a row, a step."""
 
 import collections
+import math
 from typing import ClassVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rnnjax.cells import LSTMCell, SimpleCell
+from rnnjax.cells import Cell, LSTMCell, SimpleCell
 
 from .planted import planted
 
@@ -65,6 +67,57 @@ class OneBatchAxis(Simple):
         )
 
 
+@planted("contract", "the state after a step, batch (2, 1) has the shape (2, 1, 4, 1)")
+class OtherAxis(Simple):
+    """With another number of batch axes the state gets an axis."""
+
+    def spoiled(self, new, state, projected):
+        return new if new.ndim < 3 else new[..., None]
+
+
+@planted("contract", "the output for a batch of shape (2, 1) has the shape (1, 4)")
+class OneBatchOutput(Simple):
+    """With another number of batch axes some of the output is lost."""
+
+    output_part: ClassVar[str | None] = None
+
+    def step(self, state, projected):
+        new, output = super().step(state, projected)
+        return new, output if output.ndim < 3 else output[0]
+
+
+@planted("contract", "expected an array of floats")
+class WholeNumbers(Simple):
+    """The output is rounded to whole numbers."""
+
+    def step(self, state, projected):
+        new, output = super().step(state, projected)
+        return new, jnp.round(output).astype(jnp.int32)
+
+
+@planted("contract", "the output has the shape (4,), expected it to begin")
+class SumOfRows(Simple):
+    """The output is that of all rows together."""
+
+    def step(self, state, projected):
+        new, output = super().step(state, projected)
+        return new, output.sum(axis=0)
+
+
+@planted("contract", "initial_state.1 is 0.0, expected an array")
+class PythonNumber(SimpleCell):
+    """A part of the state is a number of Python."""
+
+    output_part: ClassVar[str | None] = "0"
+
+    def initial_state(self, input_shape):
+        return super().initial_state(input_shape), 0.0
+
+    def step(self, state, projected):
+        hidden, output = super().step(state[0], projected)
+        return (hidden, state[1] + 1), output
+
+
 @planted("contract", "is a random key")
 class KeyState(SimpleCell):
     """A key is carried in the state, which then cannot be saved."""
@@ -90,6 +143,22 @@ class Variable(Simple):
 
     def spoiled(self, new, state, projected):
         return self.scale.value * new
+
+
+@planted("contract", "make them in setup")
+class TwoCompact(Cell):
+    """Two methods make parameters, and both call theirs Dense_0."""
+
+    output_part: ClassVar[str | None] = ""
+
+    @nn.compact
+    def project(self, inputs):
+        return nn.Dense(self.features)(inputs)
+
+    @nn.compact
+    def step(self, state, projected):
+        new = jnp.tanh(projected + nn.Dense(self.features)(state))
+        return new, new
 
 
 CALLS: collections.Counter = collections.Counter()
@@ -145,6 +214,20 @@ class NoSuchPart(LSTMCell):
     output_part: ClassVar[str | None] = "h"
 
 
+@planted("output_part", "say so in the class: output_part = ''")
+class Unsaid(Simple):
+    """The output is the state, and the class does not say so."""
+
+    output_part: ClassVar[str | None] = None
+
+
+@planted("output_part", "the output is the state's hidden, bit for bit")
+class UnsaidPart(LSTMCell):
+    """The output is a part of the state, and the class does not say so."""
+
+    output_part: ClassVar[str | None] = None
+
+
 @planted("parameters", "32 parameters, and by the docstring features * (inputs + features) = 28")
 class Miscounted(Simple):
     """Bias forgotten. Parameters: features * (inputs + features)."""
@@ -153,6 +236,26 @@ class Miscounted(Simple):
 @planted("parameters", "no Python expression")
 class Unreadable(Simple):
     """An equation for people. Parameters: n(n + m + 1) for n = features, m = inputs."""
+
+
+@planted("parameters", "write the * of every product")
+class NoTimes(Simple):
+    """A product as on paper. Parameters: features (inputs + features + 1)."""
+
+
+@planted("parameters", "by the docstring features * (inputs + features) = 28")
+class NoFullStop(Simple):
+    """Bias forgotten, and the full stop.
+
+    Parameters: features * (inputs + features)
+
+    State: a single array.
+    """
+
+
+@planted("parameters", "name 'units' is not defined")
+class UnknownName(Simple):
+    """The count has a name that the cell has not. Parameters: units * (inputs + units + 1)."""
 
 
 # What a row is.
@@ -175,6 +278,23 @@ class RowNumber(Simple):
         return new + number.reshape(-1, *[1] * (new.ndim - 1))
 
 
+@planted("rows", "as in the first row, without an initial state")
+class RowsBegin(Simple):
+    """The rows begin differently, by their place."""
+
+    def initial_state(self, input_shape):
+        noise = np.random.default_rng(0).standard_normal((*input_shape[:-1], self.features))
+        return jnp.asarray(noise, self.param_dtype)
+
+
+@planted("size", "without an initial state")
+class BatchBegins(Simple):
+    """The initial state depends on the number of rows."""
+
+    def initial_state(self, input_shape):
+        return super().initial_state(input_shape) + 1 / math.prod(input_shape[:-1])
+
+
 @planted("vmap", "without a batch axis")
 class AllAxesButOne(Simple):
     """Features are taken to be all axes but the first, rows or none."""
@@ -184,6 +304,23 @@ class AllAxesButOne(Simple):
 
 
 # What a step is.
+
+
+@planted("finite", "from a random state")
+class Root(Simple):
+    """A root is taken of what may be negative."""
+
+    def spoiled(self, new, state, projected):
+        return jnp.sqrt(new)
+
+
+@planted("finite", "gradient of initial state[0, 0] is nan, expected finite from the cell's own")
+class UnitState(Simple):
+    """The state is scaled to length one, at zero without a derivative."""
+
+    def step(self, state, projected):
+        length = jnp.linalg.norm(state, axis=-1, keepdims=True)
+        return super().step(state / (length + 1e-6), projected)
 
 
 @planted("project", "of that step's alone")
@@ -231,7 +368,7 @@ class PadLength(Simple):
         return super().project(inputs / inputs.shape[1] if inputs.ndim == 3 else inputs)
 
 
-@planted("empty_rows", "nan")
+@planted("finite", "with inputs of zero")
 class UnitInputs(Simple):
     """Inputs are scaled to length one, and zeros, as at a masked step, to NaN."""
 

@@ -62,6 +62,16 @@ class ReadsNext(Fused):
         return projected + (0 if mask is None else mask[..., None] * ahead), mask, reverse
 
 
+@planted("causality", "because inputs after step")
+class PeeksNext(Fused):
+    """A step takes in the next, and hides it from the gradient."""
+
+    def read(self, projected, mask, reverse):
+        ahead = jnp.pad(projected, ((0, 0), (0, 1), (0, 0)))[:, 1:]
+        ahead = jax.lax.stop_gradient(0 if mask is None else mask[..., None] * ahead)
+        return projected + ahead, mask, reverse
+
+
 @planted("initial_state", "changes nothing in the layer")
 class FromZeros(Fused):
     """The initial state that is given is ignored, but by rows with no real step."""
@@ -116,6 +126,17 @@ class NoStateGradient(Fused):
 
     def begun(self, state):
         return jax.lax.stop_gradient(state)
+
+
+@planted("empty_rows", "gradient of parameters.input.bias[0] is nan, expected finite")
+class ByRealSteps(Fused):
+    """What is divided by the number of real steps, be it zero, is guarded after and not before."""
+
+    def read(self, projected, mask, reverse):
+        if mask is None:
+            return projected, mask, reverse
+        count = mask.sum(axis=1)[:, None, None].astype(projected.dtype)
+        return jnp.where(count > 0, projected / count * count, 0), mask, reverse
 
 
 @planted("junk", "because what project gives is inf")
@@ -196,6 +217,24 @@ class OneBehind(Fused):
 
         (before, _), _ = jax.lax.scan(body, (state, state), (states, mask), reverse=reverse)
         return before, states
+
+
+@planted("derivative", "the final state in float64 has the dtype float32, expected float64")
+class FinalNarrow(Fused):
+    """The final state has a dtype of its own."""
+
+    def fused(self, state, projected, mask, reverse):
+        final, outputs = super().fused(state, projected, mask, reverse)
+        return final.astype(jnp.float32), outputs
+
+
+@planted("bfloat16", "the final state in bfloat16 has the dtype bfloat16, expected float32")
+class FinalRounded(Fused):
+    """The final state is in the dtype of the computation."""
+
+    def fused(self, state, projected, mask, reverse):
+        final, outputs = super().fused(state, projected, mask, reverse)
+        return final.astype(projected.dtype), outputs
 
 
 @planted("loop", "as by a loop in Python")

@@ -1,4 +1,4 @@
-"""Cells with one mistake in what training needs: gradients, precision, draws, and saving."""
+"""Cells with one mistake in what training needs: gradients, size, precision, and saving."""
 
 import dataclasses
 from typing import Any, ClassVar, NamedTuple
@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from rnnjax.cells import SimpleCell
+from rnnjax.cells import Cell, SimpleCell
+from rnnjax.kernels import logistic
 
 from .mistakes_in_cells import Simple
 from .planted import planted
@@ -23,7 +24,46 @@ class Spare(Simple):
 
     def setup(self):
         super().setup()
-        self.spare = self.param("spare", nn.initializers.ones, (3,))
+        self.spare = self.param("spare", nn.initializers.ones, (3,), self.param_dtype)
+
+
+@planted("learning", "input.kernel is zero at 4, 5, 6, 7 of the 8 places along axis 1")
+class DeadHalf(Cell):
+    """Both gates read the first half of what is projected."""
+
+    output_part: ClassVar[str | None] = ""
+
+    def setup(self):
+        self.input = self.dense(2 * self.features)
+
+    def project(self, inputs):
+        return self.input(inputs)
+
+    def step(self, state, projected):
+        half = projected[..., : self.features].astype(state.dtype)
+        gate = logistic(half)
+        new = gate * state + (1 - gate) * jnp.tanh(half)
+        return new, new.astype(projected.dtype)
+
+
+@planted("learning", "parameters.begun[0] is inf, expected finite from the cell's own")
+class RootBegins(Simple):
+    """The cell begins with the root of a learned zero, which has no derivative."""
+
+    def setup(self):
+        super().setup()
+        self.begun = self.param("begun", nn.initializers.zeros, (self.features,), self.param_dtype)
+
+    def initial_state(self, input_shape):
+        zeros = super().initial_state(input_shape)
+        return zeros + jnp.sqrt(jnp.abs(self.begun - jax.lax.stop_gradient(self.begun)))
+
+
+@planted("learning", "frozen names 'kernels', and there is no such parameter")
+class FrozenNothing(Simple):
+    """What is declared frozen is no parameter."""
+
+    frozen: ClassVar[tuple[str, ...]] = ("kernels",)
 
 
 @planted("learning", "gradient of parameters.recurrent_kernel is not zero")
@@ -54,6 +94,125 @@ class OwnActivation(SimpleCell):
     """The derivative of an activation is wrong by a square."""
 
 
+@jax.custom_vjp
+def _twice(x):
+    return x
+
+
+_twice.defvjp(lambda x: (x, None), lambda _, pulled: (2 * pulled,))
+
+
+@planted("derivative", "gradient of inputs, along one direction")
+class TwiceInputs(Simple):
+    """Only the gradient of the inputs is wrong, of every engine."""
+
+    def project(self, inputs):
+        return super().project(_twice(inputs))
+
+
+@planted("derivative", "gradient of initial state.1, along one direction")
+class TwiceState(SimpleCell):
+    """Only the gradient of a part of the state that no step changes is wrong."""
+
+    output_part: ClassVar[str | None] = "0"
+
+    def initial_state(self, input_shape):
+        zeros = super().initial_state(input_shape)
+        return zeros, zeros + 1
+
+    def step(self, state, projected):
+        hidden, context = state
+        hidden, output = super().step(hidden * _twice(context), projected)
+        return (hidden, context), output
+
+
+# What is large, and other dtypes.
+
+
+@planted("large", "of a new cell with inputs of 100")
+class NaiveSigmoid(Simple):
+    """The gradient of 1 / (1 + exp(-x)) overflows."""
+
+    def spoiled(self, new, state, projected):
+        gate = 1 / (1 + jnp.exp(-projected.astype(state.dtype)))
+        return gate * state + (1 - gate) * new
+
+
+class Exponential(NamedTuple):
+    """The state of a cell with exponential gates."""
+
+    cell: Any
+    normalizer: Any
+
+
+class Unstable(Cell):
+    """Exponential gates, and nothing that keeps their products small."""
+
+    def setup(self):
+        self.input = self.dense(3 * self.features)
+
+    def initial_state(self, input_shape):
+        zeros = super().initial_state(input_shape)
+        return Exponential(zeros, zeros)
+
+    def project(self, inputs):
+        return self.input(inputs)
+
+    def step(self, state, projected):
+        i, f, z = jnp.split(projected.astype(state.cell.dtype), 3, axis=-1)
+        i, f = self.gates(i, f)
+        cell, normalizer = f * state.cell + i * jnp.tanh(z), f * state.normalizer + i
+        return Exponential(cell, normalizer), (cell / normalizer).astype(projected.dtype)
+
+    def gates(self, i, f):
+        """Returns the two gates."""
+        return jnp.exp(i), jnp.exp(f)
+
+
+@planted("large", "of a new cell with inputs of 10000")
+class WideUnstable(Unstable):
+    """Exponential gates that are not large before their inputs are very large."""
+
+    def gates(self, i, f):
+        return jnp.exp(0.01 * i), jnp.exp(0.01 * f)
+
+
+@planted("large", "of a new cell over ")
+class LongUnstable(Unstable):
+    """Exponential gates of limited size, whose products are not."""
+
+    def gates(self, i, f):
+        return jnp.exp(jnp.tanh(i)), jnp.exp(1 + jnp.tanh(f))
+
+
+@planted("param_dtype", "recurrent_kernel has the dtype float64, expected float32")
+class ParameterOfJax(Simple):
+    """A parameter is given no dtype."""
+
+    def setup(self):
+        self.input = self.dense(self.features)
+        shape = (self.features, self.features)
+        self.recurrent_kernel = self.param("recurrent_kernel", self.recurrent_init, shape)
+
+
+@planted("param_dtype", "initial state has the dtype float32, expected float64")
+class StateOfOwn(Simple):
+    """The state has a dtype of its own."""
+
+    def initial_state(self, input_shape):
+        return super().initial_state(input_shape).astype(jnp.float32)
+
+
+@planted("bfloat16", "expected finite in bfloat16")
+class NarrowRoot(Simple):
+    """What is almost one is one in bfloat16, and one minus it has no root with a derivative."""
+
+    def project(self, inputs):
+        projected = super().project(inputs)
+        gate = nn.sigmoid(7 + 0.5 * jnp.tanh(projected))
+        return projected + jnp.sqrt(1 - gate)
+
+
 @planted("bfloat16", "has the dtype bfloat16, expected float32")
 class Rounded(Simple):
     """The state is returned in the dtype of the computation."""
@@ -81,123 +240,6 @@ class Stalled(Simple):
     def spoiled(self, new, state, projected):
         step = (0.0015 * new).astype(projected.dtype)
         return (state.astype(projected.dtype) + step).astype(state.dtype)
-
-
-# What is drawn.
-
-
-class Dropped(NamedTuple):
-    """A state and the mask of a dropout."""
-
-    hidden: Any
-    keep: Any
-
-
-class Held(SimpleCell):
-    """A right cell: a mask that holds for the sequence, drawn with the first state."""
-
-    output_part: ClassVar[str | None] = "hidden"
-
-    def initial_state(self, input_shape):
-        hidden = super().initial_state(input_shape)
-        return Dropped(hidden, self.drawn(hidden) if self.training else jnp.ones_like(hidden))
-
-    @property
-    def training(self):
-        """Whether there is something to draw from."""
-        return self.scope is not None and self.has_rng("dropout")
-
-    def drawn(self, like):
-        """Returns a mask."""
-        return 2.0 * jax.random.bernoulli(self.make_rng("dropout"), 0.5, like.shape)
-
-    def step(self, state, projected):
-        hidden, output = super().step(state.hidden * state.keep, projected)
-        return Dropped(hidden, state.keep), output
-
-
-@planted("evaluation", "asks for the rng stream 'dropout' where there is none")
-class NeverOff(Simple):
-    """The dropout is not off in an evaluation."""
-
-    def setup(self):
-        super().setup()
-        self.dropout = nn.Dropout(0.5, deterministic=False)
-
-    def spoiled(self, new, state, projected):
-        return self.dropout(new)
-
-
-@planted("evaluation", "the cell draws (")
-class OwnKey(Simple):
-    """Where there is no key, it takes one of its own."""
-
-    def spoiled(self, new, state, projected):
-        key = self.make_rng("dropout") if self.has_rng("dropout") else jax.random.key(0)
-        return new * jax.random.bernoulli(key, 0.5, new.shape)
-
-
-@planted("dropout_keys", "one key")
-class OneKey(Simple):
-    """Two masks are drawn with one key, so that they are one."""
-
-    def spoiled(self, new, state, projected):
-        if not self.has_rng("dropout"):
-            return new
-        key = self.make_rng("dropout")
-        added = jax.random.bernoulli(key, 0.5, new.shape)
-        return new * jax.random.bernoulli(key, 0.5, new.shape) + 0.1 * added
-
-
-@planted("dropout_keys", "another key changes nothing")
-class FixedKey(Simple):
-    """In training it draws, and always the same."""
-
-    def spoiled(self, new, state, projected):
-        if not self.has_rng("dropout"):
-            return new
-        return new * jax.random.bernoulli(jax.random.key(0), 0.5, new.shape)
-
-
-@planted("dropout_held", "as initial_state drew it")
-class Redrawn(Held):
-    """The mask that is to hold is drawn again at each step."""
-
-    def step(self, state, projected):
-        state, output = super().step(state, projected)
-        return (state._replace(keep=self.drawn(state.keep)) if self.training else state), output
-
-
-@planted("dropout_held", "no step reads it")
-class Unread(Held):
-    """The mask that is to hold is carried along, and another one used."""
-
-    def step(self, state, projected):
-        used = self.drawn(state.keep) if self.training else state.keep
-        state_, output = super().step(Dropped(state.hidden, used), projected)
-        return state_._replace(keep=state.keep), output
-
-
-@planted("dropout_fresh", "every step draws the same")
-class OneForAll(Simple):
-    """The projection draws one mask for all steps of a sequence, a call another for each step."""
-
-    def project(self, inputs):
-        projected = super().project(inputs)
-        if not self.has_rng("dropout"):
-            return projected
-        keep = jax.random.bernoulli(self.make_rng("dropout"), 0.5, projected.shape[-1:])
-        return 2 * projected * keep
-
-
-@planted("dropout_bidirectional", "in the backward half")
-class FromRoot(Held):
-    """Keys come from the outermost module, so that who asked before counts."""
-
-    def drawn(self, like):
-        assert self.scope is not None
-        key = self.scope.root.make_rng("dropout")
-        return 2.0 * jax.random.bernoulli(key, 0.5, like.shape)
 
 
 # What is saved.
@@ -254,3 +296,32 @@ class HalfSaved(SimpleCell):
     def step(self, state, projected):
         hidden, output = super().step(0.5 * (state.hidden + state.older), projected)
         return Halved(hidden, state.hidden), output
+
+
+@struct.dataclass
+class Flat:
+    """A state that comes back as one row."""
+
+    hidden: Any
+
+
+flax.serialization.register_serialization_state(
+    Flat,
+    lambda state: {"hidden": state.hidden},
+    lambda state, saved: state.replace(hidden=saved["hidden"].reshape(-1)),
+    override=True,
+)
+
+
+@planted("save", "what is restored")
+class FlatSaved(SimpleCell):
+    """The shape of the state is lost when it is saved."""
+
+    output_part: ClassVar[str | None] = "hidden"
+
+    def initial_state(self, input_shape):
+        return Flat(super().initial_state(input_shape))
+
+    def step(self, state, projected):
+        hidden, output = super().step(state.hidden, projected)
+        return Flat(hidden), output

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import pytest
 
 import rnnjax.testing
-from rnnjax.cells import AbstractCell, Cell, GRUCell, LSTMCell, SimpleCell
+from rnnjax.cells import AbstractCell, Cell, ConvLSTMCell, GRUCell, LSTMCell, SimpleCell
 from rnnjax.errors import InputError
 from rnnjax.testing import INVARIANTS, CellError, cell_checks, check_cell
 
 from .mistakes_in_cells import RowNumber
+from .mistakes_in_draws import Held
 from .mistakes_in_engines import HalfHeld, NeverReverse
-from .mistakes_in_training import Held, Spare
+from .mistakes_in_training import Spare
 
 DROPOUT = {name for name in INVARIANTS if name.startswith("dropout")}
 FLAX = {*DROPOUT, "parameters", "output_part", "project"}
@@ -51,6 +52,21 @@ class SpiralCell(Cell):
         return SpiralState(spiral, state.steps + 1), shown.astype(projected.dtype)
 
 
+class ManyTypesCell(SpiralCell):
+    """A right cell with parts of several dtypes in a dict. Parameters: features * (inputs + 2)."""
+
+    def initial_state(self, input_shape):
+        return {
+            "spiral": super().initial_state(input_shape),
+            "coarse": jnp.ones((*input_shape[:-1], 2), jnp.bfloat16),
+            "seen": jnp.zeros(input_shape[:-1], bool),
+        }
+
+    def step(self, state, projected):
+        spiral, output = super().step(state["spiral"], projected)
+        return {**state, "spiral": spiral, "seen": jnp.ones_like(state["seen"])}, output
+
+
 class ForeignCell(AbstractCell):
     """Somebody's cell: none of the attributes that the cells here share, no projection."""
 
@@ -76,7 +92,12 @@ RIGHT: dict[str, tuple[nn.Module, Any, set[str]]] = {
     "flax MGUCell": (nn.MGUCell(4), 3, FLAX),
     "flax ConvLSTMCell": (nn.ConvLSTMCell(2, kernel_size=(3,)), (5, 3), FLAX),
     "complex": (SpiralCell(4), 3, {*DROPOUT, "output_part"}),
-    "foreign": (ForeignCell(4), 3, FLAX - {"project"} | {"derivative", "bfloat16"}),
+    "of many dtypes": (ManyTypesCell(4), 3, {*DROPOUT, "output_part"}),
+    "foreign": (
+        ForeignCell(4),
+        3,
+        FLAX - {"project"} | {"param_dtype", "derivative", "bfloat16"},
+    ),
 }
 """Cells that are right, what they read, and the checks that say nothing about them."""
 
@@ -99,6 +120,12 @@ def test_a_check_is_a_test_of_pytest(check, request):
     assert f"[{check.name}]" in request.node.name
     check()
     assert check.name not in DROPOUT, "pytest shows what a check skips as skipped"
+
+
+class FrozenString(SimpleCell):
+    """A name where a tuple of names belongs."""
+
+    frozen: ClassVar[Any] = "recurrent_kernel"
 
 
 class Untouchable(SimpleCell):
@@ -126,7 +153,7 @@ def test_a_report_is_a_table_that_says_why_something_was_skipped():
     assert report[0] == "GRUCell(features=4, reset_after=False)"
     assert report[1].split()[:2] == ["contract", "passed"]
     assert report[1].endswith(INVARIANTS["contract"].says)
-    assert report[2].split(maxsplit=2) == ["evaluation", "skipped", "only these are looked at"]
+    assert report[2].split(maxsplit=2) == ["streams", "skipped", "only these are looked at"]
     assert len(report) == 2 + len(INVARIANTS)
     assert report[-1].startswith(f"1 passed, {len(INVARIANTS) - 1} skipped in ")
 
@@ -197,6 +224,7 @@ def test_a_cell_that_draws_is_asked_about_it():
         ((nn.ConvLSTMCell(4, (3,)), 3), {}, "expected a size for each: inputs=(5, 3)"),
         ((SimpleCell(4, dtype=jnp.bfloat16),), {}, "has the dtype bfloat16"),
         ((SimpleCell(4, param_dtype=jnp.float64),), {}, "has the param_dtype float64"),
+        ((FrozenString(4),), {}, "expected a tuple of names: ('recurrent_kernel',)"),
         ((SimpleCell(4),), {"skip": {"masks": ""}}, "skip: given 'masks', expected some of cont"),
     ],
 )
@@ -205,6 +233,11 @@ def test_what_cannot_be_checked_is_refused(arguments, options, words):
         with pytest.raises(InputError) as caught:
             entry(*arguments, **options)
         assert words in str(caught.value)
+
+
+def test_what_a_cell_refuses_is_no_broken_invariant():
+    with pytest.raises(InputError, match="expected 2 axes of an image"):
+        check_cell(ConvLSTMCell(4))
 
 
 def test_the_kit_needs_no_test_runner():

@@ -1,5 +1,8 @@
 """The proof of the kit: each planted mistake is found, by the very check that is to find it.
 
+Every branch of a check that can break has been seen to fail, by one of them or by a mistake in the
+layer (`test_parts.py`); the words that an entry of the table gives say which branch it is.
+
 Many mistakes break several checks, as swapped gates break `loop` and `loop_gradients`. Their table
 names the first, which is the verdict; the order of the checks is from cause to consequence.
 """
@@ -8,11 +11,12 @@ import pytest
 
 from rnnjax.testing import INVARIANTS, CellError, check_cell
 
-from . import mistakes_in_cells, mistakes_in_engines, mistakes_in_training
+from . import mistakes_in_cells, mistakes_in_draws, mistakes_in_engines, mistakes_in_training
 from .planted import PLANTED
 
-RIGHT = (mistakes_in_cells.Simple, mistakes_in_training.Held)
-ENGINES = (mistakes_in_engines.Fused, mistakes_in_engines.Leaky)
+TABLES = (mistakes_in_cells, mistakes_in_draws, mistakes_in_engines, mistakes_in_training)
+RIGHT = (mistakes_in_cells.Simple, mistakes_in_draws.Held, mistakes_in_draws.Dropping)
+ENGINES = (mistakes_in_engines.Fused, mistakes_in_engines.Leaky, mistakes_in_draws.FusedDropout)
 
 
 @pytest.mark.parametrize("name", PLANTED)

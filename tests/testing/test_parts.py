@@ -1,6 +1,7 @@
 """What the kit stands on: masks that are moved, differences that are found, cells that are read."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -140,5 +141,35 @@ def test_a_dtype_reaches_the_cells_inside_a_cell():
 def test_a_mistake_in_the_layer_is_found_as_well(monkeypatch, function, mistake, verdict):
     monkeypatch.setattr(rnn, function, mistake)
     with pytest.raises(CellError) as caught:
+        check_cell(SimpleCell(4))
+    assert caught.value.check == verdict
+
+
+def _unguarded(condition, new, old):
+    return new if new.shape[-1:] == (3,) else jnp.where(condition, new, old)
+
+
+def _leaking(condition, new, old):
+    found = jnp.where(condition, new, old)
+    if new.shape[-1:] != (3,):
+        return found
+    nothing = jnp.pad(new - jax.lax.stop_gradient(new), ((0, 0), (1, 0), (0, 0)))
+    return found + nothing[:, :-1]  # The gradient of a step reaches the one before it.
+
+
+@pytest.mark.parametrize(
+    ("where", "verdict", "words"),
+    [
+        (_unguarded, "junk", "because the inputs at masked steps are"),
+        (_leaking, "masked_gradient", "gradient of inputs"),
+    ],
+)
+def test_a_mistake_in_what_the_layer_reads_is_found_as_well(monkeypatch, where, verdict, words):
+    class Numpy:
+        def __getattr__(self, name):
+            return where if name == "where" else getattr(jnp, name)
+
+    monkeypatch.setattr(rnn, "jnp", Numpy())
+    with pytest.raises(CellError, match=words) as caught:
         check_cell(SimpleCell(4))
     assert caught.value.check == verdict
