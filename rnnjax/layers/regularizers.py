@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.cells.base import require_rate
+from rnnjax.cells.base import drop, require_rate
 from rnnjax.errors import InputError
 
 
@@ -70,7 +70,7 @@ class WeightDrop(nn.Module):
                 names.append(name)
                 if key is not None and any(_has(name, kernel) for kernel in self.kernels):
                     each = jax.random.fold_in(key, len(names))
-                    leaves[index] = path, _dropped(value, self.rate, each, value.shape)
+                    leaves[index] = path, drop(value, self.rate, each)
             return structure.unflatten(value for _, value in leaves)
 
         def call(layer, *arguments, **options):
@@ -96,11 +96,6 @@ def _has(path: Sequence[str], kernel: str) -> bool:
     )
 
 
-def _dropped(values: jax.Array, rate: float, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    kept = jax.random.bernoulli(key, 1 - rate, shape)
-    return jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))
-
-
 def embedding_dropout(
     table: Float[Array, "vocabulary features"], rate: float, key: jax.Array | None
 ) -> Float[Array, "vocabulary features"]:
@@ -122,7 +117,7 @@ def embedding_dropout(
       InputError: the rate is out of [0, 1).
     """
     require_rate("rate", rate)
-    return table if key is None else _dropped(table, rate, key, (len(table), 1))
+    return table if key is None else drop(table, rate, key, (len(table), 1))
 
 
 def activity(
