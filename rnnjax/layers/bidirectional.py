@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
-from rnnjax.layers.rnn import RNN, require_cell
+from rnnjax.layers.rnn import RNN, Engine, require_cell
 
 Merge = Literal["concat", "sum", "mul", "ave", "none"]
 
@@ -34,11 +34,13 @@ class Bidirectional(nn.Module):
       merge: how the two outputs become one; 'none' returns the pair (forward, backward).
       return_sequences: as for `RNN`. Each direction then gives its own last output, so that both
         have read the whole row.
+      engine: of both directions, as for `RNN`.
     """
 
     cell: nn.Module
     merge: Merge = "concat"
     return_sequences: bool = True
+    engine: Engine = "auto"
 
     @nn.compact
     def __call__(
@@ -57,18 +59,25 @@ class Bidirectional(nn.Module):
           resets: as for `RNN`.
 
         Raises:
-          InputError: `merge` is not one of those above, or as `RNN` raises it.
+          InputError: `merge` is not one of those above, `initial_state` is no pair, or as `RNN`
+            raises it.
         """
         if self.merge not in _MERGES:
             raise InputError(f"merge: given {self.merge!r}, expected one of {', '.join(_MERGES)}")
         require_cell(self.cell)
         states = (None, None) if initial_state is None else initial_state
+        if not isinstance(states, tuple | list) or len(states) != 2:
+            raise InputError(
+                f"initial_state: given {_described(states)}, expected a pair of states, forward "
+                "and backward; None for the cell's own"
+            )
         finals, outputs = zip(
             *(
                 RNN(
                     self.cell.copy(parent=None, name=None),
                     reverse=name == "backward",
                     return_sequences=self.return_sequences,
+                    engine=self.engine,
                     name=name,
                 )(inputs, mask, state, resets)
                 for name, state in zip(("forward", "backward"), states, strict=True)
@@ -76,3 +85,8 @@ class Bidirectional(nn.Module):
             strict=True,
         )
         return finals, _MERGES[self.merge](*outputs)
+
+
+def _described(states: object) -> str:
+    many = f" of {len(states)}" if isinstance(states, tuple | list) else ""
+    return f"a {type(states).__name__}{many}"
