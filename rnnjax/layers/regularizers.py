@@ -1,8 +1,8 @@
 """Regularisers of recurrent layers: dropped weights, dropped words, penalties on the outputs.
 
 Dropout of a layer's inputs or outputs with one mask for all steps (variational dropout) is flax's
-`nn.Dropout(rate, broadcast_dims=(1,))`, between the layers of a `Stack` its
-`variational`. What acts on the state is in `rnnjax.cells.wrappers`.
+`nn.Dropout(rate, broadcast_dims=(1,))`, and `Stack(variational=True)` between layers. What acts on
+the state is in `rnnjax.cells.wrappers`.
 """
 
 import math
