@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
-from rnnjax.layers.rnn import RNN, Engine, require_cell
+from rnnjax.layers.rnn import RNN, Engine, require_cell, require_states
 
 Merge = Literal["concat", "sum", "mul", "ave", "none"]
 
@@ -66,11 +66,7 @@ class Bidirectional(nn.Module):
             raise InputError(f"merge: given {self.merge!r}, expected one of {', '.join(_MERGES)}")
         require_cell(self.cell)
         states = (None, None) if initial_state is None else initial_state
-        if not isinstance(states, tuple | list) or len(states) != 2:
-            raise InputError(
-                f"initial_state: given {_described(states)}, expected a pair of states, forward "
-                "and backward; None for the cell's own"
-            )
+        require_states(states, 2, "a pair of states, forward and backward")
         finals, outputs = zip(
             *(
                 RNN(
@@ -85,8 +81,3 @@ class Bidirectional(nn.Module):
             strict=True,
         )
         return finals, _MERGES[self.merge](*outputs)
-
-
-def _described(states: object) -> str:
-    many = f" of {len(states)}" if isinstance(states, tuple | list) else ""
-    return f"a {type(states).__name__}{many}"

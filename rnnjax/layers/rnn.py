@@ -174,6 +174,16 @@ def require_cell(cell: Any) -> None:
         )
 
 
+def require_states(given: Any, count: int, expected: str) -> None:
+    """Raises an InputError if these are not as many states as layers or directions ask for."""
+    if not isinstance(given, tuple | list) or len(given) != count:
+        many = f" of {len(given)}" if isinstance(given, tuple | list) else ""
+        raise InputError(
+            f"initial_state: given a {type(given).__name__}{many}, expected {expected}; None in "
+            "the place of one for the cell's own"
+        )
+
+
 def _engine(asked: str, cell: nn.Module, resets: bool) -> str:
     if asked not in get_args(Engine):
         raise InputError(f"engine: given {asked!r}, expected one of {', '.join(get_args(Engine))}")

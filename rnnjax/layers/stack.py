@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from rnnjax.cells import AbstractCell, State
 from rnnjax.cells.base import require_rate
 from rnnjax.errors import InputError
+from rnnjax.layers.rnn import require_states
 
 
 class Stack(nn.Module):
@@ -65,12 +66,8 @@ class Stack(nn.Module):
             returns no sequences, or as the layers raise it.
         """
         states = [None] * len(self.layers) if initial_state is None else initial_state
-        if not isinstance(states, tuple | list) or len(states) != len(self.layers):
-            many = f" of {len(states)}" if isinstance(states, tuple | list) else ""
-            raise InputError(
-                f"initial_state: given a {type(states).__name__}{many}, expected a state for each "
-                f"of the {len(self.layers)} layers, None where it is to be the cell's own"
-            )
+        count = len(self.layers)
+        require_states(states, count, f"a state for each of the {count} layers")
         finals = []
         outputs = inputs
         for index, (layer, state) in enumerate(zip(self.layers, states, strict=True)):
