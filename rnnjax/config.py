@@ -105,6 +105,9 @@ class Model(Section):
     """Rate on the embedded tokens and on the outputs of every recurrent layer."""
     learned_state: bool = False
     """The state before the first token is learned; otherwise it is the cell's own."""
+    remat: bool = False
+    """Most states are computed once more in the backward pass instead of being kept: long texts
+    then need memory by the square root of their length, and a step takes about a third longer."""
     regularization: Regularization = Regularization()
 
 

@@ -8,6 +8,11 @@ import pytest
 
 # Keras reads it once, when it is first imported.
 os.environ["KERAS_BACKEND"] = "jax"
+# XLA reads these once. The tests compile thousands of programs that run for microseconds; machine
+# code that is not optimised computes the same and is made in two thirds of the time.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 NEWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "ag_news_csv"
 

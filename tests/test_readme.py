@@ -23,16 +23,21 @@ def block(language: str, part: str) -> str:
 
 
 @pytest.fixture
-def outside(tmp_path):
-    """A folder of somebody who uses the package, with the README's new cell in it."""
-    (tmp_path / "my_cell.py").write_text(block("python", "class MyCell"))
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    return tmp_path
+def repository(tmp_path):
+    """A stand-in for the repository, so that no run is left in it; beside it, the new cell."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "my_cell.py").write_text(block("python", "class MyCell"))
+    (tmp_path / "rnnjax").mkdir()
+    (tmp_path / "rnnjax" / "configs").symlink_to(ROOT / "configs")
+    return tmp_path / "rnnjax"
 
 
 def typed(command: str, folder: Path) -> str:
-    """Returns what a command of the README prints, typed in a folder."""
+    """Returns what a command of the README prints, typed in a folder after the README's export."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    (export,) = block("sh", "PYTHONPATH").splitlines()
+    # The package itself may be installed or on the path.
+    command = f'{export}:"$PYTHONPATH"; {command}'
     ended = subprocess.run(
         command, shell=True, cwd=folder, env=environment, capture_output=True, text=True
     )
@@ -59,32 +64,34 @@ def test_weights_of_pytorch_come_in():
     assert names["params"]["cell"]["input"]["kernel"].shape == (8, 256)
 
 
-def test_the_new_cell_is_written_checked_trained_and_used(outside):
+def test_the_new_cell_is_written_checked_trained_and_used(repository):
     (check,) = (line for line in block("sh", "rnnjax.testing").splitlines() if line)
-    assert "passed" in typed(check, outside)
+    assert "passed" in typed(check, repository)
     train, predict, _ = block("sh", "my_cell:MyCell --workdir").splitlines()
-    typed(f"{train} --config.data.corpus=docstrings --config.data.take=64", outside)
-    result = json.loads((outside / "runs" / "my" / "result.json").read_text())
+    typed(f"{train} --config.data.corpus=docstrings --config.data.take=64", repository)
+    result = json.loads((repository / "runs" / "my" / "result.json").read_text())
     assert "RNN(MyCell(16))" in [row["type"] for row in result["model"]]
-    assert "Oil prices" in typed(predict, outside)
+    assert "Oil prices" in typed(predict, repository)
 
 
-def test_the_new_cell_is_compared(outside):
-    folder = outside / "experiments" / "my"
+def test_the_new_cell_is_compared(repository):
+    folder = repository / "experiments" / "my"
     folder.mkdir(parents=True)
-    quick = '\nflags = ["--config.data.corpus=docstrings", "--config.data.take=64"]\n'
-    toml = block("toml", "my_cell").replace("seeds = [0, 1, 2, 3, 4]", "seeds = [0]" + quick)
-    (folder / "experiment.toml").write_text(toml)
-    (folder / "README.md").write_text("<!-- runs: begin -->\n<!-- runs: end -->\n")
-    typed(block("sh", "rnnjax.experiment experiments/my").splitlines()[-1], outside)
+    toml = block("toml", "my_cell").replace("seeds = [0, 1, 2, 3, 4]", "seeds = [0]")
+    news = '"--config.data.dir=../shared/data/ag_news_csv"'
+    assert news in toml
+    quick = '"--config.data.corpus=docstrings", "--config.data.take=64"'
+    (folder / "experiment.toml").write_text(toml.replace(news, quick))
+    (folder / "README.md").write_text(block("html", "runs: begin"))
+    typed(block("sh", "rnnjax.experiment experiments/my").splitlines()[-1], repository)
     rendered = (folder / "README.md").read_text()
     assert "| `gru` | 1,284,004 |" in rendered
     assert "| `my_cell` | 1,282,660 |" in rendered
 
 
-def test_the_test_of_the_new_cell_passes(outside):
-    (outside / "test_my_cell.py").write_text(block("python", "cell_checks"))
-    typed("python -m pytest -q -p no:cacheprovider test_my_cell.py", outside)
+def test_the_test_of_the_new_cell_passes(repository):
+    (repository.parent / "mine" / "test_my_cell.py").write_text(block("python", "cell_checks"))
+    typed("python -m pytest -q -p no:cacheprovider ../mine/test_my_cell.py", repository)
 
 
 def test_the_new_cell_is_short():

@@ -1,18 +1,18 @@
 """Recurrent cells, one a file, the wrappers of cells, and the table of their names."""
 
 from rnnjax.cells.antisymmetric import AntisymmetricCell
-from rnnjax.cells.base import AbstractCell, Cell, LinearCell, State
+from rnnjax.cells.base import AbstractCell, Cell, GatedCell, LinearCell, State
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell, CoRNNState
 from rnnjax.cells.echo_state import EchoStateCell
 from rnnjax.cells.fast_grnn import FastGRNNCell
 from rnnjax.cells.gru import GRUCell
 from rnnjax.cells.indrnn import IndRNNCell
-from rnnjax.cells.initializers import chrono, dialect
+from rnnjax.cells.initializers import DIALECTS, chrono, dialect, forget_bias, per_gate, uniform
 from rnnjax.cells.janet import JANETCell
 from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
 from rnnjax.cells.lru import LRUCell
-from rnnjax.cells.lstm import LSTMCell, LSTMState, forget_bias
+from rnnjax.cells.lstm import LSTMCell, LSTMState
 from rnnjax.cells.mgu import MGUCell
 from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
@@ -36,6 +36,7 @@ from rnnjax.cells.wrappers import (
 __all__ = [
     "ACTIVATIONS",
     "CELLS",
+    "DIALECTS",
     "AbstractCell",
     "AntisymmetricCell",
     "Cell",
@@ -47,6 +48,7 @@ __all__ = [
     "FastGRNNCell",
     "FlaxCell",
     "GRUCell",
+    "GatedCell",
     "IndRNNCell",
     "JANETCell",
     "LRUCell",
@@ -76,4 +78,6 @@ __all__ = [
     "dialect",
     "forget_bias",
     "make_cell",
+    "per_gate",
+    "uniform",
 ]

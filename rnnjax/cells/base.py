@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -33,10 +33,14 @@ class AbstractCell(nn.Module):
     Attributes:
       output_part: where in the state the output stands: the name of a part, '' where the state is a
         single array; None if the output is no part of the state.
+      zoned: the parts, by their paths, of which a unit may keep its old value for a step while the
+        rest of the state moves on, as `Zoneout` has it; '' is the whole state. Parts that mean
+        something only together are left out.
       frozen: names of the parameters that no training changes.
     """
 
     output_part: ClassVar[str | None] = None
+    zoned: ClassVar[tuple[str, ...]] = ("",)
     frozen: ClassVar[tuple[str, ...]] = ()
 
     def initial_state(self, input_shape: tuple[int, ...]) -> State:
@@ -92,11 +96,19 @@ class Cell(AbstractCell):
       features: size of the output and of each part of the state.
       dtype: of the computation; None infers it from the inputs and the parameters.
       param_dtype: of the parameters and of the state, which stays in it whatever `dtype` is.
+
+    Raises:
+      InputError: `features` is no positive number.
     """
 
     features: int
     dtype: Any = None
     param_dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        if not isinstance(self.features, Integral) or self.features < 1:
+            raise InputError(f"features: given {self.features!r}, expected 1 or more")
+        super().__post_init__()
 
     def initial_state(self, input_shape: tuple[int, ...]) -> State:
         """Returns zeros of one part, `(*batch, features)`, unless a cell says otherwise."""
@@ -112,6 +124,36 @@ class Cell(AbstractCell):
         """Returns `state @ kernel`, computed in `dtype`."""
         state, kernel = promote_dtype(state, kernel, dtype=self.dtype)
         return state @ kernel
+
+
+class GatedCell(Cell):
+    """A cell whose gates let a new candidate into what it remembers.
+
+    The candidate may be dropped (recurrent dropout without memory loss): a unit of it that is
+    dropped adds nothing at this step, and what is remembered stays. A cell passes its candidate
+    through `dropped`. In an evaluation, and by default, that is the identity.
+
+    Source: Semeniuta, Severyn, Barth, Recurrent dropout without memory loss, COLING 2016. The paper
+    scales at evaluation, this in training.
+
+    Attributes:
+      update_dropout: rate of the dropout of the candidate, drawn afresh at each step; 0 is off.
+
+    Raises:
+      InputError: the rate is out of [0, 1).
+    """
+
+    update_dropout: float = 0.0
+
+    def __post_init__(self):
+        require_rate("update_dropout", self.update_dropout)
+        super().__post_init__()
+
+    def dropped(self, candidate: Float[Array, "*batch features"]) -> jax.Array:
+        """Returns the candidate, some of it zero and the rest larger where 'dropout' is given."""
+        if not (self.update_dropout and self.has_rng("dropout")):
+            return candidate
+        return drop(candidate, self.update_dropout, self.make_rng("dropout"))
 
 
 class LinearCell(Cell):
@@ -145,6 +187,21 @@ def require_rate(name: str, rate: Any) -> None:
     """Raises an InputError if this is no rate of dropout."""
     if not (isinstance(rate, Real) and 0 <= float(rate) < 1):
         raise InputError(f"{name}: given {rate!r}, expected a number in [0, 1); 0 is off")
+
+
+def drop(
+    values: jax.Array, rate: float, key: jax.Array, shape: tuple[int, ...] | None = None
+) -> jax.Array:
+    """Returns values, each zero with probability `rate` and 1 / (1 - rate) times itself otherwise.
+
+    Args:
+      values: what is dropped.
+      rate: in [0, 1).
+      key: of the draw.
+      shape: of the draw, which broadcasts against the values; None for theirs.
+    """
+    kept = jax.random.bernoulli(key, 1 - rate, values.shape if shape is None else shape)
+    return jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))
 
 
 def nested(cell: nn.Module) -> Iterator[nn.Module]:

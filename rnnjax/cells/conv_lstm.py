@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from rnnjax.cells.base import Cell, Initializer
-from rnnjax.cells.lstm import LSTMState, forget_bias
+from rnnjax.cells.base import GatedCell, Initializer
+from rnnjax.cells.biases import gate_bias
+from rnnjax.cells.lstm import LSTMState
 from rnnjax.errors import InputError
 from rnnjax.kernels import logistic
 
 
-class ConvLSTMCell(Cell):
+class ConvLSTMCell(GatedCell):
     r"""Convolutional long short-term memory.
 
     .. math::
@@ -22,14 +23,14 @@ class ConvLSTMCell(Cell):
         f_t &= \sigma(W_{if} * x_t + W_{hf} * h_{t-1} + b_f) \\
         g_t &= \tanh(W_{ig} * x_t + W_{hg} * h_{t-1} + b_g) \\
         o_t &= \sigma(W_{io} * x_t + W_{ho} * h_{t-1} + b_o) \\
-        c_t &= f_t c_{t-1} + i_t g_t \\
+        c_t &= f_t c_{t-1} + i_t d(g_t) \\
         h_t &= o_t \tanh(c_t)
 
-    The output is h; the star is a convolution, over an image with zeros around it, that keeps the
-    image's size. The images have as many axes as `kernel_size`, each step of a sequence being one.
-    Parameters: 4 * features * (prod(kernel_size) * (inputs + features) + 1). The four gates stand
-    side by side in the order i, f, g, o; flax has i, g, f, o, a second bias, and a 1 that is always
-    added to b_f.
+    The output is h; d is the dropout of `GatedCell`, by default off; the star is a convolution,
+    over an image with zeros around it, that keeps the image's size. The images have as many axes as
+    `kernel_size`, each step of a sequence being one. Parameters: 4 * features * (prod(kernel_size)
+    * (inputs + features) + 1). The four gates stand side by side in the order i, f, g, o; flax has
+    i, g, f, o, a second bias, and a 1 that is always added to b_f.
 
     State: `LSTMState(hidden, cell)`, each [batch, \*image, features], of `param_dtype`. Inputs:
     [batch, \*image, inputs]. Outputs: [batch, \*image, features].
@@ -51,10 +52,19 @@ class ConvLSTMCell(Cell):
     kernel_size: tuple[int, ...] = (3, 3)
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
-    bias_init: Initializer = forget_bias()
+    bias_init: Initializer = gate_bias()
+
+    def __post_init__(self):
+        size = self.kernel_size
+        if not isinstance(size, tuple | list) or not size or min(size) < 1:
+            raise InputError(
+                f"kernel_size: given {size!r}, expected a positive number for each axis of the "
+                "image, (3, 3) say"
+            )
+        super().__post_init__()
 
     def setup(self):
-        size = self._kernel_size()
+        size = tuple(self.kernel_size)
         self.input = nn.Conv(
             4 * self.features,
             size,
@@ -74,9 +84,9 @@ class ConvLSTMCell(Cell):
         """Returns zeros for both parts.
 
         Raises:
-          InputError: the inputs of a step have too few axes for the kernel, or it has none.
+          InputError: the inputs of a step have too few axes for the kernel.
         """
-        axes = len(self._kernel_size())
+        axes = len(self.kernel_size)
         if len(input_shape) <= axes:
             raise InputError(
                 f"inputs of one step have the shape {tuple(input_shape)}; expected {axes} axes of "
@@ -93,7 +103,7 @@ class ConvLSTMCell(Cell):
         """Returns the next state and its hidden part."""
         gates = projected + self.recurrent_product(state.hidden, self.recurrent_kernel)
         i, f, g, o = jnp.split(gates.astype(state.cell.dtype), 4, axis=-1)
-        cell = logistic(f) * state.cell + logistic(i) * jnp.tanh(g)
+        cell = logistic(f) * state.cell + logistic(i) * self.dropped(jnp.tanh(g))
         hidden = logistic(o) * jnp.tanh(cell)
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)
 
@@ -118,12 +128,3 @@ class ConvLSTMCell(Cell):
             dimension_numbers=numbers,
         )
         return product.reshape(*batch, *product.shape[1:])
-
-    def _kernel_size(self):
-        size = self.kernel_size
-        if not isinstance(size, tuple | list) or not size or min(size) < 1:
-            raise InputError(
-                f"kernel_size: given {size!r}, expected a positive number for each axis of the "
-                "image, (3, 3) say"
-            )
-        return tuple(size)

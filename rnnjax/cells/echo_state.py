@@ -1,6 +1,5 @@
 """Echo state network: a reservoir that no training changes."""
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import flax.linen as nn
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rnnjax.cells.base import Cell, Initializer
+from rnnjax.cells.simple import Activation, function_of, require_activation
 from rnnjax.errors import InputError
 
 
@@ -93,7 +93,7 @@ class EchoStateCell(Cell):
         that fewer connections save nothing.
       leak: a, above 0 and at most 1.
       input_scale: entries of W_i and b are uniform between it and its negative.
-      activation: f.
+      activation: f: 'tanh', 'relu' or 'identity', or a function of an array.
     """
 
     output_part: ClassVar[str | None] = ""
@@ -103,9 +103,10 @@ class EchoStateCell(Cell):
     connectivity: float = 1.0
     leak: float = 1.0
     input_scale: float = 1.0
-    activation: Callable[[jax.Array], jax.Array] = jnp.tanh
+    activation: str | Activation = "tanh"
 
-    def setup(self):
+    def __post_init__(self):
+        require_activation(self.activation)
         for name in ("connectivity", "leak"):
             if not 0 < getattr(self, name) <= 1:
                 raise InputError(
@@ -115,6 +116,9 @@ class EchoStateCell(Cell):
             raise InputError(
                 f"spectral_radius: given {self.spectral_radius}, expected a number above 0"
             )
+        super().__post_init__()
+
+    def setup(self):
         self.input = FixedDense(
             self.features,
             dtype=self.dtype,
@@ -137,6 +141,6 @@ class EchoStateCell(Cell):
     def step(self, state, projected):
         """Returns the next state twice: it is the output as well."""
         preactivation = projected + self.recurrent_product(state, self.recurrent_kernel)
-        driven = self.activation(preactivation.astype(state.dtype))
+        driven = function_of(self.activation)(preactivation.astype(state.dtype))
         new = (1 - self.leak) * state + self.leak * driven
         return new, new.astype(projected.dtype)

@@ -5,23 +5,24 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from rnnjax.cells.base import Cell, Initializer
+from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.errors import InputError
 from rnnjax.kernels import logistic
 
 
-class FastGRNNCell(Cell):
+class FastGRNNCell(GatedCell):
     r"""Gated recurrent unit with one pair of kernels for gate and candidate.
 
     .. math::
         p_t &= W x_t + U h_{t-1} \\
         z_t &= \sigma(p_t + b_z) \\
         n_t &= \tanh(p_t + b_n) \\
-        h_t &= (\sigma(\zeta) (1 - z_t) + \sigma(\nu)) n_t + z_t h_{t-1}
+        h_t &= (\sigma(\zeta) (1 - z_t) + \sigma(\nu)) d(n_t) + z_t h_{t-1}
 
-    The output is h; :math:`\zeta` and :math:`\nu` are scalars. With ranks, W and U are products of
-    two thin matrices. Parameters: (input_rank * (inputs + features) if input_rank else inputs *
-    features) + features * (2 * recurrent_rank if recurrent_rank else features) + 2 * features + 2.
+    d is the dropout of `GatedCell`, by default off. The output is h; :math:`\zeta` and :math:`\nu`
+    are scalars. With ranks, W and U are products of two thin matrices. Parameters: (input_rank *
+    (inputs + features) if input_rank else inputs * features) + features * (2 * recurrent_rank if
+    recurrent_rank else features) + 2 * features + 2.
 
     State: [batch, features], of `param_dtype`. Inputs: [batch, inputs]. Outputs: [batch, features].
 
@@ -55,13 +56,16 @@ class FastGRNNCell(Cell):
     zeta: float = 1.0
     nu: float = -4.0
 
-    def setup(self):
+    def __post_init__(self):
         for name in ("input_rank", "recurrent_rank"):
             if getattr(self, name) < 0:
                 raise InputError(
                     f"{name}: given {getattr(self, name)}, expected 1 or more, or 0 for a full "
                     "matrix"
                 )
+        super().__post_init__()
+
+    def setup(self):
         features, rank = self.features, self.recurrent_rank
         if self.input_rank:
             self.input_reduced = self.dense(
@@ -94,7 +98,7 @@ class FastGRNNCell(Cell):
         product = self.recurrent_product(product, self.recurrent_kernel)
         shared = (projected + product).astype(state.dtype)
         z = logistic(shared + self.gate_bias)
-        n = jnp.tanh(shared + self.bias)
+        n = self.dropped(jnp.tanh(shared + self.bias))
         new = (logistic(self.zeta_logit) * (1 - z) + logistic(self.nu_logit)) * n + z * state
         new = new.astype(state.dtype)
         return new, new.astype(projected.dtype)

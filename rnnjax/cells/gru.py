@@ -5,12 +5,12 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from rnnjax.cells.base import Cell, Initializer, require_rate
+from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.errors import InputError
 from rnnjax.kernels import gru, logistic
 
 
-class GRUCell(Cell):
+class GRUCell(GatedCell):
     r"""Gated recurrent unit, the reset gate after or before the recurrent product.
 
     .. math::
@@ -20,8 +20,8 @@ class GRUCell(Cell):
         h_t &= (1 - z_t) d(n_t) + z_t h_{t-1}
 
     With `reset_after=False` there are no b_h and :math:`n_t = \tanh(W_{in} x_t + b_{in} + W_{hn}
-    (r_t h_{t-1}))`. d is a dropout, by default off. The output is h. The three gates stand side by
-    side in the order r, z, n, as in PyTorch and flax; Keras has z, r, n.
+    (r_t h_{t-1}))`. d is the dropout of `GatedCell`, by default off. The output is h. The three
+    gates stand side by side in the order r, z, n, as in PyTorch and flax; Keras has z, r, n.
 
     Parameters: 3 * features * (inputs + features + 1 + reset_after).
 
@@ -33,9 +33,6 @@ class GRUCell(Cell):
 
     Attributes:
       reset_after: the reset gate scales the product with the state, not the state.
-      update_dropout: rate of the dropout d, drawn afresh at each step; 0 is off. Semeniuta,
-        Severyn, Barth, Recurrent dropout without memory loss, COLING 2016. The paper scales at
-        evaluation, this cell in training.
       kernel_init: of the three input kernels as one matrix, `[inputs, 3 * features]`.
       recurrent_init: of the three recurrent kernels as one matrix, `[features, 3 * features]`.
       bias_init: of b_i.
@@ -45,15 +42,10 @@ class GRUCell(Cell):
     output_part: ClassVar[str | None] = ""
 
     reset_after: bool = True
-    update_dropout: float = 0.0
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer = nn.initializers.zeros
     recurrent_bias_init: Initializer = nn.initializers.zeros
-
-    def __post_init__(self):
-        require_rate("update_dropout", self.update_dropout)
-        super().__post_init__()
 
     def setup(self):
         units = 3 * self.features
@@ -65,7 +57,6 @@ class GRUCell(Cell):
             self.recurrent_bias = self.param(
                 "recurrent_bias", self.recurrent_bias_init, (units,), self.param_dtype
             )
-        self.dropout = nn.Dropout(self.update_dropout)
 
     def project(self, inputs):
         """Returns the inputs' part of the three gates, [..., 3 * features]."""
@@ -84,8 +75,7 @@ class GRUCell(Cell):
             state_gates = self.recurrent_product(state, kernel_gates)
             r, z = jnp.split(logistic(input_gates + state_gates), 2, axis=-1)
             n = jnp.tanh(input_new + self.recurrent_product(r * state, kernel_new))
-        n = self.dropout(n, deterministic=not self.has_rng("dropout"))
-        new = ((1 - z) * n + z * state).astype(state.dtype)
+        new = ((1 - z) * self.dropped(n) + z * state).astype(state.dtype)
         return new, new.astype(projected.dtype)
 
     @property

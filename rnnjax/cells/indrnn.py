@@ -5,7 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 
 from rnnjax.cells.base import Cell, Initializer
-from rnnjax.cells.simple import ACTIVATIONS, Activation, require_activation
+from rnnjax.cells.simple import Activation, function_of, require_activation
 
 
 class IndRNNCell(Cell):
@@ -55,7 +55,7 @@ class IndRNNCell(Cell):
 
     def step(self, state, projected):
         """Returns the next state twice: it is the output as well."""
-        f = self.activation
-        f = ACTIVATIONS[f] if isinstance(f, str) else f
-        new = f(projected.astype(state.dtype) + self.recurrent_kernel * state)
+        new = function_of(self.activation)(
+            projected.astype(state.dtype) + self.recurrent_kernel * state
+        )
         return new, new.astype(projected.dtype)

@@ -1,20 +1,30 @@
 """How cells begin: as in Keras, PyTorch, flax or haiku, and with biases for long memories."""
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from numbers import Real
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rnnjax.cells.base import Initializer
+from rnnjax.cells.biases import chrono_bias, gate_bias
+from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.gru import GRUCell
-from rnnjax.cells.lstm import LSTMCell, forget_bias
+from rnnjax.cells.janet import JANETCell
+from rnnjax.cells.layer_norm import LayerNormLSTMCell
+from rnnjax.cells.lstm import LSTMCell
+from rnnjax.cells.mgu import MGUCell
+from rnnjax.cells.min_gru import MinGRUCell
+from rnnjax.cells.min_lstm import MinLSTMCell
+from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
 from rnnjax.cells.simple import SimpleCell
 from rnnjax.errors import InputError
 
 Plain = TypeVar("Plain", SimpleCell, LSTMCell, GRUCell)
+Gated = TypeVar("Gated", bound=nn.Module)
 Inits = dict[str, Initializer]
 
 _orthogonal = nn.initializers.orthogonal()
@@ -57,17 +67,11 @@ def dialect(name: str, cell: Plain, inputs: int | None = None) -> Plain:
     if name not in DIALECTS:
         raise InputError(f"dialect: given {name!r}, expected one of {', '.join(DIALECTS)}")
     if type(cell) not in _GATES:
-        kind = cell if isinstance(cell, type) else type(cell)
-        given = f"the class {kind.__name__}" if kind is cell else kind.__name__
-        raise InputError(
-            f"dialect: given {given} of {kind.__module__}, expected one of "
-            f"{', '.join(f'{each.__name__}(64)' for each in _GATES)} of rnnjax.cells"
-        )
-    # Without the place that a module under construction has given it: the copy finds its own.
+        raise _unknown("dialect", cell, _GATES)
     changes: dict[str, Any] = DIALECTS[name](cell, inputs)
     if isinstance(cell, GRUCell):
         changes.setdefault("recurrent_bias_init", _zeros)
-    return cell.clone(parent=None, name=None, **changes)
+    return _changed(cell, changes)
 
 
 def per_gate(init: Initializer, gates: int) -> Initializer:
@@ -100,43 +104,101 @@ def uniform(bound: float) -> Initializer:
     return draw
 
 
-def chrono(max_steps: int, gate: int = 1, gates: int = 4, opposite: int | None = 0) -> Initializer:
-    r"""Returns an initializer of a bias of several gates, for memories of up to `max_steps` steps.
+def chrono(cell: Gated, max_steps: float) -> Gated:
+    r"""Returns a cell that begins with memories of up to `max_steps` steps: `chrono(cell, 784)`.
 
     A gate that keeps the share :math:`\sigma(b)` of the state forgets over about :math:`1 + e^b`
     steps. With :math:`b = \log u`, u uniform on [1, max_steps - 1], these are spread evenly over
-    the range. The gate that lets in gets the negative, all others zero.
+    the range. A gate that lets in gets the negative, all others zero.
 
-    By default it is that of an LSTM, whose forget gate is the second of four and whose input gate
-    is the first: `LSTMCell(64, bias_init=chrono(784))`. A GRU has one gate for both; z keeps here,
-    where that of the paper lets in, and has the other sign therefore: `GRUCell(64,
-    bias_init=chrono(784, gates=3, opposite=None))`.
+    It goes on top of a dialect: `chrono(dialect("torch", GRUCell(64)), 784)`.
 
     Source: Tallec, Ollivier, Can recurrent neural networks warp time?, ICLR 2018.
 
     Args:
+      cell: one of those whose gates are known here, by their very classes; the error lists them.
       max_steps: the longest dependency expected, at least 2.
-      gate: place of the gate that keeps.
-      gates: how many stand side by side.
-      opposite: place of the gate that lets in; None if there is none.
 
     Raises:
-      InputError: `max_steps` is below 2.
+      InputError: `max_steps` is below 2, or there are no such gates in this cell.
     """
-    if max_steps < 2:
-        raise InputError(f"max_steps: given {max_steps}, expected at least 2")
+    gates = _gates_of("chrono", cell)
+    if not (isinstance(max_steps, Real) and float(max_steps) >= 2):
+        raise InputError(f"max_steps: given {max_steps!r}, expected at least 2")
+    return _with_biases(cell, chrono_bias(float(max_steps), *gates))
 
-    def draw(key, shape, dtype=jnp.float32, out_sharding=None):
-        del out_sharding
-        part = (*shape[:-1], shape[-1] // gates)
-        kept = jnp.log(jax.random.uniform(key, part, dtype, 1, max_steps - 1))
-        parts = [jnp.zeros_like(kept)] * gates
-        parts[gate] = kept
-        if opposite is not None:
-            parts[opposite] = -kept
-        return jnp.concatenate(parts, axis=-1)
 
-    return draw
+def forget_bias(cell: Gated, value: float = 1.0) -> Gated:
+    """Returns a cell whose gate that keeps the state begins with a bias: `forget_bias(cell, 3.0)`.
+
+    All other biases begin at zero. A cell that has but a gate that lets in gets the negative there.
+
+    Source: Jozefowicz, Zaremba, Sutskever, An empirical exploration of recurrent network
+    architectures, ICML 2015.
+
+    Args:
+      cell: as for `chrono`.
+      value: of the bias.
+
+    Raises:
+      InputError: there is no such gate in this cell.
+    """
+    keeps, lets_in, count = _gates_of("forget_bias", cell)
+    if keeps is not None:
+        return _with_biases(cell, gate_bias(value, keeps, count))
+    assert lets_in is not None
+    return _with_biases(cell, gate_bias(-value, lets_in, count))
+
+
+class _Gates(NamedTuple):
+    """Places of gates in a bias: the one that keeps, the one that lets in, and how many there are.
+
+    One that does both counts as that which it does as it opens.
+    """
+
+    keeps: int | None
+    lets_in: int | None
+    count: int
+
+
+_MEMORIES: dict[type[nn.Module], Callable[..., _Gates]] = {
+    # With `coupled` the cell leaves the part of the input gate out itself.
+    LSTMCell: lambda cell: _Gates(1, 0, 4),
+    GRUCell: lambda cell: _Gates(1, None, 3),
+    MGUCell: lambda cell: _Gates(0, None, 2) if cell.f_keeps else _Gates(None, 0, 2),
+    JANETCell: lambda cell: _Gates(0, None, 2),
+    LayerNormLSTMCell: lambda cell: _Gates(1, 0, 4),
+    MultiplicativeLSTMCell: lambda cell: _Gates(1, 0, 4),
+    ConvLSTMCell: lambda cell: _Gates(1, 0, 4),
+    MinGRUCell: lambda cell: _Gates(None, 0, 2),
+    MinLSTMCell: lambda cell: _Gates(0, 1, 3),
+}
+
+
+def _gates_of(asked: str, cell: Any) -> _Gates:
+    if type(cell) not in _MEMORIES:
+        raise _unknown(asked, cell, _MEMORIES)
+    return _MEMORIES[type(cell)](cell)
+
+
+def _with_biases(cell: Gated, bias_init: Initializer) -> Gated:
+    # A second bias is added to the first.
+    more = {"recurrent_bias_init": _zeros} if isinstance(cell, GRUCell) else {}
+    return _changed(cell, {"bias_init": bias_init, **more})
+
+
+def _unknown(asked: str, given: Any, known: Iterable[type]) -> InputError:
+    kind = given if isinstance(given, type) else type(given)
+    what = f"the class {kind.__name__}" if kind is given else kind.__name__
+    names = ", ".join(f"{each.__name__}(64)" for each in known)
+    return InputError(
+        f"{asked}: given {what} of {kind.__module__}, expected one of {names} of rnnjax.cells"
+    )
+
+
+def _changed(cell: Any, changes: dict[str, Any]) -> Any:
+    # Without the place that a module under construction has given it: the copy finds its own.
+    return cell.copy(parent=None, name=None, **changes)
 
 
 _GATES: dict[type[nn.Module], Callable[..., int]] = {
@@ -151,7 +213,7 @@ def _keras(cell: Plain, inputs: int | None) -> Inits:
     return {
         "kernel_init": nn.initializers.xavier_uniform(),
         "recurrent_init": _orthogonal,
-        "bias_init": forget_bias() if isinstance(cell, LSTMCell) else _zeros,
+        "bias_init": gate_bias() if isinstance(cell, LSTMCell) else _zeros,
     }
 
 
@@ -202,7 +264,7 @@ def _haiku(cell: Plain, inputs: int | None) -> Inits:
             )
         return joined(key, shape, dtype, out_sharding)
 
-    return {"kernel_init": kernel, "recurrent_init": joined, "bias_init": forget_bias()}
+    return {"kernel_init": kernel, "recurrent_init": joined, "bias_init": gate_bias()}
 
 
 def _cut_normal(fan_in: Callable[[tuple[int, ...]], int]) -> Initializer:

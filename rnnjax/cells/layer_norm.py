@@ -5,21 +5,23 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from rnnjax.cells.base import Cell, Initializer
-from rnnjax.cells.lstm import LSTMState, forget_bias
+from rnnjax.cells.base import GatedCell, Initializer
+from rnnjax.cells.biases import gate_bias
+from rnnjax.cells.lstm import LSTMState
 from rnnjax.kernels import logistic
 
 
-class LayerNormLSTMCell(Cell):
+class LayerNormLSTMCell(GatedCell):
     r"""Long short-term memory whose sums are normalised over the features.
 
     .. math::
         (i_t, f_t, g_t, o_t) &= \alpha_i N(W_i x_t) + \alpha_h N(W_h h_{t-1}) + b \\
-        c_t &= \sigma(f_t) c_{t-1} + \sigma(i_t) \tanh(g_t) \\
+        c_t &= \sigma(f_t) c_{t-1} + \sigma(i_t) d(\tanh(g_t)) \\
         h_t &= \sigma(o_t) \tanh(\alpha_c N(c_t) + b_c)
 
     N subtracts the mean of a vector and divides by its standard deviation, for the products over
-    the four gates at once. The output is h. The gates stand side by side in the order i, f, g, o.
+    the four gates at once; d is the dropout of `GatedCell`, by default off. The output is h. The
+    gates stand side by side in the order i, f, g, o.
 
     Parameters: features * (4 * (inputs + features + 3) + 2).
 
@@ -41,7 +43,7 @@ class LayerNormLSTMCell(Cell):
     epsilon: float = 1e-5
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
-    bias_init: Initializer = forget_bias()
+    bias_init: Initializer = gate_bias()
 
     def setup(self):
         units = 4 * self.features
@@ -66,22 +68,23 @@ class LayerNormLSTMCell(Cell):
         """Returns the next state and its hidden part."""
         product = self.recurrent_norm(self.recurrent_product(state.hidden, self.recurrent_kernel))
         i, f, g, o = jnp.split(projected.astype(product.dtype) + product, 4, axis=-1)
-        cell = logistic(f) * state.cell + logistic(i) * jnp.tanh(g)
+        cell = logistic(f) * state.cell + logistic(i) * self.dropped(jnp.tanh(g))
         hidden = logistic(o) * jnp.tanh(self.cell_norm(cell))
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)
 
 
-class LayerNormGRUCell(Cell):
+class LayerNormGRUCell(GatedCell):
     r"""Gated recurrent unit whose sums are normalised over the features.
 
     .. math::
         (r_t, z_t) &= \sigma(\alpha_i N(W_i x_t) + \alpha_h N(W_h h_{t-1}) + b) \\
         n_t &= \tanh(\alpha_{in} N(W_{in} x_t) + b_{in} +
                r_t (\alpha_{hn} N(W_{hn} h_{t-1}) + b_{hn})) \\
-        h_t &= (1 - z_t) n_t + z_t h_{t-1}
+        h_t &= (1 - z_t) d(n_t) + z_t h_{t-1}
 
     N subtracts the mean of a vector and divides by its standard deviation, for r and z over both at
-    once. The output is h. The gates stand side by side in the order r, z, n.
+    once; d is the dropout of `GatedCell`, by default off. The output is h. The gates stand side by
+    side in the order r, z, n.
 
     Parameters: features * (3 * (inputs + features) + 10).
 
@@ -127,7 +130,7 @@ class LayerNormGRUCell(Cell):
         gates, new = self._split(self.recurrent_product(state, self.recurrent_kernel))
         r, z = jnp.split(logistic(input_gates + self.recurrent_norm(gates)), 2, axis=-1)
         n = jnp.tanh(input_new + r * self.recurrent_norm_new(new))
-        new = (1 - z) * n + z * state
+        new = (1 - z) * self.dropped(n) + z * state
         return new, new.astype(projected.dtype)
 
     def _split(self, units):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
-from rnnjax.cells.base import Cell, Initializer, require_rate
+from rnnjax.cells.base import GatedCell, Initializer
+from rnnjax.cells.biases import gate_bias
 from rnnjax.errors import InputError
 from rnnjax.kernels import logistic, lstm
 
@@ -19,22 +20,7 @@ class LSTMState(NamedTuple):
     cell: Float[Array, "*batch features"]
 
 
-def forget_bias(value: float = 1.0, gate: int = 1, gates: int = 4) -> Initializer:
-    """Returns an initializer of a bias of several gates: `value` for one of them, zero elsewhere.
-
-    By default it is that of an LSTM, whose forget gate is the second of four. Source: Jozefowicz,
-    Zaremba, Sutskever, An empirical exploration of recurrent network architectures, ICML 2015.
-    """
-
-    def init(key, shape, dtype=jnp.float32, out_sharding=None):
-        del key, out_sharding
-        features = shape[0] // gates
-        return jnp.zeros(shape, dtype).at[gate * features : (gate + 1) * features].set(value)
-
-    return init
-
-
-class LSTMCell(Cell):
+class LSTMCell(GatedCell):
     r"""Long short-term memory with a forget gate, plain by default.
 
     .. math::
@@ -45,9 +31,9 @@ class LSTMCell(Cell):
         o_t &= \sigma(W_{io} x_t + W_{ho} h_{t-1} + p_o c_t + b_o) \\
         h_t &= W_p (o_t \tanh(c_t))
 
-    Plain, there is no p, d is the identity, and so is W_p. The output is h. The four gates stand
-    side by side in the order i, f, g, o, as in Keras and PyTorch; PyTorch has a second bias. With
-    `coupled` there is no i in that order, and :math:`i_t = 1 - f_t`.
+    Plain, there is no p and W_p is the identity; so is d, the dropout of `GatedCell`. The output is
+    h. The four gates stand side by side in the order i, f, g, o, as in Keras and PyTorch; PyTorch
+    has a second bias. With `coupled` there is no i in that order, and :math:`i_t = 1 - f_t`.
 
     Parameters: features * ((4 - coupled) * (inputs + (projection or features) + 1)
     + (3 - coupled) * peepholes + projection).
@@ -68,9 +54,6 @@ class LSTMCell(Cell):
         for large scale acoustic modeling, Interspeech 2014, whose cell has peepholes as well.
       coupled: one gate forgets and lets in. Greff et al., LSTM: a search space odyssey, IEEE
         Transactions on Neural Networks and Learning Systems 28 (2017), where f is 1 - i.
-      update_dropout: rate of the dropout d, drawn afresh at each step; 0 is off. Semeniuta,
-        Severyn, Barth, Recurrent dropout without memory loss, COLING 2016. The paper scales at
-        evaluation, this cell in training.
       kernel_init: of the four input kernels as one matrix, `[inputs, 4 * features]`, with `coupled`
         three; W_p begins by it as well.
       recurrent_init: of the four recurrent kernels as one matrix, `[projection or features,
@@ -86,14 +69,12 @@ class LSTMCell(Cell):
     peepholes: bool = False
     projection: int = 0
     coupled: bool = False
-    update_dropout: float = 0.0
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
-    bias_init: Initializer = forget_bias()
+    bias_init: Initializer = gate_bias()
     peephole_init: Initializer = nn.initializers.zeros
 
     def __post_init__(self):
-        require_rate("update_dropout", self.update_dropout)
         if not isinstance(self.projection, int) or self.projection < 0:
             raise InputError(
                 f"projection: given {self.projection!r}, expected the features of the output, or "
@@ -123,7 +104,6 @@ class LSTMCell(Cell):
                 (self.features, self.projection),
                 self.param_dtype,
             )
-        self.dropout = nn.Dropout(self.update_dropout)
 
     def initial_state(self, input_shape):
         """Returns zeros for both parts."""
@@ -145,8 +125,7 @@ class LSTMCell(Cell):
             early = [z + p * state.cell for z, p in zip(early, early_peepholes, strict=True)]
         f = logistic(early[-1])
         i = 1 - f if self.coupled else logistic(early[0])
-        g = self.dropout(jnp.tanh(g), deterministic=not self.has_rng("dropout"))
-        cell = f * state.cell + i * g
+        cell = f * state.cell + i * self.dropped(jnp.tanh(g))
         if self.peepholes:
             o = o + late * cell
         hidden = logistic(o) * jnp.tanh(cell)

@@ -5,23 +5,24 @@ from typing import ClassVar, Literal, get_args
 import flax.linen as nn
 import jax.numpy as jnp
 
-from rnnjax.cells.base import Cell, Initializer
-from rnnjax.cells.lstm import forget_bias
+from rnnjax.cells.base import GatedCell, Initializer
+from rnnjax.cells.biases import gate_bias
 from rnnjax.errors import InputError
 from rnnjax.kernels import logistic
 
 Reset = Literal["after", "before", "none"]
 
 
-class MGUCell(Cell):
+class MGUCell(GatedCell):
     r"""Minimal gated unit: a GRU whose one gate forgets and resets.
 
     .. math::
         f_t &= \sigma(W_{if} x_t + b_{if} + W_{hf} h_{t-1}) \\
         n_t &= \tanh(W_{in} x_t + b_{in} + f_t (W_{hn} h_{t-1} + b_{hn})) \\
-        h_t &= (1 - f_t) n_t + f_t h_{t-1}
+        h_t &= (1 - f_t) d(n_t) + f_t h_{t-1}
 
-    The output is h. The two stand side by side in the order f, n.
+    d is the dropout of `GatedCell`, by default off. The output is h. The two stand side by side in
+    the order f, n.
 
     Parameters: features * (2 * (inputs + features + 1) + (reset == "after")).
 
@@ -48,7 +49,7 @@ class MGUCell(Cell):
     f_keeps: bool = True
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
-    bias_init: Initializer = forget_bias(gate=0, gates=2)
+    bias_init: Initializer = gate_bias(gate=0, gates=2)
 
     def __post_init__(self):
         if self.reset not in get_args(Reset):
@@ -87,5 +88,5 @@ class MGUCell(Cell):
                 state_n = f * (state_n + self.recurrent_bias)
         n = jnp.tanh(input_n + state_n)
         keep = f if self.f_keeps else 1 - f
-        new = ((1 - keep) * n + keep * state).astype(state.dtype)
+        new = ((1 - keep) * self.dropped(n) + keep * state).astype(state.dtype)
         return new, new.astype(projected.dtype)

@@ -5,12 +5,13 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from rnnjax.cells.base import Cell, Initializer
-from rnnjax.cells.lstm import LSTMState, forget_bias
+from rnnjax.cells.base import GatedCell, Initializer
+from rnnjax.cells.biases import gate_bias
+from rnnjax.cells.lstm import LSTMState
 from rnnjax.kernels import logistic
 
 
-class MultiplicativeLSTMCell(Cell):
+class MultiplicativeLSTMCell(GatedCell):
     r"""Long short-term memory whose recurrent matrix is another one for each input.
 
     .. math::
@@ -19,10 +20,11 @@ class MultiplicativeLSTMCell(Cell):
         f_t &= \sigma(W_{if} x_t + W_{mf} m_t + b_f) \\
         g_t &= \tanh(W_{ig} x_t + W_{mg} m_t + b_g) \\
         o_t &= \sigma(W_{io} x_t + W_{mo} m_t + b_o) \\
-        c_t &= f_t c_{t-1} + i_t g_t \\
+        c_t &= f_t c_{t-1} + i_t d(g_t) \\
         h_t &= o_t \tanh(c_t)
 
-    The output is h. The four gates stand side by side in the order i, f, g, o.
+    d is the dropout of `GatedCell`, by default off. The output is h. The four gates stand side by
+    side in the order i, f, g, o.
 
     Parameters: features * (5 * (inputs + features) + 4).
 
@@ -44,7 +46,7 @@ class MultiplicativeLSTMCell(Cell):
 
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
-    bias_init: Initializer = forget_bias()
+    bias_init: Initializer = gate_bias()
 
     def setup(self):
         features, units = self.features, 4 * self.features
@@ -72,6 +74,6 @@ class MultiplicativeLSTMCell(Cell):
         m = factor * self.recurrent_product(state.hidden, self.recurrent_kernel_factor)
         gates = projected + self.recurrent_product(m, self.recurrent_kernel)
         i, f, g, o = jnp.split(gates.astype(state.cell.dtype), 4, axis=-1)
-        cell = logistic(f) * state.cell + logistic(i) * jnp.tanh(g)
+        cell = logistic(f) * state.cell + logistic(i) * self.dropped(jnp.tanh(g))
         hidden = logistic(o) * jnp.tanh(cell)
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)

@@ -71,6 +71,11 @@ class QRNNCell(Cell):
             return None
         return "" if self.window == 1 else "cell"
 
+    @property
+    def zoned(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Where c stands in the state: an input does not take another one's place."""
+        return ("",) if self.window == 1 else ("cell",)
+
     def setup(self):
         options = {"kernel_init": self.kernel_init}
         self.input = self.dense(self._units, bias_init=self.bias_init, **options)

@@ -6,18 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell, Initializer
+from rnnjax.cells.biases import gate_bias
 from rnnjax.errors import InputError
 from rnnjax.kernels import logistic
-
-
-def _gate_bias(value: float) -> Initializer:
-    """Returns an initializer of a highway layer's bias: `value` for its gate, zero elsewhere."""
-
-    def init(key, shape, dtype=jnp.float32, out_sharding=None):
-        del key, out_sharding
-        return jnp.zeros(shape, dtype).at[shape[0] // 2 :].set(value)
-
-    return init
 
 
 class RHNCell(Cell):
@@ -54,10 +45,13 @@ class RHNCell(Cell):
     recurrent_init: Initializer = nn.initializers.orthogonal()
     transform_bias: float = -2.0
 
-    def setup(self):
+    def __post_init__(self):
         if self.depth < 1:
             raise InputError(f"depth: given {self.depth}, expected 1 or more layers")
-        units, bias_init = 2 * self.features, _gate_bias(self.transform_bias)
+        super().__post_init__()
+
+    def setup(self):
+        units, bias_init = 2 * self.features, gate_bias(self.transform_bias, gate=1, gates=2)
         self.input = self.dense(units, kernel_init=self.kernel_init, bias_init=bias_init)
         self.recurrent_kernels = [
             self.param(

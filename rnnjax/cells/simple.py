@@ -30,6 +30,11 @@ def require_activation(given: str | Activation) -> None:
         )
 
 
+def function_of(activation: str | Activation) -> Activation:
+    """Returns an activation, which may be given by its name."""
+    return ACTIVATIONS[activation] if isinstance(activation, str) else activation
+
+
 class SimpleCell(Cell):
     r"""Simple recurrent cell.
 
@@ -85,10 +90,7 @@ class SimpleCell(Cell):
         # Added in the state's dtype: through relu or identity a sum rounded to bfloat16 would be
         # the state.
         preactivation = projected.astype(state.dtype) + product.astype(state.dtype)
-        activation = self.activation
-        new = (ACTIVATIONS[activation] if isinstance(activation, str) else activation)(
-            preactivation
-        )
+        new = function_of(self.activation)(preactivation)
         return new, new.astype(projected.dtype)
 
     @property

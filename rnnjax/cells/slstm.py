@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Float
 
-from rnnjax.cells.base import Cell, Initializer
-from rnnjax.cells.lstm import forget_bias
+from rnnjax.cells.base import GatedCell, Initializer
+from rnnjax.cells.biases import gate_bias
 from rnnjax.errors import InputError
 from rnnjax.kernels import logistic
 
@@ -25,19 +25,19 @@ class SLSTMState(NamedTuple):
     stabilizer: Float[Array, "*batch features"]
 
 
-class SLSTMCell(Cell):
+class SLSTMCell(GatedCell):
     r"""Long short-term memory with an exponential input gate and a normaliser.
 
     .. math::
         (\tilde i_t, \tilde f_t, \tilde z_t, \tilde o_t) &= W x_t + R h_{t-1} + b \\
         i_t &= \exp(\tilde i_t) \\
         f_t &= \sigma(\tilde f_t) \text{ or } \exp(\tilde f_t) \\
-        c_t &= f_t c_{t-1} + i_t \tanh(\tilde z_t) \\
+        c_t &= f_t c_{t-1} + i_t d(\tanh(\tilde z_t)) \\
         n_t &= f_t n_{t-1} + i_t \\
         h_t &= \sigma(\tilde o_t) c_t / n_t
 
-    The output is h. An exponential may overflow, so c and n are kept divided by :math:`\exp(m_t)`,
-    which leaves h as it is:
+    d is the dropout of `GatedCell`, by default off. The output is h. An exponential may overflow,
+    so c and n are kept divided by :math:`\exp(m_t)`, which leaves h as it is:
 
     .. math::
         m_t &= \max(\log f_t + m_{t-1}, \tilde i_t) \\
@@ -69,6 +69,7 @@ class SLSTMCell(Cell):
     """
 
     output_part: ClassVar[str | None] = "hidden"
+    zoned: ClassVar[tuple[str, ...]] = ("hidden",)  # the others count by one stabilizer
 
     heads: int = 1
     forget_gate: ForgetGate = "sigmoid"
@@ -76,7 +77,7 @@ class SLSTMCell(Cell):
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer | None = None
 
-    def setup(self):
+    def __post_init__(self):
         if self.forget_gate not in get_args(ForgetGate):
             raise InputError(
                 f"forget_gate: given {self.forget_gate!r}, expected one of "
@@ -86,7 +87,10 @@ class SLSTMCell(Cell):
             raise InputError(
                 f"heads: given {self.heads}, expected a divisor of features = {self.features}"
             )
-        bias = forget_bias(1.0 if self.forget_gate == "sigmoid" else 0.0)
+        super().__post_init__()
+
+    def setup(self):
+        bias = gate_bias(1.0 if self.forget_gate == "sigmoid" else 0.0)
         self.input = self.dense(
             4 * self.features, kernel_init=self.kernel_init, bias_init=self.bias_init or bias
         )
@@ -118,7 +122,7 @@ class SLSTMCell(Cell):
         kept = jnp.where(state.normalizer > 0, log_f + state.stabilizer, -jnp.inf)
         stabilizer = jnp.maximum(kept, i)
         i, f = jnp.exp(i - stabilizer), jnp.exp(kept - stabilizer)
-        cell = f * state.cell + i * jnp.tanh(z)
+        cell = f * state.cell + i * self.dropped(jnp.tanh(z))
         normalizer = f * state.normalizer + i
         hidden = logistic(o) * cell / normalizer
         new = SLSTMState(hidden, cell, normalizer, stabilizer)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell, Initializer
+from rnnjax.cells.biases import gate_bias
 from rnnjax.kernels import logistic
 
 
@@ -59,13 +60,13 @@ class SRUCell(Cell):
     recurrent_init: Initializer = symmetric_uniform(0.5)
 
     def setup(self):
-        units = 2 * self.features
+        units, bias_init = 2 * self.features, gate_bias(self.highway_bias, gate=1, gates=2)
         self.input = self.dense(3 * self.features, kernel_init=self.kernel_init, use_bias=False)
         self.highway = self.dense(self.features, kernel_init=self.kernel_init, use_bias=False)
         self.recurrent_kernel = self.param(
             "recurrent_kernel", self.recurrent_init, (units,), self.param_dtype
         )
-        self.bias = self.param("bias", self._bias, (units,), self.param_dtype)
+        self.bias = self.param("bias", bias_init, (units,), self.param_dtype)
 
     def project(self, inputs):
         """Returns the inputs' part of f, r and c, and the highway's, [..., 4 * features]."""
@@ -84,7 +85,3 @@ class SRUCell(Cell):
         cell = f * state + (1 - f) * new
         output = r * cell + (1 - r) * carried
         return cell, output.astype(projected.dtype)
-
-    def _bias(self, key, shape, dtype):
-        del key
-        return jnp.zeros(shape, dtype).at[self.features :].set(self.highway_bias)

@@ -82,6 +82,11 @@ class Wrapper(AbstractCell):
         return self.cell.output_part
 
     @property
+    def zoned(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The parts of which a unit may keep its old value, as the cell says."""
+        return self.cell.zoned
+
+    @property
     def frozen(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Names of the cell's parameters that no training changes."""
         return self.cell.frozen
@@ -107,9 +112,7 @@ class Zoneout(Wrapper):
 
     where :math:`\tilde s_t` is the cell's next state and each :math:`d_t` is 1 with probability
     `rate`, drawn anew for every row, unit and step. In an evaluation :math:`d_t` is `rate`, its
-    expectation. Parts that are not floating numbers (a count of steps) are left alone. Parts that
-    mean something only together, as the cell, the normalizer and the stabilizer of an sLSTM do, are
-    better left out: `rate={"hidden": 0.1}`.
+    expectation. Parts that are not floating numbers (a count of steps) are left alone.
 
     The output is the part of s that the cell's `output_part` names, in the dtype of the cell's
     output; it is the cell's own output if that is no part of the state.
@@ -120,33 +123,41 @@ class Zoneout(Wrapper):
     ICLR 2017. Its LSTM has a rate for the hidden part and another for the cell.
 
     Attributes:
-      rate: probability to keep the old value, in [0, 1), of all parts; or a mapping, or pairs, from
-        a part's path to its rate. Parts that no path covers are left alone; where several cover
-        one, the longest counts.
+      rate: probability to keep the old value, in [0, 1), of the parts that the cell's `zoned`
+        names: all but those that mean something only together, as the cell, the normalizer and the
+        stabilizer of an sLSTM do. Or a mapping, or pairs, from a part's path to its rate. Parts
+        that no path covers are left alone; where several cover one, the longest counts.
 
     Raises:
-      InputError: a rate is out of [0, 1), or the state has no part of that name.
+      InputError: a rate is out of [0, 1), the rates are no pairs, or the state has no part of that
+        name.
     """
 
     rate: float | Mapping[str, float] | Sequence[tuple[str, float]]
 
     def __post_init__(self):
         if isinstance(self.rate, Mapping | tuple | list):
-            # flax freezes a dict only when it binds the module; until then it would have no hash.
-            object.__setattr__(self, "rate", FrozenDict(self.rate))
-        for part, rate in self._rates().items():
+            try:
+                # flax freezes a dict only when it binds the module; until then it has no hash.
+                object.__setattr__(self, "rate", FrozenDict(self.rate))
+            except (TypeError, ValueError):
+                raise InputError(
+                    f"rate: given {self.rate!r}, expected one number, or a mapping from parts of "
+                    "the state to numbers: {'hidden': 0.1, 'cell': 0.05} for an LSTM"
+                ) from None
+        rates = self.rate if isinstance(self.rate, Mapping) else {"": self.rate}
+        for part, rate in rates.items():
             require_rate(f"rate of {part!r}" if part else "rate", rate)
         super().__post_init__()
-
-    def _rates(self) -> Mapping[str, Any]:
-        return self.rate if isinstance(self.rate, Mapping) else {"": self.rate}
 
     def step(self, state, projected):
         """Returns the next state, some of it as it was, and the output."""
         new, output = self.cell.step(state, projected)
         parts = _parts(state)
         rates = dict.fromkeys(parts, 0.0)
-        for part, rate in sorted(self._rates().items(), key=lambda item: len(item[0])):
+        given: Any = self.rate
+        given = given if isinstance(given, Mapping) else dict.fromkeys(self.cell.zoned, given)
+        for part, rate in sorted(given.items(), key=lambda item: len(item[0])):
             for name in _covered(parts, part, "Zoneout.rate"):
                 rates[name] = rate
         each = zip(rates.values(), parts.values(), jax.tree.leaves(new), strict=True)
@@ -221,6 +232,11 @@ class RecurrentDropout(Wrapper):
         """Where in the state the output stands: below `Dropped.state`."""
         part = self.cell.output_part
         return part if part is None else f"state.{part}" if part else "state"
+
+    @property
+    def zoned(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The parts of which a unit may keep its old value: below `Dropped.state`."""
+        return tuple(f"state.{part}" if part else "state" for part in self.cell.zoned)
 
     def initial_state(self, input_shape):
         """Returns the cell's state and its mask, ones in an evaluation."""

@@ -137,8 +137,6 @@ def runs(layer: nn.Module, form: Form) -> list[Run]:
     """
     if not isinstance(layer, Stack):
         return _runs(layer, None, None, form)
-    if not layer.layers:
-        raise InputError("layer: given a Stack without layers, expected one at least")
     found, inputs = [], None
     for index, each in enumerate(layer.layers):
         here = _runs(each, index, inputs, form)

@@ -1,6 +1,7 @@
 """Layers: a cell over time, in both directions, and stacked; and their regularisers."""
 
 from rnnjax.layers.bidirectional import Bidirectional
+from rnnjax.layers.masks import mask_from_lengths
 from rnnjax.layers.regularizers import WeightDrop, activity, embedding_dropout, temporal_activity
 from rnnjax.layers.rnn import RNN, engines
 from rnnjax.layers.stack import Stack
@@ -13,5 +14,6 @@ __all__ = [
     "activity",
     "embedding_dropout",
     "engines",
+    "mask_from_lengths",
     "temporal_activity",
 ]

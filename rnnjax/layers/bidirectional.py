@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
-from rnnjax.layers.rnn import RNN, require_cell
+from rnnjax.layers.rnn import RNN, Engine, require_cell, require_states
 
 Merge = Literal["concat", "sum", "mul", "ave", "none"]
 
@@ -34,11 +34,15 @@ class Bidirectional(nn.Module):
       merge: how the two outputs become one; 'none' returns the pair (forward, backward).
       return_sequences: as for `RNN`. Each direction then gives its own last output, so that both
         have read the whole row.
+      engine: of both directions, as for `RNN`.
+      remat: of both directions, as for `RNN`.
     """
 
     cell: nn.Module
     merge: Merge = "concat"
     return_sequences: bool = True
+    engine: Engine = "auto"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -57,18 +61,22 @@ class Bidirectional(nn.Module):
           resets: as for `RNN`.
 
         Raises:
-          InputError: `merge` is not one of those above, or as `RNN` raises it.
+          InputError: `merge` is not one of those above, `initial_state` is no pair, or as `RNN`
+            raises it.
         """
         if self.merge not in _MERGES:
             raise InputError(f"merge: given {self.merge!r}, expected one of {', '.join(_MERGES)}")
         require_cell(self.cell)
         states = (None, None) if initial_state is None else initial_state
+        require_states(states, 2, "a pair of states, forward and backward")
         finals, outputs = zip(
             *(
                 RNN(
                     self.cell.copy(parent=None, name=None),
                     reverse=name == "backward",
                     return_sequences=self.return_sequences,
+                    engine=self.engine,
+                    remat=self.remat,
                     name=name,
                 )(inputs, mask, state, resets)
                 for name, state in zip(("forward", "backward"), states, strict=True)

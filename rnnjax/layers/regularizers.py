@@ -1,7 +1,8 @@
 """Regularisers of recurrent layers: dropped weights, dropped words, penalties on the outputs.
 
 Dropout of a layer's inputs or outputs with one mask for all steps (variational dropout) is flax's
-`nn.Dropout(rate, broadcast_dims=(1,))`. What acts on the state is in `rnnjax.cells.wrappers`.
+`nn.Dropout(rate, broadcast_dims=(1,))`, and `Stack(variational=True)` between layers. What acts on
+the state is in `rnnjax.cells.wrappers`.
 """
 
 import math
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.cells.base import require_rate
+from rnnjax.cells.base import drop, require_rate
 from rnnjax.errors import InputError
 
 
@@ -70,7 +71,7 @@ class WeightDrop(nn.Module):
                 names.append(name)
                 if key is not None and any(_has(name, kernel) for kernel in self.kernels):
                     each = jax.random.fold_in(key, len(names))
-                    leaves[index] = path, _dropped(value, self.rate, each, value.shape)
+                    leaves[index] = path, drop(value, self.rate, each)
             return structure.unflatten(value for _, value in leaves)
 
         def call(layer, *arguments, **options):
@@ -96,11 +97,6 @@ def _has(path: Sequence[str], kernel: str) -> bool:
     )
 
 
-def _dropped(values: jax.Array, rate: float, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    kept = jax.random.bernoulli(key, 1 - rate, shape)
-    return jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))
-
-
 def embedding_dropout(
     table: Float[Array, "vocabulary features"], rate: float, key: jax.Array | None
 ) -> Float[Array, "vocabulary features"]:
@@ -122,7 +118,7 @@ def embedding_dropout(
       InputError: the rate is out of [0, 1).
     """
     require_rate("rate", rate)
-    return table if key is None else _dropped(table, rate, key, (len(table), 1))
+    return table if key is None else drop(table, rate, key, (len(table), 1))
 
 
 def activity(
@@ -149,41 +145,59 @@ def activity(
 
 
 def temporal_activity(
-    outputs: Float[Array, "batch time *features"], mask: Bool[Array, "batch time"] | None = None
+    outputs: Float[Array, "batch time *features"],
+    mask: Bool[Array, "batch time"] | None = None,
+    resets: Bool[Array, "batch time"] | None = None,
 ) -> Float[Array, ""]:
-    """Returns the mean square of the change from each real step to the next one of its row.
+    """Returns the mean square of the change from each real step to the next one of its document.
 
-    Masked steps count as cut out, so that neither padding nor holes make a change. The mean is over
-    all such pairs of the batch, 0 if there is none. dtype, arguments, errors and source are those
-    of `activity`.
+    Masked steps count as cut out, so that neither padding nor holes make a change; nor does the
+    step from a document to the next one of its row. The mean is over all such pairs of the batch, 0
+    if there is none. dtype, errors and source are those of `activity`.
+
+    Args:
+      outputs: of a layer.
+      mask: True where the step is real; None if all are.
+      resets: as the layer was given them; None if each row is one document.
     """
     outputs, real = _cleaned(outputs, mask)
     latest = jax.lax.cummax(jnp.where(real, jnp.arange(real.shape[1]), -1), axis=1)
     before = jnp.pad(latest[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
-    earlier = jnp.take_along_axis(outputs, _align(jnp.maximum(before, 0), outputs), axis=1)
-    paired = real & (before >= 0)
-    change = jnp.where(_align(paired, outputs), outputs - earlier, 0)
+    paired, before = real & (before >= 0), jnp.maximum(before, 0)
+    if resets is not None:
+        _require("resets", resets, outputs)
+        document = jnp.cumsum(resets, axis=1)
+        paired &= document == jnp.take_along_axis(document, before, axis=1)
+    earlier = jnp.take_along_axis(outputs, before[..., None], axis=1)
+    change = jnp.where(paired[..., None], outputs - earlier, 0)
     return _mean(jnp.square(change), paired)
 
 
 def _cleaned(outputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Returns outputs of at least float32, zero where masked, and which of them are real."""
+    """Returns outputs of at least float32, zero where masked, and which of them are real.
+
+    Those of a step stand in one axis.
+    """
+    batch, time, *features = outputs.shape
     outputs = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+    outputs = outputs.reshape(batch, time, math.prod(features))
     if mask is None:
-        return outputs, jnp.ones(outputs.shape[:2], bool)
-    if mask.dtype != jnp.bool_ or mask.shape != outputs.shape[:2]:
-        raise InputError(
-            f"mask: given {mask.dtype}{list(mask.shape)}, expected bool{list(outputs.shape[:2])}, "
-            "as the outputs are [batch, time, ...]"
-        )
+        return outputs, jnp.ones((batch, time), bool)
+    _require("mask", mask, outputs)
     # Replaced before they are squared: zero times NaN would be NaN in the gradient.
-    return jnp.where(_align(mask, outputs), outputs, 0), mask
+    return jnp.where(mask[..., None], outputs, 0), mask
+
+
+def _require(name: str, flags: jax.Array, outputs: jax.Array) -> None:
+    if not hasattr(flags, "dtype"):
+        raise InputError(f"{name}: given a {type(flags).__name__}, expected an array of bool")
+    if flags.dtype != jnp.bool_ or flags.shape != outputs.shape[:2]:
+        raise InputError(
+            f"{name}: given {flags.dtype}{list(flags.shape)}, expected "
+            f"bool{list(outputs.shape[:2])}, as the outputs are [batch, time, ...]"
+        )
 
 
 def _mean(values: jax.Array, counted: jax.Array) -> jax.Array:
     """Returns the mean of values that are zero wherever they are not counted."""
-    return values.sum() / (jnp.maximum(counted.sum(), 1) * math.prod(values.shape[2:]))
-
-
-def _align(flags: jax.Array, values: jax.Array) -> jax.Array:
-    return flags.reshape(flags.shape + (1,) * (values.ndim - flags.ndim))
+    return values.sum() / (jnp.maximum(counted.sum(), 1) * values.shape[-1])

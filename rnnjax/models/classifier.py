@@ -39,6 +39,7 @@ class Classifier(nn.Module):
       zoneout: rate of `rnnjax.cells.Zoneout`.
       weight_drop: rate of `rnnjax.layers.WeightDrop`.
       learned_state: whether the first state is learned, `rnnjax.cells.LearnedInitialState`.
+      remat: of the recurrent layers, as for `rnnjax.layers.RNN`.
       dtype: of the computation. The scores are float32 in any case.
     """
 
@@ -56,6 +57,7 @@ class Classifier(nn.Module):
     zoneout: float = 0.0
     weight_drop: float = 0.0
     learned_state: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     def setup(self):
@@ -77,9 +79,11 @@ class Classifier(nn.Module):
 
     def _layer(self, last: bool) -> nn.Module:
         if self.bidirectional:
-            layer = Bidirectional(self._cell(), merge=self.merge, return_sequences=not last)
+            layer = Bidirectional(
+                self._cell(), merge=self.merge, return_sequences=not last, remat=self.remat
+            )
         else:
-            layer = RNN(self._cell(), return_sequences=not last)
+            layer = RNN(self._cell(), return_sequences=not last, remat=self.remat)
         return WeightDrop(layer, self.weight_drop) if self.weight_drop else layer
 
     def _cell(self) -> nn.Module:

@@ -63,6 +63,7 @@ class Classification:
             zoneout=given.regularization.zoneout,
             weight_drop=given.regularization.weights,
             learned_state=given.learned_state,
+            remat=given.remat,
             dtype=dtype,
         )
         # Weight decay is the one thing that moves a row that never gets a gradient.

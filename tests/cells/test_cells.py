@@ -64,7 +64,7 @@ def test_only_the_forget_gate_begins_with_a_bias():
 
 
 def test_the_forget_bias_can_be_told():
-    params = initialised(LSTMCell(FEATURES, bias_init=forget_bias(3.0)))
+    params = initialised(forget_bias(LSTMCell(FEATURES), 3.0))
     assert params["input"]["bias"].tolist() == [0.0] * 7 + [3.0] * 7 + [0.0] * 14
 
 

@@ -77,9 +77,15 @@ def test_values_are_those_of_the_equations_for_the_real_steps_of_both_directions
         (ConvLSTMCell, {"kernel_size": ()}, "kernel_size: given (), expected a positive number"),
         (ConvLSTMCell, {"kernel_size": (3, 0)}, "kernel_size: given (3, 0)"),
         (ConvLSTMCell, {"kernel_size": 3}, "kernel_size: given 3, expected"),
-        (ConvLSTMCell, {}, "shape (2, 3); expected 2 axes of an image and one of channels"),
+        (EchoStateCell, {"activation": "gelu"}, "activation: given 'gelu', expected one of tanh"),
     ],
 )
-def test_a_mistake_is_told_with_what_was_given_and_expected(cell, options, words):
+def test_an_option_that_cannot_be_is_refused_where_the_cell_is_made(cell, options, words):
     with pytest.raises(InputError, match=re.escape(words)):
-        RNN(cell(6, **options)).init(jax.random.key(0), jnp.zeros((2, 4, 3)))
+        cell(6, **options)
+
+
+def test_a_convolution_over_no_image_is_refused():
+    words = "shape (2, 3); expected 2 axes of an image and one of channels"
+    with pytest.raises(InputError, match=re.escape(words)):
+        RNN(ConvLSTMCell(6)).init(jax.random.key(0), jnp.zeros((2, 4, 3)))

@@ -170,21 +170,12 @@ def drawn(shapes: Any, seed: int) -> Any:
     return jax.tree.map(lambda s: (0.6 * rng.standard_normal(s.shape)).astype(np.float32), shapes)
 
 
-def run(layer, *keys) -> Any:
-    """Returns random parameters, an initial state, and what the layer makes of the input.
-
-    With keys of dropout what it makes is a list, one result for each.
-    """
+def run(layer) -> Any:
+    """Returns random parameters, an initial state, and what the layer makes of the input."""
     returned, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), INPUT)
     variables, state = drawn(variables, 1), drawn(returned[0], 2)
-
-    @jax.jit
-    def call(key):
-        rngs = None if key is None else {"dropout": key}
-        return layer.apply(variables, INPUT, None, state, rngs=rngs)
-
-    results = [jax.tree.map(np.asarray, call(key)) for key in keys or (None,)]
-    return variables["params"]["cell"], state, results if keys else results[0]
+    result = jax.jit(layer.apply)(variables, INPUT, None, state)
+    return variables["params"]["cell"], state, jax.tree.map(np.asarray, result)
 
 
 def doubled(tree):
@@ -237,47 +228,6 @@ def test_the_minimal_gated_unit_is_that_of_flax(reset):
         np.testing.assert_allclose(np.asarray(ours), expected, rtol=0, atol=1e-6)
 
 
-def kept_by_lstm(params, state, outputs):
-    """Returns what the dropout of an LSTM multiplied g by, from its outputs."""
-    h, c = state
-    factors = []
-    for x, output in zip(np.swapaxes(INPUT, 0, 1), np.swapaxes(outputs, 0, 1), strict=True):
-        z = x @ params["input"]["kernel"] + params["input"]["bias"] + h @ params["recurrent_kernel"]
-        i, f, g, o = np.split(z, 4, axis=1)
-        new = np.arctanh(output / sigmoid(o))
-        factors.append((new - sigmoid(f) * c) / (sigmoid(i) * np.tanh(g)))
-        h, c = output, new
-    return np.stack(factors, axis=1)
-
-
-def kept_by_gru(params, h, outputs):
-    """Returns what the dropout of a GRU multiplied n by, from its outputs."""
-    factors = []
-    for x, output in zip(np.swapaxes(INPUT, 0, 1), np.swapaxes(outputs, 0, 1), strict=True):
-        i_r, i_z, i_n = np.split(x @ params["input"]["kernel"] + params["input"]["bias"], 3, axis=1)
-        h_r, h_z, h_n = np.split(h @ params["recurrent_kernel"] + params["recurrent_bias"], 3, 1)
-        z, n = sigmoid(i_z + h_z), np.tanh(i_n + sigmoid(i_r + h_r) * h_n)
-        factors.append((output - z * h) / ((1 - z) * n))
-        h = output
-    return np.stack(factors, axis=1)
-
-
-@pytest.mark.parametrize(("made", "kept"), [(LSTMCell, kept_by_lstm), (GRUCell, kept_by_gru)])
-def test_update_dropout_drops_what_is_new_and_keeps_the_memory(made, kept):
-    layer = RNN(made(FEATURES, update_dropout=0.25), engine="scan")
-    keys = [jax.random.key(seed) for seed in (5, 5, 6)]
-    params, state, ((_, outputs), (_, again), (_, other)) = run(layer, *keys)
-    factors = kept(*doubled((params, state, outputs)))
-    dropped = np.abs(factors) < 0.01
-    np.testing.assert_allclose(factors[~dropped], 4 / 3, atol=0.01)
-    assert 0.1 < dropped.mean() < 0.4
-    # Fresh at each step, and in each row.
-    assert not (dropped == dropped[:, :1]).all()
-    assert not (dropped == dropped[:1]).all()
-    np.testing.assert_array_equal(again, outputs)
-    assert not np.array_equal(other, outputs)
-
-
 def test_the_options_leave_the_plain_lstm_as_it_was():
     params = initialised(LSTMCell)
     assert jax.tree.map(jnp.shape, params) == {
@@ -314,16 +264,6 @@ def test_only_the_gate_that_forgets_begins_with_a_bias():
     assert biases(MultiplicativeLSTMCell) == [0, 1, 0, 0]
     assert biases(LayerNormLSTMCell) == [0, 1, 0, 0]
     assert biases(LayerNormGRUCell) == [0, 0]
-
-
-def test_chrono_biases_spread_the_memories_of_janet():
-    one, other = (initialised(JANETCell, seed, longest=102)["input"]["bias"] for seed in (0, 1))
-    f, g = np.split(one, 2)
-    assert (f > 0).all()
-    assert (f < np.log(101)).all()
-    assert np.unique(f).size == FEATURES
-    assert not g.any()
-    assert not np.array_equal(one, other)
 
 
 @pytest.mark.parametrize(
@@ -368,17 +308,16 @@ def test_only_the_plain_lstm_is_fused(options):
     [
         (SimpleCell, {"activation": "gelu"}, "activation: given 'gelu', .* tanh, relu, identity"),
         (SimpleCell, {"activation": 3}, "activation: given 3"),
-        (LSTMCell, {"update_dropout": 1.0}, "update_dropout: given 1.0"),
-        (GRUCell, {"update_dropout": -0.1}, "update_dropout: given -0.1"),
         (LSTMCell, {"projection": -1}, "projection: given -1"),
         (LSTMCell, {"projection": 2.5}, "projection: given 2.5"),
+        (LSTMCell, {"features": 0}, "features: given 0, expected 1 or more"),
+        (SimpleCell, {"features": "64"}, "features: given '64'"),
         (MGUCell, {"reset": "never"}, "reset: given 'never', expected one of after, before, none"),
-        (JANETCell, {"longest": 1}, "longest: given 1, expected at least 2"),
     ],
 )
 def test_an_option_that_cannot_be_is_refused(made, options, message):
     with pytest.raises(InputError, match=message):
-        made(FEATURES, **options)
+        made(**{"features": FEATURES, **options})
 
 
 def test_a_named_activation_is_that_function():

@@ -1,4 +1,4 @@
-"""How cells begin: the distributions and the structure of each dialect, and of chrono biases."""
+"""How cells begin: the distributions and the structure of each dialect."""
 
 import functools
 from collections.abc import Iterator
@@ -12,8 +12,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rnnjax.cells import GRUCell, LSTMCell, LSTMState, SimpleCell
-from rnnjax.cells.initializers import DIALECTS, chrono, dialect, per_gate, uniform
+from rnnjax.cells import (
+    DIALECTS,
+    GRUCell,
+    LSTMCell,
+    SimpleCell,
+    dialect,
+    per_gate,
+    uniform,
+)
 from rnnjax.errors import InputError
 from rnnjax.layers import RNN
 
@@ -263,47 +270,3 @@ def test_gates_are_drawn_one_by_one():
 def test_uniform_is_symmetric():
     drawn = np.asarray(uniform(0.3)(jax.random.key(0), (100, 100)))
     assert_drawn_from(stats.uniform(-0.3, 0.6), drawn)
-
-
-STEPS = 11
-
-
-def test_chrono_spreads_the_memories_of_an_lstm():
-    i, f, g, o = np.split(np.asarray(chrono(STEPS)(jax.random.key(0), (16000,))), 4)
-    assert_drawn_from(stats.uniform(1, STEPS - 2), np.exp(f.astype(np.float64)))
-    np.testing.assert_array_equal(i, -f)
-    assert not np.concatenate([g, o]).any()
-
-
-def test_chrono_spreads_the_memories_of_a_gru():
-    init = chrono(STEPS, gates=3, opposite=None)
-    r, z, n = np.split(np.asarray(init(jax.random.key(0), (12000,))), 3)
-    assert_drawn_from(stats.uniform(1, STEPS - 2), np.exp(z.astype(np.float64)))
-    assert not np.concatenate([r, n]).any()
-
-
-@pytest.mark.parametrize(
-    "cell",
-    [
-        LSTMCell(9, bias_init=chrono(STEPS)),
-        GRUCell(9, bias_init=chrono(STEPS, gates=3, opposite=None)),
-    ],
-)
-def test_with_nothing_to_read_a_unit_forgets_over_its_own_time(cell):
-    """The share that a step keeps is 1 - 1 / (1 + u), at least a half because u is at least 1."""
-    cell = cell.clone(kernel_init=nn.initializers.zeros, recurrent_init=nn.initializers.zeros)
-    params = initialised(cell, inputs=1)
-    state = jax.tree.map(jnp.ones_like, cell.initial_state((1, 1)))
-    final, _ = RNN(cell).apply({"params": {"cell": params}}, jnp.zeros((1, 3, 1)), None, state)
-    kept = np.ravel(final.cell if isinstance(final, LSTMState) else final)
-    u = np.exp(params["input"]["bias"][9:18])
-    np.testing.assert_allclose(kept, (1 - 1 / (1 + u)) ** 3, rtol=1e-5)
-    assert len(set(u)) == 9
-    assert (u >= 1).all()
-    assert (u <= STEPS - 1).all()
-
-
-def test_the_shortest_memory_of_chrono_is_a_bias_of_zero():
-    assert not np.asarray(chrono(2)(jax.random.key(0), (8,))).any()
-    with pytest.raises(InputError, match="max_steps: given 1, expected at least 2"):
-        chrono(1)

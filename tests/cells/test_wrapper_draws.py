@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.cells import Cell, GRUCell, LSTMCell, LSTMState, SimpleCell
+from rnnjax.cells import Cell, GRUCell, LSTMCell, LSTMState, QRNNCell, SimpleCell, SLSTMCell
 from rnnjax.cells.wrappers import (
     Dropped,
     FlaxCell,
@@ -95,6 +95,32 @@ def test_each_part_has_its_rate_of_zoneout(rate):
     kept = trained.cell == state.cell
     assert 0 < kept.mean() < 1
     np.testing.assert_allclose(trained.cell[~kept], new.cell[~kept], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("cell", "zoned"),
+    [
+        (SLSTMCell(FEATURES), {"hidden"}),
+        (RecurrentDropout(SLSTMCell(FEATURES), 0.1), {"hidden"}),
+        (QRNNCell(FEATURES), {"cell"}),
+        (LSTMCell(FEATURES), {"hidden", "cell"}),
+    ],
+)
+def test_one_rate_is_of_the_parts_of_which_a_unit_may_keep_its_old_value(cell, zoned):
+    @jax.jit
+    def run():
+        wrapped = RNN(Zoneout(cell, 0.75))
+        (moved, _), variables = wrapped.init_with_output(jax.random.key(0), INPUT[:, :1])
+        inner = {"params": variables["params"]["cell"]}
+        return moved, RNN(cell).apply(inner, INPUT[:, :1])[0]
+
+    # In an evaluation a part that begins at zero moves by 1 - rate of its way in the first step.
+    moved, whole = run()
+    moved, whole = (getattr(each, "state", each)._asdict() for each in (moved, whole))
+    assert {part for part in whole if not np.array_equal(moved[part], whole[part])} == zoned
+    for part in zoned:
+        assert np.asarray(whole[part]).any()
+        np.testing.assert_allclose(moved[part], 0.25 * whole[part], rtol=1e-5)
 
 
 class Clock(NamedTuple):
@@ -196,12 +222,17 @@ CLASS: Any = LSTMCell
 THEIRS: Any = nn.LSTMCell(FEATURES)
 OURS: Any = LSTM
 TEXT: Any = "0.1"
+PAIR: Any = (0.1, 0.05)
 MISTAKES = {
     "a rate of one": (lambda: Zoneout(LSTM, 1), r"rate: given 1, .*\[0, 1\)"),
     "a negative rate": (lambda: RecurrentDropout(LSTM, -0.1), "rate: given -0.1"),
     "no number": (lambda: Zoneout(LSTM, TEXT), "rate: given '0.1'"),
     "nan": (lambda: RecurrentDropout(LSTM, float("nan")), "given nan"),
     "a part's rate": (lambda: Zoneout(LSTM, {"cell": 2.0}), "rate of 'cell': given 2.0"),
+    "rates without parts": (
+        lambda: Zoneout(LSTM, PAIR),
+        r"rate: given \(0.1, 0.05\), .*\{'hidden': 0.1, 'cell': 0.05\}",
+    ),
     "no such part": (lambda: Zoneout(LSTM, WRONG), "'hiden'.* 'hidden', 'cell';"),
     "nothing there": (lambda: RecurrentDropout(LSTM, 0.1, "h"), "'h'.* 'hidden', 'cell';"),
     "no part": (lambda: RecurrentDropout(Ticks(INPUTS), 0.1), "Ticks .*'value', 'steps'"),

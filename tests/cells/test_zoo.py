@@ -25,9 +25,9 @@ OPTIONS = [
     "LSTMCell(projection=3, update_dropout=0.4)",
     "GRUCell(reset_after=False)",
     "GRUCell(update_dropout=0.4)",
-    "MGUCell(reset='before', f_keeps=False)",
+    "MGUCell(reset='before', f_keeps=False, update_dropout=0.4)",
     "QRNNCell(window=1)",
-    "SLSTMCell(heads=2)",
+    "SLSTMCell(heads=2, update_dropout=0.4)",
     "AntisymmetricCell(gated=True)",
     "FastGRNNCell(input_rank=2, recurrent_rank=2)",
     "MinLSTMCell(positive=True)",
@@ -66,14 +66,14 @@ def test_a_cell_of_images_passes_the_kit(name):
 
 def test_every_cell_of_the_package_is_in_the_table():
     import rnnjax.cells
-    from rnnjax.cells import AbstractCell, Cell, LinearCell, Wrapper
+    from rnnjax.cells import AbstractCell, Cell, GatedCell, LinearCell, Wrapper
 
     found = {
         name
         for name, value in vars(rnnjax.cells).items()
         if isinstance(value, type) and issubclass(value, AbstractCell)
     }
-    bases = {AbstractCell, Cell, LinearCell, Wrapper, FlaxCell}
+    bases = {AbstractCell, Cell, GatedCell, LinearCell, Wrapper, FlaxCell}
     wrappers = {each.__name__ for each in Wrapper.__subclasses__()}
     assert found - wrappers - {base.__name__ for base in bases} == set(CELLS)
     assert set(PLAIN) | {"ConvLSTMCell"} == set(CELLS)

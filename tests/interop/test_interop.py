@@ -127,7 +127,6 @@ class Doubled(LSTMCell):
         (LSTMCell(4), "given a LSTMCell, expected an RNN"),
         (nn.Dense(4), "given a Dense, expected an RNN"),
         (Stack([RNN(LSTMCell(4)), nn.Dense(4)]), "given a Dense, expected an RNN"),
-        (Stack([]), "given a Stack without layers"),
         (RNN(Doubled(4)), "given the cell Doubled, whose weights have no counterpart"),
         (RNN(nn.LSTMCell(4)), "given the cell LSTMCell, whose weights have no counterpart"),
         (

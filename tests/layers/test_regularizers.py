@@ -286,3 +286,5 @@ def test_a_penalty_refuses_a_mask_that_is_none(penalty):
         penalty(OUTPUT, MASK.astype(np.int32))
     with pytest.raises(InputError, match=r"given bool\[5, 6\], expected bool\[5, 7\]"):
         penalty(OUTPUT, MASK[:, 1:])
+    with pytest.raises(InputError, match="mask: given a list, expected an array of bool"):
+        penalty(OUTPUT, MASK.tolist())

@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.cells import GRUCell, LSTMCell, SimpleCell
+from rnnjax.cells import Cell, GRUCell, LSTMCell, SimpleCell
 from rnnjax.config import parse
 from rnnjax.models import Classifier, table
 from rnnjax.tasks import Classification
@@ -205,6 +205,34 @@ def test_a_regulariser_draws_in_training_alone_and_leaves_padding_out(cell, opti
         if "recurrent_dropout" in options:
             return  # the wrapper stands in the paths of the parameters
         np.testing.assert_array_equal(scores(plain, {"params": given}), evaluated)
+
+
+class Changes(Cell):
+    """Adds up how much the inputs change from step to step."""
+
+    output_part: ClassVar[str | None] = None
+
+    def initial_state(self, input_shape):
+        """Returns no sum, and not a number before the first step."""
+        sums = super().initial_state(input_shape)
+        return sums, jnp.full(sums.shape, jnp.nan)
+
+    def step(self, state, projected):
+        """Returns the sum so far."""
+        sums, before = state
+        change = jnp.where(jnp.isnan(before), 0, jnp.abs(projected - before))
+        return (sums + change, projected), sums + change
+
+
+@pytest.mark.parametrize("variational", [True, False])
+def test_variational_dropout_of_the_inputs_is_the_same_at_every_step(variational):
+    model = Classifier(11, 3, Changes(16), embedding=16, dropout=0.5, variational=variational)
+    tokens = np.full((4, 6), 7, np.int32)
+    variables = parameters(model)
+    rngs = {"dropout": jax.random.key(1)}
+    found = scores(model, variables, tokens, np.ones((4, 6), bool), rngs=rngs)
+    unchanged = np.broadcast_to(variables["params"]["score"]["bias"], found.shape)
+    assert np.array_equal(found, unchanged) == variational
 
 
 def test_the_table_names_what_wraps_a_cell():

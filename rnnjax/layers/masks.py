@@ -1,0 +1,33 @@
+"""Masks from the lengths of rows."""
+
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Int
+
+from rnnjax.errors import InputError
+
+
+def mask_from_lengths(lengths: Int[Array, " batch"], time: int) -> Bool[Array, "batch time"]:
+    """Returns the mask of right-padded rows: True at the first steps of a row, as many as it has.
+
+    What flax calls `seq_lengths` and PyTorch packs by.
+
+    Args:
+      lengths: how many steps of each row are real, from 0 to `time`.
+      time: steps of the padded rows.
+
+    Raises:
+      InputError: the lengths are no whole numbers, not one for each row, or, where they are known
+        (they are not inside `jax.jit`), out of range.
+    """
+    lengths = jnp.asarray(lengths)
+    if lengths.ndim != 1 or not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise InputError(
+            f"lengths: given {lengths.dtype}{list(lengths.shape)}, expected whole numbers [batch], "
+            "one for each row"
+        )
+    if not isinstance(lengths, Tracer) and ((lengths < 0) | (lengths > time)).any():
+        raise InputError(
+            f"lengths: given {lengths.min()} to {lengths.max()}, expected 0 to time = {time}"
+        )
+    return jnp.arange(time) < lengths[:, None]
