@@ -251,3 +251,19 @@ def test_in_bfloat16_the_scores_are_float32():
     exact = scores(Classifier(11, 3, LSTMCell(4)), variables)
     np.testing.assert_allclose(rough, exact, atol=0.1)
     assert not np.array_equal(rough, exact)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_rematerialisation_reaches_every_layer_and_changes_no_score(bidirectional):
+    plain, remat = (
+        Classifier(
+            11, 3, GRUCell(4), layers=2, embedding=3, bidirectional=bidirectional, remat=remat
+        )
+        for remat in (False, True)
+    )
+    variables = parameters(plain)
+    np.testing.assert_allclose(scores(remat, variables), scores(plain, variables), atol=1e-5)
+    assert "remat" not in str(jax.make_jaxpr(plain.apply)(variables, TOKENS, MASK))
+    # One for the even stretches of two steps each: three of six tokens, in each run of a layer.
+    program = str(jax.make_jaxpr(remat.apply)(variables, TOKENS, MASK))
+    assert program.count("remat") + program.count("checkpoint[") >= 2 * (1 + bidirectional)
