@@ -13,6 +13,8 @@ import pydantic
 
 from rnnjax.errors import InputError
 
+_SEEDS = 2**32
+
 
 class Section(pydantic.BaseModel):
     """A frozen part of a config in which every key is declared."""
@@ -136,7 +138,7 @@ class Config(Section):
     """One experiment."""
 
     task: Literal["classification"] = "classification"
-    seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
+    seed: int = pydantic.Field(default=0, ge=0, lt=_SEEDS)
     epochs: int = pydantic.Field(default=1, ge=1)
     batch_size: int = pydantic.Field(default=16, ge=1)
     learning_rate: float = pydantic.Field(default=1e-3, gt=0.0)
@@ -146,6 +148,14 @@ class Config(Section):
     """Steps in which the learning rate rises from zero."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters and states stay float32."""
+    replicates: int = pydantic.Field(default=1, ge=1)
+    """Networks trained side by side in one program, with the seeds from `seed` on, each as it would
+    be by itself. Only dropout that draws for every step draws otherwise where a batch is padded
+    further than it would be by itself."""
+    steps_per_call: int = pydantic.Field(default=1, ge=1)
+    """Most training steps that the device takes in one go, on batches of one padded length, which
+    then come one after the other. Pays where a step takes about a millisecond. With bucketing the
+    order then follows the lengths, which can cost accuracy."""
     log_every: int = pydantic.Field(default=100, ge=1)
     """Training steps averaged in one line of metrics.jsonl."""
     evaluate_every: int = pydantic.Field(default=0, ge=0)
@@ -165,6 +175,17 @@ class Config(Section):
                 "early_stopping.patience is set and data.validation is 0: stopping early needs a "
                 "validation part, so set data.validation (0.1, say) or early_stopping.patience=0"
             )
+        if self.replicates > 1 and self.early_stopping.patience:
+            raise ValueError(
+                "early_stopping.patience and replicates are set: replicates take every step "
+                "together, and one cannot stop alone, so set replicates=1 and train the seeds one "
+                "after the other, or early_stopping.patience=0"
+            )
+        if self.seed + self.replicates > _SEEDS:
+            raise ValueError(
+                f"seed is {self.seed} and replicates {self.replicates}: the last seed, seed + "
+                f"replicates - 1, should be less than {_SEEDS}"
+            )
         if self.evaluate_every and not self.data.validation:
             raise ValueError(
                 "evaluate_every is set and data.validation is 0: there is nothing to evaluate on, "
@@ -176,6 +197,12 @@ class Config(Section):
                 "input has no embedding to drop words of, so set one of them otherwise"
             )
         return self
+
+
+def of_replicates(config: Config) -> list[Config]:
+    """Returns the config of each replicate by itself."""
+    seeds = range(config.seed, config.seed + config.replicates)
+    return [config.model_copy(update={"seed": seed, "replicates": 1}) for seed in seeds]
 
 
 def defaults() -> dict[str, Any]:

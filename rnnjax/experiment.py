@@ -19,6 +19,7 @@ from typing import Any
 import pydantic
 
 from rnnjax import command
+from rnnjax import config as config_lib
 from rnnjax.errors import InputError
 from rnnjax.reporting.files import encode, write_text
 from rnnjax.reporting.progress import say
@@ -76,7 +77,14 @@ def main(arguments: list[str]) -> None:
     readme = folder / "README.md"
     _render(readme, experiment, runs)  # a README that cannot be rendered is found before the runs
     configs = {entry.name: _config(experiment, entry) for entry in experiment.entry}
-    stale = [run for run in runs if run["config"] != configs.get(run["name"])]
+    several = [name for name, config in configs.items() if config["replicates"] > 1]
+    if several:
+        raise InputError(
+            f"{folder}: {', '.join(several)} ask for replicates, and a record is of one seed "
+            "that was trained by itself; leave config.replicates at 1 and list the seeds in "
+            "experiment.toml"
+        )
+    stale = [run for run in runs if _complete(run["config"]) != configs.get(run["name"])]
     if stale:
         names = ", ".join(dict.fromkeys(run["name"] for run in stale))
         raise InputError(
@@ -207,7 +215,18 @@ def _config(experiment: Experiment, entry: Entry) -> dict[str, Any]:
         raise InputError(f"{shlex.join(['python', *typed])}\n{ended.stderr.strip()}")
     config = json.loads(ended.stdout)
     del config["seed"]
-    return config
+    return _complete(config)
+
+
+def _complete(config: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Returns a recorded config with the keys that have come since, at their defaults."""
+    known = dict(defaults or config_lib.defaults())
+    known.pop("seed", None)  # a record has it beside its config
+    for key, value in config.items():
+        inside = known.get(key)
+        nested = isinstance(value, dict) and isinstance(inside, dict)
+        known[key] = _complete(value, inside) if nested else value
+    return known
 
 
 def _run(name: str, experiment: Experiment, entry: Entry, seed: int) -> dict[str, Any]:

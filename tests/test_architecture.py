@@ -32,14 +32,14 @@ MAY_IMPORT: dict[str, set[str]] = {
 """What each part of the package may import besides itself and the bare package."""
 
 COMMAND_LINE = (*(f"rnnjax/{name}.py" for name in sorted(ENTRIES)), "configs/")
-PEER = "experiments/lesson/keras_peer.py"
+PEERS = "experiments/speed/"
 """It times Keras on TensorFlow beside us, in an environment that has them."""
 FENCES: dict[str, tuple[str, ...]] = {
     "orbax": ("rnnjax/training/checkpoint.py",),
     "absl": COMMAND_LINE,
     "ml_collections": COMMAND_LINE,
     "tensorflow_datasets": ("rnnjax/data/corpora/",),
-    "tensorflow": (PEER,),
+    "tensorflow": (PEERS,),
 }
 """The only files, or folders ending in '/', that may import a library."""
 

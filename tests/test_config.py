@@ -6,7 +6,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from rnnjax.config import Config, defaults, differences, parse
+from rnnjax.config import Config, defaults, differences, of_replicates, parse
 from rnnjax.errors import InputError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
@@ -129,6 +129,19 @@ def test_what_needs_a_validation_part_is_refused_without_one(values):
     with pytest.raises(InputError, match=r"^config: .*data\.validation is 0"):
         parse(values)
     assert parse(values | {"data": {"validation": 0.1}}).data.validation == 0.1
+
+
+def test_replicates_are_single_trainings_of_neighbouring_seeds():
+    config = parse({"seed": 2**32 - 3, "replicates": 3, "epochs": 4})
+    single = of_replicates(config)
+    assert [each.seed for each in single] == [2**32 - 3, 2**32 - 2, 2**32 - 1]
+    assert differences(single[1], single[0]) == [f"seed: {2**32 - 2}, {2**32 - 3}"]
+    assert {(each.replicates, each.epochs) for each in single} == {(1, 4)}
+    with pytest.raises(InputError, match=r"the last seed.*less than 4294967296"):
+        parse({"seed": 2**32 - 3, "replicates": 4})
+    stopping = {"early_stopping": {"patience": 2}, "data": {"validation": 0.1}}
+    with pytest.raises(InputError, match=r"early_stopping.patience and replicates are set"):
+        parse({"replicates": 2, **stopping})
 
 
 @pytest.mark.parametrize("values", [None, 3, "config.py", ["seed"]])

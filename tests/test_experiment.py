@@ -204,6 +204,29 @@ def test_a_readme_that_cannot_be_rendered_is_refused_before_anything_is_run(fold
     assert ran == []
 
 
+def test_a_record_from_before_a_key_was_there_is_of_its_default(folder, ran):
+    toml = (folder / "experiment.toml").read_text()
+    (folder / "experiment.toml").write_text(toml[: toml.index('[[entry]]\nconfig = "configs/gru')])
+    runs = [record("lstm", seed, 0.7) for seed in (0, 1, 5)]
+    runs[1]["config"]["data"] = {"take": 0}
+    (folder / "runs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in runs))
+    experiment.main([str(folder)])
+    assert ran == []
+    runs[1]["config"]["data"] = {"take": 5}
+    (folder / "runs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in runs))
+    with pytest.raises(InputError, match="1 of 3 runs are of other configs"):
+        experiment.main([str(folder)])
+
+
+def test_replicates_are_no_records(folder, ran, monkeypatch):
+    config = {"seed": 0, "replicates": 3}
+    ended = subprocess.CompletedProcess([], 0, stdout=json.dumps(config))
+    monkeypatch.setattr(experiment.subprocess, "run", lambda *_, **__: ended)
+    with pytest.raises(InputError, match=r"lstm, gru, unseen ask for replicates"):
+        experiment.main([str(folder)])
+    assert ran == []
+
+
 def test_a_damaged_record_is_named_by_its_line(folder, ran):
     (folder / "runs.jsonl").write_text(json.dumps(record("a", 0, 0.5)) + '\n{"config": "b\n')
     with pytest.raises(InputError, match=r"runs.jsonl, line 2: is not JSON"):

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax.cells.base import GatedCell, Initializer
-from rnnjax.kernels import logistic
+from rnnjax.errors import InputError
+from rnnjax.kernels import gru, logistic
 
 
 class GRUCell(GatedCell):
@@ -76,6 +77,29 @@ class GRUCell(GatedCell):
             n = jnp.tanh(input_new + self.recurrent_product(r * state, kernel_new))
         new = ((1 - z) * self.dropped(n) + z * state).astype(state.dtype)
         return new, new.astype(projected.dtype)
+
+    @property
+    def fusible(self) -> bool:
+        """Whether the cell is plain: the engines of whole sequences know none of the options."""
+        return self.reset_after and not self.update_dropout
+
+    def fused(self, state, projected, mask, reverse):
+        """Returns the final state and the outputs of a whole sequence, by `kernels.gru`."""
+        return gru(projected, *self._recurrent(), state, mask, reverse)
+
+    def pallas(self, state, projected, mask, reverse):
+        """Returns the final state and the outputs of a whole sequence, by a kernel for a GPU."""
+        from rnnjax.kernels import pallas_gru
+
+        return pallas_gru.gru(projected, *self._recurrent(), state, mask, reverse)
+
+    def _recurrent(self):
+        if not self.fusible:
+            raise InputError(
+                "given a GRUCell that resets before the product or has a dropout, expected "
+                "neither; run it by the engine 'scan'"
+            )
+        return self.recurrent_kernel, self.recurrent_bias
 
     def _split(self, units):
         return jnp.split(units, [2 * self.features], axis=-1)

@@ -43,7 +43,7 @@ class LSTMCell(GatedCell):
 
     Source: Hochreiter, Schmidhuber, Long short-term memory, Neural Computation 9 (1997), with the
     forget gate of Gers, Schmidhuber, Cummins, Learning to forget, Neural Computation 12 (2000).
-    Those of the options stand with them. With options the engine 'fused' is not offered.
+    Those of the options stand with them. With options 'scan' is the only engine.
 
     Attributes:
       peepholes: the gates see the cell state through the weights p, one a feature, o the new one.
@@ -137,18 +137,45 @@ class LSTMCell(GatedCell):
 
     @property
     def fusible(self) -> bool:
-        """Whether the cell is plain: `fused` knows none of the options."""
+        """Whether the cell is plain: the engines of whole sequences know none of the options."""
         return not (self.peepholes or self.projection or self.coupled or self.update_dropout)
 
     def fused(self, state, projected, mask, reverse):
         """Returns the final state and the outputs of a whole sequence, by `kernels.lstm`."""
-        if not self.fusible:
-            raise InputError(
-                "fused: given an LSTMCell with options, expected a plain one; run it by the engine "
-                "'scan'"
-            )
+        self._require_plain()
         final, outputs = lstm(projected, self.recurrent_kernel, state, mask, reverse)
         return LSTMState(*final), outputs
+
+    def pallas(self, state, projected, mask, reverse):
+        """Returns the final state and the outputs of a whole sequence, by a kernel for a GPU."""
+        from rnnjax.kernels import pallas_lstm
+
+        self._require_plain()
+        final, outputs = pallas_lstm.lstm(projected, self.recurrent_kernel, state, mask, reverse)
+        return LSTMState(*final), outputs
+
+    def cudnn(self, state, inputs, mask, reverse):
+        """Returns the final state and the outputs of a whole sequence, by NVIDIA's library.
+
+        It projects the inputs itself.
+        """
+        from rnnjax.kernels import cudnn
+
+        self._require_plain()
+        if self.is_initializing():
+            self.project(inputs)  # It makes the parameters.
+        kernel, bias = (self.input.variables["params"][name] for name in ("kernel", "bias"))
+        inputs, kernel, bias, recurrent_kernel = promote_dtype(
+            inputs, kernel, bias, self.recurrent_kernel, dtype=self.dtype
+        )
+        final, outputs = cudnn.lstm(inputs, kernel, recurrent_kernel, bias, state, mask, reverse)
+        return LSTMState(*final), outputs
+
+    def _require_plain(self):
+        if not self.fusible:
+            raise InputError(
+                "given an LSTMCell with options, expected a plain one; run it by the engine 'scan'"
+            )
 
 
 def _without_input_gate(bias_init: Initializer) -> Initializer:

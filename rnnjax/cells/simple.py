@@ -1,7 +1,7 @@
 """The simple recurrent network of Elman."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell, Initializer
 from rnnjax.errors import InputError
+from rnnjax.kernels import simple
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -91,3 +92,18 @@ class SimpleCell(Cell):
         preactivation = projected.astype(state.dtype) + product.astype(state.dtype)
         new = function_of(self.activation)(preactivation)
         return new, new.astype(projected.dtype)
+
+    @property
+    def fusible(self) -> bool:
+        """Whether `fused` knows the activation: one that has a name."""
+        return isinstance(self.activation, str)
+
+    def fused(self, state, projected, mask, reverse):
+        """Returns the final state and the outputs of a whole sequence, by `kernels.simple`."""
+        if not isinstance(self.activation, str):
+            raise InputError(
+                "fused: given an activation that is a function, expected the name of one of "
+                f"{', '.join(ACTIVATIONS)}; run it by the engine 'scan'"
+            )
+        activation: Any = self.activation
+        return simple(projected, self.recurrent_kernel, state, mask, reverse, activation)

@@ -21,6 +21,18 @@ class Batch(NamedTuple):
     weights: Float32[np.ndarray, " batch"]
 
 
+class Stack(NamedTuple):
+    """Several batches of one padded length, what goes to the device in one call of a training.
+
+    Attributes:
+      batches: arrays as those of a `Batch`, `[group, batch, ...]`.
+      count: how many of them there are; the rest only fills the stack.
+    """
+
+    batches: Batch
+    count: np.int32
+
+
 @dataclasses.dataclass(frozen=True)
 class Sequences:
     """Sequences of tokens, one after the other in one array.
@@ -44,16 +56,18 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @property
+    @functools.cached_property
     def lengths(self) -> Rows:
         """The number of tokens of each sequence."""
         return np.diff(self.offsets)
 
     def take(self, rows: Rows) -> "Sequences":
         """Returns the sequences of some rows, in that order."""
-        pieces = [self.tokens[self.offsets[row] : self.offsets[row + 1]] for row in rows]
-        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64)
-        return Sequences(np.concatenate([np.zeros(0, np.int32), *pieces]), offsets)
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        # By how much a token stands elsewhere is one number for a whole sequence.
+        shifts = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        return Sequences(self.tokens[shifts + np.arange(offsets[-1])], offsets)
 
 
 def permutation(count: int, *seeds: int) -> Rows:
@@ -120,6 +134,8 @@ class Batches:
       shuffle: a new order every epoch; otherwise that of the rows.
       mask_padding: the mask is False on padding. Otherwise every step up to the longest example of
         the batch is real.
+      group: most batches of a `Stack`. Where batches are shuffled, so many of one padded length
+        come one after the other.
     """
 
     sequences: Sequences
@@ -129,6 +145,7 @@ class Batches:
     bucketing: bool = True
     shuffle: bool = True
     mask_padding: bool = True
+    group: int = 1
 
     @functools.cached_property
     def _buckets(self) -> list[Rows]:
@@ -143,50 +160,129 @@ class Batches:
         """Number of batches, the same in every epoch."""
         return sum(-(-len(rows) // self.batch_size) for rows in self._buckets)
 
-    @functools.cached_property
-    def used_boundaries(self) -> tuple[int, ...]:
-        """The boundaries to which the first epoch of seed 0 pads its batches."""
-        longest = np.array([self.sequences.lengths[rows].max() for rows in self._order(0, 0)])
-        used = np.unique(np.searchsorted(self.boundaries, longest))
-        return tuple(self.boundaries[index] for index in used)
+    def blank_batches(self) -> list[Batch]:
+        """Returns a batch of no examples of each shape that the first epoch of seed 0 has."""
+        return [self._batch(np.zeros(0, np.int64), time) for time in self._used_boundaries]
+
+    def blank_stacks(self) -> list[Stack]:
+        """Returns a stack of no batches of each shape that the first epoch of seed 0 has."""
+        return [self._stack([], time) for time in self._used_boundaries]
+
+    @property
+    def _used_boundaries(self) -> list[int]:
+        return sorted({self._padded(group) for group in self._order(0, 0)})
 
     def rows_at(self, seed: int, step: int) -> Rows:
         """Returns the examples of a batch; every example is in one batch of each epoch."""
-        epoch, index = divmod(step, self.steps_per_epoch)
-        return self._epoch(seed, epoch)[index]
+        group, place = self._place(seed, step)
+        return group[place]
 
     def batch_at(self, seed: int, step: int) -> Batch:
         """Returns the batch of a step, counted over all epochs."""
-        return self._batch(self.rows_at(seed, step))
+        group, place = self._place(seed, step)
+        return self._batch(group[place], self._padded(group))
+
+    def stack_at(self, seed: int, step: int, most: int) -> Stack:
+        """Returns the batches from a step to the end of its group, but no more than `most`."""
+        group, place = self._place(seed, step)
+        return self._stack(group[place : place + most], self._padded(group))
+
+    def padded_at(self, seed: int, step: int) -> int:
+        """Returns the length to which the batch of a step is padded."""
+        return self._padded(self._place(seed, step)[0])
+
+    def _place(self, seed: int, step: int) -> tuple[list[Rows], int]:
+        """Returns the group of a step, and where in it the step is."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        groups, ends = self._epoch(seed, epoch)
+        number = int(np.searchsorted(ends, index, side="right"))
+        return groups[number], index - int(ends[number]) + len(groups[number])
 
     @functools.cached_property
     def _epoch(self):
         # Successive steps ask for the same epoch; the cache changes no result.
-        return functools.lru_cache(maxsize=2)(self._order)
+        return functools.lru_cache(maxsize=2)(self._numbered)
 
-    def _order(self, seed: int, epoch: int) -> list[Rows]:
+    def _numbered(self, seed: int, epoch: int) -> tuple[list[list[Rows]], Rows]:
+        groups = self._order(seed, epoch)
+        return groups, np.cumsum([len(group) for group in groups])
+
+    def _order(self, seed: int, epoch: int) -> list[list[Rows]]:
         def shuffled(items, stream):
             if not self.shuffle:
                 return items
             return [items[index] for index in permutation(len(items), seed, epoch, stream)]
 
         buckets = [np.asarray(shuffled(rows, 1 + n)) for n, rows in enumerate(self._buckets)]
-        starts = [
-            (rows, start) for rows in buckets for start in range(0, len(rows), self.batch_size)
+        batches = [
+            rows[start : start + self.batch_size]
+            for rows in buckets
+            for start in range(0, len(rows), self.batch_size)
         ]
-        batches = [rows[start : start + self.batch_size] for rows, start in starts]
-        return shuffled(batches, 0)
+        return shuffled(self._grouped(batches), 0)
 
-    def _batch(self, rows: Rows) -> Batch:
-        lengths = np.zeros(self.batch_size, np.int64)
-        lengths[: len(rows)] = self.sequences.lengths[rows]
-        longest = lengths.max()
-        time = self.boundaries[np.searchsorted(self.boundaries, longest)]
-        tokens = np.zeros((self.batch_size, time), np.int32)
-        real = np.arange(time) < lengths[:, None]
-        tokens[real] = self.sequences.take(rows).tokens
-        mask = real if self.mask_padding else np.broadcast_to(np.arange(time) < longest, real.shape)
-        labels = np.zeros(self.batch_size, np.int32)
-        labels[: len(rows)] = self.labels[rows]
-        weights = (np.arange(self.batch_size) < len(rows)).astype(np.float32)
-        return Batch(tokens, mask, labels, weights)
+    def _grouped(self, batches: list[Rows]) -> list[list[Rows]]:
+        """Returns the batches in groups of one padded length."""
+        groups, growing = [], {}
+        for rows in batches:
+            time = self._padded([rows])
+            if not self.shuffle and time not in growing:
+                growing = {}  # an order that is to stay joins neighbours alone
+            if len(growing.get(time, ())) in (0, self.group):
+                growing[time] = []
+                groups.append(growing[time])
+            growing[time].append(rows)
+        return groups
+
+    def _padded(self, group: list[Rows]) -> int:
+        """Returns the length to which a group of batches is padded, which one of them tells."""
+        longest = self.sequences.lengths[group[0]].max()
+        return self.boundaries[np.searchsorted(self.boundaries, longest)]
+
+    def _batch(self, rows: Rows, time: int) -> Batch:
+        return Batch(*(each[0] for each in self._filled([rows], 1, time)))
+
+    def _stack(self, batches: list[Rows], time: int) -> Stack:
+        return Stack(self._filled(batches, self.group, time), np.int32(len(batches)))
+
+    def _filled(self, batches: list[Rows], size: int, time: int) -> Batch:
+        """Returns the arrays of some batches, and of batches of no examples up to `size`."""
+        rows = np.full((size, self.batch_size), -1)
+        for index, each in enumerate(batches):
+            rows[index, : len(each)] = each
+        there = rows >= 0
+        lengths = np.where(there, self.sequences.lengths[rows], 0)
+        real = np.arange(time) < lengths[..., None]
+        tokens = np.zeros(real.shape, np.int32)
+        tokens[real] = self.sequences.take(rows[there]).tokens
+        mask = real
+        if not self.mask_padding:
+            longest = lengths.max(axis=1)[:, None, None]
+            mask = np.broadcast_to(np.arange(time) < longest, real.shape)
+        labels = np.where(there, self.labels[rows], 0).astype(np.int32)
+        return Batch(tokens, mask, labels, there.astype(np.float32))
+
+
+def side_by_side(parts: Sequence[Batches], seeds: Sequence[int], step: int, most: int) -> Stack:
+    """Returns the next batches of several trainings, each in its own order, as one stack.
+
+    All are padded to the longest among them.
+
+    Args:
+      parts: what each of them reads.
+      seeds: of each of them.
+      step: at which all of them are.
+      most: most batches of each.
+
+    Returns:
+      Arrays `[trainings, group, batch, ...]`.
+    """
+    steps = range(step, step + min(most, parts[0].group))
+    pairs = list(zip(parts, seeds, strict=True))
+    time = max(part.padded_at(seed, each) for part, seed in pairs for each in steps)
+    stacks = [
+        part._stack([part.rows_at(seed, each) for each in steps], time) for part, seed in pairs
+    ]
+    return Stack(
+        Batch(*map(np.stack, zip(*(each.batches for each in stacks), strict=True))), stacks[0].count
+    )

@@ -6,7 +6,7 @@ import numpy as np
 
 from rnnjax.config import Config
 from rnnjax.data import corpora
-from rnnjax.data.batches import Batches, choose_boundaries, permutation
+from rnnjax.data.batches import Batches, Sequences, choose_boundaries, permutation
 from rnnjax.data.corpora import Corpus, Split
 from rnnjax.data.text import Vocabulary, unknown_share
 from rnnjax.errors import InputError
@@ -36,6 +36,12 @@ class Dataset:
     train: Batches
     validation: Batches | None
     test: Batches
+
+    @property
+    def mark(self) -> dict[str, str]:
+        """What every file of a run says that read something else than was asked for."""
+        fallback = self.corpus.fallback
+        return {"data": f"{fallback} (fallback)"} if fallback else {}
 
     def describe(self) -> dict:
         """Returns what a run's files say of it, ready for JSON."""
@@ -94,15 +100,23 @@ def make_dataset(config: Config, corpus: Corpus, vocabulary: Vocabulary | None =
         labels = np.asarray(split.labels[rows], np.int32)
         return make_batches(config, vocabulary, texts, labels, **options)
 
-    trained = part(train, train_rows, shuffle=given.shuffle)
-    like = {"boundaries": trained.boundaries}
+    trained = part(train, train_rows, shuffle=given.shuffle, group=config.steps_per_call)
+    padded = {"boundaries": trained.boundaries}
     return Dataset(
         corpus=corpus,
         vocabulary=vocabulary,
         train=trained,
-        validation=part(train, validation_rows, **like) if held_out else None,
-        test=part(test, np.arange(len(test))[: given.take or None], **like),
+        validation=part(train, validation_rows, **padded) if held_out else None,
+        test=part(test, np.arange(len(test))[: given.take or None], **padded),
     )
+
+
+def like(dataset: Dataset, config: Config) -> Dataset:
+    """Returns the dataset of a config that differs in its seed alone, and holds no rows out.
+
+    No text is numbered again: the seed then decides nothing but the order.
+    """
+    return dataclasses.replace(dataset, train=_with_boundaries(config, dataset.train))
 
 
 def make_batches(
@@ -112,6 +126,7 @@ def make_batches(
     labels: np.ndarray,
     *,
     shuffle: bool = False,
+    group: int = 1,
     boundaries: tuple[int, ...] = (),
 ) -> Batches:
     """Returns batches of labelled texts.
@@ -122,11 +137,12 @@ def make_batches(
       texts: at least one.
       labels: int32, one for each text.
       shuffle: a new order every epoch; otherwise that of the texts.
+      group: most batches of a stack.
       boundaries: padded lengths to use where the texts fit, since a network may be compiled for
         them; without any they are chosen.
     """
     sequences = vocabulary.encode(texts, config.data.max_tokens)
-    longest = max(int(sequences.lengths.max()), 1)
+    longest = _longest(sequences)
     batches = Batches(
         sequences,
         labels,
@@ -135,17 +151,28 @@ def make_batches(
         bucketing=config.data.bucketing,
         shuffle=shuffle,
         mask_padding=config.model.mask,
+        group=group,
     )
     if boundaries:
         shorter = [boundary for boundary in boundaries if boundary < longest]
         boundaries = (*shorter, next((each for each in boundaries if each >= longest), longest))
-    else:
-        lengths, group = sequences.lengths, config.batch_size
-        if not config.data.bucketing:
-            # Another epoch puts other texts together, but the longest fits the last boundary.
-            steps = range(batches.steps_per_epoch)
-            rows = [batches.rows_at(config.seed, step) for step in steps]
-            lengths, group = np.array([lengths[each].max() for each in rows]), 1
-        price = _COMPILING * float(lengths.mean()) / config.epochs
-        boundaries = choose_boundaries(lengths, config.data.buckets, group, price)
+        return dataclasses.replace(batches, boundaries=boundaries)
+    return _with_boundaries(config, batches)
+
+
+def _longest(sequences: Sequences) -> int:
+    return max(int(sequences.lengths.max()), 1)
+
+
+def _with_boundaries(config: Config, batches: Batches) -> Batches:
+    """Returns the batches with padded lengths that suit them in the place of those they have."""
+    lengths, together = batches.sequences.lengths, config.batch_size
+    batches = dataclasses.replace(batches, boundaries=(_longest(batches.sequences),))
+    if not config.data.bucketing:
+        # Another epoch puts other texts together, but the longest fits the last boundary.
+        steps = range(batches.steps_per_epoch)
+        rows = [batches.rows_at(config.seed, step) for step in steps]
+        lengths, together = np.array([lengths[each].max() for each in rows]), 1
+    price = _COMPILING * float(lengths.mean()) / config.epochs
+    boundaries = choose_boundaries(lengths, config.data.buckets, together, price)
     return dataclasses.replace(batches, boundaries=boundaries)

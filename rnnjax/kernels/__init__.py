@@ -1,6 +1,8 @@
 """Mathematics as pure functions of arrays: no modules, no parameters of their own."""
 
+from rnnjax.kernels.gru import gru
 from rnnjax.kernels.logistic import logistic
 from rnnjax.kernels.lstm import lstm
+from rnnjax.kernels.simple import simple
 
-__all__ = ["logistic", "lstm"]
+__all__ = ["gru", "logistic", "lstm", "simple"]

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rnnjax.kernels.sequence import before, held, kernel_gradient, over_time, real
+
 Half = tuple[Float[Array, "batch features"], Float[Array, "batch features"]]
 
 
@@ -20,7 +22,7 @@ def lstm(
     """Runs `rnnjax.cells.LSTMCell` over time, under the mask law.
 
     The forward pass keeps the activated gates and the states. From them the backward pass makes all
-    of its elementwise factors for all steps at once, so that its loop holds two products and a few
+    of its elementwise factors for all steps at once, so that its loop holds one product and a few
     multiplications; the gradient of the recurrent kernel is one product after the loop. Reverse
     mode only: forward-mode derivatives need the loop of `nn.scan`.
 
@@ -52,85 +54,54 @@ def _forward(projected, recurrent_kernel, state, mask, reverse):
     half, one = jnp.full(features, 0.5, dtype), jnp.ones(features, dtype)
     scale = jnp.concatenate([half, half, one, half])
     shift = jnp.concatenate([half, half, 0 * one, half])
-    kernel = (recurrent_kernel * scale).astype(projected.dtype)
-    steps = _real(jnp.swapaxes(projected, 0, 1), mask) * scale.astype(projected.dtype)
+    small = scale.astype(projected.dtype)
+    kernel = recurrent_kernel.astype(projected.dtype) * small
 
-    def body(state, at):
+    def step(state, at):
         hidden, cell = state
-        step, real = at
-        z = (step + hidden.astype(kernel.dtype) @ kernel).astype(dtype)
-        gates = jnp.tanh(z) * scale + shift
+        z = at(projected) * small + hidden.astype(kernel.dtype) @ kernel
+        gates = jnp.tanh(z.astype(dtype)) * scale + shift
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         new_cell = f * cell + i * g
         new_hidden = o * jnp.tanh(new_cell)
-        if real is not None:
-            new_hidden = jnp.where(real[:, None], new_hidden, hidden)
-            new_cell = jnp.where(real[:, None], new_cell, cell)
+        if mask is not None:
+            new_hidden = held(at(mask), new_hidden, hidden)
+            new_cell = held(at(mask), new_cell, cell)
         return (new_hidden, new_cell), (new_hidden, new_cell, gates)
 
-    real = None if mask is None else mask.T
-    final, (hidden, cell, gates) = jax.lax.scan(body, state, (steps, real), reverse=reverse)
-    outputs = jnp.swapaxes(_real(hidden, mask), 0, 1).astype(projected.dtype)
-    saved = (recurrent_kernel, state, mask, hidden, cell, gates)
-    return (final, outputs), saved
+    final, steps = over_time(step, state, projected.shape[1], reverse)
+    outputs = real(steps[0], mask).astype(projected.dtype)
+    return (final, outputs), (recurrent_kernel, state, mask, *steps)
 
 
 def _backward(reverse, saved, pulled):
     recurrent_kernel, state, mask, hidden, cell, gates = saved
-    (d_hidden, d_cell), d_outputs = pulled
-    dtype, features = d_outputs.dtype, recurrent_kernel.shape[0]
-    before_hidden, before_cell = (
-        _before(states, first, reverse) for states, first in zip((hidden, cell), state, strict=True)
-    )
+    d_state, d_outputs = pulled
+    dtype = d_outputs.dtype
     i, f, g, o = jnp.split(gates, 4, axis=-1)
     activated = jnp.tanh(cell)
-    by_cell = _real(
-        jnp.concatenate([g * i * (1 - i), before_cell * f * (1 - f), i * (1 - g * g)], axis=-1),
-        mask,
-    )
-    by_hidden = _real(activated * o * (1 - o), mask)
-    through = _real(o * (1 - activated * activated), mask)
-    kept = f if mask is None else jnp.where(mask.T[..., None], f, 1)
-    d_outputs = _real(jnp.swapaxes(d_outputs, 0, 1).astype(hidden.dtype), mask)
-    # Two kernels, so that the loop has nothing to put side by side before its product.
+    by_cell = (g * i * (1 - i), before(cell, state[1], reverse) * f * (1 - f), i * (1 - g * g))
+    by_hidden = activated * o * (1 - o)
+    factors = real(jnp.concatenate([*by_cell, by_hidden], axis=-1), mask)
+    through = real(o * (1 - activated * activated), mask)
+    kept = held(mask, f, jnp.ones_like(f))
+    d_outputs = real(d_outputs.astype(hidden.dtype), mask)
     kernel = recurrent_kernel.T.astype(dtype)
-    to_cell, to_hidden = kernel[: 3 * features], kernel[3 * features :]
 
-    def body(carry, at):
+    def step(carry, at):
         d_hidden, d_cell = carry
-        d_output, by_cell, by_hidden, through, kept, real = at
-        d_new_hidden = d_hidden + d_output
-        d_new_cell = d_cell + d_new_hidden * through
-        d_ifg = (by_cell * jnp.tile(d_new_cell, 3)).astype(dtype)
-        d_o = (by_hidden * d_new_hidden).astype(dtype)
-        below = (d_ifg @ to_cell + d_o @ to_hidden).astype(d_hidden.dtype)
-        if real is not None:
-            below = jnp.where(real[:, None], below, d_hidden)
-        return (below, d_new_cell * kept), (d_ifg, d_o)
+        d_new_hidden = d_hidden + at(d_outputs)
+        d_new_cell = d_cell + d_new_hidden * at(through)
+        pulled = jnp.concatenate([d_new_cell, d_new_cell, d_new_cell, d_new_hidden], axis=-1)
+        d_gates = (at(factors) * pulled).astype(dtype)
+        below = (d_gates @ kernel).astype(d_hidden.dtype)
+        if mask is not None:
+            below = held(at(mask), below, d_hidden)
+        return (below, d_new_cell * at(kept)), d_gates
 
-    real = None if mask is None else mask.T
-    factors = (d_outputs, by_cell, by_hidden, through, kept, real)
-    d_state, d_gates = jax.lax.scan(body, (d_hidden, d_cell), factors, reverse=not reverse)
-    d_projected = jnp.concatenate(d_gates, axis=-1)
-    d_kernel = jnp.einsum(
-        "tbf,tbg->fg",
-        before_hidden.astype(dtype),
-        d_projected,
-        preferred_element_type=recurrent_kernel.dtype,
-    )
-    return jnp.swapaxes(d_projected, 0, 1), d_kernel, d_state, None
+    d_state, d_projected = over_time(step, d_state, hidden.shape[1], not reverse)
+    d_kernel = kernel_gradient(before(hidden, state[0], reverse), d_projected, recurrent_kernel)
+    return d_projected, d_kernel, d_state, None
 
 
 _lstm.defvjp(_forward, _backward)
-
-
-def _real(values: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Returns values `[time, batch, ...]` with zeros at masked steps, whatever stands there."""
-    return values if mask is None else jnp.where(mask.T[..., None], values, 0)
-
-
-def _before(states: jax.Array, first: jax.Array, reverse: bool) -> jax.Array:
-    """Returns the state that each step started from."""
-    if reverse:
-        return jnp.concatenate([states[1:], first[None]])
-    return jnp.concatenate([first[None], states[:-1]])

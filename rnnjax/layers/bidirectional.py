@@ -35,12 +35,14 @@ class Bidirectional(nn.Module):
       return_sequences: as for `RNN`. Each direction then gives its own last output, so that both
         have read the whole row.
       engine: of both directions, as for `RNN`.
+      remat: of both directions, as for `RNN`.
     """
 
     cell: nn.Module
     merge: Merge = "concat"
     return_sequences: bool = True
     engine: Engine = "auto"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -74,6 +76,7 @@ class Bidirectional(nn.Module):
                     reverse=name == "backward",
                     return_sequences=self.return_sequences,
                     engine=self.engine,
+                    remat=self.remat,
                     name=name,
                 )(inputs, mask, state, resets)
                 for name, state in zip(("forward", "backward"), states, strict=True)

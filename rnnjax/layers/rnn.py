@@ -1,17 +1,24 @@
 """A cell run over time under a mask."""
 
+import functools
+import math
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import AbstractCell, Cell, LinearCell, State
 from rnnjax.errors import InputError
+from rnnjax.kernels.sequence import held, real
 
-Engine = Literal["auto", "scan", "fused", "associative"]
+Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
+
+WHOLE = ("fused", "pallas", "cudnn")
+"""The engines that are a method of the cell, for sequences as a whole."""
 
 
 class RNN(nn.Module):
@@ -32,15 +39,23 @@ class RNN(nn.Module):
         that was read last.
       engine: how the steps are computed; the results agree within rounding. 'scan' is flax's
         `nn.scan`: any cell, any derivative. 'fused' is a derivative written by hand, for the cells
-        that have one, reverse mode only. 'associative' is a parallel scan, for a `LinearCell`.
-        'auto' takes 'fused' where the cell has it and the machine is of a kind on which it was
-        measured to win: a CPU.
+        that have one, reverse mode only. 'pallas' is a kernel for an NVIDIA GPU, the whole sequence
+        in one launch, for the LSTM and the GRU of few features; a CPU interprets it, slowly.
+        'cudnn' is NVIDIA's library, for the LSTM in float32. 'associative' is a parallel scan, for
+        a `LinearCell`. 'auto' takes 'fused' where the cell has it and the machine is of a kind on
+        which it was measured to win: a CPU; the two for GPUs it never takes, not yet measured.
+      remat: keep no more for the derivative than the states at some sqrt(time) steps, and compute
+        each stretch between two of them once more when its gradient is asked for. The memory of the
+        gradient, beside inputs and outputs, then grows with the square root of time, and a step
+        takes about a third longer. Chen et al., Training deep nets with sublinear memory cost,
+        2016, arXiv:1604.06174. What is drawn at each step is drawn from other keys.
     """
 
     cell: nn.Module
     reverse: bool = False
     return_sequences: bool = True
     engine: Engine = "auto"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -67,39 +82,94 @@ class RNN(nn.Module):
           `return_sequences=False` `[batch, features]`, zeros for a row with no real step.
 
         Raises:
-          InputError: the cell is none, or does not have the engine, or the shapes or the mask's
-            dtype are not as above.
+          InputError: the cell is none, or does not have the engine, or the machine, or the engine
+            does not have the size or the dtype, or the shapes or the mask's dtype are not as above.
         """
         require_cell(self.cell)
         engine = _engine(self.engine, self.cell, resets is not None)
         _check(inputs, mask=mask, resets=resets)
-        if mask is not None:
-            # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
-            inputs = jnp.where(_align(mask, inputs), inputs, jnp.zeros_like(inputs))
+        # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
+        inputs = real(inputs, mask)
         if initial_state is None:
             initial_state = _initial_state(self.cell, inputs)
         else:
             initial_state = _given_state(self.cell, inputs, initial_state)
-        if engine == "fused":
-            final, outputs = self._fused(inputs, mask, initial_state)
-        elif engine == "associative":
-            final, outputs = self._associative(inputs, mask, initial_state)
-        else:
-            final, outputs = self._scan(inputs, mask, initial_state, resets)
-        if not self.return_sequences:
-            outputs = _last(outputs, mask, self.reverse)
-        return final, outputs
+        if resets is not None and self.reverse:
+            # The step read before a document's last one begins the next document.
+            resets = jnp.pad(resets[:, 1:], ((0, 0), (0, 1)))
+        fresh = None if resets is None else _initial_state(self.cell, inputs)
+        run = self._in_stretches if self.remat else self._run
+        return run(engine, inputs, mask, initial_state, resets, fresh)
 
-    def _fused(self, inputs, mask, state):
+    def _run(self, engine, inputs, mask, state, resets, fresh):
+        if engine in WHOLE:
+            final, outputs = self._whole(engine, inputs, mask, state)
+        elif engine == "associative":
+            final, outputs = self._associative(inputs, mask, state)
+        else:
+            final, outputs = self._scan(inputs, mask, state, resets, fresh)
+        if self.return_sequences:
+            return final, outputs
+        if engine not in WHOLE:
+            return final, _last(outputs, mask, self.reverse)
+        # It stands in the state: the outputs of the other steps need not be gathered.
+        output = getattr(final, self.cell.output_part) if self.cell.output_part else final
+        output = output.astype(outputs.dtype)
+        return final, output if mask is None else real(output, mask.any(axis=1))
+
+    def _in_stretches(self, engine, inputs, mask, state, resets, fresh):
+        time = inputs.shape[1]
+        size = max(math.isqrt(time), 1)
+        count, rest = divmod(time, size)
+
+        def stretch(layer, state, start, size):
+            # Cut out here: cut up beforehand, the inputs would be there twice.
+            def cut(values):
+                if values is None:
+                    return None
+                return jax.lax.dynamic_slice_in_dim(values, start, size, axis=1)
+
+            return layer._run(engine, cut(inputs), cut(mask), state, cut(resets), fresh)
+
+        def rematted(size):
+            return nn.remat(functools.partial(stretch, size=size), prevent_cse=False)
+
+        def last(state):
+            return rematted(rest)(self, state, count * size)
+
+        even = nn.scan(
+            rematted(size),
+            variable_broadcast="params",
+            split_rngs={"params": False, "dropout": True},
+            out_axes=1,
+            reverse=self.reverse,
+        )
+        late = None
+        if rest and self.reverse:
+            state, late = last(state)
+        state, outputs = even(self, state, size * jnp.arange(count))
+        if rest and not self.reverse:
+            state, late = last(state)
+        if self.return_sequences:
+            outputs = outputs.reshape(outputs.shape[0], count * size, *outputs.shape[3:])
+            return state, outputs if late is None else jnp.concatenate([outputs, late], axis=1)
+        if late is not None:
+            outputs = jnp.concatenate([outputs, late[:, None]], axis=1)
+        if mask is not None:
+            starts = size * np.arange(outputs.shape[1])
+            mask = jnp.logical_or.reduceat(mask, starts, axis=1)
+        return state, _last(outputs, mask, self.reverse)
+
+    def _whole(self, engine, inputs, mask, state):
         assert isinstance(self.cell, AbstractCell)
-        return self.cell.fused(state, self.cell.project(inputs), mask, self.reverse)
+        given = inputs if engine == "cudnn" else self.cell.project(inputs)
+        return getattr(self.cell, engine)(state, given, mask, self.reverse)
 
     def _associative(self, inputs, mask, state):
         assert isinstance(self.cell, LinearCell)
         projected = self.cell.project(inputs)
         a, b = self.cell.coefficients(projected)
-        if mask is not None:
-            a, b = jnp.where(_align(mask, a), a, 1), jnp.where(_align(mask, b), b, 0)
+        a, b = held(mask, a, jnp.ones_like(a)), real(b, mask)
         first, last = (-1, 0) if self.reverse else (0, -1)
         b = b.at[:, first].add(a[:, first] * state)
 
@@ -107,27 +177,18 @@ class RNN(nn.Module):
             return one[0] * other[0], one[1] * other[0] + other[1]
 
         _, states = jax.lax.associative_scan(both, (a, b), reverse=self.reverse, axis=1)
-        outputs = self.cell.read(states, projected)
-        if mask is not None:
-            outputs = jnp.where(_align(mask, outputs), outputs, jnp.zeros_like(outputs))
-        return states[:, last], outputs
+        return states[:, last], real(self.cell.read(states, projected), mask)
 
-    def _scan(self, inputs, mask, state, resets):
+    def _scan(self, inputs, mask, state, resets, fresh):
         native = isinstance(self.cell, AbstractCell)
         steps = self.cell.project(inputs) if native else inputs
-        if resets is not None:
-            fresh = _initial_state(self.cell, inputs)
-            if self.reverse:  # the step read before a document's last one begins the next document
-                resets = jnp.pad(resets[:, 1:], ((0, 0), (0, 1)))
 
         def body(cell, state, at):
-            step, real, reset = at
+            step, counts, reset = at
             if reset is not None:
-                state = _where(reset, fresh, state)
+                state = _held(reset, fresh, state)
             new, output = cell.step(state, step) if native else cell(state, step)
-            if real is None:
-                return new, output
-            return _where(real, new, state), _where(real, output, jnp.zeros_like(output))
+            return _held(counts, new, state), real(output, counts)
 
         scan = nn.scan(
             body,
@@ -144,8 +205,8 @@ def engines(cell: nn.Module) -> tuple[str, ...]:
     """Returns the engines that a cell has: 'scan', and those for which it gives what they need."""
     found = ["scan"]
     of_step = ("project", "step", "recurrent_product")
-    if isinstance(cell, AbstractCell) and cell.fusible and _overrides(cell, "fused", of_step):
-        found.append("fused")
+    if isinstance(cell, AbstractCell) and cell.fusible:
+        found += [engine for engine in WHOLE if _overrides(cell, engine, of_step)]
     if _overrides(cell, "coefficients", ("step",)):
         found.append("associative")
     return tuple(found)
@@ -230,14 +291,9 @@ def _check(inputs: jax.Array, **flags: jax.Array | None) -> None:
             )
 
 
-def _align(mask: jax.Array, values: jax.Array) -> jax.Array:
-    """Adds axes to the mask until it broadcasts against values that begin with its own axes."""
-    return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
-
-
-def _where(condition: jax.Array, state: State, other: State) -> State:
-    """Returns one state in the rows where the condition holds, and the other elsewhere."""
-    return jax.tree.map(lambda a, b: jnp.where(_align(condition, a), a, b), state, other)
+def _held(mask: jax.Array | None, new: State, old: State) -> State:
+    """Returns the new state in the rows where the mask is True, and the old one elsewhere."""
+    return jax.tree.map(functools.partial(held, mask), new, old)
 
 
 def _initial_state(cell: nn.Module, inputs: jax.Array) -> State:

@@ -1,5 +1,6 @@
 """How good the answers of a classifier are."""
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,3 +88,43 @@ def worst_mistakes(
     of_label = log_probabilities[np.arange(len(labels)), labels]
     order = np.argsort(of_label, kind="stable")
     return order[log_probabilities.argmax(axis=1)[order] != labels[order]][:most]
+
+
+def of_seeds(told: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns results of several seeds as one: what is told of all, and the scores of each split.
+
+    Each score has its 'mean', its 'sd' (standard deviation, of a sample) and its values 'by_seed'.
+    """
+
+    def spread(values: list[float]) -> dict[str, Any]:
+        return {
+            "mean": statistics.mean(values),
+            "sd": statistics.stdev(values),
+            "by_seed": values,
+        }
+
+    splits = [split for split in ("validation", "test") if split in results[0]]
+    return {
+        **told,
+        **{
+            split: {
+                name: spread([result[split][name] for result in results])
+                for name in ("loss", "accuracy", "macro_f1")
+            }
+            | {"rows": results[0][split]["rows"]}
+            for split in splits
+        },
+    }
+
+
+def in_words(result: dict[str, Any]) -> str:
+    """Returns the test scores of a result, of one seed or as `of_seeds` returns it, in a line."""
+    test, seeds = result["test"], result.get("seeds")
+    if not seeds:
+        accuracy, loss, of = f"{test['accuracy']:.4f}", f"{test['loss']:.4f}", ""
+    else:
+        accuracy, loss = (
+            f"{test[name]['mean']:.4f} ± {test[name]['sd']:.4f}" for name in ("accuracy", "loss")
+        )
+        of = f" (mean ± standard deviation of seeds {seeds[0]} to {seeds[-1]})"
+    return f"test accuracy {accuracy}, loss {loss} on {test['rows']} rows{of}"

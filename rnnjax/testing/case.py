@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 from rnnjax.layers import engines
@@ -40,8 +41,9 @@ class Case:
 
     @property
     def engines(self) -> tuple[str, ...]:
-        """The engines that the cell has."""
-        return engines(self.subject.cell)
+        """The engines that the cell has, and this machine."""
+        found = engines(self.subject.cell)
+        return tuple(each for each in found if each != "cudnn" or jax.default_backend() == "gpu")
 
     @property
     def given(self) -> Given:

@@ -19,6 +19,9 @@ from rnnjax.testing.result import Result, pulling
 
 JUNK = (-3.5, 1e30, np.inf, -np.inf, np.nan)
 
+GUARDED = ("fused", "pallas")
+"""The engines that read what project gives, and obey the mask themselves."""
+
 
 def rows(case: Case) -> None:
     given = case.given
@@ -82,7 +85,7 @@ def junk(case: Case) -> None:
         require_same_bits(
             found.leaves(), clean.leaves(), f"because the inputs at masked steps are {value}"
         )
-    if case.engine == "fused":
+    if case.engine in GUARDED:
         clean = _direct(case, 0.0)
         for value in JUNK:
             require_same_bits(
@@ -96,7 +99,7 @@ def masked_gradient(case: Case) -> None:
     because = "at masked steps"
     found = {"gradient of inputs": _at_masked(case, case.run().inputs)}
     require_zero(found, because)
-    if case.engine == "fused":
+    if case.engine in GUARDED:
         projected = jax.tree.map(lambda leaf: _at_masked(case, leaf), _direct(case, 0.0).inputs)
         require_zero(Result(inputs={"projected": projected}).leaves(), because)
 
@@ -165,7 +168,7 @@ def _other_rows(case: Case, others: np.ndarray) -> Any:
 
 
 def _direct(case: Case, litter: float) -> Result:
-    """Returns what the cell's own `fused` does with what stands at masked steps.
+    """Returns what the cell's own engine does with what stands at masked steps.
 
     The layer replaces inputs at masked steps, so that an engine rarely sees junk; but the mask is
     its own to obey. In place of the gradient of the inputs stands that of what project gives.
@@ -177,7 +180,7 @@ def _direct(case: Case, litter: float) -> Result:
             return jnp.where(_aligned(mask, leaf), leaf, litter.astype(leaf.dtype)) + more
 
         projected = jax.tree.map(littered, cell.project(inputs), extra)
-        return cell.fused(state, projected, mask, reverse)
+        return getattr(cell, case.engine)(state, projected, mask, reverse)
 
     def make():
         def run(variables, inputs, litter, extra, mask, state, pulled):
@@ -193,7 +196,7 @@ def _direct(case: Case, litter: float) -> Result:
     given, variables = case.given, case.bench.variables()
     shapes = jax.eval_shape(lambda: subject.cell.apply(variables, given.inputs, method="project"))
     extra = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    run = case.bench.program(("fused", reverse), make)
+    run = case.bench.program(("whole", case.engine, reverse), make)
     return host(
         run(
             variables, given.inputs, np.float32(litter), extra, case.mask, given.state, given.pulled

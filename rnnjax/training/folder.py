@@ -55,6 +55,13 @@ class RunFolder:
         """How to go on."""
         return self.path / "checkpoints"
 
+    def replicates(self, config: Config) -> list[tuple[Config, "RunFolder"]]:
+        """Returns config and folder of each replicate of a run; the run's own if it has but one."""
+        if config.replicates == 1:
+            return [(config, self)]
+        each = config_lib.of_replicates(config)
+        return [(single, RunFolder(self.path / f"seed-{single.seed}")) for single in each]
+
     @contextmanager
     def claim(self, config: Config) -> Iterator[None]:
         """Makes the folder, or takes it up again, and keeps other processes out of it.

@@ -1,6 +1,7 @@
 """The training loop."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,14 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.config import Config
-from rnnjax.data.dataset import Dataset
 from rnnjax.errors import InputError
-from rnnjax.reporting.metrics import MetricsFile
 from rnnjax.reporting.progress import Progress
 from rnnjax.tasks import scores
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.evaluation import answers
 from rnnjax.training.interrupt import InterruptedRunError, InterruptRequest
+from rnnjax.training.members import Member, stack_at
 from rnnjax.training.optimizer import schedule
 from rnnjax.training.state import Best, TrainState
 from rnnjax.training.step import Compiled
@@ -23,33 +23,33 @@ from rnnjax.training.step import Compiled
 
 def train(
     config: Config,
-    dataset: Dataset,
+    members: Sequence[Member],
     state: TrainState,
     train_step: Compiled,
     evaluate_step: Compiled,
     checkpoints: Checkpoints,
-    metrics: MetricsFile,
 ) -> TrainState:
     """Trains from a state to the end, writes how it goes, and saves.
 
+    In the metrics of each member a line is written for every `log_every` steps and for every
+    validation.
+
     Args:
       config: what is asked.
-      dataset: what is read.
+      members: what is trained, several side by side.
       state: where to begin. Its memory is taken.
       train_step: as `make_train_step` returns it.
       evaluate_step: as `make_evaluate_step` returns it.
       checkpoints: where the state is saved.
-      metrics: where a line is written for every `log_every` steps and for every validation.
 
     Raises:
       InputError: the loss is no longer finite, or a checkpoint cannot be saved.
       InterruptedRunError: SIGINT or SIGTERM came; the state has been saved.
     """
-    batches, validation = dataset.train, dataset.validation
-    per_epoch = batches.steps_per_epoch
+    per_epoch = members[0].dataset.train.steps_per_epoch
     total = config.epochs * per_epoch
     rate = schedule(config, total)
-    start = saved = int(state.step)
+    start = saved = state.done
     clock, seen = time.monotonic(), 0
     stopped = has_stopped(config, state)
 
@@ -57,46 +57,55 @@ def train(
         return {"step": step, "epoch": round(step / per_epoch, 4), "split": split}
 
     with InterruptRequest() as request, Progress("train", total, start) as progress:
-        for step in range(start + 1, total + 1):
-            if stopped:
-                break
-            state = train_step(state, batches.batch_at(config.seed, step - 1))
-            examples = len(batches.rows_at(config.seed, step - 1))
+        step = start
+        while step < total and not stopped:
+            stack = stack_at(members, step, _pause(config, step, per_epoch) - step)
+            state = train_step(state, stack)
+            step += int(stack.count)
+            examples = int(stack.batches.weights.sum())
             seen += examples
             if step % config.log_every == 0 or step == total:
                 state, means = _means(state)
-                speed = seen / (time.monotonic() - clock)
+                speed = seen / (time.monotonic() - clock) / len(members)
                 _check_finite(means["loss"], step)
-                metrics.write(
-                    {
-                        **at(step, "train"),
-                        **means,
-                        "learning_rate": float(jnp.asarray(rate(step - 1))),
-                        "examples_per_second": round(speed, 1),
-                    }
-                )
-                progress.update(step, examples, **means)
+                pace = {
+                    "learning_rate": float(jnp.asarray(rate(step - 1))),
+                    "examples_per_second": round(speed, 1),
+                }
+                for member in members:
+                    own = jax.tree.map(float, member.own(means))
+                    member.metrics.write({**at(step, "train"), **own, **pace})
+                progress.update(step, examples, **jax.tree.map(np.mean, means))
                 clock, seen = time.monotonic(), 0
             else:
                 progress.update(step, examples)
             evaluate = step % (config.evaluate_every or per_epoch) == 0 or step == total
-            if validation is not None and evaluate:
-                found = answers(evaluate_step, state.params, validation, "validate")
+            for member in members:
+                validation = member.dataset.validation
+                if validation is None or not evaluate:
+                    continue
+                found = answers(evaluate_step, member.own(state.params), validation, "validate")
                 summary = scores.summary(validation.labels, found)
-                metrics.write({**at(step, "validation"), **summary})
+                member.metrics.write({**at(step, "validation"), **summary})
                 state = _remember(state, summary["loss"])
                 stopped = has_stopped(config, state)
             due = config.checkpoint.every and step % config.checkpoint.every == 0
             if due or request.signal:
                 # Else states that are lost would push the good checkpoints out.
-                _check_finite(float(state.sums["loss"]), step)
+                _check_finite(state.sums["loss"], step)
                 checkpoints.save(step, state)
                 saved = step
             if request.signal:
                 raise InterruptedRunError(request.signal, step, total)
-    if saved != int(state.step):
-        checkpoints.save(int(state.step), state)
+    if saved != state.done:
+        checkpoints.save(state.done, state)
     return state
+
+
+def _pause(config: Config, step: int, per_epoch: int) -> int:
+    """Returns the first step after a step at which a call must have ended: something is due."""
+    intervals = config.log_every, config.evaluate_every or per_epoch, config.checkpoint.every
+    return min(step - step % each + each for each in intervals if each)
 
 
 def has_stopped(config: Config, state: TrainState) -> bool:
@@ -104,11 +113,11 @@ def has_stopped(config: Config, state: TrainState) -> bool:
     return state.best is not None and int(state.best.waited) >= config.early_stopping.patience
 
 
-def _means(state: TrainState) -> tuple[TrainState, dict[str, float]]:
+def _means(state: TrainState) -> tuple[TrainState, dict[str, Any]]:
     """Returns the metrics since the last call, and the state with their sums begun anew."""
     sums = jax.device_get(state.sums)
     weight = sums.pop("weight")
-    means = {name: float(value / weight) for name, value in sums.items()}
+    means = {name: value / weight for name, value in sums.items()}
     return state.replace(sums=jax.tree.map(np.zeros_like, {**sums, "weight": weight})), means
 
 
@@ -123,10 +132,11 @@ def _remember(state: TrainState, loss: float) -> TrainState:
     return state.replace(best=best.replace(waited=best.waited + 1))
 
 
-def _check_finite(loss: float, step: int) -> None:
-    if not np.isfinite(loss):
+def _check_finite(loss: Any, step: int) -> None:
+    wrong = np.ravel(loss)[~np.isfinite(np.ravel(loss))]
+    if wrong.size:
         raise InputError(
-            f"the training loss is {loss} at step {step}: the training has diverged. Lower "
+            f"the training loss is {wrong[0]} at step {step}: the training has diverged. Lower "
             "config.learning_rate, or limit the gradients with config.optimizer.clip_norm (1.0, "
             "say), in a new folder"
         )

@@ -1,7 +1,10 @@
 """A run from a config to a report."""
 
+import contextlib
 import dataclasses
+import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +15,24 @@ import numpy as np
 from rnnjax import cache
 from rnnjax.cells import make_cell
 from rnnjax.config import Config
-from rnnjax.data.dataset import Dataset, load_corpus, make_dataset
-from rnnjax.data.text import Vocabulary
+from rnnjax.data.dataset import Dataset, load_corpus
 from rnnjax.errors import InputError
 from rnnjax.models import table
 from rnnjax.reporting import metrics as metrics_lib
 from rnnjax.reporting.files import write_json, write_text
-from rnnjax.reporting.metrics import MetricsFile
 from rnnjax.reporting.progress import say
 from rnnjax.reporting.report import write_report
 from rnnjax.tasks import Classification, scores
+from rnnjax.tasks.scores import in_words, of_seeds
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.environment import environment
 from rnnjax.training.evaluation import answers
 from rnnjax.training.folder import RunFolder, read_json
 from rnnjax.training.loop import has_stopped, train
+from rnnjax.training.members import Member, blank_stacks, make_members
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.state import TrainState, init_state, is_found
-from rnnjax.training.step import make_evaluate_step, make_train_step
+from rnnjax.training.step import Compiled, make_evaluate_step, make_train_step
 
 
 def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str, Any]:
@@ -54,28 +57,37 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     folder.check(config)
     if folder.result.exists():
         with folder.claim(config):
-            if folder.report.exists():
+            lacking = [own for _, own in folder.replicates(config) if not own.report.exists()]
+            for own in lacking:
+                say(f"report: {write_report(own.path)}")
+            if not lacking:
                 say(f"{workdir} holds a finished run; nothing is left to do")
-            else:
-                say(f"report: {write_report(workdir)}")
         return read_json(folder.result)
-    corpus = load_corpus(config)
-    vocabulary = Vocabulary.load(folder.tokenizer) if folder.tokenizer.exists() else None
-    dataset = make_dataset(config, corpus, vocabulary)
-    total = config.epochs * dataset.train.steps_per_epoch
+    members = make_members(config, folder, load_corpus(config))
+    total = config.epochs * members[0].dataset.train.steps_per_epoch
     if config.warmup_steps >= total:
         raise InputError(
             f"config.warmup_steps: given {config.warmup_steps}, and the training has {total} "
             "steps; expected fewer, so that it reaches config.learning_rate"
         )
-    with folder.claim(config):
-        _record(folder, config, name, dataset, command)
+    with contextlib.ExitStack() as claims:
+        claims.enter_context(folder.claim(config))
+        _record(folder, config, name, members[0].dataset, command)
+        for member in members:
+            if member.folder != folder:
+                claims.enter_context(member.folder.claim(member.config))
+                flags = f"--config.seed={member.config.seed} --config.replicates=1"
+                typed = f"{command} {flags} --workdir={shlex.quote(str(member.folder.path))}"
+                _record(member.folder, member.config, name, member.dataset, typed)
+            if not member.folder.tokenizer.exists():
+                write_text(member.folder.tokenizer, member.dataset.vocabulary.to_json())
         try:
-            result = _train_and_judge(folder, config, name, dataset, command)
+            result = _train_and_judge(folder, config, name, members, command)
         except jax.errors.JaxRuntimeError as error:
             _raise_if_out_of_memory(config, error)
             raise
-        say(f"report: {write_report(workdir)}")
+        for member in members:
+            say(f"report: {write_report(member.folder.path)}")
     return result
 
 
@@ -89,31 +101,28 @@ def _record(folder: RunFolder, config: Config, name: str, dataset: Dataset, comm
                 f"the data is now {ours[:12]}; bring back the data, or give another --workdir"
             )
     else:
-        folder.write_config(name, config, _mark(dataset))
+        folder.write_config(name, config, dataset.mark)
         write_json(folder.environment, {**environment(command), "data": dataset.describe()})
-    if not folder.tokenizer.exists():
-        write_text(folder.tokenizer, dataset.vocabulary.to_json())
 
 
 def _train_and_judge(
-    folder: RunFolder, config: Config, name: str, dataset: Dataset, command: str
+    folder: RunFolder, config: Config, name: str, members: Sequence[Member], command: str
 ) -> dict[str, Any]:
-    classes = dataset.corpus.classes
-    task = Classification.of(config, len(dataset.vocabulary), len(classes))
+    dataset = members[0].dataset
+    known = max(len(member.dataset.vocabulary) for member in members)
+    task = Classification.of(config, known, len(dataset.corpus.classes))
     total = config.epochs * dataset.train.steps_per_epoch
     optimizer = make_optimizer(config, total, task.trained)
-    state = init_state(task, optimizer, config.seed, bool(config.early_stopping.patience))
+    seeds = [member.config.seed for member in members]
+    state = init_state(task, optimizer, seeds, bool(config.early_stopping.patience))
     layers = _layers(task, dataset)
     say(_table_text(layers))
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
     state = _resume(checkpoints, state, folder, command)
-    metrics = MetricsFile(folder.metrics, _mark(dataset))
-    train_step, evaluate_step = (
-        make_train_step(task, optimizer, config.seed),
-        make_evaluate_step(task),
-    )
-    begun_at = int(state.step)
-    parts = {"validation": dataset.validation, "test": dataset.test}
+    for member in members:
+        metrics_lib.truncate(member.folder.metrics, state.done)
+    train_step, evaluate_step = make_train_step(task, optimizer, seeds), make_evaluate_step(task)
+    begun_at = state.done
     try:
         if begun_at < total:
             say(
@@ -121,58 +130,76 @@ def _train_and_judge(
                 f"{', '.join(map(str, dataset.train.boundaries))} tokens; each length is compiled "
                 "when it first comes"
             )
-            train_step.prepare(state, dataset.train)
-        evaluate_step.prepare(state.params, dataset.test)
+            train_step.prepare(state, blank_stacks(members))
+        evaluate_step.prepare(members[0].own(state.params), dataset.test.blank_batches())
         start = time.monotonic()
-        state = train(config, dataset, state, train_step, evaluate_step, checkpoints, metrics)
+        state = train(config, members, state, train_step, evaluate_step, checkpoints)
         seconds = time.monotonic() - start
-        best = state.best
-        params = best.params if best is not None and is_found(best.loss) else state.params
-        found = {
-            split: answers(evaluate_step, params, part, split)
-            for split, part in parts.items()
-            if part
-        }
+        judged = [_judge(member, state, evaluate_step) for member in members]
     finally:
         train_step.close()
         evaluate_step.close()
-    judged = {split: scores.summary(parts[split].labels, each) for split, each in found.items()}
-    steps = int(state.step)
-    epochs = steps / dataset.train.steps_per_epoch
-    if not any(line["split"] == "test" for line in metrics_lib.read(folder.metrics)):
-        metrics.write({"step": steps, "epoch": round(epochs, 4), "split": "test", **judged["test"]})
-    compilations = {"train": train_step.compilations, "evaluate": evaluate_step.compilations}
-    result = {
+    steps = state.done
+    told = {
         "name": name,
         "task": config.task,
-        **judged,
         "steps": steps,
-        "epochs": epochs,
+        "epochs": steps / dataset.train.steps_per_epoch,
         "resumed_from": begun_at,
         "train_seconds": round(seconds, 3),
         "examples_per_second": round((steps - begun_at) * config.batch_size / seconds, 1),
-        "compilations": compilations,
-        "buckets": list(dataset.train.boundaries),
+        "compilations": {
+            "train": train_step.compilations,
+            "evaluate": evaluate_step.compilations,
+        },
         "stopped_early": has_stopped(config, state),
         "parameters": sum(row["parameters"] for row in layers),
         "model": layers,
-        "data": dataset.describe(),
-        **_details(dataset, config, found["test"]),
     }
-    write_json(folder.result, result)
-    test = judged["test"]
+    results = [{**told, **each} for each in judged]
+    for member, result in zip(members, results, strict=True):
+        if member.folder != folder:
+            _save_own(member, state)
+        write_json(member.folder.result, result)
+    if config.replicates > 1:
+        write_json(folder.result, summary := of_seeds({**told, "seeds": seeds}, results))
+    else:
+        (summary,) = results
     say(
-        f"test accuracy {test['accuracy']:.4f}, loss {test['loss']:.4f} on {test['rows']} rows; "
-        f"trained {steps - begun_at} steps in {seconds:.1f} s, with {compilations['train']} "
-        f"compilations for {len(dataset.train.boundaries)} padded lengths"
+        f"{in_words(summary)}; trained {steps - begun_at} steps in {seconds:.1f} s, with "
+        f"{train_step.compilations} compilations for {len(dataset.train.boundaries)} padded lengths"
     )
-    return result
+    return summary
 
 
-def _mark(dataset: Dataset) -> dict[str, str]:
-    """Returns what every file of a run says that read something else than was asked for."""
-    fallback = dataset.corpus.fallback
-    return {"data": f"{fallback} (fallback)"} if fallback else {}
+def _judge(member: Member, state: TrainState, evaluate_step: Compiled) -> dict[str, Any]:
+    """Returns what is said of a trained network, and writes its scores on the test part."""
+    dataset, folder = member.dataset, member.folder
+    best = state.best
+    params = best.params if best is not None and is_found(best.loss) else state.params
+    params = member.own(params)
+    parts = {"validation": dataset.validation, "test": dataset.test}
+    found = {
+        split: answers(evaluate_step, params, part, split) for split, part in parts.items() if part
+    }
+    judged = {split: scores.summary(parts[split].labels, each) for split, each in found.items()}
+    if not any(line["split"] == "test" for line in metrics_lib.read(folder.metrics)):
+        epoch = round(state.done / dataset.train.steps_per_epoch, 4)
+        line = {"step": state.done, "epoch": epoch, "split": "test"}
+        member.metrics.write({**line, **judged["test"]})
+    return {
+        **judged,
+        "buckets": list(dataset.train.boundaries),
+        "data": dataset.describe(),
+        **_details(dataset, member.config, found["test"]),
+    }
+
+
+def _save_own(member: Member, state: TrainState) -> None:
+    """Saves a replicate's part of a state in its own folder, where what asks a run finds it."""
+    checkpoints = Checkpoints(member.folder.checkpoints, member.config.checkpoint.keep)
+    if state.done not in checkpoints.steps:
+        checkpoints.save(state.done, member.own(state))
 
 
 def _layers(task: Classification, dataset: Dataset) -> list[dict[str, Any]]:
@@ -196,7 +223,7 @@ def _table_text(layers: list[dict[str, Any]]) -> str:
 def _resume(
     checkpoints: Checkpoints, state: TrainState, folder: RunFolder, command: str
 ) -> TrainState:
-    """Returns the newest state that was saved, or the one given; metrics after it are dropped."""
+    """Returns the newest state that was saved, or the one given."""
     restored = checkpoints.restore(state, repair=True)
     if restored is not None:
         step, state = restored
@@ -204,7 +231,6 @@ def _resume(
         before = read_json(folder.environment)
         resumed = [*before.get("resumed", []), {"step": step, **environment(command)}]
         write_json(folder.environment, {**before, "resumed": resumed})
-    metrics_lib.truncate(folder.metrics, int(state.step))
     return state
 
 

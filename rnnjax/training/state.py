@@ -1,10 +1,12 @@
 """What a training is at one moment: arrays alone, so that a checkpoint is all of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -34,7 +36,7 @@ def is_found(loss: Float[Array, ""]) -> bool:
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """The state of a training.
+    """The state of a training; of replicates, with an axis of them before all others.
 
     Attributes:
       step: steps done.
@@ -50,13 +52,20 @@ class TrainState(flax.struct.PyTreeNode):
     sums: dict[str, Float[Array, ""]]
     best: Best | None
 
+    @property
+    def done(self) -> int:
+        """Steps done, by every replicate as many."""
+        return int(np.max(self.step))
+
 
 def init_state(
-    task: Classification, optimizer: optax.GradientTransformation, seed: int, keep_best: bool
+    task: Classification,
+    optimizer: optax.GradientTransformation,
+    seeds: Sequence[int],
+    keep_best: bool,
 ) -> TrainState:
-    """Returns the state before the first step; it follows from the seed alone."""
+    """Returns the state before the first step, which follows from the seeds of the replicates."""
 
-    @jax.jit
     def init(key):
         params = task.init(key)
         best = None
@@ -72,4 +81,5 @@ def init_state(
             best=best,
         )
 
-    return init(jax.random.fold_in(jax.random.key(seed), INIT))
+    keys = [jax.random.fold_in(jax.random.key(seed), INIT) for seed in seeds]
+    return jax.jit(init)(keys[0]) if len(keys) == 1 else jax.jit(jax.vmap(init))(jnp.stack(keys))

@@ -1,29 +1,31 @@
-"""One step of training and one of evaluation: pure, and compiled once for each shape of batch."""
+"""Steps of training and of evaluation: pure, and compiled once for each shape of batch."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from rnnjax.data.batches import Batch, Batches
+from rnnjax.data.batches import Batch, Stack
 from rnnjax.tasks import Classification
 from rnnjax.training.state import DROPOUT, TrainState
 
 
 class Compiled:
-    """A function of a state and a batch, compiled once for each shape of batch.
+    """A function of a state and what is read, compiled once for each shape of the latter.
 
     Shapes that are known beforehand are compiled on a thread while other shapes are at work: a
     small network leaves most of the machine idle.
     """
 
-    def __init__(self, function: Callable[[Any, Batch], Any], **jit: Any):
+    def __init__(self, function: Callable[[Any, Any], Any], **jit: Any):
         """Takes the function and what `jax.jit` should be told."""
         self._function = jax.jit(function, **jit)
-        self._executables: dict[tuple[int, ...], Future] = {}
+        self._executables: dict[tuple[tuple[int, ...], ...], Future] = {}
         self._thread = ThreadPoolExecutor(max_workers=1)
 
     @property
@@ -31,65 +33,82 @@ class Compiled:
         """Number of shapes that it was compiled for."""
         return len(self._executables)
 
-    def prepare(self, state: Any, batches: Batches) -> None:
-        """Begins to compile for the shapes of some batches, and returns at once.
+    def prepare(self, state: Any, blanks: Iterable[Any]) -> None:
+        """Begins to compile for some shapes, and returns at once.
 
         Args:
           state: of the shapes and dtypes of those that will come.
-          batches: of the lengths to which their rows are padded, the used ones.
+          blanks: arrays of the shapes and dtypes that will be read.
         """
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-        for time in batches.used_boundaries:
-            self._executable(state, _abstract_batch(batches.batch_size, time))
+        for blank in blanks:
+            self._executable(state, blank)
 
-    def __call__(self, state: Any, batch: Batch) -> Any:
+    def __call__(self, state: Any, read: Any) -> Any:
         """Calls the function; waits where the shape is still being compiled."""
-        return self._executable(state, batch).result()(state, batch)
+        return self._executable(state, read).result()(state, read)
 
     def close(self) -> None:
         """Forgets what is still to be compiled, for which the end of the process would wait."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _executable(self, state: Any, batch: Batch) -> Future:
-        shape = batch.tokens.shape
-        if shape not in self._executables:
-            self._executables[shape] = self._thread.submit(self._compile, state, batch)
-        return self._executables[shape]
+    def _executable(self, state: Any, read: Any) -> Future:
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(read))
+        if shapes not in self._executables:
+            self._executables[shapes] = self._thread.submit(self._compile, state, read)
+        return self._executables[shapes]
 
-    def _compile(self, state: Any, batch: Batch) -> jax.stages.Compiled:
-        return self._function.lower(state, batch).compile()
-
-
-def _abstract_batch(batch_size: int, time: int) -> Batch:
-    rows = (batch_size,)
-    array: Any = jax.ShapeDtypeStruct
-    return Batch(
-        tokens=array((batch_size, time), jnp.int32),
-        mask=array((batch_size, time), jnp.bool_),
-        labels=array(rows, jnp.int32),
-        weights=array(rows, jnp.float32),
-    )
+    def _compile(self, state: Any, read: Any) -> jax.stages.Compiled:
+        return self._function.lower(state, read).compile()
 
 
 def make_train_step(
-    task: Classification, optimizer: optax.GradientTransformation, seed: int
+    task: Classification, optimizer: optax.GradientTransformation, seeds: Sequence[int]
 ) -> Compiled:
-    """Returns `step(state, batch) -> state`; it takes the memory of the state that it is given."""
+    """Returns `step(state, stack) -> state`; it takes the memory of the state that it is given.
 
-    def train_step(state: TrainState, batch: Batch) -> TrainState:
+    It takes as many steps as the stack has batches. How a training is cut into calls changes
+    nothing in what comes of it, not in a bit: all that a step reads is its batch and the state.
+
+    Args:
+      task: what is trained.
+      optimizer: how.
+      seeds: of the dropout, one for each replicate. Several train side by side: the arrays of
+        state and batches then have an axis of replicates before all others.
+    """
+
+    def train_step(state: TrainState, batch: Batch, seed: Any) -> TrainState:
         # Folded in, not split off in a chain: a resumed run draws what it would have drawn.
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DROPOUT), state.step)
-        live = task.live(state.params)
-        (_, sums), gradients = jax.value_and_grad(task.loss, has_aux=True)(live, batch, key)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, live)
+        (_, sums), gradients = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, key)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         return state.replace(
             step=state.step + 1,
-            params=task.with_live(state.params, optax.apply_updates(live, updates)),
+            params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
             sums=jax.tree.map(jnp.add, state.sums, sums),
         )
 
-    return Compiled(train_step, donate_argnums=0)
+    def train_steps(state: TrainState, stack: Stack, seed: Any) -> TrainState:
+        def one(index, live):
+            return train_step(live, jax.tree.map(lambda each: each[index], stack.batches), seed)
+
+        live = state.replace(params=task.live(state.params), best=None)
+        if len(stack.batches.tokens) == 1:  # a loop would make it slower by a third
+            live = one(0, live)
+        else:
+            live = jax.lax.fori_loop(0, stack.count, one, live)
+        return live.replace(params=task.with_live(state.params, live.params), best=state.best)
+
+    def of_replicates(state: TrainState, stack: Stack) -> TrainState:
+        def of_one(state, batches, seed):
+            return train_steps(state, stack._replace(batches=batches), seed)
+
+        return jax.vmap(of_one)(state, stack.batches, np.asarray(seeds, np.uint32))
+
+    if len(seeds) > 1:
+        return Compiled(of_replicates, donate_argnums=0)
+    return Compiled(functools.partial(train_steps, seed=seeds[0]), donate_argnums=0)
 
 
 def make_evaluate_step(task: Classification) -> Compiled:

@@ -128,6 +128,12 @@ def load(workdir: Path) -> TrainedRun:
             "`python -m rnnjax.main --workdir ...` has made"
         )
     _, config = folder.read_config()
+    if config.replicates > 1:
+        folders = [own.path for _, own in folder.replicates(config)]
+        raise InputError(
+            f"workdir {workdir}: holds {len(folders)} networks, of the seeds {config.seed} to "
+            f"{config.seed + len(folders) - 1}; ask one of them: --workdir {folders[0]}"
+        )
     data = folder.read_data()
     if data["fallback"]:
         say(

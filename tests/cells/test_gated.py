@@ -299,7 +299,7 @@ def test_only_the_plain_lstm_is_fused(options):
     cell = LSTMCell(FEATURES, **options)
     assert not cell.fusible
     state = cell.initial_state((ROWS, INPUTS))
-    with pytest.raises(InputError, match="fused: given an LSTMCell with options"):
+    with pytest.raises(InputError, match="given an LSTMCell with options"):
         cell.fused(state, jnp.ones((ROWS, TIME, 4 * FEATURES)), None, False)
 
 

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rnnjax.data.batches import Batches, Sequences, choose_boundaries, permutation
+from rnnjax.data.batches import Batch, Batches, Sequences, choose_boundaries, permutation
 
 LENGTHS = [3, 1, 7, 4, 4, 0, 2, 9, 6, 5, 1, 8, 3, 2, 7, 5, 4]
 """Of the examples; no two have the same tokens but the empty one."""
@@ -79,9 +79,9 @@ def test_the_batches_of_an_epoch_come_in_another_order_too():
 
 @pytest.mark.parametrize("bucketing", [True, False])
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("batch_size", [1, 4, 17, 50])
-def test_every_example_is_seen_once_an_epoch(bucketing, shuffle, batch_size):
-    given = batches(bucketing=bucketing, shuffle=shuffle, batch_size=batch_size)
+@pytest.mark.parametrize(("batch_size", "group"), [(1, 1), (1, 4), (4, 2), (17, 3), (50, 1)])
+def test_every_example_is_seen_once_an_epoch(bucketing, shuffle, batch_size, group):
+    given = batches(bucketing=bucketing, shuffle=shuffle, batch_size=batch_size, group=group)
     whole = sequences()
     expected = sorted(
         (tuple(whole.tokens[start:end]), row % 3)
@@ -113,6 +113,73 @@ def test_a_batch_is_as_wide_as_the_first_boundary_that_holds_it(bucketing):
     for batch in epoch(given):
         longest = max(len(row) for row in contents(batch))
         assert batch.tokens.shape == (4, min(b for b in (3, 6, 9) if b >= longest))
+
+
+@pytest.mark.parametrize("bucketing", [True, False])
+def test_the_order_of_single_batches_never_changes(bucketing):
+    # A change here changes what every recorded seed has trained on.
+    given = batches(bucketing=bucketing)
+    expected = {
+        True: [[6, 13, 5, 12], [8, 9, 15, 3], [0, 1, 10], [16, 4], [14, 2, 11, 7]],
+        False: [[3, 8, 6, 12], [5, 15, 7, 0], [13, 2, 10, 9], [11, 1, 14, 16], [4]],
+    }
+    second = range(given.steps_per_epoch, 2 * given.steps_per_epoch)
+    assert [given.rows_at(3, step).tolist() for step in second] == expected[bucketing]
+
+
+def stacks(given, seed, start, most):
+    """Returns the stacks of the steps from `start` to the end of the first epoch."""
+    while start < given.steps_per_epoch:
+        yield start, (stack := given.stack_at(seed, start, most))
+        start += int(stack.count)
+
+
+@pytest.mark.parametrize("bucketing", [True, False])
+@pytest.mark.parametrize(("start", "most"), [(0, 9), (0, 2), (3, 9), (5, 1)])
+def test_a_stack_holds_the_batches_of_its_steps_wherever_it_is_cut(bucketing, start, most):
+    given = batches(batch_size=2, group=3, bucketing=bucketing)
+    counts = []
+    for step, stack in stacks(given, 4, start, most):
+        count = int(stack.count)
+        counts.append(count)
+        assert all(len(each) == 3 for each in stack.batches)
+        assert not any(each[count:].any() for each in stack.batches)
+        one_by_one = [given.batch_at(4, step + index) for index in range(count)]
+        assert same([Batch(*(each[n] for each in stack.batches)) for n in range(count)], one_by_one)
+    assert sum(counts) == given.steps_per_epoch - start
+    assert max(counts) == min(most, 3)
+
+
+@pytest.mark.parametrize("bucketing", [True, False])
+def test_groups_are_as_large_as_can_be_and_come_in_another_order_each_epoch(bucketing):
+    given = batches(batch_size=1, group=3, bucketing=bucketing)
+    widths = [stack.batches.tokens.shape[2] for _, stack in stacks(given, 0, 0, 9)]
+    # 7 examples of up to 3 tokens, 6 of up to 6, 4 of up to 9.
+    assert sorted(widths) == [3, 3, 3, 6, 6, 9, 9]
+    orders = {
+        tuple(given.batch_at(0, step).tokens.shape[1] for step in range(first, first + 17))
+        for first in (0, 17, 34)
+    }
+    assert len(orders) == 3
+
+
+def test_without_shuffling_only_neighbours_share_a_stack():
+    given = batches(batch_size=2, group=3, bucketing=False, shuffle=False)
+    rows = [given.rows_at(0, step)[0] for step in range(given.steps_per_epoch)]
+    assert rows == [*range(0, len(LENGTHS), 2)]
+    counts = [int(stack.count) for _, stack in stacks(given, 0, 0, 9)]
+    # Padded to 3, 9, 6, 9, 6, 9, 3, 9 and 6.
+    assert counts == [1] * 9
+
+
+def test_blanks_have_the_shapes_that_will_come():
+    given = batches(boundaries=(3, 6, 9, 20), group=2)
+    shapes = {batch.tokens.shape for batch in epoch(given)}
+    assert [batch.tokens.shape for batch in given.blank_batches()] == sorted(shapes)
+    for blank in given.blank_stacks():
+        assert blank.batches.tokens.shape[:2] == (2, 4)
+        assert blank.batches.tokens.shape[1:] in shapes
+        assert blank.count == 0
 
 
 def test_a_bucket_holds_sequences_of_like_length():

@@ -1,5 +1,6 @@
 """Every engine computes what nn.scan computes: values and gradients, under every mask."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from rnnjax.cells import LinearCell, LSTMCell, SimpleCell
+from rnnjax.cells import GRUCell, LinearCell, LSTMCell, MGUCell, SimpleCell
 from rnnjax.errors import InputError
 from rnnjax.layers import RNN, engines
 
@@ -44,7 +45,14 @@ class Leaky(LinearCell):
         return jnp.tanh(gate) * state.astype(projected.dtype)
 
 
-CELLS = [(LSTMCell, "fused"), (Leaky, "associative")]
+CELLS = [
+    (LSTMCell, "fused"),
+    (GRUCell, "fused"),
+    (SimpleCell, "fused"),
+    (functools.partial(SimpleCell, activation="relu"), "fused"),
+    (functools.partial(SimpleCell, activation="identity"), "fused"),
+    (Leaky, "associative"),
+]
 
 
 def drawn(shapes: Any, seed: int) -> Any:
@@ -72,9 +80,16 @@ def pulled(layer: RNN, mask: np.ndarray | None) -> Any:
 
 
 @pytest.mark.parametrize(("cell", "engine"), CELLS)
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("mask", [None, RAGGED], ids=["no mask", "ragged"])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("bfloat16", 0.05)])
+@pytest.mark.parametrize(
+    ("reverse", "mask", "dtype", "tolerance"),
+    [
+        (False, None, "float32", 2e-5),
+        (False, RAGGED, "float32", 2e-5),
+        (True, RAGGED, "float32", 2e-5),
+        (True, RAGGED, "bfloat16", 0.02),
+    ],
+    ids=["no mask", "ragged", "reverse", "bfloat16"],
+)
 def test_an_engine_is_the_scan(cell, engine, reverse, mask, dtype, tolerance):
     made = cell(FEATURES, dtype=jnp.dtype(dtype))
     scan, other = (pulled(RNN(made, reverse, engine=each), mask) for each in ("scan", engine))
@@ -82,17 +97,18 @@ def test_an_engine_is_the_scan(cell, engine, reverse, mask, dtype, tolerance):
     def compare(one, other):
         assert one.dtype == other.dtype
         one, other = (np.asarray(each, np.float32) for each in (one, other))
-        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+        # Of a sum of large terms the error is theirs.
+        atol = tolerance * max(1, np.abs(other).max())
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=atol)
 
     jax.tree.map(compare, other, scan)
     assert all(np.asarray(leaf, np.float32).any() for leaf in jax.tree.leaves(other))
 
 
 @pytest.mark.parametrize(("cell", "engine"), CELLS)
-@pytest.mark.parametrize("reverse", [False, True])
-def test_its_derivative_is_that_of_finite_differences(cell, engine, reverse):
+def test_its_derivative_is_that_of_finite_differences(cell, engine):
     with jax.enable_x64(True):
-        layer = RNN(cell(FEATURES, param_dtype=jnp.float64), reverse, engine=engine)
+        layer = RNN(cell(FEATURES, param_dtype=jnp.float64), reverse=True, engine=engine)
         inputs = drawn(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float64), 1)
         returned, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs)
         given = drawn(variables, 2), inputs, drawn(returned[0], 3)
@@ -149,8 +165,16 @@ class Halved(Leaky):
 
 
 def test_engines_are_what_a_cell_offers():
-    assert engines(SimpleCell(FEATURES)) == ("scan",)
-    assert engines(LSTMCell(FEATURES)) == ("scan", "fused")
+    assert engines(SimpleCell(FEATURES)) == ("scan", "fused")
+    assert engines(LSTMCell(FEATURES)) == ("scan", "fused", "pallas", "cudnn")
+    assert engines(GRUCell(FEATURES)) == ("scan", "fused", "pallas")
+    for cell in (
+        SimpleCell(FEATURES, activation=jnp.sin),
+        LSTMCell(FEATURES, peepholes=True),
+        GRUCell(FEATURES, reset_after=False),
+        GRUCell(FEATURES, update_dropout=0.1),
+    ):
+        assert engines(cell) == ("scan",)
     assert engines(Leaky(FEATURES)) == ("scan", "associative")
     assert engines(Negated(FEATURES)) == engines(Halved(FEATURES)) == ("scan",)
 
@@ -158,7 +182,9 @@ def test_engines_are_what_a_cell_offers():
 def test_an_engine_that_there_is_not_is_refused():
     wrong: Any = "fast"
     inputs = jnp.ones((ROWS, TIME, INPUTS))
-    with pytest.raises(InputError, match="'fast', expected one of auto, scan, fused, associative"):
-        RNN(SimpleCell(FEATURES), engine=wrong).init(jax.random.key(0), inputs)
-    with pytest.raises(InputError, match="SimpleCell"):
-        RNN(SimpleCell(FEATURES), engine="fused").init(jax.random.key(0), inputs)
+    with pytest.raises(
+        InputError, match="'fast', expected one of auto, scan, fused, pallas, cudnn, associative"
+    ):
+        RNN(MGUCell(FEATURES), engine=wrong).init(jax.random.key(0), inputs)
+    with pytest.raises(InputError, match="MGUCell"):
+        RNN(MGUCell(FEATURES), engine="fused").init(jax.random.key(0), inputs)

@@ -7,7 +7,7 @@ import pytest
 
 from rnnjax.cells import EchoStateCell, GRUCell, LSTMCell, SimpleCell
 from rnnjax.config import parse
-from rnnjax.data.batches import Batch
+from rnnjax.data.batches import Batch, Stack
 from rnnjax.errors import InputError
 from rnnjax.models import Classifier
 from rnnjax.tasks import Classification
@@ -31,6 +31,11 @@ def batch_of(seed, lengths=(5, 2, 0, 4), weights=(1, 1, 1, 1)):
     )
 
 
+def stack_of(*batches):
+    """Returns batches as one stack."""
+    return Stack(Batch(*map(np.stack, zip(*batches, strict=True))), np.int32(len(batches)))
+
+
 def model_of(**options):
     """Returns a small network."""
     return Classifier(VOCABULARY, CLASSES, GRUCell(4), embedding=3, **options)
@@ -40,11 +45,11 @@ def trained(known, config, steps=5):
     """Returns the parameters before and after some steps of training."""
     task = Classification(model_of(dropout=config.model.dropout), known)
     optimizer = make_optimizer(config, steps)
-    state = init_state(task, optimizer, seed=3, keep_best=False)
+    state = init_state(task, optimizer, [3], keep_best=False)
     before = jax.tree.map(np.array, state.params)
-    step = make_train_step(task, optimizer, seed=3)
+    step = make_train_step(task, optimizer, [3])
     for number in range(steps):
-        state = step(state, batch_of(number))
+        state = step(state, stack_of(batch_of(number)))
     return before, jax.tree.map(np.asarray, state.params)
 
 
@@ -76,9 +81,9 @@ def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
     config = parse({"learning_rate": 0.05, "optimizer": {"weight_decay": 0.1}})
     task = Classification(Classifier(KNOWN, CLASSES, EchoStateCell(4), embedding=3), KNOWN)
     optimizer = make_optimizer(config, 5, task.trained)
-    state = init_state(task, optimizer, seed=3, keep_best=False)
+    state = init_state(task, optimizer, [3], keep_best=False)
     before = jax.tree.map(np.array, state.params)
-    after = make_train_step(task, optimizer, seed=3)(state, batch_of(0)).params
+    after = make_train_step(task, optimizer, [3])(state, stack_of(batch_of(0))).params
     jax.tree.map(np.testing.assert_array_equal, after["recurrent"], before["recurrent"])
     for name in ("embed", "score"):
         for ours, theirs in zip(*map(jax.tree.leaves, (after[name], before[name])), strict=True):

@@ -92,3 +92,22 @@ def test_the_worst_mistakes_come_first_and_are_all_wrong():
     assert scores.worst_mistakes(LABELS, log_probabilities()).tolist() == [2, 7, 4]
     assert scores.worst_mistakes(LABELS, log_probabilities(), most=2).tolist() == [2, 7]
     assert scores.worst_mistakes(ANSWERS, log_probabilities()).tolist() == []
+
+
+def test_scores_of_seeds_become_means_with_their_spread():
+    def result(loss, accuracy, f1):
+        return {"test": {"loss": loss, "accuracy": accuracy, "macro_f1": f1, "rows": 9}}
+
+    told = {"steps": 4, "seeds": [2, 3, 4]}
+    results = [result(1.0, 0.5, 0.4), result(2.0, 0.7, 0.6), result(3.0, 0.9, 0.5)]
+    both = scores.of_seeds(told, results)
+    assert {key: both[key] for key in told} == told
+    assert "validation" not in both
+    assert both["test"]["rows"] == 9
+    assert both["test"]["loss"] == {"mean": 2.0, "sd": 1.0, "by_seed": [1.0, 2.0, 3.0]}
+    assert both["test"]["accuracy"]["sd"] == pytest.approx(0.2)
+    line = "test accuracy 0.7000 ± 0.2000, loss 2.0000 ± 1.0000 on 9 rows"
+    seeds = "(mean ± standard deviation of seeds 2 to 4)"
+    assert scores.in_words(both) == f"{line} {seeds}"
+    alone = {"test": {"accuracy": 0.5, "loss": 1.0, "rows": 9}}
+    assert scores.in_words(alone) == "test accuracy 0.5000, loss 1.0000 on 9 rows"

@@ -29,6 +29,7 @@ pytest_plugins = ["training.small"]
 run_module = sys.modules["rnnjax.training.run"]
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 EVERYTHING = {
+    "steps_per_call": 3,
     "schedule": "cosine",
     "warmup_steps": 4,
     "evaluate_every": 5,
@@ -56,7 +57,7 @@ def interrupted(monkeypatch):
         class Interrupting(loop.Progress):
             def update(self, step, *args, **options):
                 super().update(step, *args, **options)
-                if step == last:
+                if step >= last:
                     os.kill(os.getpid(), number)
 
         with monkeypatch.context() as patch:
@@ -126,6 +127,14 @@ def test_it_compiles_once_for_each_padded_length_that_it_uses(finished, news, se
         assert result["compilations"][name] == len(used) > 1
 
 
+def test_calls_of_several_steps_end_where_something_is_due(whole):
+    found = [(line["split"], line["step"]) for line in lines(whole)]
+    train, validation = [*range(3, 28, 3), 28], [*range(5, 28, 5), 28]
+    assert [step for split, step in found if split == "train"] == train
+    assert [step for split, step in found if split == "validation"] == validation
+    assert Checkpoints(whole / "checkpoints").steps == [24, 28]
+
+
 def test_metrics_are_of_the_examples_since_the_line_before(finished, news, several_lengths):
     config = parse(news)
     train = make_dataset(config, load_corpus(config)).train
@@ -143,8 +152,8 @@ def test_an_interrupted_run_ends_as_if_nothing_had_been(
     whole, news, tmp_path, several_lengths, interrupted, number
 ):
     config = parse(news, **EVERYTHING)
-    interrupted(config, tmp_path, 7, number)
-    assert Checkpoints(tmp_path / "checkpoints").steps == [4, 7]
+    interrupted(config, tmp_path, 5, number)
+    assert Checkpoints(tmp_path / "checkpoints").steps == [4, 5]
     assert not (tmp_path / "result.json").exists()
     if number == signal.SIGINT:
         interrupted(config, tmp_path, 20)
@@ -158,11 +167,11 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
     config = parse(news, **EVERYTHING)
     interrupted(config, tmp_path, 8)
     damage(tmp_path / "checkpoints" / "8", "flipped")
-    interrupted(config, tmp_path, 11)
+    interrupted(config, tmp_path, 10)
     said = capfd.readouterr().err
     assert "the checkpoint of step 8 is damaged" in said
     assert "going on from step 4" in said
-    assert Checkpoints(tmp_path / "checkpoints").steps == [8, 11]
+    assert Checkpoints(tmp_path / "checkpoints").steps == [8, 10]
     run(config, tmp_path)
     same_run(config, tmp_path, whole)
 
@@ -282,9 +291,9 @@ def poison(monkeypatch, first):
             def __getattr__(self, name):
                 return getattr(step, name)
 
-            def __call__(self, state, batch):
+            def __call__(self, state, stack):
                 number = int(state.step) + 1
-                state = step(state, batch)
+                state = step(state, stack)
                 if number < first:
                     return state
                 params = jax.tree.map(lambda leaf: leaf * np.nan, state.params)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnjax.data.batches import Batch, Stack
 from rnnjax.data.dataset import load_corpus, make_dataset
 from rnnjax.tasks import Classification
 from rnnjax.training.evaluation import answers
@@ -24,9 +25,9 @@ def stepped(news):
         config = parse(news, model__dropout=rate, data__take=16, model__cell="SimpleCell")
         dataset = make_dataset(config, load_corpus(config))
         task = Classification.of(config, len(dataset.vocabulary), 4)
-        step = make_train_step(task, make_optimizer(config, 10), seed)
+        step = make_train_step(task, make_optimizer(config, 10), [seed])
         state = state_of(config).replace(step=jnp.int32(number))
-        state = step(state, dataset.train.batch_at(3, 0))
+        state = step(state, dataset.train.stack_at(3, 0, 1))
         assert int(state.step) == number + 1
         return state.params
 
@@ -43,6 +44,49 @@ def test_dropout_follows_from_seed_and_step(stepped):
     assert not same(stepped(0.5, 2), first)
     assert not same(stepped(0.5, 1, number=1), first)
     assert same(stepped(0.0, 1), stepped(0.0, 2))
+
+
+def test_how_a_training_is_cut_into_calls_changes_no_bit(news, several_lengths):
+    config = parse(news, steps_per_call=4, data__buckets=2, model__dropout=0.3)
+    config = config.model_copy(update={"warmup_steps": 2, "schedule": "cosine"})
+    dataset = make_dataset(config, load_corpus(config))
+    task = Classification.of(config, len(dataset.vocabulary), 4)
+    step = make_train_step(task, make_optimizer(config, 20, task.trained), [3])
+
+    def trained(*most):
+        state, counts = state_of(config), []
+        while sum(counts) < 12:
+            here = min(most[len(counts) % len(most)], 12 - sum(counts))
+            stack = dataset.train.stack_at(3, sum(counts), here)
+            state = step(state, stack)
+            counts.append(int(stack.count))
+        assert int(state.step) == 12
+        return state, counts
+
+    whole, counts = trained(4)
+    assert max(counts) == 4
+    for most in ((1,), (3,), (2, 1, 4)):
+        others, cut = trained(*most)
+        assert cut != counts
+        assert_same(others, whole)
+    assert step.compilations == 2
+
+
+def test_several_steps_a_call_are_the_steps_one_by_one(news, several_lengths):
+    config = parse(news, steps_per_call=4, model__dropout=0.3, optimizer__clip_norm=0.5)
+    dataset = make_dataset(config, load_corpus(config))
+    task = Classification.of(config, len(dataset.vocabulary), 4)
+    step = make_train_step(task, make_optimizer(config, 20, task.trained), [3])
+    single = state = state_of(config)
+    single = jax.tree.map(jnp.copy, single)
+    while int(state.step) < 8:
+        stack = dataset.train.stack_at(3, int(state.step), 8)
+        for index in range(int(stack.count)):
+            one = Stack(Batch(*(each[index][None] for each in stack.batches)), np.int32(1))
+            single = step(single, one)
+        state = step(state, stack)
+    for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(single), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_a_new_seed_changes_parameters_and_order(news):

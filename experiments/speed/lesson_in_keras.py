@@ -1,7 +1,7 @@
 """The lesson's four networks in Keras on TensorFlow, to be timed beside ours.
 
     pip install -c .ci/constraints.txt -e ".[peers]"
-    KERAS_BACKEND=tensorflow python experiments/lesson/keras_peer.py ../shared/data/ag_news_csv
+    KERAS_BACKEND=tensorflow python experiments/speed/lesson_in_keras.py ../shared/data/ag_news_csv
 
 One epoch in file order, the vocabulary of the titles of the first 2,000 rows, Adam at 1e-3: as the
 lesson has it. Prints a JSON object a line: name, parameters, test accuracy, and the wall time of

@@ -1,0 +1,309 @@
+"""What is measured and between whom, as plain data: the same inputs and weights for every one."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SIZES = ((16, 48, 64, 64), (32, 64, 128, 128), (64, 256, 256, 256), (8, 1024, 128, 512))
+"""Batch, time, inputs, hidden."""
+
+GATES = {"simple": 1, "lstm": 4, "gru": 3}
+
+VOCABULARY, KNOWN, CLASSES = 20_000, 5_119, 4
+"""Of the lesson: the size asked for, and the words of the titles of its first 2,000 rows."""
+
+BOTH = "forward+backward"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One thing that several contenders do.
+
+    Attributes:
+      group: 'layers', 'steps', 'lesson', 'text' or 'growth'.
+      name: its own within the group.
+      spec: what a contender has to know of it.
+    """
+
+    group: str
+    name: str
+    spec: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """A library, and a way of using it.
+
+    Attributes:
+      name: as tables have it.
+      module: of `contenders`, which does the work; '' for a command of its own.
+      variant: what the module is told.
+      backend: for KERAS_BACKEND, which Keras reads once, when it is imported.
+      needs: what must be installed.
+      reads_padding: it has no mask, so that of ragged rows it reads the padding as well.
+    """
+
+    name: str
+    module: str = ""
+    variant: str = ""
+    backend: str = ""
+    needs: tuple[str, ...] = ()
+    reads_padding: bool = False
+
+    @property
+    def missing(self) -> str:
+        """What is not installed, '' if nothing is."""
+        lacking = [name for name in self.needs if importlib.util.find_spec(name) is None]
+        return f"{' and '.join(lacking)} not installed" if lacking else ""
+
+
+OURS = Contender("rnnjax", "ours", "auto")
+_KERAS = (
+    Contender("Keras on TensorFlow", "keras", "", "tensorflow", ("keras", "tensorflow")),
+    Contender("Keras on JAX", "keras", "", "jax", ("keras",)),
+)
+
+CONTENDERS: dict[str, tuple[Contender, ...]] = {
+    "layers": (
+        OURS,
+        *(Contender(f"rnnjax, {each}", "ours", each) for each in ("scan", "cudnn", "pallas")),
+        Contender("flax nn.RNN", "flax"),
+        *_KERAS,
+        Contender("PyTorch, packed", "torch", "packed", needs=("torch",)),
+        Contender("PyTorch, padded", "torch", "padded", needs=("torch",), reads_padding=True),
+        Contender("jax.experimental.rnn", "cudnn"),
+    ),
+    "steps": (OURS, *_KERAS, Contender("PyTorch", "torch", needs=("torch",))),
+    "text": (OURS, _KERAS[0]),
+    "growth": (OURS, Contender("rnnjax, remat", "ours", "remat")),
+    "lesson": (
+        Contender("rnnjax, cold"),
+        Contender("rnnjax, warm"),
+        Contender("Keras on TensorFlow", needs=("keras", "tensorflow")),
+    ),
+}
+"""Of each group; the first is the one that the others are divided by."""
+
+
+def cases(group: str, data: str = "") -> list[Case]:
+    """Returns the cases of a group.
+
+    Args:
+      group: its name.
+      data: the folder with train.csv and test.csv of AG News, for 'text' and 'lesson'.
+    """
+    if group == "text":
+        return [Case("text", "AG News", {"data": data})]
+    if group == "lesson":
+        return [Case("lesson", name, {"data": data}) for name in STEPS]
+    made = {"layers": _layers, "steps": _steps, "growth": _growth}[group]()
+    return [Case(group, name, spec) for name, spec in made.items()]
+
+
+def layer_spec(cell: str, size: tuple[int, int, int, int], both_ways: bool = False) -> dict:
+    """Returns one layer of a cell, or two bidirectional ones."""
+    names = ("batch", "time", "inputs", "hidden")
+    return {
+        "cell": cell,
+        "layers": 2 if both_ways else 1,
+        "bidirectional": both_ways,
+        **dict(zip(names, size, strict=True)),
+    }
+
+
+def _layers() -> dict[str, dict]:
+    # Small, and every row full, for the agreement of those too that have no mask.
+    small = {**layer_spec("", (3, 7, 5, 6), True), "full": True}
+    checks = {f"{cell}, small and full": {**small, "cell": cell} for cell in GATES}
+    return checks | {
+        f"{cell}{', 2 bidirectional' if both_ways else ''}, {'x'.join(map(str, size))}": (
+            layer_spec(cell, size, both_ways)
+        )
+        for both_ways in (False, True)
+        for size in SIZES
+        for cell in GATES
+    }
+
+
+def _step(cell: str, hidden: int, batch: int, time: int, mask: bool, **more: Any) -> dict:
+    one = {"layers": 1, "bidirectional": False, "inputs": 64}
+    return {
+        "cell": cell,
+        "hidden": hidden,
+        "batch": batch,
+        "time": time,
+        "mask": mask,
+        **one,
+    } | more
+
+
+STEPS = {
+    "simple_rnn": _step("simple", 16, 16, 12, False),
+    "masked_rnn": _step("simple", 16, 16, 48, True),
+    "lstm": _step("lstm", 8, 8, 48, False),
+    "bilstm": _step("lstm", 64, 16, 48, True, layers=2, bidirectional=True, inputs=128),
+}
+"""The lesson's networks at a length to which many of its batches are padded."""
+
+
+def _steps() -> dict[str, dict]:
+    return {name: {**spec, "network": name} for name, spec in STEPS.items()}
+
+
+GROWTH = {
+    "time": (128, 256, 512, 1024, 2048),
+    "batch": (8, 16, 32, 64, 128),
+    "hidden": (32, 64, 128, 256, 512),
+    "layers": (1, 2, 4, 8),
+}
+
+
+def _growth() -> dict[str, dict]:
+    base = layer_spec("lstm", (16, 256, 64, 64))
+    return {
+        f"{axis}={value}": {**base, axis: value, "axis": axis}
+        for axis, values in GROWTH.items()
+        for value in values
+    }
+
+
+class LayerData(NamedTuple):
+    """What a layer is given.
+
+    Attributes:
+      inputs: float32 `[batch, time, inputs]`.
+      lengths: int32 `[batch]`.
+      mask: bool `[batch, time]`.
+      probe: float32 `[batch, time, outputs]`, zero on padding: the loss is the sum of the outputs
+        times the probe.
+      weights: named as in the state_dict of PyTorch's modules.
+    """
+
+    inputs: np.ndarray
+    lengths: np.ndarray
+    mask: np.ndarray
+    probe: np.ndarray
+    weights: dict[str, np.ndarray]
+
+
+def layer_data(spec: Mapping[str, Any]) -> LayerData:
+    """Returns inputs and weights, the same for the same spec. The rows are half to wholly full."""
+    random = np.random.default_rng(0)
+    batch, time = spec["batch"], spec["time"]
+    least = time if spec.get("full") else time // 2
+    lengths = random.permutation(np.linspace(least, time, batch).astype(np.int32))
+    mask = np.arange(time) < lengths[:, None]
+    outputs = spec["hidden"] * (1 + spec["bidirectional"])
+    inputs = random.standard_normal((batch, time, spec["inputs"]), np.float32)
+    probe = random.random((batch, time, outputs), np.float32) * mask[..., None]
+    return LayerData(inputs, lengths, mask, probe, recurrent_weights(spec, random))
+
+
+def recurrent_weights(
+    spec: Mapping[str, Any], random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Returns weights as PyTorch draws and names them, an LSTM's second bias zero."""
+    hidden, gates = spec["hidden"], GATES[spec["cell"]]
+    directions = ("", "_reverse") if spec["bidirectional"] else ("",)
+    weights = {}
+    for layer in range(spec["layers"]):
+        read = hidden * len(directions) if layer else spec["inputs"]
+        for direction in directions:
+            shapes = {
+                "weight_ih": (gates * hidden, read),
+                "weight_hh": (gates * hidden, hidden),
+                "bias_ih": (gates * hidden,),
+                "bias_hh": (gates * hidden,),
+            }
+            for name, shape in shapes.items():
+                drawn = (random.random(shape, np.float32) * 2 - 1) * hidden**-0.5
+                # Where theirs are added up, ours is the sum: one that is zero travels both ways.
+                drawn *= name != "bias_hh" or spec["cell"] == "gru"
+                weights[f"{name}_l{layer}{direction}"] = drawn
+    return weights
+
+
+class StepData(NamedTuple):
+    """What a training step is given, and what it starts from.
+
+    Attributes:
+      tokens: int32 `[batch, time]`, zero on padding.
+      mask: bool `[batch, time]`: the tokens, or, without a mask, every step.
+      labels: int32 `[batch]`.
+      embedding: float32 `[VOCABULARY, inputs]`.
+      weights: as `LayerData` has them.
+      score: float32 `[outputs, CLASSES]`, the kernel of the last layer; its bias is zero.
+    """
+
+    tokens: np.ndarray
+    mask: np.ndarray
+    labels: np.ndarray
+    embedding: np.ndarray
+    weights: dict[str, np.ndarray]
+    score: np.ndarray
+
+
+def step_data(spec: Mapping[str, Any]) -> StepData:
+    """Returns a batch and the weights to begin with, the same for the same spec."""
+    random = np.random.default_rng(0)
+    batch, time = spec["batch"], spec["time"]
+    lengths = random.permutation(np.linspace(time // 2, time, batch).astype(np.int32))
+    real = np.arange(time) < lengths[:, None]
+    outputs = spec["hidden"] * (1 + spec["bidirectional"])
+    return StepData(
+        tokens=np.where(real, random.integers(1, KNOWN, real.shape), 0).astype(np.int32),
+        mask=real if spec["mask"] else np.ones_like(real),
+        labels=random.integers(0, CLASSES, batch).astype(np.int32),
+        embedding=(random.random((VOCABULARY, spec["inputs"]), np.float32) - 0.5) / 10,
+        weights=recurrent_weights(spec, random),
+        score=(random.random((outputs, CLASSES), np.float32) - 0.5),
+    )
+
+
+def digest(
+    data: LayerData, outputs: Any, loss: Any, input_gradient: Any, kernel_gradients: list[Any]
+) -> dict[str, float]:
+    """Returns a few numbers that agree where the same work was done."""
+
+    def norm(*arrays: Any) -> float:
+        return float(np.sqrt(sum(np.sum(np.square(a, dtype=np.float64)) for a in arrays)))
+
+    return {
+        "outputs": norm(np.asarray(outputs) * data.mask[..., None]),
+        "loss": float(loss),
+        "input_gradient": norm(np.asarray(input_gradient)),
+        "kernel_gradients": norm(*map(np.asarray, kernel_gradients)),
+    }
+
+
+def digest_of_steps(loss: Callable[[], float]) -> dict[str, float]:
+    """Returns the loss of the first of ten steps on one batch, and by how much it falls.
+
+    Args:
+      loss: takes a step and returns the loss before it.
+    """
+    losses = [loss() for _ in range(10)]
+    return {"loss": losses[0], "fall": losses[0] - losses[-1]}
+
+
+_TOLERANCES = {"fall": 0.2}
+"""PyTorch trains two biases of which the sum counts, so that its steps are a little longer."""
+
+
+def disagreement(ours: Mapping[str, float], theirs: Mapping[str, float], tolerance: float) -> str:
+    """Returns what two digests do not agree on, '' if they were made by the same work.
+
+    Args:
+      ours: of the work that counts.
+      theirs: of what is held against it.
+      tolerance: largest relative difference.
+    """
+    for name, value in ours.items():
+        # A loss is a sum of either sign, which may be far smaller than what it sums.
+        scale = max(abs(value), abs(ours.get("outputs", 0.0)))
+        if not abs(value - theirs[name]) <= _TOLERANCES.get(name, tolerance) * scale:
+            return f"{name} {theirs[name]:.6g} instead of {value:.6g}"
+    return ""

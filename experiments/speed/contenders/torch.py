@@ -1,0 +1,128 @@
+"""PyTorch's nn.RNN, nn.LSTM and nn.GRU."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from cases import BOTH, CLASSES, VOCABULARY, digest, digest_of_steps, layer_data, step_data
+from contenders import Job
+
+torch.set_num_threads(len(os.sched_getaffinity(0)))
+# As JAX has it by default: on a GPU, products of float32 in TF32.
+torch.set_float32_matmul_precision("high")
+
+_MODULES = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _ready(run: Callable[[], Any]) -> Callable[[], Any]:
+    """Returns a function that waits for the device."""
+
+    def waiting() -> Any:
+        result = run()
+        if _DEVICE == "cuda":
+            torch.cuda.synchronize()
+        return result
+
+    return waiting
+
+
+def _recurrent(spec: dict[str, Any], weights: dict[str, Any]) -> nn.Module:
+    module = _MODULES[spec["cell"]](
+        spec["inputs"],
+        spec["hidden"],
+        num_layers=spec["layers"],
+        bidirectional=spec["bidirectional"],
+        batch_first=True,
+    )
+    module.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    return module.to(_DEVICE)
+
+
+def layers(spec: dict[str, Any], variant: str) -> Job:
+    """Returns the job of a layer; `variant` is 'packed' or 'padded'."""
+    data = layer_data(spec)
+    module = _recurrent(spec, data.weights)
+    inputs, probe = (torch.from_numpy(a).to(_DEVICE) for a in (data.inputs, data.probe))
+    lengths = torch.from_numpy(data.lengths)  # packing wants them on the CPU
+    parameters = list(module.parameters())
+
+    def outputs(inputs: torch.Tensor) -> torch.Tensor:
+        if variant == "padded":
+            return module(inputs)[0]
+        packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+        padded = pad_packed_sequence(module(packed)[0], True, total_length=spec["time"])
+        return padded[0]
+
+    @torch.inference_mode()
+    def forward() -> torch.Tensor:
+        return outputs(inputs)
+
+    def both() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        leaf = inputs.detach().requires_grad_()
+        loss = (outputs(leaf) * probe).sum()
+        return loss.detach(), list(torch.autograd.grad(loss, [leaf, *parameters]))
+
+    runs = {"forward": _ready(forward), BOTH: _ready(both)}
+    value, (of_inputs, *gradients) = runs[BOTH]()
+    kernels = [each.cpu() for each in gradients if each.ndim == 2]
+    found = digest(data, runs["forward"]().cpu(), value, of_inputs.cpu(), kernels)
+    return Job(runs, {"digest": found})
+
+
+class Network(nn.Module):
+    """Embedding, recurrent layers, scores; packed where the lesson's network has a mask."""
+
+    def __init__(self, spec: dict[str, Any], data: Any):
+        """Takes the weights to begin with."""
+        super().__init__()
+        self.embed = nn.Embedding(VOCABULARY, spec["inputs"])
+        self.recurrent = _recurrent(spec, data.weights)
+        self.score = nn.Linear(len(data.score), CLASSES)
+        with torch.no_grad():
+            self.embed.weight.copy_(torch.from_numpy(data.embedding))
+            self.score.weight.copy_(torch.from_numpy(data.score.T.copy()))
+            self.score.bias.zero_()
+        self.masked = spec["mask"]
+
+    def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Returns the scores, from the last output of each direction."""
+        inputs = self.embed(tokens)
+        if self.masked:
+            inputs = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+        _, state = self.recurrent(inputs)
+        hidden = state[0] if isinstance(state, tuple) else state
+        ways = 2 if self.recurrent.bidirectional else 1
+        return self.score(torch.cat(list(hidden[-ways:]), dim=-1))
+
+
+def steps(spec: dict[str, Any], variant: str) -> Job:
+    """Returns the job of a training step; `variant` means nothing here."""
+    del variant
+    data = step_data(spec)
+    network = Network(spec, data).to(_DEVICE)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-7, fused=True)
+    sums = torch.zeros(2, device=_DEVICE)
+    lengths = torch.from_numpy(data.mask.sum(1))
+
+    def run() -> None:
+        tokens = torch.from_numpy(data.tokens).to(_DEVICE)
+        labels = torch.from_numpy(data.labels).long().to(_DEVICE)
+        optimizer.zero_grad()
+        scores = network(tokens, lengths)
+        loss = nn.functional.cross_entropy(scores, labels)
+        loss.backward()
+        optimizer.step()
+        hits = (scores.argmax(-1) == labels).float().mean()
+        sums.add_(torch.stack([loss.detach(), hits]))
+
+    def loss() -> float:
+        before = float(sums[0])
+        run()
+        return float(sums[0]) - before
+
+    return Job({"step": _ready(run)}, {"digest": digest_of_steps(loss)})

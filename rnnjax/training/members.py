@@ -1,0 +1,104 @@
+"""The trainings of a run: one, or replicates that differ in their seed and go side by side."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import TypeVar
+
+import jax
+
+from rnnjax.config import Config
+from rnnjax.data.batches import Stack, side_by_side
+from rnnjax.data.corpora import Corpus
+from rnnjax.data.dataset import Dataset, like, make_dataset
+from rnnjax.data.text import Vocabulary
+from rnnjax.errors import InputError
+from rnnjax.reporting.metrics import MetricsFile
+from rnnjax.training.folder import RunFolder
+
+Tree = TypeVar("Tree")
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One training of a run.
+
+    Attributes:
+      config: of this training by itself.
+      folder: what it leaves, as it would by itself.
+      dataset: what it reads.
+      place: in the arrays of all of them; None if there is no other, and no axis for it.
+    """
+
+    config: Config
+    folder: RunFolder
+    dataset: Dataset
+    place: int | None
+
+    @functools.cached_property
+    def metrics(self) -> MetricsFile:
+        """How it goes."""
+        return MetricsFile(self.folder.metrics, self.dataset.mark)
+
+    def own(self, tree: Tree) -> Tree:
+        """Returns its part of arrays of all members."""
+        if self.place is None:
+            return tree
+        return jax.tree.map(lambda leaf: leaf[self.place], tree)
+
+
+def make_members(config: Config, folder: RunFolder, corpus: Corpus) -> list[Member]:
+    """Returns the trainings of a run.
+
+    Args:
+      config: of the run.
+      folder: of the run.
+      corpus: as `load_corpus` returns it.
+
+    Raises:
+      InputError: there are too few rows, or the replicates cannot go side by side.
+    """
+    members: list[Member] = []
+    for place, (each, own) in enumerate(folder.replicates(config)):
+        if members and not config.data.validation:
+            dataset = like(members[0].dataset, each)
+        else:
+            known = Vocabulary.load(own.tokenizer) if own.tokenizer.exists() else None
+            dataset = make_dataset(each, corpus, known)
+        alone = config.replicates == 1
+        members.append(Member(each, own, dataset, None if alone else place))
+    _check_they_agree(config, [member.dataset for member in members])
+    return members
+
+
+def _check_they_agree(config: Config, datasets: Sequence[Dataset]) -> None:
+    steps = sorted({dataset.train.steps_per_epoch for dataset in datasets})
+    if len(steps) > 1:
+        raise InputError(
+            f"config.replicates: the rows that each seed holds out leave epochs of {steps[0]} to "
+            f"{steps[-1]} steps, and replicates take every step together; set "
+            "config.data.bucketing=False, or config.data.validation=0"
+        )
+    sizes = sorted({len(dataset.vocabulary) for dataset in datasets})
+    if len(sizes) > 1 and not config.model.embedding.features:
+        raise InputError(
+            "config.replicates: the rows that each seed holds out leave vocabularies of "
+            f"{sizes[0]} to {sizes[-1]} entries, and networks on one-hot input then differ; "
+            "learn an embedding (config.model.embedding.features), or set config.data.validation=0"
+        )
+
+
+def stack_at(members: Sequence[Member], step: int, most: int) -> Stack:
+    """Returns the next batches of all members, at most so many of each."""
+    parts = [member.dataset.train for member in members]
+    seeds = [member.config.seed for member in members]
+    if len(members) == 1:
+        return parts[0].stack_at(seeds[0], step, most)
+    return side_by_side(parts, seeds, step, most)
+
+
+def blank_stacks(members: Sequence[Member]) -> list[Stack]:
+    """Returns a stack of each shape that is sure to come: with others, a batch is rarely short."""
+    if len(members) == 1:
+        return members[0].dataset.train.blank_stacks()
+    return [stack_at(members, 0, 1)]
