@@ -81,6 +81,16 @@ def test_each_half_of_a_bidirectional_layer_is_a_run_of_its_own(cell):
     assert not np.allclose(halves[0], halves[1])
 
 
+def test_both_directions_keep_few_states_where_they_are_told_to():
+    def stretches(layer):
+        return str(jax.make_jaxpr(layer.apply)(parameters(layer), INPUT)).count("remat2[")
+
+    cell = SimpleCell(FEATURES)
+    assert stretches(Bidirectional(cell)) == 0
+    alone = stretches(RNN(cell, remat=True))
+    assert stretches(Bidirectional(cell, remat=True)) == 2 * alone > 0
+
+
 @pytest.mark.parametrize(
     ("merge", "function"),
     [
@@ -183,9 +193,9 @@ WRONG = {
     "a list as mask": (RNN(CELL), (INPUT, MASK.tolist()), ("mask is a list", "jnp.asarray(mask)")),
     "lists as inputs": (RNN(CELL), (INPUT.tolist(),), ("inputs is a list",)),
     "an engine in both directions": (
-        Bidirectional(CELL, engine="fused"),
+        Bidirectional(CELL, engine="associative"),
         (INPUT,),
-        ("'fused'", "SimpleCell has scan"),
+        ("'associative'", "SimpleCell has scan"),
     ),
     "a class": (RNN(CLASS), (INPUT,), ("instance", "LSTMCell(64), not LSTMCell")),
     "a layer as cell": (RNN(RNN(CELL)), (INPUT,), ("RNN", "rnnjax.cells.Cell")),
