@@ -20,8 +20,11 @@ NEWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "ag_news_csv"
 @pytest.fixture(autouse=True, scope="session")
 def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Prepared corpora and compiled programs of the tests, and of what they start, stay theirs."""
+    base = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent  # what one process has prepared serves the other
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RNNJAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("RNNJAX_CACHE", str(base / "cache"))
         patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
         yield
 

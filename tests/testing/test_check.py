@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 import rnnjax.testing
-from rnnjax.cells import AbstractCell, Cell, ConvLSTMCell, GRUCell, LSTMCell, SimpleCell
+from rnnjax.cells import AbstractCell, Cell, ConvLSTMCell, GRUCell, SimpleCell
 from rnnjax.errors import InputError
 from rnnjax.testing import INVARIANTS, CellError, cell_checks, check_cell
 
@@ -84,13 +84,7 @@ class ForeignCell(AbstractCell):
 
 RIGHT: dict[str, tuple[nn.Module, Any, set[str]]] = {
     "SimpleCell": (SimpleCell(4), 3, DROPOUT),
-    "LSTMCell": (LSTMCell(4), 3, DROPOUT),
-    "GRUCell": (GRUCell(4), 3, DROPOUT),
-    "GRUCell, reset before": (GRUCell(4, reset_after=False), 3, DROPOUT),
-    "flax LSTMCell": (nn.LSTMCell(4), 3, FLAX),
     "flax GRUCell": (nn.GRUCell(4), 3, FLAX),
-    "flax MGUCell": (nn.MGUCell(4), 3, FLAX),
-    "flax ConvLSTMCell": (nn.ConvLSTMCell(2, kernel_size=(3,)), (5, 3), FLAX),
     "complex": (SpiralCell(4), 3, {*DROPOUT, "output_part"}),
     "of many dtypes": (ManyTypesCell(4), 3, {*DROPOUT, "output_part"}),
     "foreign": (
@@ -99,7 +93,9 @@ RIGHT: dict[str, tuple[nn.Module, Any, set[str]]] = {
         FLAX - {"project"} | {"param_dtype", "derivative", "bfloat16"},
     ),
 }
-"""Cells that are right, what they read, and the checks that say nothing about them."""
+"""Cells that are right, what they read, and the checks that say nothing about them.
+
+One of each kind; that all of the package pass is the business of tests/cells/test_zoo.py."""
 
 
 @pytest.mark.parametrize("name", RIGHT)

@@ -18,16 +18,15 @@ from rnnjax.interop import from_torch
 from rnnjax.layers import RNN, Bidirectional, Stack, engines
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
+_OF_GPUS = ("pallas", "cudnn")
 _CELLS = {"simple": SimpleCell, "lstm": LSTMCell, "gru": GRUCell}
 
 
 def layer_list(spec: dict[str, Any], **options: Any) -> list[Any]:
-    """Returns the layers of a spec; the options are those of `RNN`, of one direction alone."""
+    """Returns the layers of a spec; the options are those of `RNN` and `Bidirectional`."""
     cell = _CELLS[spec["cell"]](spec["hidden"])
-    both_ways = spec["bidirectional"]
-    return [
-        Bidirectional(cell) if both_ways else RNN(cell, **options) for _ in range(spec["layers"])
-    ]
+    kind = Bidirectional if spec["bidirectional"] else RNN
+    return [kind(cell, **options) for _ in range(spec["layers"])]
 
 
 def layer_of(spec: dict[str, Any], **options: Any) -> Any:
@@ -38,32 +37,18 @@ def layer_of(spec: dict[str, Any], **options: Any) -> Any:
 
 def layers(spec: dict[str, Any], variant: str) -> Job:
     """Returns the job of a layer; `variant` is the engine."""
-    layer, data = layer_of(spec), layer_data(spec)
-    params = from_torch(layer, data.weights)
     cell = _CELLS[spec["cell"]](spec["hidden"])
-    offered = engines(cell)
-    if variant not in ("auto", *offered):
-        raise NotOfferedError(f"{type(cell).__name__} has the engines {', '.join(offered)}")
+    here = [
+        each for each in engines(cell) if each not in _OF_GPUS or jax.default_backend() == "gpu"
+    ]
+    if variant not in ("auto", *here):
+        raise NotOfferedError(f"{type(cell).__name__} has here the engines {', '.join(here)}")
+    layer, data = layer_of(spec, engine=variant), layer_data(spec)
 
     def outputs(params, inputs, mask):
-        if variant == "auto":
-            return layer.apply({"params": params}, inputs, mask)[1]
-        if not spec["bidirectional"]:
-            return RNN(cell, engine=variant).apply({"params": params}, inputs, mask)[1]
-        # A Bidirectional chooses its engine itself; these are its two runs.
-        for index in range(spec["layers"]):
-            own = params[f"layers_{index}"]
-            inputs = jnp.concatenate(
-                [
-                    RNN(cell, engine=variant, reverse=way == "backward").apply(
-                        {"params": own[way]}, inputs, mask
-                    )[1]
-                    for way in ("forward", "backward")
-                ],
-                axis=-1,
-            )
-        return inputs
+        return layer.apply({"params": params}, inputs, mask)[1]
 
+    params = from_torch(layer, data.weights)
     return layer_job(outputs, named_kernels, params, data, data.mask)
 
 
@@ -72,9 +57,7 @@ def growth(spec: dict[str, Any], variant: str) -> Job:
 
     The peak of memory is what XLA's buffer assignment reserves beside arguments and results.
     """
-    if variant == "remat" and "remat" not in RNN.__dataclass_fields__:
-        raise NotOfferedError("RNN has no remat")
-    layer = layer_of(spec, **({"remat": True} if variant == "remat" else {}))
+    layer = layer_of(spec, remat=variant == "remat")
     data = layer_data(spec)
     params = from_torch(layer, data.weights)
 
@@ -102,7 +85,7 @@ def config_of(name: str) -> Any:
 def steps(spec: dict[str, Any], variant: str) -> Job:
     """Returns the job of a training step; `variant` means nothing here."""
     del variant
-    from rnnjax.data.batches import Batch
+    from rnnjax.data import batches
     from rnnjax.tasks import Classification
     from rnnjax.training.optimizer import make_optimizer
     from rnnjax.training.state import init_state
@@ -111,7 +94,7 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
     data, config = step_data(spec), config_of(spec["network"])
     task = Classification.of(config, KNOWN, CLASSES)
     optimizer = make_optimizer(config, 1_000, task.trained)
-    state = init_state(task, optimizer, 0, False)
+    state = init_state(task, optimizer, [0], False)
     recurrent = from_torch(Stack(layer_list(spec)), data.weights)
     params = {
         "embed": {"embedding": data.embedding},
@@ -121,12 +104,14 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
     # Raises where the config is no longer what the spec says.
     jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), state.params, params)
     state = state.replace(params=jax.device_put(params))
-    batch = Batch(data.tokens, data.mask, data.labels, np.ones(len(data.labels), np.float32))
-    step = make_train_step(task, optimizer, 0)
+    weights = np.ones(len(data.labels), np.float32)
+    batch = batches.Batch(data.tokens, data.mask, data.labels, weights)
+    stack = batches.Stack(jax.tree.map(lambda each: each[None], batch), np.int32(1))
+    step = make_train_step(task, optimizer, [0])
 
     def run() -> None:
         nonlocal state
-        state = jax.block_until_ready(step(state, batch))
+        state = jax.block_until_ready(step(state, stack))
 
     def loss() -> float:
         before = float(state.sums["loss"])
