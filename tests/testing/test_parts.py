@@ -8,6 +8,7 @@ import pytest
 
 from rnnjax.cells import LSTMCell, SimpleCell
 from rnnjax.cells.wrappers import FlaxCell, Zoneout
+from rnnjax.kernels.sequence import real
 from rnnjax.layers import rnn
 from rnnjax.testing import CellError, check_cell
 from rnnjax.testing.compare import (
@@ -133,9 +134,9 @@ def test_a_dtype_reaches_the_cells_inside_a_cell():
 @pytest.mark.parametrize(
     ("function", "mistake", "verdict"),
     [
-        ("_where", lambda condition, new, old: new, "masked_steps"),
+        ("_held", lambda mask, new, old: new, "empty_rows"),
         ("_initial_state", lambda cell, inputs: jnp.ones((len(inputs), 4)), "initial_state"),
-        ("_align", lambda mask, values: jnp.full((1,) * values.ndim, True), "masked_steps"),
+        ("real", lambda values, mask: values, "masked_steps"),
     ],
 )
 def test_a_mistake_in_the_layer_is_found_as_well(monkeypatch, function, mistake, verdict):
@@ -145,31 +146,27 @@ def test_a_mistake_in_the_layer_is_found_as_well(monkeypatch, function, mistake,
     assert caught.value.check == verdict
 
 
-def _unguarded(condition, new, old):
-    return new if new.shape[-1:] == (3,) else jnp.where(condition, new, old)
+def _unguarded(values, mask):
+    return values if values.shape[-1:] == (3,) else real(values, mask)
 
 
-def _leaking(condition, new, old):
-    found = jnp.where(condition, new, old)
-    if new.shape[-1:] != (3,):
+def _leaking(values, mask):
+    found = real(values, mask)
+    if values.shape[-1:] != (3,):
         return found
-    nothing = jnp.pad(new - jax.lax.stop_gradient(new), ((0, 0), (1, 0), (0, 0)))
+    nothing = jnp.pad(values - jax.lax.stop_gradient(values), ((0, 0), (1, 0), (0, 0)))
     return found + nothing[:, :-1]  # The gradient of a step reaches the one before it.
 
 
 @pytest.mark.parametrize(
-    ("where", "verdict", "words"),
+    ("guard", "verdict", "words"),
     [
         (_unguarded, "junk", "because the inputs at masked steps are"),
         (_leaking, "masked_gradient", "gradient of inputs"),
     ],
 )
-def test_a_mistake_in_what_the_layer_reads_is_found_as_well(monkeypatch, where, verdict, words):
-    class Numpy:
-        def __getattr__(self, name):
-            return where if name == "where" else getattr(jnp, name)
-
-    monkeypatch.setattr(rnn, "jnp", Numpy())
+def test_a_mistake_in_what_the_layer_reads_is_found_as_well(monkeypatch, guard, verdict, words):
+    monkeypatch.setattr(rnn, "real", guard)
     with pytest.raises(CellError, match=words) as caught:
         check_cell(SimpleCell(4))
     assert caught.value.check == verdict
