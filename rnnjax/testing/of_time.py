@@ -184,14 +184,12 @@ def bidirectional(case: Case) -> None:
         collection: {"forward": variables[0][collection], "backward": variables[1][collection]}
         for collection in variables[0]
     }
-    layer = Bidirectional(cell, merge="none")
-    run = case.bench.program("bidirectional", lambda: layer.apply)
+    layer = Bidirectional(cell, merge="none", engine=case.engine)
+    run = case.bench.program(("bidirectional", case.engine), lambda: layer.apply)
     finals, outputs = host(run(both, given.inputs, case.mask, states))
     for side, reads_back in enumerate((False, True)):
-        # By the engine that 'auto' takes here, whose program is there already.
-        fused = "fused" in case.engines and jax.default_backend() == "cpu"
         single = case.bench.run(
-            "fused" if fused else "scan",
+            case.engine,
             reads_back,
             given._replace(variables=variables[side], state=states[side]),
             case.mask,

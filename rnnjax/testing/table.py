@@ -143,7 +143,10 @@ INVARIANTS: dict[str, Invariant] = {
         "cell(state, inputs), step by step, gives what the layer gives", of_time.streaming, FORWARD
     ),
     "bidirectional": Invariant(
-        "each half of a bidirectional layer is a single run", of_time.bidirectional, masked=True
+        "each half of a bidirectional layer is a single run",
+        of_time.bidirectional,
+        FORWARD,
+        masked=True,
     ),
     # Training and precision.
     "learning": Invariant(

@@ -64,7 +64,7 @@ def test_a_cell_learns_to_remember(name: str):
         (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), length=STEPS)
         return params, losses, loss(params, *examples(1, name in IMAGES))[1]
 
-    params = model.init(jax.random.key(0), inputs)
+    params = jax.jit(model.init)(jax.random.key(0), inputs)
     _, losses, logits = trained(params)
     assert losses[0] > 0.5
     assert losses[-1] < 0.2

@@ -23,8 +23,10 @@ def pulled(layer, mask, resets=None, features=(INPUTS,)):
     """Returns final state and outputs, and the gradients of parameters, inputs and state."""
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.standard_normal((ROWS, TIME, *features)), jnp.float32)
-    variables = layer.init(jax.random.key(0), inputs[:, :3])
-    state = layer.apply(variables, inputs, mask)[0]
+    begun = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs, mask)
+    (state, _), variables = jax.tree.map(
+        lambda leaf: jnp.asarray(0.7 * rng.standard_normal(leaf.shape), leaf.dtype), begun
+    )
 
     def loss(variables, inputs, state):
         returned = layer.apply(variables, inputs, mask, state, resets)
@@ -63,8 +65,9 @@ def test_resets_and_images_and_no_mask_go_with_it(reverse):
 def test_dropout_is_drawn_again_as_it_was_drawn():
     layer = RNN(RecurrentDropout(LSTMCell(4, update_dropout=0.5), 0.5), remat=True)
     inputs = jnp.asarray(np.random.default_rng(0).standard_normal((2, TIME, INPUTS)), jnp.float32)
-    variables = layer.init(jax.random.key(0), inputs)
+    variables = jax.jit(layer.init)(jax.random.key(0), inputs)
 
+    @jax.jit
     def loss(inputs):
         _, outputs = layer.apply(variables, inputs, rngs={"dropout": jax.random.key(1)})
         return jnp.sum(jnp.square(jnp.asarray(outputs)))
@@ -78,7 +81,7 @@ def test_dropout_is_drawn_again_as_it_was_drawn():
 def memory(time, *, gradient=True, **options):
     """Returns the bytes that XLA sets aside beside what comes in and goes out."""
     layer = RNN(LSTMCell(16), return_sequences=False, **options)
-    variables = layer.init(jax.random.key(0), jnp.zeros((2, 4, 16)))
+    variables = jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((2, 4, 16)))
 
     def loss(variables, inputs):
         return jnp.sum(jnp.square(jnp.asarray(layer.apply(variables, inputs)[1])))
