@@ -24,9 +24,10 @@ def pulled(layer, mask, resets=None, features=(INPUTS,)):
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.standard_normal((ROWS, TIME, *features)), jnp.float32)
     begun = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs, mask)
-    (state, _), variables = jax.tree.map(
+    drawn: Any = jax.tree.map(
         lambda leaf: jnp.asarray(0.7 * rng.standard_normal(leaf.shape), leaf.dtype), begun
     )
+    (state, _), variables = drawn
 
     def loss(variables, inputs, state):
         returned = layer.apply(variables, inputs, mask, state, resets)
