@@ -184,12 +184,13 @@ def bidirectional(case: Case) -> None:
         collection: {"forward": variables[0][collection], "backward": variables[1][collection]}
         for collection in variables[0]
     }
-    layer = Bidirectional(cell, merge="none", engine=case.engine)
-    run = case.bench.program(("bidirectional", case.engine), lambda: layer.apply)
+    engine: Any = case.engine
+    layer = Bidirectional(cell, merge="none", engine=engine)
+    run = case.bench.program(("bidirectional", engine), lambda: layer.apply)
     finals, outputs = host(run(both, given.inputs, case.mask, states))
     for side, reads_back in enumerate((False, True)):
         single = case.bench.run(
-            case.engine,
+            engine,
             reads_back,
             given._replace(variables=variables[side], state=states[side]),
             case.mask,
