@@ -107,7 +107,7 @@ class Model(Section):
     """The state before the first token is learned; otherwise it is the cell's own."""
     remat: bool = False
     """Most states are computed once more in the backward pass instead of being kept: long texts
-    then need memory by the square root of their length, and a step takes about a third longer."""
+    then need memory by the square root of their length, and the forward pass is paid twice."""
     regularization: Regularization = Regularization()
 
 

@@ -46,8 +46,8 @@ class RNN(nn.Module):
         which it was measured to win: a CPU; the two for GPUs it never takes, not yet measured.
       remat: keep no more for the derivative than the states at some sqrt(time) steps, and compute
         each stretch between two of them once more when its gradient is asked for. The memory of the
-        gradient, beside inputs and outputs, then grows with the square root of time, and a step
-        takes about a third longer. Chen et al., Training deep nets with sublinear memory cost,
+        gradient, beside inputs and outputs, then grows with the square root of time, and the
+        forward pass is paid twice. Chen et al., Training deep nets with sublinear memory cost,
         2016, arXiv:1604.06174. What is drawn at each step is drawn from other keys.
     """
 
