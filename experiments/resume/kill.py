@@ -5,18 +5,20 @@
 A run is trained to its end undisturbed. Then, again and again, it is killed with SIGKILL at a
 random moment of a random phase, new or half way, and the same command is given once more; or the
 newest checkpoint of a run that was killed half way is damaged first. What was found is in
-`runs.jsonl`, a line each, and rendered in `README.md`.
+`runs.jsonl`, a line each, and rendered in `README.md`; the same command, of the same commit, goes on
+with what is there.
 """
 
 import argparse
 import collections
+import json
 import random
 import re
 import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +42,11 @@ class Bench:
       trial: the folder of the run at hand.
     """
 
-    def __init__(self, folder: Path, draw: random.Random):
+    def __init__(self, folder: Path):
         """Trains to the end from each origin.
 
         Args:
           folder: for the runs, and for what they prepare and compile.
-          draw: draws the moments.
 
         Raises:
           InputError: a run fails, or they end differently although nothing disturbed them.
@@ -53,7 +54,6 @@ class Bench:
         self.trial = folder / "trial"
         self._half_way = folder / "half"
         self._warm, self._bare = folder / "cache", folder / "bare"
-        self._draw = draw
         self._undisturbed: dict[str, Ended] = {}
         self._begin(BARE)
         self._expected = self._to_end(BARE)
@@ -68,11 +68,11 @@ class Bench:
             if not all(parts.values()):
                 raise InputError(f"two runs that nobody disturbed ended differently: {parts}")
 
-    def kill(self) -> dict[str, Any]:
+    def kill(self, draw: random.Random) -> dict[str, Any]:
         """Kills a run and repeats the command; returns what came of it."""
         while True:
-            origin = self._draw.choices([NEW, HALF_WAY, BARE], [9, 9, 2])[0]
-            moment = moment_of(self._draw, self._undisturbed[origin])
+            origin = draw.choices([NEW, HALF_WAY, BARE], [12, 12, 1])[0]
+            moment = moment_of(draw, self._undisturbed[origin])
             self._begin(origin)
             killed = self._run(moment)
             if killed.killed:
@@ -86,19 +86,19 @@ class Bench:
             **self._ended(self._run()),
         }
 
-    def damaged(self) -> dict[str, Any]:
+    def damage(self, draw: random.Random) -> dict[str, Any]:
         """Damages a file of the newest checkpoint, or of all, and goes on with the run."""
         self._begin(HALF_WAY)
         folder, steps = self.trial / "checkpoints", checkpoints(self.trial)
         newest = folder / str(steps[-1])
         files = [path for path in sorted(newest.rglob("*")) if path.is_file()]
-        file = self._draw.choices(files, [path.stat().st_size for path in files])[0]
+        file = draw.choices(files, [path.stat().st_size for path in files])[0]
         name = file.relative_to(newest)
-        how, everywhere = self._draw.choice(HOW), self._draw.random() < 0.2
+        how, everywhere = draw.choice(HOW), draw.random() < 0.2
         for step in steps if everywhere else steps[-1:]:
             # Files of arrays have other names in another checkpoint.
             place = folder / str(step)
-            damage(self._draw, place / name if (place / name).exists() else _largest(place), how)
+            damage(draw, place / name if (place / name).exists() else _largest(place), how)
         found = {"file": str(name), "how": how, "all": everywhere, "checkpoints": steps}
         before = snapshot(self.trial)
         ended = self._run()
@@ -152,15 +152,6 @@ def _largest(folder: Path) -> Path:
     return max(files, key=lambda path: path.stat().st_size)
 
 
-def findings(bench: Bench, kills: int, damages: int) -> Iterator[dict[str, Any]]:
-    """Yields what comes of each kill and of each damage."""
-    with Progress("kill and damage", kills + damages) as progress:
-        for number in range(kills + damages):
-            kind, find = ("kill", bench.kill) if number < kills else ("damage", bench.damaged)
-            yield {kind: number + 1 if number < kills else number - kills + 1, **find()}
-            progress.update(number + 1)
-
-
 def table(lines: Sequence[dict[str, Any]]) -> str:
     """Returns what was found as Markdown."""
     (manifest,) = [line for line in lines if "manifest" in line]
@@ -193,20 +184,38 @@ def record(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
     write_text(folder / "README.md", f"{before}{BEGIN}\n{table(lines)}\n{END}{after}")
 
 
+def known(path: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the lines that are there, if they were recorded with the same; else the first one."""
+    if path.exists():
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        passing = {"started": "", "command": ""}
+        if {**lines[0]["manifest"], **passing} == {**manifest, **passing}:
+            return lines
+    return [{"manifest": manifest}]
+
+
 def main(arguments: Sequence[str]) -> int:
     """Kills, damages, records; returns 1 if an ending differed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--damages", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and of the damage")
     given = parser.parse_args(arguments)
     command = shlex.join(["python", "experiments/resume/kill.py", *arguments])
-    lines: list[dict[str, Any]] = [{"manifest": environment(command)}]
+    lines = known(HERE / "runs.jsonl", environment(command))
+    todo = [
+        (kind, number)
+        for kind, count in (("kill", given.kills), ("damage", given.damages))
+        for number in range(1, count + 1)
+        if not any(line.get(kind) == number for line in lines)
+    ]
     with tempfile.TemporaryDirectory(prefix="rnnjax-resume-") as folder:
-        bench = Bench(Path(folder), random.Random(given.seed))
-        for line in findings(bench, given.kills, given.damages):
-            lines.append(line)
-            record(HERE, lines)
+        bench = Bench(Path(folder))
+        with Progress("kill and damage", len(todo)) as progress:
+            for done, (kind, number) in enumerate(todo, start=1):
+                found = getattr(bench, kind)(random.Random(f"{kind} {number}"))
+                lines.append({kind: number, **found})
+                record(HERE, lines)
+                progress.update(done)
     different = [line for line in lines[1:] if not line["identical"]]
     print(f"{len(lines) - 1} runs disturbed, {len(different)} of them ended differently")
     return bool(different)
