@@ -5,8 +5,8 @@
 A run is trained to its end undisturbed. Then, again and again, it is killed with SIGKILL at a
 random moment of a random phase, new or half way, and the same command is given once more; or the
 newest checkpoint of a run that was killed half way is damaged first. What was found is in
-`runs.jsonl`, a line each, and rendered in `README.md`; the same command, of the same commit, goes on
-with what is there.
+`runs.jsonl`, a line each behind one that says what it was done with, and rendered in `README.md`.
+The same command goes on with what is there; delete the file to begin anew.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from processes import HERE, Ended, Moment, moment_of, run
 from rnnjax.command import FAILED
 from rnnjax.errors import InputError
 from rnnjax.reporting.files import encode, write_text
-from rnnjax.reporting.progress import Progress
+from rnnjax.reporting.progress import Progress, say
 from rnnjax.training.environment import environment
 
 NEW, HALF_WAY, BARE = "new", "half way", "new, with nothing prepared and compiled"
@@ -154,7 +154,6 @@ def _largest(folder: Path) -> Path:
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
     """Returns what was found as Markdown."""
-    (manifest,) = [line for line in lines if "manifest" in line]
     parts = []
     for kind, key in (("kill", "killed_in"), ("damage", "outcome")):
         own = [line for line in lines if kind in line]
@@ -167,12 +166,13 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
             ends = sum(line["identical"] for line in own if line[key] == name)
             rows.append([name, str(groups[name]), str(ends)])
         parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
-    made = manifest["manifest"]
-    versions = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
-    parts.append(
-        f"Recorded by `{made['command']}` on {made['started'][:10]}, commit `{made['commit'][:12]}`"
-        f"{' with changes' if made['dirty'] else ''}, {made['cpus']} CPU cores, {versions}."
-    )
+    for made in [line["manifest"] for line in lines if "manifest" in line]:
+        versions = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
+        parts.append(
+            f"Recorded by `{made['command']}` on {made['started'][:10]}, commit "
+            f"`{made['commit'][:12]}`{' with changes' if made['dirty'] else ''}, "
+            f"{made['cpus']} CPU cores, {versions}."
+        )
     return "\n\n".join(parts)
 
 
@@ -184,16 +184,6 @@ def record(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
     write_text(folder / "README.md", f"{before}{BEGIN}\n{table(lines)}\n{END}{after}")
 
 
-def known(path: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
-    """Returns the lines that are there, if they were recorded with the same; else the first one."""
-    if path.exists():
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        passing = {"started": "", "command": ""}
-        if {**lines[0]["manifest"], **passing} == {**manifest, **passing}:
-            return lines
-    return [{"manifest": manifest}]
-
-
 def main(arguments: Sequence[str]) -> int:
     """Kills, damages, records; returns 1 if an ending differed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -201,24 +191,29 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--damages", type=int, default=20)
     given = parser.parse_args(arguments)
     command = shlex.join(["python", "experiments/resume/kill.py", *arguments])
-    lines = known(HERE / "runs.jsonl", environment(command))
+    path = HERE / "runs.jsonl"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines()]
     todo = [
         (kind, number)
         for kind, count in (("kill", given.kills), ("damage", given.damages))
         for number in range(1, count + 1)
         if not any(line.get(kind) == number for line in lines)
     ]
-    with tempfile.TemporaryDirectory(prefix="rnnjax-resume-") as folder:
-        bench = Bench(Path(folder))
-        with Progress("kill and damage", len(todo)) as progress:
-            for done, (kind, number) in enumerate(todo, start=1):
-                found = getattr(bench, kind)(random.Random(f"{kind} {number}"))
-                lines.append({kind: number, **found})
-                record(HERE, lines)
-                progress.update(done)
-    different = [line for line in lines[1:] if not line["identical"]]
-    print(f"{len(lines) - 1} runs disturbed, {len(different)} of them ended differently")
-    return bool(different)
+    if todo:
+        lines.append({"manifest": environment(command)})
+        with tempfile.TemporaryDirectory(prefix="rnnjax-resume-") as folder:
+            say("training undisturbed, three times")
+            bench = Bench(Path(folder))
+            with Progress("kill and damage", len(todo)) as progress:
+                for done, (kind, number) in enumerate(todo, start=1):
+                    disturb = {"kill": bench.kill, "damage": bench.damage}[kind]
+                    lines.append({kind: number, **disturb(random.Random(f"{kind} {number}"))})
+                    record(HERE, lines)
+                    progress.update(done)
+    found = [line["identical"] for line in lines if "manifest" not in line]
+    print(f"{len(found)} runs disturbed, {found.count(False)} of them ended differently")
+    return int(not all(found))
 
 
 if __name__ == "__main__":
