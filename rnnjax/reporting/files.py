@@ -5,12 +5,16 @@ readers. Such a number is written as the string "nan", "inf" or "-inf": it stays
 diverged, and `float` reads it back.
 """
 
+import contextlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from rnnjax.errors import InputError
 
 
 def encode(value: Any, indent: int | None = None) -> str:
@@ -19,12 +23,20 @@ def encode(value: Any, indent: int | None = None) -> str:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as indented JSON; a crash on the way leaves the old file as it was."""
+    """Writes `value` as indented JSON; a crash on the way leaves the old file as it was.
+
+    Raises:
+      InputError: it cannot be written.
+    """
     write_text(path, encode(value, indent=2) + "\n")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes `text`; a crash on the way leaves the old file as it was."""
+    """Writes `text`; a crash on the way leaves the old file as it was.
+
+    Raises:
+      InputError: it cannot be written.
+    """
     path = Path(path)
     # Not the tempfile module: its files are readable by their owner alone and would stay so.
     draft = path.with_name(f".{path.name}.{os.getpid()}")
@@ -35,8 +47,24 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def is_draft(path: Path) -> bool:
+    """Returns whether a file is one that a process was killed over before it was whole."""
+    return bool(re.fullmatch(r"\..+\.\d+", path.name))
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """Returns what to tell of a file that could not be written."""
+    return InputError(
+        f"{path}: could not be written ({error.strerror or error}); make room or make it writable, "
+        "then repeat the command: it goes on from what is there"
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
-from rnnjax.reporting.files import encode, write_text
+from rnnjax.reporting.files import encode, unwritable, write_text
 
 _NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
@@ -22,19 +22,34 @@ class MetricsFile:
           path: the file. A last line that a crash has left unfinished is cut off, so that the
             next one does not grow onto it.
           mark: merged into every line; says what a reader must not overlook.
+
+        Raises:
+          InputError: it cannot be written.
         """
         self._path = Path(path)
         self._mark = dict(mark or {})
-        with self._path.open("a+b") as file:
-            file.seek(0)
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+        try:
+            with self._path.open("a+b") as file:
+                file.seek(0)
+                content = file.read()
+                file.truncate(content.rfind(b"\n") + 1)
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Appends one line. Numbers that are not finite become "nan", "inf" and "-inf"."""
-        # Opened anew for each line: nothing to close, and nothing held back in a buffer.
-        with self._path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(encode({**values, **self._mark}) + "\n")
+        """Appends one line. Numbers that are not finite become "nan", "inf" and "-inf".
+
+        Raises:
+          InputError: it cannot be written. What of it is in the file is cut off by the next to
+            open it.
+        """
+        line = encode({**values, **self._mark}) + "\n"
+        try:
+            # Opened anew for each line: nothing to close, and nothing held back in a buffer.
+            with self._path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(line)
+        except OSError as error:
+            raise unwritable(self._path, error) from error
 
 
 def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -58,7 +73,7 @@ def truncate(path: str | os.PathLike[str], step: int) -> None:
     A run that goes on from a checkpoint will write them again. Without a file nothing happens.
 
     Raises:
-      InputError: a finished line is not a JSON object.
+      InputError: a finished line is not a JSON object, or the file cannot be written.
     """
     path = Path(path)
     if path.exists():

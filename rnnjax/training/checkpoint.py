@@ -69,12 +69,16 @@ class Checkpoints:
         Args:
           template: a pytree of arrays, of the shapes and dtypes to read. Where it has part of what
             was saved (a dict with some of the entries), that part is read.
-          repair: set those passed over aside, as `damaged-STEP`, so that the run can save those
-            steps again.
+          repair: mend the folder, in which nobody else may be at work: set those passed over aside,
+            as `damaged-STEP`, so that the run can save those steps again, and delete what a killed
+            process had not finished saving.
 
         Raises:
           InputError: there are checkpoints, and all are damaged.
         """
+        if repair:
+            for unfinished in self.folder.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(unfinished)
         damaged: dict[int, str] = {}
         for step in reversed(self.steps):
             try:
@@ -140,4 +144,6 @@ def _sums(tree: Any) -> dict[str, int]:
 
 def _reason(error: Exception) -> str:
     """Returns the beginning of a message; orbax may put whole arrays into it."""
+    if isinstance(error, KeyError):
+        return f"it has no {error}"
     return str(error).strip().split("\n")[0][:200]

@@ -11,7 +11,10 @@ from typing import Any
 from rnnjax import config as config_lib
 from rnnjax.config import Config
 from rnnjax.errors import InputError
-from rnnjax.reporting.files import write_json
+from rnnjax.reporting.files import is_draft, write_json
+
+_LOCK = ".lock"
+"""The system lets go of it when its process ends, however that was."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,8 @@ class RunFolder:
     def claim(self, config: Config) -> Iterator[None]:
         """Makes the folder, or takes it up again, and keeps other processes out of it.
 
+        What a process that was killed here was about to write is deleted.
+
         Args:
           config: what the run does.
 
@@ -76,7 +81,7 @@ class RunFolder:
         self.check(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
+            lock = (self.path / _LOCK).open("w")
         except OSError as error:
             raise InputError(
                 f"workdir {self.path}: cannot be written ({error.strerror}); give another --workdir"
@@ -89,6 +94,8 @@ class RunFolder:
                     f"workdir {self.path}: another process is running in it; wait for it, or give "
                     "another --workdir"
                 ) from None
+            for path in filter(is_draft, self.path.iterdir()):
+                path.unlink()
             yield
 
     def check(self, config: Config) -> None:
@@ -99,8 +106,7 @@ class RunFolder:
             strange = self.path.is_dir() and [
                 each.name
                 for each in self.path.iterdir()
-                # The lock, and the draft of a config.json that a kill has left.
-                if not each.name.startswith((".lock", f".{self.config.name}."))
+                if each.name != _LOCK and not is_draft(each)
             ]
             if strange:
                 raise InputError(

@@ -1,6 +1,5 @@
 """The training loop."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +31,7 @@ def train(
     """Trains from a state to the end, writes how it goes, and saves.
 
     In the metrics of each member a line is written for every `log_every` steps and for every
-    validation.
+    validation. Nothing in them is of the clock: the same training writes the same lines.
 
     Args:
       config: what is asked.
@@ -50,7 +49,6 @@ def train(
     total = config.epochs * per_epoch
     rate = schedule(config, total)
     start = saved = state.done
-    clock, seen = time.monotonic(), 0
     stopped = has_stopped(config, state)
 
     def at(step: int, split: str) -> dict[str, Any]:
@@ -63,20 +61,14 @@ def train(
             state = train_step(state, stack)
             step += int(stack.count)
             examples = int(stack.batches.weights.sum())
-            seen += examples
             if step % config.log_every == 0 or step == total:
                 state, means = _means(state)
-                speed = seen / (time.monotonic() - clock) / len(members)
                 _check_finite(means["loss"], step)
-                pace = {
-                    "learning_rate": float(jnp.asarray(rate(step - 1))),
-                    "examples_per_second": round(speed, 1),
-                }
+                height = float(jnp.asarray(rate(step - 1)))
                 for member in members:
                     own = jax.tree.map(float, member.own(means))
-                    member.metrics.write({**at(step, "train"), **own, **pace})
+                    member.metrics.write({**at(step, "train"), **own, "learning_rate": height})
                 progress.update(step, examples, **jax.tree.map(np.mean, means))
-                clock, seen = time.monotonic(), 0
             else:
                 progress.update(step, examples)
             evaluate = step % (config.evaluate_every or per_epoch) == 0 or step == total

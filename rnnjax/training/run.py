@@ -72,13 +72,11 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
         )
     with contextlib.ExitStack() as claims:
         claims.enter_context(folder.claim(config))
-        _record(folder, config, name, members[0].dataset, command)
+        _begin(folder, config, name, members[0].dataset)
         for member in members:
             if member.folder != folder:
                 claims.enter_context(member.folder.claim(member.config))
-                flags = f"--config.seed={member.config.seed} --config.replicates=1"
-                typed = f"{command} {flags} --workdir={shlex.quote(str(member.folder.path))}"
-                _record(member.folder, member.config, name, member.dataset, typed)
+                _begin(member.folder, member.config, name, member.dataset)
             if not member.folder.tokenizer.exists():
                 write_text(member.folder.tokenizer, member.dataset.vocabulary.to_json())
         try:
@@ -91,8 +89,8 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     return result
 
 
-def _record(folder: RunFolder, config: Config, name: str, dataset: Dataset, command: str) -> None:
-    """Writes what is known before the first step, unless the run goes on."""
+def _begin(folder: RunFolder, config: Config, name: str, dataset: Dataset) -> None:
+    """Writes what was asked, unless that was done before; then the data must be the same."""
     if folder.environment.exists():
         theirs, ours = folder.read_data()["fingerprint"], dataset.corpus.fingerprint
         if theirs != ours:
@@ -102,7 +100,6 @@ def _record(folder: RunFolder, config: Config, name: str, dataset: Dataset, comm
             )
     else:
         folder.write_config(name, config, dataset.mark)
-        write_json(folder.environment, {**environment(command), "data": dataset.describe()})
 
 
 def _train_and_judge(
@@ -125,8 +122,18 @@ def _train_and_judge(
     layers = _layers(task, dataset)
     say(_table_text(layers))
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
-    state = _resume(checkpoints, state, folder, command)
+    restored = checkpoints.restore(state, repair=True)
+    if restored is not None:
+        step, state = restored
+        say(f"going on from step {step}")
+    elif folder.environment.exists():
+        say("there is no checkpoint to go on from; the training begins again")
+    _record(folder, members[0].dataset, command, state.done)
     for member in members:
+        if member.folder != folder:
+            flags = f"--config.seed={member.config.seed} --config.replicates=1"
+            typed = f"{command} {flags} --workdir={shlex.quote(str(member.folder.path))}"
+            _record(member.folder, member.dataset, typed, state.done)
         metrics_lib.truncate(member.folder.metrics, state.done)
     train_step = make_train_step(task, optimizer, seeds, decay)
     evaluate_step = make_evaluate_step(task)
@@ -228,18 +235,15 @@ def _table_text(layers: list[dict[str, Any]]) -> str:
     )
 
 
-def _resume(
-    checkpoints: Checkpoints, state: TrainState, folder: RunFolder, command: str
-) -> TrainState:
-    """Returns the newest state that was saved, or the one given."""
-    restored = checkpoints.restore(state, repair=True)
-    if restored is not None:
-        step, state = restored
-        say(f"going on from step {step}")
+def _record(folder: RunFolder, dataset: Dataset, command: str, step: int) -> None:
+    """Writes what the steps from a step on are done with, beside what those before were."""
+    now = environment(command)
+    if step:
         before = read_json(folder.environment)
-        resumed = [*before.get("resumed", []), {"step": step, **environment(command)}]
+        resumed = [*before.get("resumed", []), {"step": step, **now}]
         write_json(folder.environment, {**before, "resumed": resumed})
-    return state
+    else:
+        write_json(folder.environment, {**now, "data": dataset.describe()})
 
 
 def _raise_if_out_of_memory(config: Config, error: Exception) -> None:

@@ -120,9 +120,9 @@ def make_train_step(
 def _averaged(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
     """Returns the average of the parameters after a step.
 
-    It begins at the first parameters, and forgets them in time however short the training is: its
-    decay is that of TensorFlow's `ExponentialMovingAverage(num_updates=step)`. A training that has
-    many steps for each that the decay reaches back hardly notices.
+    It begins at the first parameters, and forgets them however short the training is: its decay is
+    that of TensorFlow's `ExponentialMovingAverage(num_updates=step)`, which rises with the steps to
+    the one that was asked for. Nothing is divided out afterwards, as a bias of zeros would be.
     """
     if average is None:
         return None

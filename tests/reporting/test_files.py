@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rnnjax.errors import InputError
 from rnnjax.reporting import files
 
 
@@ -52,7 +53,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match=r"result\.json: could not be written \(disk full\); make"):
         files.write_json(path, {"step": 2})
     assert json.loads(path.read_text()) == {"step": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]

@@ -1,5 +1,6 @@
 import json
 import math
+import resource
 
 import pytest
 
@@ -64,6 +65,21 @@ def test_a_missing_file_is_named(path):
         read(path)
 
 
+def test_a_line_that_does_not_fit_on_the_disk_is_an_error_and_is_cut_off_later(path):
+    file = MetricsFile(path)
+    file.write({"step": 100})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"metrics\.jsonl: could not be written \(File too"):
+            file.write({"step": 200})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b'{"step": 100}\n{"ste'
+    MetricsFile(path).write({"step": 200})
+    assert read(path) == [{"step": 100}, {"step": 200}]
+
+
 def test_truncate_drops_what_came_after(path):
     file = MetricsFile(path)
     for step, split in [(100, "train"), (200, "train"), (200, "validation"), (300, "train")]:
@@ -93,6 +109,6 @@ def test_a_failed_truncate_leaves_every_line(path, monkeypatch):
         raise OSError("no space")
 
     monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(InputError, match=r"could not be written \(no space\)"):
         truncate(path, 100)
     assert len(read(path)) == 2

@@ -1,12 +1,19 @@
 """Checkpoints: what was saved comes back, and what was damaged is noticed."""
 
+import itertools
+import math
+import random
 import resource
+import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from endings import HOW
+from endings import damage as spoil
 from rnnjax.errors import InputError
 from rnnjax.training.checkpoint import Checkpoints
 
@@ -76,6 +83,44 @@ def test_a_damaged_one_is_reported_and_the_one_before_it_is_taken(folder, capfd,
     assert f"WARNING: {folder}: the checkpoint of step 12 is damaged" in said
     assert "Traceback" not in said
     assert checkpoints.steps == [8, 12]
+
+
+def test_whatever_happens_to_whatever_file_nothing_wrong_is_read(folder, tmp_path, capfd):
+    newest, draw, told = folder / "12", random.Random(0), set()
+    files = [path.relative_to(newest) for path in newest.rglob("*") if path.is_file()]
+    for file, how in itertools.product(files, HOW):
+        shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+        copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+        spoil(draw, copy / "12" / file, how)
+        step, found = Checkpoints(copy).restore(shapes(tree(0))) or pytest.fail("nothing came")
+        assert_same(found, tree(step))
+        said = capfd.readouterr().err
+        assert ("step 12 is damaged" in said) == (step == 8), (file, how)
+        assert "Traceback" not in said
+        told.add((file.parts[0], step))
+    assert {("arrays", 8), ("checksums", 8)} <= told
+
+
+def test_what_a_killed_process_left_is_cleared_away_by_the_run_alone(folder):
+    unfinished = folder / "16.orbax-checkpoint-tmp"
+    (unfinished / "arrays").mkdir(parents=True)
+    Checkpoints(folder).restore(shapes(tree(0)))
+    assert unfinished.exists()  # a reader does not know whether it is still being written
+    Checkpoints(folder).restore(shapes(tree(0)), repair=True)
+    assert not unfinished.exists()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_one_that_a_kill_has_left_half_deleted_is_in_nobodys_way(folder, share):
+    files = [path for path in sorted((folder / "8").rglob("*")) if path.is_file()]
+    for path in files[: math.ceil(share * len(files))]:
+        path.unlink()
+    checkpoints = Checkpoints(folder)
+    step, found = checkpoints.restore(shapes(tree(0)), repair=True) or pytest.fail("nothing came")
+    assert step == 12
+    assert_same(found, tree(12))
+    checkpoints.save(16, tree(16))
+    assert Checkpoints(folder).steps == [12, 16]
 
 
 def test_a_repaired_folder_takes_the_damaged_step_again(folder):

@@ -1,5 +1,8 @@
 """How a run ends, and what it refuses before it begins."""
 
+import json
+import shutil
+
 import pytest
 
 from rnnjax import training
@@ -37,3 +40,30 @@ def test_a_finished_run_without_its_report_gets_one(news, tmp_path):
     (tmp_path / "report.html").unlink()
     run(config, tmp_path)
     assert (tmp_path / "report.html").read_text() == report
+
+
+def test_what_a_run_was_made_with_is_what_the_steps_that_are_kept_were_made_with(news, tmp_path):
+    config = parse(news, checkpoint__every=4, replicates=2, epochs=1)
+    run(config, tmp_path)
+    folders = [tmp_path, tmp_path / "seed-3", tmp_path / "seed-4"]
+
+    def recorded():
+        texts = [(folder / "environment.json").read_text() for folder in folders]
+        return [json.loads(text) for text in texts]
+
+    def mark(name):
+        for folder, values in zip(folders, recorded(), strict=True):
+            (folder / "environment.json").write_text(json.dumps({**values, "commit": name}))
+            (folder / "result.json").unlink()
+
+    mark("before")
+    run(config, tmp_path)
+    for values in recorded():
+        assert values["commit"] == "before"
+        assert [each["step"] for each in values["resumed"]] == [15]
+    mark("before")
+    shutil.rmtree(tmp_path / "checkpoints")
+    run(config, tmp_path)
+    for values in recorded():
+        assert values["commit"] != "before"
+        assert "resumed" not in values

@@ -1,6 +1,10 @@
 """The folder of a run: it belongs to one config and one process, and its files are read warily."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -71,11 +75,50 @@ def test_a_folder_below_a_file_cannot_be_made(tmp_path):
         pass
 
 
-def test_what_a_kill_in_the_first_write_leaves_does_not_bar_the_folder(tmp_path):
+def test_what_a_kill_in_a_write_leaves_does_not_bar_the_folder_and_is_cleared_away(tmp_path):
     (tmp_path / ".lock").write_text("")
     (tmp_path / ".config.json.4711").write_text('{"na')
     with RunFolder(tmp_path).claim(Config()):
-        pass
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_a_killed_process_lets_go_of_the_folder(tmp_path):
+    code = (
+        "import sys, time, pathlib\n"
+        "from rnnjax.config import Config\n"
+        "from rnnjax.training.folder import RunFolder\n"
+        "with RunFolder(pathlib.Path(sys.argv[1])).claim(Config()):\n"
+        "    print('in', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    folder = RunFolder(tmp_path / "run")
+    command = [sys.executable, "-c", code, str(folder.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"in\n"
+        with pytest.raises(InputError, match="another process"), folder.claim(Config()):
+            pass
+        process.kill()
+        process.wait()
+        with folder.claim(Config()):
+            pass
+
+
+def test_a_folder_that_may_not_be_written_is_an_error_that_says_so(tmp_path, monkeypatch):
+    tmp_path.chmod(0o555)
+    monkeypatch.chdir(tmp_path)  # so that nobody need look at the folders above
+    if root := not os.geteuid():
+        os.seteuid(65534)  # the superuser may write everywhere
+    try:
+        with (
+            pytest.raises(InputError, match=r"run: cannot be written \(Permission denied\)"),
+            RunFolder(Path("run")).claim(Config()),
+        ):
+            pass
+    finally:
+        if root:
+            os.seteuid(0)
+        tmp_path.chmod(0o755)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""Runs `python -m rnnjax.main`, and tells on a pipe what it is about at each moment.
+
+    python experiments/resume/told.py PIPE --config ... --workdir ...
+
+Whoever kills it then knows what it was killed in. All that is changed in the run is that padded
+lengths are chosen as if compiling took no time, or so small a corpus would have but one.
+"""
+
+import functools
+import os
+import runpy
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+START = "starting"
+
+
+def main() -> None:
+    """Takes the pipe off the command line, and runs."""
+    pipe = int(sys.argv.pop(1))
+    within: list[str] = []
+
+    def tell(phase: str) -> None:
+        os.write(pipe, f"{time.monotonic()} {phase}\n".encode())
+
+    def told(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def telling(*args: Any, **options: Any) -> Any:
+            within.append(phase)
+            tell(phase)
+            try:
+                return function(*args, **options)
+            finally:
+                within.pop()
+                tell(within[-1] if within else "in between")
+
+        return telling
+
+    for owner, name, phase in _functions():
+        setattr(owner, name, told(getattr(owner, name), phase))
+    runpy.run_module("rnnjax.main", run_name="__main__", alter_sys=True)
+
+
+def _functions() -> list[tuple[Any, str, str]]:
+    from rnnjax.data import dataset
+    from rnnjax.reporting import files, metrics, report
+    from rnnjax.training import loop
+    from rnnjax.training.checkpoint import Checkpoints
+
+    dataset._COMPILING = 0.0
+    run = sys.modules["rnnjax.training.run"]  # the package's own `run` is the function in it
+    return [
+        (run, "load_corpus", "reading the corpus"),
+        (run, "make_members", "making the data"),
+        (Checkpoints, "restore", "restoring"),
+        (run, "train", "training"),
+        (loop, "answers", "validating"),
+        (Checkpoints, "save", "saving"),
+        (metrics.MetricsFile, "write", "writing metrics"),
+        (run, "answers", "judging"),
+        (run, "write_report", "reporting"),
+        *((module, "write_text", "writing a file") for module in (files, metrics, report, run)),
+    ]
+
+
+if __name__ == "__main__":
+    main()
