@@ -31,7 +31,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What each part of the package may import besides itself and the bare package."""
 
-COMMAND_LINE = (*(f"rnnjax/{name}.py" for name in sorted(ENTRIES)), "configs/")
+COMMAND_LINE = (
+    *(f"rnnjax/{name}.py" for name in sorted(ENTRIES)),
+    "rnnjax/experiment/__main__.py",
+    "configs/",
+)
 PEERS = "experiments/speed/"
 """It times Keras on TensorFlow beside us, in an environment that has them."""
 FENCES: dict[str, tuple[str, ...]] = {
@@ -183,7 +187,9 @@ def _python(code: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.parametrize("modules", ["main, rnnjax.training", "predict", "evaluate", "experiment"])
+@pytest.mark.parametrize(
+    "modules", ["main, rnnjax.training", "predict", "evaluate", "experiment.__main__"]
+)
 def test_the_commands_load_neither_tensorflow_nor_pyplot(modules):
     code = (
         f"import sys, rnnjax.{modules}\n"
