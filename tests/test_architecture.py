@@ -13,12 +13,13 @@ LINES = 400
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
-ASIDE = {"errors", "cache", "config", "data", "reporting"}
+ASIDE = {"errors", "cache", "config", "data", "interrupt", "reporting"}
 ENTRIES = {"main", "predict", "evaluate", "experiment", "command"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "cache": {"errors"},
+    "interrupt": set(),
     "config": {"errors"},
     "reporting": {"errors", "config"},
     "data": {"errors", "cache", "config", "reporting"},

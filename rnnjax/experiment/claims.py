@@ -24,8 +24,8 @@ class Finding(NamedTuple):
         return f"{self.verdict:<12}  {self.of}: {self.says}"
 
 
-def interval_of_mean(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-    """Returns the confidence interval of a mean by Student's t with n - 1 degrees of freedom.
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
+    """Returns the 95 % confidence interval of a mean by Student's t with n - 1 degrees of freedom.
 
     It takes the values for independent draws of a normal distribution. One value says nothing of
     the spread: its interval is the whole line.
@@ -36,7 +36,7 @@ def interval_of_mean(values: Sequence[float], level: float = LEVEL) -> tuple[flo
         return float("-inf"), float("inf")
     mean = statistics.mean(values)
     error = statistics.stdev(values) / len(values) ** 0.5
-    reach = float(stdtrit(len(values) - 1, (1 + level) / 2)) * error
+    reach = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * error
     return mean - reach, mean + reach
 
 
@@ -55,7 +55,7 @@ def judge(experiment: Experiment, entry: Entry) -> list[Finding]:
     if lacking:
         says = f"lacks runs of seeds {in_words(lacking)}; run the experiment"
         return [Finding(FAIL, entry.name, says)]
-    about = plan.data or experiment.runs[0]["data"]["fingerprint"]
+    about = plan.data or runs[0]["data"]["fingerprint"]
     elsewhere = {
         run["seed"]: run["data"]["fingerprint"]
         for run in runs

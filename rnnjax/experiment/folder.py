@@ -66,7 +66,7 @@ class Plan(pydantic.BaseModel):
     seeds: list[int] = pydantic.Field(min_length=1)
     """Which every entry must have been trained with. Those of other runs count as well."""
     data: str = ""
-    """Fingerprint of the data that the claims are about; '' for that of the first run."""
+    """Fingerprint of the data that the claims are about; '' for those of an entry's first seed."""
     entry: list[Entry]
 
     @pydantic.model_validator(mode="after")

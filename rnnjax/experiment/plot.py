@@ -2,6 +2,7 @@
 
 import io
 import statistics
+from typing import Any
 from xml.sax.saxutils import escape
 
 from rnnjax.experiment.claims import interval_of_mean
@@ -19,7 +20,11 @@ def drawing(experiment: Experiment) -> str:
     from matplotlib.figure import Figure
 
     entries = [entry for entry in experiment.plan.entry if experiment.runs_of(entry)]
-    style = {"svg.hashsalt": experiment.name, "svg.fonttype": "none", "font.size": 9.0}
+    style: dict[Any, Any] = {
+        "svg.hashsalt": experiment.name,
+        "svg.fonttype": "none",
+        "font.size": 9.0,
+    }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(7.2, 0.8 + 0.35 * len(entries)), layout="constrained")
         axes = figure.add_subplot()

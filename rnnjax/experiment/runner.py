@@ -15,6 +15,7 @@ from rnnjax.config import Config
 from rnnjax.errors import InputError
 from rnnjax.experiment import records
 from rnnjax.experiment.folder import Entry, Experiment
+from rnnjax.interrupt import InterruptRequest
 from rnnjax.reporting import metrics
 from rnnjax.reporting.progress import say
 
@@ -59,9 +60,6 @@ def run_missing(
       InputError: a run failed.
       KeyboardInterrupt: SIGINT or SIGTERM came; the runs at hand have been told to save and end.
     """
-    # It takes seconds, and a check has no use for it.
-    from rnnjax.training.interrupt import InterruptRequest
-
     known = {(run["name"], run["seed"]) for run in experiment.runs}
     waiting = [
         (entry, seed)
@@ -69,9 +67,11 @@ def run_missing(
         for seed in seeds
         if (entry.name, seed) not in known
     ]
-    total, running, failed = len(waiting), [], []
+    total = len(waiting)
+    running: list[_Training] = []
+    failed: list[_Training] = []
     said_at = time.monotonic()
-    with InterruptRequest() as request:
+    with InterruptRequest() as request, _none_left_behind(running):
         while running or (waiting and not failed and not request.signal):
             while waiting and len(running) < jobs and not failed and not request.signal:
                 running.append(_Training.begin(experiment, *waiting.pop(0)))
@@ -122,6 +122,7 @@ class _Training:
         workdir = _runs_of(experiment.folder) / f"{entry.name}-seed{seed}"
         typed = experiment.typed(entry, f"--config.seed={seed}", f"--workdir={workdir}")
         alone = not workdir.exists()
+        workdir.parent.mkdir(parents=True, exist_ok=True)
         with _log(workdir).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *typed],
@@ -163,6 +164,16 @@ class _Training:
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = f"; at last it said: {said[-1]}" if said else ""
         return f"the run failed: {self.command}\n  {log} has what it printed{last}"
+
+
+@contextlib.contextmanager
+def _none_left_behind(running: Sequence[_Training]) -> Iterator[None]:
+    """Has the runs at hand save and end if something goes wrong here, a full disk say."""
+    try:
+        yield
+    finally:
+        for each in running:
+            each.interrupt()
 
 
 def _runs_of(folder: Path) -> Path:

@@ -44,7 +44,8 @@ def when(condition, do):
         end = time.monotonic() + 20
         while not condition() and time.monotonic() < end:
             time.sleep(0.01)
-        do()
+        if condition():
+            do()
 
     thread = threading.Thread(target=wait)
     thread.start()
