@@ -21,7 +21,8 @@ from rnnjax.config import Config
 from rnnjax.errors import InputError
 from rnnjax.experiment.records import Run, read_runs
 
-PLAN = "experiment.toml"
+PLAN, RECORDS = "experiment.toml", "runs.jsonl"
+_RECORDED = ("config", "data", "environment", "parameters", "resumed_from", "train_seconds")
 TRAIN = ("-m", "rnnjax.main")
 """What Python is given to train, before the flags."""
 
@@ -104,7 +105,7 @@ class Experiment:
             ) from error
         except ValueError as error:
             raise InputError(f"{path}: {error}") from error
-        return cls(folder, plan, read_runs(folder / "runs.jsonl"))
+        return cls(folder, plan, read_runs(folder / RECORDS, *_RECORDED))
 
     @property
     def name(self) -> str:
@@ -114,7 +115,7 @@ class Experiment:
     @property
     def records(self) -> Path:
         """The file of its runs."""
-        return self.folder / "runs.jsonl"
+        return self.folder / RECORDS
 
     def runs_of(self, entry: Entry) -> list[Run]:
         """Returns the runs of an entry in the order of their seeds."""

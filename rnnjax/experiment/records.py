@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rnnjax.errors import InputError
 from rnnjax.reporting import metrics as lines
 from rnnjax.reporting.files import encode
 
@@ -16,13 +17,25 @@ Run = dict[str, Any]
 """A run: name, seed, command, config, scores, data, environment, digest."""
 
 
-def read_runs(path: Path) -> list[Run]:
+def read_runs(path: Path, *keys: str) -> list[Run]:
     """Returns the recorded runs, none if there is no file; a line not finished is none.
 
+    Args:
+      path: the file.
+      *keys: what each has to say, besides name, seed and test scores.
+
     Raises:
-      InputError: a line is not a JSON object.
+      InputError: a line is not a JSON object, or does not say it.
     """
-    return lines.read(path) if path.exists() else []
+    runs = lines.read(path) if path.exists() else []
+    for number, run in enumerate(runs, start=1):
+        missing = [key for key in ("name", "seed", "test", *keys) if key not in run]
+        if missing:
+            raise InputError(
+                f"{path}, line {number}: is no record of a run, it has no {missing[0]!r}; bring "
+                "the line back, or delete it to run it again"
+            )
+    return runs
 
 
 def append(path: Path, run: Run) -> None:

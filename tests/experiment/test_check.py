@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiment.conftest import README, edit, record
+from rnnjax.errors import InputError
 from rnnjax.experiment import pages
 from rnnjax.experiment.check import check
 from rnnjax.experiment.claims import FAIL, PASS
@@ -93,6 +94,15 @@ def test_a_line_without_its_digest_is_found(rendered):
     del run["digest"]
     path.write_text("\n".join([json.dumps(run), *others]) + "\n")
     assert [each[:44] for each in failures(rendered)] == [f"{path}, line 1: lstm, seed 0"[:44]]
+
+
+@pytest.mark.parametrize("key", ["name", "seed", "config", "test", "data", "environment"])
+def test_a_line_that_is_no_record_of_a_run_is_refused(rendered, key):
+    path = rendered / "runs.jsonl"
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([first.replace(f'"{key}": ', '"x": ', 1), *others]) + "\n")
+    with pytest.raises(InputError, match=rf"line 1: is no record of a run, it has no '{key}'"):
+        Experiment.read(rendered)
 
 
 def test_the_lines_of_other_files_are_sealed_as_well(rendered):
