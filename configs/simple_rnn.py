@@ -1,13 +1,13 @@
 r"""Simple RNN on the titles of AG News, padding read as text: the lesson's first network.
 
-1,281,364 parameters, Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000
-training rows, as Microsoft's "Introduction to natural language processing with TensorFlow" has it.
+Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000 training rows, as
+Microsoft's "Introduction to natural language processing with TensorFlow" has it.
 
     python -m rnnjax.main --config configs/simple_rnn.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-On those 48,809 rows: test accuracy 0.7840 ± 0.0109 (mean and standard deviation of seeds 0 to 2).
-Evidence: experiments/lesson/runs.jsonl; what it takes in time: experiments/lesson/README.md.
+experiments/lesson, simple_rnn: 1,281,364 parameters, 48,809 training rows, test accuracy 0.7840 ±
+0.0109 (mean ± sd of seeds 0 to 2).
 """
 
 import ml_collections
