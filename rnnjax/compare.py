@@ -122,8 +122,8 @@ def _verdict(judged: Judged, better: str | None) -> str:
         return f"no verdict: fewer than {FEWEST} seeds" if few else "no verdict: no spread"
     if judged.verdict == "not shown":
         return "no difference shown"
-    word = {better: "better"}.get(judged.verdict, "worse") if better else judged.verdict
-    return f"{word} (p below {LEVEL})"
+    known = "better" if judged.verdict == better else "worse"
+    return f"{known if better else judged.verdict} (p below {LEVEL})"
 
 
 def _details(first: Side, other: Side, judged: Judged, comparisons: int) -> Iterator[str]:

@@ -14,7 +14,7 @@ NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
 ASIDE = {"errors", "cache", "config", "data", "reporting"}
-ENTRIES = {"main", "predict", "evaluate", "experiment", "command"}
+ENTRIES = {"main", "predict", "evaluate", "experiment", "compare", "command"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -183,7 +183,9 @@ def _python(code: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.parametrize("modules", ["main, rnnjax.training", "predict", "evaluate", "experiment"])
+@pytest.mark.parametrize(
+    "modules", ["main, rnnjax.training", "predict", "evaluate", "experiment", "compare"]
+)
 def test_the_commands_load_neither_tensorflow_nor_pyplot(modules):
     code = (
         f"import sys, rnnjax.{modules}\n"

@@ -122,15 +122,16 @@ def config_differences(first: Side, other: Side) -> list[str]:
 def environment_differences(first: Side, other: Side) -> list[str]:
     """Returns a line `key: ours | theirs` for each thing with which the sides were not made alike.
 
-    So does what differs within a side.
+    So does what differs within a side. What only one side's runs have recorded is named in a line.
     """
     one, two = _made_with(first.runs), _made_with(other.runs)
-    keys = dict.fromkeys([*one, *two])
-    return [
-        f"{key}: {_told(one.get(key))} | {_told(two.get(key))}"
-        for key in keys
-        if one.get(key) != two.get(key) or len(one[key]) > 1
+    lines = [
+        f"{key}: {' and '.join(one[key])} | {' and '.join(two[key])}"
+        for key in one
+        if key in two and (one[key] != two[key] or len(one[key]) > 1)
     ]
+    alone = dict.fromkeys(key.split(".")[0] for key in [*one, *two] if (key in one) != (key in two))
+    return [*lines, *([f"recorded of one side alone: {', '.join(alone)}"] if alone else [])]
 
 
 def _score(run: Run, metric: str) -> float:
@@ -252,10 +253,7 @@ def _made_with(runs: Iterable[Run]) -> dict[str, list[str]]:
         kept = {key: value for key, value in told.items() if key not in _OF_NO_MATTER}
         for key, value in config_lib.flat(kept):
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            text = text or "none"
             if text not in found.setdefault(key, []):
                 found[key].append(text)
     return {key: sorted(values) for key, values in found.items()}
-
-
-def _told(values: list[str] | None) -> str:
-    return " and ".join(value or "none" for value in values) if values else "not recorded"

@@ -47,7 +47,7 @@ Verdict = Literal["higher", "lower", "not shown", "none"]
 
 
 class Interval(NamedTuple):
-    """Two ends; NaN where there is no spread to tell them by."""
+    """Two ends; infinite where the runs do not tell them, as one run by itself does not."""
 
     low: float
     high: float
@@ -139,7 +139,7 @@ class Contrast:
         several runs of five ended at the same score.
         """
         if not self.has_spread:
-            return Interval(math.nan, math.nan)
+            return Interval(-math.inf, math.inf)
         draw = np.random.default_rng(0)
 
         def resampled(values: Values) -> Float[np.ndarray, "resamples runs"]:
@@ -313,7 +313,7 @@ def _welch(first: np.ndarray, other: np.ndarray) -> _Student:
 
 def _interval(student: _Student, level: float) -> Interval:
     mean, error, degrees = student
-    half = float(stats.t.isf(level / 2, degrees) * error) if degrees else math.nan
+    half = float(stats.t.isf(level / 2, degrees) * error) if degrees > 0 else math.inf
     return Interval(float(mean) - half, float(mean) + half)
 
 
