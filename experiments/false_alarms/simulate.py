@@ -17,7 +17,7 @@ from rnnjax.reporting.files import write_text
 from rnnjax.reporting.statistics import LEVEL, Contrast
 
 FOLDER = Path(__file__).parent
-CASES = 2_000
+CASES = 1_000
 BEGIN, END = "<!-- rates: begin -->", "<!-- rates: end -->"
 
 

@@ -163,7 +163,7 @@ def _read(given: str) -> dict[str, list[Run]]:
     before, colon, name = given.rpartition(":")
     if lines := _record(path):
         return _recorded(given, lines)
-    if (path / "config.json").exists():
+    if path.is_dir():
         return {given: _of_folder(path)}
     if colon and (lines := _record(Path(before))):
         found = _recorded(before, lines)
@@ -172,7 +172,7 @@ def _read(given: str) -> dict[str, list[Run]]:
             raise InputError(f"{given}: no run is recorded as {name!r}; there are {names}")
         return {given: found[given]}
     start = Path(path.anchor)
-    if given and (folders := sorted(start.glob(str(path.relative_to(start))))):
+    if folders := sorted(start.glob(str(path.relative_to(start)))):
         return {given: [run for folder in folders for run in _of_folder(folder)]}
     raise InputError(f"{given}: there are no such runs; {RUNS}")
 

@@ -89,7 +89,7 @@ def _processor() -> str:
     return found[1] if found else platform.processor()
 
 
-def _driver(device: jax.Device) -> str:
+def _driver(device: Any) -> str:
     """Returns what runs the device: of a GPU, the CUDA or ROCm libraries and NVIDIA's driver."""
     runtime = " ".join(device.client.platform_version.split())
     kernel = re.search(r"Kernel Module.*?\s(\d+[\d.]+)\s", _read("/proc/driver/nvidia/version"))

@@ -6,7 +6,6 @@ import json
 import jax
 import numpy as np
 import pytest
-from training.small import assert_same, parse, state_of
 
 from rnnjax.data import dataset
 from rnnjax.data.batches import permutation
@@ -14,6 +13,7 @@ from rnnjax.reporting.files import encode
 from rnnjax.tasks import Classification
 from rnnjax.training import environment as lib
 from rnnjax.training import step as step_lib
+from training.small import assert_same, parse, state_of
 
 pytest_plugins = ["training.small"]
 
