@@ -31,12 +31,13 @@ BEGIN, END = "<!-- runs: begin -->", "<!-- runs: end -->"
 FLAGS = (
     "--config=configs/bilstm.py",
     "--config.data.fallback=",
-    "--config.data.take=2000",
+    "--config.data.take=960",
+    "--config.data.buckets=2",
     "--config.model.dropout=0.2",
-    "--config.log_every=10",
-    "--config.checkpoint.every=50",
+    "--config.checkpoint.every=20",
 )
 IN_ORDER = ("--config.data.shuffle=False", "--config.data.buckets=1")
+"""Several steps a call take batches of one padded length together, which changes another order."""
 
 
 class Way(NamedTuple):
@@ -100,7 +101,7 @@ def train(way: Way, data: str, folder: Path) -> str:
 
     if way.stopped:
         process = start()
-        while not (folder / "checkpoints" / "50").exists() and process.poll() is None:
+        while not (folder / "checkpoints" / "20").exists() and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         process.communicate()
