@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> None:
 
 def _short(names: Sequence[str]) -> list[str]:
     """Returns names without the folders, unless these tell them apart."""
-    ends = [name.rstrip("/").replace(":", "/").rpartition("/")[2] for name in names]
+    ends = [name.replace(":", "/").rpartition("/")[2] for name in names]
     return ends if len(set(ends)) == len(ends) else list(names)
 
 

@@ -214,7 +214,7 @@ def test_what_cannot_be_compared_is_named(cells, said, lines, says):
     [
         ([], "expected two or more sides"),
         (["cells:gru"], "expected two or more sides"),
-        (["cells:gru", "cells:gru"], "expected two or more sides"),
+        (["cells:gru", "cells/:gru", "cells/runs.jsonl:gru"], "expected two or more sides"),
         (["cells:gru", ""], "config.json is missing"),
         (["cells:gru", "runs/*"], r"runs/\*: there are no such runs; expected the folder"),
         (["cells:gru", "cells:gruu"], "no run is recorded as 'gruu'; there are gru, better"),

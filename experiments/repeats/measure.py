@@ -85,16 +85,22 @@ WAYS = (
 def train(way: Way, data: str, folder: Path) -> str:
     """Trains in a folder, and returns what was typed."""
     typed = ["-m", "rnnjax.main", *FLAGS, f"--config.data.dir={data}", *way.flags]
-    cores = sorted(os.sched_getaffinity(0))
-    cores = cores[-way.cores :] if way.cores else cores
+    all_cores = sorted(os.sched_getaffinity(0))
+    cores = all_cores[-way.cores :] if way.cores else all_cores
     xla = folder.parent / "xla" if way.compiled else folder.with_suffix(".xla")
     variables = {"JAX_COMPILATION_CACHE_DIR": str(xla), "PYTHONPATH": str(Path.cwd())}
 
     def start() -> subprocess.Popen:
+        os.sched_setaffinity(0, cores)  # which the new process inherits
+        try:
+            return launch()
+        finally:
+            os.sched_setaffinity(0, all_cores)
+
+    def launch() -> subprocess.Popen:
         return subprocess.Popen(
             [way.python or sys.executable, *typed, f"--workdir={folder}"],
             env={**os.environ, **variables, **dict(way.variables)},
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -111,6 +117,8 @@ def train(way: Way, data: str, folder: Path) -> str:
     _, said = process.communicate()
     if process.returncode:
         raise RuntimeError(said)
+    if (used := read(folder / "environment.json")["cpus"]) != len(cores):
+        raise RuntimeError(f"it was to use {len(cores)} cores, and something gave it {used}")
     before = [f"{name}={value}" for name, value in way.variables]
     return shlex.join([*before, "python", *typed])
 

@@ -162,15 +162,15 @@ def _read(given: str) -> dict[str, list[Run]]:
     path = Path(given)
     before, colon, name = given.rpartition(":")
     if lines := _record(path):
-        return _recorded(given, lines)
+        return _recorded(lines)
     if path.is_dir():
-        return {given: _of_folder(path)}
+        return {str(path): _of_folder(path)}
     if colon and (lines := _record(Path(before))):
-        found = _recorded(before, lines)
-        if given not in found:
-            names = ", ".join(each.rpartition(":")[2] for each in found)
+        found = {side: runs for side, runs in _recorded(lines).items() if side.endswith(f":{name}")}
+        if not found:
+            names = ", ".join(side.rpartition(":")[2] for side in _recorded(lines))
             raise InputError(f"{given}: no run is recorded as {name!r}; there are {names}")
-        return {given: found[given]}
+        return found
     start = Path(path.anchor)
     if folders := sorted(start.glob(str(path.relative_to(start)))):
         return {given: [run for folder in folders for run in _of_folder(folder)]}
@@ -183,7 +183,9 @@ def _record(path: Path) -> Path | None:
     return path if path.suffix == ".jsonl" and path.exists() else None
 
 
-def _recorded(given: str, path: Path) -> dict[str, list[Run]]:
+def _recorded(path: Path) -> dict[str, list[Run]]:
+    """Returns the runs of each name in a file, by the shortest way to name them."""
+    experiment = path.parent if path.name == "runs.jsonl" else path
     found: dict[str, list[Run]] = {}
     for number, values in enumerate(metrics.read(path), start=1):
         try:
@@ -205,7 +207,7 @@ def _recorded(given: str, path: Path) -> dict[str, list[Run]]:
             line.environment,
             line.data,
         )
-        found.setdefault(f"{given}:{line.name}", []).append(run)
+        found.setdefault(f"{experiment}:{line.name}", []).append(run)
     if not found:
         raise InputError(f"{path}: no run is recorded yet; run the experiment")
     return found
