@@ -246,13 +246,13 @@ def parse(values: Mapping[str, Any], name: str = "config") -> Config:
 
 def differences(ours: Config, theirs: Config) -> list[str]:
     """Returns a line `key: ours, theirs` for each key in which two configs differ."""
-    a, b = dict(_flat(ours.model_dump())), dict(_flat(theirs.model_dump()))
+    a, b = dict(flat(ours.model_dump())), dict(flat(theirs.model_dump()))
     return [f"{key}: {a[key]!r}, {b[key]!r}" for key in a if a[key] != b[key]]
 
 
 def key_paths() -> list[str]:
     """Returns the path of every key, 'data.take' say."""
-    return [path for path, _ in _flat(defaults())]
+    return [path for path, _ in flat(defaults())]
 
 
 def check_key(key: str, name: str = "config") -> None:
@@ -275,10 +275,11 @@ def check_key(key: str, name: str = "config") -> None:
     raise InputError(f"{name}.{key}: there is no such key; {hint}")
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields path and value of everything that is in nested mappings."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

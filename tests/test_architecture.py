@@ -14,7 +14,7 @@ NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
 ASIDE = {"errors", "cache", "config", "data", "interrupt", "reporting"}
-ENTRIES = {"main", "predict", "evaluate", "experiment", "command"}
+ENTRIES = {"main", "predict", "evaluate", "experiment", "compare", "command"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -189,7 +189,8 @@ def _python(code: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "modules", ["main, rnnjax.training", "predict", "evaluate", "experiment.__main__"]
+    "modules",
+    ["main, rnnjax.training", "predict", "evaluate", "experiment.__main__", "compare"],
 )
 def test_the_commands_load_neither_tensorflow_nor_pyplot(modules):
     code = (
