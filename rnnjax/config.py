@@ -7,7 +7,7 @@ config: 0 and '' mean off.
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -137,6 +137,26 @@ class Checkpoint(Section):
     """Newest checkpoints kept; with two, a damaged one still leaves one."""
 
 
+Reason = Annotated[str, pydantic.StringConstraints(strip_whitespace=True)]
+
+
+class Acknowledged(Section):
+    """Why something that spoils experiments is meant, by the rule of `rnnjax.rules` that names it.
+
+    '' where it is not meant. No reason changes a result, so none makes it another config.
+    """
+
+    padding_read: Reason = ""
+    narrow_vocabulary: Reason = ""
+    not_shuffled: Reason = ""
+    truncated: Reason = ""
+    test_leak: Reason = ""
+    chosen_on_test: Reason = ""
+    unlike_batch_size: Reason = ""
+    few_seeds: Reason = ""
+    bare_claim: Reason = ""
+
+
 class Config(Section):
     """One experiment."""
 
@@ -170,6 +190,7 @@ class Config(Section):
     optimizer: Optimizer = Optimizer()
     early_stopping: EarlyStopping = EarlyStopping()
     checkpoint: Checkpoint = Checkpoint()
+    acknowledged: Acknowledged = Acknowledged()
 
     @pydantic.model_validator(mode="after")
     def _keys_agree(self) -> "Config":
@@ -235,8 +256,11 @@ def parse(values: Mapping[str, Any], name: str = "config") -> Config:
 
 
 def differences(ours: Config, theirs: Config) -> list[str]:
-    """Returns a line `key: ours, theirs` for each key in which two configs differ."""
-    a, b = dict(_flat(ours.model_dump())), dict(_flat(theirs.model_dump()))
+    """Returns a line `key: ours, theirs` for each key in which two configs differ.
+
+    What they acknowledge is no difference.
+    """
+    a, b = (dict(_flat(each.model_dump(exclude={"acknowledged"}))) for each in (ours, theirs))
     return [f"{key}: {a[key]!r}, {b[key]!r}" for key in a if a[key] != b[key]]
 
 

@@ -24,6 +24,8 @@ from rnnjax.errors import InputError
 from rnnjax.reporting.files import encode, write_text
 from rnnjax.reporting.progress import say
 
+_APART = ("seed", "acknowledged")
+"""Keys that make no other config: a record has its seed beside it; a reason changes no result."""
 _BEGIN, _END = "<!-- runs: begin -->", "<!-- runs: end -->"
 
 
@@ -213,19 +215,21 @@ def _config(experiment: Experiment, entry: Entry) -> dict[str, Any]:
     ended = subprocess.run([sys.executable, *typed], check=False, capture_output=True, text=True)
     if ended.returncode:
         raise InputError(f"{shlex.join(['python', *typed])}\n{ended.stderr.strip()}")
-    config = json.loads(ended.stdout)
-    del config["seed"]
-    return _complete(config)
+    return _complete(json.loads(ended.stdout))
 
 
-def _complete(config: dict[str, Any], defaults: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Returns a recorded config with the keys that have come since, at their defaults."""
-    known = dict(defaults or config_lib.defaults())
-    known.pop("seed", None)  # a record has it beside its config
+def _complete(config: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a config decides, with the keys that have come since at their defaults."""
+    completed = _filled(config_lib.defaults(), config)
+    return {key: value for key, value in completed.items() if key not in _APART}
+
+
+def _filled(defaults: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    known = dict(defaults)
     for key, value in config.items():
         inside = known.get(key)
         nested = isinstance(value, dict) and isinstance(inside, dict)
-        known[key] = _complete(value, inside) if nested else value
+        known[key] = _filled(inside, value) if nested else value
     return known
 
 
@@ -248,7 +252,7 @@ def _run(name: str, experiment: Experiment, entry: Entry, seed: int) -> dict[str
         "name": entry.name,
         "seed": seed,
         "command": shlex.join(["python", *typed]),
-        "config": {key: value for key, value in config.items() if key != "seed"},
+        "config": {key: value for key, value in config.items() if key not in _APART},
         **{key: result[key] for key in kept if key in result},
         "data": {key: result["data"][key] for key in ("name", "fallback", "fingerprint", "rows")},
         "environment": {key: value for key, value in environment.items() if key != "data"},
