@@ -255,13 +255,15 @@ def parse(values: Mapping[str, Any], name: str = "config") -> Config:
         raise InputError("\n".join(lines)) from None
 
 
-def differences(ours: Config, theirs: Config) -> list[str]:
-    """Returns a line `key: ours, theirs` for each key in which two configs differ.
-
-    What they acknowledge is no difference.
-    """
+def apart(ours: Config, theirs: Config) -> dict[str, tuple[Any, Any]]:
+    """Returns the values of each key in which two configs differ; what they acknowledge is none."""
     a, b = (dict(_flat(each.model_dump(exclude={"acknowledged"}))) for each in (ours, theirs))
-    return [f"{key}: {a[key]!r}, {b[key]!r}" for key in a if a[key] != b[key]]
+    return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
+
+
+def differences(ours: Config, theirs: Config) -> list[str]:
+    """Returns a line `key: ours, theirs` for each key in which two configs are apart."""
+    return [f"{key}: {a!r}, {b!r}" for key, (a, b) in apart(ours, theirs).items()]
 
 
 def key_paths() -> list[str]:

@@ -86,7 +86,8 @@ def main(arguments: list[str]) -> None:
             "that was trained by itself; leave config.replicates at 1 and list the seeds in "
             "experiment.toml"
         )
-    stale = [run for run in runs if _complete(run["config"]) != configs.get(run["name"])]
+    asked = {name: _decided(config) for name, config in configs.items()}
+    stale = [run for run in runs if _decided(run["config"]) != asked.get(run["name"])]
     if stale:
         names = ", ".join(dict.fromkeys(run["name"] for run in stale))
         raise InputError(
@@ -206,7 +207,7 @@ def _typed(experiment: Experiment, entry: Entry) -> list[str]:
 
 
 def _config(experiment: Experiment, entry: Entry) -> dict[str, Any]:
-    """Returns the config that an entry asks for now, without its seed.
+    """Returns the config that an entry asks for now; its seed means nothing.
 
     Raises:
       InputError: it is none.
@@ -215,10 +216,10 @@ def _config(experiment: Experiment, entry: Entry) -> dict[str, Any]:
     ended = subprocess.run([sys.executable, *typed], check=False, capture_output=True, text=True)
     if ended.returncode:
         raise InputError(f"{shlex.join(['python', *typed])}\n{ended.stderr.strip()}")
-    return _complete(json.loads(ended.stdout))
+    return json.loads(ended.stdout)
 
 
-def _complete(config: dict[str, Any]) -> dict[str, Any]:
+def _decided(config: dict[str, Any]) -> dict[str, Any]:
     """Returns what a config decides, with the keys that have come since at their defaults."""
     completed = _filled(config_lib.defaults(), config)
     return {key: value for key, value in completed.items() if key not in _APART}
