@@ -130,7 +130,7 @@ def unlike_batch_size(name: str, configs: Mapping[str, Config], seeds: Sequence[
 
 
 def chosen_on_test(name: str, configs: Mapping[str, Config], seeds: Sequence[int]) -> str:
-    """Configs on the same data that differ in numbers alone are a search, and the test part decides.
+    """Configs on the same data that differ in numbers alone: a search that the test part decides.
 
     The best of several is lucky as well as good, and its score on the same rows tells the luck too.
     """
