@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> None:
     runs = read_runs(path)
     readme = folder / "README.md"
     _render(readme, experiment, runs)  # a README that cannot be rendered is found before the runs
-    configs = {entry.name: _config(experiment, entry) for entry in experiment.entry}
+    configs = {entry.name: _decided(_config(experiment, entry)) for entry in experiment.entry}
     several = [name for name, config in configs.items() if config["replicates"] > 1]
     if several:
         raise InputError(
@@ -86,8 +86,7 @@ def main(arguments: list[str]) -> None:
             "that was trained by itself; leave config.replicates at 1 and list the seeds in "
             "experiment.toml"
         )
-    asked = {name: _decided(config) for name, config in configs.items()}
-    stale = [run for run in runs if _decided(run["config"]) != asked.get(run["name"])]
+    stale = [run for run in runs if _decided(run["config"]) != configs.get(run["name"])]
     if stale:
         names = ", ".join(dict.fromkeys(run["name"] for run in stale))
         raise InputError(

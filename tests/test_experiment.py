@@ -222,7 +222,7 @@ def test_what_is_acknowledged_makes_no_other_config(folder, ran, monkeypatch):
     (folder / "experiment.toml").write_text('seeds = [0]\n[[entry]]\nconfig = "configs/gru.py"\n')
     (folder / "runs.jsonl").write_text(json.dumps({**record("gru", 0, 0.7), "config": {}}) + "\n")
     config = {"seed": 7, "acknowledged": {"padding_read": "to see it"}}
-    ended = subprocess.CompletedProcess([], 0, stdout=json.dumps({"replicates": 1, **config}))
+    ended = subprocess.CompletedProcess([], 0, stdout=json.dumps(config))
     monkeypatch.setattr(experiment.subprocess, "run", lambda *_, **__: ended)
     experiment.main([str(folder)])
     assert len(experiment.read_runs(folder / "runs.jsonl")) == 1
