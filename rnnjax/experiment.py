@@ -228,8 +228,9 @@ def _filled(defaults: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     known = dict(defaults)
     for key, value in config.items():
         inside = known.get(key)
-        nested = isinstance(value, dict) and isinstance(inside, dict)
-        known[key] = _filled(inside, value) if nested else value
+        if isinstance(value, dict) and isinstance(inside, dict):
+            value = _filled(inside, value)
+        known[key] = value
     return known
 
 

@@ -75,8 +75,8 @@ def truncated(config: Config, dataset: Dataset) -> str:
     if share <= MOST_CUT:
         return ""
     return (
-        f"data.max_tokens={most} cuts off {share:.0%} of the training tokens; nine texts in ten "
-        f"have at most {np.quantile(whole, 0.9):.0f}"
+        f"data.max_tokens={most} cuts off {share:.0%} of the training tokens; set it to 0, or near "
+        f"{np.quantile(whole, 0.95):.0f}, which holds 19 texts in 20"
     )
 
 
