@@ -109,9 +109,7 @@ def _unused(
     looked_for = {rule.__name__ for place in places for rule in RULES[place]}
     needless = looked_for - {finding.rule for finding in found}
     return [
-        Finding(
-            name, f"acknowledged ({reason}) and not there; take config.acknowledged.{name} away", ""
-        )
+        Finding(name, f"is not there; take its reason away ({reason})", "")
         for name, reason in acknowledged
         if reason and name in needless
     ]
