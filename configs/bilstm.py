@@ -25,4 +25,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.features = 64
     config.model.layers = 2
     config.model.bidirectional = True
+    config.acknowledged.narrow_vocabulary = "the lesson fits it on so much"
     return config

@@ -26,4 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.cell = "LSTMCell"
     config.model.features = 8
     config.model.mask = False
+    config.acknowledged.narrow_vocabulary = "the lesson fits it on so much"
+    config.acknowledged.padding_read = "the lesson has no mask here, which shows what one is for"
+    config.acknowledged.unlike_batch_size = "the lesson has batches of 8 here"
     return config

@@ -22,4 +22,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.vocabulary.rows = 2_000
     config.model.cell = "SimpleCell"
     config.model.features = 16
+    config.acknowledged.narrow_vocabulary = "the lesson fits it on so much"
     return config

@@ -25,4 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.cell = "SimpleCell"
     config.model.features = 16
     config.model.mask = False
+    config.acknowledged.narrow_vocabulary = "the lesson fits it on so much"
+    config.acknowledged.padding_read = "the lesson has no mask here, which shows what one is for"
+    config.acknowledged.test_leak = "the lesson reads titles alone, and agencies repeat theirs"
     return config

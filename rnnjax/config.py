@@ -7,7 +7,7 @@ config: 0 and '' mean off.
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -146,6 +146,26 @@ class Checkpoint(Section):
     """Newest checkpoints kept; with two, a damaged one still leaves one."""
 
 
+Reason = Annotated[str, pydantic.StringConstraints(strip_whitespace=True)]
+
+
+class Acknowledged(Section):
+    """Why something that spoils experiments is meant, by the rule of `rnnjax.rules` that names it.
+
+    '' where it is not meant. No reason changes a result, so none makes it another config.
+    """
+
+    padding_read: Reason = ""
+    narrow_vocabulary: Reason = ""
+    not_shuffled: Reason = ""
+    truncated: Reason = ""
+    test_leak: Reason = ""
+    chosen_on_test: Reason = ""
+    unlike_batch_size: Reason = ""
+    few_seeds: Reason = ""
+    bare_claim: Reason = ""
+
+
 class Config(Section):
     """One experiment."""
 
@@ -180,6 +200,7 @@ class Config(Section):
     averaging: Averaging = Averaging()
     early_stopping: EarlyStopping = EarlyStopping()
     checkpoint: Checkpoint = Checkpoint()
+    acknowledged: Acknowledged = Acknowledged()
 
     @pydantic.model_validator(mode="after")
     def _keys_agree(self) -> "Config":
@@ -244,10 +265,15 @@ def parse(values: Mapping[str, Any], name: str = "config") -> Config:
         raise InputError("\n".join(lines)) from None
 
 
+def apart(ours: Config, theirs: Config) -> dict[str, tuple[Any, Any]]:
+    """Returns the values of each key in which two configs differ; what they acknowledge is none."""
+    a, b = (dict(flat(each.model_dump(exclude={"acknowledged"}))) for each in (ours, theirs))
+    return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
+
+
 def differences(ours: Config, theirs: Config) -> list[str]:
-    """Returns a line `key: ours, theirs` for each key in which two configs differ."""
-    a, b = dict(flat(ours.model_dump())), dict(flat(theirs.model_dump()))
-    return [f"{key}: {a[key]!r}, {b[key]!r}" for key in a if a[key] != b[key]]
+    """Returns a line `key: ours, theirs` for each key in which two configs are apart."""
+    return [f"{key}: {a!r}, {b!r}" for key, (a, b) in apart(ours, theirs).items()]
 
 
 def key_paths() -> list[str]:

@@ -13,8 +13,8 @@ LINES = 400
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
-ASIDE = {"errors", "cache", "config", "data", "interrupt", "reporting"}
-ENTRIES = {"main", "predict", "evaluate", "experiment", "compare", "command"}
+ASIDE = {"errors", "cache", "config", "data", "interrupt", "reporting", "rules"}
+ENTRIES = {"main", "predict", "evaluate", "experiment", "compare", "lint", "command"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -23,12 +23,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors"},
     "reporting": {"errors", "config"},
     "data": {"errors", "cache", "config", "reporting"},
+    "rules": {"config", "data"},
     **{part: {"errors", *CHAIN[:place]} for place, part in enumerate(CHAIN[:4])},
     **{part: {*ASIDE, *CHAIN[: CHAIN.index(part)]} for part in ("tasks", "training")},
     "testing": {"errors", *CHAIN[:3]},
     "interop": {"errors", *CHAIN[:3]},
     "command": {*ASIDE, *CHAIN},
     **{part: {*ASIDE, *CHAIN, "command"} for part in ENTRIES - {"command"}},
+    "lint": {*ASIDE, "command", "experiment"},
 }
 """What each part of the package may import besides itself and the bare package."""
 
@@ -190,7 +192,7 @@ def _python(code: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "modules",
-    ["main, rnnjax.training", "predict", "evaluate", "experiment.__main__", "compare"],
+    ["main, rnnjax.training", "predict", "evaluate", "experiment.__main__", "compare", "lint"],
 )
 def test_the_commands_load_neither_tensorflow_nor_pyplot(modules):
     code = (

@@ -104,6 +104,7 @@ def test_no_key_takes_none_or_a_list(key):
         ("dtype", "float16", ["'float16'", "'bfloat16'"]),
         ("model.merge", "none", ["'none'", "'concat'"]),
         ("data", 5, ["given 5", "dictionary"]),
+        ("acknowledged.paddin_read", "so", ["no such key", "config.acknowledged.padding_read"]),
     ],
 )
 def test_what_a_key_cannot_be_is_refused_by_its_full_path(key, value, words):
@@ -166,6 +167,14 @@ def test_differences_are_named_by_key():
         "model.cell: 'GRUCell', 'LSTMCell'",
     ]
     assert differences(ours, ours) == []
+
+
+def test_what_is_acknowledged_is_stripped_and_no_difference():
+    config = parse({"acknowledged": {"padding_read": " to see it\n", "truncated": "  "}})
+    assert config.acknowledged.padding_read == "to see it"
+    assert config.acknowledged.truncated == ""
+    assert config != Config()
+    assert differences(config, Config()) == []
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax import cache
+from rnnjax import cache, rules
 from rnnjax.cells import make_cell
 from rnnjax.config import Config
 from rnnjax.data.dataset import Dataset, load_corpus
@@ -70,6 +70,8 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
             f"config.warmup_steps: given {config.warmup_steps}, and the training has {total} "
             "steps; expected fewer, so that it reaches config.learning_rate"
         )
+    for line in rules.warnings(config, members[0].dataset):
+        say(line)
     with contextlib.ExitStack() as claims:
         claims.enter_context(folder.claim(config))
         _begin(folder, config, name, members[0].dataset)

@@ -119,6 +119,14 @@ def test_a_cut_off_file_is_refused(tmp_path):
         Vocabulary.load(path)
 
 
+def test_a_file_of_other_first_numbers_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    other = Vocabulary.fit(TEXTS, 20).to_json().replace("[UNK]", "[CLS]")
+    path.write_text(other, encoding="utf-8")
+    with pytest.raises(InputError, match=r"tokenizer\.json: its tokens 0 and 1 are \['\[PAD\]'"):
+        Vocabulary.load(path)
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"absent\.json: cannot be read \(No such file"):
         Vocabulary.load(tmp_path / "absent.json")

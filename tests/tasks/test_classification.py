@@ -183,3 +183,10 @@ def test_answers_are_log_probabilities_without_dropout():
     losses, _ = by_hand(task, params, batch)
     np.testing.assert_allclose(-answers[np.arange(4), batch.labels], losses, rtol=1e-5)
     np.testing.assert_allclose(np.exp(answers).sum(axis=1), np.ones(4), rtol=1e-5)
+
+
+def test_a_network_keeps_nothing_between_batches():
+    batch = batch_of(4)
+    for options in ({}, {"learned_state": True}, {"zoneout": 0.2}):
+        kept = model_of(**options).init(jax.random.key(0), batch.tokens, batch.mask)
+        assert set(kept) == {"params"}
