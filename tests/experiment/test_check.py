@@ -150,6 +150,14 @@ def test_a_record_from_before_a_key_was_there_is_of_its_default(rendered):
     assert "seeds 0 are of a config that is none now: config.data.tike: there is no" in failure
 
 
+def test_what_is_acknowledged_makes_no_other_config(rendered):
+    path = rendered / "runs.jsonl"
+    runs = [json.loads(line) for line in path.read_text().splitlines()]
+    runs[0]["config"]["acknowledged"]["padding_read"] = "to see it"
+    path.write_text("".join(json.dumps(sealed(run)) + "\n" for run in runs))
+    assert failures(rendered) == []
+
+
 def test_runs_of_no_entry_and_runs_that_are_there_twice_are_found(rendered):
     append(rendered / "runs.jsonl", record("lost", 0, 0.5))
     append(rendered / "runs.jsonl", record("gru", 1, 0.51))
