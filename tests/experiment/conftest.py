@@ -27,10 +27,17 @@ CONFIG = '"""A network."""\n\n\ndef get_config():\n    return {"batch_size": 16}
 
 # What rnnjax.main does as far as an experiment sees it: it prints a config, or leaves the folder of
 # a run; it fails for configs/unseen.py; it waits for the file `go` if configs/slow.py is asked for,
-# is interrupted by SIGTERM, and goes on then from step 7.
+# saves for a while when SIGTERM comes, is killed by a second one, and goes on then from step 7.
 TRAINER = """
 import json, runpy, signal, sys, time
 from pathlib import Path
+
+def save(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(0.2)
+    print("saved")
+    sys.exit(143)
+
 
 given = dict(each.lstrip("-").split("=", 1) for each in sys.argv[1:] if "=" in each)
 config = runpy.run_path(given["config"])["get_config"]()
@@ -46,7 +53,7 @@ if "unseen" in given["config"]:
 workdir = Path(given["workdir"])
 resumed = workdir.exists()
 workdir.mkdir(parents=True, exist_ok=True)
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGTERM, save)
 with open("starts.txt", "a") as file:
     file.write(workdir.name + "\\n")
 (workdir / "metrics.jsonl").write_text('{"step": 7, "epoch": 0.5, "split": "train"}\\n')

@@ -1,12 +1,15 @@
 """The command as it is typed: what it does, what it says, and how it ends."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from experiment.conftest import edit, lines_of, starts
+from experiment.conftest import CONFIG, edit, lines_of, starts
 from rnnjax.experiment.folder import PLAN
 
 COMMAND = (
@@ -59,6 +62,21 @@ def test_fewer_seeds_than_the_experiment_asks_for_are_run_and_said(folder):
     assert ended.returncode == 1
     assert sorted(starts()) == ["gru-seed0", "gru-seed1", "lstm-seed0", "lstm-seed1"]
     assert "FAIL          lstm: lacks runs of seeds 5" in ended.stdout
+
+
+def test_ctrl_c_reaches_the_runs_once_and_as_a_wish_to_save(folder):
+    Path("configs", "slow.py").write_text(CONFIG)
+    edit(folder / PLAN, "configs/lstm.py", "configs/slow.py")
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, folder], stderr=subprocess.PIPE, start_new_session=True
+    )
+    while not starts() and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, starts()) == (130, ["slow-seed0"])
+    assert b"the same command goes on" in said
+    assert Path("runs", "lesson", "slow-seed0.log").read_text() == "begins\nsaved\n"
 
 
 def test_what_was_recorded_is_rendered_also_if_a_later_run_fails(folder):
