@@ -31,7 +31,7 @@ def padding_read(config: Config) -> str:
 
     A simple RNN on batches of unlike length forgets over it: test accuracy `padding_read_rnn`
     .3900 ± .1208 instead of `right_rnn` .8689 ± .0070. A GRU on batches of like length loses
-    nothing that three seeds tell: `padding_read` .9006 ± .0013, `right` .9020 ± .0037. With both, the
+    nothing that three seeds tell: `padding_read` .9006 ± .0013, `right` .9020 ± .0037. Either's
     answer depends on the texts beside it.
     """
     if config.model.mask or config.batch_size == 1:
