@@ -2,7 +2,8 @@
 
 A rule is a function that returns what it found, in a line that says what to do, or '' where there
 is nothing. Its name is the key of `config.acknowledged` that says why the thing is meant; its
-docstring says what is wrong and what it has cost, by the runs of experiments/mistakes.
+docstring says what is wrong and what it has cost: the entries that it names, their means with
+standard deviations or from the worst seed to the best, are those of experiments/mistakes.
 """
 
 import re
@@ -28,7 +29,10 @@ _METRIC = re.compile(
 def padding_read(config: Config) -> str:
     """Padding is read as text, and the answer is taken from the state after it.
 
-    How much of it there is depends on the texts that share a batch, in training and in evaluation.
+    A simple RNN on batches of unlike length forgets over it: test accuracy `padding_read_rnn`
+    .3900 ± .1208 instead of `right_rnn` .8689 ± .0070. A GRU on batches of like length loses
+    nothing that three seeds tell: `padding_read` .9006 ± .0013, `right` .9020 ± .0037. Either's
+    answer depends on the texts beside it.
     """
     if config.model.mask or config.batch_size == 1:
         return ""
@@ -40,7 +44,8 @@ def padding_read(config: Config) -> str:
 def narrow_vocabulary(config: Config) -> str:
     """The vocabulary is fitted on less than what the network reads: words it could learn are lost.
 
-    What is unknown is the same for every word, and the embedding keeps rows that nothing trains.
+    Fitted on the titles of 2,000 rows instead of all text: test accuracy `narrow_vocabulary`
+    .8832 ± .0014 instead of `right` .9020 ± .0037.
     """
     given, wanted = config.data, config.data.vocabulary
     fields = wanted.text or given.text
@@ -58,7 +63,8 @@ def narrow_vocabulary(config: Config) -> str:
 def not_shuffled(config: Config) -> str:
     """Every epoch takes the rows in the order of the file.
 
-    A file sorted by class is then learned one class at a time, and the last is what remains.
+    A file sorted by class is learned one class at a time, and the last is what remains: test
+    accuracy `not_shuffled` .3325 ± .0049 instead of `right` .9020 ± .0037.
     """
     if config.data.shuffle:
         return ""
@@ -66,7 +72,11 @@ def not_shuffled(config: Config) -> str:
 
 
 def truncated(config: Config, dataset: Dataset) -> str:
-    """Texts lose a share of their tokens, and with them what is said there."""
+    """Texts lose a share of their tokens, and with them what is said there.
+
+    Texts of at most 20 tokens, about half of what there is: test accuracy `truncated`
+    .8893 ± .0022 instead of `right` .9020 ± .0037.
+    """
     most = config.data.max_tokens
     if not most:
         return ""
@@ -83,7 +93,8 @@ def truncated(config: Config, dataset: Dataset) -> str:
 def test_leak(config: Config, dataset: Dataset) -> str:
     """Texts of the test part stand among the training rows too, word for word.
 
-    What is remembered then counts as understood.
+    What is remembered then counts as understood. With a quarter of them there, seen once, the test
+    accuracy is too good: `test_leak` .9137 ± .0009 instead of `right` .9020 ± .0037.
     """
     known = set(_texts(config, dataset, "train"))
     share = float(np.mean([text in known for text in _texts(config, dataset, "test")]))
@@ -98,7 +109,7 @@ def test_leak(config: Config, dataset: Dataset) -> str:
 def bare_claim(claim: str) -> str:
     """A config's docstring gives a score without its spread over seeds.
 
-    The next seed may say something else.
+    The next seed may say something else: test accuracy `right_rnn` .8609 to .8741 by seed.
     """
     for paragraph in re.split(r"\n\s*\n", claim):
         found = _METRIC.search(text := " ".join(paragraph.split()))
@@ -111,7 +122,10 @@ def bare_claim(claim: str) -> str:
 
 
 def few_seeds(name: str, configs: Mapping[str, Config], seeds: Sequence[int]) -> str:
-    """What is claimed stands on one seed or two, of which no spread can be told."""
+    """What is claimed stands on one seed or two, too few to tell a spread.
+
+    Three seeds of one config end apart: test accuracy `right_rnn` .8609 to .8741.
+    """
     if len(seeds) >= FEWEST_SEEDS:
         return ""
     return f"is trained with seeds {list(seeds)}; list at least {FEWEST_SEEDS} in experiment.toml"
@@ -120,7 +134,8 @@ def few_seeds(name: str, configs: Mapping[str, Config], seeds: Sequence[int]) ->
 def unlike_batch_size(name: str, configs: Mapping[str, Config], seeds: Sequence[int]) -> str:
     """Configs that are compared differ in batch size.
 
-    At the same learning rate and number of epochs they then differ in what they are trained, too.
+    At one learning rate and number of epochs, larger batches are fewer updates: with 256 texts
+    instead of 32, test accuracy `unlike_batch_size` .8313 ± .0035 instead of `right` .9020 ± .0037.
     """
     first, *_ = configs
     ours, theirs = configs[name].batch_size, configs[first].batch_size
@@ -132,7 +147,8 @@ def unlike_batch_size(name: str, configs: Mapping[str, Config], seeds: Sequence[
 def chosen_on_test(name: str, configs: Mapping[str, Config], seeds: Sequence[int]) -> str:
     """Configs on the same data that differ in numbers alone: a search that the test part decides.
 
-    The best of several is lucky as well as good, and its score on the same rows tells the luck too.
+    The best of several is lucky as well as good, and its score on the same rows tells the luck too:
+    the choice among seeds of one config alone is worth `right_rnn` .8609 to .8741.
     """
     for other, theirs in configs.items():
         if other == name:
