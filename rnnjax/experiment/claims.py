@@ -7,9 +7,9 @@ from typing import NamedTuple
 from rnnjax.errors import InputError
 from rnnjax.experiment.folder import Entry, Experiment
 from rnnjax.experiment.records import number
+from rnnjax.reporting.statistics import interval_of_mean
 
 PASS, FAIL, INCOMPARABLE = VERDICTS = ("PASS", "FAIL", "INCOMPARABLE")
-LEVEL = 0.95
 
 
 class Finding(NamedTuple):
@@ -22,22 +22,6 @@ class Finding(NamedTuple):
     def __str__(self) -> str:
         """Returns the line that is printed."""
         return f"{self.verdict:<12}  {self.of}: {self.says}"
-
-
-def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the 95 % confidence interval of a mean by Student's t with n - 1 degrees of freedom.
-
-    It takes the values for independent draws of a normal distribution. One value says nothing of
-    the spread: its interval is the whole line.
-    """
-    from scipy.special import stdtrit
-
-    if len(values) < 2:
-        return float("-inf"), float("inf")
-    mean = statistics.mean(values)
-    error = statistics.stdev(values) / len(values) ** 0.5
-    reach = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * error
-    return mean - reach, mean + reach
 
 
 def judge(experiment: Experiment, entry: Entry) -> list[Finding]:

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from rnnjax.errors import InputError
 from rnnjax.experiment import plot
-from rnnjax.experiment.claims import LEVEL, in_words, interval_of_mean
+from rnnjax.experiment.claims import in_words
 from rnnjax.experiment.folder import Entry, Experiment
 from rnnjax.experiment.records import Run, read_runs
 from rnnjax.reporting.files import write_text
+from rnnjax.reporting.statistics import interval_of_mean
 
 README = "README.md"
 PLOT = "seeds.svg"
@@ -65,7 +66,7 @@ def table(experiment: Experiment) -> str:
         "config",
         "parameters",
         "test accuracy, mean ± sd",
-        f"{100 * LEVEL:.0f} % interval",
+        "95 % interval",
         "by seed",
     ]
     heads += ["macro-F1", "training seconds, median", *_peers(experiment)]

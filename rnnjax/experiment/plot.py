@@ -5,8 +5,8 @@ import statistics
 from typing import Any
 from xml.sax.saxutils import escape
 
-from rnnjax.experiment.claims import interval_of_mean
 from rnnjax.experiment.folder import Experiment
+from rnnjax.reporting.statistics import interval_of_mean
 
 _DOTS, _MEAN, _CLAIM = "#4477aa", "#222222", "#eeddaa"
 

@@ -4,7 +4,7 @@ import pytest
 
 from experiment.conftest import edit, record
 from rnnjax.errors import InputError
-from rnnjax.experiment.claims import FAIL, INCOMPARABLE, PASS, in_words, interval_of_mean, judge
+from rnnjax.experiment.claims import FAIL, INCOMPARABLE, PASS, in_words, judge
 from rnnjax.experiment.folder import Experiment
 from rnnjax.experiment.records import append
 
@@ -12,14 +12,6 @@ from rnnjax.experiment.records import append
 def verdicts(folder):
     experiment = Experiment.read(folder)
     return [finding for entry in experiment.plan.entry for finding in judge(experiment, entry)]
-
-
-def test_the_interval_is_that_of_the_tables_of_student():
-    # t of 2 degrees of freedom at 97.5 % is 4.3027, that of 4 is 2.7764.
-    assert interval_of_mean([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.3027 / 3**0.5, 4.4842), 1e-4)
-    low, high = interval_of_mean([0.0, 0.0, 1.0, 3.0, 6.0])
-    assert (low, high) == pytest.approx((2 - 2.7764 * 6.5**0.5 / 5**0.5, 5.1656), 1e-4)
-    assert interval_of_mean([4.0]) == (float("-inf"), float("inf"))
 
 
 @pytest.mark.parametrize(

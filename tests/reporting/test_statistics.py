@@ -192,3 +192,11 @@ def test_a_bootstrap_that_ties_cannot_end_says_so_and_is_the_same_every_time():
     tied = Contrast(np.zeros(5), np.array([0.01, 0.01, 0.01, 0.01, 0.02]), True)
     assert tied.bootstrap.high == math.inf
     assert Contrast(A, B, True).bootstrap == Contrast(A, B, True).bootstrap
+
+
+def test_the_interval_of_a_mean_is_that_of_the_tables_of_student():
+    # t of 2 degrees of freedom at 97.5 % is 4.3027, that of 4 is 2.7764.
+    assert interval_of_mean([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.3027 / 3**0.5, 4.4842), 1e-4)
+    low, high = interval_of_mean([0.0, 0.0, 1.0, 3.0, 6.0])
+    assert (low, high) == pytest.approx((2 - 2.7764 * 6.5**0.5 / 5**0.5, 5.1656), 1e-4)
+    assert interval_of_mean([4.0]) == (float("-inf"), float("inf"))
