@@ -160,17 +160,18 @@ def _score(run: Run, metric: str) -> float:
 def _read(given: str) -> dict[str, list[Run]]:
     """Returns the runs of each side that an argument names."""
     path = Path(given)
-    before, colon, name = given.rpartition(":")
+    before, colon, name = given.partition(":")
     if lines := _record(path):
         return _recorded(lines)
     if path.is_dir():
         return {str(path): _of_folder(path)}
     if colon and (lines := _record(Path(before))):
-        found = {side: runs for side, runs in _recorded(lines).items() if side.endswith(f":{name}")}
-        if not found:
-            names = ", ".join(side.rpartition(":")[2] for side in _recorded(lines))
-            raise InputError(f"{given}: no run is recorded as {name!r}; there are {names}")
-        return found
+        found = _recorded(lines)
+        for side, runs in found.items():
+            if side.partition(":")[2] == name:
+                return {side: runs}
+        names = ", ".join(side.partition(":")[2] for side in found)
+        raise InputError(f"{given}: no run is recorded as {name!r}; there are {names}")
     start = Path(path.anchor)
     if folders := sorted(start.glob(str(path.relative_to(start)))):
         return {given: [run for folder in folders for run in _of_folder(folder)]}

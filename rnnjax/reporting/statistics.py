@@ -3,11 +3,11 @@
 The verdict follows from Student's t test of the mean difference: paired over seeds where both sides
 have them, Welch's for two independent sides otherwise. Where both sides spread alike but for their
 means, a difference of a pair is as likely to lie above its mean as below it; the test then gives a
-false alarm in one case of twenty from five seeds on, and about one in sixteen in the worst case,
-five differences that take but two values. Two checks that assume no shape stand beside it:
+false alarm in no more than about one case of twenty from five seeds on (2 / 2^5, one in sixteen, if
+five differences take but two values). Two checks that assume no shape stand beside it:
 
 * the studentized bootstrap. The percentile and BCa intervals of `scipy.stats.bootstrap` hold the
-  true value in 84 cases of 100, not 95, when they are made of five seeds;
+  true value in some 85 cases of 100, not 95, when they are made of five seeds;
 * the permutation test, which is exact, but which n pairs cannot bring below 2 / 2^n: five pairs
   never reach .05, six can. So it does not give the verdict.
 

@@ -58,6 +58,7 @@ def environment(command: str) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "devices": [f"{each.platform}:{each.id} {each.device_kind}" for each in devices],
         "driver": _driver(devices[0]),
+        "nproc": os.environ.get("NPROC", ""),  # to XLA, how many threads it may have
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax_config": {name.removeprefix("jax_"): getattr(jax.config, name) for name in JAX_CONFIG},
         "seed_streams": SEED_STREAMS,
