@@ -220,7 +220,8 @@ def manifest(workers: Workers) -> dict[str, Any]:
 
 def _at_work() -> float:
     """Returns how many processors are at work now, over a second; elsewhere than on Linux what the
-    system says of the last minute."""
+    system says of the last minute.
+    """
 
     def ticks() -> tuple[int, int]:
         user, nice, system, idle, waiting, *_ = map(int, path.read_text().split()[1:8])
