@@ -100,6 +100,17 @@ def test_two_names_of_an_experiment(cells, said):
     assert "environment: commit: a1 | b2; recorded of one side alone: devices\n" in text
 
 
+def test_what_differs_within_both_sides_is_told(cells, said):
+    changed = {**ENVIRONMENT, "dirty": True, "packages": {"jax": "0.11.0"}}
+    sides = [
+        recorded(name, GRU[:3]) + recorded(name, GRU[3:], 3, environment=changed)
+        for name in ("one", "two")
+    ]
+    write(cells, *sides)
+    mixed = "dirty: False and True | False and True; packages.jax: 0.10.2 and 0.11.0 | 0.10.2 and "
+    assert f"environment: {mixed}0.11.0\n" in said("cells")
+
+
 def test_a_whole_experiment_against_one_of_its_names_is_corrected(cells, said):
     text = said("cells:better", "cells")
     assert "p, Holm" in text.splitlines()[2]
