@@ -16,6 +16,7 @@ from rnnjax import cache
 from rnnjax.cells import make_cell
 from rnnjax.config import Config
 from rnnjax.data.dataset import Dataset, load_corpus
+from rnnjax.data.vectors import check_vectors
 from rnnjax.errors import InputError
 from rnnjax.models import table
 from rnnjax.reporting import metrics as metrics_lib
@@ -63,7 +64,10 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
             if not lacking:
                 say(f"{workdir} holds a finished run; nothing is left to do")
         return read_json(folder.result)
-    members = make_members(config, folder, load_corpus(config))
+    begins = not Checkpoints(folder.checkpoints).steps
+    if begins and config.model.embedding.path:
+        check_vectors(config)
+    members = make_members(config, folder, load_corpus(config), begin=begins)
     total = config.epochs * members[0].dataset.train.steps_per_epoch
     if config.warmup_steps >= total:
         raise InputError(
@@ -72,13 +76,13 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
         )
     with contextlib.ExitStack() as claims:
         claims.enter_context(folder.claim(config))
-        _record(folder, config, name, members[0].dataset, command)
+        _record(folder, config, name, members[0], command)
         for member in members:
             if member.folder != folder:
                 claims.enter_context(member.folder.claim(member.config))
                 flags = f"--config.seed={member.config.seed} --config.replicates=1"
                 typed = f"{command} {flags} --workdir={shlex.quote(str(member.folder.path))}"
-                _record(member.folder, member.config, name, member.dataset, typed)
+                _record(member.folder, member.config, name, member, typed)
             if not member.folder.tokenizer.exists():
                 write_text(member.folder.tokenizer, member.dataset.vocabulary.to_json())
         try:
@@ -91,18 +95,25 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     return result
 
 
-def _record(folder: RunFolder, config: Config, name: str, dataset: Dataset, command: str) -> None:
+def _record(folder: RunFolder, config: Config, name: str, member: Member, command: str) -> None:
     """Writes what is known before the first step, unless the run goes on."""
     if folder.environment.exists():
-        theirs, ours = folder.read_data()["fingerprint"], dataset.corpus.fingerprint
-        if theirs != ours:
-            raise InputError(
-                f"workdir {folder.path}: was begun on data of the fingerprint {theirs[:12]}, and "
-                f"the data is now {ours[:12]}; bring back the data, or give another --workdir"
-            )
+        before, now = folder.read_data(), member.describe()
+        _check_same(folder, "data", before, now)
+        if "vectors" in now:
+            _check_same(folder, "file of vectors", before["vectors"], now["vectors"])
     else:
-        folder.write_config(name, config, dataset.mark)
-        write_json(folder.environment, {**environment(command), "data": dataset.describe()})
+        folder.write_config(name, config, member.dataset.mark)
+        write_json(folder.environment, {**environment(command), "data": member.describe()})
+
+
+def _check_same(folder: RunFolder, what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    theirs, ours = before["fingerprint"], now["fingerprint"]
+    if theirs != ours:
+        raise InputError(
+            f"workdir {folder.path}: was begun when the {what} had the fingerprint {theirs[:12]}, "
+            f"and the {what} is now {ours[:12]}; bring back the {what}, or give another --workdir"
+        )
 
 
 def _train_and_judge(
@@ -119,6 +130,7 @@ def _train_and_judge(
         task,
         optimizer,
         seeds,
+        [member.vectors for member in members if member.vectors],
         keep_average=bool(decay),
         keep_best=bool(config.early_stopping.patience),
     )
@@ -198,7 +210,7 @@ def _judge(member: Member, state: TrainState, evaluate_step: Compiled) -> dict[s
     return {
         **judged,
         "buckets": list(dataset.train.boundaries),
-        "data": dataset.describe(),
+        "data": folder.read_data(),
         **_details(dataset, member.config, found["test"]),
     }
 
