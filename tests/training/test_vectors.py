@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 
 import jax
 import numpy as np
@@ -18,6 +19,8 @@ from rnnjax.training.members import make_members
 from .small import WORDS, assert_same, lines, parse, saved, snapshot, state_of
 
 pytest_plugins = ["training.small"]
+
+run_module = sys.modules["rnnjax.training.run"]
 
 HAVE = [*" ".join(WORDS.values()).split(), "the", "of", "elsewhere"]
 COVERED = {*HAVE} - {"elsewhere"}
@@ -115,12 +118,12 @@ def test_a_run_that_begins_again_needs_the_same_file(news, tmp_path, vectors, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.run.__globals__["Compiled"], "prepare", killed)
+        patch.setattr(run_module.Compiled, "prepare", killed)
         with pytest.raises(KeyboardInterrupt):
             run(config, tmp_path / "run")
     write(path, 1)
     before = snapshot(tmp_path / "run")
-    with pytest.raises(InputError, match="the file of vectors is now .* bring back the file"):
+    with pytest.raises(InputError, match=r"the file of vectors is now .* bring back the file"):
         run(config, tmp_path / "run")
     assert snapshot(tmp_path / "run") == before
 
@@ -139,7 +142,7 @@ def test_a_file_that_cannot_be_used_is_told_before_any_work(
     def load(config):
         raise AssertionError("the corpus is prepared")
 
-    monkeypatch.setitem(training.run.__globals__, "load_corpus", load)
+    monkeypatch.setattr(run_module, "load_corpus", load)
     with pytest.raises(InputError, match=message):
         run(parse(news, model__embedding__path=str(path)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
