@@ -79,6 +79,7 @@ def test_a_frozen_embedding_ends_as_it_began_and_all_else_is_trained(news, tmp_p
     words = RunFolder(tmp_path / "run").tokenizer.read_text()
     words = sorted(vocab := json.loads(words)["model"]["vocab"], key=vocab.get)
     state = saved(config, tmp_path / "run")
+    assert state.average is not None
     for params in (state.params, state.average):
         assert_begins_with(params["embed"]["embedding"], words, rows, random["embed"]["embedding"])
         assert not np.array_equal(params["score"]["kernel"], random["score"]["kernel"])
@@ -104,6 +105,7 @@ def test_a_run_that_goes_on_or_is_asked_needs_no_file(news, tmp_path, vectors, m
         json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "whole")
     )
     assert one["data"] == other["data"]
+    assert theirs.average is not None
     table = theirs.params["embed"]["embedding"]
     assert not np.array_equal(table, theirs.average["embed"]["embedding"])
     assert_same(training.load(tmp_path / "run").params, theirs.average)
