@@ -69,6 +69,11 @@ class Embedding(Section):
 
     features: int = pydantic.Field(default=64, ge=0)
     """Size of the vector learned for each token; 0 for one-hot input."""
+    path: str = ""
+    """A file of vectors to begin with: text of word2vec, fastText or GloVe, or binary of word2vec,
+    each also packed with gzip. Tokens that are not in it begin at random; '' for all of them."""
+    trainable: bool = True
+    """Training changes the vectors; otherwise all stay as they began, those from no file too."""
 
 
 class Regularization(Section):
@@ -229,6 +234,14 @@ class Config(Section):
             raise ValueError(
                 "model.regularization.embedding is set and model.embedding.features is 0: one-hot "
                 "input has no embedding to drop words of, so set one of them otherwise"
+            )
+        embedding = self.model.embedding
+        if not embedding.features and (embedding.path or not embedding.trainable):
+            key = "path" if embedding.path else "trainable"
+            raise ValueError(
+                f"model.embedding.{key} is set and model.embedding.features is 0: one-hot input "
+                "has no vectors, so set model.embedding.features to their size, or leave "
+                f"model.embedding.{key} out"
             )
         return self
 

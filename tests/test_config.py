@@ -132,6 +132,15 @@ def test_what_needs_a_validation_part_is_refused_without_one(values):
     assert parse(values | {"data": {"validation": 0.1}}).data.validation == 0.1
 
 
+@pytest.mark.parametrize(("key", "value"), [("path", "vectors.txt"), ("trainable", False)])
+def test_one_hot_input_has_no_vectors(key, value):
+    model = {"embedding": {key: value, "features": 0}}
+    with pytest.raises(InputError, match=rf"model\.embedding\.{key} is set .*features is 0"):
+        parse({"model": model})
+    model["embedding"]["features"] = 5
+    assert getattr(parse({"model": model}).model.embedding, key) == value
+
+
 def test_replicates_are_single_trainings_of_neighbouring_seeds():
     config = parse({"seed": 2**32 - 3, "replicates": 3, "epochs": 4})
     single = of_replicates(config)

@@ -96,6 +96,17 @@ class Vocabulary:
         """Returns the text of a tokenizer.json."""
         return self.tokenizer.to_str(pretty=True)
 
+    @property
+    def words(self) -> list[str]:
+        """The tokens by number, padding and unknown included."""
+        numbers = self.tokenizer.get_vocab()
+        return sorted(numbers, key=numbers.__getitem__)
+
+    def normalize(self, text: str) -> str:
+        """Returns a text as the tokens are written: words in lower case and without punctuation."""
+        normalizer = self.tokenizer.normalizer
+        return normalizer.normalize_str(text) if normalizer else text
+
     def __len__(self) -> int:
         """Returns the number of entries, padding and unknown included."""
         return self.tokenizer.get_vocab_size()
