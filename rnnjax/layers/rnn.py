@@ -94,8 +94,6 @@ class RNN(nn.Module):
         require_cell(self.cell)
         engine = _engine(self.engine, self.cell, resets is not None)
         require_arrays(inputs, mask=mask, resets=resets)
-        # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
-        inputs = real(inputs, mask)
         if initial_state is None:
             initial_state = own_state(self.cell, inputs)
         else:
@@ -120,6 +118,8 @@ class RNN(nn.Module):
         return time if states <= _AT_ONCE else min(max(_ROWS // batch, 4), time)
 
     def _run(self, engine, inputs, mask, state, resets, fresh):
+        # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
+        inputs = real(inputs, mask)
         if engine in WHOLE:
             final, outputs = self._whole(engine, inputs, mask, state)
         elif engine == "associative":
