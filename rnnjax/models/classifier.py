@@ -1,6 +1,7 @@
 """A recurrent network that reads a text and names its class."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -18,9 +19,25 @@ from rnnjax.cells.initializers import uniform
 from rnnjax.layers import RNN, Bidirectional, Stack, WeightDrop, embedding_dropout
 from rnnjax.layers.bidirectional import Merge
 
+Pooling = Literal["last", "max", "mean"]
+
+
+def _max(outputs: jax.Array, mask: jax.Array) -> jax.Array:
+    greatest = jnp.max(outputs, axis=1, where=mask, initial=-jnp.inf)
+    return jnp.where(jnp.any(mask, axis=1), greatest, 0)
+
+
+def _mean(outputs: jax.Array, mask: jax.Array) -> jax.Array:
+    # Outputs are zero where masked.
+    return jnp.sum(outputs, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1)
+
+
+_POOLINGS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {"max": _max, "mean": _mean}
+"""(outputs [batch, time, features], mask [batch, time, 1]) -> [batch, features], 0 of no step."""
+
 
 class Classifier(nn.Module):
-    """Embeds tokens, reads them with recurrent layers, and scores classes from the last output.
+    """Embeds tokens, reads them with recurrent layers, and scores classes from what these say.
 
     Dropout draws from the rng stream 'dropout'; a call that is given none is an evaluation.
 
@@ -32,6 +49,9 @@ class Classifier(nn.Module):
       embedding: size of the vector of a token; 0 for one-hot vectors of the vocabulary's size.
       bidirectional: read from both ends.
       merge: how two directions become one.
+      pooling: what of the outputs of the topmost layer is scored: its 'last' one, which is that of
+        the first step where it runs back, or over the real steps of a text the 'max' or the 'mean'
+        of each feature.
       dropout: rate on the embedded tokens and on the outputs of every recurrent layer.
       variational: that dropout has one mask for all steps.
       embedding_dropout: rate of whole words, as `rnnjax.layers.embedding_dropout` has it.
@@ -50,6 +70,7 @@ class Classifier(nn.Module):
     embedding: int = 64
     bidirectional: bool = False
     merge: Merge = "concat"
+    pooling: Pooling = "last"
     dropout: float = 0.0
     variational: bool = False
     embedding_dropout: float = 0.0
@@ -69,7 +90,10 @@ class Classifier(nn.Module):
                 dtype=self.dtype,
             )
         self.recurrent = Stack(
-            [self._layer(last=index == self.layers - 1) for index in range(self.layers)],
+            [
+                self._layer(sequences=index < self.layers - 1 or self.pooling != "last")
+                for index in range(self.layers)
+            ],
             dropout=self.dropout,
             variational=self.variational,
         )
@@ -77,13 +101,13 @@ class Classifier(nn.Module):
         self.drop_inputs = nn.Dropout(self.dropout, broadcast_dims=(1,) if self.variational else ())
         self.score = nn.Dense(self.classes, kernel_init=nn.initializers.xavier_uniform())
 
-    def _layer(self, last: bool) -> nn.Module:
+    def _layer(self, sequences: bool) -> nn.Module:
         if self.bidirectional:
             layer = Bidirectional(
-                self._cell(), merge=self.merge, return_sequences=not last, remat=self.remat
+                self._cell(), merge=self.merge, return_sequences=sequences, remat=self.remat
             )
         else:
-            layer = RNN(self._cell(), return_sequences=not last, remat=self.remat)
+            layer = RNN(self._cell(), return_sequences=sequences, remat=self.remat)
         return WeightDrop(layer, self.weight_drop) if self.weight_drop else layer
 
     def _cell(self) -> nn.Module:
@@ -121,5 +145,7 @@ class Classifier(nn.Module):
             inputs = self.embed(tokens)
         inputs = self.drop_inputs(inputs, deterministic=evaluation)
         _, output = self.recurrent(inputs, mask)
+        if self.pooling != "last":
+            output = _POOLINGS[self.pooling](output, mask[..., None])
         output = self.drop(output, deterministic=evaluation)
         return self.score(output.astype(jnp.float32))
