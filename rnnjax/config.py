@@ -124,6 +124,15 @@ class Optimizer(Section):
     """Decoupled (AdamW), times the learning rate; 0 for off."""
 
 
+class Averaging(Section):
+    """A moving average of the parameters over the steps, in the place of the last ones."""
+
+    decay: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    """What the average keeps of itself at a step, (1 + step) / (10 + step) while that is less; 0
+    for off. The average is what is evaluated, kept by early stopping and asked; the loss in
+    training is that of the parameters themselves."""
+
+
 class EarlyStopping(Section):
     """When to stop before the last epoch. The best parameters so far are the ones kept."""
 
@@ -171,6 +180,7 @@ class Config(Section):
     data: Data = Data()
     model: Model = Model()
     optimizer: Optimizer = Optimizer()
+    averaging: Averaging = Averaging()
     early_stopping: EarlyStopping = EarlyStopping()
     checkpoint: Checkpoint = Checkpoint()
 

@@ -84,7 +84,7 @@ def train(
                 validation = member.dataset.validation
                 if validation is None or not evaluate:
                     continue
-                found = answers(evaluate_step, member.own(state.params), validation, "validate")
+                found = answers(evaluate_step, member.own(state.judged), validation, "validate")
                 summary = scores.summary(validation.labels, found)
                 member.metrics.write({**at(step, "validation"), **summary})
                 state = _remember(state, summary["loss"])
@@ -127,7 +127,7 @@ def _remember(state: TrainState, loss: float) -> TrainState:
     if best is None:
         return state
     if loss < float(best.loss):
-        params = jax.tree.map(jnp.copy, state.params)
+        params = jax.tree.map(jnp.copy, state.judged)
         return state.replace(best=Best(params, jnp.float32(loss), jnp.zeros((), jnp.int32)))
     return state.replace(best=best.replace(waited=best.waited + 1))
 

@@ -114,14 +114,22 @@ def _train_and_judge(
     total = config.epochs * dataset.train.steps_per_epoch
     optimizer = make_optimizer(config, total, task.trained)
     seeds = [member.config.seed for member in members]
-    state = init_state(task, optimizer, seeds, bool(config.early_stopping.patience))
+    decay = config.averaging.decay
+    state = init_state(
+        task,
+        optimizer,
+        seeds,
+        keep_average=bool(decay),
+        keep_best=bool(config.early_stopping.patience),
+    )
     layers = _layers(task, dataset)
     say(_table_text(layers))
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
     state = _resume(checkpoints, state, folder, command)
     for member in members:
         metrics_lib.truncate(member.folder.metrics, state.done)
-    train_step, evaluate_step = make_train_step(task, optimizer, seeds), make_evaluate_step(task)
+    train_step = make_train_step(task, optimizer, seeds, decay)
+    evaluate_step = make_evaluate_step(task)
     begun_at = state.done
     try:
         if begun_at < total:
@@ -176,7 +184,7 @@ def _judge(member: Member, state: TrainState, evaluate_step: Compiled) -> dict[s
     """Returns what is said of a trained network, and writes its scores on the test part."""
     dataset, folder = member.dataset, member.folder
     best = state.best
-    params = best.params if best is not None and is_found(best.loss) else state.params
+    params = best.params if best is not None and is_found(best.loss) else state.judged
     params = member.own(params)
     parts = {"validation": dataset.validation, "test": dataset.test}
     found = {

@@ -17,7 +17,7 @@ INIT, DROPOUT = 0, 1
 
 
 class Best(flax.struct.PyTreeNode):
-    """The parameters of the lowest validation loss so far.
+    """The parameters, averaged where that is asked, of the lowest validation loss so far.
 
     Attributes:
       params: they.
@@ -42,6 +42,7 @@ class TrainState(flax.struct.PyTreeNode):
       step: steps done.
       params: parameters.
       opt_state: of the optimizer.
+      average: of the parameters over the steps; None without averaging.
       sums: metrics summed since they were last written.
       best: kept for early stopping; None without it.
     """
@@ -49,6 +50,7 @@ class TrainState(flax.struct.PyTreeNode):
     step: Int[Array, ""]
     params: Any
     opt_state: Any
+    average: Any | None
     sums: dict[str, Float[Array, ""]]
     best: Best | None
 
@@ -57,26 +59,35 @@ class TrainState(flax.struct.PyTreeNode):
         """Steps done, by every replicate as many."""
         return int(np.max(self.step))
 
+    @property
+    def judged(self) -> Any:
+        """The parameters that are evaluated: the average, where there is one."""
+        return self.params if self.average is None else self.average
+
 
 def init_state(
     task: Classification,
     optimizer: optax.GradientTransformation,
     seeds: Sequence[int],
-    keep_best: bool,
+    *,
+    keep_average: bool = False,
+    keep_best: bool = False,
 ) -> TrainState:
     """Returns the state before the first step, which follows from the seeds of the replicates."""
+
+    def copy(params):
+        return jax.tree.map(jnp.copy, params)
 
     def init(key):
         params = task.init(key)
         best = None
         if keep_best:
-            best = Best(
-                jax.tree.map(jnp.copy, params), jnp.float32(jnp.inf), jnp.zeros((), jnp.int32)
-            )
+            best = Best(copy(params), jnp.float32(jnp.inf), jnp.zeros((), jnp.int32))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=optimizer.init(task.live(params)),
+            average=copy(params) if keep_average else None,
             sums={name: jnp.zeros(()) for name in ("loss", "accuracy", "weight")},
             best=best,
         )

@@ -63,7 +63,10 @@ class Compiled:
 
 
 def make_train_step(
-    task: Classification, optimizer: optax.GradientTransformation, seeds: Sequence[int]
+    task: Classification,
+    optimizer: optax.GradientTransformation,
+    seeds: Sequence[int],
+    decay: float = 0.0,
 ) -> Compiled:
     """Returns `step(state, stack) -> state`; it takes the memory of the state that it is given.
 
@@ -75,6 +78,7 @@ def make_train_step(
       optimizer: how.
       seeds: of the dropout, one for each replicate. Several train side by side: the arrays of
         state and batches then have an axis of replicates before all others.
+      decay: of the average of the parameters, in a state that has one.
     """
 
     def train_step(state: TrainState, batch: Batch, seed: Any) -> TrainState:
@@ -82,10 +86,12 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DROPOUT), state.step)
         (_, sums), gradients = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, key)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        step, params = state.step + 1, optax.apply_updates(state.params, updates)
         return state.replace(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            step=step,
+            params=params,
             opt_state=opt_state,
+            average=_averaged(state.average, params, step, decay),
             sums=jax.tree.map(jnp.add, state.sums, sums),
         )
 
@@ -93,12 +99,12 @@ def make_train_step(
         def one(index, live):
             return train_step(live, jax.tree.map(lambda each: each[index], stack.batches), seed)
 
-        live = state.replace(params=task.live(state.params), best=None)
+        live = state.replace(**_parameters(task.live, state), best=None)
         if len(stack.batches.tokens) == 1:  # a loop would make it slower by a third
             live = one(0, live)
         else:
             live = jax.lax.fori_loop(0, stack.count, one, live)
-        return live.replace(params=task.with_live(state.params, live.params), best=state.best)
+        return live.replace(**_parameters(task.with_live, state, live), best=state.best)
 
     def of_replicates(state: TrainState, stack: Stack) -> TrainState:
         def of_one(state, batches, seed):
@@ -109,6 +115,26 @@ def make_train_step(
     if len(seeds) > 1:
         return Compiled(of_replicates, donate_argnums=0)
     return Compiled(functools.partial(train_steps, seed=seeds[0]), donate_argnums=0)
+
+
+def _averaged(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
+    """Returns the average of the parameters after a step.
+
+    It begins at the first parameters, and forgets them in time however short the training is: its
+    decay is that of TensorFlow's `ExponentialMovingAverage(num_updates=step)`. A training that has
+    many steps for each that the decay reaches back hardly notices.
+    """
+    if average is None:
+        return None
+    share = jnp.maximum(1.0 - decay, 9.0 / (10.0 + step))
+    # In this form what does not change keeps every bit, which a sum of shares would round.
+    return jax.tree.map(lambda old, new: old + share * (new - old), average, params)
+
+
+def _parameters(function: Callable[..., Any], *states: TrainState) -> dict[str, Any]:
+    """Returns what a function makes of the parameters of states, and of their averages."""
+    names = ["params", *([] if states[0].average is None else ["average"])]
+    return {name: function(*(getattr(state, name) for state in states)) for name in names}
 
 
 def make_evaluate_step(task: Classification) -> Compiled:

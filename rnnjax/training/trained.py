@@ -143,7 +143,8 @@ def load(workdir: Path) -> TrainedRun:
     vocabulary = Vocabulary.load(folder.tokenizer)
     task = Classification.of(config, len(vocabulary), len(data["classes"]))
     params = jax.eval_shape(task.init, jax.random.key(0))
-    template: dict[str, Any] = {"params": params}
+    judged = "average" if config.averaging.decay else "params"
+    template: dict[str, Any] = {judged: params}
     if config.early_stopping.patience:
         template["best"] = {"params": params, "loss": jax.ShapeDtypeStruct((), jnp.float32)}
     restored = Checkpoints(folder.checkpoints).restore(template)
@@ -154,15 +155,14 @@ def load(workdir: Path) -> TrainedRun:
         )
     step, saved = restored
     ended = folder.result.exists()
-    if "best" in saved and is_found(saved["best"]["loss"]):
-        saved = saved["best"]
+    found = "best" in saved and is_found(saved["best"]["loss"])
     return TrainedRun(
         config=config,
         classes=tuple(data["classes"]),
         fallback=data["fallback"],
         vocabulary=vocabulary,
         boundaries=tuple(read_json(folder.result, "buckets")["buckets"]) if ended else (),
-        params=saved["params"],
+        params=saved["best"]["params"] if found else saved[judged],
         step=step,
         evaluate_step=make_evaluate_step(task),
     )

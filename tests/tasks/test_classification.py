@@ -45,7 +45,7 @@ def trained(known, config, steps=5):
     """Returns the parameters before and after some steps of training."""
     task = Classification(model_of(dropout=config.model.dropout), known)
     optimizer = make_optimizer(config, steps)
-    state = init_state(task, optimizer, [3], keep_best=False)
+    state = init_state(task, optimizer, [3])
     before = jax.tree.map(np.array, state.params)
     step = make_train_step(task, optimizer, [3])
     for number in range(steps):
@@ -81,7 +81,7 @@ def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
     config = parse({"learning_rate": 0.05, "optimizer": {"weight_decay": 0.1}})
     task = Classification(Classifier(KNOWN, CLASSES, EchoStateCell(4), embedding=3), KNOWN)
     optimizer = make_optimizer(config, 5, task.trained)
-    state = init_state(task, optimizer, [3], keep_best=False)
+    state = init_state(task, optimizer, [3])
     before = jax.tree.map(np.array, state.params)
     after = make_train_step(task, optimizer, [3])(state, stack_of(batch_of(0))).params
     jax.tree.map(np.testing.assert_array_equal, after["recurrent"], before["recurrent"])

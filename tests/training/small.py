@@ -82,7 +82,13 @@ def state_of(config: schema.Config) -> TrainState:
     made = dataset.make_dataset(config, dataset.load_corpus(config))
     task = Classification.of(config, len(made.vocabulary), len(made.corpus.classes))
     optimizer = make_optimizer(config, config.epochs * made.train.steps_per_epoch)
-    return init_state(task, optimizer, [config.seed], bool(config.early_stopping.patience))
+    return init_state(
+        task,
+        optimizer,
+        [config.seed],
+        keep_average=bool(config.averaging.decay),
+        keep_best=bool(config.early_stopping.patience),
+    )
 
 
 def saved(config: schema.Config, workdir: Path) -> TrainState:

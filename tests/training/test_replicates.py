@@ -25,6 +25,7 @@ SEVERAL = {
     "model__dropout": 0.3,
     "model__regularization__variational": True,
     "optimizer__clip_norm": 1.0,
+    "averaging__decay": 0.9,
     "data__buckets": 2,
 }
 """What a replicate could get wrong beside others; its dropout draws the same at any length."""

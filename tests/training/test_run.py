@@ -38,6 +38,7 @@ EVERYTHING = {
     "model__cell": "SimpleCell",
     "model__dropout": 0.3,
     "optimizer__clip_norm": 1.0,
+    "averaging__decay": 0.9,
     "early_stopping__patience": 50,
 }
 """What a resumed run could get wrong, all at once."""
