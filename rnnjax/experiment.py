@@ -243,7 +243,7 @@ def _run(name: str, experiment: Experiment, entry: Entry, seed: int) -> dict[str
     environment = json.loads((workdir / "environment.json").read_text(encoding="utf-8"))
     config = json.loads((workdir / "config.json").read_text(encoding="utf-8"))["config"]
     kept = ("test", "validation", "steps", "parameters", "resumed_from", "train_seconds")
-    kept += ("compilations", "buckets")
+    kept += ("cpu_seconds", "compilations", "buckets")
     return {
         "name": entry.name,
         "seed": seed,
