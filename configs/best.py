@@ -1,13 +1,14 @@
 r"""A bidirectional GRU with max pooling on the titles and descriptions of AG News.
 
-3,064,196 parameters, Adam from 2e-3 down half a cosine, three epochs in batches of 128, the 30,000
+3,064,260 parameters, Adam from 2e-3 down half a cosine, three epochs in batches of 128, the 30,000
 most frequent words of all the training text, dropout 0.5, three words in ten dropped, the moving
 average of the parameters.
 
     python -m rnnjax.main --config configs/best.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-On those 48,809 rows: test accuracy TBD (mean and standard deviation of seeds 0 to 4).
+On those 48,809 rows: test accuracy 0.9143 ± 0.0017 (mean and standard deviation of seeds 0 to 4),
+by some two and a half minutes of processor time a seed.
 Evidence: experiments/best/runs.jsonl; how it was chosen, and what stands beside it:
 experiments/best/README.md.
 """

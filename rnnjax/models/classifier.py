@@ -1,6 +1,5 @@
 """A recurrent network that reads a text and names its class."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -19,21 +18,7 @@ from rnnjax.cells.initializers import uniform
 from rnnjax.layers import RNN, Bidirectional, Stack, WeightDrop, embedding_dropout
 from rnnjax.layers.bidirectional import Merge
 
-Pooling = Literal["last", "max", "mean"]
-
-
-def _max(outputs: jax.Array, mask: jax.Array) -> jax.Array:
-    greatest = jnp.max(outputs, axis=1, where=mask, initial=-jnp.inf)
-    return jnp.where(jnp.any(mask, axis=1), greatest, 0)
-
-
-def _mean(outputs: jax.Array, mask: jax.Array) -> jax.Array:
-    # Outputs are zero where masked.
-    return jnp.sum(outputs, axis=1) / jnp.maximum(jnp.sum(mask, axis=1), 1)
-
-
-_POOLINGS: dict[str, Callable[[jax.Array, jax.Array], jax.Array]] = {"max": _max, "mean": _mean}
-"""(outputs [batch, time, features], mask [batch, time, 1]) -> [batch, features], 0 of no step."""
+Pooling = Literal["last", "max"]
 
 
 class Classifier(nn.Module):
@@ -50,8 +35,8 @@ class Classifier(nn.Module):
       bidirectional: read from both ends.
       merge: how two directions become one.
       pooling: what of the outputs of the topmost layer is scored: its 'last' one, which is that of
-        the first step where it runs back, or over the real steps of a text the 'max' or the 'mean'
-        of each feature.
+        the first step where it runs back, or the 'max' of each feature over the real steps, which
+        is 0 where there are none.
       dropout: rate on the embedded tokens and on the outputs of every recurrent layer.
       variational: that dropout has one mask for all steps.
       embedding_dropout: rate of whole words, as `rnnjax.layers.embedding_dropout` has it.
@@ -91,7 +76,7 @@ class Classifier(nn.Module):
             )
         self.recurrent = Stack(
             [
-                self._layer(sequences=index < self.layers - 1 or self.pooling != "last")
+                self._layer(sequences=index < self.layers - 1 or self.pooling == "max")
                 for index in range(self.layers)
             ],
             dropout=self.dropout,
@@ -145,7 +130,9 @@ class Classifier(nn.Module):
             inputs = self.embed(tokens)
         inputs = self.drop_inputs(inputs, deterministic=evaluation)
         _, output = self.recurrent(inputs, mask)
-        if self.pooling != "last":
-            output = _POOLINGS[self.pooling](output, mask[..., None])
+        if self.pooling == "max":
+            real = mask[..., None]
+            greatest = jnp.max(output, axis=1, where=real, initial=-jnp.inf)
+            output = jnp.where(jnp.any(real, axis=1), greatest, 0)
         output = self.drop(output, deterministic=evaluation)
         return self.score(output.astype(jnp.float32))
