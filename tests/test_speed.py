@@ -175,9 +175,12 @@ def test_the_lesson_is_summed_over_the_networks(tmp_path):
 def test_only_what_is_between_the_marks_is_rendered(tmp_path):
     readme = tmp_path / "README.md"
     runs = Runs(tmp_path / "runs.jsonl")
-    readme.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    readme.write_text("before\n<!-- speed: begin -->\nold\n<!-- speed: end -->\nafter\n")
     tables.write(readme, runs)
-    assert readme.read_text() == f"before\n{tables.BEGIN}\n{tables.NOTHING}\n{tables.END}\nafter\n"
+    assert (
+        readme.read_text()
+        == f"before\n<!-- speed: begin -->\n{tables.NOTHING}\n<!-- speed: end -->\nafter\n"
+    )
     readme.write_text("no marks")
     with pytest.raises(InputError, match="expected one line"):
         tables.write(readme, runs)
@@ -233,7 +236,7 @@ def tiny(tmp_path_factory) -> tuple[Path, Path]:
     """The record and the page of one tiny case between us, flax, one missing and one failing."""
     folder = tmp_path_factory.mktemp("speed")
     readme, runs = folder / "README.md", Runs(folder / "runs.jsonl")
-    readme.write_text(f"{tables.BEGIN}\n{tables.END}\n")
+    readme.write_text("<!-- speed: begin -->\n<!-- speed: end -->\n")
     case = Case("layers", "gru, 16x48x64x64", layer_spec("gru", (3, 5, 4, 6), both_ways=True))
     absent = Contender("PyTorch, packed", "torch", "packed", needs=("no_such_library",))
     failing = Contender("Keras on JAX", "no_such_module")

@@ -13,12 +13,12 @@ import numpy as np
 import tqdm
 from scipy import stats
 
+from rnnjax.reporting import markdown
 from rnnjax.reporting.files import write_text
 from rnnjax.reporting.statistics import LEVEL, Contrast
 
 FOLDER = Path(__file__).parent
 CASES = 1_000
-BEGIN, END = "<!-- rates: begin -->", "<!-- rates: end -->"
 
 
 def normal(draw: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -83,13 +83,13 @@ def table(records: list[dict]) -> str:
     """Returns the rates as a Markdown table."""
     methods = list(records[0]["rates"])
     heads = ["scores of", "seeds", *methods]
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for each in records:
         kind = "pairs" if each["paired"] else "independent"
         told = (each["rates"].get(method) for method in methods)
         shares = ("" if share is None else f"{share:.3f}" for share in told)
         rows.append([each["scores"], f"{each['seeds']} {kind}", *shares])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown.table(heads, rows)
 
 
 def main() -> None:
@@ -102,9 +102,7 @@ def main() -> None:
     ]
     write_text(FOLDER / "rates.jsonl", "".join(json.dumps(each) + "\n" for each in records))
     readme = FOLDER / "README.md"
-    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    write_text(readme, f"{before}{BEGIN}\n{table(records)}\n{END}{after}")
+    write_text(readme, markdown.filled(readme, {"rates": table(records)}))
 
 
 if __name__ == "__main__":

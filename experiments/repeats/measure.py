@@ -23,11 +23,11 @@ import jax
 import numpy as np
 
 from rnnjax import training
+from rnnjax.reporting import markdown
 from rnnjax.reporting.files import write_text
 from rnnjax.reporting.progress import say
 
 FOLDER = Path(__file__).parent
-BEGIN, END = "<!-- runs: begin -->", "<!-- runs: end -->"
 FLAGS = (
     "--config=configs/bilstm.py",
     "--config.data.fallback=",
@@ -139,7 +139,7 @@ def read(path: Path) -> dict[str, Any]:
 def table(records: list[dict[str, Any]]) -> str:
     """Returns what was found as a Markdown table."""
     heads = ["way", "beside", "parameters", "test loss, of both", "test accuracy, of both"]
-    rows = [heads, ["---"] * len(heads)]
+    rows = []
     for each in records:
         if each["against"]:
             pair = (each["test"], each["test_of_other"])
@@ -149,7 +149,7 @@ def table(records: list[dict[str, Any]]) -> str:
             off = f"differ, by up to {each['largest_difference']:.1e}"
             told = "**the same bits**" if each["same_bits"] else off
             rows.append([each["way"], each["against"], told, loss, accuracy])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown.table(heads, rows)
 
 
 def main() -> None:
@@ -173,9 +173,7 @@ def main() -> None:
             records.append(found(way, command, folders))
     write_text(FOLDER / "runs.jsonl", "".join(json.dumps(each) + "\n" for each in records))
     readme = FOLDER / "README.md"
-    before, rest = readme.read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    write_text(readme, f"{before}{BEGIN}\n{table(records)}\n{END}{after}")
+    write_text(readme, markdown.filled(readme, {"runs": table(records)}))
 
 
 if __name__ == "__main__":

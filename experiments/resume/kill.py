@@ -26,13 +26,13 @@ from endings import HOW, Ending, damage, ending, same, snapshot
 from processes import HERE, Ended, Moment, moment_of, run
 from rnnjax.command import FAILED
 from rnnjax.errors import InputError
+from rnnjax.reporting import markdown
 from rnnjax.reporting.files import encode, write_text
 from rnnjax.reporting.progress import Progress, say
 from rnnjax.training.environment import environment
 
 NEW, HALF_WAY, BARE = "new", "half way", "new, with nothing prepared and compiled"
 REFUSED = "refused with all others damaged too, and nothing was touched"
-BEGIN, END = "<!-- runs: begin -->", "<!-- runs: end -->"
 
 
 class Bench:
@@ -161,11 +161,11 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         parts.append(f"{len(own)} {kind}s, {identical} identical endings")
         groups = collections.Counter(line[key] for line in own)
         heads = ["killed in", "times"] if kind == "kill" else ["a damaged checkpoint was", "times"]
-        rows = [[*heads, "identical endings"], ["---"] * 3]
+        rows = []
         for name in sorted(groups):
             ends = sum(line["identical"] for line in own if line[key] == name)
             rows.append([name, str(groups[name]), str(ends)])
-        parts.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
+        parts.append(markdown.table([*heads, "identical endings"], rows))
     for made in [line["manifest"] for line in lines if "manifest" in line]:
         versions = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
         parts.append(
@@ -179,9 +179,8 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
 def record(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Writes runs.jsonl, and the part of README.md between its two marks."""
     write_text(folder / "runs.jsonl", "".join(encode(line) + "\n" for line in lines))
-    before, rest = (folder / "README.md").read_text(encoding="utf-8").split(BEGIN)
-    after = rest.split(END)[1]
-    write_text(folder / "README.md", f"{before}{BEGIN}\n{table(lines)}\n{END}{after}")
+    readme = folder / "README.md"
+    write_text(readme, markdown.filled(readme, {"runs": table(lines)}))
 
 
 def main(arguments: Sequence[str]) -> int:

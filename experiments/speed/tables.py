@@ -6,11 +6,9 @@ from pathlib import Path
 
 import plots
 from cases import BOTH, CONTENDERS, GROWTH, cases
-from rnnjax.errors import InputError
+from rnnjax.reporting import markdown
 from rnnjax.reporting.files import write_text
 from runs import Result, Runs, exponent, machine_of, ratio
-
-BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 
 NOTHING = (
     "Nothing has been measured yet: no layer, no training step, no lesson, no text and no growth; "
@@ -32,11 +30,8 @@ def write(readme: Path, runs: Runs) -> None:
     Raises:
       InputError: the file or its two marks are not there.
     """
-    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise InputError(f"{readme}: expected one line {BEGIN} and one line {END}")
-    before, rest = text.split(BEGIN)
-    write_text(readme, f"{before}{BEGIN}\n{render(runs, readme.parent)}\n{END}{rest.split(END)[1]}")
+    markdown.filled(readme, {"speed": ""})  # a page without marks is found before plots are drawn
+    write_text(readme, markdown.filled(readme, {"speed": render(runs, readme.parent)}))
 
 
 def render(runs: Runs, folder: Path) -> str:
@@ -103,7 +98,7 @@ def _ratios(group: str, results: Of) -> list[str]:
             row += [_cell(results.get((case, name)), ours, what) for name in shown[1:]]
             rows.append(row)
         heads = [what, names[0], "rounds", *(f"{name} / {names[0]}" for name in shown[1:])]
-        parts.append(_table(heads, rows))
+        parts.append(markdown.table(heads, rows))
     return parts
 
 
@@ -149,7 +144,7 @@ def _lesson(group: str, results: Of) -> list[str]:
         sums = [None if None in column else sum(column) for column in zip(*whole, strict=True)]
         rows.append(["all", *_seconds_and_ratios(sums)])
         heads = [f"seconds, {what}", keras, cold, warm, "Keras / cold", "Keras / warm"]
-        parts.append(_table(heads, rows))
+        parts.append(markdown.table(heads, rows))
     rows = []
     for network in networks:
         facts = [each.facts if (each := results.get((network, n))) else {} for n in (cold, keras)]
@@ -164,7 +159,7 @@ def _lesson(group: str, results: Of) -> list[str]:
         "accuracy, rnnjax",
         "accuracy, Keras",
     ]
-    return [*parts, _table(heads, rows)]
+    return [*parts, markdown.table(heads, rows)]
 
 
 def _median(result: Result | None, what: str) -> float | None:
@@ -190,7 +185,7 @@ def _text(group: str, results: Of) -> list[str]:
             elif other == name:
                 rows.append([name, result.reason, "", "", "", ""])
     heads = ["", "rows", "read the files", "vocabulary, tokens, batches"]
-    return [_table([*heads, "rows a second, of these", "with reading"], rows)]
+    return [markdown.table([*heads, "rows a second, of these", "with reading"], rows)]
 
 
 def _growth(group: str, results: Of) -> list[str]:
@@ -216,13 +211,8 @@ def _growth(group: str, results: Of) -> list[str]:
                         curves[f"{name}, {column}"].append((value, found))
             rows += [row] if any(row[1:]) else []
         powers.append([axis, *(_power(curve) for curve in curves.values())])
-    return [_table(["", *heads], rows), _table(["exponent of", *heads], powers)]
+    return [markdown.table(["", *heads], rows), markdown.table(["exponent of", *heads], powers)]
 
 
 def _power(curve: list[tuple[float, float]]) -> str:
     return f"{exponent(*zip(*curve, strict=True)):.2f}" if len(curve) > 1 else ""
-
-
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

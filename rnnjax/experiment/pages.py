@@ -11,14 +11,14 @@ the experiment holds the sentence of `sentence`, wrapped as it may be.
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from rnnjax.errors import InputError
 from rnnjax.experiment import plot
 from rnnjax.experiment.claims import in_words
 from rnnjax.experiment.folder import Entry, Experiment
 from rnnjax.experiment.records import Run, read_runs
+from rnnjax.reporting import markdown
 from rnnjax.reporting.files import write_text
 from rnnjax.reporting.statistics import interval_of_mean
 
@@ -34,9 +34,9 @@ def pages(experiment: Experiment) -> dict[Path, str]:
     """
     own, above = experiment.folder / README, Path(README)
     runs = {name: by_seed(other) for name, other in others(experiment).items()}
-    found = {own: _filled(own, {"runs": table(experiment), **runs})}
-    if above.exists() and _begin(experiment.name) in _read(above):
-        found[above] = _filled(above, {experiment.name: quotation(experiment)})
+    found = {own: markdown.filled(own, {"runs": table(experiment), **runs})}
+    if above.exists() and markdown.begin(experiment.name) in markdown.read(above):
+        found[above] = markdown.filled(above, {experiment.name: quotation(experiment)})
     return found
 
 
@@ -50,11 +50,11 @@ def write(experiment: Experiment) -> None:
 
 def others(experiment: Experiment) -> dict[str, list[Run]]:
     """Returns the other files of runs that the experiment's README.md shows, by their names."""
-    text = _read(experiment.folder / README)
+    text = markdown.read(experiment.folder / README)
     return {
         path.stem: read_runs(path)
         for path in sorted(experiment.folder.glob("*.jsonl"))
-        if path != experiment.records and _begin(path.stem) in text
+        if path != experiment.records and markdown.begin(path.stem) in text
     }
 
 
@@ -93,7 +93,7 @@ def table(experiment: Experiment) -> str:
         f"{'; '.join(_machines(experiment.runs))}."
     )
     shown = f"![Test accuracy by seed]({PLOT})"
-    return f"{_markdown(heads, rows)}\n\n{caption}\n\n{shown}"
+    return f"{markdown.table(heads, rows)}\n\n{caption}\n\n{shown}"
 
 
 def quotation(experiment: Experiment) -> str:
@@ -108,7 +108,7 @@ def quotation(experiment: Experiment) -> str:
         ]
         for entry, runs in _with_runs(experiment)
     ]
-    return f"{_markdown(heads, rows)}\n\n{_rows_and_seeds(experiment)}"
+    return f"{markdown.table(heads, rows)}\n\n{_rows_and_seeds(experiment)}"
 
 
 def by_seed(runs: Sequence[Run]) -> str:
@@ -119,7 +119,7 @@ def by_seed(runs: Sequence[Run]) -> str:
         [name, *(f"{scores[name, seed]:.4f}" if (name, seed) in scores else "" for seed in seeds)]
         for name in dict.fromkeys(run["name"] for run in runs)
     ]
-    return _markdown(["test accuracy", *(f"seed {seed}" for seed in seeds)], rows)
+    return markdown.table(["test accuracy", *(f"seed {seed}" for seed in seeds)], rows)
 
 
 def sentence(experiment: Experiment, entry: Entry) -> str:
@@ -189,37 +189,3 @@ def _seconds(runs: Sequence[Run]) -> str:
         run["train_seconds"] for run in runs if run.get("alone", True) and not run["resumed_from"]
     ]
     return f"{statistics.median(whole):.1f}" if whole else ""
-
-
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _begin(name: str) -> str:
-    return f"<!-- {name}: begin -->"
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); write one that has a line "
-            f"{_begin('runs')} and a line {_begin('runs').replace('begin', 'end')}"
-        ) from error
-
-
-def _filled(path: Path, parts: Mapping[str, str]) -> str:
-    """Returns a page with each part between its marks."""
-    text = _read(path)
-    for name, part in parts.items():
-        begin, end = _begin(name), f"<!-- {name}: end -->"
-        if text.count(begin) != 1 or text.count(end) != 1:
-            raise InputError(f"{path}: expected one line {begin} and one line {end}")
-        before, rest = text.split(begin)
-        if end not in rest:
-            raise InputError(f"{path}: the line {end} stands before the line {begin}")
-        after = rest.split(end)[1]
-        text = f"{before}{begin}\n{part}\n{end}{after}"
-    return text
