@@ -60,6 +60,7 @@ def test_it_is_what_a_run_is_judged_and_asked_by(news, tmp_path, patience):
     # The loss still falls, so that the best is the last.
     assert_same(asked.params, state.average)
     if patience:
+        assert state.best is not None
         assert_same(state.best.params, state.average)
     (*_, last) = [line for line in lines(tmp_path) if line["split"] == "validation"]
     assert last["loss"] == result["validation"]["loss"]
