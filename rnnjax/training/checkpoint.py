@@ -34,6 +34,7 @@ class Checkpoints:
           keep: newest ones kept.
         """
         self.folder = folder
+        self._keep = keep
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=False, create=False
         )
@@ -78,7 +79,7 @@ class Checkpoints:
             was saved (a dict with some of the entries), that part is read.
           repair: mend the folder, in which nobody else may be at work: set those passed over aside,
             as `damaged-STEP`, so that the run can save those steps again, and delete what a killed
-            process had not finished saving.
+            process had not finished saving or deleting.
 
         Raises:
           InputError: there are checkpoints, and all are damaged.
@@ -102,6 +103,9 @@ class Checkpoints:
                 )
                 if repair:
                     self._set_aside(each)
+            if repair:
+                for old in self.steps[: -self._keep]:
+                    self._manager.delete(old)
             return step, tree
         if damaged:
             steps = ", ".join(map(str, sorted(damaged)))
