@@ -1,13 +1,13 @@
 r"""Two bidirectional LSTM layers on the titles and descriptions of AG News: the lesson's best.
 
-2,758,148 parameters, Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000
-training rows, as Microsoft's "Introduction to natural language processing with TensorFlow" has it.
+Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000 training rows, as
+Microsoft's "Introduction to natural language processing with TensorFlow" has it.
 
     python -m rnnjax.main --config configs/bilstm.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-On those 48,809 rows: test accuracy 0.8804 ± 0.0037 (mean and standard deviation of seeds 0 to 2).
-Evidence: experiments/lesson/runs.jsonl; what it takes in time: experiments/lesson/README.md.
+experiments/lesson, bilstm: 2,758,148 parameters, 48,809 training rows, test accuracy 0.8817 ±
+0.0033 (mean ± sd of seeds 0 to 4).
 """
 
 import ml_collections
@@ -25,4 +25,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.features = 64
     config.model.layers = 2
     config.model.bidirectional = True
+    config.acknowledged.narrow_vocabulary = "the lesson fits it on so much"
     return config

@@ -1,13 +1,13 @@
 r"""GRU on the titles and descriptions of AG News under a mask.
 
-1,284,004 parameters, Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000
-training rows, as Microsoft's "Introduction to natural language processing with TensorFlow" has it.
+Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000 training rows, as
+Microsoft's "Introduction to natural language processing with TensorFlow" has it.
 
     python -m rnnjax.main --config configs/gru.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-On those 48,809 rows: test accuracy 0.8850 ± 0.0005 (mean and standard deviation of seeds 0 to 2).
-Evidence: experiments/lesson/runs.jsonl; what it takes in time: experiments/lesson/README.md.
+experiments/lesson, gru: 1,284,004 parameters, 48,809 training rows, test accuracy 0.8856 ± 0.0015
+(mean ± sd of seeds 0 to 4).
 """
 
 import ml_collections
@@ -22,4 +22,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.vocabulary.rows = 2_000
     config.model.cell = "GRUCell"
     config.model.features = 16
+    config.acknowledged.narrow_vocabulary = "the lesson fits it on so much"
     return config

@@ -1,14 +1,14 @@
 r"""LSTM on the titles and descriptions of AG News, padding read as text.
 
-The third network of the lesson: 1,282,372 parameters, Adam at 1e-3, one epoch, the vocabulary of
-the titles of the first 2,000 training rows, as Microsoft's "Introduction to natural language
-processing with TensorFlow" has it.
+The third network of the lesson: Adam at 1e-3, one epoch, the vocabulary of the titles of the first
+2,000 training rows, as Microsoft's "Introduction to natural language processing with TensorFlow"
+has it.
 
     python -m rnnjax.main --config configs/lstm.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-On those 48,809 rows: test accuracy 0.8021 ± 0.0908 (mean and standard deviation of seeds 0 to 2).
-Evidence: experiments/lesson/runs.jsonl; what it takes in time: experiments/lesson/README.md.
+experiments/lesson, lstm: 1,282,372 parameters, 48,809 training rows, test accuracy 0.8097 ± 0.0668
+(mean ± sd of seeds 0 to 4).
 """
 
 import ml_collections
@@ -26,4 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.cell = "LSTMCell"
     config.model.features = 8
     config.model.mask = False
+    config.acknowledged.narrow_vocabulary = "the lesson fits it on so much"
+    config.acknowledged.padding_read = "the lesson has no mask here, which shows what one is for"
+    config.acknowledged.unlike_batch_size = "the lesson has batches of 8 here"
     return config

@@ -1,13 +1,13 @@
 r"""Simple RNN on the titles and descriptions of AG News under a mask: the lesson's second network.
 
-1,281,364 parameters, Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000
-training rows, as Microsoft's "Introduction to natural language processing with TensorFlow" has it.
+Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000 training rows, as
+Microsoft's "Introduction to natural language processing with TensorFlow" has it.
 
     python -m rnnjax.main --config configs/masked_rnn.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-On those 48,809 rows: test accuracy 0.8434 ± 0.0041 (mean and standard deviation of seeds 0 to 2).
-Evidence: experiments/lesson/runs.jsonl; what it takes in time: experiments/lesson/README.md.
+experiments/lesson, masked_rnn: 1,281,364 parameters, 48,809 training rows, test accuracy 0.8426 ±
+0.0111 (mean ± sd of seeds 0 to 4).
 """
 
 import ml_collections
@@ -22,4 +22,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.vocabulary.rows = 2_000
     config.model.cell = "SimpleCell"
     config.model.features = 16
+    config.acknowledged.narrow_vocabulary = "the lesson fits it on so much"
     return config

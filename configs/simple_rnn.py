@@ -1,13 +1,13 @@
 r"""Simple RNN on the titles of AG News, padding read as text: the lesson's first network.
 
-1,281,364 parameters, Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000
-training rows, as Microsoft's "Introduction to natural language processing with TensorFlow" has it.
+Adam at 1e-3, one epoch, the vocabulary of the titles of the first 2,000 training rows, as
+Microsoft's "Introduction to natural language processing with TensorFlow" has it.
 
     python -m rnnjax.main --config configs/simple_rnn.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-On those 48,809 rows: test accuracy 0.7840 ± 0.0109 (mean and standard deviation of seeds 0 to 2).
-Evidence: experiments/lesson/runs.jsonl; what it takes in time: experiments/lesson/README.md.
+experiments/lesson, simple_rnn: 1,281,364 parameters, 48,809 training rows, test accuracy 0.7855 ±
+0.0086 (mean ± sd of seeds 0 to 4).
 """
 
 import ml_collections
@@ -25,4 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.cell = "SimpleCell"
     config.model.features = 16
     config.model.mask = False
+    config.acknowledged.narrow_vocabulary = "the lesson fits it on so much"
+    config.acknowledged.padding_read = "the lesson has no mask here, which shows what one is for"
+    config.acknowledged.test_leak = "the lesson reads titles alone, and agencies repeat theirs"
     return config

@@ -7,7 +7,7 @@ config: 0 and '' mean off.
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -69,6 +69,11 @@ class Embedding(Section):
 
     features: int = pydantic.Field(default=64, ge=0)
     """Size of the vector learned for each token; 0 for one-hot input."""
+    path: str = ""
+    """A file of vectors to begin with: text of word2vec, fastText or GloVe, or binary of word2vec,
+    each also packed with gzip. Tokens that are not in it begin at random; '' for all of them."""
+    trainable: bool = True
+    """Training changes the vectors; otherwise all stay as they began, those from no file too."""
 
 
 class Regularization(Section):
@@ -146,6 +151,26 @@ class Checkpoint(Section):
     """Newest checkpoints kept; with two, a damaged one still leaves one."""
 
 
+Reason = Annotated[str, pydantic.StringConstraints(strip_whitespace=True)]
+
+
+class Acknowledged(Section):
+    """Why something that spoils experiments is meant, by the rule of `rnnjax.rules` that names it.
+
+    '' where it is not meant. No reason changes a result, so none makes it another config.
+    """
+
+    padding_read: Reason = ""
+    narrow_vocabulary: Reason = ""
+    not_shuffled: Reason = ""
+    truncated: Reason = ""
+    test_leak: Reason = ""
+    chosen_on_test: Reason = ""
+    unlike_batch_size: Reason = ""
+    few_seeds: Reason = ""
+    bare_claim: Reason = ""
+
+
 class Config(Section):
     """One experiment."""
 
@@ -180,6 +205,7 @@ class Config(Section):
     averaging: Averaging = Averaging()
     early_stopping: EarlyStopping = EarlyStopping()
     checkpoint: Checkpoint = Checkpoint()
+    acknowledged: Acknowledged = Acknowledged()
 
     @pydantic.model_validator(mode="after")
     def _keys_agree(self) -> "Config":
@@ -208,6 +234,14 @@ class Config(Section):
             raise ValueError(
                 "model.regularization.embedding is set and model.embedding.features is 0: one-hot "
                 "input has no embedding to drop words of, so set one of them otherwise"
+            )
+        embedding = self.model.embedding
+        if not embedding.features and (embedding.path or not embedding.trainable):
+            key = "path" if embedding.path else "trainable"
+            raise ValueError(
+                f"model.embedding.{key} is set and model.embedding.features is 0: one-hot input "
+                "has no vectors, so set model.embedding.features to their size, or leave "
+                f"model.embedding.{key} out"
             )
         return self
 
@@ -244,15 +278,20 @@ def parse(values: Mapping[str, Any], name: str = "config") -> Config:
         raise InputError("\n".join(lines)) from None
 
 
+def apart(ours: Config, theirs: Config) -> dict[str, tuple[Any, Any]]:
+    """Returns the values of each key in which two configs differ; what they acknowledge is none."""
+    a, b = (dict(flat(each.model_dump(exclude={"acknowledged"}))) for each in (ours, theirs))
+    return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
+
+
 def differences(ours: Config, theirs: Config) -> list[str]:
-    """Returns a line `key: ours, theirs` for each key in which two configs differ."""
-    a, b = dict(_flat(ours.model_dump())), dict(_flat(theirs.model_dump()))
-    return [f"{key}: {a[key]!r}, {b[key]!r}" for key in a if a[key] != b[key]]
+    """Returns a line `key: ours, theirs` for each key in which two configs are apart."""
+    return [f"{key}: {a!r}, {b!r}" for key, (a, b) in apart(ours, theirs).items()]
 
 
 def key_paths() -> list[str]:
     """Returns the path of every key, 'data.take' say."""
-    return [path for path, _ in _flat(defaults())]
+    return [path for path, _ in flat(defaults())]
 
 
 def check_key(key: str, name: str = "config") -> None:
@@ -275,10 +314,11 @@ def check_key(key: str, name: str = "config") -> None:
     raise InputError(f"{name}.{key}: there is no such key; {hint}")
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields path and value of everything that is in nested mappings."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
 

@@ -13,25 +13,32 @@ LINES = 400
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
-ASIDE = {"errors", "cache", "config", "data", "reporting"}
-ENTRIES = {"main", "predict", "evaluate", "experiment", "command"}
+ASIDE = {"errors", "cache", "config", "data", "interrupt", "reporting", "rules"}
+ENTRIES = {"main", "predict", "evaluate", "experiment", "compare", "lint", "command"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "cache": {"errors"},
+    "interrupt": set(),
     "config": {"errors"},
     "reporting": {"errors", "config"},
     "data": {"errors", "cache", "config", "reporting"},
+    "rules": {"config", "data"},
     **{part: {"errors", *CHAIN[:place]} for place, part in enumerate(CHAIN[:4])},
     **{part: {*ASIDE, *CHAIN[: CHAIN.index(part)]} for part in ("tasks", "training")},
     "testing": {"errors", *CHAIN[:3]},
     "interop": {"errors", *CHAIN[:3]},
     "command": {*ASIDE, *CHAIN},
     **{part: {*ASIDE, *CHAIN, "command"} for part in ENTRIES - {"command"}},
+    "lint": {*ASIDE, "command", "experiment"},
 }
 """What each part of the package may import besides itself and the bare package."""
 
-COMMAND_LINE = (*(f"rnnjax/{name}.py" for name in sorted(ENTRIES)), "configs/")
+COMMAND_LINE = (
+    *(f"rnnjax/{name}.py" for name in sorted(ENTRIES)),
+    "rnnjax/experiment/__main__.py",
+    "configs/",
+)
 PEERS = "experiments/speed/"
 """It times Keras on TensorFlow beside us, in an environment that has them."""
 FENCES: dict[str, tuple[str, ...]] = {
@@ -183,7 +190,10 @@ def _python(code: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.parametrize("modules", ["main, rnnjax.training", "predict", "evaluate", "experiment"])
+@pytest.mark.parametrize(
+    "modules",
+    ["main, rnnjax.training", "predict", "evaluate", "experiment.__main__", "compare", "lint"],
+)
 def test_the_commands_load_neither_tensorflow_nor_pyplot(modules):
     code = (
         f"import sys, rnnjax.{modules}\n"

@@ -104,6 +104,7 @@ def test_no_key_takes_none_or_a_list(key):
         ("dtype", "float16", ["'float16'", "'bfloat16'"]),
         ("model.merge", "none", ["'none'", "'concat'"]),
         ("data", 5, ["given 5", "dictionary"]),
+        ("acknowledged.paddin_read", "so", ["no such key", "config.acknowledged.padding_read"]),
     ],
 )
 def test_what_a_key_cannot_be_is_refused_by_its_full_path(key, value, words):
@@ -129,6 +130,15 @@ def test_what_needs_a_validation_part_is_refused_without_one(values):
     with pytest.raises(InputError, match=r"^config: .*data\.validation is 0"):
         parse(values)
     assert parse(values | {"data": {"validation": 0.1}}).data.validation == 0.1
+
+
+@pytest.mark.parametrize(("key", "value"), [("path", "vectors.txt"), ("trainable", False)])
+def test_one_hot_input_has_no_vectors(key, value):
+    model = {"embedding": {key: value, "features": 0}}
+    with pytest.raises(InputError, match=rf"model\.embedding\.{key} is set .*features is 0"):
+        parse({"model": model})
+    model["embedding"]["features"] = 5
+    assert getattr(parse({"model": model}).model.embedding, key) == value
 
 
 def test_replicates_are_single_trainings_of_neighbouring_seeds():
@@ -166,6 +176,14 @@ def test_differences_are_named_by_key():
         "model.cell: 'GRUCell', 'LSTMCell'",
     ]
     assert differences(ours, ours) == []
+
+
+def test_what_is_acknowledged_is_stripped_and_no_difference():
+    config = parse({"acknowledged": {"padding_read": " to see it\n", "truncated": "  "}})
+    assert config.acknowledged.padding_read == "to see it"
+    assert config.acknowledged.truncated == ""
+    assert config != Config()
+    assert differences(config, Config()) == []
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -45,7 +45,8 @@ def _layers(make: Any, results: dict[tuple[str, str], Result]) -> Any:
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.grid(axis="x", which="both", linewidth=0.3)
-    figure.legend(loc="outside lower center", ncols=4)
+    if axes.lines[:-1]:
+        figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 

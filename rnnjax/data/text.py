@@ -13,6 +13,7 @@ from rnnjax.errors import InputError
 
 PADDING = 0
 UNKNOWN = 1
+_PADDING, _UNKNOWN = "[PAD]", "[UNK]"
 
 _PUNCTUATION = r"""[!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']"""
 
@@ -45,7 +46,7 @@ class Vocabulary:
         Raises:
           InputError: the texts hold no token at all.
         """
-        tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token="[UNK]"))
+        tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=_UNKNOWN))
         if unit == "word":
             strip = normalizers.Replace(tokenizers.Regex(_PUNCTUATION), "")
             tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), strip])
@@ -53,7 +54,7 @@ class Vocabulary:
         else:
             tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
         trainer = trainers.WordLevelTrainer(
-            vocab_size=size, special_tokens=["[PAD]", "[UNK]"], show_progress=False
+            vocab_size=size, special_tokens=[_PADDING, _UNKNOWN], show_progress=False
         )
         tokenizer.train_from_iterator(_checked(texts), trainer)
         if tokenizer.get_vocab_size() == 2:
@@ -71,7 +72,7 @@ class Vocabulary:
           InputError: the file is missing or damaged.
         """
         try:
-            return cls(tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8")))
+            tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}); repeat the command of the run, which "
@@ -82,10 +83,29 @@ class Vocabulary:
                 f"{path}: is no tokenizer of the Hugging Face tokenizers library ({error}); "
                 "restore the file, or train again in a new folder"
             ) from error
+        first = [tokenizer.id_to_token(number) for number in (PADDING, UNKNOWN)]
+        if first != [_PADDING, _UNKNOWN]:
+            raise InputError(
+                f"{path}: its tokens 0 and 1 are {first}, expected {[_PADDING, _UNKNOWN]}, which "
+                "networks read as padding and unknown; restore the file, or train again in a new "
+                "folder"
+            )
+        return cls(tokenizer)
 
     def to_json(self) -> str:
         """Returns the text of a tokenizer.json."""
         return self.tokenizer.to_str(pretty=True)
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens by number, padding and unknown included."""
+        numbers = self.tokenizer.get_vocab()
+        return sorted(numbers, key=numbers.__getitem__)
+
+    def normalize(self, text: str) -> str:
+        """Returns a text as the tokens are written: words in lower case and without punctuation."""
+        normalizer = self.tokenizer.normalizer
+        return normalizer.normalize_str(text) if normalizer else text
 
     def __len__(self) -> int:
         """Returns the number of entries, padding and unknown included."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels.logistic import logistic
-from rnnjax.kernels.sequence import before, held, kernel_gradient, over_time, real
+from rnnjax.kernels.sequence import before, blank, held, kernel_gradient, over_time, real
 
 
 def gru(
@@ -51,9 +51,9 @@ def _forward(projected, recurrent_kernel, recurrent_bias, state, mask, reverse):
     dtype, features = state.dtype, recurrent_kernel.shape[0]
     kernel = recurrent_kernel.astype(projected.dtype)
 
-    def step(state, at):
+    def step(state, given, at):
+        inputs = given[0]
         product = (state.astype(kernel.dtype) @ kernel).astype(dtype) + recurrent_bias.astype(dtype)
-        inputs = at(projected).astype(dtype)
         two = 2 * features
         gates = logistic(inputs[:, :two] + product[:, :two])
         r, z = jnp.split(gates, 2, axis=-1)
@@ -61,18 +61,20 @@ def _forward(projected, recurrent_kernel, recurrent_bias, state, mask, reverse):
         new = (1 - z) * n + z * state
         if mask is not None:
             new = held(at(mask), new, state)
-        return new, (new, gates, n, product[:, two:])
+        return new, (jnp.concatenate([gates, n], axis=-1), new, product[:, two:])
 
-    final, steps = over_time(step, state, projected.shape[1], reverse)
-    outputs = real(steps[0], mask).astype(projected.dtype)
-    return (final, outputs), (recurrent_kernel, recurrent_bias, state, mask, *steps)
+    given = projected.astype(dtype)
+    arrays = given, blank(given, features), blank(given, features)
+    final, (gates, states, product) = over_time(step, state, arrays, reverse)
+    outputs = real(states, mask).astype(projected.dtype)
+    return (final, outputs), (recurrent_kernel, recurrent_bias, state, mask, states, gates, product)
 
 
 def _backward(reverse, saved, pulled):
-    recurrent_kernel, recurrent_bias, state, mask, states, gates, n, product = saved
+    recurrent_kernel, recurrent_bias, state, mask, states, gates, product = saved
     d_state, d_outputs = pulled
     dtype = d_outputs.dtype
-    r, z = jnp.split(gates, 2, axis=-1)
+    r, z, n = jnp.split(gates, 3, axis=-1)
     earlier = before(states, state, reverse)
     by_n = real((1 - z) * (1 - n * n), mask)
     by_r = real(by_n * product * r * (1 - r), mask)
@@ -82,13 +84,15 @@ def _backward(reverse, saved, pulled):
     d_outputs = real(d_outputs.astype(states.dtype), mask)
     kernel = recurrent_kernel.T.astype(dtype)
 
-    def step(d_state, at):
+    def step(d_state, by, at):
+        factors, by_n = by
         d_new = d_state + at(d_outputs)
-        d_product = (at(factors) * jnp.concatenate([d_new] * 3, axis=-1)).astype(dtype)
+        d_product = (factors * jnp.concatenate([d_new] * 3, axis=-1)).astype(dtype)
         below = d_new * at(kept) + (d_product @ kernel).astype(d_new.dtype)
-        return below, (d_product, (at(by_n) * d_new).astype(dtype))
+        return below, (d_product.astype(d_new.dtype), by_n * d_new)
 
-    d_state, (d_product, d_n) = over_time(step, d_state, states.shape[1], not reverse)
+    d_state, by = over_time(step, d_state, (factors, by_n), not reverse)
+    d_product, d_n = (each.astype(dtype) for each in by)
     two = 2 * states.shape[-1]
     d_projected = jnp.concatenate([d_product[..., :two], d_n], axis=-1)
     d_kernel = kernel_gradient(earlier, d_product, recurrent_kernel)

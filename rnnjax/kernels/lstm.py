@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.kernels.sequence import before, held, kernel_gradient, over_time, real
+from rnnjax.kernels.sequence import before, blank, held, kernel_gradient, over_time, real
 
 Half = tuple[Float[Array, "batch features"], Float[Array, "batch features"]]
 
@@ -57,9 +57,9 @@ def _forward(projected, recurrent_kernel, state, mask, reverse):
     small = scale.astype(projected.dtype)
     kernel = recurrent_kernel.astype(projected.dtype) * small
 
-    def step(state, at):
+    def step(state, given, at):
         hidden, cell = state
-        z = at(projected) * small + hidden.astype(kernel.dtype) @ kernel
+        z = given[0].astype(kernel.dtype) * small + hidden.astype(kernel.dtype) @ kernel
         gates = jnp.tanh(z.astype(dtype)) * scale + shift
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         new_cell = f * cell + i * g
@@ -67,11 +67,13 @@ def _forward(projected, recurrent_kernel, state, mask, reverse):
         if mask is not None:
             new_hidden = held(at(mask), new_hidden, hidden)
             new_cell = held(at(mask), new_cell, cell)
-        return (new_hidden, new_cell), (new_hidden, new_cell, gates)
+        return (new_hidden, new_cell), (gates, new_hidden, new_cell)
 
-    final, steps = over_time(step, state, projected.shape[1], reverse)
-    outputs = real(steps[0], mask).astype(projected.dtype)
-    return (final, outputs), (recurrent_kernel, state, mask, *steps)
+    given = projected.astype(dtype)
+    arrays = given, blank(given, features), blank(given, features)
+    final, (gates, hidden, cell) = over_time(step, state, arrays, reverse)
+    outputs = real(hidden, mask).astype(projected.dtype)
+    return (final, outputs), (recurrent_kernel, state, mask, hidden, cell, gates)
 
 
 def _backward(reverse, saved, pulled):
@@ -88,18 +90,19 @@ def _backward(reverse, saved, pulled):
     d_outputs = real(d_outputs.astype(hidden.dtype), mask)
     kernel = recurrent_kernel.T.astype(dtype)
 
-    def step(carry, at):
+    def step(carry, factors, at):
         d_hidden, d_cell = carry
         d_new_hidden = d_hidden + at(d_outputs)
         d_new_cell = d_cell + d_new_hidden * at(through)
         pulled = jnp.concatenate([d_new_cell, d_new_cell, d_new_cell, d_new_hidden], axis=-1)
-        d_gates = (at(factors) * pulled).astype(dtype)
+        d_gates = (factors * pulled).astype(dtype)
         below = (d_gates @ kernel).astype(d_hidden.dtype)
         if mask is not None:
             below = held(at(mask), below, d_hidden)
-        return (below, d_new_cell * at(kept)), d_gates
+        return (below, d_new_cell * at(kept)), d_gates.astype(factors.dtype)
 
-    d_state, d_projected = over_time(step, d_state, hidden.shape[1], not reverse)
+    d_state, d_projected = over_time(step, d_state, factors, not reverse)
+    d_projected = d_projected.astype(dtype)
     d_kernel = kernel_gradient(before(hidden, state[0], reverse), d_projected, recurrent_kernel)
     return d_projected, d_kernel, d_state, None
 

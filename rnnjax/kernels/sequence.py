@@ -12,39 +12,54 @@ At = Callable[[jax.Array], jax.Array]
 
 
 def over_time(
-    step: Callable[[Any, At], tuple[Any, Any]], carry: Any, time: int, reverse: bool
+    step: Callable[[Any, Any, At], tuple[Any, Any]], carry: Any, arrays: Any, reverse: bool
 ) -> tuple[Any, Any]:
-    """Calls a step for each position in time, and gathers what it returns.
+    """Calls a step for each position in time, and writes over arrays what it returns.
 
     `jax.lax.scan` wants time first. Where batch comes first that is a copy of every array on the
     way in and out, and on the way into each product of all steps; this loop reads and writes
-    arrays as they lie. It has no derivative.
+    arrays as they lie. What is made where something was read once needs no memory of its own. It
+    has no derivative.
 
     Args:
-      step: `step(carry, at)` returns the next carry, and arrays `[batch, ...]`.
+      step: `step(carry, values, at)` returns the next carry and what takes the place of the values,
+        `[batch, ...]`, that the arrays have at this step.
       carry: before the first step.
-      time: number of steps.
+      arrays: a pytree of arrays `[batch, time, ...]`; `blank` makes those in which there is nothing
+        to read.
       reverse: from the last step to the first.
 
     Returns:
-      The carry after the last step, and what the steps returned, `[batch, time, ...]`.
+      The carry after the last step, and the arrays as they then are.
     """
-
-    def reader(t):
-        return lambda values: jax.lax.dynamic_index_in_dim(values, t, axis=1, keepdims=False)
+    time = jax.tree.leaves(arrays)[0].shape[1]
+    axis: Any = {"axis": 1, "allow_negative_indices": False}
 
     def body(index, given):
-        carry, gathered = given
+        carry, arrays = given
         t = time - 1 - index if reverse else index
-        carry, values = step(carry, reader(t))
-        write = jax.lax.dynamic_update_index_in_dim
-        return carry, jax.tree.map(lambda all_, one: write(all_, one, t, 1), gathered, values)
 
-    _, values = jax.eval_shape(lambda carry: step(carry, reader(0)), carry)
-    gathered = jax.tree.map(
-        lambda one: jax.lax.empty((one.shape[0], time, *one.shape[1:]), one.dtype), values
-    )
-    return jax.lax.fori_loop(0, time, body, (carry, gathered))
+        def at(values):
+            return jax.lax.dynamic_index_in_dim(values, t, keepdims=False, **axis)
+
+        carry, values = step(carry, jax.tree.map(at, arrays), at)
+
+        def write(array, one):
+            return jax.lax.dynamic_update_index_in_dim(array, one, t, **axis)
+
+        return carry, jax.tree.map(write, arrays, values)
+
+    return jax.lax.fori_loop(0, time, body, (carry, arrays))
+
+
+def blank(like: jax.Array, features: int) -> jax.Array:
+    """Returns an array `[batch, time, features]` for `over_time` to fill.
+
+    Args:
+      like: an array `[batch, time, ...]` of the same dtype.
+      features: size of the last axis.
+    """
+    return jax.lax.empty((*like.shape[:2], features), like.dtype)
 
 
 def real(values: jax.Array, mask: Bool[Array, "*steps"] | None) -> jax.Array:

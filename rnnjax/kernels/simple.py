@@ -50,14 +50,14 @@ def _forward(projected, recurrent_kernel, state, mask, reverse, activation):
     kernel = recurrent_kernel.astype(projected.dtype)
     activate = {"tanh": jnp.tanh, "relu": jax.nn.relu, "identity": lambda x: x}[activation]
 
-    def step(state, at):
+    def step(state, given, at):
         product = state.astype(kernel.dtype) @ kernel
-        new = activate(at(projected).astype(state.dtype) + product.astype(state.dtype))
+        new = activate(given + product.astype(state.dtype))
         if mask is not None:
             new = held(at(mask), new, state)
         return new, new
 
-    final, states = over_time(step, state, projected.shape[1], reverse)
+    final, states = over_time(step, state, projected.astype(state.dtype), reverse)
     outputs = real(states, mask).astype(projected.dtype)
     return (final, outputs), (recurrent_kernel, state, mask, states)
 
@@ -75,14 +75,15 @@ def _backward(reverse, activation, saved, pulled):
     d_outputs = real(d_outputs.astype(states.dtype), mask)
     kernel = recurrent_kernel.T.astype(dtype)
 
-    def step(d_state, at):
-        d_sum = ((d_state + at(d_outputs)) * at(slope)).astype(dtype)
+    def step(d_state, slope, at):
+        d_sum = ((d_state + at(d_outputs)) * slope).astype(dtype)
         below = (d_sum @ kernel).astype(d_state.dtype)
         if mask is not None:
             below = held(at(mask), below, d_state)
-        return below, d_sum
+        return below, d_sum.astype(slope.dtype)
 
-    d_state, d_projected = over_time(step, d_state, states.shape[1], not reverse)
+    d_state, d_projected = over_time(step, d_state, slope, not reverse)
+    d_projected = d_projected.astype(dtype)
     d_kernel = kernel_gradient(before(states, state, reverse), d_projected, recurrent_kernel)
     return d_projected, d_kernel, d_state, None
 

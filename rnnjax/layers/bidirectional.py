@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
-from rnnjax.layers.rnn import RNN, Engine, require_cell, require_states
+from rnnjax.layers.given import require_cell, require_states
+from rnnjax.layers.rnn import RNN, Engine
 
 Merge = Literal["concat", "sum", "mul", "ave", "none"]
 

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Iterable
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -14,11 +14,17 @@ from jaxtyping import Array, Bool, Float
 from rnnjax.cells import AbstractCell, Cell, LinearCell, State
 from rnnjax.errors import InputError
 from rnnjax.kernels.sequence import held, real
+from rnnjax.layers.given import given_state, own_state, require_arrays, require_cell
 
 Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
 
 WHOLE = ("fused", "pallas", "cudnn")
 """The engines that are a method of the cell, for sequences as a whole."""
+
+_AT_ONCE = 16 * 2**20
+"""Bytes of the states of all steps up to which a CPU's caches hold a sequence well enough."""
+_ROWS = 256
+"""Steps times batch that are run at a time where they do not."""
 
 
 class RNN(nn.Module):
@@ -87,21 +93,33 @@ class RNN(nn.Module):
         """
         require_cell(self.cell)
         engine = _engine(self.engine, self.cell, resets is not None)
-        _check(inputs, mask=mask, resets=resets)
-        # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
-        inputs = real(inputs, mask)
+        require_arrays(inputs, mask=mask, resets=resets)
         if initial_state is None:
-            initial_state = _initial_state(self.cell, inputs)
+            initial_state = own_state(self.cell, inputs)
         else:
-            initial_state = _given_state(self.cell, inputs, initial_state)
+            initial_state = given_state(self.cell, inputs, initial_state)
         if resets is not None and self.reverse:
             # The step read before a document's last one begins the next document.
             resets = jnp.pad(resets[:, 1:], ((0, 0), (0, 1)))
-        fresh = None if resets is None else _initial_state(self.cell, inputs)
-        run = self._in_stretches if self.remat else self._run
-        return run(engine, inputs, mask, initial_state, resets, fresh)
+        fresh = None if resets is None else own_state(self.cell, inputs)
+        size = self._stretch(engine, inputs, initial_state)
+        if size == inputs.shape[1]:
+            return self._run(engine, inputs, mask, initial_state, resets, fresh)
+        return self._in_stretches(size, engine, inputs, mask, initial_state, resets, fresh)
+
+    def _stretch(self, engine, inputs, state):
+        """Returns how many steps are run at a time; all of them where nothing speaks against it."""
+        batch, time = inputs.shape[:2]
+        if self.remat:
+            return math.isqrt(time)
+        if engine != "fused" or jax.default_backend() != "cpu":
+            return time
+        states = time * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        return time if states <= _AT_ONCE else min(max(_ROWS // batch, 4), time)
 
     def _run(self, engine, inputs, mask, state, resets, fresh):
+        # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
+        inputs = real(inputs, mask)
         if engine in WHOLE:
             final, outputs = self._whole(engine, inputs, mask, state)
         elif engine == "associative":
@@ -117,10 +135,8 @@ class RNN(nn.Module):
         output = output.astype(outputs.dtype)
         return final, output if mask is None else real(output, mask.any(axis=1))
 
-    def _in_stretches(self, engine, inputs, mask, state, resets, fresh):
-        time = inputs.shape[1]
-        size = max(math.isqrt(time), 1)
-        count, rest = divmod(time, size)
+    def _in_stretches(self, size, engine, inputs, mask, state, resets, fresh):
+        count, rest = divmod(inputs.shape[1], size)
 
         def stretch(layer, state, start, size):
             # Cut out here: cut up beforehand, the inputs would be there twice.
@@ -131,14 +147,15 @@ class RNN(nn.Module):
 
             return layer._run(engine, cut(inputs), cut(mask), state, cut(resets), fresh)
 
-        def rematted(size):
-            return nn.remat(functools.partial(stretch, size=size), prevent_cse=False)
+        def of(size):
+            run = functools.partial(stretch, size=size)
+            return nn.remat(run, prevent_cse=False) if self.remat else run
 
         def last(state):
-            return rematted(rest)(self, state, count * size)
+            return of(rest)(self, state, count * size)
 
         even = nn.scan(
-            rematted(size),
+            of(size),
             variable_broadcast="params",
             split_rngs={"params": False, "dropout": True},
             out_axes=1,
@@ -226,25 +243,6 @@ def _overrides(cell: nn.Module, method: str, others: Iterable[str]) -> bool:
     return depth(method) < len(classes) and depth(method) <= min(map(depth, others))
 
 
-def require_cell(cell: Any) -> None:
-    """Raises an InputError if this is no recurrent cell."""
-    if not isinstance(cell, AbstractCell | nn.RNNCellBase):
-        raise InputError(
-            f"cell is a {type(cell).__name__}; expected a rnnjax.cells.Cell or a flax RNN cell, as "
-            "an instance: LSTMCell(64), not LSTMCell"
-        )
-
-
-def require_states(given: Any, count: int, expected: str) -> None:
-    """Raises an InputError if these are not as many states as layers or directions ask for."""
-    if not isinstance(given, tuple | list) or len(given) != count:
-        many = f" of {len(given)}" if isinstance(given, tuple | list) else ""
-        raise InputError(
-            f"initial_state: given a {type(given).__name__}{many}, expected {expected}; None in "
-            "the place of one for the cell's own"
-        )
-
-
 def _engine(asked: str, cell: nn.Module, resets: bool) -> str:
     if asked not in get_args(Engine):
         raise InputError(f"engine: given {asked!r}, expected one of {', '.join(get_args(Engine))}")
@@ -260,94 +258,9 @@ def _engine(asked: str, cell: nn.Module, resets: bool) -> str:
     return asked
 
 
-def _check(inputs: jax.Array, **flags: jax.Array | None) -> None:
-    for name, values in {"inputs": inputs, **flags}.items():
-        if values is not None and not hasattr(values, "dtype"):
-            raise InputError(
-                f"{name} is a {type(values).__name__}; expected an array (jnp.asarray({name}))"
-            )
-    if inputs.ndim < 3:
-        raise InputError(
-            f"inputs have the shape {inputs.shape}; expected [batch, time, features], so add the "
-            "axis that is missing (inputs[None] for a single sequence)"
-        )
-    if inputs.shape[1] == 0:
-        raise InputError(
-            f"inputs have the shape {inputs.shape}, no time step; expected at least one, which may "
-            "be masked: then the state is the initial one and the output zero"
-        )
-    for name, values in flags.items():
-        if values is None:
-            continue
-        if values.dtype != jnp.bool_:
-            raise InputError(
-                f"{name} has the dtype {values.dtype}; expected bool ({name}.astype(bool) where "
-                "ones stand for True)"
-            )
-        if values.shape != inputs.shape[:2]:
-            raise InputError(
-                f"{name} has the shape {values.shape}; expected [batch, time] = "
-                f"{inputs.shape[:2]}, as the inputs have"
-            )
-
-
 def _held(mask: jax.Array | None, new: State, old: State) -> State:
     """Returns the new state in the rows where the mask is True, and the old one elsewhere."""
     return jax.tree.map(functools.partial(held, mask), new, old)
-
-
-def _initial_state(cell: nn.Module, inputs: jax.Array) -> State:
-    shape = inputs.shape[:1] + inputs.shape[2:]
-    if isinstance(cell, AbstractCell):
-        return cell.initial_state(shape)
-    assert isinstance(cell, nn.RNNCellBase)
-    # flax's cells ask for a key; it is fixed because an initial state is no parameter.
-    return cell.initialize_carry(jax.random.key(0), shape)
-
-
-def _given_state(cell: nn.Module, inputs: jax.Array, given: State) -> State:
-    """Returns a caller's state as the cell has it, if it is one of this cell and these rows."""
-
-    def begin():
-        if not isinstance(cell, AbstractCell):
-            return _initial_state(cell, inputs)
-        # By a copy: what it makes and draws is none of the layer's.
-        shape = inputs.shape[:1] + inputs.shape[2:]
-        bare = cell.copy(parent=None, name=None)
-        return bare.init_with_output(jax.random.key(0), shape, method="initial_state")[0]
-
-    own = jax.eval_shape(begin)
-    given = _named(given, own)
-    if jax.tree.structure(given) != jax.tree.structure(own):
-        raise InputError(
-            f"initial_state: given {_shown(given)}, expected {_shown(own)}, a state of "
-            f"{type(cell).__name__}"
-        )
-    leaves, _ = jax.tree_util.tree_flatten_with_path(given)
-    for (path, part), expected in zip(leaves, jax.tree.leaves(own), strict=True):
-        if (jnp.shape(part), jnp.result_type(part)) != (expected.shape, expected.dtype):
-            raise InputError(
-                f"initial_state{jax.tree_util.keystr(path)}: given {_shown(part)}, expected "
-                f"{_shown(expected)}, as {type(cell).__name__} begins: a row for each of the "
-                "inputs', in the dtype of the cell's states"
-            )
-    return given
-
-
-def _named(given: State, own: State) -> State:
-    """Returns a state in which plain tuples are the named ones of the cell's own state."""
-    fits = type(given) in (tuple, type(own)) and isinstance(own, tuple)
-    if not fits or len(given) != len(own):
-        return given
-    parts = [_named(*both) for both in zip(given, own, strict=True)]
-    return type(own)(*parts) if hasattr(own, "_fields") else tuple(parts)
-
-
-def _shown(state: State) -> str:
-    def kind(leaf):
-        return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else repr(leaf)
-
-    return str(jax.tree.map(kind, state)).replace("'", "")
 
 
 def _last(outputs: jax.Array, mask: jax.Array | None, reverse: bool) -> jax.Array:

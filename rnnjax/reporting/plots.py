@@ -1,8 +1,9 @@
-"""Curves as SVG that takes its colours and its font from the page around it."""
+"""Drawings as SVG that takes its colours and its font from the page around it, or brings them."""
 
 import io
 import re
 from collections.abc import Sequence
+from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +20,43 @@ _VARIABLES = {
     "#000006": "--test",
     "#000007": "--paper",
 }
-_INK, _QUIET, _LINE, _TRAIN, _VALIDATION, _TEST, _PAPER = _VARIABLES
+INK, QUIET, LINE, TRAIN, VALIDATION, TEST, PAPER = _VARIABLES
 
 _MANY_POINTS = 40
 _MOST_POINTS = 1_000
+
+
+def style(name: str) -> dict[Any, Any]:
+    """Returns the settings of matplotlib in which the drawing of a name is made."""
+    return {
+        "svg.fonttype": "none",  # text stays text
+        "svg.hashsalt": name,
+        "font.size": 9.5,
+        "text.color": QUIET,
+        "axes.edgecolor": LINE,
+        "xtick.color": LINE,
+        "ytick.color": LINE,
+        "xtick.labelcolor": QUIET,
+        "ytick.labelcolor": QUIET,
+        "lines.solid_capstyle": "round",
+    }
+
+
+def svg(figure: Any) -> str:
+    """Returns a matplotlib figure as text that is the same every time."""
+    drawing = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
+    return drawing.getvalue()
+
+
+def alone(svg: str) -> str:
+    """Returns a drawing as a file of its own, in the colours and the font of the report."""
+    css = resources.files("rnnjax.reporting").joinpath("report.css").read_text("utf-8")
+    colours = css[: css.index("* {")]
+    font = "svg { background: var(--paper) } text { font-family: var(--sans) !important }"
+    svg = svg.replace("<defs>", f"<style>\n{colours}{font}\n</style>\n<defs>", 1)
+    return _coloured(svg)
 
 
 class Series(NamedTuple):
@@ -67,23 +101,11 @@ def curves(
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    style: dict[Any, Any] = {
-        "svg.fonttype": "none",  # text stays text
-        "svg.hashsalt": name,
-        "font.size": 9.5,
-        "text.color": _QUIET,
-        "axes.edgecolor": _LINE,
-        "xtick.color": _LINE,
-        "ytick.color": _LINE,
-        "xtick.labelcolor": _QUIET,
-        "ytick.labelcolor": _QUIET,
-        "lines.solid_capstyle": "round",
-    }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style(name)):
         figure = Figure(figsize=(5.4, 3.1), layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "left", "right"]].set_visible(False)
-        axes.grid(axis="y", color=_LINE, linewidth=0.7)
+        axes.grid(axis="y", color=LINE, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.tick_params(left=False, length=3)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -91,41 +113,29 @@ def curves(
         axes.yaxis.set_major_locator(MaxNLocator(6))
         if percent:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
-        axes.set_xlabel("step", color=_QUIET, loc="right")
+        axes.set_xlabel("step", color=QUIET, loc="right")
 
         if baseline is not None:
-            axes.axhline(baseline, color=_QUIET, linewidth=1.0, linestyle=(0, (2, 3)))
+            axes.axhline(baseline, color=QUIET, linewidth=1.0, linestyle=(0, (2, 3)))
         if len(train.steps) > _MANY_POINTS:
             thin = slice(None, None, 1 + len(train.steps) // _MOST_POINTS)
-            axes.plot(
-                train.steps[thin], train.values[thin], color=_TRAIN, linewidth=0.9, alpha=0.45
-            )
-            axes.plot(train.steps[thin], smoothed(train.values)[thin], color=_TRAIN, linewidth=2.0)
+            axes.plot(train.steps[thin], train.values[thin], color=TRAIN, linewidth=0.9, alpha=0.45)
+            axes.plot(train.steps[thin], smoothed(train.values)[thin], color=TRAIN, linewidth=2.0)
         else:
-            axes.plot(
-                *train, color=_TRAIN, linewidth=2.0, marker="o", markersize=4.0, clip_on=False
-            )
+            axes.plot(*train, color=TRAIN, linewidth=2.0, marker="o", markersize=4.0, clip_on=False)
         # On the last step, a mark stands half outside.
         marks: dict[str, Any] = {
-            "markeredgecolor": _PAPER,
+            "markeredgecolor": PAPER,
             "markeredgewidth": 1.2,
             "clip_on": False,
         }
-        axes.plot(
-            *validation, color=_VALIDATION, linewidth=2.0, marker="o", markersize=6.0, **marks
-        )
-        axes.plot(*test, color=_TEST, linestyle="", marker="D", markersize=7.5, **marks)
+        axes.plot(*validation, color=VALIDATION, linewidth=2.0, marker="o", markersize=6.0, **marks)
+        axes.plot(*test, color=TEST, linestyle="", marker="D", markersize=7.5, **marks)
         axes.margins(x=0.0, y=0.08)
         axes.set_xlim(left=0)
-        drawing = io.StringIO()
-        figure.savefig(
-            drawing,
-            format="svg",
-            transparent=True,
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
+        drawing = svg(figure)
     points = len(train.steps) + len(validation.steps) + len(test.steps)
-    return _inline(drawing.getvalue(), name, f"{name} over the steps of the run, {points} points")
+    return _inline(drawing, name, f"{name} over the steps of the run, {points} points")
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
@@ -144,4 +154,8 @@ def _inline(svg: str, name: str, label: str) -> Markup:
     svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     svg = re.sub(r'^<svg width="[^"]*" height="[^"]*"', "<svg", svg)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    return Markup(re.sub("#00000[1-7]", lambda found: f"var({_VARIABLES[found[0]]})", svg))
+    return Markup(_coloured(svg))
+
+
+def _coloured(svg: str) -> str:
+    return re.sub("#00000[1-7]", lambda found: f"var({_VARIABLES[found[0]]})", svg)

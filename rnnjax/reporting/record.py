@@ -41,11 +41,14 @@ class Data(Part):
     name: str = ""
     fallback: str = ""
     """The corpus used instead of the one asked for; '' if it is the one asked for."""
+    fingerprint: str = ""
     classes: list[str] = []
 
 
 class Scores(Part):
-    """Results on one part of the data."""
+    """Results on one part of the data. Every number can be compared; these are also shown."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
 
     loss: float | None = None
     accuracy: Share = None

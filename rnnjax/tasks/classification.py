@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import make_cell
 from rnnjax.cells.base import frozen_names
@@ -28,10 +28,12 @@ class Classification:
     Attributes:
       model: the network.
       known: the tokens that can occur are those below this number; `model.vocabulary` if all can.
+      trains_embedding: whether training changes the embedding.
     """
 
     model: Classifier
     known: int
+    trains_embedding: bool = True
 
     @classmethod
     def of(cls, config: Config, known: int, classes: int) -> "Classification":
@@ -67,12 +69,22 @@ class Classification:
             dtype=dtype,
         )
         # Weight decay is the one thing that moves a row that never gets a gradient.
-        return cls(model, model.vocabulary if config.optimizer.weight_decay else known)
+        decays = config.optimizer.weight_decay and given.embedding.trainable
+        return cls(model, model.vocabulary if decays else known, given.embedding.trainable)
 
     def init(self, key: jax.Array) -> Params:
         """Returns new parameters."""
         tokens = jnp.zeros((1, 1), jnp.int32)
         return self.model.init(key, tokens, jnp.ones((1, 1), bool))["params"]
+
+    def with_vectors(
+        self,
+        params: Params,
+        rows: Float[Array, "vocabulary features"],
+        found: Bool[Array, " vocabulary"],
+    ) -> Params:
+        """Returns the parameters with those rows of the embedding replaced that are found."""
+        return self._map_embedding(lambda table: jnp.where(found[:, None], rows, table), params)
 
     def live(self, params: Params) -> Params:
         """Returns the parameters that training can change: no rows of tokens that cannot occur.
@@ -89,12 +101,17 @@ class Classification:
         )
 
     def trained(self, params: Params) -> Any:
-        """Returns for each parameter whether training may change it: cells have frozen ones."""
+        """Returns for each parameter whether training may change it.
+
+        It may not change those that a cell says are frozen, nor an embedding that is not trained.
+        """
         frozen = frozen_names(self.model.cell)
 
         def may_change(path, _):
-            names = {jax.tree_util.keystr((key,), simple=True) for key in path}
-            return not ("recurrent" in names and names & frozen)
+            first, *names = (jax.tree_util.keystr((key,), simple=True) for key in path)
+            if first == "embed":
+                return self.trains_embedding
+            return not (first == "recurrent" and frozen.intersection(names))
 
         return jax.tree_util.tree_map_with_path(may_change, params)
 
@@ -113,6 +130,8 @@ class Classification:
           key: for dropout.
         """
         model = self.model.clone(vocabulary=self.known) if self.model.embedding else self.model
+        if not self.trains_embedding:
+            live = self._map_embedding(jax.lax.stop_gradient, live)
         logits = _apply(model, live, batch, rngs={"dropout": key})
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
         hits = jnp.argmax(logits, axis=-1) == batch.labels

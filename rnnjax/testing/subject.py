@@ -11,7 +11,7 @@ import numpy as np
 from rnnjax.cells import AbstractCell
 from rnnjax.cells.base import frozen_names, nested
 from rnnjax.errors import InputError
-from rnnjax.layers.rnn import require_cell
+from rnnjax.layers.given import require_cell
 
 NOISE = 0.3
 

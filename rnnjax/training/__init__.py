@@ -1,6 +1,6 @@
 """Training: state, step, loop, checkpoints and the folder of a run."""
 
-from rnnjax.training.interrupt import InterruptedRunError
+from rnnjax.interrupt import InterruptedRunError
 from rnnjax.training.run import run
 from rnnjax.training.trained import TrainedRun, load
 

@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +13,38 @@ from typing import Any
 import jax
 
 import rnnjax
+from rnnjax.data.dataset import VALIDATION
+from rnnjax.training.state import DROPOUT, INIT
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
+JAX_CONFIG = (
+    "jax_default_matmul_precision",
+    "jax_default_prng_impl",
+    "jax_enable_x64",
+    "jax_threefry_partitionable",
+)
+"""Settings of JAX that change what comes of the same program and seed."""
+SEED_STREAMS = {
+    "parameters": f"jax.random.fold_in(jax.random.key(seed), {INIT})",
+    "dropout": f"jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), {DROPOUT}), step)",
+    "validation rows": f"permutation(rows, seed, {VALIDATION})",
+    "order of batches": "permutation(groups, seed, epoch, 0)",
+    "order of rows": "permutation(rows_of_bucket, seed, epoch, 1 + bucket)",
+}
+"""What each thing is drawn from that is drawn at random; the rest follows from config and data.
+
+`permutation` is that of `rnnjax.data.batches`, which reads the raw stream of NumPy's PCG64.
+"""
 
 
 def environment(command: str) -> dict[str, Any]:
-    """Returns commit, versions, devices and flags, ready for JSON.
+    """Returns commit, versions, devices, settings and seed streams, ready for JSON.
 
     Args:
       command: what the user typed.
     """
     commit, dirty = _commit()
+    devices = jax.devices()
     return {
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "command": command,
@@ -31,10 +53,15 @@ def environment(command: str) -> dict[str, Any]:
         "dirty": dirty,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
         "cpus": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "devices": [f"{each.platform}:{each.id} {each.device_kind}" for each in jax.devices()],
+        "devices": [f"{each.platform}:{each.id} {each.device_kind}" for each in devices],
+        "driver": _driver(devices[0]),
+        "nproc": os.environ.get("NPROC", ""),  # to XLA, how many threads it may have
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax_config": {name.removeprefix("jax_"): getattr(jax.config, name) for name in JAX_CONFIG},
+        "seed_streams": SEED_STREAMS,
     }
 
 
@@ -55,3 +82,25 @@ def _commit() -> tuple[str, bool]:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "rnnjax", "configs"))
     except (OSError, subprocess.CalledProcessError):
         return "", False
+
+
+def _processor() -> str:
+    """Returns the model of the CPU, for which XLA chooses its instructions; '' if not told."""
+    found = re.search(r"^model name\s*: (.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return found[1] if found else platform.processor()
+
+
+def _driver(device: Any) -> str:
+    """Returns what runs the device: of a GPU, the CUDA or ROCm libraries and NVIDIA's driver."""
+    runtime = " ".join(device.client.platform_version.split())
+    kernel = re.search(r"Kernel Module.*?\s(\d+[\d.]+)\s", _read("/proc/driver/nvidia/version"))
+    return (
+        f"{runtime}, NVIDIA driver {kernel[1]}" if kernel and device.platform == "gpu" else runtime
+    )
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

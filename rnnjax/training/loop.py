@@ -9,11 +9,11 @@ import numpy as np
 
 from rnnjax.config import Config
 from rnnjax.errors import InputError
+from rnnjax.interrupt import InterruptedRunError, InterruptRequest
 from rnnjax.reporting.progress import Progress
 from rnnjax.tasks import scores
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.evaluation import answers
-from rnnjax.training.interrupt import InterruptedRunError, InterruptRequest
 from rnnjax.training.members import Member, stack_at
 from rnnjax.training.optimizer import schedule
 from rnnjax.training.state import Best, TrainState

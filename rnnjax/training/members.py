@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 
@@ -12,6 +12,7 @@ from rnnjax.data.batches import Stack, side_by_side
 from rnnjax.data.corpora import Corpus
 from rnnjax.data.dataset import Dataset, like, make_dataset
 from rnnjax.data.text import Vocabulary
+from rnnjax.data.vectors import WordVectors, word_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting.metrics import MetricsFile
 from rnnjax.training.folder import RunFolder
@@ -28,17 +29,24 @@ class Member:
       folder: what it leaves, as it would by itself.
       dataset: what it reads.
       place: in the arrays of all of them; None if there is no other, and no axis for it.
+      vectors: that its embedding begins with; None if it begins at random, or has begun.
     """
 
     config: Config
     folder: RunFolder
     dataset: Dataset
     place: int | None
+    vectors: WordVectors | None = None
 
     @functools.cached_property
     def metrics(self) -> MetricsFile:
         """How it goes."""
         return MetricsFile(self.folder.metrics, self.dataset.mark)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what environment.json says of what it reads."""
+        told = self.dataset.describe()
+        return {**told, "vectors": self.vectors.about} if self.vectors else told
 
     def own(self, tree: Tree) -> Tree:
         """Returns its part of arrays of all members."""
@@ -47,16 +55,20 @@ class Member:
         return jax.tree.map(lambda leaf: leaf[self.place], tree)
 
 
-def make_members(config: Config, folder: RunFolder, corpus: Corpus) -> list[Member]:
+def make_members(
+    config: Config, folder: RunFolder, corpus: Corpus, *, begin: bool = True
+) -> list[Member]:
     """Returns the trainings of a run.
 
     Args:
       config: of the run.
       folder: of the run.
       corpus: as `load_corpus` returns it.
+      begin: whether they begin, with the vectors of the config; otherwise they go on.
 
     Raises:
-      InputError: there are too few rows, or the replicates cannot go side by side.
+      InputError: there are too few rows, the replicates cannot go side by side, or the file of
+        vectors cannot be used.
     """
     members: list[Member] = []
     for place, (each, own) in enumerate(folder.replicates(config)):
@@ -67,8 +79,15 @@ def make_members(config: Config, folder: RunFolder, corpus: Corpus) -> list[Memb
             dataset = make_dataset(each, corpus, known)
         alone = config.replicates == 1
         members.append(Member(each, own, dataset, None if alone else place))
-    _check_they_agree(config, [member.dataset for member in members])
-    return members
+    datasets = [member.dataset for member in members]
+    _check_they_agree(config, datasets)
+    if not (begin and config.model.embedding.path):
+        return members
+    vectors = word_vectors(config, datasets)
+    return [
+        dataclasses.replace(member, vectors=each)
+        for member, each in zip(members, vectors, strict=True)
+    ]
 
 
 def _check_they_agree(config: Config, datasets: Sequence[Dataset]) -> None:

@@ -40,7 +40,7 @@ def make_optimizer(
       config: what it says.
       steps: number of steps of the training.
       trained: says of each parameter whether training may change it; None if it may change all.
-        Without a gradient Adam leaves a parameter as it is, but weight decay would not.
+        The others, whose gradients are zero, the optimizer passes over.
 
     Keras adds epsilon to the root of the second moment before its bias is corrected, optax after;
     at 1e-7 the two cannot be told apart but for gradients of about that size.
@@ -48,9 +48,11 @@ def make_optimizer(
     rate = schedule(config, steps)
     given = config.optimizer
     adam = (
-        optax.adamw(rate, eps=given.epsilon, weight_decay=given.weight_decay, mask=trained)
+        optax.adamw(rate, eps=given.epsilon, weight_decay=given.weight_decay)
         if given.weight_decay
         else optax.adam(rate, eps=given.epsilon)
     )
+    if trained is not None:
+        adam = optax.masked(adam, trained)
     clip = optax.clip_by_global_norm(given.clip_norm) if given.clip_norm else optax.identity()
     return optax.chain(clip, adam)

@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax import cache
+from rnnjax import cache, rules
 from rnnjax.cells import make_cell
 from rnnjax.config import Config
 from rnnjax.data.dataset import Dataset, load_corpus
+from rnnjax.data.vectors import check_vectors
 from rnnjax.errors import InputError
 from rnnjax.models import table
 from rnnjax.reporting import metrics as metrics_lib
@@ -63,20 +64,25 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
             if not lacking:
                 say(f"{workdir} holds a finished run; nothing is left to do")
         return read_json(folder.result)
-    members = make_members(config, folder, load_corpus(config))
+    begins = not Checkpoints(folder.checkpoints).steps
+    if begins and config.model.embedding.path:
+        check_vectors(config)
+    members = make_members(config, folder, load_corpus(config), begin=begins)
     total = config.epochs * members[0].dataset.train.steps_per_epoch
     if config.warmup_steps >= total:
         raise InputError(
             f"config.warmup_steps: given {config.warmup_steps}, and the training has {total} "
             "steps; expected fewer, so that it reaches config.learning_rate"
         )
+    for line in rules.warnings(config, members[0].dataset):
+        say(line)
     with contextlib.ExitStack() as claims:
         claims.enter_context(folder.claim(config))
-        _begin(folder, config, name, members[0].dataset)
+        _begin(folder, config, name, members[0])
         for member in members:
             if member.folder != folder:
                 claims.enter_context(member.folder.claim(member.config))
-                _begin(member.folder, member.config, name, member.dataset)
+                _begin(member.folder, member.config, name, member)
             if not member.folder.tokenizer.exists():
                 write_text(member.folder.tokenizer, member.dataset.vocabulary.to_json())
         try:
@@ -89,17 +95,24 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     return result
 
 
-def _begin(folder: RunFolder, config: Config, name: str, dataset: Dataset) -> None:
+def _begin(folder: RunFolder, config: Config, name: str, member: Member) -> None:
     """Writes what was asked, unless that was done before; then the data must be the same."""
     if folder.environment.exists():
-        theirs, ours = folder.read_data()["fingerprint"], dataset.corpus.fingerprint
-        if theirs != ours:
-            raise InputError(
-                f"workdir {folder.path}: was begun on data of the fingerprint {theirs[:12]}, and "
-                f"the data is now {ours[:12]}; bring back the data, or give another --workdir"
-            )
+        before, now = folder.read_data(), member.describe()
+        _check_same(folder, "data", before, now)
+        if "vectors" in now:
+            _check_same(folder, "file of vectors", before["vectors"], now["vectors"])
     else:
-        folder.write_config(name, config, dataset.mark)
+        folder.write_config(name, config, member.dataset.mark)
+
+
+def _check_same(folder: RunFolder, what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
+    theirs, ours = before["fingerprint"], now["fingerprint"]
+    if theirs != ours:
+        raise InputError(
+            f"workdir {folder.path}: was begun when the {what} had the fingerprint {theirs[:12]}, "
+            f"and the {what} is now {ours[:12]}; bring back the {what}, or give another --workdir"
+        )
 
 
 def _train_and_judge(
@@ -116,6 +129,7 @@ def _train_and_judge(
         task,
         optimizer,
         seeds,
+        [member.vectors for member in members if member.vectors],
         keep_average=bool(decay),
         keep_best=bool(config.early_stopping.patience),
     )
@@ -128,12 +142,12 @@ def _train_and_judge(
         say(f"going on from step {step}")
     elif folder.environment.exists():
         say("there is no checkpoint to go on from; the training begins again")
-    _record(folder, members[0].dataset, command, state.done)
+    _record(folder, members[0], command, state.done)
     for member in members:
         if member.folder != folder:
             flags = f"--config.seed={member.config.seed} --config.replicates=1"
             typed = f"{command} {flags} --workdir={shlex.quote(str(member.folder.path))}"
-            _record(member.folder, member.dataset, typed, state.done)
+            _record(member.folder, member, typed, state.done)
         metrics_lib.truncate(member.folder.metrics, state.done)
     train_step = make_train_step(task, optimizer, seeds, decay)
     evaluate_step = make_evaluate_step(task)
@@ -205,7 +219,7 @@ def _judge(member: Member, state: TrainState, evaluate_step: Compiled) -> dict[s
     return {
         **judged,
         "buckets": list(dataset.train.boundaries),
-        "data": dataset.describe(),
+        "data": folder.read_data(),
         **_details(dataset, member.config, found["test"]),
     }
 
@@ -235,7 +249,7 @@ def _table_text(layers: list[dict[str, Any]]) -> str:
     )
 
 
-def _record(folder: RunFolder, dataset: Dataset, command: str, step: int) -> None:
+def _record(folder: RunFolder, member: Member, command: str, step: int) -> None:
     """Writes what the steps from a step on are done with, beside what those before were."""
     now = environment(command)
     if step:
@@ -243,7 +257,7 @@ def _record(folder: RunFolder, dataset: Dataset, command: str, step: int) -> Non
         resumed = [*before.get("resumed", []), {"step": step, **now}]
         write_json(folder.environment, {**before, "resumed": resumed})
     else:
-        write_json(folder.environment, {**now, "data": dataset.describe()})
+        write_json(folder.environment, {**now, "data": member.describe()})
 
 
 def _raise_if_out_of_memory(config: Config, error: Exception) -> None:

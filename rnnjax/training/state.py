@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from rnnjax.data.vectors import WordVectors
 from rnnjax.tasks import Classification
 
 INIT, DROPOUT = 0, 1
@@ -69,17 +70,29 @@ def init_state(
     task: Classification,
     optimizer: optax.GradientTransformation,
     seeds: Sequence[int],
+    vectors: Sequence[WordVectors] = (),
     *,
     keep_average: bool = False,
     keep_best: bool = False,
 ) -> TrainState:
-    """Returns the state before the first step, which follows from the seeds of the replicates."""
+    """Returns the state before the first step.
+
+    Args:
+      task: what is trained.
+      optimizer: how.
+      seeds: of the replicates, from which the parameters follow.
+      vectors: for the embedding of each replicate to begin with; none for random ones.
+      keep_average: whether the state has an average of the parameters.
+      keep_best: whether it has the best parameters so far.
+    """
 
     def copy(params):
         return jax.tree.map(jnp.copy, params)
 
-    def init(key):
+    def init(key, *table):
         params = task.init(key)
+        if table:
+            params = task.with_vectors(params, *table)
         best = None
         if keep_best:
             best = Best(copy(params), jnp.float32(jnp.inf), jnp.zeros((), jnp.int32))
@@ -93,4 +106,7 @@ def init_state(
         )
 
     keys = [jax.random.fold_in(jax.random.key(seed), INIT) for seed in seeds]
-    return jax.jit(init)(keys[0]) if len(keys) == 1 else jax.jit(jax.vmap(init))(jnp.stack(keys))
+    tables = [[each.rows for each in vectors], [each.found for each in vectors]] if vectors else []
+    if len(keys) == 1:
+        return jax.jit(init)(keys[0], *(each for (each,) in tables))
+    return jax.jit(jax.vmap(init))(jnp.stack(keys), *map(np.stack, tables))

@@ -119,6 +119,14 @@ def test_a_cut_off_file_is_refused(tmp_path):
         Vocabulary.load(path)
 
 
+def test_a_file_of_other_first_numbers_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    other = Vocabulary.fit(TEXTS, 20).to_json().replace("[UNK]", "[CLS]")
+    path.write_text(other, encoding="utf-8")
+    with pytest.raises(InputError, match=r"tokenizer\.json: its tokens 0 and 1 are \['\[PAD\]'"):
+        Vocabulary.load(path)
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"absent\.json: cannot be read \(No such file"):
         Vocabulary.load(tmp_path / "absent.json")
@@ -145,3 +153,14 @@ def test_the_share_of_known_words_is_counted_by_text():
     assert vocabulary.known_shares(texts) == [0.5, 0.0, 0.0, 1.0]
     assert unknown_share(vocabulary.encode(texts)) == 0.5
     assert unknown_share(vocabulary.encode([""])) == 0.0
+
+
+def test_words_stand_in_the_order_of_their_numbers():
+    vocabulary = Vocabulary.fit(["b a b", "c b a"], 10)
+    assert vocabulary.words == ["[PAD]", "[UNK]", "b", "a", "c"]
+    assert vocabulary.encode(["c a"]).tokens.tolist() == [4, 3]
+
+
+def test_a_word_is_normalized_as_texts_are():
+    assert Vocabulary.fit(["us"], 5).normalize("U.S.") == "us"
+    assert Vocabulary.fit(["us"], 5, "character").normalize("U.S.") == "U.S."

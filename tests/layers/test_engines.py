@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 
 from rnnjax.cells import GRUCell, LinearCell, LSTMCell, MGUCell, SimpleCell
 from rnnjax.errors import InputError
-from rnnjax.layers import RNN, engines
+from rnnjax.layers import RNN, engines, rnn
 
 ROWS, TIME, INPUTS, FEATURES = 5, 7, 3, 4
 RAGGED = np.array(
@@ -77,6 +77,28 @@ def pulled(layer: RNN, mask: np.ndarray | None) -> Any:
         return outputs, pull_back(drawn(returned, 4))
 
     return run(variables, inputs, state)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("sequences", [False, True])
+def test_a_sequence_too_large_for_the_caches_is_run_in_stretches(monkeypatch, sequences, reverse):
+    lengths = []
+    whole = LSTMCell.fused
+
+    def seen(cell, state, projected, *rest):
+        lengths.append(projected.shape[1])
+        return whole(cell, state, projected, *rest)
+
+    monkeypatch.setattr(LSTMCell, "fused", seen)
+    monkeypatch.setattr(rnn, "_AT_ONCE", 0)
+    monkeypatch.setattr(rnn, "_ROWS", ROWS)
+    layer = RNN(LSTMCell(FEATURES), reverse, sequences, "fused")
+    found = pulled(layer, RAGGED)
+    assert {*lengths} == {4, 3}
+    expected = pulled(layer.clone(engine="scan"), RAGGED)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected
+    )
 
 
 @pytest.mark.parametrize(("cell", "engine"), CELLS)

@@ -84,12 +84,13 @@ def memory(time, *, gradient=True, **options):
     layer = RNN(LSTMCell(16), return_sequences=False, **options)
     variables = jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((2, 4, 16)))
 
-    def loss(variables, inputs):
-        return jnp.sum(jnp.square(jnp.asarray(layer.apply(variables, inputs)[1])))
+    def loss(variables, inputs, mask):
+        return jnp.sum(jnp.square(jnp.asarray(layer.apply(variables, inputs, mask)[1])))
 
     run = jax.grad(loss, argnums=(0, 1)) if gradient else loss
     inputs = jax.ShapeDtypeStruct((2, time, 16), jnp.float32)
-    found: Any = jax.jit(run).lower(variables, inputs).compile().memory_analysis()
+    mask = jax.ShapeDtypeStruct((2, time), jnp.bool_)
+    found: Any = jax.jit(run).lower(variables, inputs, mask).compile().memory_analysis()
     return found.temp_size_in_bytes
 
 

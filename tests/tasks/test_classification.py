@@ -90,6 +90,32 @@ def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
             assert not np.array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
+    config = parse(
+        {
+            "learning_rate": 0.05,
+            "data": {"vocabulary": {"size": VOCABULARY}},
+            "model": {"embedding": {"features": 3, "trainable": False}, "features": 4},
+            "optimizer": {"weight_decay": decay, "clip_norm": 0.5},
+        }
+    )
+    task = Classification.of(config, KNOWN, CLASSES)
+    optimizer = make_optimizer(config, 5, task.trained)
+    state = init_state(task, optimizer, [3])
+    moments = jax.tree_util.tree_leaves_with_path(state.opt_state)
+    assert "embed" not in "".join(jax.tree_util.keystr(path) for path, _ in moments)
+    before = jax.tree.map(np.array, state.params)
+    after = make_train_step(task, optimizer, [3])(state, stack_of(batch_of(0), batch_of(1))).params
+    np.testing.assert_array_equal(after["embed"]["embedding"], before["embed"]["embedding"])
+    for name in ("recurrent", "score"):
+        for ours, theirs in zip(*map(jax.tree.leaves, (after[name], before[name])), strict=True):
+            assert not np.array_equal(ours, theirs)
+    # Its gradient does not count when gradients are clipped either.
+    gradient = jax.grad(lambda live: task.loss(live, batch_of(0), jax.random.key(0))[0])
+    assert not gradient(task.live(before))["embed"]["embedding"].any()
+
+
 def test_the_optimizer_keeps_nothing_for_rows_that_cannot_occur():
     task = Classification(model_of(), KNOWN)
     params = task.init(jax.random.key(0))
@@ -183,3 +209,10 @@ def test_answers_are_log_probabilities_without_dropout():
     losses, _ = by_hand(task, params, batch)
     np.testing.assert_allclose(-answers[np.arange(4), batch.labels], losses, rtol=1e-5)
     np.testing.assert_allclose(np.exp(answers).sum(axis=1), np.ones(4), rtol=1e-5)
+
+
+def test_a_network_keeps_nothing_between_batches():
+    batch = batch_of(4)
+    for options in ({}, {"learned_state": True}, {"zoneout": 0.2}):
+        kept = model_of(**options).init(jax.random.key(0), batch.tokens, batch.mask)
+        assert set(kept) == {"params"}

@@ -78,7 +78,7 @@ def state_of(config: schema.Config) -> TrainState:
     """Returns the state in which a run of the config begins."""
     made = dataset.make_dataset(config, dataset.load_corpus(config))
     task = Classification.of(config, len(made.vocabulary), len(made.corpus.classes))
-    optimizer = make_optimizer(config, config.epochs * made.train.steps_per_epoch)
+    optimizer = make_optimizer(config, config.epochs * made.train.steps_per_epoch, task.trained)
     return init_state(
         task,
         optimizer,

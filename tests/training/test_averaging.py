@@ -19,7 +19,7 @@ def test_it_follows_the_parameters_at_a_pace_that_falls_to_what_was_asked(news):
     config = parse(news, averaging__decay=0.3, model__dropout=0.3, model__cell="EchoStateCell")
     dataset = make_dataset(config, load_corpus(config))
     task = Classification.of(config, len(dataset.vocabulary), 4)
-    step = make_train_step(task, make_optimizer(config, 8), [3], decay=0.3)
+    step = make_train_step(task, make_optimizer(config, 8, task.trained), [3], decay=0.3)
     state = state_of(config)
     first = expected = jax.device_get(state.params)
     for decay in (2 / 11, 3 / 12, 0.3, 0.3, 0.3):

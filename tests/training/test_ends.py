@@ -1,4 +1,4 @@
-"""How a run ends, and what it refuses before it begins."""
+"""How a run ends, and what it refuses or remarks before it begins."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ import pytest
 from rnnjax import training
 from rnnjax.errors import InputError
 
-from .small import lines, parse
+from .small import assert_same, lines, parse, saved, write_csv
 
 pytest_plugins = ["training.small"]
 
@@ -31,6 +31,37 @@ def test_a_warm_up_that_never_ends_is_refused_and_nothing_is_left(news, tmp_path
     with pytest.raises(InputError, match=r"config\.warmup_steps: given 100000, and the training"):
         run(parse(news, warmup_steps=100_000), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_other_test_rows_train_the_same_network(news, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(news / "train.csv", other)
+    write_csv(other / "test.csv", 40, seed=9)
+    changes = {"evaluate_every": 3, "early_stopping__patience": 2, "data__validation": 0.2}
+    ours, theirs = parse(news, **changes), parse(other, **changes)
+    one, two = run(ours, tmp_path / "one"), run(theirs, tmp_path / "two")
+    assert one["test"]["rows"] != two["test"]["rows"]
+    assert_same(saved(ours, tmp_path / "one"), saved(theirs, tmp_path / "two"))
+    (judged,) = [line for line in lines(tmp_path / "one") if line["split"] == "test"]
+    assert judged["step"] == one["steps"]
+
+
+def test_a_mistake_is_remarked_until_it_is_acknowledged_and_the_run_goes_on(news, tmp_path, capsys):
+    mistaken = {"model__mask": False, "data__shuffle": False, "epochs": 1}
+    reason = {"acknowledged__padding_read": "to see it", "acknowledged__not_shuffled": "the same"}
+    run(parse(news, **mistaken), tmp_path)
+    said = capsys.readouterr().err
+    assert said.index("WARNING: padding_read: model.mask") < said.index("WARNING: not_shuffled:")
+    assert "rnnjax.lint --rules" in said
+    (tmp_path / "result.json").unlink()
+    run(parse(news, **mistaken, **reason), tmp_path)
+    assert "going on from step" in (said := capsys.readouterr().err)
+    assert "WARNING" not in said
+    assert "lint" not in said
+    # It is the run that it was.
+    config = json.loads((tmp_path / "config.json").read_text())["config"]
+    assert set(config["acknowledged"].values()) == {""}
 
 
 def test_a_finished_run_without_its_report_gets_one(news, tmp_path):

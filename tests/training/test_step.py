@@ -25,7 +25,7 @@ def stepped(news):
         config = parse(news, model__dropout=rate, data__take=16, model__cell="SimpleCell")
         dataset = make_dataset(config, load_corpus(config))
         task = Classification.of(config, len(dataset.vocabulary), 4)
-        step = make_train_step(task, make_optimizer(config, 10), [seed])
+        step = make_train_step(task, make_optimizer(config, 10, task.trained), [seed])
         state = state_of(config).replace(step=jnp.int32(number))
         state = step(state, dataset.train.stack_at(3, 0, 1))
         assert int(state.step) == number + 1

@@ -53,18 +53,20 @@ def layers(spec: dict[str, Any], variant: str) -> Job:
 
 
 def growth(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the job of a layer's gradient; its facts say what compiling took and what it needs.
+    """Returns the job of the gradient of a layer's last output, which a classifier asks for.
 
-    The peak of memory is what XLA's buffer assignment reserves beside arguments and results.
+    Its facts say what compiling took and what it needs: the peak of memory is what XLA's buffer
+    assignment reserves beside arguments and results.
     """
-    layer = layer_of(spec, remat=variant == "remat")
+    *below, last = layer_list(spec, remat=variant == "remat")
+    layer = Stack([*below, last.clone(return_sequences=False)])
     data = layer_data(spec)
     params = from_torch(layer, data.weights)
 
     def loss(params, inputs, mask, probe):
         return jnp.sum(layer.apply({"params": params}, inputs, mask)[1] * probe)
 
-    given = jax.device_put((params, data.inputs, data.mask, data.probe))
+    given = jax.device_put((params, data.inputs, data.mask, data.probe[:, 0]))
     lowered = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*given)
     start = time.perf_counter()
     compiled = lowered.compile()

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from rnnjax.training.interrupt import InterruptRequest
+from rnnjax.interrupt import InterruptRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,0 +1,90 @@
+"""The lines of a file of runs, each sealed by a digest of what it says.
+
+The digest finds a slip: a number that was changed by hand, a merge that went wrong. It stops nobody
+who means to deceive, and who can as well compute it again.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from rnnjax.errors import InputError
+from rnnjax.reporting import metrics as lines
+from rnnjax.reporting.files import encode
+
+Run = dict[str, Any]
+"""A run: name, seed, command, config, scores, data, environment, digest."""
+
+
+def read_runs(path: Path, *keys: str) -> list[Run]:
+    """Returns the recorded runs, none if there is no file; a line not finished is none.
+
+    Args:
+      path: the file.
+      *keys: what each has to say, besides name, seed and test scores.
+
+    Raises:
+      InputError: a line is not a JSON object, or does not say it.
+    """
+    runs = lines.read(path) if path.exists() else []
+    for number, run in enumerate(runs, start=1):
+        missing = [key for key in ("name", "seed", "test", *keys) if key not in run]
+        if missing:
+            raise InputError(
+                f"{path}, line {number}: is no record of a run, it has no {missing[0]!r}; bring "
+                "the line back, or delete it to run it again"
+            )
+    return runs
+
+
+def append(path: Path, run: Run) -> None:
+    """Seals a run, and writes it at the end of a file."""
+    lines.MetricsFile(path).write(sealed(run))
+
+
+def sealed(run: Run) -> Run:
+    """Returns a run with the digest of what it says."""
+    return {**run, "digest": _digest(run)}
+
+
+def is_as_recorded(run: Run) -> bool:
+    """Returns whether a run says what it said when it was sealed."""
+    return run.get("digest") == _digest(run)
+
+
+def number(run: Run, path: str) -> float | None:
+    """Returns a number of a run by its path, 'test.accuracy' say; None if there is none."""
+    value: Any = run
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def of_folder(workdir: Path) -> Run:
+    """Returns what is recorded of a run that has ended: what was asked, found, and used.
+
+    Raises:
+      OSError: a file of the run is not there.
+    """
+
+    def read(name: str) -> dict[str, Any]:
+        return json.loads((workdir / name).read_text(encoding="utf-8"))
+
+    result, environment, config = read("result.json"), read("environment.json"), read("config.json")
+    kept = ("test", "validation", "steps", "parameters", "resumed_from", "train_seconds")
+    kept += ("compilations", "buckets")
+    return {
+        "config": {key: value for key, value in config["config"].items() if key != "seed"},
+        **{key: result[key] for key in kept if key in result},
+        "data": {key: result["data"][key] for key in ("name", "fallback", "fingerprint", "rows")},
+        "environment": {key: value for key, value in environment.items() if key != "data"},
+    }
+
+
+def _digest(run: Run) -> str:
+    said = json.loads(encode({key: value for key, value in run.items() if key != "digest"}))
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,262 @@
+"""Runs that are compared: where they are found, whether they may be compared, how they differ."""
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pydantic
+
+from rnnjax import config as config_lib
+from rnnjax.config import Config
+from rnnjax.errors import InputError
+from rnnjax.reporting import metrics, record
+
+RUNS = (
+    "expected the folder of a run or of replicates, a quoted pattern of folders ('runs/gru-seed*'),"
+    " an experiment that was recorded (experiments/lesson), or one name of it "
+    "(experiments/lesson:gru)"
+)
+_OF_EACH_RUN = ("seed", "data.dir")
+"""Keys that may differ between the runs of a side: the fingerprint says what the data is."""
+_OF_NO_MATTER = ("started", "command", "resumed", "data")
+
+
+class Run(NamedTuple):
+    """A finished run.
+
+    Attributes:
+      source: where it was found, for messages.
+      seed: of it.
+      config: what was asked.
+      scores: by the part of the data, 'test' or 'validation'.
+      environment: what it was made with.
+      data: what it read.
+    """
+
+    source: str
+    seed: int
+    config: Config
+    scores: dict[str, record.Scores]
+    environment: record.Environment
+    data: record.Data
+
+
+class Side(NamedTuple):
+    """Runs of one config that differ in their seeds.
+
+    Attributes:
+      name: as it was given.
+      runs: at least one, by rising seed.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+
+    def scores(self, metric: str) -> dict[int, float]:
+        """Returns a score of each run by its seed.
+
+        Raises:
+          InputError: a run has no such score, or it is not finite.
+        """
+        return {run.seed: _score(run, metric) for run in self.runs}
+
+
+class _Line(record.Part):
+    """A run in the runs.jsonl of an experiment."""
+
+    name: str
+    seed: int
+    config: dict[str, Any]
+    test: record.Scores
+    validation: record.Scores | None = None
+    environment: record.Environment
+    data: record.Data
+
+
+def read_sides(given: Sequence[str]) -> list[Side]:
+    """Returns the sides that are named on a command line, each once.
+
+    Args:
+      given: of each, as `RUNS` says. An experiment without a name is a side for each name in it.
+
+    Raises:
+      InputError: there are no such runs, they are not finished or damaged, or those of one side
+        differ in more than their seeds.
+    """
+    found: dict[str, Side] = {}
+    for each in given:
+        for name, runs in _read(each).items():
+            found.setdefault(name, _side(name, runs))
+    return list(found.values())
+
+
+def check_comparable(sides: Sequence[Side], metric: str) -> None:
+    """Raises InputError if the scores of two sides are not of the same rows."""
+    part = metric.split(".")[0]
+    first, *others = (side.runs[0] for side in sides)
+    for other in others:
+        one, two = (
+            {
+                "fingerprint of the data": run.data.fingerprint[:12],
+                "stand-in for the data": run.data.fallback,
+                f"{part} rows": run.scores[part].rows,
+                "config.data.validation": run.config.data.validation * (part == "validation"),
+            }
+            for run in (first, other)
+        )
+        differing = [f"{key}: {one[key]}, {two[key]}" for key in one if one[key] != two[key]]
+        if differing:
+            raise InputError(
+                f"{first.source} and {other.source} cannot be compared: their {metric} is not of "
+                f"the same rows ({'; '.join(differing)}). Train both on the same data"
+            )
+
+
+def config_differences(first: Side, other: Side) -> list[str]:
+    """Returns a line `key: ours, theirs` for each key in which the configs of two sides differ."""
+    return _config_differences(first.runs[0].config, other.runs[0].config)
+
+
+def environment_differences(first: Side, other: Side) -> list[str]:
+    """Returns a line `key: ours | theirs` for each thing with which the sides were not made alike.
+
+    So does what differs within a side. What only one side's runs have recorded is named in a line.
+    """
+    one, two = _made_with(first.runs), _made_with(other.runs)
+    lines = [
+        f"{key}: {' and '.join(one[key])} | {' and '.join(two[key])}"
+        for key in one
+        if key in two and (one[key] != two[key] or len(one[key]) > 1)
+    ]
+    alone = dict.fromkeys(key.split(".")[0] for key in [*one, *two] if (key in one) != (key in two))
+    return [*lines, *([f"recorded of one side alone: {', '.join(alone)}"] if alone else [])]
+
+
+def _score(run: Run, metric: str) -> float:
+    part, _, name = metric.partition(".")
+    scores = {} if part not in run.scores else run.scores[part].model_dump(exclude_unset=True)
+    if name not in scores or name == "rows":
+        known = [
+            f"{part}.{name}"
+            for part, each in run.scores.items()
+            for name in each.model_dump(exclude_unset=True)
+            if name != "rows"
+        ]
+        raise InputError(f"{run.source}: has no {metric}; --metric may be {', '.join(known)}")
+    try:
+        value = math.nan if scores[name] is None else float(scores[name])
+    except (TypeError, ValueError):
+        raise InputError(f"{run.source}: {metric} is no number: {scores[name]!r}") from None
+    if not math.isfinite(value):
+        raise InputError(
+            f"{run.source}: {metric} is not finite, and no mean can be taken of it; leave the run "
+            "out and say so, or compare another --metric"
+        )
+    return value
+
+
+def _read(given: str) -> dict[str, list[Run]]:
+    """Returns the runs of each side that an argument names."""
+    path = Path(given)
+    before, colon, name = given.partition(":")
+    if lines := _record(path):
+        return _recorded(lines)
+    if path.is_dir():
+        return {str(path): _of_folder(path)}
+    if colon and (lines := _record(Path(before))):
+        found = _recorded(lines)
+        for side, runs in found.items():
+            if side.partition(":")[2] == name:
+                return {side: runs}
+        names = ", ".join(side.partition(":")[2] for side in found)
+        raise InputError(f"{given}: no run is recorded as {name!r}; there are {names}")
+    start = Path(path.anchor)
+    if folders := sorted(start.glob(str(path.relative_to(start)))):
+        return {given: [run for folder in folders for run in _of_folder(folder)]}
+    raise InputError(f"{given}: there are no such runs; {RUNS}")
+
+
+def _record(path: Path) -> Path | None:
+    """Returns the file of an experiment's runs, if a path names one."""
+    path = path / "runs.jsonl" if path.is_dir() else path
+    return path if path.suffix == ".jsonl" and path.exists() else None
+
+
+def _recorded(path: Path) -> dict[str, list[Run]]:
+    """Returns the runs of each name in a file, by the shortest way to name them."""
+    experiment = path.parent if path.name == "runs.jsonl" else path
+    found: dict[str, list[Run]] = {}
+    for number, values in enumerate(metrics.read(path), start=1):
+        try:
+            line = _Line.model_validate(values)
+        except pydantic.ValidationError as error:
+            detail = error.errors()[0]
+            where = ".".join(map(str, detail["loc"]))
+            raise InputError(
+                f"{path}, line {number}: {where}: {detail['msg']}; expected a run as "
+                "rnnjax.experiment records it"
+            ) from None
+        parts = {"test": line.test, "validation": line.validation}
+        source = f"{path}, line {number}"
+        run = Run(
+            source,
+            line.seed,
+            config_lib.parse(line.config, f"{source}: config"),
+            {part: scores for part, scores in parts.items() if scores},
+            line.environment,
+            line.data,
+        )
+        found.setdefault(f"{experiment}:{line.name}", []).append(run)
+    if not found:
+        raise InputError(f"{path}: no run is recorded yet; run the experiment")
+    return found
+
+
+def _of_folder(folder: Path) -> list[Run]:
+    """Returns the run of a folder, or its replicates."""
+    replicates = sorted(folder.glob("seed-*/config.json"))
+    if replicates:
+        return [run for path in replicates for run in _of_folder(path.parent)]
+    told = record.read(folder)
+    config = config_lib.parse(told.config.config, f"{folder / 'config.json'}: config")
+    parts = {"test": told.result.test, "validation": told.result.validation}
+    scores = {part: each for part, each in parts.items() if each}
+    return [Run(str(folder), config.seed, config, scores, told.environment, told.data)]
+
+
+def _side(name: str, runs: Iterable[Run]) -> Side:
+    runs = sorted(runs, key=lambda run: run.seed)
+    for one, two in itertools.pairwise(runs):
+        if one.seed == two.seed:
+            raise InputError(
+                f"{name}: {one.source} and {two.source} both have seed {one.seed}; a seed counts "
+                "once, so leave one of them out"
+            )
+        if differing := _config_differences(one.config, two.config):
+            raise InputError(
+                f"{name}: {one.source} and {two.source} are of different configs "
+                f"({'; '.join(differing[:3])}); runs of one side differ in their seeds alone"
+            )
+    check_comparable([Side(name, (run,)) for run in runs], "test.loss")
+    return Side(name, tuple(runs))
+
+
+def _config_differences(one: Config, two: Config) -> list[str]:
+    lines = config_lib.differences(one, two)
+    return [line for line in lines if line.split(":")[0] not in _OF_EACH_RUN]
+
+
+def _made_with(runs: Iterable[Run]) -> dict[str, list[str]]:
+    """Returns the values of everything that runs were made with, each once."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        told = run.environment.model_dump(exclude_unset=True)
+        kept = {key: value for key, value in told.items() if key not in _OF_NO_MATTER}
+        for key, value in config_lib.flat(kept):
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            text = text or "none"
+            if text not in found.setdefault(key, []):
+                found[key].append(text)
+    return {key: sorted(values) for key, values in found.items()}

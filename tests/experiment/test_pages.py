@@ -1,0 +1,140 @@
+"""The pages say what was found, between their marks and nowhere else."""
+
+from pathlib import Path
+
+import pytest
+
+from experiment.conftest import README, edit, record
+from rnnjax.errors import InputError
+from rnnjax.experiment import pages, plot
+from rnnjax.experiment.folder import Experiment
+from rnnjax.experiment.records import append
+
+ABOVE = "# All\n<!-- experiments/lesson: begin -->\n<!-- experiments/lesson: end -->\nmore\n"
+
+
+def read(folder, *runs):
+    for run in runs:
+        append(folder / "runs.jsonl", run)
+    return Experiment.read(folder)
+
+
+def rows_of(table):
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_says_mean_spread_interval_and_each_seed(folder):
+    experiment = read(
+        folder,
+        record("lstm", 5, 0.90, train_seconds=30.0),
+        record("lstm", 0, 0.80, train_seconds=10.0),
+        record("lstm", 1, 0.85, train_seconds=2.0, resumed_from=70),
+        record("lstm", 7, 0.85, train_seconds=99.0, alone=False),
+        record("gru", 0, 0.75, train_seconds=12.34),
+    )
+    heads, _, lstm, gru = rows_of(pages.table(experiment))
+    assert heads[2:4] == ["test accuracy, mean ± sd", "95 % interval"]
+    assert (heads[-2], heads[-1]) == ("training seconds, median", "peer")
+    scores = ["**0.8500** ± 0.0408", "0.7850 to 0.9150", "0.8000 0.8500 0.9000 0.8500", "0.8400"]
+    assert lstm == ["`lstm`", "1,281,348", *scores, "20.0", ".71"]
+    assert gru == ["`gru`", "1,281,348", "**0.7500**", "", "0.7500", "0.7400", "12.3", ""]
+    assert (
+        "Trained on 48,000 rows and tested on 7,600 of `news`, fingerprint `ffffffffffff`. "
+        "Seeds 0, 1, 5, 7 of `lstm`; 0 of `gru`."
+    ) in pages.table(experiment)
+    assert "with no other beside them, on Linux, 2 CPU cores.\n" in pages.table(experiment)
+
+
+def test_the_table_names_each_machine(folder):
+    device = {"platform": "Linux", "cpus": 16, "devices": ["gpu:0 H200", "gpu:1 H200"]}
+    experiment = read(
+        folder,
+        record("lstm", 0, 0.5),
+        record("gru", 0, 0.5),
+        record("gru", 1, 0.5, environment=device),
+    )
+    assert "on Linux, 2 CPU cores; Linux, 16 CPU cores, H200.\n" in pages.table(experiment)
+
+
+def test_records_from_before_runs_were_side_by_side_are_of_runs_alone(folder):
+    old = record("lstm", 0, 0.8, train_seconds=7.0)
+    del old["alone"]
+    _, _, (*_, seconds, _) = rows_of(pages.table(read(folder, old)))
+    assert seconds == "7.0"
+
+
+def test_parts_are_rendered_between_their_marks(recorded):
+    Path("README.md").write_text(ABOVE)
+    pages.write(Experiment.read(recorded))
+    own = (recorded / "README.md").read_text()
+    assert own.startswith("# Question\n\n<!-- runs: begin -->\n| config |")
+    assert own.endswith("![Test accuracy by seed](seeds.svg)\n<!-- runs: end -->\n\nanswer\n")
+    assert "old" not in own
+    above = Path("README.md").read_text()
+    assert above.startswith("# All\n<!-- experiments/lesson: begin -->\n| config | network |")
+    assert above.endswith("Seeds 0, 1, 5.\n<!-- experiments/lesson: end -->\nmore\n")
+    assert "| `lstm` | LSTM, no mask | 0.5200 ± 0.0265 | .71 |" in above
+    pages.write(Experiment.read(recorded))
+    assert ((recorded / "README.md").read_text(), Path("README.md").read_text()) == (own, above)
+
+
+def test_another_page_without_the_marks_is_left_alone(recorded):
+    Path("README.md").write_text("# All\n")
+    assert list(pages.pages(Experiment.read(recorded))) == [recorded / "README.md"]
+
+
+def test_an_experiment_without_runs_says_so_and_draws_nothing(folder):
+    pages.write(read(folder))
+    assert "begin -->\nThere are no runs yet.\n<!--" in (folder / "README.md").read_text()
+    assert not (folder / "seeds.svg").exists()
+
+
+def test_other_files_of_runs_are_shown_by_seed_where_they_have_marks(folder):
+    (folder / "README.md").write_text(README + README.replace("runs:", "rounding:"))
+    for name, seed, accuracy in (("scan", 2, 0.5), ("by hand", 0, 0.7), ("scan", 0, 0.6)):
+        append(
+            folder / "rounding.jsonl", {"name": name, "seed": seed, "test": {"accuracy": accuracy}}
+        )
+    append(folder / "unmarked.jsonl", {"anything": 1})
+    experiment = read(folder)
+    assert list(pages.others(experiment)) == ["rounding"]
+    pages.write(experiment)
+    rows = rows_of((folder / "README.md").read_text())
+    assert rows[0] == ["test accuracy", "seed 0", "seed 2"]
+    assert rows[2:] == [["scan", "0.6000", "0.5000"], ["by hand", "0.7000", ""]]
+
+
+def test_the_sentence_of_a_docstring(folder):
+    experiment = read(folder, record("lstm", 0, 0.80), record("lstm", 1, 0.90))
+    assert pages.sentence(experiment, experiment.plan.entry[0]) == (
+        "experiments/lesson, lstm: 1,281,348 parameters, 48,000 training rows, test accuracy "
+        "0.8500 ± 0.0707 (mean ± sd of seeds 0, 1)."
+    )
+
+
+def test_the_drawing_holds_what_it_shows_and_is_the_same_twice(recorded):
+    experiment = Experiment.read(recorded)
+    drawing = plot.drawing(experiment)
+    assert "lstm 0.5000 0.5100 0.5500, claimed 0.5 to 0.6; gru 0.5000 0.5100 0.5500<" in drawing
+    assert drawing == plot.drawing(experiment)
+    assert plot.shows(drawing, experiment)
+    edit(recorded / "experiment.toml", "[0.5, 0.6]", "[0.5, 0.7]")
+    assert not plot.shows(drawing, Experiment.read(recorded))
+    assert not plot.shows(drawing, read(recorded, record("gru", 9, 0.6)))
+
+
+@pytest.mark.parametrize("readme", ["# Question\n", README + README, README[::-1]])
+def test_a_readme_without_its_two_marks_is_refused(folder, readme):
+    (folder / "README.md").write_text(readme)
+    with pytest.raises(InputError, match="expected one line <!-- runs: begin --> and one line"):
+        pages.pages(Experiment.read(folder))
+
+
+def test_marks_in_the_wrong_order_or_no_readme_are_refused(folder):
+    (folder / "README.md").write_text("<!-- runs: end -->\n<!-- runs: begin -->\n")
+    with pytest.raises(InputError, match="end --> stands before the line"):
+        pages.pages(Experiment.read(folder))
+    (folder / "README.md").unlink()
+    with pytest.raises(InputError, match=r"README\.md: cannot be read"):
+        pages.pages(Experiment.read(folder))

@@ -1,0 +1,253 @@
+"""Runs are compared as a user types it: what is said, what is drawn, and what is refused."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from reporting import runs
+from scipy import stats
+from training.small import typed
+
+from rnnjax import compare
+from rnnjax import config as schema
+from rnnjax.errors import InputError
+
+ENVIRONMENT = {"commit": "a1", "dirty": False, "packages": {"jax": "0.10.2"}, "started": "now"}
+GRU = [0.85, 0.86, 0.84, 0.85, 0.87, 0.83]
+BETTER = [0.862, 0.864, 0.85, 0.857, 0.871, 0.843]
+
+
+def recorded(name, accuracies, first_seed=0, environment=None, **changes):
+    """Lines of a runs.jsonl, a run each; `model__cell="GRUCell"` sets a key of their config."""
+    config = schema.defaults()
+    del config["seed"]
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        section = config
+        for each in sections:
+            section = section[each]
+        section[key] = value
+    return [
+        {
+            "name": name,
+            "seed": seed,
+            "config": config,
+            "test": {"loss": 1 - value, "accuracy": value, "macro_f1": value, "rows": 7_600},
+            "data": {"name": "news", "fallback": "", "fingerprint": "f00d", "rows": {}},
+            "environment": environment or ENVIRONMENT,
+        }
+        for seed, value in enumerate(accuracies, start=first_seed)
+    ]
+
+
+def write(folder, *lines):
+    folder.mkdir(exist_ok=True)
+    text = "".join(json.dumps(line) + "\n" for each in lines for line in each)
+    (folder / "runs.jsonl").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def cells(tmp_path, monkeypatch):
+    """A recorded experiment, seen from its parent folder."""
+    monkeypatch.chdir(tmp_path)
+    changed = {**ENVIRONMENT, "commit": "b2", "devices": ["cpu:0"]}
+    return write(
+        tmp_path / "cells",
+        recorded("gru", GRU, model__cell="GRUCell", data__dir="here"),
+        recorded("better", BETTER, model__cell="LSTMCell", environment=changed),
+        recorded("elsewhere", GRU[:5], first_seed=10),
+        recorded("few", GRU[:3]),
+    )
+
+
+@pytest.fixture
+def said(capsys):
+    """What is printed when the command is given some arguments."""
+
+    def say(*arguments):
+        with flagsaver.flagsaver():
+            compare.main(flags.FLAGS(["compare", *map(str, arguments)])[1:])
+        return capsys.readouterr().out
+
+    return say
+
+
+def row(text, name):
+    """The cells of a line of the table."""
+    (line,) = [line for line in text.splitlines() if re.match(rf"{re.escape(name)}  ", line)]
+    return re.split(r"\s{2,}", line)
+
+
+def test_two_names_of_an_experiment(cells, said):
+    text = said("cells:gru", "cells:better")
+    assert text.startswith("test.accuracy, higher is better; against gru\n")
+    name, count, mean, difference, interval, p, verdict = row(text, "better")
+    assert (name, count, difference) == ("better", "6", "+0.0078")
+    assert mean == f"{np.mean(BETTER):.4f} ± {np.std(BETTER, ddof=1):.4f}"
+    tested = stats.ttest_rel(BETTER, GRU)
+    assert interval == "[{:+.4f}, {:+.4f}]".format(*tested.confidence_interval())
+    assert p == f"{tested.pvalue:.3g}"
+    assert verdict == "better (p below 0.05)"
+    linked = np.corrcoef(GRU, BETTER)[0, 1]
+    assert f"paired by seeds 0, 1, 2, 3, 4, 5, correlation of the pairs {linked:+.2f}" in text
+    assert "permutation p 0.0312\n" in text
+    assert "  config: model.cell: 'GRUCell', 'LSTMCell'\n" in text
+    assert "environment: commit: a1 | b2; recorded of one side alone: devices\n" in text
+
+
+def test_what_differs_within_both_sides_is_told(cells, said):
+    changed = {**ENVIRONMENT, "dirty": True, "packages": {"jax": "0.11.0"}}
+    sides = [
+        recorded(name, GRU[:3]) + recorded(name, GRU[3:], 3, environment=changed)
+        for name in ("one", "two")
+    ]
+    write(cells, *sides)
+    mixed = "dirty: False and True | False and True; packages.jax: 0.10.2 and 0.11.0 | 0.10.2 and "
+    assert f"environment: {mixed}0.11.0\n" in said("cells")
+
+
+def test_a_whole_experiment_against_one_of_its_names_is_corrected(cells, said):
+    text = said("cells:better", "cells")
+    assert "p, Holm" in text.splitlines()[2]
+    assert row(text, "gru")[-1] == "worse (p below 0.05)"
+    assert row(text, "elsewhere")[-1] == "no difference shown"
+    assert row(text, "few")[-1] == "no verdict: fewer than 5 seeds"
+    alone = said("cells:better", "cells:gru")
+    assert float(row(text, "gru")[5]) == pytest.approx(3 * float(row(alone, "gru")[5]), rel=0.02)
+    # The first name in the record is the first side where none is given.
+    assert "against gru" in said("cells").splitlines()[0]
+
+
+def test_other_seeds_are_not_paired(cells, said):
+    text = said("cells:gru", "cells/runs.jsonl:elsewhere")
+    assert "not paired" in text
+    assert "seeds 0, 1, 2, 3, 4, 5 and 10, 11, 12, 13, 14" in text
+    assert row(text, "elsewhere")[-1] == "no difference shown"
+    assert re.search(r"would take (\d+|more than 1,000) seeds of each side", text)
+
+
+def test_a_lower_loss_is_better_and_json_has_every_number(cells, said):
+    asked = ("cells:gru", "cells:better", "cells:few", "--metric=test.loss")
+    assert row(said(*asked), "better")[-1] == "better (p below 0.05)"
+    found = json.loads(said(*asked, "--json"))
+    assert (found["metric"], found["first"]) == ("test.loss", "cells:gru")
+    better, few = found["comparisons"]
+    assert (better["name"], better["verdict"], better["runs"]) == ("cells:better", "lower", [6, 6])
+    assert better["difference"] == pytest.approx(np.mean(GRU) - np.mean(BETTER))
+    assert better["p_corrected"] == pytest.approx(2 * better["p"])
+    assert better["interval"][0] < better["difference"] < better["interval"][1]
+    assert better["smallest_difference"] > 0
+    assert (few["verdict"], few["seeds_needed"]) == ("none", 0)
+    assert few["p"] == "nan"
+    assert few["environment"] == []
+
+
+def test_five_pairs_are_told_what_a_permutation_cannot_show(cells, said):
+    write(cells, recorded("gru", GRU[:5]), recorded("better", BETTER[:5]))
+    text = said("cells")
+    assert row(text, "better")[-1] == "better (p below 0.05)"
+    assert "permutation p 0.0625 (it cannot be below 0.0625, 6 pairs could show a diff" in text
+
+
+def test_folders_of_runs_and_of_replicates(tmp_path, monkeypatch, said):
+    monkeypatch.chdir(tmp_path)
+    for seed in range(3):
+        for folder in (Path("runs", f"a-seed{seed}"), Path("runs", "b", f"seed-{seed}")):
+            accuracy = 0.8 + seed / 100 + (0.01 + seed / 1000) * (folder.parts[1] == "b")
+            scores = {"loss": 0.5, "accuracy": accuracy, "macro_f1": accuracy, "rows": 7_600}
+            runs.write(folder, test=scores)
+            config = {"name": "gru", "config": {**schema.defaults(), "seed": seed}}
+            (folder / "config.json").write_text(json.dumps(config))
+    (tmp_path / "runs" / "b" / "config.json").write_text("{}")
+    for one in ("runs/a-seed*", tmp_path / "runs" / "a-seed*"):
+        text = said(one, "runs/b")
+        assert row(text, "b")[1:4] == ["3", "0.8210 ± 0.0110", "+0.0110"]
+        assert "paired by seeds 0, 1, 2" in text
+        assert "config: the same" in text
+        assert "environment: the same" in text
+    single = said("runs/a-seed0", "runs/b/seed-0")
+    assert row(single, "seed-0")[1:] == ["1", "0.8100", "+0.0100", "no verdict: fewer than 5 seeds"]
+    assert "no spread" in single
+
+
+def test_it_is_drawn(cells, said):
+    said("cells:gru", "cells:better", "cells:elsewhere", "--plot=cells/difference.svg")
+    drawing = (cells / "difference.svg").read_text()
+    assert {"better", "elsewhere", "minus gru"} <= set(re.findall(r"<text[^>]*>([^<]*)", drawing))
+    joined = re.findall(r"stroke: var\(--line\); stroke-width: 1.2", drawing)
+    assert len(joined) == 6  # the pairs; those that share no seeds are not joined
+    dots = [
+        len(re.findall(f"<use [^>]*fill: var\\(--{name}\\)", drawing))
+        for name in ("quiet", "train")
+    ]
+    assert dots == [6 + 6 + 6, 6 + 5]
+    assert not re.search("#00000[1-7]", drawing)
+    assert "prefers-color-scheme: dark" in drawing
+
+
+def other(**changes):
+    """Lines of a name that is like the first but for what is changed."""
+    return [{**line, **changes} for line in recorded("b", GRU)]
+
+
+SCORES = {"loss": 0.1, "accuracy": 0.9, "macro_f1": 0.9, "rows": 7_600}
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (recorded("b", GRU) + recorded("b", [0.8]), "line 7 and .*line 13 both have seed 0"),
+        (recorded("b", [0.8]) + recorded("b", GRU, 1, epochs=2), "configs .epochs: 1, 2"),
+        (other(data={"fingerprint": "cafe"}), "fingerprint of the data: f00d, cafe"),
+        (other(test={**SCORES, "rows": 100}), "test rows: 7600, 100"),
+        (
+            other(data={"fingerprint": "f00d", "fallback": "docstrings"}),
+            "stand-in for the data: , docstrings",
+        ),
+        (other(test={**SCORES, "accuracy": "nan"}), "line 7: test.accuracy is not finite"),
+        ([{"name": "b", "seed": 0}], "line 7: config: .*expected a run as rnnjax.experiment"),
+        (other(config={"epoch": 1}), "line 7: config.epoch: .*did you mean"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(cells, said, lines, says):
+    write(cells, recorded("gru", GRU), lines)
+    with pytest.raises(InputError, match=says):
+        said("cells")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "expected two or more sides"),
+        (["cells:gru"], "expected two or more sides"),
+        (["cells:gru", "cells/:gru", "cells/runs.jsonl:gru"], "expected two or more sides"),
+        (["cells:gru", ""], "config.json is missing"),
+        (["cells:gru", "runs/*"], r"runs/\*: there are no such runs; expected the folder"),
+        (["cells:gru", "cells:gruu"], "no run is recorded as 'gruu'; there are gru, better"),
+        (["cells:gru", "empty"], "no run is recorded yet"),
+        (["cells:gru", "."], "config.json is missing"),
+        (["cells", "--metric=test.speed"], "has no test.speed; .* test.loss, test.accuracy"),
+        (["cells", "--metric=validation.loss"], "has no validation.loss"),
+        (["cells", "--metric=test.rows"], "has no test.rows"),
+        (["cells", "--plot=a.png"], "ends in .svg"),
+        (["cells", "--plot=no/such/a.svg"], "in a folder that is"),
+    ],
+)
+def test_a_mistake_is_named_before_anything_is_written(cells, said, arguments, says):
+    write(cells.parent / "empty")
+    before = sorted(cells.parent.rglob("*"))
+    with pytest.raises(InputError, match=says):
+        said(*arguments)
+    assert sorted(cells.parent.rglob("*")) == before
+
+
+def test_it_is_typed(cells):
+    ended = typed("compare", "cells:gru", "cells:better", "--json", folder=cells.parent)
+    assert (ended.status, ended.err) == (0, "")
+    assert json.loads(ended.out)["comparisons"][0]["verdict"] == "higher"
+    assert typed("compare", "cells:gru", folder=cells.parent).status == 2
