@@ -170,6 +170,8 @@ def _reason(error: Exception) -> str:
     """Returns what the system said, or the beginning of a message that may hold whole arrays."""
     if isinstance(error, KeyError):
         return f"it has no {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     text = str(error).strip().split("\n")[0]
     system = re.search(r"([^:]+) \[os_error_code=", text)
     return system[1].strip() if system else text[:200]

@@ -171,9 +171,9 @@ def started(module: str, *arguments: str, folder: Path, **options: Any) -> subpr
     return subprocess.Popen([sys.executable, "-m", f"rnnjax.{module}", *arguments], **pipes)
 
 
-def typed(module: str, *arguments: str, folder: Path, stdin: bytes = b"", **options: Any) -> Ended:
+def typed(module: str, *arguments: str, folder: Path, stdin: bytes = b"") -> Ended:
     """Runs `python -m rnnjax.<module>` in a folder to its end, which is never a traceback."""
-    process = started(module, *arguments, folder=folder, stdin=subprocess.PIPE, **options)
+    process = started(module, *arguments, folder=folder, stdin=subprocess.PIPE)
     out, err = process.communicate(stdin, timeout=120)
     ended = Ended(process.returncode, out.decode(), err.decode())
     assert "Traceback" not in ended.err, ended.err
