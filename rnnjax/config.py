@@ -104,6 +104,9 @@ class Model(Section):
     bidirectional: bool = False
     merge: Literal["concat", "sum", "mul", "ave"] = "concat"
     """How the two directions of a bidirectional layer become one."""
+    pooling: Literal["last", "max"] = "last"
+    """What the classes are scored from: the last output of the topmost layer, or the greatest of
+    each of its features over the text."""
     mask: bool = True
     """Padding is passed over. Otherwise it is read as text, up to the longest of the batch."""
     dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)

@@ -47,6 +47,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "ml_collections": COMMAND_LINE,
     "tensorflow_datasets": ("rnnjax/data/corpora/",),
     "tensorflow": (PEERS,),
+    "sklearn": ("experiments/best/",),
 }
 """The only files, or folders ending in '/', that may import a library."""
 

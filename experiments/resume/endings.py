@@ -16,7 +16,13 @@ from rnnjax.training.folder import RunFolder, read_json
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.state import TrainState, init_state
 
-OF_THE_CLOCK = ("train_seconds", "examples_per_second", "resumed_from", "compilations")
+OF_THE_CLOCK = (
+    "train_seconds",
+    "cpu_seconds",
+    "examples_per_second",
+    "resumed_from",
+    "compilations",
+)
 """What result.json says of the process that wrote it, not of the training."""
 HOW = ("truncated", "bit-flipped", "emptied", "deleted")
 

@@ -76,7 +76,7 @@ def of_folder(workdir: Path) -> Run:
 
     result, environment, config = read("result.json"), read("environment.json"), read("config.json")
     kept = ("test", "validation", "steps", "parameters", "resumed_from", "train_seconds")
-    kept += ("compilations", "buckets")
+    kept += ("cpu_seconds", "compilations", "buckets")
     return {
         "config": {key: value for key, value in config["config"].items() if key != "seed"},
         **{key: result[key] for key in kept if key in result},

@@ -1,6 +1,6 @@
 """A recurrent network that reads a text and names its class."""
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -18,9 +18,11 @@ from rnnjax.cells.initializers import uniform
 from rnnjax.layers import RNN, Bidirectional, Stack, WeightDrop, embedding_dropout
 from rnnjax.layers.bidirectional import Merge
 
+Pooling = Literal["last", "max"]
+
 
 class Classifier(nn.Module):
-    """Embeds tokens, reads them with recurrent layers, and scores classes from the last output.
+    """Embeds tokens, reads them with recurrent layers, and scores classes from what these say.
 
     Dropout draws from the rng stream 'dropout'; a call that is given none is an evaluation.
 
@@ -32,6 +34,9 @@ class Classifier(nn.Module):
       embedding: size of the vector of a token; 0 for one-hot vectors of the vocabulary's size.
       bidirectional: read from both ends.
       merge: how two directions become one.
+      pooling: what of the outputs of the topmost layer is scored: its 'last' one, which is that of
+        the first step where it runs back, or the 'max' of each feature over the real steps, which
+        is 0 where there are none.
       dropout: rate on the embedded tokens and on the outputs of every recurrent layer.
       variational: that dropout has one mask for all steps.
       embedding_dropout: rate of whole words, as `rnnjax.layers.embedding_dropout` has it.
@@ -50,6 +55,7 @@ class Classifier(nn.Module):
     embedding: int = 64
     bidirectional: bool = False
     merge: Merge = "concat"
+    pooling: Pooling = "last"
     dropout: float = 0.0
     variational: bool = False
     embedding_dropout: float = 0.0
@@ -69,7 +75,10 @@ class Classifier(nn.Module):
                 dtype=self.dtype,
             )
         self.recurrent = Stack(
-            [self._layer(last=index == self.layers - 1) for index in range(self.layers)],
+            [
+                self._layer(sequences=index < self.layers - 1 or self.pooling == "max")
+                for index in range(self.layers)
+            ],
             dropout=self.dropout,
             variational=self.variational,
         )
@@ -77,13 +86,13 @@ class Classifier(nn.Module):
         self.drop_inputs = nn.Dropout(self.dropout, broadcast_dims=(1,) if self.variational else ())
         self.score = nn.Dense(self.classes, kernel_init=nn.initializers.xavier_uniform())
 
-    def _layer(self, last: bool) -> nn.Module:
+    def _layer(self, sequences: bool) -> nn.Module:
         if self.bidirectional:
             layer = Bidirectional(
-                self._cell(), merge=self.merge, return_sequences=not last, remat=self.remat
+                self._cell(), merge=self.merge, return_sequences=sequences, remat=self.remat
             )
         else:
-            layer = RNN(self._cell(), return_sequences=not last, remat=self.remat)
+            layer = RNN(self._cell(), return_sequences=sequences, remat=self.remat)
         return WeightDrop(layer, self.weight_drop) if self.weight_drop else layer
 
     def _cell(self) -> nn.Module:
@@ -121,5 +130,9 @@ class Classifier(nn.Module):
             inputs = self.embed(tokens)
         inputs = self.drop_inputs(inputs, deterministic=evaluation)
         _, output = self.recurrent(inputs, mask)
+        if self.pooling == "max":
+            real = mask[..., None]
+            greatest = jnp.max(output, axis=1, where=real, initial=-jnp.inf)
+            output = jnp.where(jnp.any(real, axis=1), greatest, 0)
         output = self.drop(output, deterministic=evaluation)
         return self.score(output.astype(jnp.float32))

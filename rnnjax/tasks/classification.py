@@ -58,6 +58,7 @@ class Classification:
             embedding=given.embedding.features,
             bidirectional=given.bidirectional,
             merge=given.merge,
+            pooling=given.pooling,
             dropout=given.dropout,
             variational=given.regularization.variational,
             embedding_dropout=given.regularization.embedding,

@@ -176,6 +176,7 @@ def _train_and_judge(
         "epochs": steps / dataset.train.steps_per_epoch,
         "resumed_from": begun_at,
         "train_seconds": round(seconds, 3),
+        "cpu_seconds": round(time.process_time(), 1),  # of the whole process, on all cores
         "examples_per_second": round((steps - begun_at) * config.batch_size / seconds, 1),
         "compilations": {
             "train": train_step.compilations,

@@ -110,11 +110,19 @@ def test_embeddings_begin_within_keras_bounds():
     assert abs(embedding.mean()) < 0.005
 
 
-@pytest.mark.parametrize("embedding", [0, 3])
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_tokens_at_masked_positions_do_not_matter(embedding, bidirectional):
+@pytest.mark.parametrize(
+    ("embedding", "bidirectional", "pooling"),
+    [(0, True, "last"), (0, False, "last"), (3, True, "max"), (3, False, "max")],
+)
+def test_tokens_at_masked_positions_do_not_matter(embedding, bidirectional, pooling):
     model = Classifier(
-        11, 3, LSTMCell(4), layers=2, embedding=embedding, bidirectional=bidirectional
+        11,
+        3,
+        LSTMCell(4),
+        layers=2,
+        embedding=embedding,
+        bidirectional=bidirectional,
+        pooling=pooling,
     )
     variables = parameters(model)
     clean = scores(model, variables)
@@ -126,16 +134,60 @@ def test_tokens_at_masked_positions_do_not_matter(embedding, bidirectional):
     assert changed.tolist() == [True, True, True, False]
 
 
-def test_an_empty_text_gets_the_bias_as_scores():
-    model = Classifier(11, 3, GRUCell(4))
+@pytest.mark.parametrize("pooling", ["last", "max"])
+def test_an_empty_text_gets_the_bias_as_scores_and_no_gradient(pooling):
+    model = Classifier(11, 3, GRUCell(4), pooling=pooling)
+    params = parameters(model)["params"]
+
+    @jax.jit
+    @jax.value_and_grad
+    def total(params, mask):
+        found = model.apply({"params": params}, TOKENS, mask)
+        assert isinstance(found, jax.Array)
+        return found.sum()
+
+    value, gradient = total(params, np.zeros_like(MASK))
+    np.testing.assert_allclose(value, 4 * params["score"]["bias"].sum(), rtol=1e-5)
+    for name in ("embed", "recurrent"):
+        assert not any(leaf.any() for leaf in jax.tree.leaves(gradient[name]))
+    # Among others it spoils nothing: not a number would be felt in every sum.
+    _, gradient = total(params, MASK)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert gradient["embed"]["embedding"].any()
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_the_maximum_is_that_of_the_real_steps_alone(bidirectional):
+    cell = GRUCell(4)
+    model = Classifier(11, 3, cell, layers=2, bidirectional=bidirectional, pooling="max")
+    mask = MASK.copy()
+    mask[0, 1] = False  # a hole
     variables = parameters(model)
-    np.testing.assert_array_equal(scores(model, variables)[3], variables["params"]["score"]["bias"])
+
+    @jax.jit
+    def outputs_of(variables, tokens, mask):
+        return model.apply(
+            variables, method=lambda model: model.recurrent(model.embed(tokens), mask)[1]
+        )
+
+    outputs = np.asarray(outputs_of(variables, TOKENS, mask))
+    texts = [steps[real] for steps, real in zip(outputs, mask, strict=True)]
+    assert any((text < 0).all(axis=0).any() for text in texts[:3])  # zeros of padding would be more
+    pooled = [
+        text.max(axis=0) if len(text) else np.zeros(8 if bidirectional else 4) for text in texts
+    ]
+    score = variables["params"]["score"]
+    expected = np.stack(pooled) @ score["kernel"] + score["bias"]
+    np.testing.assert_allclose(scores(model, variables, mask=mask), expected, atol=1e-5)
 
 
 def test_the_options_reach_the_layers():
     deep = Classifier(11, 3, SimpleCell(4), layers=3, bidirectional=True, merge="sum")
     types = [row.output for row in rows_of(deep) if row.layer.startswith("recurrent")]
     assert types == ["float32[4, 6, 4]", "float32[4, 6, 4]", "float32[4, 4]"]
+    pooled = Classifier(11, 3, SimpleCell(4), layers=2, pooling="max")
+    types = [row.output for row in rows_of(pooled) if row.layer.startswith("recurrent")]
+    assert types == ["float32[4, 6, 4]", "float32[4, 6, 4]"]
 
 
 def test_layers_have_parameters_of_their_own():

@@ -154,6 +154,7 @@ def test_a_config_makes_the_network_that_it_says():
         "layers": 2,
         "bidirectional": True,
         "merge": "ave",
+        "pooling": "max",
         "dropout": 0.25,
         "embedding": {"features": 5},
     }
@@ -161,7 +162,7 @@ def test_a_config_makes_the_network_that_it_says():
     made = Classification.of(config, 10, CLASSES).model
     half = jnp.dtype("bfloat16")
     assert made == Classifier(
-        50, CLASSES, GRUCell(7, dtype=half), 2, 5, True, "ave", 0.25, dtype=half
+        50, CLASSES, GRUCell(7, dtype=half), 2, 5, True, "ave", "max", 0.25, dtype=half
     )
     with pytest.raises(InputError, match=r"config\.model\.cell: given 'RNN'"):
         Classification.of(parse({"model": {"cell": "RNN"}}), 10, CLASSES)

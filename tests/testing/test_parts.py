@@ -135,7 +135,7 @@ def test_a_dtype_reaches_the_cells_inside_a_cell():
     ("function", "mistake", "verdict"),
     [
         ("_held", lambda mask, new, old: new, "empty_rows"),
-        ("_initial_state", lambda cell, inputs: jnp.ones((len(inputs), 4)), "initial_state"),
+        ("own_state", lambda cell, inputs: jnp.ones((len(inputs), 4)), "initial_state"),
         ("real", lambda values, mask: values, "masked_steps"),
     ],
 )

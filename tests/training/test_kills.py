@@ -25,7 +25,7 @@ def test_a_run_that_is_killed_three_times_ends_as_one_that_never_was(news, tmp_p
     ]
     ended = [run(killed, cache, moment, flags) for moment in moments]
     ended.append(run(killed, cache, flags=flags))
-    # On a busy machine a run may be over before it can be killed for the third time.
+    # The third may be over before it is killed, and the last then has nothing to go on from.
     assert ended[0].killed, (seed, ended[0])
     assert "going on from step" in ended[1].said + ended[2].said, seed
     assert all(each.killed or each.status == 0 for each in ended), (seed, ended)

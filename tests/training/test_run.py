@@ -43,7 +43,7 @@ EVERYTHING = {
 }
 """What a resumed run could get wrong, all at once."""
 
-TIMES = ("train_seconds", "examples_per_second", "resumed_from")
+TIMES = ("train_seconds", "cpu_seconds", "examples_per_second", "resumed_from")
 
 
 def run(config, workdir):
@@ -366,6 +366,7 @@ def test_every_config_takes_two_shrunk_steps(path, news, tmp_path):
     values = module.get_config().to_dict()
     values["data"]["dir"] = str(news)
     values["data"]["take"] = 2 * values["batch_size"]
+    values["epochs"] = 1
     result = run(schema.parse(values), tmp_path)
     assert result["steps"] == 2
     assert result["test"]["rows"] == min(2 * values["batch_size"], 61)
