@@ -53,8 +53,8 @@ def run(
         return rest
 
     def guarded(arguments: list[str]) -> None:
-        # Libraries log through absl what is of no use to the user.
-        logging.set_verbosity(logging.ERROR)
+        # Libraries log through absl what is of no use to the user, or what they then raise.
+        logging.set_verbosity(logging.FATAL)
         signal.signal(signal.SIGTERM, _terminate)
         try:
             main(arguments[1:])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shlex
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from training.small import assert_same, lines, parse, saved, started, typed
 
 from rnnjax import training
+from rnnjax.data.dataset import load_corpus
 
 pytest_plugins = ["training.small"]
 
@@ -160,3 +162,15 @@ def test_help_says_what_can_be_given(tmp_path):
     ended = typed("main", "--help", folder=tmp_path)
     assert "--workdir" in ended.out
     assert "python -m rnnjax.main --config configs/bilstm.py" in ended.out
+
+
+def test_a_checkpoint_that_does_not_fit_is_an_error_of_one_line(small_config, tmp_path):
+    path, config = small_config
+    load_corpus(config)  # into the cache, whose files are larger
+    given = (f"--config={path}", f"--workdir={tmp_path / 'run'}")
+    process = started("main", *given, folder=tmp_path)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (8_000, 8_000))
+    err = process.communicate(timeout=120)[1].decode()
+    assert process.returncode == 2
+    assert "Traceback" not in err
+    assert "step 10 could not be saved (File too large); make room" in err.splitlines()[-1]

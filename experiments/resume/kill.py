@@ -171,7 +171,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         parts.append(
             f"Recorded by `{made['command']}` on {made['started'][:10]}, commit "
             f"`{made['commit'][:12]}`{' with changes' if made['dirty'] else ''}, "
-            f"{made['cpus']} CPU cores, {versions}."
+            f"{made['cpus']} CPU core{'s' * (made['cpus'] > 1)}, {versions}."
         )
     return "\n\n".join(parts)
 
@@ -210,6 +210,7 @@ def main(arguments: Sequence[str]) -> int:
                     lines.append({kind: number, **disturb(random.Random(f"{kind} {number}"))})
                     record(HERE, lines)
                     progress.update(done)
+    record(HERE, lines)
     found = [line["identical"] for line in lines if "manifest" not in line]
     print(f"{len(found)} runs disturbed, {found.count(False)} of them ended differently")
     return int(not all(found))

@@ -2,8 +2,11 @@
 
 import contextlib
 import io
+import re
 import shutil
+import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +18,9 @@ from rnnjax.errors import InputError
 from rnnjax.reporting.progress import say
 
 Tree = TypeVar("Tree")
+
+_ON_THE_WAY = 0.1
+"""Seconds."""
 
 
 class Checkpoints:
@@ -28,6 +34,7 @@ class Checkpoints:
           keep: newest ones kept.
         """
         self.folder = folder
+        self._keep = keep
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=False, create=False
         )
@@ -46,14 +53,15 @@ class Checkpoints:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    arrays=ocp.args.PyTreeSave(tree), checksums=ocp.args.JsonSave(_sums(tree))
-                ),
-                force=True,
-            )
-            self._manager.wait_until_finished()
+            with _without_tracebacks():
+                self._manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        arrays=ocp.args.PyTreeSave(tree), checksums=ocp.args.JsonSave(_sums(tree))
+                    ),
+                    force=True,
+                )
+                self._manager.wait_until_finished()
         except Exception as error:
             raise InputError(
                 f"{self.folder}: the checkpoint of step {step} could not be saved "
@@ -71,7 +79,7 @@ class Checkpoints:
             was saved (a dict with some of the entries), that part is read.
           repair: mend the folder, in which nobody else may be at work: set those passed over aside,
             as `damaged-STEP`, so that the run can save those steps again, and delete what a killed
-            process had not finished saving.
+            process had not finished saving or deleting.
 
         Raises:
           InputError: there are checkpoints, and all are damaged.
@@ -95,6 +103,9 @@ class Checkpoints:
                 )
                 if repair:
                     self._set_aside(each)
+            if repair:
+                for old in self.steps[: -self._keep]:
+                    self._manager.delete(old)
             return step, tree
         if damaged:
             steps = ", ".join(map(str, sorted(damaged)))
@@ -121,8 +132,7 @@ class Checkpoints:
             ),
             checksums=ocp.args.JsonRestore(),
         )
-        # Where one array cannot be read, tensorstore prints tracebacks for those still on the way.
-        with contextlib.redirect_stderr(io.StringIO()):
+        with _without_tracebacks():
             restored = self._manager.restore(step, args=args)
         if jax.tree.map(np.shape, restored["arrays"]) != jax.tree.map(np.shape, template):
             raise ValueError("its arrays have other shapes than those of this run")
@@ -142,8 +152,26 @@ def _sums(tree: Any) -> dict[str, int]:
     }
 
 
+@contextlib.contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Keeps to itself what tensorstore prints of other arrays when one cannot be read or written.
+
+    They are still on the way when the error of the first has come.
+    """
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            yield
+        except Exception:
+            time.sleep(_ON_THE_WAY)
+            raise
+
+
 def _reason(error: Exception) -> str:
-    """Returns the beginning of a message; orbax may put whole arrays into it."""
+    """Returns what the system said, or the beginning of a message that may hold whole arrays."""
     if isinstance(error, KeyError):
         return f"it has no {error}"
-    return str(error).strip().split("\n")[0][:200]
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error).strip().split("\n")[0]
+    system = re.search(r"([^:]+) \[os_error_code=", text)
+    return system[1].strip() if system else text[:200]

@@ -115,12 +115,14 @@ def test_one_that_a_kill_has_left_half_deleted_is_in_nobodys_way(folder, share):
     files = [path for path in sorted((folder / "8").rglob("*")) if path.is_file()]
     for path in files[: math.ceil(share * len(files))]:
         path.unlink()
+    shutil.copytree(folder / "12", folder / "16")  # for which that of 8 was to go
     checkpoints = Checkpoints(folder)
     step, found = checkpoints.restore(shapes(tree(0)), repair=True) or pytest.fail("nothing came")
-    assert step == 12
+    assert step == 16
     assert_same(found, tree(12))
-    checkpoints.save(16, tree(16))
-    assert Checkpoints(folder).steps == [12, 16]
+    assert sorted(path.name for path in folder.iterdir()) == ["12", "16"]
+    checkpoints.save(20, tree(20))
+    assert Checkpoints(folder).steps == [16, 20]
 
 
 def test_a_repaired_folder_takes_the_damaged_step_again(folder):

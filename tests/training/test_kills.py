@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 from pathlib import Path
 
 from endings import ending, same
@@ -24,10 +23,12 @@ def test_a_run_that_is_killed_three_times_ends_as_one_that_never_was(news, tmp_p
         Moment(*draw.choice([("restoring", 1), ("writing a file", 1), ("training", 3)]), 0.001),
         Moment(*draw.choice([("judging", 1), ("writing a file", 3)]), draw.uniform(0.0, 0.02)),
     ]
-    for moment in moments:
-        ended = run(killed, cache, moment, flags)
-        assert ended.status == -signal.SIGKILL, (seed, moment, ended.said)
-    ended = run(killed, cache, flags=flags)
-    assert ended.status == 0, (seed, ended.said)
+    ended = [run(killed, cache, moment, flags) for moment in moments]
+    ended.append(run(killed, cache, flags=flags))
+    # The third may be over before it is killed, and the last then has nothing to go on from.
+    assert ended[0].killed, (seed, ended[0])
+    assert "going on from step" in ended[1].said + ended[2].said, seed
+    assert all(each.killed or each.status == 0 for each in ended), (seed, ended)
+    assert ended[-1].status == 0, (seed, ended[-1])
     parts = same(ending(killed), ending(whole))
     assert all(parts.values()), (seed, parts)
