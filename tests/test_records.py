@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from rnnjax.reporting import markdown
+
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 
 
 @pytest.mark.parametrize(
     ("script", "record"),
-    [("false_alarms/simulate.py", "rates.jsonl"), ("repeats/measure.py", "runs.jsonl")],
+    [
+        ("false_alarms/simulate.py", "rates.jsonl"),
+        ("repeats/measure.py", "runs.jsonl"),
+        ("resume/kill.py", "runs.jsonl"),
+    ],
 )
 def test_a_readme_is_rendered_from_its_record(script, record):
     path = EXPERIMENTS / script
@@ -21,6 +27,7 @@ def test_a_readme_is_rendered_from_its_record(script, record):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     lines = (path.parent / record).read_text(encoding="utf-8").splitlines()
-    readme = (path.parent / "README.md").read_text(encoding="utf-8")
-    rendered = readme.split(module.BEGIN)[1].split(module.END)[0]
-    assert rendered == f"\n{module.table([json.loads(line) for line in lines])}\n"
+    records = [json.loads(line) for line in lines]
+    readme = path.parent / "README.md"
+    part = Path(record).stem
+    assert markdown.filled(readme, {part: module.table(records)}) == readme.read_text("utf-8")
