@@ -25,10 +25,11 @@ class Section(pydantic.BaseModel):
 
 
 class Vocabulary(Section):
-    """Which words (or characters) the network knows."""
+    """Which tokens the network knows."""
 
-    unit: Literal["word", "character"] = "word"
-    """What a token is. Words are lower-cased and lose their punctuation; characters are kept."""
+    unit: Literal["word", "character", "subword"] = "word"
+    """What a token is. Words are lower-cased and lose their punctuation; characters and subwords
+    keep a text as it is."""
     size: int = pydantic.Field(default=20_000, ge=3)
     """Most entries, padding and unknown included. Rows of the embedding."""
     text: Literal["", "title", "description", "title+description"] = ""

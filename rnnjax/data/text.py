@@ -6,14 +6,18 @@ from typing import Literal
 
 import numpy as np
 import tokenizers
-from tokenizers import models, normalizers, pre_tokenizers, trainers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from rnnjax.data.batches import Sequences
 from rnnjax.errors import InputError
 
 PADDING = 0
 UNKNOWN = 1
-_PADDING, _UNKNOWN = "[PAD]", "[UNK]"
+END = 2
+"""Ends a text, where a network writes; a vocabulary without ends has a word in its place."""
+_PADDING, _UNKNOWN, _END = "[PAD]", "[UNK]", "[END]"
+
+Unit = Literal["word", "character", "subword"]
 
 _PUNCTUATION = r"""[!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']"""
 
@@ -22,8 +26,10 @@ class Vocabulary:
     """The tokens that a network knows, numbered: 0 is padding, 1 is unknown, then by falling count.
 
     Words are found as Keras' TextVectorization finds them: lower case, the punctuation of ASCII
-    removed, split on white space. Characters are kept as they are. Hugging Face tokenizers does
-    the work; `tokenizer.json` is a file of that library.
+    removed, split on white space. Characters are kept as they are. Subwords are those of byte pair
+    encoding (Sennrich, Haddow, Birch, ACL 2016), which no punctuation shares with a word; they are
+    numbered as they were joined. Hugging Face tokenizers does the work; `tokenizer.json` is a file
+    of that library.
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer):
@@ -34,30 +40,24 @@ class Vocabulary:
 
     @classmethod
     def fit(
-        cls, texts: Iterable[str], size: int, unit: Literal["word", "character"] = "word"
+        cls, texts: Iterable[str], size: int, unit: Unit = "word", *, ends: bool = False
     ) -> "Vocabulary":
         """Returns the vocabulary of the most frequent tokens of the texts.
 
         Args:
           texts: what to count.
-          size: most entries, padding and unknown included. Equal counts: by the alphabet.
+          size: most entries, padding, unknown and end included. Equal counts: by the alphabet. An
+            alphabet that is larger is cut as words are.
           unit: what a token is.
+          ends: whether there is a token that ends a text, `END`.
 
         Raises:
           InputError: the texts hold no token at all.
         """
-        tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=_UNKNOWN))
-        if unit == "word":
-            strip = normalizers.Replace(tokenizers.Regex(_PUNCTUATION), "")
-            tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), strip])
-            tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-        else:
-            tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
-        trainer = trainers.WordLevelTrainer(
-            vocab_size=size, special_tokens=[_PADDING, _UNKNOWN], show_progress=False
-        )
+        special = [_PADDING, _UNKNOWN, *([_END] if ends else [])]
+        tokenizer, trainer = _of_unit(unit, size, special)
         tokenizer.train_from_iterator(_checked(texts), trainer)
-        if tokenizer.get_vocab_size() == 2:
+        if tokenizer.get_vocab_size() == len(special):
             raise InputError(
                 f"the texts to fit the vocabulary on hold no {unit}: give texts that do, or fit it "
                 "on more of them (config.data.vocabulary.rows and .text)"
@@ -127,6 +127,19 @@ class Vocabulary:
         rows = [encoding.ids[: max_tokens or None] for encoding in encodings]
         return Sequences.of(rows)
 
+    def decode(self, numbers: Iterable[int]) -> str:
+        """Returns the text of some tokens, without padding and ends: words joined by spaces."""
+        kept = [int(number) for number in numbers if number != PADDING]
+        if self.ends:
+            kept = [number for number in kept if number != END]
+        # What is special to the library is ours to leave out: an unknown token is to be seen.
+        return self.tokenizer.decode(kept, skip_special_tokens=False)
+
+    @property
+    def ends(self) -> bool:
+        """Whether there is a token that ends a text."""
+        return self.tokenizer.id_to_token(END) == _END
+
     def known_shares(self, texts: Iterable[str], max_tokens: int = 0) -> list[float]:
         """Returns for each text the share of its tokens that are known, 0 if it has none.
 
@@ -138,6 +151,31 @@ class Vocabulary:
         known = np.concatenate([[0], np.cumsum(sequences.tokens != UNKNOWN)])
         counts = np.diff(known[sequences.offsets])
         return (counts / np.maximum(sequences.lengths, 1)).tolist()
+
+
+def _of_unit(
+    unit: Unit, size: int, special: list[str]
+) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
+    """Returns an empty tokenizer of a unit, and what fills it."""
+    options = {"vocab_size": size, "special_tokens": special, "show_progress": False}
+    if unit == "subword":
+        tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=_UNKNOWN))
+        tokenizer.normalizer = normalizers.NFC()
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()]
+        )
+        tokenizer.decoder = decoders.Metaspace()
+        limit = max(size - len(special), 1)
+        return tokenizer, trainers.BpeTrainer(**options, limit_alphabet=limit)
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=_UNKNOWN))
+    if unit == "word":
+        strip = normalizers.Replace(tokenizers.Regex(_PUNCTUATION), "")
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), strip])
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+    return tokenizer, trainers.WordLevelTrainer(**options)
 
 
 def _checked(texts: Iterable[str]) -> Iterable[str]:

@@ -164,3 +164,43 @@ def test_words_stand_in_the_order_of_their_numbers():
 def test_a_word_is_normalized_as_texts_are():
     assert Vocabulary.fit(["us"], 5).normalize("U.S.") == "us"
     assert Vocabulary.fit(["us"], 5, "character").normalize("U.S.") == "U.S."
+
+
+SENTENCES = ["Ein Mann läuft.", "Zwei Männer laufen; ein Hund bellt!", "der Hund, der läuft"]
+
+
+@pytest.mark.parametrize("unit", ["character", "subword"])
+@pytest.mark.parametrize("text", [*SENTENCES, "Hund bellt; Mann", "."])
+def test_characters_and_subwords_give_a_text_back(unit, text):
+    vocabulary = Vocabulary.fit(SENTENCES, 60, unit, ends=True)
+    (found,) = numbers(vocabulary, text)
+    assert vocabulary.decode([*found, 2, 0, 0]) == text
+
+
+def test_words_are_given_back_with_spaces():
+    vocabulary = Vocabulary.fit(SENTENCES, 60, ends=True)
+    assert vocabulary.decode(numbers(vocabulary, "Ein  HUND, neu")[0]) == "ein hund [UNK]"
+
+
+def test_subwords_join_what_is_frequent_and_never_a_word_with_its_punctuation():
+    vocabulary = Vocabulary.fit(["aab aab. aab, c."] * 3, 60, "subword")
+    assert "▁aab" in entries(vocabulary)
+    assert {entry for entry in vocabulary.words if set(entry) & set(".,")} == {".", ","}
+
+
+def test_a_small_vocabulary_of_subwords_keeps_to_its_size():
+    vocabulary = Vocabulary.fit(["abcdefgh abc ab a"], 6, "subword", ends=True)
+    assert len(vocabulary) <= 6
+    assert 1 in numbers(vocabulary, "h")[0]
+
+
+@pytest.mark.parametrize("unit", ["word", "character", "subword"])
+def test_the_end_is_a_token_that_no_text_holds(unit, tmp_path):
+    vocabulary = Vocabulary.fit(["[END] end"], 60, unit, ends=True)
+    assert vocabulary.ends
+    assert entries(vocabulary)[2] == "[END]"
+    assert 2 not in numbers(vocabulary, "[END] end")[0]
+    assert not Vocabulary.fit(["[END] end"], 60, unit).ends
+    path = tmp_path / "tokenizer.json"
+    path.write_text(vocabulary.to_json(), encoding="utf-8")
+    assert Vocabulary.load(path).ends
