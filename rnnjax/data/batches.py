@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
@@ -25,11 +25,11 @@ class Stack(NamedTuple):
     """Several batches of one padded length, what goes to the device in one call of a training.
 
     Attributes:
-      batches: arrays as those of a `Batch`, `[group, batch, ...]`.
+      batches: arrays as those of a batch, `[group, batch, ...]`.
       count: how many of them there are; the rest only fills the stack.
     """
 
-    batches: Batch
+    batches: Any
     count: np.int32
 
 
@@ -147,6 +147,14 @@ class Batches:
     mask_padding: bool = True
     group: int = 1
 
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @property
+    def tokens(self) -> Int32[np.ndarray, " tokens"]:
+        """The tokens of all examples."""
+        return self.sequences.tokens
+
     @functools.cached_property
     def _buckets(self) -> list[Rows]:
         if not self.bucketing:
@@ -155,7 +163,7 @@ class Batches:
         rows = [np.flatnonzero(bucket == index) for index in range(len(self.boundaries))]
         return [each for each in rows if len(each)]
 
-    @functools.cached_property
+    @property
     def steps_per_epoch(self) -> int:
         """Number of batches, the same in every epoch."""
         return sum(-(-len(rows) // self.batch_size) for rows in self._buckets)
@@ -186,6 +194,10 @@ class Batches:
         """Returns the batches from a step to the end of its group, but no more than `most`."""
         group, place = self._place(seed, step)
         return self._stack(group[place : place + most], self._padded(group))
+
+    def stack_of(self, seed: int, steps: range, time: int) -> Stack:
+        """Returns the batches of some steps, all padded to one length."""
+        return self._stack([self.rows_at(seed, step) for step in steps], time)
 
     def padded_at(self, seed: int, step: int) -> int:
         """Returns the length to which the batch of a step is padded."""
@@ -261,28 +273,3 @@ class Batches:
             mask = np.broadcast_to(np.arange(time) < longest, real.shape)
         labels = np.where(there, self.labels[rows], 0).astype(np.int32)
         return Batch(tokens, mask, labels, there.astype(np.float32))
-
-
-def side_by_side(parts: Sequence[Batches], seeds: Sequence[int], step: int, most: int) -> Stack:
-    """Returns the next batches of several trainings, each in its own order, as one stack.
-
-    All are padded to the longest among them.
-
-    Args:
-      parts: what each of them reads.
-      seeds: of each of them.
-      step: at which all of them are.
-      most: most batches of each.
-
-    Returns:
-      Arrays `[trainings, group, batch, ...]`.
-    """
-    steps = range(step, step + min(most, parts[0].group))
-    pairs = list(zip(parts, seeds, strict=True))
-    time = max(part.padded_at(seed, each) for part, seed in pairs for each in steps)
-    stacks = [
-        part._stack([part.rows_at(seed, each) for each in steps], time) for part, seed in pairs
-    ]
-    return Stack(
-        Batch(*map(np.stack, zip(*(each.batches for each in stacks), strict=True))), stacks[0].count
-    )
