@@ -65,6 +65,9 @@ class Data(Section):
     otherwise the order of the file."""
     steps: int = pydantic.Field(default=64, ge=1)
     """Tokens of running text that a row of a batch has, through which gradients flow."""
+    restarts: float = pydantic.Field(default=0.05, ge=0.0, lt=1.0)
+    """Probability that a row of a batch of running text is read in training as if a text began
+    there. A network that is always handed its state does not learn to begin."""
     bucketing: bool = True
     """Batches of texts of like length."""
     buckets: int = pydantic.Field(default=6, ge=1, le=64)
@@ -195,7 +198,7 @@ _READ_BY_ONE = {
         "model.pooling",
         "model.mask",
     ),
-    "language_modeling": ("data.file", "data.steps", "model.embedding.tied"),
+    "language_modeling": ("data.file", "data.steps", "data.restarts", "model.embedding.tied"),
 }
 """The keys that mean something to one task alone."""
 

@@ -28,8 +28,8 @@ class Stretch(NamedTuple):
     """The token that comes after each."""
     weights: Float32[np.ndarray, "batch time"]
     """1 where there is one, 0 beyond the end of what a row reads."""
-    first: Bool[np.ndarray, ""]
-    """Whether an epoch begins here, so that nothing was read before."""
+    first: Bool[np.ndarray, " batch"]
+    """Whether a row begins here, as if nothing had been read before."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,13 +37,15 @@ class Stream:
     """A text cut into as many pieces of one length as a batch has rows, read side by side.
 
     Each epoch of a shuffled stream begins at another place, from which it is read in a circle, so
-    that every token is to be predicted once an epoch and the cuts are elsewhere in the next.
+    that every token is to be predicted once an epoch and the cuts are elsewhere in the next. Rows
+    begin with the epoch, and some of them anew where they go on.
 
     Attributes:
       tokens: int32, at least two.
       batch_size: rows of a batch.
       steps: of a batch; fewer if the pieces are shorter.
       shuffle: a new place every epoch; otherwise the beginning.
+      restarts: probability that a row of a batch begins anew.
       group: most batches of a `Stack`.
     """
 
@@ -51,6 +53,7 @@ class Stream:
     batch_size: int
     steps: int
     shuffle: bool = True
+    restarts: float = 0.0
     group: int = 1
 
     def __len__(self) -> int:
@@ -82,7 +85,7 @@ class Stream:
             tokens=np.where(there, self.tokens[source], 0).astype(np.int32),
             targets=np.where(there, self.tokens[source + 1], 0).astype(np.int32),
             weights=there.astype(np.float32),
-            first=np.asarray(index == 0),
+            first=self._first(seed, epoch, index),
         )
 
     def padded_at(self, seed: int, step: int) -> int:
@@ -109,6 +112,12 @@ class Stream:
     def blank_stacks(self) -> list[Stack]:
         """Returns a stack of no batches."""
         return [self.stack_of(0, range(0), self.boundaries[0])]
+
+    def _first(self, seed: int, epoch: int, index: int) -> Bool[np.ndarray, " batch"]:
+        if not (index and self.restarts):
+            return np.full(self.batch_size, not index)
+        stream = np.random.PCG64(np.random.SeedSequence((seed, epoch, index)))
+        return stream.random_raw(self.batch_size) < np.uint64(self.restarts * 2.0**64)
 
     def _start(self, seed: int, epoch: int) -> int:
         if not self.shuffle:
@@ -168,7 +177,9 @@ def make_dataset(
     return Dataset(
         corpus=corpus,
         vocabulary=vocabulary,
-        train=part(list(kept), shuffle=given.shuffle, group=config.steps_per_call),
+        train=part(
+            list(kept), shuffle=given.shuffle, restarts=given.restarts, group=config.steps_per_call
+        ),
         validation=part(list(validation), shuffle=False) if held_out else None,
         test=part(list(test), shuffle=False),
     )

@@ -135,7 +135,11 @@ class LanguageModeling(Reading):
         self, model: LanguageModel, params: Params, batch: Stretch, carry: Carry, **options: Any
     ) -> tuple[Sums, Carry]:
         own = self._own_state(model, params, len(batch.tokens))
-        state = jax.tree.map(lambda new, old: jnp.where(batch.first, new, old), own, carry)
+
+        def begun(new, old):
+            return jnp.where(batch.first.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+
+        state = jax.tree.map(begun, own, carry)
         resets = batch.tokens == END if self.resets else None
         mask = batch.weights > 0
         state, logits = _apply(model, params, batch.tokens, mask, state, resets, **options)

@@ -36,7 +36,8 @@ def test_without_shuffling_the_rows_are_the_text_in_order(batch_size, steps):
     assert {batch.tokens.shape for batch in batches} == {(batch_size, given.boundaries[0])}
     assert list(chain(*rows(batches, "tokens"))) == TOKENS[:-1].tolist()
     assert list(chain(*rows(batches, "targets"))) == TOKENS[1:].tolist()
-    assert [bool(batch.first) for batch in batches] == [True] + [False] * (len(batches) - 1)
+    firsts = [batch.first.tolist() for batch in batches]
+    assert firsts == [[True] * batch_size] + [[False] * batch_size] * (len(batches) - 1)
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (4, 3), (7, 2)])
@@ -55,6 +56,17 @@ def test_every_token_is_predicted_once_an_epoch_from_another_place_each_time(bat
     assert len(set(starts)) == 4
     again = [batch.tokens for batch in epoch(given, 3, 1)]
     np.testing.assert_array_equal(again, [batch.tokens for batch in epoch(given, 3, 1)])
+
+
+def test_rows_begin_anew_as_often_as_is_asked():
+    given = Stream(np.arange(40_000, dtype=np.int32), 20, 4, restarts=0.2)
+    firsts = np.array([batch.first for batch in epoch(given, 3)])
+    assert firsts[0].all()
+    assert abs(firsts[1:].mean() - 0.2) < 0.02
+    assert not (firsts[1:] == firsts[1]).all()
+    assert firsts[1:].any(axis=0).all()
+    other = np.array([batch.first for batch in epoch(given, 3, 1)])
+    assert not np.array_equal(firsts, other)
 
 
 def test_a_stack_is_its_batches_and_blanks():
