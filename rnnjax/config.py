@@ -261,6 +261,11 @@ class Config(Section):
                 "early_stopping.patience is set and data.validation is 0: stopping early needs a "
                 "validation part, so set data.validation (0.1, say) or early_stopping.patience=0"
             )
+        if self.data.file and self.data.dir:
+            raise ValueError(
+                "data.file and data.dir are set: the text is read from one of them, so leave the "
+                "other out"
+            )
         if self.task == "language_modeling" and self.model.regularization.recurrent:
             raise ValueError(
                 "model.regularization.recurrent is set and task is 'language_modeling': it draws "
@@ -289,8 +294,8 @@ class Config(Section):
                 "input has no embedding to drop words of, so set one of them otherwise"
             )
         embedding = self.model.embedding
-        if not embedding.features and (embedding.path or not embedding.trainable):
-            key = "path" if embedding.path else "trainable"
+        if not embedding.features and (embedding.path or embedding.tied or not embedding.trainable):
+            key = "path" if embedding.path else "tied" if embedding.tied else "trainable"
             raise ValueError(
                 f"model.embedding.{key} is set and model.embedding.features is 0: one-hot input "
                 "has no vectors, so set model.embedding.features to their size, or leave "

@@ -31,9 +31,8 @@ def batch_of(tokens, first=False, weights=None):
     """Returns a batch of given rows, one token longer than it."""
     tokens = np.asarray(tokens, np.int32)
     weights = np.ones(tokens[:, 1:].shape) if weights is None else weights
-    return Stretch(
-        tokens[:, :-1], tokens[:, 1:], np.asarray(weights, np.float32), np.full(len(tokens), first)
-    )
+    weights = np.asarray(weights, np.float32)
+    return Stretch(tokens[:, :-1], tokens[:, 1:], weights > 0, weights, np.full(len(tokens), first))
 
 
 def losses(task, params, *batches):
@@ -162,9 +161,9 @@ def test_a_token_at_a_time_scores_what_one_pass_scores(name):
 
 def test_tied_weights_are_those_of_the_embedding():
     params = task_of(tied=True).init(jax.random.key(0))
-    assert set(params) == {"embed", "recurrent", "narrow", "bias"}
+    assert set(params) == {"embed", "recurrent", "narrow", "score"}
     same = task_of(tied=True, cell=LSTMCell(4)).init(jax.random.key(0))
-    assert set(same) == {"embed", "recurrent", "bias"}
+    assert set(same) == {"embed", "recurrent", "score"}
     assert set(task_of().init(jax.random.key(0))) == {"embed", "recurrent", "score"}
 
 
