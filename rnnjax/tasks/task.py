@@ -33,14 +33,14 @@ class Task:
       rows: what the rows of a batch are, for messages.
       counted: what the scores are of, for messages.
       shown: the scores that a summary is told by, the most important one first.
-      asked_with: the command that asks a trained network.
+      asked_with: the command that asks a trained network; '' if there is none.
     """
 
     model: nn.Module
     rows: ClassVar[str]
     counted: ClassVar[str]
     shown: ClassVar[tuple[str, ...]]
-    asked_with: ClassVar[str]
+    asked_with: ClassVar[str] = ""
 
     @staticmethod
     def load(config: Config) -> Any:
