@@ -129,7 +129,7 @@ def selective_copying(draws: Draws, lengths: Lengths, longest: int) -> Asked:
 
     Which steps are to be remembered then depends on what is there: the denoise task of Jing et al.,
     Gated orthogonal recurrent units, Neural Computation 31(4), 2019, called selective copying by
-    Gu, Dao, Mamba, 2023, who have 16 symbols of 14 among 4,096 steps. The baseline is that of
+    Gu, Dao, Mamba, 2023, who have 16 symbols to remember in 4,096 steps. The baseline is that of
     `copying`.
 
     Args:
