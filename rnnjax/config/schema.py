@@ -131,7 +131,7 @@ class Model(Section):
     mask: bool = True
     """Padding is passed over. Otherwise it is read as text, up to the longest of the batch."""
     dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
-    """Rate on the embedded tokens and on the outputs of every recurrent layer."""
+    """Rate on the embedded tokens, or other inputs, and on the outputs of every recurrent layer."""
     learned_state: bool = False
     """The state before the first token is learned; otherwise it is the cell's own."""
     remat: bool = False
