@@ -121,7 +121,7 @@ def test_every_part_of_the_rules_that_is_built_is_looked_at():
         ("rnnjax/cells/a.py", "from rnnjax.config import Config", "cells imports config"),
         ("rnnjax/data/a.py", "from rnnjax.tasks import x", "data imports tasks"),
         ("rnnjax/reporting/a.py", "from rnnjax.data import text", "reporting imports data"),
-        ("rnnjax/config.py", "from rnnjax.cells import CELLS", "config imports cells"),
+        ("rnnjax/config/schema.py", "from rnnjax.cells import CELLS", "config imports cells"),
         ("rnnjax/training/a.py", "from rnnjax import main", "training imports main"),
         ("rnnjax/predict.py", "from rnnjax import main", "predict imports main"),
         ("rnnjax/__init__.py", "from rnnjax.layers import RNN", "rnnjax imports layers"),

@@ -81,8 +81,9 @@ def render(run: record.Record, workdir: Path) -> str:
     result = run.result
     rows = result.test.rows or sum(map(sum, result.confusion)) or None
     baseline = _baseline(run)
-    # Tokens of running text are no independent rows.
-    overall = wilson(result.test.accuracy, rows) if result.test.perplexity is None else None
+    # Tokens of running text are no independent rows, nor are the symbols of a sequence.
+    alike = result.test.perplexity is None and result.test.baseline is None
+    overall = wilson(result.test.accuracy, rows) if alike else None
     by_length = [
         (scores, wilson(scores.accuracy, scores.rows)) for scores in result.accuracy_by_length
     ]
@@ -162,7 +163,8 @@ def _curves(run: record.Record, baseline: Baseline | None) -> list[tuple[str, Ma
         )
         if len(train.steps) or len(validation.steps):
             percent = name == "accuracy"
-            level = baseline.accuracy if baseline and percent else None
+            without = baseline.accuracy if baseline else None
+            level = without if percent else run.result.test.baseline
             drawing = plots.curves(name, train, validation, test, level, percent)
             drawings.append((name, drawing))
     return drawings
@@ -220,6 +222,7 @@ def _commands(run: record.Record, workdir: Path) -> list[tuple[str, str]]:
         "language_modeling": [
             ("Let it write", f'python -m rnnjax.generate --workdir {folder} --prompt "text"'),
         ],
+        "memory": [],
     }.get(
         run.result.task,
         [

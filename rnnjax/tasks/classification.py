@@ -13,7 +13,7 @@ from rnnjax.config import Config
 from rnnjax.data import labelled
 from rnnjax.data.batches import Batch, Batches
 from rnnjax.data.corpora import Corpus
-from rnnjax.data.dataset import Dataset
+from rnnjax.data.dataset import TextDataset
 from rnnjax.data.text import Vocabulary
 from rnnjax.models import Classifier
 from rnnjax.tasks import scores
@@ -41,8 +41,8 @@ class Classification(Reading):
         config: Config,
         corpus: Corpus,
         vocabulary: Vocabulary | None = None,
-        sibling: Dataset[Batches] | None = None,
-    ) -> Dataset[Batches]:
+        sibling: TextDataset[Batches] | None = None,
+    ) -> TextDataset[Batches]:
         """Returns batches of labelled text."""
         if sibling and not config.data.validation:
             return labelled.like(sibling, config)
@@ -89,7 +89,7 @@ class Classification(Reading):
         return scores.summary(part.labels, in_order(part, answers))
 
     def details(
-        self, config: Config, dataset: Dataset[Batches], params: Params, answers: Sequence[Any]
+        self, config: Config, dataset: TextDataset[Batches], params: Params, answers: Sequence[Any]
     ) -> dict[str, Any]:
         """Returns confusion, scores of each class, accuracy by length, and the worst mistakes."""
         del params

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from rnnjax.config import Config
 from rnnjax.data import stream
 from rnnjax.data.corpora.texts import Texts
-from rnnjax.data.dataset import Dataset
+from rnnjax.data.dataset import TextDataset
 from rnnjax.data.stream import Stream, Stretch
 from rnnjax.data.text import END, Vocabulary
 from rnnjax.models import LanguageModel
@@ -58,8 +58,8 @@ class LanguageModeling(Reading):
         config: Config,
         corpus: Texts,
         vocabulary: Vocabulary | None = None,
-        sibling: Dataset[Stream] | None = None,
-    ) -> Dataset[Stream]:
+        sibling: TextDataset[Stream] | None = None,
+    ) -> TextDataset[Stream]:
         """Returns batches of running text, which no seed changes but by the places to begin at."""
         return sibling or stream.make_dataset(config, corpus, vocabulary)
 
@@ -109,7 +109,7 @@ class LanguageModeling(Reading):
         }
 
     def details(
-        self, config: Config, dataset: Dataset[Stream], params: Params, answers: Sequence[Any]
+        self, config: Config, dataset: TextDataset[Stream], params: Params, answers: Sequence[Any]
     ) -> dict[str, Any]:
         """Returns a text that the network has written."""
         del config, answers

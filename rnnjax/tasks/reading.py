@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from rnnjax.cells import make_cell
-from rnnjax.cells.base import frozen_names
 from rnnjax.config import Config
 from rnnjax.data.dataset import Part
 from rnnjax.models.reader import Reader
+from rnnjax.tasks import recurrent
 from rnnjax.tasks.task import Params, Task
 
 
@@ -71,15 +70,10 @@ class Reading(Task):
 
         It may not change those that a cell says are frozen, nor an embedding that is not trained.
         """
-        frozen = frozen_names(self.model.cell)
-
-        def may_change(path, _):
-            first, *names = (jax.tree_util.keystr((key,), simple=True) for key in path)
-            if first == "embed":
-                return self.trains_embedding
-            return not (first == "recurrent" and frozen.intersection(names))
-
-        return jax.tree_util.tree_map_with_path(may_change, params)
+        trained = recurrent.trained(self.model.cell, params)
+        if "embed" in params:
+            trained["embed"] = jax.tree.map(lambda _: self.trains_embedding, params["embed"])
+        return trained
 
     def training_model(self, live: Params) -> tuple[Any, Params]:
         """Returns the network over live parameters, and these, the untrained ones held fast."""
@@ -101,20 +95,9 @@ def reader_options(config: Config) -> dict[str, Any]:
     Raises:
       InputError: the config names a cell that there is not.
     """
-    dtype, given = jnp.dtype(config.dtype), config.model
+    given = config.model
     return {
-        "cell": make_cell(given.cell, given.features, dtype),
-        "layers": given.layers,
+        **recurrent.options(config),
         "embedding": given.embedding.features,
-        "bidirectional": given.bidirectional,
-        "merge": given.merge,
-        "dropout": given.dropout,
-        "variational": given.regularization.variational,
         "embedding_dropout": given.regularization.embedding,
-        "recurrent_dropout": given.regularization.recurrent,
-        "zoneout": given.regularization.zoneout,
-        "weight_drop": given.regularization.weights,
-        "learned_state": given.learned_state,
-        "remat": given.remat,
-        "dtype": dtype,
     }

@@ -29,7 +29,7 @@ class TrainedRun:
       config: of the run.
       task: with the network.
       data: what it was trained on, as environment.json says it.
-      vocabulary: numbers the tokens.
+      vocabulary: numbers the tokens; None where nothing is text.
       boundaries: the padded lengths of the run; none if it has not ended.
       params: of the network.
       step: of the training at which they were saved.
@@ -42,7 +42,7 @@ class TrainedRun:
     config: Config
     task: Task
     data: Mapping[str, Any]
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | None
     boundaries: tuple[int, ...]
     params: Any
     step: int
@@ -73,10 +73,11 @@ class TrainedRun:
             )
         _, config = folder.read_config()
         if cls.task_name not in ("", config.task):
+            asked_with = TASKS[config.task].asked_with
+            how = f"; ask it with `{asked_with} --workdir {workdir}`" if asked_with else ""
             raise InputError(
                 f"workdir {workdir}: holds a run of the task {config.task!r}, expected one of "
-                f"{cls.task_name!r}; ask it with `{TASKS[config.task].asked_with} "
-                f"--workdir {workdir}`"
+                f"{cls.task_name!r}{how}"
             )
         if config.replicates > 1:
             folders = [own.path for _, own in folder.replicates(config)]
@@ -90,8 +91,8 @@ class TrainedRun:
                 f"WARNING: this network was trained on the {data['fallback']} corpus, which stood "
                 "in for the news: its answers say nothing about news"
             )
-        vocabulary = Vocabulary.load(folder.tokenizer)
-        task = TASKS[config.task].of(config, len(vocabulary), data)
+        vocabulary = Vocabulary.load(folder.tokenizer) if "vocabulary" in data else None
+        task = TASKS[config.task].of(config, len(vocabulary) if vocabulary else 0, data)
         params = jax.eval_shape(task.init, jax.random.key(0))
         judged = "average" if config.averaging.decay else "params"
         template: dict[str, Any] = {judged: params}
