@@ -42,7 +42,7 @@ def look(run: TrainedRun, texts: Sequence[str]) -> list[Account]:
         raise InputError(
             f"given {len(texts)} texts, expected 1 to {_MOST_TEXTS}, as many as a page can show"
         )
-    sequences = run.vocabulary.encode(texts, run.config.data.max_tokens)
+    sequences = run.numbering.encode(texts, run.config.data.max_tokens)
     for number, length in enumerate(sequences.lengths, start=1):
         if not 0 < length <= _MOST_TOKENS:
             raise InputError(
@@ -108,7 +108,7 @@ def _account(
     count = len(tokens)
     return Account(
         text=text,
-        spans=run.vocabulary.spans(text)[:count],
+        spans=run.numbering.spans(text)[:count],
         known=tokens != UNKNOWN,
         outcomes=run.outcomes,
         probabilities=np.exp(so_far[:count]),

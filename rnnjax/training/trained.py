@@ -58,7 +58,7 @@ class TrainedRun:
     @property
     def outcomes(self) -> tuple[str, ...]:
         """The names of what the network tells apart: classes, or the tokens that may come next."""
-        return self.reading.outcomes(self.data, self.vocabulary)
+        return self.reading.outcomes(self.data, self.numbering)
 
     @property
     def reading(self) -> Reading:
@@ -75,6 +75,17 @@ class TrainedRun:
             )
         return self.task
 
+    @property
+    def numbering(self) -> Vocabulary:
+        """The vocabulary, of a network that reads text.
+
+        Raises:
+          InputError: it reads something else.
+        """
+        if self.vocabulary is None:
+            raise InputError(f"given a run of the task {self.config.task!r}, which reads no text")
+        return self.vocabulary
+
     def stream(self) -> Stream:
         """Returns a text that is fed in pieces, none of which is read twice.
 
@@ -87,7 +98,7 @@ class TrainedRun:
                 "begins anew, at the end, with each token that comes, so that no state is worth "
                 "keeping; expected False, or ask it of whole texts (predict)"
             )
-        return Stream(self.reading, self.params, self.vocabulary, self.config.data.max_tokens)
+        return Stream(self.reading, self.params, self.numbering, self.config.data.max_tokens)
 
     @classmethod
     def load(cls, workdir: Path) -> Self:
