@@ -13,7 +13,7 @@ from rnnjax.training.trained import TrainedRun
 class TrainedWriter(TrainedRun):
     """A network that says which token comes next."""
 
-    of = "language_modeling"
+    task_name = "language_modeling"
 
     vocabulary: Vocabulary
 
