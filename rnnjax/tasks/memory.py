@@ -36,6 +36,7 @@ class Memory(Task):
     rows = "sequences"
     counted = "sequences"
     shown = ("loss", "baseline", "accuracy")
+    about = ()
 
     model: SequenceModel
     problem: Problem

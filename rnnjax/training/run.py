@@ -266,11 +266,11 @@ def _raise_if_out_of_memory(config: Config, error: Exception) -> None:
     if "RESOURCE_EXHAUSTED" not in str(error):
         return
     given = config.data
-    steps = (
-        f"config.data.max_tokens (now {given.max_tokens}, 0 is no limit)"
-        if config.task == "classification"
-        else f"config.data.steps (now {given.steps})"
-    )
+    steps = {
+        "classification": f"config.data.max_tokens (now {given.max_tokens}, 0 is no limit)",
+        "language_modeling": f"config.data.steps (now {given.steps})",
+        "memory": f"config.data.memory.length (now {given.memory.length})",
+    }[config.task]
     raise InputError(
         "the device ran out of memory. Lower config.batch_size "
         f"(now {config.batch_size}), {steps} or config.model.features (now "
