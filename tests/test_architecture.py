@@ -14,7 +14,10 @@ NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
 ASIDE = {"errors", "cache", "config", "data", "interrupt", "reporting", "rules"}
-ENTRIES = {"main", "predict", "evaluate", "generate", "experiment", "compare", "lint", "command"}
+ENTRIES = {
+    *("main", "predict", "evaluate", "generate", "inspect", "experiment", "compare", "lint"),
+    "command",
+}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -198,6 +201,7 @@ def _python(code: str) -> list[str]:
         "predict",
         "evaluate",
         "generate",
+        "inspect",
         "experiment.__main__",
         "compare",
         "lint",

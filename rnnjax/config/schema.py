@@ -209,12 +209,7 @@ _READ_BY: dict[tuple[str, ...], tuple[str, ...]] = {
         "model.pooling",
         "model.mask",
     ),
-    ("language_modeling",): (
-        "data.file",
-        "data.steps",
-        "data.restarts",
-        "model.embedding.tied",
-    ),
+    ("language_modeling",): ("data.file", "data.steps", "data.restarts", "model.embedding.tied"),
     ("memory",): (
         "data.memory.problem",
         "data.memory.length",

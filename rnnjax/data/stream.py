@@ -166,7 +166,6 @@ def make_dataset(
         return Stream(tokens, config.batch_size, given.steps, **options)
 
     asked = {"shuffle": False, "warm_up": _WARM_UP}
-
     return TextDataset(
         corpus=corpus,
         vocabulary=vocabulary,

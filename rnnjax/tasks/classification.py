@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config import Config
 from rnnjax.data import labelled
@@ -83,6 +83,31 @@ class Classification(Reading):
     ) -> tuple[Float[Array, "batch classes"], Carry]:
         """Returns the log-probability of each class."""
         return jax.nn.log_softmax(_apply(self.model, params, batch)), carry
+
+    def outcomes(self, about: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
+        """Returns the names of the classes."""
+        del vocabulary
+        return tuple(about["classes"])
+
+    def go_on(
+        self,
+        params: Params,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        kept: Any = None,
+    ) -> tuple[Any, Float[Array, "batch classes"]]:
+        """Returns what is kept of texts so far, and the log-probability of each class."""
+        given: Any = self.model.apply({"params": params}, tokens, mask, kept, method="go_on")
+        kept, logits = given
+        return kept, jax.nn.log_softmax(logits)
+
+    def after_each(
+        self, params: Params, tokens: Int[Array, " time"]
+    ) -> Float[Array, "time classes"]:
+        """Returns the log-probabilities of texts that end at each of the tokens."""
+        steps = jnp.arange(len(tokens))
+        prefixes = jnp.broadcast_to(tokens, (len(tokens), len(tokens)))
+        return self.go_on(params, prefixes, steps <= steps[:, None])[1]
 
     def summary(self, part: Batches, answers: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss', 'accuracy', 'macro_f1' and 'rows'."""

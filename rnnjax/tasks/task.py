@@ -42,7 +42,7 @@ class Task:
     counted: ClassVar[str]
     shown: ClassVar[tuple[str, ...]]
     asked_with: ClassVar[str] = ""
-    about: ClassVar[tuple[str, ...]]
+    about: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def load(config: Config) -> Any:
