@@ -36,7 +36,6 @@ class Memory(Task):
     rows = "sequences"
     counted = "sequences"
     shown = ("loss", "baseline", "accuracy")
-    about = ()
 
     model: SequenceModel
     problem: Problem
