@@ -333,3 +333,18 @@ def test_rematerialisation_reaches_every_layer_and_changes_no_score(bidirectiona
     # One for the even stretches of two steps each: three of six tokens, in each run of a layer.
     program = str(jax.make_jaxpr(remat.apply)(variables, TOKENS, MASK))
     assert program.count("remat") + program.count("checkpoint[") >= 2 * (1 + bidirectional)
+
+
+@pytest.mark.parametrize("pooling", ["last", "max"])
+def test_a_text_in_pieces_is_the_text_in_one(pooling):
+    model = classifier(GRUCell(4), layers=2, pooling=pooling)
+    given = parameters(model)
+    whole = model.apply(given, TOKENS, MASK)
+    kept = None
+    for step in range(6):
+        piece = np.s_[:, step : step + 1]
+        kept, found = model.apply(given, TOKENS[piece], MASK[piece], kept, method="go_on")
+        # What is masked, to the end of a row or in all of it, leaves the scores as they are.
+        expected = model.apply(given, TOKENS, MASK & (np.arange(6) <= step))
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(found, whole, atol=1e-6)
