@@ -31,4 +31,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.cell = "LSTMCell"
     config.model.features = 256
     config.optimizer.clip_norm = 1.0
+    config.acknowledged.few_seeds = "two are recorded so far, and the page says so"
     return config
