@@ -58,9 +58,14 @@ def write_csv(path: Path, rows: int, seed: int) -> None:
 
 
 def parse(news: Path, **changes: Any) -> schema.Config:
-    """Returns the small config on a folder of news; `model__mask=False` sets model.mask."""
-    values: dict[str, Any] = json.loads(json.dumps(SMALL))
-    for path, value in {"data__dir": str(news), **changes}.items():
+    """Returns the small config on a folder of news, changed as `changed` does."""
+    return changed(SMALL, **{"data__dir": str(news), **changes})
+
+
+def changed(values: dict[str, Any], **changes: Any) -> schema.Config:
+    """Returns the config of some values but for changes; `model__mask=False` sets model.mask."""
+    values = json.loads(json.dumps(values))
+    for path, value in changes.items():
         *sections, key = path.split("__")
         section = values
         for name in sections:

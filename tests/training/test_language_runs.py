@@ -17,7 +17,7 @@ from rnnjax.tasks import LanguageModeling
 from rnnjax.tasks.writing import Choice
 from rnnjax.training import loop
 
-from .small import assert_same, lines, typed
+from .small import assert_same, changed, lines, typed
 
 pytest_plugins = ["training.small"]
 
@@ -40,14 +40,7 @@ PLAY = {
 
 def parse(play: Path, **changes) -> schema.Config:
     """Returns the small config on a file; `model__layers=2` sets model.layers."""
-    values = json.loads(json.dumps(PLAY))
-    for path, value in {"data__file": str(play), **changes}.items():
-        *sections, key = path.split("__")
-        section = values
-        for name in sections:
-            section = section.setdefault(name, {})
-        section[key] = value
-    return schema.parse(values)
+    return changed(PLAY, **{"data__file": str(play), **changes})
 
 
 def run(config: schema.Config, workdir: Path) -> dict:

@@ -13,7 +13,7 @@ from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError
 from rnnjax.training import loop
 
-from .small import assert_same, lines
+from .small import assert_same, changed, lines
 
 PARITY = {
     "task": "memory",
@@ -40,14 +40,7 @@ PARITY = {
 
 def parse(**changes) -> schema.Config:
     """Returns the small config; `model__layers=2` sets model.layers."""
-    values = json.loads(json.dumps(PARITY))
-    for path, value in changes.items():
-        *sections, key = path.split("__")
-        section = values
-        for name in sections:
-            section = section.setdefault(name, {})
-        section[key] = value
-    return schema.parse(values)
+    return changed(PARITY, **changes)
 
 
 def run(config: schema.Config, workdir: Path) -> dict:
