@@ -1,0 +1,151 @@
+"""Batches of pairs: every pair once an epoch, in few shapes, with its ends."""
+
+import numpy as np
+import pytest
+
+from rnnjax.data.batches import Sequences, side_by_side
+from rnnjax.data.pairs import PairBatches, choose_shapes, with_room
+from rnnjax.data.text import END
+
+LENGTHS = [(3, 2), (1, 4), (7, 7), (4, 3), (0, 1), (5, 0), (2, 2), (6, 5), (3, 3), (7, 2), (2, 5)]
+SHAPES = ((4, 4), (4, 6), (8, 8))
+
+
+def sequences():
+    """Returns sources and targets whose tokens name the row and the side."""
+    sides = [
+        [[base + 100 * row + place for place in range(lengths[side])] for row, lengths in enumerate(LENGTHS)]
+        for side, base in ((0, 1_000), (1, 3_000))
+    ]  # fmt: skip
+    return tuple(map(Sequences.of, sides))
+
+
+def batches(**options):
+    """Returns batches of three of the pairs above."""
+    return PairBatches(*sequences(), **{"batch_size": 3, "shapes": SHAPES, **options})
+
+
+def rows_of(given):
+    """Returns the pairs above as tuples."""
+    return [tuple(given.tokens[start:end]) for start, end in zip(given.offsets, given.offsets[1:])]  # noqa: B905, RUF007
+
+
+def epoch(given, seed=0, number=0):
+    """Returns the batches of an epoch."""
+    steps = range(given.steps_per_epoch * number, given.steps_per_epoch * (number + 1))
+    return [given.batch_at(seed, step) for step in steps]
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(("batch_size", "group"), [(1, 1), (3, 2), (20, 1)])
+def test_every_pair_is_seen_once_an_epoch_with_its_end(shuffle, batch_size, group):
+    given = batches(shuffle=shuffle, batch_size=batch_size, group=group)
+    expected = sorted(zip(*map(rows_of, sequences()), strict=True))
+    for number in range(2):
+        seen = []
+        for batch in epoch(given, 3, number):
+            assert batch.source.shape == batch.source_mask.shape
+            assert (batch.source.shape[1], batch.targets.shape[1]) in SHAPES
+            for source, source_mask, inputs, targets, weights in zip(*batch, strict=True):
+                count = int(weights.sum())
+                assert weights.tolist() == [1.0] * count + [0.0] * (len(weights) - count)
+                assert not inputs[count:].any()
+                assert not targets[count:].any()
+                assert not source[~source_mask].any()
+                if not count:
+                    assert not source_mask.any()
+                    continue
+                assert inputs[0] == END
+                assert targets[count - 1] == END
+                assert inputs[1:count].tolist() == targets[: count - 1].tolist()
+                seen.append((tuple(source[source_mask]), tuple(targets[: count - 1])))
+        assert sorted(seen) == expected
+
+
+def test_arrays_have_the_types_that_are_said():
+    batch = batches().batch_at(0, 0)
+    kinds = [each.dtype for each in batch]
+    assert kinds == [np.int32, bool, np.int32, np.int32, np.float32]
+
+
+def test_a_pair_goes_into_the_smallest_shape_that_holds_it():
+    given = batches(batch_size=1, shuffle=False)
+    seen = {}
+    for step in range(given.steps_per_epoch):
+        batch = given.batch_at(0, step)
+        seen[int(given.rows_at(0, step)[0])] = (batch.source.shape[1], batch.targets.shape[1])
+    for row, (source, target) in enumerate(LENGTHS):
+        fitting = [each for each in SHAPES if source <= each[0] and target + 1 <= each[1]]
+        assert seen[row] == fitting[0]
+
+
+def test_a_batch_follows_from_seed_and_step_alone():
+    one, other = batches(), batches()
+    there = [one.batch_at(7, step) for step in range(12)]
+    back = [other.batch_at(7, step) for step in reversed(range(12))][::-1]
+    for a, b in zip(there, back, strict=True):
+        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    orders = {
+        tuple(row for step in range(n, n + 4) for row in one.rows_at(seed, step))
+        for seed in (0, 1) for n in (0, one.steps_per_epoch)
+    }  # fmt: skip
+    assert len(orders) == 4
+
+
+def test_a_stack_holds_the_batches_of_its_steps():
+    given = batches(group=2, batch_size=2)
+    step = 0
+    while step < given.steps_per_epoch:
+        stack = given.stack_at(0, step, 2)
+        for index in range(int(stack.count)):
+            for stacked, single in zip(
+                stack.batches, given.batch_at(0, step + index), strict=True
+            ):
+                np.testing.assert_array_equal(stacked[index], single)
+        step += int(stack.count)
+    shapes = sorted({stack.batches.source.shape[2] for stack in given.blank_stacks()})
+    assert shapes == [4, 8]
+    assert all(not batch.weights.any() for batch in given.blank_batches())
+
+
+def test_several_trainings_side_by_side_have_the_longest_shape():
+    parts = [batches(), batches()]
+    stack = side_by_side(parts, [0, 1], 1, 1)
+    singles = [part.batch_at(seed, 1) for part, seed in zip(parts, [0, 1], strict=True)]
+    for index, single in enumerate(singles):
+        for stacked, array in zip(stack.batches, single, strict=True):
+            one = stacked[index, 0]
+            assert one.shape[1] == max(
+                each.shape[1] for each in [getattr(s, name) for s in singles for name in single._fields
+                if getattr(single, name) is array]
+            )  # fmt: skip
+            np.testing.assert_array_equal(one[:, : array.shape[1]], array)
+            assert not one[:, array.shape[1] :].any()
+
+
+def test_chosen_shapes_hold_every_pair_and_cost_less_than_one():
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 30, 400)
+    sources = Sequences.of([[1] * n for n in lengths])
+    targets = Sequences.of([[1] * max(1, n + d) for n, d in zip(lengths, rng.integers(-4, 5, 400), strict=True)])  # fmt: skip  # noqa: E501
+
+    def places(shapes):
+        given = PairBatches(sources, targets, 8, shapes)
+        steps = range(given.steps_per_epoch)
+        assert sum(int(given.batch_at(0, step).weights.sum()) for step in steps) == (
+            len(targets.tokens) + len(targets)
+        )
+        return sum(sum(each.source.shape[1:] + each.targets.shape[1:]) for each in epoch(given))
+
+    costs = [places(choose_shapes(sources, targets, most, 8)) for most in (1, 2, 4, 6, 9)]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < 0.7 * costs[0]
+    for most in (1, 2, 5, 6):
+        assert len(choose_shapes(sources, targets, most, 8)) <= most
+    assert len(choose_shapes(sources, targets, 9, 8, price=1e9)) < 9
+
+
+def test_pairs_that_fit_nowhere_get_a_shape_of_their_own():
+    sources, targets = sequences()
+    assert with_room(SHAPES, sources, targets) == SHAPES
+    assert with_room(SHAPES[:2], sources, targets) == (*SHAPES[:2], (7, 8))

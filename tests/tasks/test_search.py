@@ -1,0 +1,210 @@
+"""Greedy and beam search against all the texts that there are."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.errors import InputError
+from rnnjax.tasks.search import beam_search, greedy, repeated
+
+VOCABULARY, LENGTH, END, SOURCES, BATCH = 4, 4, 2, 3, 5
+MASK = np.arange(SOURCES) < np.array([3, 2, 1, 3, 0])[:, None]
+SPACE = sum((VOCABULARY - 1) ** count for count in range(LENGTH))
+"""How many texts end within the length."""
+
+
+class Random:
+    """A small network of random weights: what comes next depends on all that was written."""
+
+    def __init__(self, seed=0):
+        rng = np.random.default_rng(seed)
+        self.begin = rng.standard_normal((BATCH, 6)).astype(np.float32)
+        self.tokens = rng.standard_normal((VOCABULARY, 6)).astype(np.float32)
+        self.inner = rng.standard_normal((6, 6)).astype(np.float32)
+        self.scores = 2 * rng.standard_normal((6, VOCABULARY)).astype(np.float32)
+        self.looks = rng.standard_normal((6, SOURCES)).astype(np.float32)
+
+    def step(self, mask, state, tokens):
+        """Returns the next state, log-probabilities and weights of attention."""
+        state = jnp.tanh(state @ self.inner + jnp.asarray(self.tokens)[tokens])
+        weights = jnp.where(mask, jnp.exp(state @ self.looks), 0)
+        weights = weights / jnp.maximum(weights.sum(axis=-1, keepdims=True), 1e-9)
+        return state, jax.nn.log_softmax(state @ self.scores), weights
+
+    def score(self, row, text, alpha=0.0, beta=0.0):
+        """Returns the score of a text, by the formula, and where the network looked."""
+        state, last, total, looked = self.begin[row : row + 1], END, 0.0, []
+        for token in text:
+            state, scores, weights = self.step(MASK[row], state, np.array([last]))
+            total += float(scores[0, token])
+            looked.append(np.asarray(weights[0]))
+            last = token
+        covered = np.minimum(np.sum(looked, axis=0), 1)[MASK[row]]
+        penalty = beta * np.log(covered).sum() if len(covered) else 0.0
+        return total / ((5 + len(text)) / 6) ** alpha + penalty, np.array(looked)
+
+
+def beam(model, width, rows=slice(None), **options):
+    """Returns what a beam search finds, in NumPy arrays."""
+
+    @jax.jit
+    def search(begin, mask):
+        step = functools.partial(model.step, repeated(mask, width))
+        given = {"width": width, "length": LENGTH, "end": END, **options}
+        return beam_search(step, repeated(begin, width), mask, **given)
+
+    return jax.tree.map(np.asarray, search(model.begin[rows], MASK[rows]))
+
+
+def greedily(model, rows=slice(None)):
+    """Returns what a greedy search finds, in NumPy arrays."""
+
+    @jax.jit
+    def search(begin, mask):
+        step = functools.partial(model.step, mask)
+        return greedy(step, begin, len(begin), LENGTH, END)
+
+    return jax.tree.map(np.asarray, search(model.begin[rows], MASK[rows]))
+
+
+def all_texts():
+    """Yields every text that ends within the length, its end included."""
+    others = [token for token in range(VOCABULARY) if token != END]
+    for count in range(LENGTH):
+        for text in itertools.product(others, repeat=count):
+            yield (*text, END)
+
+
+def padded(text):
+    """Returns a text as a search writes it down."""
+    return (*text, *[0] * (LENGTH - len(text)))
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.0, 0.0), (1.0, 0.0), (0.6, 0.4)])
+def test_a_beam_as_wide_as_the_space_finds_all_texts_in_the_order_of_their_scores(alpha, beta):
+    model = Random()
+    width = SPACE + 3
+    found = beam(model, width, length_penalty=alpha, coverage_penalty=beta)
+    assert len(list(all_texts())) == SPACE
+    for row in range(BATCH):
+        scores = {padded(text): model.score(row, text, alpha, beta)[0] for text in all_texts()}
+        best = sorted(scores, key=scores.__getitem__, reverse=True)
+        there = found.tokens[row, :SPACE]
+        assert set(map(tuple, there.tolist())) == set(best)
+        expected = [scores[tuple(text)] for text in there.tolist()]
+        np.testing.assert_allclose(found.scores[row, :SPACE], expected, rtol=1e-4, atol=1e-5)
+        assert np.all(np.diff(found.scores[row, :SPACE]) <= 0)
+        assert np.all(np.isneginf(found.scores[row, SPACE:]))
+        assert not found.tokens[row, SPACE:].any()
+        assert not found.attention[row, SPACE:].any()
+
+
+def test_a_search_says_where_the_network_looked():
+    model = Random()
+    wide, narrow = beam(model, 3), greedily(model)
+    for row in range(BATCH):
+        for text, attention in [
+            *zip(wide.tokens[row], wide.attention[row], strict=True),
+            (narrow.tokens[row], narrow.attention[row]),
+        ]:
+            count = text.tolist().index(END) + 1
+            _, looked = model.score(row, text[:count])
+            np.testing.assert_allclose(attention[:count], looked, rtol=1e-4, atol=1e-6)
+            assert not attention[count:].any()
+
+
+def test_a_beam_of_one_is_greedy():
+    lengths = set()
+    for seed in range(4):
+        model = Random(seed)
+        one, narrow = beam(model, 1), greedily(model)
+        np.testing.assert_array_equal(one.tokens[:, 0], narrow.tokens)
+        np.testing.assert_allclose(one.scores[:, 0], narrow.scores, rtol=1e-5)
+        lengths |= {text.tolist().index(END) for text in narrow.tokens}
+    assert len(lengths) > 1
+
+
+def test_greedy_takes_the_most_probable_token_until_the_end():
+    model = Random(1)
+    found = greedily(model)
+    for row in range(BATCH):
+        state, last, text, score = model.begin[row : row + 1], END, [], 0.0
+        while not text or text[-1] != END:
+            state, scores, _ = model.step(MASK[row], state, np.array([last]))
+            last = END if len(text) == LENGTH - 1 else int(np.argmax(scores[0]))
+            text.append(last)
+            score += float(scores[0, last])
+        assert found.tokens[row].tolist() == list(padded(text))
+        np.testing.assert_allclose(found.scores[row], score, rtol=1e-5)
+
+
+@pytest.mark.parametrize("width", [2, 3])
+def test_a_narrow_beam_is_the_plain_algorithm(width):
+    model = Random(3)
+    found = beam(model, width, length_penalty=0.7)
+    for row in range(BATCH):
+        writing, ended = [((), 0.0)], []
+        for place in range(LENGTH):
+            grown = []
+            for text, _ in writing:
+                last_place = place == LENGTH - 1
+                for token in [END] if last_place else range(VOCABULARY):
+                    grown.append(((*text, token), model.score(row, (*text, token))[0]))
+            grown.sort(key=lambda each: -each[1])
+            ended += [text for text, _ in grown[:width] if text[-1] == END]
+            writing = [each for each in grown if each[0][-1] != END][:width]
+            if len(ended) >= width:
+                break
+        best = sorted(ended, key=lambda text: -model.score(row, text, 0.7)[0])[:width]
+        assert [tuple(text) for text in found.tokens[row].tolist()] == list(map(padded, best))
+
+
+def test_a_row_knows_nothing_of_its_neighbours():
+    model = Random(2)
+    for search in (greedily, functools.partial(beam, width=3, length_penalty=1.0)):
+        together = search(model)
+        for row in range(BATCH):
+            alone = search(model, rows=slice(row, row + 1))
+            np.testing.assert_array_equal(alone.tokens[0], together.tokens[row])
+            np.testing.assert_allclose(alone.scores[0], together.scores[row], rtol=1e-5)
+
+
+def test_a_search_ends_when_every_row_has_ended():
+    def ends_after(lengths, width):
+        """Returns a step that counts, and is sure of the end after so many tokens of each row."""
+        lengths = jnp.repeat(jnp.asarray(lengths), width)
+
+        def step(state, tokens):
+            del tokens
+            sure = jnp.where(state[:, 0] == lengths - 1, END, 0)
+            scores = jnp.log(jnp.where(jnp.arange(VOCABULARY) == sure[:, None], 0.97, 0.01))
+            called.append(None)
+            return state + 1, scores, jnp.zeros((len(tokens_like), 0))
+
+        tokens_like = lengths
+        return step
+
+    called: list[None] = []
+    with jax.disable_jit():
+        found = greedy(ends_after([2, 3], 1), jnp.zeros((2, 1)), 2, 50, END)
+    assert found.tokens[:, :4].tolist() == [[0, END, 0, 0], [0, 0, END, 0]]
+    assert len(called) <= 3 + 1  # Once more for the shapes.
+    called.clear()
+    with jax.disable_jit():
+        beam_search(
+            ends_after([2, 3], 1), jnp.zeros((2, 1)), np.zeros((2, 0), bool),
+            width=1, length=50, end=END,
+        )  # fmt: skip
+    assert len(called) <= 3
+
+
+def test_what_makes_no_sense_is_refused():
+    model = Random()
+    with pytest.raises(InputError, match="width: given 0"):
+        beam(model, 0)
+    with pytest.raises(InputError, match="length: given 0"):
+        beam(model, 1, length=0)
