@@ -331,6 +331,4 @@ def side_by_side(parts: Sequence[Epochs], seeds: Sequence[int], step: int, most:
     longest = tuple(map(max, zip(*shapes, strict=True)))
     stacks = [part._stack(each, longest) for part, each in zip(parts, rows, strict=True)]
     batches = [each.batches for each in stacks]
-    return Stack(
-        type(batches[0])(*map(np.stack, zip(*batches, strict=True))), stacks[0].count
-    )
+    return Stack(type(batches[0])(*map(np.stack, zip(*batches, strict=True))), stacks[0].count)

@@ -115,7 +115,9 @@ def choose_shapes(
     return min(choices)[1]
 
 
-def with_room(shapes: tuple[Shape, ...], sources: Sequences, targets: Sequences) -> tuple[Shape, ...]:
+def with_room(
+    shapes: tuple[Shape, ...], sources: Sequences, targets: Sequences
+) -> tuple[Shape, ...]:
     """Returns the shapes, and one more if there are pairs that fit into none of them."""
     lengths = sources.lengths, targets.lengths + 1
     fits = np.zeros(len(sources), bool)

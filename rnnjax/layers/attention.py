@@ -72,7 +72,9 @@ class Attention(nn.Module):
         # The least number, not minus infinity, of which a row with nothing else would make NaN.
         scores = jnp.where(counts, scores, jnp.finfo(jnp.float32).min)
         weights = jnp.where(counts, jax.nn.softmax(scores), 0)
-        contexts = jnp.einsum("b...t,btv->b...v", weights.astype(memory.values.dtype), memory.values)
+        contexts = jnp.einsum(
+            "b...t,btv->b...v", weights.astype(memory.values.dtype), memory.values
+        )
         return contexts, weights
 
     def scores(

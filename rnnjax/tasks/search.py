@@ -167,7 +167,9 @@ def beam_search(
         ends = tokens == end
         ended = jnp.where(ends, score(grown, place), -jnp.inf)[:, :width]
         newly = Found(grown.tokens[:, :width], ended, grown.attention[:, :width])
-        found = _best(jax.tree.map(lambda *both: jnp.concatenate(both, axis=1), found, newly), width)
+        found = _best(
+            jax.tree.map(lambda *both: jnp.concatenate(both, axis=1), found, newly), width
+        )
         done = jnp.all(found.scores > -jnp.inf, axis=1, keepdims=True)
         going_on = jnp.where(ends | done, -jnp.inf, totals)
         scores, chosen = jax.lax.top_k(going_on, width)

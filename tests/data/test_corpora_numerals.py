@@ -107,9 +107,7 @@ def test_an_example_follows_from_seed_and_index_alone(corpus):
     assert small.parts["train"].sources == corpus.parts["train"].sources[:10]
     assert numerals(1, {"train": 10}).parts["train"].sources != small.parts["train"].sources
     assert numerals(0, ROWS).fingerprint == corpus.fingerprint
-    assert small.fingerprint == (
-        "edeb4dad6bf54a316c080d08f7989225bee83013423394db1b9aaccc94c54b73"
-    )
+    assert small.fingerprint == ("edeb4dad6bf54a316c080d08f7989225bee83013423394db1b9aaccc94c54b73")
 
 
 def test_what_makes_no_sense_is_refused():

@@ -1,5 +1,7 @@
 """Batches of pairs: every pair once an epoch, in few shapes, with its ends."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -14,9 +16,10 @@ SHAPES = ((4, 4), (4, 6), (8, 8))
 def sequences():
     """Returns sources and targets whose tokens name the row and the side."""
     sides = [
-        [[base + 100 * row + place for place in range(lengths[side])] for row, lengths in enumerate(LENGTHS)]
+        [[base + 100 * row + place for place in range(pair[side])] for row, pair in pairs]
         for side, base in ((0, 1_000), (1, 3_000))
-    ]  # fmt: skip
+        for pairs in [list(enumerate(LENGTHS))]
+    ]
     return tuple(map(Sequences.of, sides))
 
 
@@ -27,7 +30,8 @@ def batches(**options):
 
 def rows_of(given):
     """Returns the pairs above as tuples."""
-    return [tuple(given.tokens[start:end]) for start, end in zip(given.offsets, given.offsets[1:])]  # noqa: B905, RUF007
+    ends = itertools.pairwise(given.offsets)
+    return [tuple(given.tokens[start:end]) for start, end in ends]
 
 
 def epoch(given, seed=0, number=0):
@@ -98,9 +102,7 @@ def test_a_stack_holds_the_batches_of_its_steps():
     while step < given.steps_per_epoch:
         stack = given.stack_at(0, step, 2)
         for index in range(int(stack.count)):
-            for stacked, single in zip(
-                stack.batches, given.batch_at(0, step + index), strict=True
-            ):
+            for stacked, single in zip(stack.batches, given.batch_at(0, step + index), strict=True):
                 np.testing.assert_array_equal(stacked[index], single)
         step += int(stack.count)
     shapes = sorted({stack.batches.source.shape[2] for stack in given.blank_stacks()})
@@ -112,13 +114,11 @@ def test_several_trainings_side_by_side_have_the_longest_shape():
     parts = [batches(), batches()]
     stack = side_by_side(parts, [0, 1], 1, 1)
     singles = [part.batch_at(seed, 1) for part, seed in zip(parts, [0, 1], strict=True)]
+    longest = [max(each[part].shape[1] for each in singles) for part in range(5)]
     for index, single in enumerate(singles):
-        for stacked, array in zip(stack.batches, single, strict=True):
-            one = stacked[index, 0]
-            assert one.shape[1] == max(
-                each.shape[1] for each in [getattr(s, name) for s in singles for name in single._fields
-                if getattr(single, name) is array]
-            )  # fmt: skip
+        for part, array in enumerate(single):
+            one = stack.batches[part][index, 0]
+            assert one.shape[1] == longest[part]
             np.testing.assert_array_equal(one[:, : array.shape[1]], array)
             assert not one[:, array.shape[1] :].any()
 
@@ -127,7 +127,8 @@ def test_chosen_shapes_hold_every_pair_and_cost_less_than_one():
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 30, 400)
     sources = Sequences.of([[1] * n for n in lengths])
-    targets = Sequences.of([[1] * max(1, n + d) for n, d in zip(lengths, rng.integers(-4, 5, 400), strict=True)])  # fmt: skip  # noqa: E501
+    others = np.maximum(lengths + rng.integers(-4, 5, 400), 1)
+    targets = Sequences.of([[1] * n for n in others])
 
     def places(shapes):
         given = PairBatches(sources, targets, 8, shapes)
