@@ -73,7 +73,9 @@ class Translator(nn.Module):
 
     Attributes:
       vocabulary: number of different tokens, of both languages.
-      cell: the cell of every recurrent layer.
+      encoder_cell: the cell of each direction of the layers that read. Half the features of the
+        other one make a memory as wide as the decoder.
+      decoder_cell: the cell of the layers that write.
       encoder_layers: number of bidirectional layers that read.
       decoder_layers: number of layers that write.
       embedding: size of the vector of a token, and of v.
@@ -90,7 +92,8 @@ class Translator(nn.Module):
     """
 
     vocabulary: int
-    cell: nn.Module
+    encoder_cell: nn.Module
+    decoder_cell: nn.Module
     encoder_layers: int = 1
     decoder_layers: int = 1
     embedding: int = 256
@@ -116,13 +119,14 @@ class Translator(nn.Module):
         if not self.shared:
             self.embed_source = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype)
         self.encoder = Stack(
-            [Bidirectional(self._cell()) for _ in range(self.encoder_layers)], dropout=self.dropout
+            [Bidirectional(_apart(self.encoder_cell)) for _ in range(self.encoder_layers)],
+            dropout=self.dropout,
         )
         self.summarize = self._dense()
-        self.first = RNN(self._cell())
+        self.first = RNN(_apart(self.decoder_cell))
         self.ask = ATTENTIONS[self.attention](self._features, dtype=self.dtype)
         if self.decoder_layers > 1:
-            layers = [RNN(self._cell()) for _ in range(self.decoder_layers - 1)]
+            layers = [RNN(_apart(self.decoder_cell)) for _ in range(self.decoder_layers - 1)]
             self.rest = Stack(layers, dropout=self.dropout)
         self.combine = self._dense()
         if not self.tied:
@@ -131,15 +135,12 @@ class Translator(nn.Module):
 
     @property
     def _features(self) -> int:
-        """Features of the output of a cell, which are not always those of the cell."""
+        """Features of what the decoder asks with, which are not always those of its cell."""
         inputs = jnp.zeros((1, 1, self.embedding), self.dtype)
-        layer = RNN(self._cell(), parent=None)
+        layer = RNN(_apart(self.decoder_cell), parent=None)
         init = functools.partial(layer.init_with_output, jax.random.key(0))
         (_, outputs), _ = jax.eval_shape(init, inputs)
         return outputs.shape[-1]
-
-    def _cell(self) -> nn.Module:
-        return self.cell.copy(parent=None, name=None)
 
     def _dense(self) -> nn.Dense:
         init = nn.initializers.xavier_uniform()
@@ -264,3 +265,8 @@ class Translator(nn.Module):
 
     def _dropped(self, values):
         return self.drop(values, deterministic=not self.has_rng("dropout"))
+
+
+def _apart(cell: nn.Module) -> nn.Module:
+    """Returns a cell with parameters of its own."""
+    return cell.copy(parent=None, name=None)

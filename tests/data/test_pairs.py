@@ -1,6 +1,7 @@
 """Batches of pairs: every pair once an epoch, in few shapes, with its ends."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,9 @@ def sequences():
 
 def batches(**options):
     """Returns batches of three of the pairs above."""
-    return PairBatches(*sequences(), **{"batch_size": 3, "shapes": SHAPES, **options})
+    sources, targets = sequences()
+    given: dict[str, Any] = {"batch_size": 3, "shapes": SHAPES, **options}
+    return PairBatches(sources, targets, **given)
 
 
 def rows_of(given):

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -29,9 +30,10 @@ KINDS = {
 }
 
 
-def translator(kind="plain", cell=None, **options):
+def translator(kind="plain", cell=None, **options) -> Any:
     """Returns a small translator."""
-    return Translator(cell=cell or LSTMCell(5), **{**SIZES, **KINDS[kind], **options})
+    cells = {"encoder_cell": cell or GRUCell(3), "decoder_cell": cell or LSTMCell(5)}
+    return Translator(**{**SIZES, **cells, **KINDS[kind], **options})
 
 
 @functools.cache
@@ -149,7 +151,7 @@ def test_what_is_masked_reaches_nothing(kind):
 
     def gradient(variables, source, inputs):
         def loss(variables):
-            found = model.apply(variables, source, SOURCE_MASK, inputs, MASK)
+            found: Any = model.apply(variables, source, SOURCE_MASK, inputs, MASK)
             return jnp.sum(jnp.where(MASK[..., None], jnp.sin(found), 0))
 
         return jax.value_and_grad(loss)(variables)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,20 +29,21 @@ class Random:
         self.scores = 2 * rng.standard_normal((6, VOCABULARY)).astype(np.float32)
         self.looks = rng.standard_normal((6, SOURCES)).astype(np.float32)
 
-    def step(self, mask, state, tokens):
+    def step(self, mask, state, tokens, np: Any = jnp):
         """Returns the next state, log-probabilities and weights of attention."""
-        state = jnp.tanh(state @ self.inner + jnp.asarray(self.tokens)[tokens])
-        weights = jnp.where(mask, jnp.exp(state @ self.looks), 0)
-        weights = weights / jnp.maximum(weights.sum(axis=-1, keepdims=True), 1e-9)
-        return state, jax.nn.log_softmax(state @ self.scores), weights
+        state = np.tanh(state @ self.inner + np.asarray(self.tokens)[tokens])
+        weights = np.where(mask, np.exp(state @ self.looks), 0)
+        weights = weights / np.maximum(weights.sum(axis=-1, keepdims=True), 1e-9)
+        scores = state @ self.scores
+        return state, scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True)), weights
 
     def score(self, row, text, alpha=0.0, beta=0.0):
         """Returns the score of a text, by the formula, and where the network looked."""
         state, last, total, looked = self.begin[row : row + 1], END, 0.0, []
         for token in text:
-            state, scores, weights = self.step(MASK[row], state, np.array([last]))
+            state, scores, weights = self.step(MASK[row], state, np.array([last]), np)
             total += float(scores[0, token])
-            looked.append(np.asarray(weights[0]))
+            looked.append(weights[0])
             last = token
         covered = np.minimum(np.sum(looked, axis=0), 1)[MASK[row]]
         penalty = beta * np.log(covered).sum() if len(covered) else 0.0
@@ -134,7 +136,7 @@ def test_greedy_takes_the_most_probable_token_until_the_end():
     for row in range(BATCH):
         state, last, text, score = model.begin[row : row + 1], END, [], 0.0
         while not text or text[-1] != END:
-            state, scores, _ = model.step(MASK[row], state, np.array([last]))
+            state, scores, _ = model.step(MASK[row], state, np.array([last]), np)
             last = END if len(text) == LENGTH - 1 else int(np.argmax(scores[0]))
             text.append(last)
             score += float(scores[0, last])
@@ -174,32 +176,24 @@ def test_a_row_knows_nothing_of_its_neighbours():
 
 
 def test_a_search_ends_when_every_row_has_ended():
-    def ends_after(lengths, width):
-        """Returns a step that counts, and is sure of the end after so many tokens of each row."""
-        lengths = jnp.repeat(jnp.asarray(lengths), width)
+    lengths = jnp.array([2, 3])
+    called = []
 
-        def step(state, tokens):
-            del tokens
-            sure = jnp.where(state[:, 0] == lengths - 1, END, 0)
-            scores = jnp.log(jnp.where(jnp.arange(VOCABULARY) == sure[:, None], 0.97, 0.01))
-            called.append(None)
-            return state + 1, scores, jnp.zeros((len(tokens_like), 0))
+    def step(count, tokens):
+        """Is sure of the end after so many tokens of each row."""
+        called.append(tokens)
+        sure = jnp.where(count == lengths - 1, END, 0)
+        scores = jnp.log(jnp.where(jnp.arange(VOCABULARY) == sure[:, None], 0.97, 0.01))
+        return count + 1, scores, jnp.zeros((2, 0))
 
-        tokens_like = lengths
-        return step
-
-    called: list[None] = []
+    zeros = jnp.zeros(2, jnp.int32)
     with jax.disable_jit():
-        found = greedy(ends_after([2, 3], 1), jnp.zeros((2, 1)), 2, 50, END)
-    assert found.tokens[:, :4].tolist() == [[0, END, 0, 0], [0, 0, END, 0]]
-    assert len(called) <= 3 + 1  # Once more for the shapes.
-    called.clear()
-    with jax.disable_jit():
-        beam_search(
-            ends_after([2, 3], 1), jnp.zeros((2, 1)), np.zeros((2, 0), bool),
-            width=1, length=50, end=END,
-        )  # fmt: skip
-    assert len(called) <= 3
+        found = greedy(step, zeros, 2, 50, END)
+        assert len(called) == 1 + 3  # Once for the shapes.
+        assert found.tokens[:, :4].tolist() == [[0, END, 0, 0], [0, 0, END, 0]]
+        called.clear()
+        beam_search(step, zeros, jnp.zeros((2, 0), bool), width=1, length=50, end=END)
+        assert len(called) == 3
 
 
 def test_what_makes_no_sense_is_refused():
