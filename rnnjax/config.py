@@ -50,14 +50,21 @@ class Data(Section):
     """What to train on when AG News cannot be downloaded; '' to stop with an error instead."""
     text: Literal["title", "description", "title+description"] = "title+description"
     """The fields that make up a text, joined by a space."""
+    file: str = ""
+    """A text file in the place of a corpus; its last lines are the test part."""
     take: int = pydantic.Field(default=0, ge=0)
-    """Rows of the training and of the test data to use, from the start; 0 for all."""
+    """Rows (of a file: lines) of the training and of the test data to use, from the start; 0 for
+    all."""
     max_tokens: int = pydantic.Field(default=0, ge=0)
     """Longer texts lose their end; 0 for no limit."""
     validation: float = pydantic.Field(default=0.0, ge=0.0, le=0.5)
-    """Share of the training rows held out for validation (drawn by `seed`); 0 for none."""
+    """Share of the training rows held out for validation, drawn by `seed`, or of running text its
+    end; 0 for none."""
     shuffle: bool = True
-    """A new order of the training rows every epoch; otherwise the order of the file."""
+    """A new order of the training rows every epoch, of running text another place to begin at;
+    otherwise the order of the file."""
+    steps: int = pydantic.Field(default=64, ge=1)
+    """Tokens of running text that a row of a batch has, through which gradients flow."""
     bucketing: bool = True
     """Batches of texts of like length."""
     buckets: int = pydantic.Field(default=6, ge=1, le=64)
@@ -75,6 +82,8 @@ class Embedding(Section):
     each also packed with gzip. Tokens that are not in it begin at random; '' for all of them."""
     trainable: bool = True
     """Training changes the vectors; otherwise all stay as they began, those from no file too."""
+    tied: bool = False
+    """The vectors score the next token as well."""
 
 
 class Regularization(Section):
@@ -175,10 +184,27 @@ class Acknowledged(Section):
     bare_claim: Reason = ""
 
 
+_READ_BY_ONE = {
+    "classification": (
+        "data.max_tokens",
+        "data.bucketing",
+        "data.buckets",
+        "data.vocabulary.text",
+        "model.bidirectional",
+        "model.merge",
+        "model.pooling",
+        "model.mask",
+    ),
+    "language_modeling": ("data.file", "data.steps", "model.embedding.tied"),
+}
+"""The keys that mean something to one task alone."""
+
+
 class Config(Section):
     """One experiment."""
 
-    task: Literal["classification"] = "classification"
+    task: Literal["classification", "language_modeling"] = "classification"
+    """The class of a text, or the next token after each of a running text."""
     seed: int = pydantic.Field(default=0, ge=0, lt=_SEEDS)
     epochs: int = pydantic.Field(default=1, ge=1)
     batch_size: int = pydantic.Field(default=16, ge=1)
@@ -212,11 +238,31 @@ class Config(Section):
     acknowledged: Acknowledged = Acknowledged()
 
     @pydantic.model_validator(mode="after")
+    def _keys_are_read(self) -> "Config":
+        given, default = (
+            dict(flat(each.model_dump())) for each in (self, type(self).model_construct())
+        )
+        for task, keys in _READ_BY_ONE.items():
+            for key in keys:
+                if task != self.task and given[key] != default[key]:
+                    raise ValueError(
+                        f"{key} is {given[key]!r}, which is read by the task {task!r} alone, and "
+                        f"task is {self.task!r}; leave it out, or set task={task!r}"
+                    )
+        return self
+
+    @pydantic.model_validator(mode="after")
     def _keys_agree(self) -> "Config":
         if self.early_stopping.patience and not self.data.validation:
             raise ValueError(
                 "early_stopping.patience is set and data.validation is 0: stopping early needs a "
                 "validation part, so set data.validation (0.1, say) or early_stopping.patience=0"
+            )
+        if self.task == "language_modeling" and self.model.regularization.recurrent:
+            raise ValueError(
+                "model.regularization.recurrent is set and task is 'language_modeling': it draws "
+                "once for a sequence, which running text is from one end to the other, so set "
+                "model.regularization.weights, which draws once a batch"
             )
         if self.replicates > 1 and self.early_stopping.patience:
             raise ValueError(

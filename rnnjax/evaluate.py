@@ -22,9 +22,9 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"given {arguments[0]!r}, expected flags alone (--workdir, --data)")
     from rnnjax.data.corpora import read_csv
     from rnnjax.tasks import scores
-    from rnnjax.training import load
+    from rnnjax.training import TrainedClassifier
 
-    run = load(Path(_WORKDIR.value))
+    run = TrainedClassifier.load(Path(_WORKDIR.value))
     rows = list(read_csv(Path(_DATA.value), run.classes))
     labels = np.array([row.label for row in rows], np.int32)
     fields = run.config.data.text.split("+")

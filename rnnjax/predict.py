@@ -23,9 +23,9 @@ _SHOWN = 80
 
 def main(texts: list[str]) -> None:
     """Prints class and probabilities of each text, of the lines of standard input without any."""
-    from rnnjax.training import load
+    from rnnjax.training import TrainedClassifier
 
-    run = load(Path(_WORKDIR.value))
+    run = TrainedClassifier.load(Path(_WORKDIR.value))
     if not texts and sys.stdin.isatty():
         print("reading texts from standard input, one a line", file=sys.stderr)
     at_once = 1 if sys.stdin.isatty() else _AT_ONCE

@@ -235,6 +235,8 @@ def find(place: Place, acknowledged: Acknowledged, *looked_at: Any) -> list[Find
 
 def warnings(config: Config, dataset: Dataset) -> list[str]:
     """Returns what a run says when it begins: a line for each finding that is not acknowledged."""
+    if config.task != "classification":
+        return []
     found = find("config", config.acknowledged, config)
     found += find("data", config.acknowledged, config, dataset)
     lines = [f"WARNING: {rule}: {says}" for rule, says, reason in found if not reason]

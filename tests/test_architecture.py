@@ -14,7 +14,7 @@ NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
 ASIDE = {"errors", "cache", "config", "data", "interrupt", "reporting", "rules"}
-ENTRIES = {"main", "predict", "evaluate", "experiment", "compare", "lint", "command"}
+ENTRIES = {"main", "predict", "evaluate", "generate", "experiment", "compare", "lint", "command"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -193,7 +193,15 @@ def _python(code: str) -> list[str]:
 
 @pytest.mark.parametrize(
     "modules",
-    ["main, rnnjax.training", "predict", "evaluate", "experiment.__main__", "compare", "lint"],
+    [
+        "main, rnnjax.training",
+        "predict",
+        "evaluate",
+        "generate",
+        "experiment.__main__",
+        "compare",
+        "lint",
+    ],
 )
 def test_the_commands_load_neither_tensorflow_nor_pyplot(modules):
     code = (

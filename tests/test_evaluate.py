@@ -35,7 +35,7 @@ def test_the_test_file_of_a_run_that_reads_padding_is_batched_as_it_was(
     assert len(result["buckets"]) == 3
     rows = list(read_csv(news / "test.csv", ["a", "b", "c", "d"]))
     labels = np.array([row.label for row in rows], np.int32)
-    run = training.load(tmp_path)
+    run = training.TrainedClassifier.load(tmp_path)
     found = run.evaluate([f"{row.title} {row.description}" for row in rows], labels)
     loss = -float(np.mean(found[np.arange(len(labels)), labels], dtype=np.float64))
     assert loss == result["test"]["loss"]
@@ -48,7 +48,7 @@ def test_scores_are_those_of_the_answers(finished, tmp_path):
         csv.writer(file).writerows(rows)
     found = scored(finished, "few.csv", tmp_path)
     texts = [f"{title} {description}" for _, title, description in rows]
-    probabilities = training.load(finished).predict(texts)
+    probabilities = training.TrainedClassifier.load(finished).predict(texts)
     own = [row[label - 1] for row, (label, *_) in zip(probabilities, rows, strict=True)]
     hits = [row.argmax() == label - 1 for row, (label, *_) in zip(probabilities, rows, strict=True)]
     assert found["rows"] == 4

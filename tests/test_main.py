@@ -14,7 +14,7 @@ import pytest
 from training.small import assert_same, lines, parse, saved, started, typed
 
 from rnnjax import training
-from rnnjax.data.dataset import load_corpus
+from rnnjax.data.labelled import load_corpus
 
 pytest_plugins = ["training.small"]
 

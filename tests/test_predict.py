@@ -9,7 +9,7 @@ from training.small import damage, parse, typed
 
 from rnnjax import training
 from rnnjax.errors import InputError
-from rnnjax.training import trained
+from rnnjax.training import trained_classifier as trained
 
 pytest_plugins = ["training.small"]
 
@@ -34,7 +34,7 @@ def unmasked(news, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["finished", "unmasked"])
 def test_a_text_gets_the_same_answer_alone_and_among_others(kind, request):
-    run = training.load(request.getfixturevalue(kind))
+    run = training.TrainedClassifier.load(request.getfixturevalue(kind))
     together = run.predict(TEXTS)
     alone = np.concatenate([run.predict([text]) for text in TEXTS])
     np.testing.assert_allclose(together, alone, rtol=1e-5)
@@ -43,14 +43,14 @@ def test_a_text_gets_the_same_answer_alone_and_among_others(kind, request):
 
 
 def test_texts_of_unknown_words_alone_differ_only_in_their_lengths(finished):
-    run = training.load(finished)
+    run = training.TrainedClassifier.load(finished)
     one, other, longer = run.predict(["xyzzy plugh", "plover quux", "plover quux xyzzy"])
     np.testing.assert_array_equal(one, other)
     assert not np.allclose(one, longer)
 
 
 def test_long_texts_are_read_to_their_end_one_at_a_time(finished, monkeypatch):
-    run = training.load(finished)
+    run = training.TrainedClassifier.load(finished)
     texts = ["profit " * 40 + end for end in ("profit", "goal goal goal")]
     expected = run.predict(texts)
     sizes = []
@@ -71,14 +71,14 @@ def test_a_text_beyond_the_memory_is_an_error_of_the_user(finished, monkeypatch)
     def exhausted(*_):
         raise trained.jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")
 
-    run = training.load(finished)
+    run = training.TrainedClassifier.load(finished)
     monkeypatch.setattr(trained, "answers", exhausted)
     with pytest.raises(InputError, match="texts of up to 2 tokens, 16 at a time; shorten"):
         run.predict(["two words"])
 
 
 def test_a_text_of_many_words_is_answered(finished):
-    (row,) = training.load(finished).predict(["goal the striker " * 20_000])
+    (row,) = training.TrainedClassifier.load(finished).predict(["goal the striker " * 20_000])
     assert row.sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -88,8 +88,8 @@ def test_texts_on_the_command_line_are_answered_in_their_order(finished, tmp_pat
     assert ended.status == 0, ended.err
     rows = ended.out.splitlines()
     assert len(rows) == len(texts)
-    expected = training.load(finished).predict(texts)
-    names = training.load(finished).classes
+    expected = training.TrainedClassifier.load(finished).predict(texts)
+    names = training.TrainedClassifier.load(finished).classes
     for row, text, probabilities in zip(rows, texts, expected, strict=True):
         best = probabilities.argmax()
         assert row.startswith(f"{names[best]} {probabilities[best]:.3f}  (")
@@ -108,7 +108,7 @@ def test_lines_of_standard_input_are_answered_in_json(finished, tmp_path):
     texts = ["goal striker", "", "sé 漢 goal", '\ttab "quoted"', "last"]
     assert [row["text"] for row in rows] == texts
     assert [row["known_share"] for row in rows] == [1.0, 0.0, pytest.approx(1 / 3), 0.0, 0.0]
-    expected = training.load(finished).predict(texts)
+    expected = training.TrainedClassifier.load(finished).predict(texts)
     for row, probabilities in zip(rows, expected, strict=True):
         found = row["probabilities"]
         assert sum(found.values()) == pytest.approx(1, abs=1e-5)
@@ -147,7 +147,7 @@ def test_a_run_whose_files_are_damaged_is_refused_by_the_file(finished, tmp_path
         copy = shutil.copytree(finished, tmp_path / name)
         (copy / name).write_bytes(spoil)
         with pytest.raises(InputError, match=says):
-            training.load(copy)
+            training.TrainedClassifier.load(copy)
 
 
 def test_a_run_answers_from_the_checkpoint_that_is_whole_and_leaves_the_other(
@@ -156,9 +156,9 @@ def test_a_run_answers_from_the_checkpoint_that_is_whole_and_leaves_the_other(
     copy = shutil.copytree(finished, tmp_path / "copy")
     before, newest = sorted(int(path.name) for path in (copy / "checkpoints").iterdir())
     damage(copy / "checkpoints" / str(newest), "flipped")
-    assert training.load(copy).step == before
+    assert training.TrainedClassifier.load(copy).step == before
     assert f"step {newest} is damaged" in capsys.readouterr().err
     assert (copy / "checkpoints" / str(newest)).exists()
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(InputError, match="holds no checkpoint yet"):
-        training.load(copy)
+        training.TrainedClassifier.load(copy)

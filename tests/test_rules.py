@@ -12,7 +12,7 @@ from training.small import parse, write_csv
 
 from rnnjax import rules
 from rnnjax.config import Acknowledged, Config
-from rnnjax.data.dataset import load_corpus, make_dataset
+from rnnjax.data.labelled import load_corpus, make_dataset
 from rnnjax.rules import HELD, RULES, Finding
 
 pytest_plugins = ["training.small"]

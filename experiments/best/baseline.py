@@ -23,7 +23,8 @@ from sklearn.linear_model import LogisticRegression
 
 from rnnjax.config import parse
 from rnnjax.data.batches import Batches
-from rnnjax.data.dataset import Dataset, load_corpus, make_dataset
+from rnnjax.data.dataset import Dataset
+from rnnjax.data.labelled import load_corpus, make_dataset
 from rnnjax.errors import InputError
 from rnnjax.reporting.files import encode, write_text
 from rnnjax.reporting.progress import say

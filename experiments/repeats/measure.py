@@ -124,7 +124,9 @@ def found(way: Way, command: str, folders: dict[str, Path]) -> dict[str, Any]:
     record["environment"] = {name: environment[name] for name in told}
     if way.against:
         theirs = folders[way.against]
-        one, two = (jax.tree.leaves(training.load(each).params) for each in (ours, theirs))
+        one, two = (
+            jax.tree.leaves(training.TrainedClassifier.load(each).params) for each in (ours, theirs)
+        )
         pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(one, two, strict=True)]
         record["same_bits"] = all(a.tobytes() == b.tobytes() for a, b in pairs)
         record["largest_difference"] = float(max(np.abs(a - b).max() for a, b in pairs))

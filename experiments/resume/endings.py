@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
-from rnnjax.tasks import Classification
+from rnnjax.tasks import TASKS
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.folder import RunFolder, read_json
 from rnnjax.training.optimizer import make_optimizer
@@ -81,13 +81,14 @@ def same(ours: Ending, theirs: Ending) -> dict[str, bool]:
 def _template(folder: RunFolder) -> TrainState:
     _, config = folder.read_config()
     known = len(Vocabulary.load(folder.tokenizer))
-    task = Classification.of(config, known, len(folder.read_data()["classes"]))
+    task = TASKS[config.task].of(config, known, folder.read_data())
     optimizer = make_optimizer(config, 1, task.trained)
     return jax.eval_shape(
         lambda: init_state(
             task,
             optimizer,
             [config.seed],
+            config.batch_size,
             keep_average=bool(config.averaging.decay),
             keep_best=bool(config.early_stopping.patience),
         )

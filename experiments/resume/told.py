@@ -44,15 +44,16 @@ def main() -> None:
 
 
 def _functions() -> list[tuple[Any, str, str]]:
-    from rnnjax.data import dataset
+    from rnnjax.data import labelled
     from rnnjax.reporting import files, metrics, report
+    from rnnjax.tasks import Classification
     from rnnjax.training import loop
     from rnnjax.training.checkpoint import Checkpoints
 
-    dataset._COMPILING = 0.0
+    labelled._COMPILING = 0.0
     run = sys.modules["rnnjax.training.run"]  # the package's own `run` is the function in it
     return [
-        (run, "load_corpus", "reading the corpus"),
+        (Classification, "load", "reading the corpus"),
         (run, "make_members", "making the data"),
         (Checkpoints, "restore", "restoring"),
         (run, "train", "training"),

@@ -170,7 +170,7 @@ class Epochs:
         """Returns the arrays of some batches, and of batches of no examples up to `size`."""
         raise NotImplementedError
 
-    @functools.cached_property
+    @property
     def steps_per_epoch(self) -> int:
         """Number of batches, the same in every epoch."""
         return sum(-(-len(rows) // self.batch_size) for rows in self._buckets)
@@ -201,6 +201,14 @@ class Epochs:
         """Returns the batches from a step to the end of its group, but no more than `most`."""
         group, place = self._place(seed, step)
         return self._stack(group[place : place + most], self._padded(group[0]))
+
+    def stack_of(self, seed: int, steps: range, shape: Shape) -> Stack:
+        """Returns the batches of some steps, all padded to the same lengths."""
+        return self._stack([self.rows_at(seed, step) for step in steps], shape)
+
+    def padded_at(self, seed: int, step: int) -> Shape:
+        """Returns the lengths to which the batch of a step is padded."""
+        return self._padded(self.rows_at(seed, step))
 
     def _place(self, seed: int, step: int) -> tuple[list[Rows], int]:
         """Returns the group of a step, and where in it the step is."""
@@ -285,6 +293,14 @@ class Batches(Epochs):
     mask_padding: bool = True
     group: int = 1
 
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @property
+    def tokens(self) -> Int32[np.ndarray, " tokens"]:
+        """The tokens of all examples."""
+        return self.sequences.tokens
+
     @functools.cached_property
     def _buckets(self) -> list[Rows]:
         if not self.bucketing:
@@ -307,28 +323,3 @@ class Batches(Epochs):
             mask = np.broadcast_to(np.arange(real.shape[-1]) < longest, real.shape)
         labels = np.where(there, self.labels[rows], 0).astype(np.int32)
         return Batch(tokens, mask, labels, there.astype(np.float32))
-
-
-def side_by_side(parts: Sequence[Epochs], seeds: Sequence[int], step: int, most: int) -> Stack:
-    """Returns the next batches of several trainings, each in its own order, as one stack.
-
-    All are padded to the longest among them.
-
-    Args:
-      parts: what each of them reads.
-      seeds: of each of them.
-      step: at which all of them are.
-      most: most batches of each.
-
-    Returns:
-      Arrays `[trainings, group, batch, ...]`.
-    """
-    steps = range(step, step + min(most, parts[0].group))
-    pairs = list(zip(parts, seeds, strict=True))
-    rows = [[part.rows_at(seed, each) for each in steps] for part, seed in pairs]
-    each_part = zip(parts, rows, strict=True)
-    shapes = [part._padded(each) for part, batches in each_part for each in batches]
-    longest = tuple(map(max, zip(*shapes, strict=True)))
-    stacks = [part._stack(each, longest) for part, each in zip(parts, rows, strict=True)]
-    batches = [each.batches for each in stacks]
-    return Stack(type(batches[0])(*map(np.stack, zip(*batches, strict=True))), stacks[0].count)

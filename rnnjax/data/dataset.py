@@ -1,41 +1,95 @@
-"""From a config to batches: which rows, which words, which padded lengths."""
+"""What a run reads: a corpus, numbered, in batches."""
 
 import dataclasses
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+from jaxtyping import Int32
 
-from rnnjax.config import Config
-from rnnjax.data import corpora
-from rnnjax.data.batches import Batches, Sequences, choose_boundaries, permutation
-from rnnjax.data.corpora import Corpus, Split
+from rnnjax.data.batches import Shape, Stack
 from rnnjax.data.text import Vocabulary, unknown_share
-from rnnjax.errors import InputError
 
-VALIDATION = 0
-"""The stream of random numbers that draws the validation part."""
 
-_COMPILING = 300
-"""Compiling for one more padded length takes about as long as this many training steps: from 100
-for a two-layer bidirectional LSTM(64) to 1,000 for a simple RNN(16), on two cores."""
+class Part(Protocol):
+    """The training, the validation or the test part: batches that follow from seed and step.
+
+    A batch is a named tuple of arrays, `weights` among them: what in it counts, and how much.
+    """
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a batch."""
+        ...
+
+    @property
+    def boundaries(self) -> tuple[Any, ...]:
+        """The padded lengths, rising; where there are several kinds of sequences, tuples."""
+        ...
+
+    @property
+    def group(self) -> int:
+        """Most batches of a stack."""
+        ...
+
+    @property
+    def tokens(self) -> Int32[np.ndarray, " tokens"]:
+        """The tokens of all examples."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches, the same in every epoch."""
+        ...
+
+    def __len__(self) -> int:
+        """Returns the number of examples."""
+        ...
+
+    def batch_at(self, seed: int, step: int) -> Any:
+        """Returns the batch of a step, counted over all epochs."""
+        ...
+
+    def padded_at(self, seed: int, step: int) -> Shape:
+        """Returns the lengths to which the batch of a step is padded."""
+        ...
+
+    def stack_at(self, seed: int, step: int, most: int) -> Stack:
+        """Returns the batches from a step on that go to the device together, at most so many."""
+        ...
+
+    def stack_of(self, seed: int, steps: range, shape: Shape) -> Stack:
+        """Returns the batches of some steps, all padded to the same lengths."""
+        ...
+
+    def blank_batches(self) -> list[Any]:
+        """Returns a batch of no examples of each shape that is sure to come."""
+        ...
+
+    def blank_stacks(self) -> list[Stack]:
+        """Returns a stack of no batches of each shape that is sure to come."""
+        ...
+
+
+P_co = TypeVar("P_co", bound=Part, covariant=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset:
+class Dataset(Generic[P_co]):
     """What a run reads.
 
     Attributes:
       corpus: where the texts come from.
       vocabulary: fitted on the training part.
       train: what is trained on.
-      validation: rows held out of the training part; None if none are.
+      validation: what is held out of it; None if nothing is.
       test: what is reported.
     """
 
-    corpus: Corpus
+    corpus: Any
     vocabulary: Vocabulary
-    train: Batches
-    validation: Batches | None
-    test: Batches
+    train: P_co
+    validation: P_co | None
+    test: P_co
 
     @property
     def mark(self) -> dict[str, str]:
@@ -43,136 +97,12 @@ class Dataset:
         fallback = self.corpus.fallback
         return {"data": f"{fallback} (fallback)"} if fallback else {}
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         """Returns what a run's files say of it, ready for JSON."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {
-            "name": self.corpus.name,
-            "source": self.corpus.source,
-            "fallback": self.corpus.fallback,
-            "fingerprint": self.corpus.fingerprint,
-            "classes": list(self.corpus.classes),
-            "rows": {name: len(part.labels) if part else 0 for name, part in parts.items()},
+            **self.corpus.describe(),
+            "rows": {name: len(part) if part else 0 for name, part in parts.items()},
             "vocabulary": len(self.vocabulary),
-            "unknown_share": unknown_share(self.train.sequences),
+            "unknown_share": unknown_share(self.train.tokens),
         }
-
-
-def load_corpus(config: Config) -> Corpus:
-    """Returns the corpus of a config, prepared if need be.
-
-    Raises:
-      InputError: it cannot be had, or is damaged.
-    """
-    return corpora.load(config.data.corpus, config.data.dir, config.data.fallback)
-
-
-def make_dataset(config: Config, corpus: Corpus, vocabulary: Vocabulary | None = None) -> Dataset:
-    """Returns the batches of a config.
-
-    Args:
-      config: what to take and how to batch it.
-      corpus: as `load_corpus` returns it.
-      vocabulary: None to fit it as the config says.
-
-    Raises:
-      InputError: there are too few rows for what the config asks.
-    """
-    given = config.data
-    train, test = corpus.splits["train"], corpus.splits["test"]
-    order = np.arange(len(train))[: given.take or None]
-    held_out = round(given.validation * len(order))
-    if given.validation and not 0 < held_out < len(order):
-        raise InputError(
-            f"config.data.validation: {given.validation} of {len(order)} training rows is "
-            f"{held_out}; expected at least one row on either side, so take more rows"
-        )
-    drawn = permutation(len(order), config.seed, VALIDATION)
-    validation_rows, train_rows = np.sort(drawn[:held_out]), np.sort(drawn[held_out:])
-    if vocabulary is None:
-        wanted = given.vocabulary
-        rows = train_rows[: wanted.rows or None]
-        texts = train.texts(wanted.text or given.text, rows)
-        vocabulary = Vocabulary.fit(texts, wanted.size, wanted.unit)
-
-    def part(split: Split, rows: np.ndarray, **options) -> Batches:
-        texts = split.texts(given.text, rows)
-        labels = np.asarray(split.labels[rows], np.int32)
-        return make_batches(config, vocabulary, texts, labels, **options)
-
-    trained = part(train, train_rows, shuffle=given.shuffle, group=config.steps_per_call)
-    padded = {"boundaries": trained.boundaries}
-    return Dataset(
-        corpus=corpus,
-        vocabulary=vocabulary,
-        train=trained,
-        validation=part(train, validation_rows, **padded) if held_out else None,
-        test=part(test, np.arange(len(test))[: given.take or None], **padded),
-    )
-
-
-def like(dataset: Dataset, config: Config) -> Dataset:
-    """Returns the dataset of a config that differs in its seed alone, and holds no rows out.
-
-    No text is numbered again: the seed then decides nothing but the order.
-    """
-    return dataclasses.replace(dataset, train=_with_boundaries(config, dataset.train))
-
-
-def make_batches(
-    config: Config,
-    vocabulary: Vocabulary,
-    texts: list[str],
-    labels: np.ndarray,
-    *,
-    shuffle: bool = False,
-    group: int = 1,
-    boundaries: tuple[int, ...] = (),
-) -> Batches:
-    """Returns batches of labelled texts.
-
-    Args:
-      config: how to batch them.
-      vocabulary: numbers the tokens.
-      texts: at least one.
-      labels: int32, one for each text.
-      shuffle: a new order every epoch; otherwise that of the texts.
-      group: most batches of a stack.
-      boundaries: padded lengths to use where the texts fit, since a network may be compiled for
-        them; without any they are chosen.
-    """
-    sequences = vocabulary.encode(texts, config.data.max_tokens)
-    longest = _longest(sequences)
-    batches = Batches(
-        sequences,
-        labels,
-        batch_size=config.batch_size,
-        boundaries=(longest,),
-        bucketing=config.data.bucketing,
-        shuffle=shuffle,
-        mask_padding=config.model.mask,
-        group=group,
-    )
-    if boundaries:
-        shorter = [boundary for boundary in boundaries if boundary < longest]
-        boundaries = (*shorter, next((each for each in boundaries if each >= longest), longest))
-        return dataclasses.replace(batches, boundaries=boundaries)
-    return _with_boundaries(config, batches)
-
-
-def _longest(sequences: Sequences) -> int:
-    return max(int(sequences.lengths.max()), 1)
-
-
-def _with_boundaries(config: Config, batches: Batches) -> Batches:
-    """Returns the batches with padded lengths that suit them in the place of those they have."""
-    lengths, together = batches.sequences.lengths, config.batch_size
-    batches = dataclasses.replace(batches, boundaries=(_longest(batches.sequences),))
-    if not config.data.bucketing:
-        # Another epoch puts other texts together, but the longest fits the last boundary.
-        steps = range(batches.steps_per_epoch)
-        rows = [batches.rows_at(config.seed, step) for step in steps]
-        lengths, together = np.array([lengths[each].max() for each in rows]), 1
-    price = _COMPILING * float(lengths.mean()) / config.epochs
-    boundaries = choose_boundaries(lengths, config.data.buckets, together, price)
-    return dataclasses.replace(batches, boundaries=boundaries)

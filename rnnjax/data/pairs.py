@@ -50,6 +50,19 @@ class PairBatches(Epochs):
     shuffle: bool = True
     group: int = 1
 
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @property
+    def boundaries(self) -> tuple[Shape, ...]:
+        """The padded lengths of source and target."""
+        return self.shapes
+
+    @property
+    def tokens(self) -> Int32[np.ndarray, " tokens"]:
+        """The tokens of all pairs, on both sides."""
+        return np.concatenate([self.sources.tokens, self.targets.tokens])
+
     @functools.cached_property
     def _bucket(self) -> Int[np.ndarray, " pairs"]:
         """The number of the shape of each pair."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import tokenizers
+from jaxtyping import Int32
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from rnnjax.data.batches import Sequences
@@ -190,6 +191,6 @@ def _checked(texts: Iterable[str]) -> Iterable[str]:
         yield text
 
 
-def unknown_share(sequences: Sequences) -> float:
-    """Returns the share of the tokens that the vocabulary does not know, 0 if there are none."""
-    return float(np.mean(sequences.tokens == UNKNOWN)) if len(sequences.tokens) else 0.0
+def unknown_share(tokens: Int32[np.ndarray, " tokens"]) -> float:
+    """Returns the share of tokens that the vocabulary does not know, 0 if there are none."""
+    return float(np.mean(tokens == UNKNOWN)) if len(tokens) else 0.0

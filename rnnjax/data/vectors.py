@@ -61,7 +61,7 @@ def word_vectors(config: Config, datasets: Sequence[Dataset]) -> list[WordVector
         for number, word in enumerate(words[UNKNOWN + 1 :], start=UNKNOWN + 1):
             if word in vectors:
                 rows[number], found[number] = vectors[word], True
-        tokens = dataset.train.sequences.tokens
+        tokens = dataset.train.tokens
         about = {
             "fingerprint": fingerprint,
             "words": int(found.sum()),

@@ -1,7 +1,8 @@
 """Whole networks."""
 
 from rnnjax.models.classifier import Classifier
+from rnnjax.models.language_model import LanguageModel
 from rnnjax.models.table import table
 from rnnjax.models.translator import Translator
 
-__all__ = ["Classifier", "Translator", "table"]
+__all__ = ["Classifier", "LanguageModel", "Translator", "table"]

@@ -1,112 +1,33 @@
 """A recurrent network that reads a text and names its class."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.cells import (
-    AbstractCell,
-    FlaxCell,
-    LearnedInitialState,
-    RecurrentDropout,
-    Zoneout,
-)
-from rnnjax.cells.initializers import uniform
-from rnnjax.layers import RNN, Bidirectional, Stack, WeightDrop, embedding_dropout
-from rnnjax.layers.bidirectional import Merge
+from rnnjax.models.reader import Reader
 
 Pooling = Literal["last", "max"]
 
 
-class Classifier(nn.Module):
-    """Embeds tokens, reads them with recurrent layers, and scores classes from what these say.
-
-    Dropout draws from the rng stream 'dropout'; a call that is given none is an evaluation.
+class Classifier(Reader, kw_only=True):
+    """Reads tokens with recurrent layers, and scores classes from what these say.
 
     Attributes:
-      vocabulary: number of different tokens.
       classes: number of classes.
-      cell: the cell of every recurrent layer.
-      layers: number of recurrent layers.
-      embedding: size of the vector of a token; 0 for one-hot vectors of the vocabulary's size.
-      bidirectional: read from both ends.
-      merge: how two directions become one.
       pooling: what of the outputs of the topmost layer is scored: its 'last' one, which is that of
         the first step where it runs back, or the 'max' of each feature over the real steps, which
         is 0 where there are none.
-      dropout: rate on the embedded tokens and on the outputs of every recurrent layer.
-      variational: that dropout has one mask for all steps.
-      embedding_dropout: rate of whole words, as `rnnjax.layers.embedding_dropout` has it.
-      recurrent_dropout: rate of `rnnjax.cells.RecurrentDropout`.
-      zoneout: rate of `rnnjax.cells.Zoneout`.
-      weight_drop: rate of `rnnjax.layers.WeightDrop`.
-      learned_state: whether the first state is learned, `rnnjax.cells.LearnedInitialState`.
-      remat: of the recurrent layers, as for `rnnjax.layers.RNN`.
-      dtype: of the computation. The scores are float32 in any case.
     """
 
-    vocabulary: int
     classes: int
-    cell: nn.Module
-    layers: int = 1
-    embedding: int = 64
-    bidirectional: bool = False
-    merge: Merge = "concat"
     pooling: Pooling = "last"
-    dropout: float = 0.0
-    variational: bool = False
-    embedding_dropout: float = 0.0
-    recurrent_dropout: float = 0.0
-    zoneout: float = 0.0
-    weight_drop: float = 0.0
-    learned_state: bool = False
-    remat: bool = False
-    dtype: Any = jnp.float32
 
     def setup(self):
-        if self.embedding:
-            self.embed = nn.Embed(
-                self.vocabulary,
-                self.embedding,
-                embedding_init=uniform(0.05),
-                dtype=self.dtype,
-            )
-        self.recurrent = Stack(
-            [
-                self._layer(sequences=index < self.layers - 1 or self.pooling == "max")
-                for index in range(self.layers)
-            ],
-            dropout=self.dropout,
-            variational=self.variational,
-        )
+        self.set_up(sequences=self.pooling == "max")
         self.drop = nn.Dropout(self.dropout)
-        self.drop_inputs = nn.Dropout(self.dropout, broadcast_dims=(1,) if self.variational else ())
         self.score = nn.Dense(self.classes, kernel_init=nn.initializers.xavier_uniform())
-
-    def _layer(self, sequences: bool) -> nn.Module:
-        if self.bidirectional:
-            layer = Bidirectional(
-                self._cell(), merge=self.merge, return_sequences=sequences, remat=self.remat
-            )
-        else:
-            layer = RNN(self._cell(), return_sequences=sequences, remat=self.remat)
-        return WeightDrop(layer, self.weight_drop) if self.weight_drop else layer
-
-    def _cell(self) -> nn.Module:
-        cell = self.cell.copy(parent=None, name=None)
-        if not (self.learned_state or self.recurrent_dropout or self.zoneout):
-            return cell
-        if isinstance(cell, nn.RNNCellBase):
-            cell = FlaxCell(cell)
-        assert isinstance(cell, AbstractCell)
-        if self.learned_state:
-            cell = LearnedInitialState(cell)
-        if self.recurrent_dropout:
-            cell = RecurrentDropout(cell, self.recurrent_dropout)
-        return Zoneout(cell, self.zoneout) if self.zoneout else cell
 
     def __call__(
         self,
@@ -116,23 +37,13 @@ class Classifier(nn.Module):
         """Returns the score (logit) of each class, float32.
 
         Args:
-          tokens: numbers from 0 to vocabulary - 1, anything in that range where masked.
-          mask: True where a token counts. A row with none gets the scores of an empty text.
+          tokens: as for `read`.
+          mask: as for `read`. A row with no token that counts gets the scores of an empty text.
         """
-        evaluation = not self.has_rng("dropout")
-        if not self.embedding:
-            inputs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype)
-        elif self.embedding_dropout and not evaluation:
-            key = self.make_rng("dropout")
-            words = embedding_dropout(self.embed.embedding, self.embedding_dropout, key)
-            inputs = words[tokens].astype(self.dtype)
-        else:
-            inputs = self.embed(tokens)
-        inputs = self.drop_inputs(inputs, deterministic=evaluation)
-        _, output = self.recurrent(inputs, mask)
+        _, output = self.read(tokens, mask)
         if self.pooling == "max":
             real = mask[..., None]
             greatest = jnp.max(output, axis=1, where=real, initial=-jnp.inf)
             output = jnp.where(jnp.any(real, axis=1), greatest, 0)
-        output = self.drop(output, deterministic=evaluation)
+        output = self.drop(output, deterministic=not self.has_rng("dropout"))
         return self.score(output.astype(jnp.float32))

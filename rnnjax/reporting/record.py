@@ -53,6 +53,9 @@ class Scores(Part):
     loss: float | None = None
     accuracy: Share = None
     macro_f1: Share = None
+    perplexity: float | None = None
+    bits: float | None = None
+    """A token."""
     rows: int | None = None
 
 
@@ -136,6 +139,8 @@ class Result(Part):
     per_class: list[ClassScores] = []
     accuracy_by_length: list[LengthBin] = []
     worst_mistakes: list[Mistake] = []
+    sample: str = ""
+    """What a language model writes."""
 
     @pydantic.model_validator(mode="after")
     def _sizes_agree(self) -> Self:

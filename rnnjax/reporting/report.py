@@ -81,7 +81,8 @@ def render(run: record.Record, workdir: Path) -> str:
     result = run.result
     rows = result.test.rows or sum(map(sum, result.confusion)) or None
     baseline = _baseline(run)
-    overall = wilson(result.test.accuracy, rows)
+    # Tokens of running text are no independent rows.
+    overall = wilson(result.test.accuracy, rows) if result.test.perplexity is None else None
     by_length = [
         (scores, wilson(scores.accuracy, scores.rows)) for scores in result.accuracy_by_length
     ]
@@ -215,14 +216,21 @@ def _commands(run: record.Record, workdir: Path) -> list[tuple[str, str]]:
     train = run.environment.command or "python -m rnnjax.main --config CONFIG.py"
     if "--workdir" not in train:
         train += f" --workdir {folder}"
-    return [
-        ("Ask it about a text", f'python -m rnnjax.predict --workdir {folder} "text"'),
-        (
-            "Score it on another file",
-            f"python -m rnnjax.evaluate --workdir {folder} --data FILE.csv",
-        ),
-        ("Resume it, if it was interrupted", train),
-    ]
+    asked = {
+        "language_modeling": [
+            ("Let it write", f'python -m rnnjax.generate --workdir {folder} --prompt "text"'),
+        ],
+    }.get(
+        run.result.task,
+        [
+            ("Ask it about a text", f'python -m rnnjax.predict --workdir {folder} "text"'),
+            (
+                "Score it on another file",
+                f"python -m rnnjax.evaluate --workdir {folder} --data FILE.csv",
+            ),
+        ],
+    )
+    return [*asked, ("Resume it, if it was interrupted", train)]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,5 +1,13 @@
 """Tasks: a model, its data, its loss and its metrics."""
 
 from rnnjax.tasks.classification import Classification
+from rnnjax.tasks.language_modeling import LanguageModeling
+from rnnjax.tasks.task import Task
 
-__all__ = ["Classification"]
+TASKS: dict[str, type[Task]] = {
+    "classification": Classification,
+    "language_modeling": LanguageModeling,
+}
+"""By the names that `config.task` has for them."""
+
+__all__ = ["TASKS", "Classification", "LanguageModeling", "Task"]

@@ -109,7 +109,8 @@ def of_seeds(told: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[st
         **{
             split: {
                 name: spread([result[split][name] for result in results])
-                for name in ("loss", "accuracy", "macro_f1")
+                for name in results[0][split]
+                if name != "rows"
             }
             | {"rows": results[0][split]["rows"]}
             for split in splits
@@ -117,14 +118,19 @@ def of_seeds(told: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[st
     }
 
 
-def in_words(result: dict[str, Any]) -> str:
-    """Returns the test scores of a result, of one seed or as `of_seeds` returns it, in a line."""
+def in_words(result: dict[str, Any], names: Sequence[str], counted: str) -> str:
+    """Returns test scores of a result, of one seed or as `of_seeds` returns it, in a line.
+
+    Args:
+      result: as result.json has it.
+      names: of the scores.
+      counted: what they are of.
+    """
     test, seeds = result["test"], result.get("seeds")
-    if not seeds:
-        accuracy, loss, of = f"{test['accuracy']:.4f}", f"{test['loss']:.4f}", ""
-    else:
-        accuracy, loss = (
-            f"{test[name]['mean']:.4f} ± {test[name]['sd']:.4f}" for name in ("accuracy", "loss")
-        )
-        of = f" (mean ± standard deviation of seeds {seeds[0]} to {seeds[-1]})"
-    return f"test accuracy {accuracy}, loss {loss} on {test['rows']} rows{of}"
+
+    def value(score: Any) -> str:
+        return f"{score['mean']:.4f} ± {score['sd']:.4f}" if seeds else f"{score:.4f}"
+
+    told = ", ".join(f"{name} {value(test[name])}" for name in names)
+    of = f" (mean ± standard deviation of seeds {seeds[0]} to {seeds[-1]})" if seeds else ""
+    return f"test {told} on {test['rows']} {counted}{of}"

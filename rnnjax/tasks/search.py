@@ -99,7 +99,8 @@ def beam_search(
 
     At each step the `width` most probable continuations of what is written so far are looked at.
     Those that end are found; the `width` most probable others are written on. A row is done when
-    `width` texts are found. A text Y of log-probability log P, its end counted, has the score
+    `width` texts are found and no other can become better than the worst of them. A text Y of
+    log-probability log P, its end counted, has the score
 
     .. math::
         \log P \Big/ \Big(\frac{5 + |Y|}{6}\Big)^\alpha
@@ -136,8 +137,11 @@ def beam_search(
     # All of a beam are the same before the first token: one of them is there.
     writing = blank._replace(scores=blank.scores.at[:, 0].set(0))
 
+    def penalty(tokens) -> jax.Array:
+        return ((5 + tokens) / 6) ** length_penalty
+
     def score(texts: Found, place) -> jax.Array:
-        scores = texts.scores / ((6 + place) / 6) ** length_penalty
+        scores = texts.scores / penalty(place + 1)
         if coverage_penalty:
             covered = jnp.clip(texts.attention.sum(axis=-2), jnp.finfo(jnp.float32).tiny, 1)
             logs = jnp.where(mask[:, None], jnp.log(covered), 0)
@@ -170,8 +174,9 @@ def beam_search(
         found = _best(
             jax.tree.map(lambda *both: jnp.concatenate(both, axis=1), found, newly), width
         )
-        done = jnp.all(found.scores > -jnp.inf, axis=1, keepdims=True)
-        going_on = jnp.where(ends | done, -jnp.inf, totals)
+        # What is written grows less probable, and at best is divided by the greatest penalty.
+        worst = found.scores.min(axis=1, keepdims=True)
+        going_on = jnp.where(ends | (totals / penalty(length) <= worst), -jnp.inf, totals)
         scores, chosen = jax.lax.top_k(going_on, width)
         parents = jnp.take_along_axis(parents, chosen, axis=1)
         rows = (jnp.arange(batch)[:, None] * width + parents).reshape(-1)

@@ -1,7 +1,9 @@
-"""Training: state, step, loop, checkpoints and the folder of a run."""
+"""Training: state, steps, the loop, checkpoints and the folder of a run."""
 
 from rnnjax.interrupt import InterruptedRunError
 from rnnjax.training.run import run
-from rnnjax.training.trained import TrainedRun, load
+from rnnjax.training.trained import TrainedRun
+from rnnjax.training.trained_classifier import TrainedClassifier
+from rnnjax.training.trained_writer import TrainedWriter
 
-__all__ = ["InterruptedRunError", "TrainedRun", "load", "run"]
+__all__ = ["InterruptedRunError", "TrainedClassifier", "TrainedRun", "TrainedWriter", "run"]

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 import rnnjax
-from rnnjax.data.dataset import VALIDATION
+from rnnjax.data.labelled import VALIDATION
 from rnnjax.training.state import DROPOUT, INIT
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")

@@ -139,7 +139,7 @@ class RunFolder:
           InputError: it is missing or damaged.
         """
         data = read_json(self.environment, "data")["data"]
-        return _having(data, ("fingerprint", "classes", "fallback"), self.environment)
+        return _having(data, ("fingerprint", "fallback"), self.environment)
 
     def write_config(self, name: str, config: Config, mark: dict[str, str]) -> None:
         """Writes config.json."""

@@ -11,7 +11,7 @@ from rnnjax.config import Config
 from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError, InterruptRequest
 from rnnjax.reporting.progress import Progress
-from rnnjax.tasks import scores
+from rnnjax.tasks import Task
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.evaluation import answers
 from rnnjax.training.members import Member, stack_at
@@ -22,6 +22,7 @@ from rnnjax.training.step import Compiled
 
 def train(
     config: Config,
+    task: Task,
     members: Sequence[Member],
     state: TrainState,
     train_step: Compiled,
@@ -35,6 +36,7 @@ def train(
 
     Args:
       config: what is asked.
+      task: what is trained.
       members: what is trained, several side by side.
       state: where to begin. Its memory is taken.
       train_step: as `make_train_step` returns it.
@@ -76,8 +78,9 @@ def train(
                 validation = member.dataset.validation
                 if validation is None or not evaluate:
                     continue
-                found = answers(evaluate_step, member.own(state.judged), validation, "validate")
-                summary = scores.summary(validation.labels, found)
+                params = member.own(state.judged)
+                found = answers(task, evaluate_step, params, validation, "validate")
+                summary = task.summary(validation, found)
                 member.metrics.write({**at(step, "validation"), **summary})
                 state = _remember(state, summary["loss"])
                 stopped = has_stopped(config, state)

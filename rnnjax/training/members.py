@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
 from rnnjax.config import Config
-from rnnjax.data.batches import Stack, side_by_side
-from rnnjax.data.corpora import Corpus
-from rnnjax.data.dataset import Dataset, like, make_dataset
+from rnnjax.data.batches import Stack
+from rnnjax.data.dataset import Dataset
 from rnnjax.data.text import Vocabulary
 from rnnjax.data.vectors import WordVectors, word_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting.metrics import MetricsFile
+from rnnjax.tasks import TASKS
 from rnnjax.training.folder import RunFolder
 
 Tree = TypeVar("Tree")
@@ -56,14 +57,14 @@ class Member:
 
 
 def make_members(
-    config: Config, folder: RunFolder, corpus: Corpus, *, begin: bool = True
+    config: Config, folder: RunFolder, corpus: Any, *, begin: bool = True
 ) -> list[Member]:
     """Returns the trainings of a run.
 
     Args:
       config: of the run.
       folder: of the run.
-      corpus: as `load_corpus` returns it.
+      corpus: as the task loads it.
       begin: whether they begin, with the vectors of the config; otherwise they go on.
 
     Raises:
@@ -72,11 +73,9 @@ def make_members(
     """
     members: list[Member] = []
     for place, (each, own) in enumerate(folder.replicates(config)):
-        if members and not config.data.validation:
-            dataset = like(members[0].dataset, each)
-        else:
-            known = Vocabulary.load(own.tokenizer) if own.tokenizer.exists() else None
-            dataset = make_dataset(each, corpus, known)
+        known = Vocabulary.load(own.tokenizer) if own.tokenizer.exists() else None
+        sibling = members[0].dataset if members else None
+        dataset = TASKS[config.task].dataset(each, corpus, known, sibling)
         alone = config.replicates == 1
         members.append(Member(each, own, dataset, None if alone else place))
     datasets = [member.dataset for member in members]
@@ -108,12 +107,23 @@ def _check_they_agree(config: Config, datasets: Sequence[Dataset]) -> None:
 
 
 def stack_at(members: Sequence[Member], step: int, most: int) -> Stack:
-    """Returns the next batches of all members, at most so many of each."""
-    parts = [member.dataset.train for member in members]
-    seeds = [member.config.seed for member in members]
-    if len(members) == 1:
-        return parts[0].stack_at(seeds[0], step, most)
-    return side_by_side(parts, seeds, step, most)
+    """Returns the next batches of all members, at most so many of each.
+
+    Side by side, each in its own order, all are padded to the longest among them, and the arrays
+    are `[members, group, batch, ...]`.
+    """
+    parts = [(member.dataset.train, member.config.seed) for member in members]
+    if len(parts) == 1:
+        ((part, seed),) = parts
+        return part.stack_at(seed, step, most)
+    steps = range(step, step + min(most, parts[0][0].group))
+    shapes = [part.padded_at(seed, each) for part, seed in parts for each in steps]
+    longest = tuple(map(max, zip(*shapes, strict=True)))
+    stacks = [part.stack_of(seed, steps, longest) for part, seed in parts]
+    return Stack(
+        jax.tree.map(lambda *each: np.stack(each), *(stack.batches for stack in stacks)),
+        stacks[0].count,
+    )
 
 
 def blank_stacks(members: Sequence[Member]) -> list[Stack]:

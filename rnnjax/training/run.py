@@ -9,21 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from rnnjax import cache, rules
+from rnnjax import cache, models, rules
 from rnnjax.cells import make_cell
 from rnnjax.config import Config
-from rnnjax.data.dataset import Dataset, load_corpus
 from rnnjax.data.vectors import check_vectors
 from rnnjax.errors import InputError
-from rnnjax.models import table
 from rnnjax.reporting import metrics as metrics_lib
 from rnnjax.reporting.files import write_json, write_text
 from rnnjax.reporting.progress import say
 from rnnjax.reporting.report import write_report
-from rnnjax.tasks import Classification, scores
+from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.scores import in_words, of_seeds
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.environment import environment
@@ -67,7 +63,7 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     begins = not Checkpoints(folder.checkpoints).steps
     if begins and config.model.embedding.path:
         check_vectors(config)
-    members = make_members(config, folder, load_corpus(config), begin=begins)
+    members = make_members(config, folder, TASKS[config.task].load(config), begin=begins)
     total = config.epochs * members[0].dataset.train.steps_per_epoch
     if config.warmup_steps >= total:
         raise InputError(
@@ -120,7 +116,7 @@ def _train_and_judge(
 ) -> dict[str, Any]:
     dataset = members[0].dataset
     known = max(len(member.dataset.vocabulary) for member in members)
-    task = Classification.of(config, known, len(dataset.corpus.classes))
+    task = TASKS[config.task].of(config, known, dataset.describe())
     total = config.epochs * dataset.train.steps_per_epoch
     optimizer = make_optimizer(config, total, task.trained)
     seeds = [member.config.seed for member in members]
@@ -129,11 +125,13 @@ def _train_and_judge(
         task,
         optimizer,
         seeds,
+        config.batch_size,
         [member.vectors for member in members if member.vectors],
         keep_average=bool(decay),
         keep_best=bool(config.early_stopping.patience),
     )
-    layers = _layers(task, dataset)
+    rows = models.table(task.model, *task.inputs(dataset.train))
+    layers = [dataclasses.asdict(row) for row in rows]
     say(_table_text(layers))
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
     restored = checkpoints.restore(state, repair=True)
@@ -155,16 +153,17 @@ def _train_and_judge(
     try:
         if begun_at < total:
             say(
-                f"training {total - begun_at} steps of {config.batch_size} texts, padded to "
+                f"training {total - begun_at} steps of {config.batch_size} {task.rows}, padded to "
                 f"{', '.join(map(str, dataset.train.boundaries))} tokens; each length is compiled "
                 "when it first comes"
             )
             train_step.prepare(state, blank_stacks(members))
-        evaluate_step.prepare(members[0].own(state.params), dataset.test.blank_batches())
+        asked = members[0].own(state.params), task.begin(config.batch_size)
+        evaluate_step.prepare(asked, dataset.test.blank_batches())
         start = time.monotonic()
-        state = train(config, members, state, train_step, evaluate_step, checkpoints)
+        state = train(config, task, members, state, train_step, evaluate_step, checkpoints)
         seconds = time.monotonic() - start
-        judged = [_judge(member, state, evaluate_step) for member in members]
+        judged = [_judge(task, member, state, evaluate_step) for member in members]
     finally:
         train_step.close()
         evaluate_step.close()
@@ -196,13 +195,16 @@ def _train_and_judge(
     else:
         (summary,) = results
     say(
-        f"{in_words(summary)}; trained {steps - begun_at} steps in {seconds:.1f} s, with "
-        f"{train_step.compilations} compilations for {len(dataset.train.boundaries)} padded lengths"
+        f"{in_words(summary, task.shown, task.counted)}; trained {steps - begun_at} steps in "
+        f"{seconds:.1f} s, with {train_step.compilations} compilations for "
+        f"{len(dataset.train.boundaries)} padded lengths"
     )
     return summary
 
 
-def _judge(member: Member, state: TrainState, evaluate_step: Compiled) -> dict[str, Any]:
+def _judge(
+    task: Task, member: Member, state: TrainState, evaluate_step: Compiled
+) -> dict[str, Any]:
     """Returns what is said of a trained network, and writes its scores on the test part."""
     dataset, folder = member.dataset, member.folder
     best = state.best
@@ -210,9 +212,11 @@ def _judge(member: Member, state: TrainState, evaluate_step: Compiled) -> dict[s
     params = member.own(params)
     parts = {"validation": dataset.validation, "test": dataset.test}
     found = {
-        split: answers(evaluate_step, params, part, split) for split, part in parts.items() if part
+        split: answers(task, evaluate_step, params, part, split)
+        for split, part in parts.items()
+        if part
     }
-    judged = {split: scores.summary(parts[split].labels, each) for split, each in found.items()}
+    judged = {split: task.summary(parts[split], each) for split, each in found.items()}
     if not any(line["split"] == "test" for line in metrics_lib.read(folder.metrics)):
         epoch = round(state.done / dataset.train.steps_per_epoch, 4)
         line = {"step": state.done, "epoch": epoch, "split": "test"}
@@ -221,7 +225,7 @@ def _judge(member: Member, state: TrainState, evaluate_step: Compiled) -> dict[s
         **judged,
         "buckets": list(dataset.train.boundaries),
         "data": folder.read_data(),
-        **_details(dataset, member.config, found["test"]),
+        **task.details(member.config, dataset, params, found["test"]),
     }
 
 
@@ -230,12 +234,6 @@ def _save_own(member: Member, state: TrainState) -> None:
     checkpoints = Checkpoints(member.folder.checkpoints, member.config.checkpoint.keep)
     if state.done not in checkpoints.steps:
         checkpoints.save(state.done, member.own(state))
-
-
-def _layers(task: Classification, dataset: Dataset) -> list[dict[str, Any]]:
-    shape = (dataset.train.batch_size, dataset.train.boundaries[-1])
-    tokens, mask = (jax.ShapeDtypeStruct(shape, dtype) for dtype in (jnp.int32, jnp.bool_))
-    return [dataclasses.asdict(row) for row in table(task.model, tokens, mask)]
 
 
 def _table_text(layers: list[dict[str, Any]]) -> str:
@@ -270,27 +268,3 @@ def _raise_if_out_of_memory(config: Config, error: Exception) -> None:
         f"limit) or config.model.features (now {config.model.features}), in a new folder; or free "
         f"the device of other programs. It said: {str(error).splitlines()[0][:200]}"
     ) from error
-
-
-def _details(dataset: Dataset, config: Config, found: Any) -> dict[str, Any]:
-    """Returns where the answers on the test part are right and wrong."""
-    classes = dataset.corpus.classes
-    labels, lengths = dataset.test.labels, dataset.test.sequences.lengths
-    counts = scores.confusion(labels, found)
-    rows = scores.worst_mistakes(labels, found)
-    texts = dataset.corpus.splits["test"].texts(config.data.text, rows)
-    return {
-        "confusion": counts.tolist(),
-        "per_class": scores.per_class(counts, classes),
-        "accuracy_by_length": scores.accuracy_by_length(labels, found, lengths),
-        "worst_mistakes": [
-            {
-                "text": text,
-                "label": classes[labels[row]],
-                "predicted": classes[found[row].argmax()],
-                "probability": float(np.exp(found[row].max())),
-                "probability_of_label": float(np.exp(found[row, labels[row]])),
-            }
-            for text, row in zip(texts, rows, strict=True)
-        ],
-    }

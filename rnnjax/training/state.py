@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from rnnjax.data.vectors import WordVectors
-from rnnjax.tasks import Classification
+from rnnjax.tasks import Task
 
 INIT, DROPOUT = 0, 1
 """The streams of random numbers that a seed begets, beside those of the data."""
@@ -46,6 +46,7 @@ class TrainState(flax.struct.PyTreeNode):
       average: of the parameters over the steps; None without averaging.
       sums: metrics summed since they were last written.
       best: kept for early stopping; None without it.
+      carry: what the next batch is given of the last one; None in tasks without.
     """
 
     step: Int[Array, ""]
@@ -54,6 +55,7 @@ class TrainState(flax.struct.PyTreeNode):
     average: Any | None
     sums: dict[str, Float[Array, ""]]
     best: Best | None
+    carry: Any | None = None
 
     @property
     def done(self) -> int:
@@ -67,9 +69,10 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def init_state(
-    task: Classification,
+    task: Task,
     optimizer: optax.GradientTransformation,
     seeds: Sequence[int],
+    rows: int,
     vectors: Sequence[WordVectors] = (),
     *,
     keep_average: bool = False,
@@ -81,6 +84,7 @@ def init_state(
       task: what is trained.
       optimizer: how.
       seeds: of the replicates, from which the parameters follow.
+      rows: of a batch.
       vectors: for the embedding of each replicate to begin with; none for random ones.
       keep_average: whether the state has an average of the parameters.
       keep_best: whether it has the best parameters so far.
@@ -103,6 +107,7 @@ def init_state(
             average=copy(params) if keep_average else None,
             sums={name: jnp.zeros(()) for name in ("loss", "accuracy", "weight")},
             best=best,
+            carry=task.begin(rows),
         )
 
     keys = [jax.random.fold_in(jax.random.key(seed), INIT) for seed in seeds]

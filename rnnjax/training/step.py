@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax.data.batches import Batch, Stack
-from rnnjax.tasks import Classification
+from rnnjax.data.batches import Stack
+from rnnjax.tasks import Task
 from rnnjax.training.state import DROPOUT, TrainState
 
 
@@ -63,7 +63,7 @@ class Compiled:
 
 
 def make_train_step(
-    task: Classification,
+    task: Task,
     optimizer: optax.GradientTransformation,
     seeds: Sequence[int],
     decay: float = 0.0,
@@ -81,10 +81,11 @@ def make_train_step(
       decay: of the average of the parameters, in a state that has one.
     """
 
-    def train_step(state: TrainState, batch: Batch, seed: Any) -> TrainState:
+    def train_step(state: TrainState, batch: Any, seed: Any) -> TrainState:
         # Folded in, not split off in a chain: a resumed run draws what it would have drawn.
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DROPOUT), state.step)
-        (_, sums), gradients = jax.value_and_grad(task.loss, has_aux=True)(state.params, batch, key)
+        gradient = jax.grad(task.loss, has_aux=True)
+        gradients, (sums, carry) = gradient(state.params, batch, state.carry, key)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         step, params = state.step + 1, optax.apply_updates(state.params, updates)
         return state.replace(
@@ -93,6 +94,7 @@ def make_train_step(
             opt_state=opt_state,
             average=_averaged(state.average, params, step, decay),
             sums=jax.tree.map(jnp.add, state.sums, sums),
+            carry=carry,
         )
 
     def train_steps(state: TrainState, stack: Stack, seed: Any) -> TrainState:
@@ -100,7 +102,7 @@ def make_train_step(
             return train_step(live, jax.tree.map(lambda each: each[index], stack.batches), seed)
 
         live = state.replace(**_parameters(task.live, state), best=None)
-        if len(stack.batches.tokens) == 1:  # a loop would make it slower by a third
+        if len(stack.batches.weights) == 1:  # a loop would make it slower by a third
             live = one(0, live)
         else:
             live = jax.lax.fori_loop(0, stack.count, one, live)
@@ -137,6 +139,11 @@ def _parameters(function: Callable[..., Any], *states: TrainState) -> dict[str, 
     return {name: function(*(getattr(state, name) for state in states)) for name in names}
 
 
-def make_evaluate_step(task: Classification) -> Compiled:
-    """Returns `step(params, batch) -> log_probabilities`."""
-    return Compiled(task.log_probabilities)
+def make_evaluate_step(task: Task) -> Compiled:
+    """Returns `step((params, carry), batch) -> (answer, carry)`."""
+
+    def evaluate_step(state: tuple[Any, Any], batch: Any) -> tuple[Any, Any]:
+        params, carry = state
+        return task.answer(params, batch, carry)
+
+    return Compiled(evaluate_step)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnjax.data.batches import Sequences, side_by_side
+from rnnjax.data.batches import Sequences
 from rnnjax.data.pairs import PairBatches, choose_shapes, with_room
 from rnnjax.data.text import END
 
@@ -113,17 +113,17 @@ def test_a_stack_holds_the_batches_of_its_steps():
     assert all(not batch.weights.any() for batch in given.blank_batches())
 
 
-def test_several_trainings_side_by_side_have_the_longest_shape():
-    parts = [batches(), batches()]
-    stack = side_by_side(parts, [0, 1], 1, 1)
-    singles = [part.batch_at(seed, 1) for part, seed in zip(parts, [0, 1], strict=True)]
-    longest = [max(each[part].shape[1] for each in singles) for part in range(5)]
-    for index, single in enumerate(singles):
-        for part, array in enumerate(single):
-            one = stack.batches[part][index, 0]
-            assert one.shape[1] == longest[part]
-            np.testing.assert_array_equal(one[:, : array.shape[1]], array)
-            assert not one[:, array.shape[1] :].any()
+def test_batches_can_be_padded_to_a_longer_shape():
+    given = batches(group=2)
+    assert len(given) == len(LENGTHS)
+    stack = given.stack_of(0, range(1, 3), (9, 10))
+    for index in range(2):
+        single = given.batch_at(0, 1 + index)
+        assert given.padded_at(0, 1 + index) == (single.source.shape[1], single.targets.shape[1])
+        for stacked, array in zip(stack.batches, single, strict=True):
+            assert stacked.shape[2] in (9, 10)
+            np.testing.assert_array_equal(stacked[index, :, : array.shape[1]], array)
+            assert not stacked[index, :, array.shape[1] :].any()
 
 
 def test_chosen_shapes_hold_every_pair_and_cost_less_than_one():

@@ -151,8 +151,8 @@ def test_the_share_of_known_words_is_counted_by_text():
     vocabulary = Vocabulary.fit(["a b"], 10)
     texts = ["a b z z", "", "z", "b"]
     assert vocabulary.known_shares(texts) == [0.5, 0.0, 0.0, 1.0]
-    assert unknown_share(vocabulary.encode(texts)) == 0.5
-    assert unknown_share(vocabulary.encode([""])) == 0.0
+    assert unknown_share(vocabulary.encode(texts).tokens) == 0.5
+    assert unknown_share(vocabulary.encode([""]).tokens) == 0.0
 
 
 def test_words_stand_in_the_order_of_their_numbers():

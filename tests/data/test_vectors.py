@@ -5,7 +5,7 @@ import pytest
 
 from rnnjax.config import parse
 from rnnjax.data.corpora import Corpus, Split, TextColumn
-from rnnjax.data.dataset import make_dataset
+from rnnjax.data.labelled import make_dataset
 from rnnjax.data.text import Vocabulary
 from rnnjax.data.vectors import check_vectors, word_vectors
 from rnnjax.errors import InputError

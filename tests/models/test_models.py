@@ -28,6 +28,11 @@ TOKENS = np.random.default_rng(0).integers(0, 11, (4, 6)).astype(np.int32)
 MASK = np.arange(6) < np.array([6, 3, 1, 0])[:, None]
 
 
+def classifier(cell, **options):
+    """Returns a network of 3 classes."""
+    return Classifier(**{"vocabulary": 11, "classes": 3, "cell": cell, **options})
+
+
 def lesson_model(name):
     """Returns the network of a config file."""
     spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
@@ -36,7 +41,7 @@ def lesson_model(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = parse(module.get_config().to_dict(), name)
-    return Classification.of(config, known=20_000, classes=4).model
+    return Classification.of(config, 20_000, {"classes": "abcd"}).model
 
 
 def rows_of(model):
@@ -90,13 +95,13 @@ def test_the_table_names_each_layer_with_its_shape_and_parameters():
 
 
 def test_one_hot_input_has_no_table_of_embeddings():
-    model = Classifier(11, 3, SimpleCell(5), embedding=0)
+    model = classifier(SimpleCell(5), embedding=0)
     assert [row.layer for row in rows_of(model)] == ["recurrent/layers_0", "score"]
     variables = parameters(model)
     kernel = variables["params"]["recurrent"]["layers_0"]["cell"]["input"]["kernel"]
     assert kernel.shape == (11, 5)
     # A one-hot vector times a matrix is the row that a table with that matrix would give.
-    embedded = Classifier(11, 3, SimpleCell(5), embedding=11)
+    embedded = classifier(SimpleCell(5), embedding=11)
     with_table = {"params": {**variables["params"], "embed": {"embedding": np.eye(11, dtype="f")}}}
     np.testing.assert_allclose(
         scores(model, variables), scores(embedded, with_table), atol=1e-6, rtol=0
@@ -104,7 +109,9 @@ def test_one_hot_input_has_no_table_of_embeddings():
 
 
 def test_embeddings_begin_within_keras_bounds():
-    embedding = new_parameters(Classifier(500, 3, SimpleCell(2), embedding=8))["embed"]["embedding"]
+    embedding = new_parameters(classifier(SimpleCell(2), vocabulary=500, embedding=8))["embed"][
+        "embedding"
+    ]
     assert 0.049 < abs(embedding).max() <= 0.05
     assert embedding.min() < -0.049
     assert abs(embedding.mean()) < 0.005
@@ -115,9 +122,7 @@ def test_embeddings_begin_within_keras_bounds():
     [(0, True, "last"), (0, False, "last"), (3, True, "max"), (3, False, "max")],
 )
 def test_tokens_at_masked_positions_do_not_matter(embedding, bidirectional, pooling):
-    model = Classifier(
-        11,
-        3,
+    model = classifier(
         LSTMCell(4),
         layers=2,
         embedding=embedding,
@@ -136,7 +141,7 @@ def test_tokens_at_masked_positions_do_not_matter(embedding, bidirectional, pool
 
 @pytest.mark.parametrize("pooling", ["last", "max"])
 def test_an_empty_text_gets_the_bias_as_scores_and_no_gradient(pooling):
-    model = Classifier(11, 3, GRUCell(4), pooling=pooling)
+    model = classifier(GRUCell(4), pooling=pooling)
     params = parameters(model)["params"]
 
     @jax.jit
@@ -159,7 +164,7 @@ def test_an_empty_text_gets_the_bias_as_scores_and_no_gradient(pooling):
 @pytest.mark.parametrize("bidirectional", [True, False])
 def test_the_maximum_is_that_of_the_real_steps_alone(bidirectional):
     cell = GRUCell(4)
-    model = Classifier(11, 3, cell, layers=2, bidirectional=bidirectional, pooling="max")
+    model = classifier(cell, layers=2, bidirectional=bidirectional, pooling="max")
     mask = MASK.copy()
     mask[0, 1] = False  # a hole
     variables = parameters(model)
@@ -182,23 +187,23 @@ def test_the_maximum_is_that_of_the_real_steps_alone(bidirectional):
 
 
 def test_the_options_reach_the_layers():
-    deep = Classifier(11, 3, SimpleCell(4), layers=3, bidirectional=True, merge="sum")
+    deep = classifier(SimpleCell(4), layers=3, bidirectional=True, merge="sum")
     types = [row.output for row in rows_of(deep) if row.layer.startswith("recurrent")]
     assert types == ["float32[4, 6, 4]", "float32[4, 6, 4]", "float32[4, 4]"]
-    pooled = Classifier(11, 3, SimpleCell(4), layers=2, pooling="max")
+    pooled = classifier(SimpleCell(4), layers=2, pooling="max")
     types = [row.output for row in rows_of(pooled) if row.layer.startswith("recurrent")]
     assert types == ["float32[4, 6, 4]", "float32[4, 6, 4]"]
 
 
 def test_layers_have_parameters_of_their_own():
-    recurrent = new_parameters(Classifier(11, 3, SimpleCell(4), layers=2, embedding=4))["recurrent"]
+    recurrent = new_parameters(classifier(SimpleCell(4), layers=2, embedding=4))["recurrent"]
     first, second = recurrent["layers_0"], recurrent["layers_1"]
     assert not np.array_equal(first["cell"]["recurrent_kernel"], second["cell"]["recurrent_kernel"])
 
 
 def test_dropout_is_drawn_by_key_and_off_without_one():
-    dropping = Classifier(11, 3, SimpleCell(4), layers=2, dropout=0.5)
-    plain = Classifier(11, 3, SimpleCell(4), layers=2)
+    dropping = classifier(SimpleCell(4), layers=2, dropout=0.5)
+    plain = classifier(SimpleCell(4), layers=2)
     variables = parameters(plain)
 
     @jax.jit
@@ -235,7 +240,7 @@ REGULARIZED: dict[str, dict[str, Any]] = {
 def test_a_regulariser_draws_in_training_alone_and_leaves_padding_out(cell, options):
     if "weight_drop" in options and isinstance(cell, nn.GRUCell):
         pytest.skip("the names of flax's kernels are not those of the package")
-    model = Classifier(11, 3, cell, layers=2, bidirectional=True, **options)
+    model = classifier(cell, layers=2, bidirectional=True, **options)
     variables = parameters(model)
 
     @jax.jit
@@ -249,7 +254,7 @@ def test_a_regulariser_draws_in_training_alone_and_leaves_padding_out(cell, opti
     evaluated = scores(model, variables)
     assert not np.array_equal(evaluated, once)
     if not {"zoneout", "learned_state"} & set(options):
-        plain = Classifier(11, 3, cell, layers=2, bidirectional=True)
+        plain = classifier(cell, layers=2, bidirectional=True)
         given = variables["params"]
         if "weight_drop" in options:
             bare = {name: layer["layer"] for name, layer in given["recurrent"].items()}
@@ -278,7 +283,12 @@ class Changes(Cell):
 
 @pytest.mark.parametrize("variational", [True, False])
 def test_variational_dropout_of_the_inputs_is_the_same_at_every_step(variational):
-    model = Classifier(11, 3, Changes(16), embedding=16, dropout=0.5, variational=variational)
+    model = classifier(
+        Changes(16),
+        embedding=16,
+        dropout=0.5,
+        variational=variational,
+    )
     tokens = np.full((4, 6), 7, np.int32)
     variables = parameters(model)
     rngs = {"dropout": jax.random.key(1)}
@@ -288,19 +298,19 @@ def test_variational_dropout_of_the_inputs_is_the_same_at_every_step(variational
 
 
 def test_the_table_names_what_wraps_a_cell():
-    model = Classifier(11, 3, LSTMCell(4), zoneout=0.1, weight_drop=0.2, learned_state=True)
+    model = classifier(LSTMCell(4), zoneout=0.1, weight_drop=0.2, learned_state=True)
     (row,) = (row for row in rows_of(model) if row.layer.startswith("recurrent"))
     assert row.type == "WeightDrop(RNN(Zoneout(LearnedInitialState(LSTMCell(4)))))"
     assert row.parameters == 4 * 4 * (64 + 4 + 1) + 2 * 4
 
 
 def test_in_bfloat16_the_scores_are_float32():
-    half = Classifier(11, 3, LSTMCell(4, dtype=jnp.bfloat16), dtype=jnp.bfloat16)
+    half = classifier(LSTMCell(4, dtype=jnp.bfloat16), dtype=jnp.bfloat16)
     variables = parameters(half)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
     rough = scores(half, variables)
     assert rough.dtype == np.float32
-    exact = scores(Classifier(11, 3, LSTMCell(4)), variables)
+    exact = scores(classifier(LSTMCell(4)), variables)
     np.testing.assert_allclose(rough, exact, atol=0.1)
     assert not np.array_equal(rough, exact)
 
@@ -308,8 +318,12 @@ def test_in_bfloat16_the_scores_are_float32():
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_rematerialisation_reaches_every_layer_and_changes_no_score(bidirectional):
     plain, remat = (
-        Classifier(
-            11, 3, GRUCell(4), layers=2, embedding=3, bidirectional=bidirectional, remat=remat
+        classifier(
+            GRUCell(4),
+            layers=2,
+            embedding=3,
+            bidirectional=bidirectional,
+            remat=remat,
         )
         for remat in (False, True)
     )

@@ -16,6 +16,7 @@ from rnnjax.training.state import init_state
 from rnnjax.training.step import make_train_step
 
 VOCABULARY, KNOWN, CLASSES = 23, 9, 3
+ABOUT = {"classes": ["a", "b", "c"]}
 
 
 def batch_of(seed, lengths=(5, 2, 0, 4), weights=(1, 1, 1, 1)):
@@ -38,14 +39,15 @@ def stack_of(*batches):
 
 def model_of(**options):
     """Returns a small network."""
-    return Classifier(VOCABULARY, CLASSES, GRUCell(4), embedding=3, **options)
+    given = {"vocabulary": VOCABULARY, "classes": CLASSES, "cell": GRUCell(4), "embedding": 3}
+    return Classifier(**{**given, **options})
 
 
 def trained(known, config, steps=5):
     """Returns the parameters before and after some steps of training."""
     task = Classification(model_of(dropout=config.model.dropout), known)
     optimizer = make_optimizer(config, steps)
-    state = init_state(task, optimizer, [3])
+    state = init_state(task, optimizer, [3], 4)
     before = jax.tree.map(np.array, state.params)
     step = make_train_step(task, optimizer, [3])
     for number in range(steps):
@@ -79,9 +81,9 @@ def test_clipping_is_felt_in_that_comparison():
 
 def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
     config = parse({"learning_rate": 0.05, "optimizer": {"weight_decay": 0.1}})
-    task = Classification(Classifier(KNOWN, CLASSES, EchoStateCell(4), embedding=3), KNOWN)
+    task = Classification(model_of(cell=EchoStateCell(4), vocabulary=KNOWN), KNOWN)
     optimizer = make_optimizer(config, 5, task.trained)
-    state = init_state(task, optimizer, [3])
+    state = init_state(task, optimizer, [3], 4)
     before = jax.tree.map(np.array, state.params)
     after = make_train_step(task, optimizer, [3])(state, stack_of(batch_of(0))).params
     jax.tree.map(np.testing.assert_array_equal, after["recurrent"], before["recurrent"])
@@ -100,9 +102,9 @@ def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
             "optimizer": {"weight_decay": decay, "clip_norm": 0.5},
         }
     )
-    task = Classification.of(config, KNOWN, CLASSES)
+    task = Classification.of(config, KNOWN, ABOUT)
     optimizer = make_optimizer(config, 5, task.trained)
-    state = init_state(task, optimizer, [3])
+    state = init_state(task, optimizer, [3], 4)
     moments = jax.tree_util.tree_leaves_with_path(state.opt_state)
     assert "embed" not in "".join(jax.tree_util.keystr(path) for path, _ in moments)
     before = jax.tree.map(np.array, state.params)
@@ -112,7 +114,7 @@ def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
         for ours, theirs in zip(*map(jax.tree.leaves, (after[name], before[name])), strict=True):
             assert not np.array_equal(ours, theirs)
     # Its gradient does not count when gradients are clipped either.
-    gradient = jax.grad(lambda live: task.loss(live, batch_of(0), jax.random.key(0))[0])
+    gradient = jax.grad(lambda live: task.loss(live, batch_of(0), None, jax.random.key(0))[0])
     assert not gradient(task.live(before))["embed"]["embedding"].any()
 
 
@@ -132,10 +134,10 @@ def test_the_optimizer_keeps_nothing_for_rows_that_cannot_occur():
 
 
 def test_one_hot_input_trains_every_row():
-    task = Classification(Classifier(VOCABULARY, CLASSES, SimpleCell(4), embedding=0), KNOWN)
+    task = Classification(model_of(cell=SimpleCell(4), embedding=0), KNOWN)
     params = task.init(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, task.live(params), params)
-    value, _ = task.loss(task.live(params), batch_of(0), jax.random.key(0))
+    value, _ = task.loss(task.live(params), batch_of(0), None, jax.random.key(0))
     assert np.isfinite(value)
 
 
@@ -144,7 +146,7 @@ def test_weight_decay_moves_every_row(decay, known):
     config = parse(
         {"data": {"vocabulary": {"size": VOCABULARY}}, "optimizer": {"weight_decay": decay}}
     )
-    assert Classification.of(config, KNOWN, CLASSES).known == known
+    assert Classification.of(config, KNOWN, ABOUT).known == known
 
 
 def test_a_config_makes_the_network_that_it_says():
@@ -159,13 +161,22 @@ def test_a_config_makes_the_network_that_it_says():
         "embedding": {"features": 5},
     }
     config = parse({"dtype": "bfloat16", "model": model, "data": {"vocabulary": {"size": 50}}})
-    made = Classification.of(config, 10, CLASSES).model
+    made = Classification.of(config, 10, ABOUT).model
     half = jnp.dtype("bfloat16")
     assert made == Classifier(
-        50, CLASSES, GRUCell(7, dtype=half), 2, 5, True, "ave", "max", 0.25, dtype=half
+        vocabulary=50,
+        classes=CLASSES,
+        cell=GRUCell(7, dtype=half),
+        layers=2,
+        embedding=5,
+        bidirectional=True,
+        merge="ave",
+        pooling="max",
+        dropout=0.25,
+        dtype=half,
     )
     with pytest.raises(InputError, match=r"config\.model\.cell: given 'RNN'"):
-        Classification.of(parse({"model": {"cell": "RNN"}}), 10, CLASSES)
+        Classification.of(parse({"model": {"cell": "RNN"}}), 10, ABOUT)
 
 
 def by_hand(task, params, batch):
@@ -181,7 +192,7 @@ def test_the_loss_is_a_mean_over_the_weights(weights):
     params = jax.tree.map(lambda leaf: 3 * leaf + 0.1, task.init(jax.random.key(1)))
     batch = batch_of(4, weights=weights)
     losses, hits = by_hand(task, params, batch)
-    value, sums = task.loss(task.live(params), batch, jax.random.key(0))
+    value, (sums, _) = task.loss(task.live(params), batch, None, jax.random.key(0))
     np.testing.assert_allclose(value, np.dot(losses, weights) / sum(weights), rtol=1e-5)
     np.testing.assert_allclose(sums["loss"], np.dot(losses, weights), rtol=1e-5)
     np.testing.assert_allclose(sums["accuracy"], np.dot(hits, weights))
@@ -189,9 +200,11 @@ def test_the_loss_is_a_mean_over_the_weights(weights):
 
 
 def test_rows_of_weight_zero_leave_no_trace_in_the_gradient():
-    task = Classification(Classifier(VOCABULARY, CLASSES, LSTMCell(4), embedding=3), KNOWN)
+    task = Classification(model_of(cell=LSTMCell(4)), KNOWN)
     live = task.live(task.init(jax.random.key(1)))
-    gradient = jax.jit(jax.grad(lambda live, batch: task.loss(live, batch, jax.random.key(0))[0]))
+    gradient = jax.jit(
+        jax.grad(lambda live, batch: task.loss(live, batch, None, jax.random.key(0))[0])
+    )
     batch = batch_of(1, lengths=(4, 0, 0, 0), weights=(1, 0, 0, 0))
     other = batch_of(2, lengths=(4, 5, 1, 3), weights=(1, 0, 0, 0))
     other = Batch(*(np.concatenate([a[:1], b[1:]]) for a, b in zip(batch, other, strict=True)))
@@ -206,7 +219,7 @@ def test_answers_are_log_probabilities_without_dropout():
     task = Classification(model_of(dropout=0.5), KNOWN)
     params = task.init(jax.random.key(1))
     batch = batch_of(4)
-    answers = task.log_probabilities(params, batch)
+    answers, _ = task.answer(params, batch, None)
     losses, _ = by_hand(task, params, batch)
     np.testing.assert_allclose(-answers[np.arange(4), batch.labels], losses, rtol=1e-5)
     np.testing.assert_allclose(np.exp(answers).sum(axis=1), np.ones(4), rtol=1e-5)

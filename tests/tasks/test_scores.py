@@ -98,6 +98,7 @@ def test_scores_of_seeds_become_means_with_their_spread():
     def result(loss, accuracy, f1):
         return {"test": {"loss": loss, "accuracy": accuracy, "macro_f1": f1, "rows": 9}}
 
+    shown = ("accuracy", "loss")
     told = {"steps": 4, "seeds": [2, 3, 4]}
     results = [result(1.0, 0.5, 0.4), result(2.0, 0.7, 0.6), result(3.0, 0.9, 0.5)]
     both = scores.of_seeds(told, results)
@@ -108,6 +109,6 @@ def test_scores_of_seeds_become_means_with_their_spread():
     assert both["test"]["accuracy"]["sd"] == pytest.approx(0.2)
     line = "test accuracy 0.7000 ± 0.2000, loss 2.0000 ± 1.0000 on 9 rows"
     seeds = "(mean ± standard deviation of seeds 2 to 4)"
-    assert scores.in_words(both) == f"{line} {seeds}"
+    assert scores.in_words(both, shown, "rows") == f"{line} {seeds}"
     alone = {"test": {"accuracy": 0.5, "loss": 1.0, "rows": 9}}
-    assert scores.in_words(alone) == "test accuracy 0.5000, loss 1.0000 on 9 rows"
+    assert scores.in_words(alone, shown, "rows") == "test accuracy 0.5000, loss 1.0000 on 9 rows"

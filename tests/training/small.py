@@ -15,7 +15,7 @@ import pytest
 
 from rnnjax import config as schema
 from rnnjax import training
-from rnnjax.data import dataset
+from rnnjax.data import labelled
 from rnnjax.tasks import Classification
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.optimizer import make_optimizer
@@ -76,13 +76,14 @@ def lines(workdir: Path) -> list[dict[str, Any]]:
 
 def state_of(config: schema.Config) -> TrainState:
     """Returns the state in which a run of the config begins."""
-    made = dataset.make_dataset(config, dataset.load_corpus(config))
-    task = Classification.of(config, len(made.vocabulary), len(made.corpus.classes))
+    made = labelled.make_dataset(config, labelled.load_corpus(config))
+    task = Classification.of(config, len(made.vocabulary), made.describe())
     optimizer = make_optimizer(config, config.epochs * made.train.steps_per_epoch, task.trained)
     return init_state(
         task,
         optimizer,
         [config.seed],
+        config.batch_size,
         keep_average=bool(config.averaging.decay),
         keep_best=bool(config.early_stopping.patience),
     )
@@ -122,10 +123,23 @@ def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def play(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text file of two voices, 80 lines."""
+    draw = random.Random(1)
+    words = ["the", "king", "is", "here", "and", "so", "art", "thou", "my", "lord"]
+    path = tmp_path_factory.mktemp("texts") / "play.txt"
+    speeches = (
+        f"{draw.choice(['ANN', 'BOB'])}:\n{' '.join(draw.choices(words, k=5))}\n" for _ in range(40)
+    )
+    path.write_text("".join(speeches), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def several_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Padded lengths as if compiling took no time, or a small corpus would have but one."""
-    monkeypatch.setattr(dataset, "_COMPILING", 0.0)
+    monkeypatch.setattr(labelled, "_COMPILING", 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +147,7 @@ def finished(news: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, masked, with buckets of several lengths; only to be read."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset, "_COMPILING", 0.0)
+        patch.setattr(labelled, "_COMPILING", 0.0)
         training.run(parse(news), "small", workdir, "python -m rnnjax.main --config=small.py")
     return workdir
 

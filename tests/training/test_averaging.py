@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rnnjax import training
-from rnnjax.data.dataset import load_corpus, make_dataset
+from rnnjax.data.labelled import load_corpus, make_dataset
 from rnnjax.tasks import Classification, scores
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.step import make_train_step
@@ -18,7 +18,7 @@ pytest_plugins = ["training.small"]
 def test_it_follows_the_parameters_at_a_pace_that_falls_to_what_was_asked(news):
     config = parse(news, averaging__decay=0.3, model__dropout=0.3, model__cell="EchoStateCell")
     dataset = make_dataset(config, load_corpus(config))
-    task = Classification.of(config, len(dataset.vocabulary), 4)
+    task = Classification.of(config, len(dataset.vocabulary), dataset.describe())
     step = make_train_step(task, make_optimizer(config, 8, task.trained), [3], decay=0.3)
     state = state_of(config)
     first = expected = jax.device_get(state.params)
@@ -60,7 +60,7 @@ def test_it_is_what_a_run_is_judged_and_asked_by(news, tmp_path, patience):
         early_stopping__patience=patience,
     )
     result = training.run(config, "small", tmp_path)
-    state, asked = saved(config, tmp_path), training.load(tmp_path)
+    state, asked = saved(config, tmp_path), training.TrainedClassifier.load(tmp_path)
     # The loss still falls, so that the best is the last.
     assert_same(asked.params, state.average)
     if patience:

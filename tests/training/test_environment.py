@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from rnnjax.data import dataset
+from rnnjax.data import labelled
 from rnnjax.data.batches import permutation
 from rnnjax.reporting.files import encode
 from rnnjax.tasks import Classification
@@ -59,8 +59,8 @@ def drawn(stream, **names):
 
 def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, monkeypatch):
     config = parse(news, model__dropout=0.5)
-    made = dataset.make_dataset(config, dataset.load_corpus(config))
-    task = Classification.of(config, len(made.vocabulary), len(made.corpus.classes))
+    made = labelled.make_dataset(config, labelled.load_corpus(config))
+    task = Classification.of(config, len(made.vocabulary), made.describe())
     state = state_of(config)
     assert_same(state.params, jax.jit(task.init)(drawn("parameters", seed=config.seed)))
     keys = []
@@ -78,8 +78,8 @@ def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, 
 
 def test_rows_and_batches_are_ordered_by_the_streams_that_are_named(news, several_lengths):
     config = parse(news, data__validation=0.25)
-    corpus = dataset.load_corpus(config)
-    made = dataset.make_dataset(config, corpus)
+    corpus = labelled.load_corpus(config)
+    made = labelled.make_dataset(config, corpus)
     order = drawn("validation rows", seed=config.seed, rows=240)
     labels = corpus.splits["train"].labels
     assert made.validation is not None

@@ -143,7 +143,7 @@ def test_a_damaged_config_is_named(run, content, says):
 def test_what_is_said_of_the_data_must_be_there(run):
     with pytest.raises(InputError, match="cannot be read"):
         run.read_data()
-    for content, says in ({}, "no 'data'"), ({"data": {"fingerprint": ""}}, "no 'classes'"):
+    for content, says in ({}, "no 'data'"), ({"data": {"fingerprint": ""}}, "no 'fallback'"):
         run.environment.write_text(json.dumps(content))
         with pytest.raises(InputError, match=says):
             run.read_data()

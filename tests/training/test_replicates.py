@@ -43,7 +43,7 @@ def together(news, tmp_path_factory, request):
     """The options, and the folder of a run of seeds 3 to 4."""
     workdir = tmp_path_factory.mktemp("together") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnnjax.data.dataset._COMPILING", 0.0)
+        patch.setattr("rnnjax.data.labelled._COMPILING", 0.0)
         run(parse(news, replicates=2, **request.param), workdir)
     return request.param, workdir
 
@@ -110,8 +110,11 @@ def test_a_finished_run_of_replicates_repeated_does_nothing(together, news, caps
 def test_one_of_the_networks_is_asked(together):
     _, workdir = together
     with pytest.raises(InputError, match=r"2 networks, of the seeds 3 to 4.*seed-3"):
-        training.load(workdir)
-    answers = [training.load(workdir / f"seed-{seed}").predict(["goal"]) for seed in (3, 4)]
+        training.TrainedClassifier.load(workdir)
+    answers = [
+        training.TrainedClassifier.load(workdir / f"seed-{seed}").predict(["goal"])
+        for seed in (3, 4)
+    ]
     assert not np.array_equal(answers[0], answers[1])
 
 

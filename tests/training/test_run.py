@@ -6,18 +6,16 @@ import os
 import shutil
 import signal
 import sys
-from importlib import util
-from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 import pytest
 
-from rnnjax import config as schema
 from rnnjax import training
-from rnnjax.data.dataset import load_corpus, make_dataset
+from rnnjax.data.labelled import load_corpus, make_dataset
 from rnnjax.errors import InputError
+from rnnjax.tasks import Classification
 from rnnjax.training import loop
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.folder import RunFolder
@@ -27,7 +25,6 @@ from .small import assert_same, damage, lines, parse, saved, snapshot
 pytest_plugins = ["training.small"]
 
 run_module = sys.modules["rnnjax.training.run"]
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 EVERYTHING = {
     "steps_per_call": 3,
     "schedule": "cosine",
@@ -74,7 +71,7 @@ def whole(news, tmp_path_factory):
     """The folder of a run of `EVERYTHING` that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnnjax.data.dataset._COMPILING", 0.0)
+        patch.setattr("rnnjax.data.labelled._COMPILING", 0.0)
         run(parse(news, **EVERYTHING), workdir)
     return workdir
 
@@ -277,7 +274,7 @@ def test_early_stopping_ends_the_run_and_keeps_the_best(news, tmp_path, several_
     state = saved(config, tmp_path)
     assert state.best is not None
     assert float(state.best.loss) == np.float32(losses[best])
-    assert_same(training.load(tmp_path).params, state.best.params)
+    assert_same(training.TrainedClassifier.load(tmp_path).params, state.best.params)
     assert not np.array_equal(state.best.params["score"]["kernel"], state.params["score"]["kernel"])
 
 
@@ -339,7 +336,7 @@ def test_a_run_on_the_fallback_is_marked_in_every_file(
     news, tmp_path, several_lengths, monkeypatch, capsys
 ):
     corpus = dataclasses.replace(load_corpus(parse(news)), name="docstrings", fallback="docstrings")
-    monkeypatch.setattr(run_module, "load_corpus", lambda config: corpus)
+    monkeypatch.setattr(Classification, "load", staticmethod(lambda config: corpus))
     run(parse(news), tmp_path)
     for name in ("config", "environment", "result"):
         said = json.loads((tmp_path / f"{name}.json").read_text())["data"]
@@ -347,33 +344,13 @@ def test_a_run_on_the_fallback_is_marked_in_every_file(
     assert {line["data"] for line in lines(tmp_path)} == {"docstrings (fallback)"}
     assert "docstrings" in (tmp_path / "report.html").read_text()
     capsys.readouterr()
-    assert training.load(tmp_path).fallback == "docstrings"
+    assert training.TrainedClassifier.load(tmp_path).fallback == "docstrings"
     assert "WARNING: this network was trained on the docstrings" in capsys.readouterr().err
 
 
 def test_a_run_on_what_was_asked_for_carries_no_mark(finished):
     assert "data" not in json.loads((finished / "config.json").read_text())
     assert not any("data" in line for line in lines(finished))
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_takes_two_shrunk_steps(path, news, tmp_path):
-    spec = util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    values = module.get_config().to_dict()
-    values["data"]["dir"] = str(news)
-    values["data"]["take"] = 2 * values["batch_size"]
-    values["epochs"] = 1
-    result = run(schema.parse(values), tmp_path)
-    assert result["steps"] == 2
-    assert result["test"]["rows"] == min(2 * values["batch_size"], 61)
-
-
-def test_there_are_configs():
-    assert {path.stem for path in CONFIGS} >= {"simple_rnn", "masked_rnn", "lstm", "bilstm"}
 
 
 def test_characters_in_one_hot_vectors_of_half_precision_are_read(news, tmp_path):
@@ -391,7 +368,7 @@ def test_characters_in_one_hot_vectors_of_half_precision_are_read(news, tmp_path
     assert result["steps"] == 2
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state.params)} == {"float32"}
     assert result["buckets"] == [12]
-    assert training.load(tmp_path).predict(["goal", ""]).shape == (2, 4)
+    assert training.TrainedClassifier.load(tmp_path).predict(["goal", ""]).shape == (2, 4)
 
 
 def test_an_unknown_cell_is_refused_before_the_folder_is_made(news, tmp_path):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from rnnjax.data.batches import Batch, Stack
-from rnnjax.data.dataset import load_corpus, make_dataset
+from rnnjax.data.labelled import load_corpus, make_dataset
 from rnnjax.tasks import Classification
+from rnnjax.tasks.classification import in_order
 from rnnjax.training.evaluation import answers
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.step import make_train_step
@@ -24,7 +25,7 @@ def stepped(news):
     def stepped(rate, seed, number=0):
         config = parse(news, model__dropout=rate, data__take=16, model__cell="SimpleCell")
         dataset = make_dataset(config, load_corpus(config))
-        task = Classification.of(config, len(dataset.vocabulary), 4)
+        task = Classification.of(config, len(dataset.vocabulary), dataset.describe())
         step = make_train_step(task, make_optimizer(config, 10, task.trained), [seed])
         state = state_of(config).replace(step=jnp.int32(number))
         state = step(state, dataset.train.stack_at(3, 0, 1))
@@ -50,7 +51,7 @@ def test_how_a_training_is_cut_into_calls_changes_no_bit(news, several_lengths):
     config = parse(news, steps_per_call=4, data__buckets=2, model__dropout=0.3)
     config = config.model_copy(update={"warmup_steps": 2, "schedule": "cosine"})
     dataset = make_dataset(config, load_corpus(config))
-    task = Classification.of(config, len(dataset.vocabulary), 4)
+    task = Classification.of(config, len(dataset.vocabulary), dataset.describe())
     step = make_train_step(task, make_optimizer(config, 20, task.trained), [3])
 
     def trained(*most):
@@ -75,7 +76,7 @@ def test_how_a_training_is_cut_into_calls_changes_no_bit(news, several_lengths):
 def test_several_steps_a_call_are_the_steps_one_by_one(news, several_lengths):
     config = parse(news, steps_per_call=4, model__dropout=0.3, optimizer__clip_norm=0.5)
     dataset = make_dataset(config, load_corpus(config))
-    task = Classification.of(config, len(dataset.vocabulary), 4)
+    task = Classification.of(config, len(dataset.vocabulary), dataset.describe())
     step = make_train_step(task, make_optimizer(config, 20, task.trained), [3])
     single = state = state_of(config)
     single = jax.tree.map(jnp.copy, single)
@@ -104,11 +105,13 @@ def test_evaluation_answers_every_example_once_in_its_own_order(news, several_le
     test = make_dataset(config, load_corpus(config)).test
     asked = []
 
-    def step(params, batch):
+    def step(state, batch):
         asked.append(int(batch.weights.sum()))
-        return jnp.stack([batch.tokens.sum(1), batch.mask.sum(1), batch.labels], axis=1)
+        return jnp.stack([batch.tokens.sum(1), batch.mask.sum(1), batch.labels], axis=1), state[1]
 
-    found = answers(step, None, test, "test")  # pyright: ignore[reportArgumentType]
+    task = Classification.of(config, 64, {"classes": "abcd"})
+    asked_of = answers(task, step, None, test, "test")  # pyright: ignore[reportArgumentType]
+    found = in_order(test, asked_of)
     sums = np.add.reduceat(np.append(test.sequences.tokens, 0), test.sequences.offsets[:-1])
     np.testing.assert_array_equal(found[:, 0], sums)
     np.testing.assert_array_equal(found[:, 1], test.sequences.lengths)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from rnnjax import training
-from rnnjax.data.dataset import load_corpus
+from rnnjax.data.labelled import load_corpus
 from rnnjax.errors import InputError
+from rnnjax.tasks import Classification
 from rnnjax.training import loop
 from rnnjax.training.folder import RunFolder
 from rnnjax.training.members import make_members
@@ -108,7 +109,7 @@ def test_a_run_that_goes_on_or_is_asked_needs_no_file(news, tmp_path, vectors, m
     assert theirs.average is not None
     table = theirs.params["embed"]["embedding"]
     assert not np.array_equal(table, theirs.average["embed"]["embedding"])
-    assert_same(training.load(tmp_path / "run").params, theirs.average)
+    assert_same(training.TrainedClassifier.load(tmp_path / "run").params, theirs.average)
     run(config, tmp_path / "run")
 
 
@@ -144,7 +145,7 @@ def test_a_file_that_cannot_be_used_is_told_before_any_work(
     def load(config):
         raise AssertionError("the corpus is prepared")
 
-    monkeypatch.setattr(run_module, "load_corpus", load)
+    monkeypatch.setattr(Classification, "load", staticmethod(load))
     with pytest.raises(InputError, match=message):
         run(parse(news, model__embedding__path=str(path)), tmp_path / "run")
     assert not (tmp_path / "run").exists()

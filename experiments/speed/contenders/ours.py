@@ -94,9 +94,9 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
     from rnnjax.training.step import make_train_step
 
     data, config = step_data(spec), config_of(spec["network"])
-    task = Classification.of(config, KNOWN, CLASSES)
+    task = Classification.of(config, KNOWN, {"classes": range(CLASSES)})
     optimizer = make_optimizer(config, 1_000, task.trained)
-    state = init_state(task, optimizer, [0])
+    state = init_state(task, optimizer, [0], config.batch_size)
     recurrent = from_torch(Stack(layer_list(spec)), data.weights)
     params = {
         "embed": {"embedding": data.embedding},
@@ -127,7 +127,7 @@ def text(spec: dict[str, Any], variant: str) -> Job:
     """Returns the jobs from CSV files to batches; `variant` means nothing here."""
     del variant
     from rnnjax.data import corpora
-    from rnnjax.data.dataset import make_batches
+    from rnnjax.data.labelled import make_batches
     from rnnjax.data.text import Vocabulary
 
     config = config_of("masked_rnn")

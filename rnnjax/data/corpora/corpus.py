@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
@@ -86,3 +87,13 @@ class Corpus:
     classes: tuple[str, ...]
     splits: Mapping[str, Split]
     """'train' and 'test'."""
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what a run's files say of it, ready for JSON."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "fallback": self.fallback,
+            "fingerprint": self.fingerprint,
+            "classes": list(self.classes),
+        }

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rnnjax.config import parse
-from rnnjax.data import dataset as dataset_module
+from rnnjax.data import labelled
 from rnnjax.data.corpora import Corpus, Split, TextColumn
-from rnnjax.data.dataset import make_batches, make_dataset
+from rnnjax.data.labelled import make_batches, make_dataset
 from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
 
@@ -161,7 +161,7 @@ def test_only_training_is_shuffled():
 
 @pytest.mark.parametrize("bucketing", [True, False])
 def test_the_other_parts_use_the_shapes_of_training(bucketing, monkeypatch):
-    monkeypatch.setattr(dataset_module, "_COMPILING", 0.0)
+    monkeypatch.setattr(labelled, "_COMPILING", 0.0)
     given = dataset(bucketing=bucketing, buckets=3, validation=0.25, shuffle=False)
     assert given.validation is not None
     assert 1 < len(given.train.boundaries) <= 3

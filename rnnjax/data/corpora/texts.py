@@ -1,0 +1,96 @@
+"""Texts without labels: the lines of a file, or the texts of a labelled corpus."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnjax.data.corpora.corpus import Corpus
+from rnnjax.errors import InputError
+
+TEST_SHARE = 0.05
+"""Of the lines of a file, its last ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """Running text and where it came from."""
+
+    name: str
+    source: str
+    """A sentence for people."""
+    fallback: str
+    """The name of this corpus if it stands in for the one asked for; '' otherwise."""
+    fingerprint: str
+    """SHA-256 of the texts, in their order: the same wherever they are the same."""
+    connected: bool
+    """Each of the texts goes on where the one before it ends; otherwise they are documents."""
+    parts: Mapping[str, Sequence[str]]
+    """'train' and 'test'."""
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what a run's files say of it, ready for JSON."""
+        named = ("name", "source", "fallback", "fingerprint", "connected")
+        return {name: getattr(self, name) for name in named}
+
+
+def of_corpus(corpus: Corpus, fields: str) -> Texts:
+    """Returns the texts of a labelled corpus, each a document.
+
+    Args:
+      corpus: with its parts.
+      fields: names of fields joined by '+', as for `Split.texts`.
+    """
+    parts = {name: split.texts(fields) for name, split in corpus.splits.items()}
+    return Texts(
+        name=corpus.name,
+        source=corpus.source,
+        fallback=corpus.fallback,
+        fingerprint=_fingerprint(parts),
+        connected=False,
+        parts=parts,
+    )
+
+
+def read_lines(path: Path) -> Texts:
+    """Returns the lines of a text file, line ends included, the last of them as the test part.
+
+    Raises:
+      InputError: the file cannot be read, is not UTF-8, or has fewer than two lines.
+    """
+    try:
+        # A byte order mark may stand at the start, and is no part of the text.
+        text = path.expanduser().read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"config.data.file: {path} cannot be read ({error.strerror}); expected a text file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"config.data.file: {path} is not UTF-8 ({error.reason} at byte {error.start + 1}); "
+            "convert it, with iconv say"
+        ) from None
+    # Not str.splitlines, to which a form feed ends a line as well.
+    lines = [f"{line}\n" for line in text.split("\n")]
+    lines[-1] = lines[-1][:-1]
+    lines = [line for line in lines if line]
+    tested = max(round(TEST_SHARE * len(lines)), 1)
+    if len(lines) <= tested:
+        raise InputError(
+            f"config.data.file: {path} has {len(lines)} lines; expected at least 2, since the last "
+            f"{TEST_SHARE:.0%} of them are the test part"
+        )
+    parts = {"train": lines[:-tested], "test": lines[-tested:]}
+    source = f"The text of {path.name}, {len(lines):,} lines."
+    return Texts(path.stem, source, "", _fingerprint(parts), connected=True, parts=parts)
+
+
+def _fingerprint(parts: Mapping[str, Sequence[str]]) -> str:
+    digest = hashlib.sha256()
+    for name, texts in parts.items():
+        digest.update(f"{name} {len(texts)}".encode())
+        for text in texts:
+            content = text.encode()
+            digest.update(len(content).to_bytes(8, "little") + content)
+    return digest.hexdigest()

@@ -1,0 +1,46 @@
+"""Writes on from a prompt with a trained language model, and shows the text as it is made.
+
+python -m rnnjax.generate --workdir runs/mine --prompt "ROMEO:" --length 500
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from rnnjax import command
+from rnnjax.errors import InputError
+
+_WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
+_PROMPT = flags.DEFINE_string("prompt", "", "What the text begins with.")
+_LENGTH = flags.DEFINE_integer("length", 500, "Most tokens to write; the text may end before.")
+_TEMPERATURE = flags.DEFINE_float(
+    "temperature", 1.0, "Scores are divided by it: less is safer, 0 takes the most probable token."
+)
+_TOP_K = flags.DEFINE_integer("top_k", 0, "Choose from so many most probable tokens; 0 for all.")
+_TOP_P = flags.DEFINE_float(
+    "top_p", 1.0, "Choose from the most probable tokens of together this probability; 1 for all."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "The same seed writes the same text.")
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the prompt and what comes after it."""
+    if arguments:
+        raise InputError(f"given {arguments[0]!r}, expected flags alone (--workdir, --prompt ...)")
+    from rnnjax.tasks.writing import Choice
+    from rnnjax.training import TrainedWriter
+
+    choice = Choice(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value, _SEED.value)
+    run = TrainedWriter.load(Path(_WORKDIR.value))
+    pieces = run.write(_PROMPT.value, _LENGTH.value, choice)
+    first = next(pieces, "")  # what is wrong is said before anything is printed
+    sys.stdout.write(_PROMPT.value + first)
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    command.run(main, required=["workdir"])

@@ -1,0 +1,77 @@
+"""A recurrent network that says at every step which token comes next."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rnnjax.cells import State
+from rnnjax.errors import InputError
+from rnnjax.models.reader import Reader
+
+
+class LanguageModel(Reader, kw_only=True):
+    """Reads tokens from left to right, and scores after each which one comes next.
+
+    Called with the state that a call has returned, it goes on where that one ended: a text may be
+    read in pieces, down to single tokens.
+
+    Attributes:
+      tied: the embedding scores the tokens as well, after a projection to its size where the
+        recurrent layers have another. Press, Wolf, Using the output embedding to improve language
+        models, EACL 2017; Inan, Khosravi, Socher, Tying word vectors and word classifiers, ICLR
+        2017. Otherwise the weights of the scores are a kernel of their own.
+
+    Raises:
+      InputError: it is to be bidirectional, or to tie weights with one-hot inputs.
+    """
+
+    tied: bool = False
+
+    def __post_init__(self):
+        if self.bidirectional:
+            raise InputError(
+                "bidirectional: given True, and a language model that reads from both ends knows "
+                "the token that it is to predict; expected False"
+            )
+        if self.tied and not self.embedding:
+            raise InputError(
+                "tied: given True with embedding=0, and one-hot inputs have no weights to tie; "
+                "expected the size of an embedding"
+            )
+        super().__post_init__()
+
+    def setup(self):
+        self.set_up(sequences=True)
+        axes = (1,) if self.variational else ()
+        self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
+        initializer = nn.initializers.xavier_uniform()
+        if self.tied:
+            self.narrow = nn.Dense(self.embedding, dtype=self.dtype, kernel_init=initializer)
+            self.bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
+        else:
+            self.score = nn.Dense(self.vocabulary, dtype=self.dtype, kernel_init=initializer)
+
+    def __call__(
+        self,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        initial_state: tuple[State, ...] | None = None,
+        resets: Bool[Array, "batch time"] | None = None,
+    ) -> tuple[tuple[State, ...], Float[Array, "batch time vocabulary"]]:
+        """Returns the state after the last token, and the scores (logits) of the next, float32.
+
+        Args:
+          tokens: as for `read`.
+          mask: as for `read`. What stands at a masked step says nothing.
+          initial_state: as a call has returned it; None at the start of a text.
+          resets: True at the first token of each text of a row that holds several; then nothing of
+            one is known in the next.
+        """
+        state, outputs = self.read(tokens, mask, initial_state, resets)
+        outputs = self.drop(outputs, deterministic=not self.has_rng("dropout"))
+        if not self.tied:
+            return state, self.score(outputs).astype(jnp.float32)
+        if outputs.shape[-1] != self.embedding:
+            outputs = self.narrow(outputs)
+        scores = self.embed.attend(outputs).astype(jnp.float32)
+        return state, scores + self.bias

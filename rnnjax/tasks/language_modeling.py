@@ -1,0 +1,159 @@
+"""Language modeling: the next token after each, from batch to batch of running text."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from rnnjax.config import Config
+from rnnjax.data import stream
+from rnnjax.data.corpora.texts import Texts
+from rnnjax.data.dataset import Dataset
+from rnnjax.data.stream import Stream, Stretch
+from rnnjax.data.text import END, Vocabulary
+from rnnjax.models import LanguageModel
+from rnnjax.tasks import writing
+from rnnjax.tasks.reading import Reading, reader_options
+from rnnjax.tasks.task import Carry, Params, Sums
+
+_SAMPLE = 500
+"""Tokens of the text that a result shows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModeling(Reading):
+    """Cross-entropy of the next token.
+
+    The state goes on from batch to batch, and gradients stay within one: truncated backpropagation
+    through time, Williams, Peng, Neural Computation 2 (1990).
+
+    Attributes:
+      model: the network.
+      known: size of the vocabulary.
+      trains_embedding: whether training changes the embedding.
+      resets: the network knows nothing of one document when it reads the next.
+    """
+
+    rows = "pieces of the text"
+    counted = "tokens"
+    shown = ("loss", "bits", "perplexity")
+    asked_with = "python -m rnnjax.generate"
+
+    model: LanguageModel
+    resets: bool = False
+
+    @staticmethod
+    def load(config: Config) -> Texts:
+        """Returns running text."""
+        return stream.load_corpus(config)
+
+    @staticmethod
+    def dataset(
+        config: Config,
+        corpus: Texts,
+        vocabulary: Vocabulary | None = None,
+        sibling: Dataset[Stream] | None = None,
+    ) -> Dataset[Stream]:
+        """Returns batches of running text, which no seed changes but by the places to begin at."""
+        return sibling or stream.make_dataset(config, corpus, vocabulary)
+
+    @classmethod
+    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "LanguageModeling":
+        """Returns the task of a config; what is connected is read without resets."""
+        embedding = config.model.embedding
+        model = LanguageModel(vocabulary=known, tied=embedding.tied, **reader_options(config))
+        return cls(model, known, embedding.trainable, resets=not about["connected"])
+
+    def begin(self, rows: int) -> Carry:
+        """Returns states of the recurrent layers."""
+        shapes = jax.eval_shape(
+            lambda: self._own_state(self.model, self.init(jax.random.key(0)), rows)
+        )
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def loss(
+        self, live: Params, batch: Stretch, carry: Carry, key: jax.Array
+    ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
+        """Returns the mean cross-entropy of the next token; where there is none nothing counts."""
+        model, live = self.training_model(live)
+        sums, carry = self._sums(model, live, batch, carry, rngs={"dropout": key})
+        return sums["loss"] / sums["weight"], (sums, carry)
+
+    def answer(self, params: Params, batch: Stretch, carry: Carry) -> tuple[Sums, Carry]:
+        """Returns loss and hits, summed, and the sum of the weights."""
+        return self._sums(self.model, params, batch, carry)
+
+    def summary(self, part: Stream, answers: Sequence[Any]) -> dict[str, float | int]:
+        """Returns 'loss' (nats a token), 'accuracy', 'bits' (a token), 'perplexity' and 'rows'.
+
+        Rows are the tokens that were predicted. Of characters, 'bits' are those a character.
+        """
+        del part
+        weight = sum(float(each["weight"]) for each in answers)
+        loss, hits = (
+            sum(float(each[name]) for each in answers) / weight for name in ("loss", "accuracy")
+        )
+        return {
+            "loss": loss,
+            "accuracy": hits,
+            "bits": loss / math.log(2),
+            "perplexity": math.exp(min(loss, 700.0)),
+            "rows": round(weight),
+        }
+
+    def details(
+        self, config: Config, dataset: Dataset[Stream], params: Params, answers: Sequence[Any]
+    ) -> dict[str, Any]:
+        """Returns a text that the network has written."""
+        del config, answers
+        return {"sample": writing.sample(self, params, dataset.vocabulary, _SAMPLE)}
+
+    def next_scores(
+        self, params: Params, token: jax.Array, carry: Carry
+    ) -> tuple[Float[Array, " vocabulary"], Carry]:
+        """Returns the logits of the token that comes after one, and the state after it.
+
+        Args:
+          params: of the network.
+          token: int32, a single number.
+          carry: of one row, as `first_state` or a call has returned it.
+        """
+        tokens = jnp.reshape(token, (1, 1))
+        carry, logits = _apply(self.model, params, tokens, tokens >= 0, carry)
+        return logits[0, 0], carry
+
+    def first_state(self, params: Params) -> Carry:
+        """Returns the state of one row before anything is read."""
+        return self._own_state(self.model, params, 1)
+
+    def _sums(
+        self, model: LanguageModel, params: Params, batch: Stretch, carry: Carry, **options: Any
+    ) -> tuple[Sums, Carry]:
+        own = self._own_state(model, params, len(batch.tokens))
+        state = jax.tree.map(lambda new, old: jnp.where(batch.first, new, old), own, carry)
+        resets = batch.tokens == END if self.resets else None
+        mask = batch.weights > 0
+        state, logits = _apply(model, params, batch.tokens, mask, state, resets, **options)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+        hits = jnp.argmax(logits, axis=-1) == batch.targets
+        sums = {
+            "loss": jnp.sum(losses * batch.weights),
+            "accuracy": jnp.sum(hits * batch.weights),
+            "weight": jnp.sum(batch.weights),
+        }
+        return sums, state
+
+    def _own_state(self, model: LanguageModel, params: Params, rows: int) -> Carry:
+        """Returns the state with which the layers begin: that of rows in which nothing is real."""
+        tokens = jnp.zeros((rows, 1), jnp.int32)
+        state, _ = _apply(model, params, tokens, tokens > 0, method="read")
+        return state
+
+
+def _apply(model: LanguageModel, params: Params, *inputs: Any, **options: Any) -> Any:
+    return model.apply({"params": params}, *inputs, **options)

@@ -1,0 +1,116 @@
+"""What tasks share whose network reads tokens: an embedding of which not every row is live."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Float
+
+from rnnjax.cells import make_cell
+from rnnjax.cells.base import frozen_names
+from rnnjax.config import Config
+from rnnjax.data.dataset import Part
+from rnnjax.models.reader import Reader
+from rnnjax.tasks.task import Params, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading(Task):
+    """A task of a network that derives from `Reader`.
+
+    Attributes:
+      model: the network.
+      known: the tokens that can occur are those below this number; `model.vocabulary` if all can.
+      trains_embedding: whether training changes the embedding.
+    """
+
+    model: Reader
+    known: int
+    trains_embedding: bool = True
+
+    def inputs(self, part: Part) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Returns dtypes and shapes of tokens and mask."""
+        shape = (part.batch_size, part.boundaries[-1])
+        return jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, jnp.bool_)
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns new parameters."""
+        tokens = jnp.zeros((1, 1), jnp.int32)
+        return self.model.init(key, tokens, jnp.ones((1, 1), bool))["params"]
+
+    def with_vectors(
+        self,
+        params: Params,
+        rows: Float[jax.Array, "vocabulary features"],
+        found: Bool[jax.Array, " vocabulary"],
+    ) -> Params:
+        """Returns the parameters with those rows of the embedding replaced that are found."""
+        return self._map_embedding(lambda table: jnp.where(found[:, None], rows, table), params)
+
+    def live(self, params: Params) -> Params:
+        """Returns the parameters that training can change: no rows of tokens that cannot occur.
+
+        Their gradient is zero for ever and Adam would leave them as they are. Without them the
+        optimizer does not spend most of a small network's step on them.
+        """
+        return self._map_embedding(lambda table: table[: self.known], params)
+
+    def with_live(self, params: Params, live: Params) -> Params:
+        """Returns the parameters with those that training can change replaced."""
+        return self._map_embedding(
+            lambda live_rows, table: table.at[: self.known].set(live_rows), live, params
+        )
+
+    def trained(self, params: Params) -> Any:
+        """Returns for each parameter whether training may change it.
+
+        It may not change those that a cell says are frozen, nor an embedding that is not trained.
+        """
+        frozen = frozen_names(self.model.cell)
+
+        def may_change(path, _):
+            first, *names = (jax.tree_util.keystr((key,), simple=True) for key in path)
+            if first == "embed":
+                return self.trains_embedding
+            return not (first == "recurrent" and frozen.intersection(names))
+
+        return jax.tree_util.tree_map_with_path(may_change, params)
+
+    def training_model(self, live: Params) -> tuple[Any, Params]:
+        """Returns the network over live parameters, and these, the untrained ones held fast."""
+        model = self.model.clone(vocabulary=self.known) if self.model.embedding else self.model
+        if not self.trains_embedding:
+            live = self._map_embedding(jax.lax.stop_gradient, live)
+        return model, live
+
+    def _map_embedding(self, function, params: Params, *rest: Params) -> Params:
+        if not self.model.embedding:
+            return params
+        tables = [each["embed"]["embedding"] for each in (params, *rest)]
+        return {**params, "embed": {"embedding": function(*tables)}}
+
+
+def reader_options(config: Config) -> dict[str, Any]:
+    """Returns what a config says of a network's attributes, but for its vocabulary.
+
+    Raises:
+      InputError: the config names a cell that there is not.
+    """
+    dtype, given = jnp.dtype(config.dtype), config.model
+    return {
+        "cell": make_cell(given.cell, given.features, dtype),
+        "layers": given.layers,
+        "embedding": given.embedding.features,
+        "bidirectional": given.bidirectional,
+        "merge": given.merge,
+        "dropout": given.dropout,
+        "variational": given.regularization.variational,
+        "embedding_dropout": given.regularization.embedding,
+        "recurrent_dropout": given.regularization.recurrent,
+        "zoneout": given.regularization.zoneout,
+        "weight_drop": given.regularization.weights,
+        "learned_state": given.learned_state,
+        "remat": given.remat,
+        "dtype": dtype,
+    }

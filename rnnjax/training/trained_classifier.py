@@ -1,0 +1,87 @@
+"""A trained classifier, to be asked for the class of texts."""
+
+import dataclasses
+import sys
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int32
+
+from rnnjax.data.labelled import make_batches
+from rnnjax.errors import InputError
+from rnnjax.tasks.classification import in_order
+from rnnjax.training.evaluation import answers
+from rnnjax.training.trained import TrainedRun
+
+_LONG = 512
+"""Texts of more tokens than this are read one at a time, so that memory follows their length."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedClassifier(TrainedRun):
+    """A network that names the class of a text."""
+
+    of = "classification"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(self.data["classes"])
+
+    def evaluate(
+        self, texts: list[str], labels: Int32[np.ndarray, " rows"]
+    ) -> Float[np.ndarray, "rows classes"]:
+        """Returns log-probabilities of texts batched as the test data of the run was.
+
+        Args:
+          texts: at least one.
+          labels: a class for each.
+
+        Raises:
+          InputError: a text is too long for the memory of the device.
+        """
+        # Where padding is read, what stands beside a text is part of what is asked.
+        longest = _LONG if self.config.model.mask else sys.maxsize
+        return self._answers("evaluate", texts, labels, self.config.batch_size, longest)
+
+    def predict(self, texts: list[str]) -> Float[np.ndarray, "rows classes"]:
+        """Returns the probability of each class for each text, read by itself.
+
+        What stands beside a text does not matter, also where the network reads padding: there is
+        none.
+
+        Raises:
+          InputError: a text is too long for the memory of the device.
+        """
+        together = self.config.batch_size if self.config.model.mask else 1
+        labels = np.zeros(len(texts), np.int32)
+        return np.exp(self._answers("predict", texts, labels, together, _LONG))
+
+    def _answers(
+        self, name: str, texts: list[str], labels: np.ndarray, batch_size: int, longest: int
+    ) -> np.ndarray:
+        """Returns log-probabilities; texts of more than `longest` tokens are read one at a time."""
+        lengths = self.vocabulary.encode(texts, self.config.data.max_tokens).lengths
+        found = np.empty((len(texts), len(self.classes)), np.float32)
+        short, long = np.flatnonzero(lengths <= longest), np.flatnonzero(lengths > longest)
+        for rows, size, boundaries in ((short, batch_size, self.boundaries), (long, 1, ())):
+            if not len(rows):
+                continue
+            batches = make_batches(
+                self.config.model_copy(update={"batch_size": size}),
+                self.vocabulary,
+                [texts[row] for row in rows],
+                labels[rows],
+                boundaries=boundaries,
+            )
+            try:
+                asked = answers(self.task, self.evaluate_step, self.params, batches, name)
+                found[rows] = in_order(batches, asked)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                raise InputError(
+                    "the device ran out of memory on texts of up to "
+                    f"{lengths[rows].max():,} tokens, {size} at a time; shorten the texts"
+                ) from error
+        return found

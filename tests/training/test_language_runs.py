@@ -1,0 +1,180 @@
+"""Runs of language models: through the one loop, resumed exactly, asked for text."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from rnnjax import config as schema
+from rnnjax import training
+from rnnjax.errors import InputError
+from rnnjax.interrupt import InterruptedRunError
+from rnnjax.tasks import LanguageModeling
+from rnnjax.tasks.writing import Choice
+from rnnjax.training import loop
+
+from .small import assert_same, lines, typed
+
+pytest_plugins = ["training.small"]
+
+PLAY = {
+    "task": "language_modeling",
+    "seed": 3,
+    "epochs": 2,
+    "batch_size": 4,
+    "learning_rate": 0.01,
+    "log_every": 3,
+    "data": {
+        "steps": 9,
+        "validation": 0.1,
+        "vocabulary": {"unit": "character", "size": 40},
+    },
+    "model": {"cell": "LSTMCell", "features": 8, "embedding": {"features": 6}, "dropout": 0.2},
+    "checkpoint": {"every": 4},
+}
+
+
+def parse(play: Path, **changes) -> schema.Config:
+    """Returns the small config on a file; `model__layers=2` sets model.layers."""
+    values = json.loads(json.dumps(PLAY))
+    for path, value in {"data__file": str(play), **changes}.items():
+        *sections, key = path.split("__")
+        section = values
+        for name in sections:
+            section = section.setdefault(name, {})
+        section[key] = value
+    return schema.parse(values)
+
+
+def run(config: schema.Config, workdir: Path) -> dict:
+    """Returns the result of a run."""
+    return training.run(config, "play", workdir, "python -m rnnjax.main --config=play.py")
+
+
+@pytest.fixture(scope="module")
+def finished(play, tmp_path_factory) -> Path:
+    """The folder of a finished run."""
+    workdir = tmp_path_factory.mktemp("runs") / "play"
+    run(parse(play), workdir)
+    return workdir
+
+
+def test_a_run_leaves_scores_a_sample_and_a_report(finished, play):
+    result = json.loads((finished / "result.json").read_text())
+    test = result["test"]
+    characters = len("".join(play.read_text().splitlines(keepends=True)[-4:]))
+    assert test["rows"] == characters + 1  # and the end
+    assert test["perplexity"] == pytest.approx(np.exp(test["loss"]))
+    assert result["validation"]["loss"] < 2.9
+    assert result["compilations"] == {"train": 1, "evaluate": 1}
+    assert 0 < len(result["sample"]) <= 500
+    assert lines(finished)[0]["loss"] > result["validation"]["loss"]
+    page = (finished / "report.html").read_text()
+    assert "perplexity" in page
+    assert "rnnjax.generate" in page
+    assert "rnnjax.predict" not in page
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"steps_per_call": 3}, {"early_stopping__patience": 9, "averaging__decay": 0.9}],
+)
+def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(
+    play, tmp_path, changes, monkeypatch
+):
+    config = parse(play, **changes)
+    run(config, tmp_path / "whole")
+    steps, real = [], loop.stack_at
+
+    def stopping(members, step, most):
+        steps.append(step)
+        if step >= 6:
+            raise KeyboardInterrupt
+        return real(members, step, most)
+
+    monkeypatch.setattr(loop, "stack_at", stopping)
+    with pytest.raises((KeyboardInterrupt, InterruptedRunError)):
+        run(config, tmp_path / "cut")
+    monkeypatch.undo()
+    run(config, tmp_path / "cut")
+    whole, cut = (training.TrainedWriter.load(tmp_path / name).params for name in ("whole", "cut"))
+    assert_same(whole, cut)
+    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+
+
+def test_replicates_are_as_single_runs(play, tmp_path):
+    run(parse(play, replicates=2), tmp_path / "both")
+    run(parse(play, seed=4), tmp_path / "single")
+    ours, theirs = (
+        training.TrainedWriter.load(path).params
+        for path in (tmp_path / "both" / "seed-4", tmp_path / "single")
+    )
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_documents_are_read_with_resets(play, tmp_path):
+    config = parse(
+        play, data__file="", data__corpus="docstrings", data__take=60, data__vocabulary__size=99
+    )
+    result = run(config, tmp_path / "run")
+    assert result["data"]["connected"] is False
+    task = training.TrainedWriter.load(tmp_path / "run").task
+    assert isinstance(task, LanguageModeling)
+    assert task.resets
+
+
+def test_the_same_seed_writes_the_same_text(finished):
+    asked = training.TrainedWriter.load(finished)
+
+    def text(**choice):
+        return "".join(asked.write("ANN:", 60, Choice(**choice)))
+
+    assert text(seed=1) == text(seed=1)
+    assert text(seed=1) != text(seed=2)
+    assert text(temperature=0.0, seed=1) == text(temperature=0.0, seed=2)
+
+
+def test_the_command_prints_prompt_and_text(finished, tmp_path):
+    arguments = ["--prompt", "BOB:", "--length", "30", "--seed", "7", "--temperature", "0.7"]
+    one = typed("generate", "--workdir", str(finished), *arguments, folder=tmp_path)
+    assert one.status == 0
+    assert one.out.startswith("BOB:")
+    assert 1 < len(one.out) <= len("BOB:") + 31
+    asked = training.TrainedWriter.load(finished)
+    choice = Choice(temperature=0.7, seed=7)
+    assert one.out == "BOB:" + "".join(asked.write("BOB:", 30, choice)) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--top_p", "2"], "top_p: given 2.0, expected more than 0"),
+        (["--length", "0"], "length: given 0, expected 1 or more"),
+        (["more"], "given 'more', expected flags alone"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_told(finished, tmp_path, arguments, message):
+    ended = typed("generate", "--workdir", str(finished), *arguments, folder=tmp_path)
+    assert ended.status == 2
+    assert message in ended.err
+    assert ended.out == ""
+
+
+def test_a_run_of_another_task_is_sent_to_its_command(finished):
+    with pytest.raises(InputError, match=r"'language_modeling', expected one of 'classification'"):
+        training.TrainedClassifier.load(finished)
+
+
+def test_another_text_in_the_same_folder_is_refused(play, tmp_path):
+    path = tmp_path / "own.txt"
+    shutil.copy(play, path)
+    config = parse(path)
+    run(config, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    path.write_text(path.read_text() + "more\n")
+    with pytest.raises(InputError, match="the data had the fingerprint"):
+        run(config, tmp_path / "run")
