@@ -54,7 +54,7 @@ def greedy(step: Step, state: State, rows: int, length: int, end: int) -> Found:
     Raises:
       InputError: `length` is not 1 or more.
     """
-    _require("length", length)
+    _require(1, length=length)
     first = jnp.full(rows, end, jnp.int32)
     source = jax.eval_shape(step, state, first)[2].shape[-1]
     found = Found(
@@ -123,10 +123,10 @@ def beam_search(
       coverage_penalty: beta; 0 is off.
 
     Raises:
-      InputError: `width` or `length` is not 1 or more.
+      InputError: `width` or `length` is not 1 or more, or a penalty not 0 or more.
     """
-    _require("width", width)
-    _require("length", length)
+    _require(1, width=width, length=length)
+    _require(0, length_penalty=length_penalty, coverage_penalty=coverage_penalty)
     batch, source = mask.shape
     first = jnp.full((batch, width), end, jnp.int32)
     blank = Found(
@@ -137,7 +137,7 @@ def beam_search(
     # All of a beam are the same before the first token: one of them is there.
     writing = blank._replace(scores=blank.scores.at[:, 0].set(0))
 
-    def penalty(tokens) -> jax.Array:
+    def penalty(tokens):
         return ((5 + tokens) / 6) ** length_penalty
 
     def score(texts: Found, place) -> jax.Array:
@@ -215,6 +215,7 @@ def _picked(values: jax.Array, which: Int[Array, "batch count"]) -> jax.Array:
     return jnp.take_along_axis(values, which, axis=1)
 
 
-def _require(name: str, given: int) -> None:
-    if given < 1:
-        raise InputError(f"{name}: given {given}, expected 1 or more")
+def _require(least: int, **numbers: float) -> None:
+    for name, given in numbers.items():
+        if not given >= least:
+            raise InputError(f"{name}: given {given}, expected {least} or more")

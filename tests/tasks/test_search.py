@@ -215,3 +215,5 @@ def test_what_makes_no_sense_is_refused():
         beam(model, 0)
     with pytest.raises(InputError, match="length: given 0"):
         beam(model, 1, length=0)
+    with pytest.raises(InputError, match="coverage_penalty: given -1"):
+        beam(model, 1, coverage_penalty=-1)

@@ -7,6 +7,7 @@ import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rnnjax.data.corpora.csv_files import read_file
 from rnnjax.errors import InputError
@@ -35,6 +36,8 @@ class PairCorpus:
     """A sentence for people."""
     parts: Mapping[str, Pairs]
     """'train', 'validation' and 'test'."""
+    fallback: str = ""
+    """No corpus of pairs stands in for another one."""
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -50,6 +53,10 @@ class PairCorpus:
                     content = text.encode()
                     digest.update(b"%d " % len(content) + content)
         return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what a run's files say of it, ready for JSON."""
+        return {name: getattr(self, name) for name in ("name", "source", "fallback", "fingerprint")}
 
 
 def read_pairs(
