@@ -236,7 +236,6 @@ class Translator(nn.Module):
             own = jnp.zeros(inputs.shape, bool)
         else:
             own = jax.random.bernoulli(self.make_rng("dropout"), sampling, inputs.shape)
-            own = own.at[:, 0].set(False)
 
         def step(self, carry, at):
             state, likely = carry
@@ -255,8 +254,10 @@ class Translator(nn.Module):
             in_axes=1,
             out_axes=1,
         )
+        # What it found itself before the first place is what it is given there.
+        begin = (self.start(read), inputs[:, 0])
         # Scored once more, all at once: the gradient is then one product for all steps.
-        _, vectors = steps(self, (self.start(read), inputs[:, 0]), (inputs, own, mask))
+        _, vectors = steps(self, begin, (inputs, own, mask))
         return vectors
 
     def _scores(self, vectors):

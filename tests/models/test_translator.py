@@ -109,6 +109,22 @@ def test_sampling_at_rate_one_reads_what_it_wrote_itself(kind):
     np.testing.assert_allclose(sampled[:, 0], given[:, 0], rtol=1e-4, atol=1e-5)
 
 
+def test_a_fed_layer_reads_what_the_last_token_was_scored_from():
+    model = translator("fed")
+    variables = parameters(model)
+    read = compiled(model, "encode")(variables, (SOURCE, SOURCE_MASK), None)
+    begin = compiled(model, "start")(variables, (read,), None)
+    assert not begin.vector.any()
+    state, found, _ = compiled(model, "step")(variables, (read, begin, INPUTS[:, 0]), None)
+    weights = variables["params"]["score"]
+    expected = state.vector @ weights["kernel"] + weights["bias"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    unfed = state._replace(vector=0 * state.vector)
+    _, one, _ = compiled(model, "step")(variables, (read, state, INPUTS[:, 1]), None)
+    _, other, _ = compiled(model, "step")(variables, (read, unfed, INPUTS[:, 1]), None)
+    assert np.all(np.abs(one - other).max(axis=-1) > 1e-4)
+
+
 def test_the_rate_of_sampling_is_a_rate_and_may_be_traced():
     model = translator()
     variables = parameters(model)
