@@ -209,6 +209,18 @@ def test_many_texts_that_end_early_do_not_outrun_a_better_one():
     assert found.tokens[0, 0].tolist() == [3, 3, 3, 3, 3, END]
 
 
+def test_a_text_that_ends_leaves_its_place_to_the_next_best():
+    def step(count, tokens):
+        """Token 1 is less likely than 0 and the end, but is all that ends well."""
+        after = jnp.where((tokens == 1)[:, None], jnp.array([0.01, 0.01, 0.97, 0.01]), 0.25)
+        scores = jnp.where((count == 0)[:, None], jnp.array([0.3, 0.19, 0.5, 0.01]), after)
+        return count + 1, jnp.log(scores), jnp.zeros((len(tokens), 0))
+
+    zeros = jnp.zeros(2, jnp.int32)
+    found = beam_search(step, zeros, jnp.zeros((1, 0), bool), width=2, length=3, end=END)
+    assert found.tokens[0].tolist() == [[END, 0, 0], [1, END, 0]]
+
+
 def test_what_makes_no_sense_is_refused():
     model = Random()
     with pytest.raises(InputError, match="width: given 0"):
