@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.task = "language_modeling"
     config.epochs = 8
     config.batch_size = 64
-    config.learning_rate = 4e-3
+    config.learning_rate = 3e-3
     config.schedule = "cosine"
     config.data.corpus = "docstrings"
     config.data.validation = 0.05

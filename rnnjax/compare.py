@@ -40,7 +40,13 @@ _METRIC = flags.DEFINE_string(
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object.")
 _PLOT = flags.DEFINE_string("plot", "", "Where to draw it: a file that ends in .svg.")
 
-_BETTER = {"accuracy": "higher", "macro_f1": "higher", "loss": "lower"}
+_BETTER = {
+    "accuracy": "higher",
+    "macro_f1": "higher",
+    "loss": "lower",
+    "bits": "lower",
+    "perplexity": "lower",
+}
 
 
 def main(arguments: list[str]) -> None:

@@ -65,6 +65,9 @@ class Data(Section):
     otherwise the order of the file."""
     steps: int = pydantic.Field(default=64, ge=1)
     """Tokens of running text that a row of a batch has, through which gradients flow."""
+    restarts: float = pydantic.Field(default=0.05, ge=0.0, lt=1.0)
+    """Probability that a row of a batch of running text is read in training as if a text began
+    there. A network that is always handed its state does not learn to begin."""
     bucketing: bool = True
     """Batches of texts of like length."""
     buckets: int = pydantic.Field(default=6, ge=1, le=64)
@@ -195,7 +198,7 @@ _READ_BY_ONE = {
         "model.pooling",
         "model.mask",
     ),
-    "language_modeling": ("data.file", "data.steps", "model.embedding.tied"),
+    "language_modeling": ("data.file", "data.steps", "data.restarts", "model.embedding.tied"),
 }
 """The keys that mean something to one task alone."""
 
@@ -258,6 +261,11 @@ class Config(Section):
                 "early_stopping.patience is set and data.validation is 0: stopping early needs a "
                 "validation part, so set data.validation (0.1, say) or early_stopping.patience=0"
             )
+        if self.data.file and self.data.dir:
+            raise ValueError(
+                "data.file and data.dir are set: the text is read from one of them, so leave the "
+                "other out"
+            )
         if self.task == "language_modeling" and self.model.regularization.recurrent:
             raise ValueError(
                 "model.regularization.recurrent is set and task is 'language_modeling': it draws "
@@ -286,8 +294,8 @@ class Config(Section):
                 "input has no embedding to drop words of, so set one of them otherwise"
             )
         embedding = self.model.embedding
-        if not embedding.features and (embedding.path or not embedding.trainable):
-            key = "path" if embedding.path else "trainable"
+        if not embedding.features and (embedding.path or embedding.tied or not embedding.trainable):
+            key = "path" if embedding.path else "tied" if embedding.tied else "trainable"
             raise ValueError(
                 f"model.embedding.{key} is set and model.embedding.features is 0: one-hot input "
                 "has no vectors, so set model.embedding.features to their size, or leave "

@@ -28,11 +28,15 @@ def main(arguments: list[str]) -> None:
     """Prints the prompt and what comes after it."""
     if arguments:
         raise InputError(f"given {arguments[0]!r}, expected flags alone (--workdir, --prompt ...)")
+    from rnnjax.reporting.progress import say
     from rnnjax.tasks.writing import Choice
     from rnnjax.training import TrainedWriter
 
     choice = Choice(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value, _SEED.value)
     run = TrainedWriter.load(Path(_WORKDIR.value))
+    (known,) = run.vocabulary.known_shares([_PROMPT.value])
+    if _PROMPT.value and known < 1:
+        say(f"{1 - known:.0%} of the prompt is unknown to the network, which reads it as unknown")
     pieces = run.write(_PROMPT.value, _LENGTH.value, choice)
     first = next(pieces, "")  # what is wrong is said before anything is printed
     sys.stdout.write(_PROMPT.value + first)

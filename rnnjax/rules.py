@@ -48,6 +48,8 @@ def narrow_vocabulary(config: Config) -> str:
     .8832 ± .0014 instead of `right` .9020 ± .0037.
     """
     given, wanted = config.data, config.data.vocabulary
+    if config.task != "classification":
+        return ""
     fields = wanted.text or given.text
     trained = round(given.take * (1 - given.validation))
     cut = wanted.rows and not 0 < trained <= wanted.rows
@@ -66,7 +68,7 @@ def not_shuffled(config: Config) -> str:
     A file sorted by class is learned one class at a time, and the last is what remains: test
     accuracy `not_shuffled` .3325 ± .0049 instead of `right` .9020 ± .0037.
     """
-    if config.data.shuffle:
+    if config.data.shuffle or config.task != "classification":
         return ""
     return "data.shuffle is False, so that training follows the file's order; set data.shuffle=True"
 
@@ -96,6 +98,8 @@ def test_leak(config: Config, dataset: Dataset) -> str:
     What is remembered then counts as understood. With a quarter of them there, seen once, the test
     accuracy is too good: `test_leak` .9137 ± .0009 instead of `right` .9020 ± .0037.
     """
+    if config.task != "classification":
+        return ""
     known = set(_texts(config, dataset, "train"))
     share = float(np.mean([text in known for text in _texts(config, dataset, "test")]))
     if share <= MOST_LEAKED:
@@ -205,7 +209,8 @@ HELD = (
     ),
     Held(
         "States are carried over shuffled batches",
-        "every text begins with the initial state, and a network keeps nothing but its parameters",
+        "a classifier begins every text with the initial state and keeps nothing but its "
+        "parameters; a language model is handed its state in the order of the text",
         "tests/tasks/test_classification.py::test_a_network_keeps_nothing_between_batches",
     ),
 )
@@ -235,8 +240,6 @@ def find(place: Place, acknowledged: Acknowledged, *looked_at: Any) -> list[Find
 
 def warnings(config: Config, dataset: Dataset) -> list[str]:
     """Returns what a run says when it begins: a line for each finding that is not acknowledged."""
-    if config.task != "classification":
-        return []
     found = find("config", config.acknowledged, config)
     found += find("data", config.acknowledged, config, dataset)
     lines = [f"WARNING: {rule}: {says}" for rule, says, reason in found if not reason]

@@ -1,6 +1,8 @@
 """Batches of running text, read on from batch to batch, as a pure function of seed and step."""
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +17,13 @@ from rnnjax.data.corpora.texts import Texts
 from rnnjax.data.dataset import Dataset
 from rnnjax.data.text import END, Vocabulary
 from rnnjax.errors import InputError
+from rnnjax.reporting.progress import Progress
+
+_WARM_UP = 256
+"""Tokens that a row of an evaluation reads before those that it is judged by, because a text that
+begins in its middle is not what is to be predicted."""
+_AT_ONCE = 10_000
+"""Texts that are turned into numbers between two signs of progress."""
 
 
 class Stretch(NamedTuple):
@@ -26,10 +35,12 @@ class Stretch(NamedTuple):
     tokens: Int32[np.ndarray, "batch time"]
     targets: Int32[np.ndarray, "batch time"]
     """The token that comes after each."""
+    mask: Bool[np.ndarray, "batch time"]
+    """Where there is one."""
     weights: Float32[np.ndarray, "batch time"]
-    """1 where there is one, 0 beyond the end of what a row reads."""
-    first: Bool[np.ndarray, ""]
-    """Whether an epoch begins here, so that nothing was read before."""
+    """1 where it counts."""
+    first: Bool[np.ndarray, " batch"]
+    """Whether a row begins here, as if nothing had been read before."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,13 +48,16 @@ class Stream:
     """A text cut into as many pieces of one length as a batch has rows, read side by side.
 
     Each epoch of a shuffled stream begins at another place, from which it is read in a circle, so
-    that every token is to be predicted once an epoch and the cuts are elsewhere in the next.
+    that every token is to be predicted once an epoch and the cuts are elsewhere in the next. Rows
+    begin with the epoch, and some of them anew where they go on; where one begins it reads `END`.
 
     Attributes:
       tokens: int32, at least two.
       batch_size: rows of a batch.
       steps: of a batch; fewer if the pieces are shorter.
       shuffle: a new place every epoch; otherwise the beginning.
+      restarts: probability that a row of a batch begins anew.
+      warm_up: tokens that a row reads before its piece, where there are so many.
       group: most batches of a `Stack`.
     """
 
@@ -51,6 +65,8 @@ class Stream:
     batch_size: int
     steps: int
     shuffle: bool = True
+    restarts: float = 0.0
+    warm_up: int = 0
     group: int = 1
 
     def __len__(self) -> int:
@@ -63,26 +79,30 @@ class Stream:
     @property
     def boundaries(self) -> tuple[int, ...]:
         """The number of steps of a batch."""
-        return (min(self.steps, self._piece),)
+        return (min(self.steps, self._piece + self.warm_up),)
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches, the same in every epoch."""
-        return -(-self._piece // self.boundaries[0])
+        return -(-(self._piece + self.warm_up) // self.boundaries[0])
 
     def batch_at(self, seed: int, step: int) -> Stretch:
         """Returns the batch of a step, counted over all epochs."""
         epoch, index = divmod(step, self.steps_per_epoch)
         (time,) = self.boundaries
-        within = index * time + np.arange(time)
+        within = index * time + np.arange(time) - self.warm_up
         places = self._piece * np.arange(self.batch_size)[:, None] + within
-        there = (within < self._piece) & (places < len(self))
+        there = (within < self._piece) & (places >= 0) & (places < len(self))
         source = np.where(there, (places + self._start(seed, epoch)) % len(self), 0)
+        tokens = np.where(there, self.tokens[source], 0)
+        first = self._first(seed, epoch, index)
+        tokens[first, 0] = END
         return Stretch(
-            tokens=np.where(there, self.tokens[source], 0).astype(np.int32),
+            tokens=tokens.astype(np.int32),
             targets=np.where(there, self.tokens[source + 1], 0).astype(np.int32),
-            weights=there.astype(np.float32),
-            first=np.asarray(index == 0),
+            mask=there,
+            weights=(there & (within >= 0)).astype(np.float32),
+            first=first,
         )
 
     def padded_at(self, seed: int, step: int) -> Shape:
@@ -110,6 +130,12 @@ class Stream:
         """Returns a stack of no batches."""
         return [self.stack_of(0, range(0), self.boundaries)]
 
+    def _first(self, seed: int, epoch: int, index: int) -> Bool[np.ndarray, " batch"]:
+        if not (index and self.restarts):
+            return np.full(self.batch_size, not index)
+        stream = np.random.PCG64(np.random.SeedSequence((seed, epoch, index)))
+        return stream.random_raw(self.batch_size) < np.uint64(self.restarts * 2.0**64)
+
     def _start(self, seed: int, epoch: int) -> int:
         if not self.shuffle:
             return 0
@@ -126,7 +152,7 @@ def load_corpus(config: Config) -> Texts:
     """
     given = config.data
     if given.file:
-        return texts.read_lines(texts.Path(given.file))
+        return texts.read_lines(Path(given.file))
     return texts.of_corpus(load_labelled(given.corpus, given.dir, given.fallback), given.text)
 
 
@@ -148,42 +174,58 @@ def make_dataset(
     """
     given = config.data
     train, test = (corpus.parts[name][: given.take or None] for name in ("train", "test"))
-    held_out = round(given.validation * len(train))
-    if given.validation and not 0 < held_out < len(train):
-        raise InputError(
-            f"config.data.validation: {given.validation} of {len(train)} training texts is "
-            f"{held_out}; expected at least one on either side, so take more"
-        )
-    kept, validation = train[: len(train) - held_out], train[len(train) - held_out :]
+    kept, validation = list(train), []
+    if given.validation:
+        kept, validation = texts.cut(train, given.validation, connected=corpus.connected)
+        if not (kept and validation):
+            raise InputError(
+                f"config.data.validation: {given.validation} of {len(train)} training texts is "
+                f"{len(validation)}; expected at least one on either side, so take more"
+            )
     if vocabulary is None:
         wanted = given.vocabulary
         vocabulary = Vocabulary.fit(
             kept[: wanted.rows or None], wanted.size, wanted.unit, ends=True
         )
 
-    def part(rows: list[str], **options: Any) -> Stream:
-        tokens = numbered(rows, vocabulary, connected=corpus.connected)
+    def part(name: str, rows: Sequence[str], **options: Any) -> Stream:
+        tokens = numbered(name, rows, vocabulary, connected=corpus.connected)
         return Stream(tokens, config.batch_size, given.steps, **options)
+
+    asked = {"shuffle": False, "warm_up": _WARM_UP}
 
     return Dataset(
         corpus=corpus,
         vocabulary=vocabulary,
-        train=part(list(kept), shuffle=given.shuffle, group=config.steps_per_call),
-        validation=part(list(validation), shuffle=False) if held_out else None,
-        test=part(list(test), shuffle=False),
+        train=part(
+            "train",
+            kept,
+            shuffle=given.shuffle,
+            restarts=given.restarts,
+            group=config.steps_per_call,
+        ),
+        validation=part("validation", validation, **asked) if validation else None,
+        test=part("test", test, **asked),
     )
 
 
 def numbered(
-    rows: list[str], vocabulary: Vocabulary, *, connected: bool
+    name: str, rows: Sequence[str], vocabulary: Vocabulary, *, connected: bool
 ) -> Int32[np.ndarray, " tokens"]:
     """Returns the tokens of texts, an `END` before each and after the last.
 
     Args:
+      name: what the progress is called.
       rows: the texts.
       vocabulary: with ends.
       connected: the texts are one.
     """
-    sequences = vocabulary.encode(["".join(rows)] if connected else rows)
-    # Inserted before what stood there: the beginning of each text, and the end of all.
-    return np.insert(sequences.tokens, sequences.offsets, END)
+    pieces = []
+    with Progress(f"number {name}", len(rows)) as progress:
+        for start in range(0, len(rows), _AT_ONCE):
+            sequences = vocabulary.encode(rows[start : start + _AT_ONCE])
+            begins = [] if connected else sequences.offsets[:-1]
+            pieces.append(np.insert(sequences.tokens, begins, END))
+            progress.update(min(start + _AT_ONCE, len(rows)))
+    first = [[END]] if connected else []
+    return np.concatenate([*first, *pieces, [END]]).astype(np.int32)

@@ -59,6 +59,11 @@ class Vocabulary:
         tokenizer, trainer = _of_unit(unit, size, special)
         tokenizer.train_from_iterator(_checked(texts), trainer)
         if tokenizer.get_vocab_size() == len(special):
+            if size <= len(special):
+                raise InputError(
+                    f"config.data.vocabulary.size: given {size}, which {', '.join(special)} fill; "
+                    f"expected more than {len(special)}"
+                )
             raise InputError(
                 f"the texts to fit the vocabulary on hold no {unit}: give texts that do, or fit it "
                 "on more of them (config.data.vocabulary.rows and .text)"
@@ -162,10 +167,15 @@ def _of_unit(
     if unit == "subword":
         tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=_UNKNOWN))
         tokenizer.normalizer = normalizers.NFC()
+        # Nothing is added before a text, and no token crosses lines: lines make up their text.
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Metaspace(), pre_tokenizers.Punctuation()]
+            [
+                pre_tokenizers.Split("\n", "isolated"),
+                pre_tokenizers.Metaspace(prepend_scheme="never"),
+                pre_tokenizers.Punctuation(),
+            ]
         )
-        tokenizer.decoder = decoders.Metaspace()
+        tokenizer.decoder = decoders.Metaspace(prepend_scheme="never")
         limit = max(size - len(special), 1)
         return tokenizer, trainers.BpeTrainer(**options, limit_alphabet=limit)
     tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=_UNKNOWN))

@@ -1,6 +1,7 @@
 """A recurrent network that says at every step which token comes next."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -47,7 +48,7 @@ class LanguageModel(Reader, kw_only=True):
         initializer = nn.initializers.xavier_uniform()
         if self.tied:
             self.narrow = nn.Dense(self.embedding, dtype=self.dtype, kernel_init=initializer)
-            self.bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
+            self.score = Bias()
         else:
             self.score = nn.Dense(self.vocabulary, dtype=self.dtype, kernel_init=initializer)
 
@@ -73,5 +74,13 @@ class LanguageModel(Reader, kw_only=True):
             return state, self.score(outputs).astype(jnp.float32)
         if outputs.shape[-1] != self.embedding:
             outputs = self.narrow(outputs)
-        scores = self.embed.attend(outputs).astype(jnp.float32)
-        return state, scores + self.bias
+        return state, self.score(self.embed.attend(outputs).astype(jnp.float32))
+
+
+class Bias(nn.Module):
+    """Adds a vector that is learned."""
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "*batch features"]) -> jax.Array:
+        """Returns the inputs with the bias added."""
+        return inputs + self.param("bias", nn.initializers.zeros, inputs.shape[-1:])

@@ -98,6 +98,13 @@ class Mistake(Part):
     probability_of_label: Share = None
 
 
+class Sample(Part):
+    """A text that a network has written by itself."""
+
+    text: str
+    temperature: float
+
+
 class Config(Part):
     """The file config.json."""
 
@@ -139,7 +146,7 @@ class Result(Part):
     per_class: list[ClassScores] = []
     accuracy_by_length: list[LengthBin] = []
     worst_mistakes: list[Mistake] = []
-    sample: str = ""
+    sample: Sample | None = None
     """What a language model writes."""
 
     @pydantic.model_validator(mode="after")

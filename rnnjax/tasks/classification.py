@@ -29,6 +29,7 @@ class Classification(Reading):
     counted = "rows"
     shown = ("accuracy", "loss")
     asked_with = "python -m rnnjax.predict"
+    about = ("classes",)
 
     @staticmethod
     def load(config: Config) -> Corpus:

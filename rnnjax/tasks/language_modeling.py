@@ -21,8 +21,8 @@ from rnnjax.tasks import writing
 from rnnjax.tasks.reading import Reading, reader_options
 from rnnjax.tasks.task import Carry, Params, Sums
 
-_SAMPLE = 500
-"""Tokens of the text that a result shows."""
+_SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 500, 0.8
+"""Of the text that a result shows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,7 @@ class LanguageModeling(Reading):
     counted = "tokens"
     shown = ("loss", "bits", "perplexity")
     asked_with = "python -m rnnjax.generate"
+    about = ("connected",)
 
     model: LanguageModel
     resets: bool = False
@@ -91,7 +92,8 @@ class LanguageModeling(Reading):
     def summary(self, part: Stream, answers: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss' (nats a token), 'accuracy', 'bits' (a token), 'perplexity' and 'rows'.
 
-        Rows are the tokens that were predicted. Of characters, 'bits' are those a character.
+        Rows are the tokens that were predicted, the ends of texts among them. With a vocabulary of
+        characters 'bits' are those a character. Scores of different vocabularies do not compare.
         """
         del part
         weight = sum(float(each["weight"]) for each in answers)
@@ -111,7 +113,9 @@ class LanguageModeling(Reading):
     ) -> dict[str, Any]:
         """Returns a text that the network has written."""
         del config, answers
-        return {"sample": writing.sample(self, params, dataset.vocabulary, _SAMPLE)}
+        choice = writing.Choice(_SAMPLE_TEMPERATURE)
+        pieces = writing.written(self, params, dataset.vocabulary, "", _SAMPLE_TOKENS, choice)
+        return {"sample": {"text": "".join(pieces), "temperature": choice.temperature}}
 
     def next_scores(
         self, params: Params, token: jax.Array, carry: Carry
@@ -135,10 +139,13 @@ class LanguageModeling(Reading):
         self, model: LanguageModel, params: Params, batch: Stretch, carry: Carry, **options: Any
     ) -> tuple[Sums, Carry]:
         own = self._own_state(model, params, len(batch.tokens))
-        state = jax.tree.map(lambda new, old: jnp.where(batch.first, new, old), own, carry)
+
+        def begun(new, old):
+            return jnp.where(batch.first.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+
+        state = jax.tree.map(begun, own, carry)
         resets = batch.tokens == END if self.resets else None
-        mask = batch.weights > 0
-        state, logits = _apply(model, params, batch.tokens, mask, state, resets, **options)
+        state, logits = _apply(model, params, batch.tokens, batch.mask, state, resets, **options)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
         hits = jnp.argmax(logits, axis=-1) == batch.targets
         sums = {

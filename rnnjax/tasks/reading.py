@@ -46,7 +46,11 @@ class Reading(Task):
         found: Bool[jax.Array, " vocabulary"],
     ) -> Params:
         """Returns the parameters with those rows of the embedding replaced that are found."""
-        return self._map_embedding(lambda table: jnp.where(found[:, None], rows, table), params)
+
+        def replaced(table):
+            return jnp.where(found[: len(table), None], rows[: len(table)], table)
+
+        return self._map_embedding(replaced, params)
 
     def live(self, params: Params) -> Params:
         """Returns the parameters that training can change: no rows of tokens that cannot occur.

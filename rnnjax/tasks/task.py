@@ -34,6 +34,7 @@ class Task:
       counted: what the scores are of, for messages.
       shown: the scores that a summary is told by, the most important one first.
       asked_with: the command that asks a trained network.
+      about: what it has to know of the data, by the keys of `Dataset.describe`.
     """
 
     model: nn.Module
@@ -41,6 +42,7 @@ class Task:
     counted: ClassVar[str]
     shown: ClassVar[tuple[str, ...]]
     asked_with: ClassVar[str]
+    about: ClassVar[tuple[str, ...]]
 
     @staticmethod
     def load(config: Config) -> Any:

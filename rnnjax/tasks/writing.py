@@ -45,7 +45,12 @@ class Choice(NamedTuple):
     def check(self) -> None:
         """Raises InputError if a number is out of its range."""
         for name, given, right, expected in (
-            ("temperature", self.temperature, self.temperature >= 0, "0 or more"),
+            (
+                "temperature",
+                self.temperature,
+                self.temperature == 0 or 0.01 <= self.temperature <= 100,
+                "0, which takes the most probable token, or 0.01 to 100",
+            ),
             ("top_k", self.top_k, self.top_k >= 0, "0 (all tokens) or more"),
             ("top_p", self.top_p, 0 < self.top_p <= 1, "more than 0, at most 1 (all tokens)"),
             ("seed", self.seed, 0 <= self.seed < 2**32, "0 or more, less than 2**32"),
@@ -128,8 +133,3 @@ def written(
             return
         # What it adds to the token before it, which tells whether a space stands between them.
         yield vocabulary.decode([before, token])[len(vocabulary.decode([before])) :]
-
-
-def sample(task: Writes, params: Any, vocabulary: Vocabulary, length: int) -> str:
-    """Returns a text of at most `length` tokens, as it is shown beside results."""
-    return "".join(written(task, params, vocabulary, "", length, Choice(temperature=0.8)))

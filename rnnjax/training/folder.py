@@ -132,14 +132,17 @@ class RunFolder:
         values = read_json(self.config, "name", "config")
         return values["name"], config_lib.parse(values["config"], f"{self.config}: config")
 
-    def read_data(self) -> dict[str, Any]:
+    def read_data(self, *keys: str) -> dict[str, Any]:
         """Returns what environment.json says of the data.
+
+        Args:
+          *keys: what it has to say beside what it says of any data.
 
         Raises:
           InputError: it is missing or damaged.
         """
         data = read_json(self.environment, "data")["data"]
-        return _having(data, ("fingerprint", "fallback"), self.environment)
+        return _having(data, ("fingerprint", "fallback", *keys), self.environment)
 
     def write_config(self, name: str, config: Config, mark: dict[str, str]) -> None:
         """Writes config.json."""

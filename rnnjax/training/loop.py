@@ -59,7 +59,7 @@ def train(
     with InterruptRequest() as request, Progress("train", total, start) as progress:
         step = start
         while step < total and not stopped:
-            stack = stack_at(members, step, _pause(config, step, per_epoch) - step)
+            stack = stack_at(members, step, min(_pause(config, step, per_epoch), total) - step)
             state = train_step(state, stack)
             step += int(stack.count)
             examples = int(stack.batches.weights.sum())

@@ -176,7 +176,9 @@ def _train_and_judge(
         "resumed_from": begun_at,
         "train_seconds": round(seconds, 3),
         "cpu_seconds": round(time.process_time(), 1),  # of the whole process, on all cores
-        "examples_per_second": round((steps - begun_at) * config.batch_size / seconds, 1),
+        "examples_per_second": round(
+            len(dataset.train) * (steps - begun_at) / dataset.train.steps_per_epoch / seconds, 1
+        ),
         "compilations": {
             "train": train_step.compilations,
             "evaluate": evaluate_step.compilations,
@@ -262,9 +264,15 @@ def _record(folder: RunFolder, member: Member, command: str, step: int) -> None:
 def _raise_if_out_of_memory(config: Config, error: Exception) -> None:
     if "RESOURCE_EXHAUSTED" not in str(error):
         return
+    given = config.data
+    steps = (
+        f"config.data.max_tokens (now {given.max_tokens}, 0 is no limit)"
+        if config.task == "classification"
+        else f"config.data.steps (now {given.steps})"
+    )
     raise InputError(
         "the device ran out of memory. Lower config.batch_size "
-        f"(now {config.batch_size}), config.data.max_tokens (now {config.data.max_tokens}, 0 is no "
-        f"limit) or config.model.features (now {config.model.features}), in a new folder; or free "
+        f"(now {config.batch_size}), {steps} or config.model.features (now "
+        f"{config.model.features}), in a new folder; or free "
         f"the device of other programs. It said: {str(error).splitlines()[0][:200]}"
     ) from error

@@ -36,7 +36,7 @@ class TrainedRun:
       evaluate_step: asks the network.
     """
 
-    of: ClassVar[str] = ""
+    task_name: ClassVar[str] = ""
     """The task whose networks these are, by the name that a config has for it; '' for any."""
 
     config: Config
@@ -72,10 +72,11 @@ class TrainedRun:
                 "`python -m rnnjax.main --workdir ...` has made"
             )
         _, config = folder.read_config()
-        if cls.of not in ("", config.task):
+        if cls.task_name not in ("", config.task):
             raise InputError(
                 f"workdir {workdir}: holds a run of the task {config.task!r}, expected one of "
-                f"{cls.of!r}; ask it with `{TASKS[config.task].asked_with} --workdir {workdir}`"
+                f"{cls.task_name!r}; ask it with `{TASKS[config.task].asked_with} "
+                f"--workdir {workdir}`"
             )
         if config.replicates > 1:
             folders = [own.path for _, own in folder.replicates(config)]
@@ -83,11 +84,11 @@ class TrainedRun:
                 f"workdir {workdir}: holds {len(folders)} networks, of the seeds {config.seed} to "
                 f"{config.seed + len(folders) - 1}; ask one of them: --workdir {folders[0]}"
             )
-        data = folder.read_data()
+        data = folder.read_data(*TASKS[config.task].about)
         if data["fallback"]:
             say(
                 f"WARNING: this network was trained on the {data['fallback']} corpus, which stood "
-                "in for the news: it tells libraries apart, not news"
+                "in for the news: its answers say nothing about news"
             )
         vocabulary = Vocabulary.load(folder.tokenizer)
         task = TASKS[config.task].of(config, len(vocabulary), data)

@@ -21,7 +21,7 @@ _LONG = 512
 class TrainedClassifier(TrainedRun):
     """A network that names the class of a text."""
 
-    of = "classification"
+    task_name = "classification"
 
     @property
     def classes(self) -> tuple[str, ...]:

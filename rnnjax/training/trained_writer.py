@@ -12,7 +12,7 @@ from rnnjax.training.trained import TrainedRun
 class TrainedWriter(TrainedRun):
     """A network that says which token comes next."""
 
-    of = "language_modeling"
+    task_name = "language_modeling"
 
     def write(self, prompt: str, length: int, choice: Choice | None = None) -> Iterator[str]:
         """Yields pieces of a text that goes on from a prompt, as they are made, up to its end.

@@ -16,12 +16,12 @@ def file_of(tmp_path, content):
 
 
 def test_the_last_twentieth_of_the_lines_is_the_test_part(tmp_path):
-    lines = [f"line {number}\n" for number in range(40)]
+    lines = [f"line {number:02}\n" for number in range(40)]
     found = read_lines(file_of(tmp_path, "".join(lines).encode()))
     assert found.parts == {"train": lines[:38], "test": lines[38:]}
     assert found.connected
     assert found.name == "play"
-    assert "40 lines" in found.source
+    assert "320 characters" in found.source
     assert found.describe()["fingerprint"] == found.fingerprint
 
 
@@ -32,6 +32,11 @@ def test_nothing_of_the_text_is_lost(tmp_path, content):
     found = read_lines(file_of(tmp_path, content))
     whole = "".join(found.parts["train"]) + "".join(found.parts["test"])
     assert whole.encode() == content.removeprefix(b"\xef\xbb\xbf")
+
+
+def test_a_text_of_one_line_is_cut_within_it(tmp_path):
+    found = read_lines(file_of(tmp_path, b"abcdefghij" * 10))
+    assert found.parts == {"train": [("abcdefghij" * 10)[:95]], "test": ["fghij"]}
 
 
 def test_the_fingerprint_is_that_of_the_text(tmp_path):
@@ -46,8 +51,8 @@ def test_the_fingerprint_is_that_of_the_text(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"has 0 lines; expected at least 2"),
-        (b"one line\n", r"has 1 lines; expected at least 2"),
+        (b"", r"has 0 characters; expected at least 2"),
+        (b"\n", r"has 1 characters; expected at least 2"),
         (b"fine\n\xff\xfe\n", r"is not UTF-8 \(invalid start byte at byte 6\); convert it"),
     ],
 )

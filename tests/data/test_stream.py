@@ -34,9 +34,15 @@ def test_without_shuffling_the_rows_are_the_text_in_order(batch_size, steps):
     given = Stream(TOKENS, batch_size, steps, shuffle=False)
     batches = epoch(given)
     assert {batch.tokens.shape for batch in batches} == {(batch_size, given.boundaries[0])}
-    assert list(chain(*rows(batches, "tokens"))) == TOKENS[:-1].tolist()
+    tokens = [row for row in rows(batches, "tokens") if row]
+    assert [row[0] for row in tokens] == [END] * len(tokens)
+    piece = -(-30 // batch_size)
+    assert list(chain(*(row[1:] for row in tokens))) == [
+        100 + place for place in range(30) if place % piece
+    ]
     assert list(chain(*rows(batches, "targets"))) == TOKENS[1:].tolist()
-    assert [bool(batch.first) for batch in batches] == [True] + [False] * (len(batches) - 1)
+    firsts = [batch.first.tolist() for batch in batches]
+    assert firsts == [[True] * batch_size] + [[False] * batch_size] * (len(batches) - 1)
 
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (4, 3), (7, 2)])
@@ -50,11 +56,35 @@ def test_every_token_is_predicted_once_an_epoch_from_another_place_each_time(bat
         shift = TOKENS[1:].tolist().index(targets[0])
         assert targets == np.roll(TOKENS[1:], -shift).tolist()
         tokens = list(chain(*rows(batches, "tokens")))
-        assert [token + 1 for token in tokens] == targets
+        pairs = zip(tokens, targets, strict=True)
+        assert all(target - token in (1, -29) for token, target in pairs if token != END)
         starts.append(shift)
     assert len(set(starts)) == 4
     again = [batch.tokens for batch in epoch(given, 3, 1)]
     np.testing.assert_array_equal(again, [batch.tokens for batch in epoch(given, 3, 1)])
+
+
+def test_a_row_that_is_judged_has_read_what_stands_before_its_piece():
+    given = Stream(TOKENS, 3, 4, shuffle=False, warm_up=6)
+    batches = epoch(given)
+    assert len(batches) == 4
+    assert list(chain(*rows(batches, "targets"))) == TOKENS[1:].tolist()
+    read = np.concatenate([batch.tokens for batch in batches], axis=1)
+    there = np.concatenate([batch.mask for batch in batches], axis=1)
+    assert read[1][there[1]].tolist() == [END, *range(105, 120)]
+    assert read[0][there[0]].tolist() == list(range(100, 110))
+    assert there[:, :6].tolist() == [[False] * 6, [True] * 6, [True] * 6]
+
+
+def test_rows_begin_anew_as_often_as_is_asked():
+    given = Stream(np.arange(40_000, dtype=np.int32), 20, 4, restarts=0.2)
+    firsts = np.array([batch.first for batch in epoch(given, 3)])
+    assert firsts[0].all()
+    assert abs(firsts[1:].mean() - 0.2) < 0.02
+    assert not (firsts[1:] == firsts[1]).all()
+    assert firsts[1:].any(axis=0).all()
+    other = np.array([batch.first for batch in epoch(given, 3, 1)])
+    assert not np.array_equal(firsts, other)
 
 
 def test_a_stack_is_its_batches_and_blanks():

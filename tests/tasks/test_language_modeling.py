@@ -31,9 +31,8 @@ def batch_of(tokens, first=False, weights=None):
     """Returns a batch of given rows, one token longer than it."""
     tokens = np.asarray(tokens, np.int32)
     weights = np.ones(tokens[:, 1:].shape) if weights is None else weights
-    return Stretch(
-        tokens[:, :-1], tokens[:, 1:], np.asarray(weights, np.float32), np.asarray(first)
-    )
+    weights = np.asarray(weights, np.float32)
+    return Stretch(tokens[:, :-1], tokens[:, 1:], weights > 0, weights, np.full(len(tokens), first))
 
 
 def losses(task, params, *batches):
@@ -61,6 +60,24 @@ def test_batches_read_on_are_the_text_in_one(options):
     np.testing.assert_allclose(sum(pieces), whole, rtol=1e-5)
     anew = losses(task, params, batch_of(row[:, :5], first=True), batch_of(row[:, 4:], first=True))
     assert abs(sum(anew) - whole) > 1e-4
+
+
+def test_a_row_that_begins_anew_leaves_its_neighbours_alone():
+    task = task_of()
+    params = task.init(jax.random.key(1))
+    rows = np.stack([tokens_of(6, 1), tokens_of(6, 2)])
+    _, carry = task.answer(params, batch_of(rows, first=True), task.begin(2))
+    batch = batch_of(rows)
+    sums, both = task.answer(params, batch._replace(first=np.array([False, True])), carry)
+    on, anew = (
+        task.answer(params, batch._replace(first=np.full(2, each)), carry)[1]
+        for each in (False, True)
+    )
+    for ours, first, second in zip(*map(jax.tree.leaves, (both, on, anew)), strict=True):
+        np.testing.assert_array_equal(ours[0], first[0])
+        np.testing.assert_array_equal(ours[1], second[1])
+        assert not np.array_equal(first[1], second[1])
+    assert np.isfinite(sums["loss"])
 
 
 def test_what_is_carried_into_the_first_batch_counts_for_nothing():
@@ -144,9 +161,9 @@ def test_a_token_at_a_time_scores_what_one_pass_scores(name):
 
 def test_tied_weights_are_those_of_the_embedding():
     params = task_of(tied=True).init(jax.random.key(0))
-    assert set(params) == {"embed", "recurrent", "narrow", "bias"}
+    assert set(params) == {"embed", "recurrent", "narrow", "score"}
     same = task_of(tied=True, cell=LSTMCell(4)).init(jax.random.key(0))
-    assert set(same) == {"embed", "recurrent", "bias"}
+    assert set(same) == {"embed", "recurrent", "score"}
     assert set(task_of().init(jax.random.key(0))) == {"embed", "recurrent", "score"}
 
 

@@ -100,7 +100,8 @@ def test_words_are_written_with_the_spaces_between_them():
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (Choice(temperature=-1.0), "temperature: given -1.0, expected 0 or more"),
+        (Choice(temperature=-1.0), "temperature: given -1.0, expected 0, which takes"),
+        (Choice(temperature=float("inf")), "temperature: given inf, expected 0, which takes"),
         (Choice(top_k=-1), "top_k: given -1, expected 0"),
         (Choice(top_p=0.0), "top_p: given 0.0, expected more than 0"),
         (Choice(top_p=1.5), "top_p: given 1.5, expected more than 0"),

@@ -10,7 +10,7 @@ from rnnjax.data.corpora.corpus import Corpus
 from rnnjax.errors import InputError
 
 TEST_SHARE = 0.05
-"""Of the lines of a file, its last ones."""
+"""Of the characters of a file, the last ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def read_lines(path: Path) -> Texts:
     """Returns the lines of a text file, line ends included, the last of them as the test part.
 
     Raises:
-      InputError: the file cannot be read, is not UTF-8, or has fewer than two lines.
+      InputError: the file cannot be read, is not UTF-8, or has fewer than two characters.
     """
     try:
         # A byte order mark may stand at the start, and is no part of the text.
@@ -71,19 +71,42 @@ def read_lines(path: Path) -> Texts:
             f"config.data.file: {path} is not UTF-8 ({error.reason} at byte {error.start + 1}); "
             "convert it, with iconv say"
         ) from None
+    if len(text) < 2:
+        raise InputError(
+            f"config.data.file: {path} has {len(text)} characters; expected at least 2, since the "
+            f"last {TEST_SHARE:.0%} of them are the test part"
+        )
+    train, test = cut([text], TEST_SHARE, connected=True)
+    parts = {"train": train, "test": test}
+    source = f"The text of {path.name}, {len(text):,} characters."
+    return Texts(path.stem, source, "", _fingerprint(parts), connected=True, parts=parts)
+
+
+def cut(rows: Sequence[str], share: float, *, connected: bool) -> tuple[list[str], list[str]]:
+    """Returns the first of some texts, and about a share of them from the end.
+
+    Args:
+      rows: the texts.
+      share: of the characters, up to the next line end where there is one, if they are connected;
+        otherwise of the texts, that may be none.
+      connected: as for `Texts`; the two parts are then lines.
+    """
+    if not connected:
+        kept = len(rows) - round(share * len(rows))
+        return list(rows[:kept]), list(rows[kept:])
+    text = "".join(rows)
+    place = min(max(round((1 - share) * len(text)), 1), len(text) - 1)
+    line_end = text.find("\n", place - 1) + 1
+    if 0 < line_end < len(text):
+        place = line_end
+    return _lines(text[:place]), _lines(text[place:])
+
+
+def _lines(text: str) -> list[str]:
     # Not str.splitlines, to which a form feed ends a line as well.
     lines = [f"{line}\n" for line in text.split("\n")]
     lines[-1] = lines[-1][:-1]
-    lines = [line for line in lines if line]
-    tested = max(round(TEST_SHARE * len(lines)), 1)
-    if len(lines) <= tested:
-        raise InputError(
-            f"config.data.file: {path} has {len(lines)} lines; expected at least 2, since the last "
-            f"{TEST_SHARE:.0%} of them are the test part"
-        )
-    parts = {"train": lines[:-tested], "test": lines[-tested:]}
-    source = f"The text of {path.name}, {len(lines):,} lines."
-    return Texts(path.stem, source, "", _fingerprint(parts), connected=True, parts=parts)
+    return [line for line in lines if line]
 
 
 def _fingerprint(parts: Mapping[str, Sequence[str]]) -> str:
