@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -72,6 +72,23 @@ def run(
             _fail(in_short(error))
 
     app.run(guarded, flags_parser=parse)
+
+
+def lines() -> Iterator[str]:
+    """Yields the lines of standard input, which are texts.
+
+    Raises:
+      InputError: one is not UTF-8.
+    """
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            # A byte order mark may stand at the start, and is no part of the text.
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"standard input, line {number}: is not UTF-8 ({error.reason} at byte "
+                f"{error.start + 1}); convert it, with iconv say"
+            ) from None
 
 
 class Terminated(KeyboardInterrupt):

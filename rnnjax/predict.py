@@ -29,7 +29,7 @@ def main(texts: list[str]) -> None:
     if not texts and sys.stdin.isatty():
         print("reading texts from standard input, one a line", file=sys.stderr)
     at_once = 1 if sys.stdin.isatty() else _AT_ONCE
-    for chunk, error in _chunks(iter(texts or _lines()), at_once):
+    for chunk, error in _chunks(iter(texts or command.lines()), at_once):
         shares = run.vocabulary.known_shares(chunk, run.config.data.max_tokens)
         answers = run.predict(chunk) if chunk else []
         for text, share, row in zip(chunk, shares, answers, strict=True):
@@ -54,18 +54,6 @@ def _chunks(texts: Iterator[str], size: int) -> Iterator[tuple[list[str], InputE
         return
     if chunk:
         yield chunk, None
-
-
-def _lines() -> Iterator[str]:
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            # A byte order mark may stand at the start, and is no part of the text.
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"standard input, line {number}: is not UTF-8 ({error.reason} at byte "
-                f"{error.start + 1}); convert it, with iconv say"
-            ) from None
 
 
 def _json(text: str, known: float, probabilities: dict[str, float]) -> str:

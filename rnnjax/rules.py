@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from rnnjax.config import Acknowledged, Config, apart
-from rnnjax.data.dataset import Dataset
+from rnnjax.data.dataset import Dataset, TextDataset
 
 MOST_CUT = 0.05
 """Share of the training tokens that may be cut off unremarked."""
@@ -73,7 +73,7 @@ def not_shuffled(config: Config) -> str:
     return "data.shuffle is False, so that training follows the file's order; set data.shuffle=True"
 
 
-def truncated(config: Config, dataset: Dataset) -> str:
+def truncated(config: Config, dataset: TextDataset) -> str:
     """Texts lose a share of their tokens, and with them what is said there.
 
     Texts of at most 20 tokens, about half of what there is: test accuracy `truncated`
@@ -92,7 +92,7 @@ def truncated(config: Config, dataset: Dataset) -> str:
     )
 
 
-def test_leak(config: Config, dataset: Dataset) -> str:
+def test_leak(config: Config, dataset: TextDataset) -> str:
     """Texts of the test part stand among the training rows too, word for word.
 
     What is remembered then counts as understood. With a quarter of them there, seen once, the test
@@ -240,6 +240,8 @@ def find(place: Place, acknowledged: Acknowledged, *looked_at: Any) -> list[Find
 
 def warnings(config: Config, dataset: Dataset) -> list[str]:
     """Returns what a run says when it begins: a line for each finding that is not acknowledged."""
+    if not isinstance(dataset, TextDataset):
+        return []
     found = find("config", config.acknowledged, config)
     found += find("data", config.acknowledged, config, dataset)
     lines = [f"WARNING: {rule}: {says}" for rule, says, reason in found if not reason]
@@ -251,7 +253,7 @@ def warnings(config: Config, dataset: Dataset) -> list[str]:
     return lines
 
 
-def _texts(config: Config, dataset: Dataset, part: str) -> list[str]:
+def _texts(config: Config, dataset: TextDataset, part: str) -> list[str]:
     rows = slice(0, config.data.take or None)
     return dataset.corpus.splits[part].texts(config.data.text, rows)
 

@@ -81,7 +81,7 @@ def test_no_key_takes_none_or_a_list(key):
         ("learning_rat", 0.1, ["there is no such key", "did you mean", "config.learning_rate"]),
         ("data.vocabulary.sizes", 9, ["there is no such key", "config.data.vocabulary.size"]),
         ("features", 9, ["there is no such key", "config.model.features"]),
-        ("zzzz", 9, ["there is no such key", "rnnjax/config.py"]),
+        ("zzzz", 9, ["there is no such key", "rnnjax/config/schema.py"]),
         ("batch_size", "32", ["'32'", "str", "integer"]),
         ("batch_size", 3.0, ["3.0", "float", "integer"]),
         ("batch_size", True, ["True", "bool", "integer"]),

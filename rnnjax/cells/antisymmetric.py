@@ -78,6 +78,6 @@ class AntisymmetricCell(Cell):
         drive = projected.astype(state.dtype)
         n = jnp.tanh(product + drive[..., : self.features])
         if self.gated:
-            n = logistic(product + drive[..., self.features :]) * n
+            n = self.gate("update gate", logistic(product + drive[..., self.features :])) * n
         new = state + self.epsilon * n
         return new, new.astype(projected.dtype)

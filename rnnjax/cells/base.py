@@ -16,6 +16,10 @@ from rnnjax.errors import InputError
 State = Any
 """The state of a cell: a pytree of arrays [batch, ...], a named tuple where it has several."""
 
+INSIDE = "inside"
+"""The collection of what a recurrent layer shows of its steps, where a call asks for it:
+`layer.apply(variables, inputs, mask, mutable="inside")`."""
+
 Initializer = jax.nn.initializers.Initializer
 
 
@@ -64,6 +68,16 @@ class AbstractCell(nn.Module):
     ) -> tuple[State, Float[Array, "*batch features"]]:
         """Returns the next state and the output for the inputs of one time step (streaming)."""
         return self.step(state, self.project(inputs))
+
+    def gate(self, name: str, values: Float[Array, "*batch features"]) -> jax.Array:
+        """Returns the values of a gate, which are shown by that name where a call asks for it.
+
+        Args:
+          name: in words, 'forget gate', so that it meets no name of a parameter.
+          values: what the step multiplies by, from 0, closed, to 1, open.
+        """
+        show(self, name, values)
+        return values
 
     @property
     def fusible(self) -> bool:
@@ -181,6 +195,18 @@ class LinearCell(Cell):
         a, b = self.coefficients(projected)
         new = a * state + b
         return new, self.read(new, projected)
+
+
+def shows_inside(module: nn.Module) -> bool:
+    """Returns whether a call asks what happens inside its recurrent layers."""
+    # To make parameters is to ask for every collection there is.
+    return module.is_mutable_collection(INSIDE) and not module.is_initializing()
+
+
+def show(module: nn.Module, name: str, values: Any) -> None:
+    """Shows values by a name where a call asks for what happens inside, and costs nothing else."""
+    if shows_inside(module):
+        module.sow(INSIDE, name, values, init_fn=lambda: None, reduce_fn=lambda _, new: new)
 
 
 def require_rate(name: str, rate: Any) -> None:

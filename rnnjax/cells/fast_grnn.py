@@ -97,7 +97,7 @@ class FastGRNNCell(GatedCell):
             product = self.recurrent_product(product, self.recurrent_kernel_reduced)
         product = self.recurrent_product(product, self.recurrent_kernel)
         shared = (projected + product).astype(state.dtype)
-        z = logistic(shared + self.gate_bias)
+        z = self.gate("update gate (1 keeps)", logistic(shared + self.gate_bias))
         n = self.dropped(jnp.tanh(shared + self.bias))
         new = (logistic(self.zeta_logit) * (1 - z) + logistic(self.nu_logit)) * n + z * state
         new = new.astype(state.dtype)

@@ -68,12 +68,12 @@ class GRUCell(GatedCell):
         if self.reset_after:
             product = self.recurrent_product(state, self.recurrent_kernel) + self.recurrent_bias
             state_gates, state_new = self._split(product.astype(state.dtype))
-            r, z = jnp.split(logistic(input_gates + state_gates), 2, axis=-1)
+            r, z = self._gates(input_gates + state_gates)
             n = jnp.tanh(input_new + r * state_new)
         else:
             kernel_gates, kernel_new = self._split(self.recurrent_kernel)
             state_gates = self.recurrent_product(state, kernel_gates)
-            r, z = jnp.split(logistic(input_gates + state_gates), 2, axis=-1)
+            r, z = self._gates(input_gates + state_gates)
             n = jnp.tanh(input_new + self.recurrent_product(r * state, kernel_new))
         new = ((1 - z) * self.dropped(n) + z * state).astype(state.dtype)
         return new, new.astype(projected.dtype)
@@ -100,6 +100,10 @@ class GRUCell(GatedCell):
                 "neither; run it by the engine 'scan'"
             )
         return self.recurrent_kernel, self.recurrent_bias
+
+    def _gates(self, units):
+        r, z = jnp.split(logistic(units), 2, axis=-1)
+        return self.gate("reset gate", r), self.gate("update gate (1 keeps)", z)
 
     def _split(self, units):
         return jnp.split(units, [2 * self.features], axis=-1)

@@ -58,5 +58,7 @@ class JANETCell(GatedCell):
         """Returns the next state twice: it is the output as well."""
         gates = projected + self.recurrent_product(state, self.recurrent_kernel)
         f, g = jnp.split(gates.astype(state.dtype), 2, axis=-1)
-        new = logistic(f) * state + (1 - logistic(f - self.beta)) * self.dropped(jnp.tanh(g))
+        kept = self.gate("forget gate", logistic(f)) * state
+        let_in = self.gate("input gate", 1 - logistic(f - self.beta))
+        new = kept + let_in * self.dropped(jnp.tanh(g))
         return new, new.astype(projected.dtype)

@@ -68,8 +68,9 @@ class LayerNormLSTMCell(GatedCell):
         """Returns the next state and its hidden part."""
         product = self.recurrent_norm(self.recurrent_product(state.hidden, self.recurrent_kernel))
         i, f, g, o = jnp.split(projected.astype(product.dtype) + product, 4, axis=-1)
-        cell = logistic(f) * state.cell + logistic(i) * self.dropped(jnp.tanh(g))
-        hidden = logistic(o) * jnp.tanh(self.cell_norm(cell))
+        kept = self.gate("forget gate", logistic(f)) * state.cell
+        cell = kept + self.gate("input gate", logistic(i)) * self.dropped(jnp.tanh(g))
+        hidden = self.gate("output gate", logistic(o)) * jnp.tanh(self.cell_norm(cell))
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)
 
 
@@ -129,6 +130,7 @@ class LayerNormGRUCell(GatedCell):
         input_gates, input_new = self._split(projected.astype(state.dtype))
         gates, new = self._split(self.recurrent_product(state, self.recurrent_kernel))
         r, z = jnp.split(logistic(input_gates + self.recurrent_norm(gates)), 2, axis=-1)
+        r, z = self.gate("reset gate", r), self.gate("update gate (1 keeps)", z)
         n = jnp.tanh(input_new + r * self.recurrent_norm_new(new))
         new = (1 - z) * self.dropped(n) + z * state
         return new, new.astype(projected.dtype)

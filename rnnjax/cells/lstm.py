@@ -123,12 +123,12 @@ class LSTMCell(GatedCell):
         if self.peepholes:
             *early_peepholes, late = self.recurrent_kernel_peepholes
             early = [z + p * state.cell for z, p in zip(early, early_peepholes, strict=True)]
-        f = logistic(early[-1])
-        i = 1 - f if self.coupled else logistic(early[0])
+        f = self.gate("forget gate", logistic(early[-1]))
+        i = self.gate("input gate", 1 - f if self.coupled else logistic(early[0]))
         cell = f * state.cell + i * self.dropped(jnp.tanh(g))
         if self.peepholes:
             o = o + late * cell
-        hidden = logistic(o) * jnp.tanh(cell)
+        hidden = self.gate("output gate", logistic(o)) * jnp.tanh(cell)
         if self.projection:
             # The sum keeps the state's dtype, or the hidden state would be rounded to `dtype`.
             shown, kernel = promote_dtype(hidden, self.projection_kernel, dtype=self.dtype)

@@ -78,15 +78,18 @@ class MGUCell(GatedCell):
         input_f, input_n = jnp.split(projected.astype(state.dtype), 2, axis=-1)
         if self.reset == "before":
             kernel_f, kernel_n = jnp.split(self.recurrent_kernel, 2, axis=-1)
-            f = logistic(input_f + self.recurrent_product(state, kernel_f))
+            f = self._gate(input_f + self.recurrent_product(state, kernel_f))
             state_n = self.recurrent_product(f * state, kernel_n)
         else:
             product = self.recurrent_product(state, self.recurrent_kernel).astype(state.dtype)
             state_f, state_n = jnp.split(product, 2, axis=-1)
-            f = logistic(input_f + state_f)
+            f = self._gate(input_f + state_f)
             if self.reset == "after":
                 state_n = f * (state_n + self.recurrent_bias)
         n = jnp.tanh(input_n + state_n)
         keep = f if self.f_keeps else 1 - f
         new = ((1 - keep) * self.dropped(n) + keep * state).astype(state.dtype)
         return new, new.astype(projected.dtype)
+
+    def _gate(self, units):
+        return self.gate("forget gate" if self.f_keeps else "update gate", logistic(units))

@@ -55,5 +55,5 @@ class MinGRUCell(LinearCell):
     def coefficients(self, projected):
         """Returns 1 - z, and z times the new part."""
         gate, new = jnp.split(projected.astype(self.param_dtype), 2, axis=-1)
-        z = logistic(gate)
+        z = self.gate("update gate", logistic(gate))
         return 1 - z, z * (above_zero(new) if self.positive else new)

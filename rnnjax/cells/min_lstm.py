@@ -53,5 +53,6 @@ class MinLSTMCell(LinearCell):
         f, i, new = jnp.split(projected.astype(self.param_dtype), 3, axis=-1)
         # f / (f + i) is a logistic function of log(f / i). The quotient itself is 0 / 0 where both
         # gates are closed.
-        forget = logistic(jax.nn.softplus(-i) - jax.nn.softplus(-f))
-        return forget, (1 - forget) * (above_zero(new) if self.positive else new)
+        forget = self.gate("forget gate", logistic(jax.nn.softplus(-i) - jax.nn.softplus(-f)))
+        let_in = self.gate("input gate", 1 - forget)
+        return forget, let_in * (above_zero(new) if self.positive else new)

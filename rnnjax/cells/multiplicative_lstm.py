@@ -74,6 +74,7 @@ class MultiplicativeLSTMCell(GatedCell):
         m = factor * self.recurrent_product(state.hidden, self.recurrent_kernel_factor)
         gates = projected + self.recurrent_product(m, self.recurrent_kernel)
         i, f, g, o = jnp.split(gates.astype(state.cell.dtype), 4, axis=-1)
-        cell = logistic(f) * state.cell + logistic(i) * self.dropped(jnp.tanh(g))
-        hidden = logistic(o) * jnp.tanh(cell)
+        kept = self.gate("forget gate", logistic(f)) * state.cell
+        cell = kept + self.gate("input gate", logistic(i)) * self.dropped(jnp.tanh(g))
+        hidden = self.gate("output gate", logistic(o)) * jnp.tanh(cell)
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)

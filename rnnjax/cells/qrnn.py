@@ -12,6 +12,7 @@ from rnnjax.kernels import logistic
 
 Window = Literal[1, 2]
 Pooling = Literal["f", "fo", "ifo"]
+_GATES = {"i": "input gate", "f": "forget gate", "o": "output gate"}
 
 
 class QRNNState(NamedTuple):
@@ -110,7 +111,10 @@ class QRNNCell(Cell):
 
     def _pool(self, cell, units):
         z, *gates = jnp.split(units, len(self.pooling) + 1, axis=-1)
-        at = dict(zip(self.pooling, map(logistic, gates), strict=True))
+        at = {
+            letter: self.gate(_GATES[letter], logistic(gate))
+            for letter, gate in zip(self.pooling, gates, strict=True)
+        }
         cell = at["f"] * cell + at.get("i", 1 - at["f"]) * jnp.tanh(z)
         return cell, at.get("o", 1) * cell
 

@@ -94,9 +94,10 @@ class RGLRUCell(LinearCell):
         """Returns a, and the gated input times what a leaves of it."""
         x, r, i = jnp.split(projected.astype(self.param_dtype), 3, axis=-1)
         # The square root needs a small r to the last digit. `logistic` is exact to 3e-8, not more.
-        r = jax.nn.sigmoid(r)
+        r = self.gate("recurrence gate", jax.nn.sigmoid(r))
         log_a = -SHARPNESS * r * jax.nn.softplus(-self.decay)
-        return jnp.exp(log_a), _root(-jnp.expm1(2 * log_a)) * logistic(i) * x
+        a = jnp.exp(log_a)
+        return a, _root(-jnp.expm1(2 * log_a)) * self.gate("input gate", logistic(i)) * x
 
 
 def _root(x: jax.Array) -> jax.Array:

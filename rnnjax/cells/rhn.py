@@ -74,11 +74,10 @@ class RHNCell(Cell):
 
     def step(self, state, projected):
         """Returns the next state twice: it is the output as well."""
-        for kernel, offset in zip(
-            self.recurrent_kernels, [projected, *self.recurrent_biases], strict=True
-        ):
+        layers = zip(self.recurrent_kernels, [projected, *self.recurrent_biases], strict=True)
+        for layer, (kernel, offset) in enumerate(layers, start=1):
             units = (self.recurrent_product(state, kernel) + offset).astype(state.dtype)
             h, g = jnp.split(units, 2, axis=-1)
-            g = logistic(g)
+            g = self.gate(f"transform gate {layer}", logistic(g))
             state = g * jnp.tanh(h) + (1 - g) * state
         return state, state.astype(projected.dtype)

@@ -121,10 +121,11 @@ class SLSTMCell(GatedCell):
         log_f = jax.nn.log_sigmoid(f) if self.forget_gate == "sigmoid" else f
         kept = jnp.where(state.normalizer > 0, log_f + state.stabilizer, -jnp.inf)
         stabilizer = jnp.maximum(kept, i)
-        i, f = jnp.exp(i - stabilizer), jnp.exp(kept - stabilizer)
+        i = self.gate("input gate (stabilized)", jnp.exp(i - stabilizer))
+        f = self.gate("forget gate (stabilized)", jnp.exp(kept - stabilizer))
         cell = f * state.cell + i * self.dropped(jnp.tanh(z))
         normalizer = f * state.normalizer + i
-        hidden = logistic(o) * cell / normalizer
+        hidden = self.gate("output gate", logistic(o)) * cell / normalizer
         new = SLSTMState(hidden, cell, normalizer, stabilizer)
         return new, hidden.astype(projected.dtype)
 

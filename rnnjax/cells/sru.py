@@ -82,6 +82,7 @@ class SRUCell(Cell):
         )
         both = jnp.concatenate([state, state], axis=-1)
         f, r = jnp.split(logistic(gates + self.recurrent_kernel * both + self.bias), 2, axis=-1)
+        f, r = self.gate("forget gate", f), self.gate("reset gate (1 shows the state)", r)
         cell = f * state + (1 - f) * new
         output = r * cell + (1 - r) * carried
         return cell, output.astype(projected.dtype)

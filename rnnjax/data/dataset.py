@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, Generic, Protocol, TypeVar
 
+import jax
 import numpy as np
 from jaxtyping import Int32
 
@@ -33,7 +34,7 @@ class Part(Protocol):
 
     @property
     def tokens(self) -> Int32[np.ndarray, " tokens"]:
-        """The tokens of all examples."""
+        """The tokens of all examples; none where nothing is text."""
         ...
 
     @property
@@ -70,6 +71,42 @@ class Part(Protocol):
         ...
 
 
+class OneShape:
+    """What a part shares of which all batches have one shape: a part derives from it."""
+
+    boundaries: tuple[int, ...]
+    group: int
+
+    def batch_at(self, seed: int, step: int) -> Any:
+        """Returns the batch of a step, counted over all epochs."""
+        raise NotImplementedError
+
+    def padded_at(self, seed: int, step: int) -> Shape:
+        """Returns the number of steps of a batch."""
+        del seed, step
+        return self.boundaries
+
+    def stack_at(self, seed: int, step: int, most: int) -> Stack:
+        """Returns the batches from a step on, at most a group and `most`."""
+        steps = range(step, step + min(most, self.group))
+        return self.stack_of(seed, steps, self.boundaries)
+
+    def stack_of(self, seed: int, steps: range, shape: Shape) -> Stack:
+        """Returns the batches of some steps, and blank ones up to a group."""
+        del shape
+        batches = [self.batch_at(seed, step) for step in steps]
+        batches += self.blank_batches() * (self.group - len(batches))
+        return Stack(jax.tree.map(lambda *each: np.stack(each), *batches), np.int32(len(steps)))
+
+    def blank_batches(self) -> list[Any]:
+        """Returns a batch of nothing, since all batches have one shape."""
+        return [jax.tree.map(np.zeros_like, self.batch_at(0, 0))]
+
+    def blank_stacks(self) -> list[Stack]:
+        """Returns a stack of no batches."""
+        return [self.stack_of(0, range(0), self.boundaries)]
+
+
 P_co = TypeVar("P_co", bound=Part, covariant=True)
 
 
@@ -78,15 +115,15 @@ class Dataset(Generic[P_co]):
     """What a run reads.
 
     Attributes:
-      corpus: where the texts come from.
-      vocabulary: fitted on the training part.
+      corpus: where the examples come from.
+      vocabulary: fitted on the training part; None where nothing is text.
       train: what is trained on.
       validation: what is held out of it; None if nothing is.
       test: what is reported.
     """
 
     corpus: Any
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | None
     train: P_co
     validation: P_co | None
     test: P_co
@@ -97,12 +134,26 @@ class Dataset(Generic[P_co]):
         fallback = self.corpus.fallback
         return {"data": f"{fallback} (fallback)"} if fallback else {}
 
+    @property
+    def known(self) -> int:
+        """Size of the vocabulary; 0 without one."""
+        return len(self.vocabulary) if self.vocabulary else 0
+
     def describe(self) -> dict[str, Any]:
         """Returns what a run's files say of it, ready for JSON."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {
+        told = {
             **self.corpus.describe(),
             "rows": {name: len(part) if part else 0 for name, part in parts.items()},
-            "vocabulary": len(self.vocabulary),
-            "unknown_share": unknown_share(self.train.tokens),
         }
+        if self.vocabulary:
+            told["vocabulary"] = self.known
+            told["unknown_share"] = unknown_share(self.train.tokens)
+        return told
+
+
+@dataclasses.dataclass(frozen=True)
+class TextDataset(Dataset[P_co]):
+    """What a run reads whose examples are text."""
+
+    vocabulary: Vocabulary

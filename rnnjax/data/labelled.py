@@ -8,7 +8,7 @@ from rnnjax.config import Config
 from rnnjax.data import corpora
 from rnnjax.data.batches import Batches, Sequences, choose_boundaries, permutation
 from rnnjax.data.corpora import Corpus, Split
-from rnnjax.data.dataset import Dataset
+from rnnjax.data.dataset import TextDataset
 from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
 
@@ -31,7 +31,7 @@ def load_corpus(config: Config) -> Corpus:
 
 def make_dataset(
     config: Config, corpus: Corpus, vocabulary: Vocabulary | None = None
-) -> Dataset[Batches]:
+) -> TextDataset[Batches]:
     """Returns the batches of a config.
 
     Args:
@@ -66,7 +66,7 @@ def make_dataset(
 
     trained = part(train, train_rows, shuffle=given.shuffle, group=config.steps_per_call)
     padded = {"boundaries": trained.boundaries}
-    return Dataset(
+    return TextDataset(
         corpus=corpus,
         vocabulary=vocabulary,
         train=trained,
@@ -75,7 +75,7 @@ def make_dataset(
     )
 
 
-def like(dataset: Dataset[Batches], config: Config) -> Dataset[Batches]:
+def like(dataset: TextDataset[Batches], config: Config) -> TextDataset[Batches]:
     """Returns the dataset of a config that differs in its seed alone, and holds no rows out.
 
     No text is numbered again: the seed then decides nothing but the order.

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
 from rnnjax.config import Config
-from rnnjax.data.batches import Shape, Stack
 from rnnjax.data.corpora import load as load_labelled
 from rnnjax.data.corpora import texts
 from rnnjax.data.corpora.texts import Texts
-from rnnjax.data.dataset import Dataset
+from rnnjax.data.dataset import OneShape, TextDataset
 from rnnjax.data.text import END, Vocabulary
 from rnnjax.errors import InputError
 from rnnjax.reporting.progress import Progress
@@ -44,7 +42,7 @@ class Stretch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stream:
+class Stream(OneShape):
     """A text cut into as many pieces of one length as a batch has rows, read side by side.
 
     Each epoch of a shuffled stream begins at another place, from which it is read in a circle, so
@@ -105,31 +103,6 @@ class Stream:
             first=first,
         )
 
-    def padded_at(self, seed: int, step: int) -> Shape:
-        """Returns the number of steps of a batch."""
-        del seed, step
-        return self.boundaries
-
-    def stack_at(self, seed: int, step: int, most: int) -> Stack:
-        """Returns the batches from a step on, at most a group and `most`."""
-        steps = range(step, step + min(most, self.group))
-        return self.stack_of(seed, steps, self.boundaries)
-
-    def stack_of(self, seed: int, steps: range, shape: Shape) -> Stack:
-        """Returns the batches of some steps, and blank ones up to a group."""
-        del shape
-        batches = [self.batch_at(seed, step) for step in steps]
-        batches += self.blank_batches() * (self.group - len(batches))
-        return Stack(jax.tree.map(lambda *each: np.stack(each), *batches), np.int32(len(steps)))
-
-    def blank_batches(self) -> list[Stretch]:
-        """Returns a batch of nothing, since all batches have one shape."""
-        return [jax.tree.map(np.zeros_like, self.batch_at(0, 0))]
-
-    def blank_stacks(self) -> list[Stack]:
-        """Returns a stack of no batches."""
-        return [self.stack_of(0, range(0), self.boundaries)]
-
     def _first(self, seed: int, epoch: int, index: int) -> Bool[np.ndarray, " batch"]:
         if not (index and self.restarts):
             return np.full(self.batch_size, not index)
@@ -158,7 +131,7 @@ def load_corpus(config: Config) -> Texts:
 
 def make_dataset(
     config: Config, corpus: Texts, vocabulary: Vocabulary | None = None
-) -> Dataset[Stream]:
+) -> TextDataset[Stream]:
     """Returns the batches of a config.
 
     The validation part is the end of the training texts, which a seed does not move. Between two
@@ -193,8 +166,7 @@ def make_dataset(
         return Stream(tokens, config.batch_size, given.steps, **options)
 
     asked = {"shuffle": False, "warm_up": _WARM_UP}
-
-    return Dataset(
+    return TextDataset(
         corpus=corpus,
         vocabulary=vocabulary,
         train=part(

@@ -133,6 +133,15 @@ class Vocabulary:
         rows = [encoding.ids[: max_tokens or None] for encoding in encodings]
         return Sequences.of(rows)
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Returns where in a text each of its tokens begins and ends.
+
+        Raises:
+          InputError: the text is not valid Unicode.
+        """
+        (text,) = _checked([text])
+        return self.tokenizer.encode(text, add_special_tokens=False).offsets
+
     def decode(self, numbers: Iterable[int]) -> str:
         """Returns the text of some tokens, without padding and ends: words joined by spaces."""
         kept = [int(number) for number in numbers if number != PADDING]

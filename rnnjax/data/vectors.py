@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from rnnjax.config import Config
-from rnnjax.data.dataset import Dataset
+from rnnjax.data.dataset import TextDataset
 from rnnjax.data.text import UNKNOWN
 from rnnjax.data.vector_files import check_beginning, read_vectors
 from rnnjax.errors import InputError
@@ -31,7 +31,7 @@ class WordVectors:
     about: dict[str, Any]
 
 
-def word_vectors(config: Config, datasets: Sequence[Dataset]) -> list[WordVectors]:
+def word_vectors(config: Config, datasets: Sequence[TextDataset]) -> list[WordVectors]:
     """Returns for each data set the vectors of its vocabulary, and says how much they cover.
 
     The file is read once. Padding and unknown have no vector in it.

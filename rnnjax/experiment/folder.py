@@ -66,6 +66,8 @@ class Plan(pydantic.BaseModel):
     """Given to every run, beside --config and --config.seed."""
     seeds: list[int] = pydantic.Field(min_length=1)
     """Which every entry must have been trained with. Those of other runs count as well."""
+    scores: list[str] = pydantic.Field(default=["accuracy", "macro_f1"], min_length=1)
+    """Of the test part: the first is shown with its spread, the others by their means."""
     data: str = ""
     """Fingerprint of the data that the claims are about; '' for those of an entry's first seed."""
     entry: list[Entry]

@@ -33,7 +33,8 @@ def pages(experiment: Experiment) -> dict[Path, str]:
       InputError: the experiment has no README.md, or a page has not the marks it should have.
     """
     own, above = experiment.folder / README, Path(README)
-    runs = {name: by_seed(other) for name, other in others(experiment).items()}
+    score = experiment.plan.scores[0]
+    runs = {name: by_seed(other, score) for name, other in others(experiment).items()}
     found = {own: markdown.filled(own, {"runs": table(experiment), **runs})}
     if above.exists() and markdown.begin(experiment.name) in markdown.read(above):
         found[above] = markdown.filled(above, {experiment.name: quotation(experiment)})
@@ -62,27 +63,30 @@ def table(experiment: Experiment) -> str:
     """Returns the runs as a Markdown table, a row for each entry, with a caption and the plot."""
     if not experiment.runs:
         return "There are no runs yet."
+    score, *rest = experiment.plan.scores
     heads = [
         "config",
         "parameters",
-        "test accuracy, mean ± sd",
+        f"test {_in_words(score)}, mean ± sd",
         "95 % interval",
         "by seed",
+        *map(_in_words, rest),
+        "training seconds, median",
+        *_peers(experiment),
     ]
-    heads += ["macro-F1", "training seconds, median", *_peers(experiment)]
     rows = []
     for entry, runs in _with_runs(experiment):
-        accuracies = _accuracies(runs)
-        low, high = interval_of_mean(accuracies)
-        mean, *spread = _mean_and_sd(accuracies).split(" ", 1)
+        values = _values(runs, score)
+        low, high = interval_of_mean(values)
+        mean, *spread = _mean_and_sd(values).split(" ", 1)
         rows.append(
             [
                 f"`{entry.name}`",
                 f"{runs[0]['parameters']:,}",
                 " ".join([f"**{mean}**", *spread]),
                 f"{low:.4f} to {high:.4f}" if len(runs) > 1 else "",
-                " ".join(f"{accuracy:.4f}" for accuracy in accuracies),
-                f"{statistics.mean(run['test']['macro_f1'] for run in runs):.4f}",
+                " ".join(f"{value:.4f}" for value in values),
+                *(f"{statistics.mean(_values(runs, other)):.4f}" for other in rest),
                 _seconds(runs),
                 *(entry.beside.get(name, "") for name in _peers(experiment)),
             ]
@@ -92,18 +96,19 @@ def table(experiment: Experiment) -> str:
         "by Student's t. Seconds are those of runs with no other beside them, on "
         f"{'; '.join(_machines(experiment.runs))}."
     )
-    shown = f"![Test accuracy by seed]({PLOT})"
+    shown = f"![Test {_in_words(score)} by seed]({PLOT})"
     return f"{markdown.table(heads, rows)}\n\n{caption}\n\n{shown}"
 
 
 def quotation(experiment: Experiment) -> str:
     """Returns a shorter table, for another page."""
-    heads = ["config", "network", "test accuracy, mean ± sd", *_peers(experiment)]
+    score = experiment.plan.scores[0]
+    heads = ["config", "network", f"test {_in_words(score)}, mean ± sd", *_peers(experiment)]
     rows = [
         [
             f"`{entry.name}`",
             entry.about,
-            _mean_and_sd(_accuracies(runs)),
+            _mean_and_sd(_values(runs, score)),
             *(entry.beside.get(name, "") for name in _peers(experiment)),
         ]
         for entry, runs in _with_runs(experiment)
@@ -111,24 +116,24 @@ def quotation(experiment: Experiment) -> str:
     return f"{markdown.table(heads, rows)}\n\n{_rows_and_seeds(experiment)}"
 
 
-def by_seed(runs: Sequence[Run]) -> str:
-    """Returns the test accuracies as a Markdown table, a row a name and a column a seed."""
+def by_seed(runs: Sequence[Run], score: str) -> str:
+    """Returns a test score as a Markdown table, a row a name and a column a seed."""
     seeds = sorted({run["seed"] for run in runs})
-    scores = {(run["name"], run["seed"]): run["test"]["accuracy"] for run in runs}
+    scores = {(run["name"], run["seed"]): run["test"][score] for run in runs}
     rows = [
         [name, *(f"{scores[name, seed]:.4f}" if (name, seed) in scores else "" for seed in seeds)]
         for name in dict.fromkeys(run["name"] for run in runs)
     ]
-    return markdown.table(["test accuracy", *(f"seed {seed}" for seed in seeds)], rows)
+    return markdown.table([f"test {_in_words(score)}", *(f"seed {seed}" for seed in seeds)], rows)
 
 
 def sentence(experiment: Experiment, entry: Entry) -> str:
     """Returns what the docstring of an entry's config says of its runs."""
-    runs = experiment.runs_of(entry)
+    runs, score = experiment.runs_of(entry), experiment.plan.scores[0]
     return (
         f"{experiment.name}, {entry.name}: {runs[0]['parameters']:,} parameters, "
-        f"{runs[0]['data']['rows']['train']:,} training rows, test accuracy "
-        f"{_mean_and_sd(_accuracies(runs))} (mean ± sd of seeds {_seeds(runs)})."
+        f"{runs[0]['data']['rows']['train']:,} training rows, test {_in_words(score)} "
+        f"{_mean_and_sd(_values(runs, score))} (mean ± sd of seeds {_seeds(runs)})."
     )
 
 
@@ -141,8 +146,12 @@ def _peers(experiment: Experiment) -> list[str]:
     return list(dict.fromkeys(name for entry in experiment.plan.entry for name in entry.beside))
 
 
-def _accuracies(runs: Sequence[Run]) -> list[float]:
-    return [run["test"]["accuracy"] for run in runs]
+def _values(runs: Sequence[Run], score: str) -> list[float]:
+    return [run["test"][score] for run in runs]
+
+
+def _in_words(score: str) -> str:
+    return "macro-F1" if score == "macro_f1" else score
 
 
 def _mean_and_sd(values: Sequence[float]) -> str:

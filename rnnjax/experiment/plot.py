@@ -12,13 +12,15 @@ _DOTS, _MEAN, _CLAIM = "#4477aa", "#222222", "#eeddaa"
 
 
 def drawing(experiment: Experiment) -> str:
-    """Returns the test accuracies as SVG, a row for each entry that has runs.
+    """Returns the first score of each seed as SVG, a row for each entry that has runs.
 
     A band is what is claimed of the mean, a bar the mean, a line its interval.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
+    score = experiment.plan.scores[0]
+    claimed = f"test.{score}"
     entries = [entry for entry in experiment.plan.entry if experiment.runs_of(entry)]
     style: dict[Any, Any] = {
         "svg.hashsalt": experiment.name,
@@ -30,10 +32,10 @@ def drawing(experiment: Experiment) -> str:
         axes = figure.add_subplot()
         seen = []
         for row, entry in enumerate(entries):
-            values = [run["test"]["accuracy"] for run in experiment.runs_of(entry)]
+            values = [run["test"][score] for run in experiment.runs_of(entry)]
             seen += values
-            if "test.accuracy" in entry.claims:
-                low, high = entry.claims["test.accuracy"]
+            if claimed in entry.claims:
+                low, high = entry.claims[claimed]
                 seen += [low, high]
                 axes.barh(row, high - low, left=low, height=0.7, color=_CLAIM)
             axes.plot(values, [row] * len(values), "o", color=_DOTS, alpha=0.7, markersize=5)
@@ -45,7 +47,7 @@ def drawing(experiment: Experiment) -> str:
         axes.set_xlim(min(seen) - margin, max(seen) + margin)
         axes.set_ylim(len(entries) - 0.5, -0.5)
         axes.set_yticks(range(len(entries)), [entry.name for entry in entries])
-        axes.set_xlabel("test accuracy: seeds, mean and its interval; the band is the claim")
+        axes.set_xlabel(f"test {score}: seeds, mean and its interval; the band is the claim")
         axes.grid(axis="x", linewidth=0.3)
         axes.set_axisbelow(True)
         file = io.StringIO()
@@ -56,14 +58,15 @@ def drawing(experiment: Experiment) -> str:
 
 def described(experiment: Experiment) -> str:
     """Returns in words what the drawing shows, which it holds as its description."""
-    rows = []
+    score, rows = experiment.plan.scores[0], []
+    claimed = f"test.{score}"
     for entry in experiment.plan.entry:
-        values = " ".join(f"{run['test']['accuracy']:.4f}" for run in experiment.runs_of(entry))
-        low, high = entry.claims.get("test.accuracy", ("", ""))
-        claim = f", claimed {low} to {high}" if "test.accuracy" in entry.claims else ""
+        values = " ".join(f"{run['test'][score]:.4f}" for run in experiment.runs_of(entry))
+        low, high = entry.claims.get(claimed, ("", ""))
+        claim = f", claimed {low} to {high}" if claimed in entry.claims else ""
         if values:
             rows.append(f"{entry.name} {values}{claim}")
-    return f"Test accuracy by seed: {'; '.join(rows)}"
+    return f"Test {score} by seed: {'; '.join(rows)}"
 
 
 def shows(svg: str, experiment: Experiment) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import AbstractCell, Cell, LinearCell, State
+from rnnjax.cells.base import INSIDE, show, shows_inside
 from rnnjax.errors import InputError
 from rnnjax.kernels.sequence import held, real
 from rnnjax.layers.given import given_state, own_state, require_arrays, require_cell
@@ -37,6 +38,15 @@ class RNN(nn.Module):
 
     What a cell draws at random (dropout) comes from the rng stream 'dropout'; a call that is given
     none is an evaluation.
+
+    Called with the state that a call has returned, it goes on where that one ended: a sequence may
+    be read in pieces, down to single steps.
+
+    `layer.apply(variables, inputs, mask, mutable="inside")` returns, beside what it returns without
+    that, the collection 'inside': 'state', the state after each step, [batch, time, ...], and under
+    'cell' the gates that the cell names, [batch, time, features]. Such a call is run by the engine
+    'scan' and keeps all that it shows. At a masked step the state is held, and a gate says nothing:
+    it is what the cell would do with an input of zeros.
 
     Attributes:
       cell: a `rnnjax.cells.Cell`, or a cell written for flax (`nn.LSTMCell(64)`, say).
@@ -92,7 +102,8 @@ class RNN(nn.Module):
             does not have the size or the dtype, or the shapes or the mask's dtype are not as above.
         """
         require_cell(self.cell)
-        engine = _engine(self.engine, self.cell, resets is not None)
+        asked = "scan" if shows_inside(self) else self.engine
+        engine = _engine(asked, self.cell, resets is not None)
         require_arrays(inputs, mask=mask, resets=resets)
         if initial_state is None:
             initial_state = own_state(self.cell, inputs)
@@ -110,7 +121,7 @@ class RNN(nn.Module):
     def _stretch(self, engine, inputs, state):
         """Returns how many steps are run at a time; all of them where nothing speaks against it."""
         batch, time = inputs.shape[:2]
-        if self.remat:
+        if self.remat and not shows_inside(self):
             return math.isqrt(time)
         if engine != "fused" or jax.default_backend() != "cpu":
             return time
@@ -197,7 +208,7 @@ class RNN(nn.Module):
         return states[:, last], real(self.cell.read(states, projected), mask)
 
     def _scan(self, inputs, mask, state, resets, fresh):
-        native = isinstance(self.cell, AbstractCell)
+        native, shown = isinstance(self.cell, AbstractCell), shows_inside(self)
         steps = self.cell.project(inputs) if native else inputs
 
         def body(cell, state, at):
@@ -205,17 +216,21 @@ class RNN(nn.Module):
             if reset is not None:
                 state = _held(reset, fresh, state)
             new, output = cell.step(state, step) if native else cell(state, step)
-            return _held(counts, new, state), real(output, counts)
+            state = _held(counts, new, state)
+            return state, (real(output, counts), state if shown else None)
 
         scan = nn.scan(
             body,
+            variable_axes={INSIDE: 1},
             variable_broadcast="params",
             split_rngs={"params": False, "dropout": True},
             in_axes=1,
             out_axes=1,
             reverse=self.reverse,
         )
-        return scan(self.cell, state, (steps, mask, resets))
+        final, (outputs, states) = scan(self.cell, state, (steps, mask, resets))
+        show(self, "state", states)
+        return final, outputs
 
 
 def engines(cell: nn.Module) -> tuple[str, ...]:

@@ -1,14 +1,27 @@
 """A recurrent network that reads a text and names its class."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from rnnjax.cells import State
 from rnnjax.models.reader import Reader
 
 Pooling = Literal["last", "max"]
+
+
+class Kept(NamedTuple):
+    """What a classifier keeps of the tokens so far.
+
+    Attributes:
+      states: of the recurrent layers.
+      output: what is scored; of 'max' minus infinity while there is nothing.
+    """
+
+    states: tuple[State, ...]
+    output: Float[Array, "batch features"]
 
 
 class Classifier(Reader, kw_only=True):
@@ -40,10 +53,29 @@ class Classifier(Reader, kw_only=True):
           tokens: as for `read`.
           mask: as for `read`. A row with no token that counts gets the scores of an empty text.
         """
-        _, output = self.read(tokens, mask)
+        return self.go_on(tokens, mask)[1]
+
+    def go_on(
+        self,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        kept: Kept | None = None,
+    ) -> tuple[Kept, Float[Array, "batch classes"]]:
+        """Returns what is kept of the tokens so far, and the score of each class after them.
+
+        Args:
+          tokens: as for `read`.
+          mask: as for `read`.
+          kept: as a call has returned it, of a network that reads from left to right; None at the
+            start of a text.
+        """
+        states, output = self.read(tokens, mask, None if kept is None else kept.states)
         if self.pooling == "max":
-            real = mask[..., None]
-            greatest = jnp.max(output, axis=1, where=real, initial=-jnp.inf)
-            output = jnp.where(jnp.any(real, axis=1), greatest, 0)
-        output = self.drop(output, deterministic=not self.has_rng("dropout"))
-        return self.score(output.astype(jnp.float32))
+            output = jnp.max(output, axis=1, where=mask[..., None], initial=-jnp.inf)
+            if kept is not None:
+                output = jnp.maximum(output, kept.output)
+        elif kept is not None:
+            output = jnp.where(jnp.any(mask, axis=1)[:, None], output, kept.output)
+        said = jnp.where(jnp.isneginf(output), 0, output) if self.pooling == "max" else output
+        said = self.drop(said, deterministic=not self.has_rng("dropout"))
+        return Kept(states, output), self.score(said.astype(jnp.float32))

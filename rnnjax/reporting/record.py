@@ -56,6 +56,8 @@ class Scores(Part):
     perplexity: float | None = None
     bits: float | None = None
     """A token."""
+    baseline: float | None = None
+    """The least loss without memory."""
     rows: int | None = None
 
 

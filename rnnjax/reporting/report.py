@@ -3,17 +3,15 @@
 import math
 import shlex
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 from markupsafe import Markup
 
 from rnnjax.reporting import plots, record
 from rnnjax.reporting.files import write_text
+from rnnjax.reporting.page import fill
 
-_LONGEST_TEXT = 600
 _MOST_MISTAKES = 50
 _NORMAL_95 = 1.959964
 
@@ -81,30 +79,14 @@ def render(run: record.Record, workdir: Path) -> str:
     result = run.result
     rows = result.test.rows or sum(map(sum, result.confusion)) or None
     baseline = _baseline(run)
-    # Tokens of running text are no independent rows.
-    overall = wilson(result.test.accuracy, rows) if result.test.perplexity is None else None
+    # Tokens of running text are no independent rows, nor are the symbols of a sequence.
+    alike = result.test.perplexity is None and result.test.baseline is None
+    overall = wilson(result.test.accuracy, rows) if alike else None
     by_length = [
         (scores, wilson(scores.accuracy, scores.rows)) for scores in result.accuracy_by_length
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rnnjax.reporting", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "count": _count,
-        "decimal": _decimal,
-        "percent": _percent,
-        "duration": _duration,
-        "shortened": _shortened,
-        "place": _place,
-    }
-    # Ours, and not to be escaped; what comes from the run is.
-    css = Markup(resources.files("rnnjax.reporting").joinpath("report.css").read_text("utf-8"))
-    return environment.get_template("report.html.j2").render(
-        css=css,
+    return fill(
+        "report.html.j2",
         run=run,
         result=result,
         test=result.test,
@@ -162,7 +144,8 @@ def _curves(run: record.Record, baseline: Baseline | None) -> list[tuple[str, Ma
         )
         if len(train.steps) or len(validation.steps):
             percent = name == "accuracy"
-            level = baseline.accuracy if baseline and percent else None
+            without = baseline.accuracy if baseline else None
+            level = without if percent else run.result.test.baseline
             drawing = plots.curves(name, train, validation, test, level, percent)
             drawings.append((name, drawing))
     return drawings
@@ -220,6 +203,7 @@ def _commands(run: record.Record, workdir: Path) -> list[tuple[str, str]]:
         "language_modeling": [
             ("Let it write", f'python -m rnnjax.generate --workdir {folder} --prompt "text"'),
         ],
+        "memory": [],
     }.get(
         run.result.task,
         [
@@ -241,37 +225,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield prefix + key, ", ".join(map(str, value))
         else:
             yield prefix + key, str(value)
-
-
-def _count(value: int | None) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:,}"
-
-
-def _decimal(value: float | None, digits: int = 3) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}"
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return (
-        "\N{EN DASH}"
-        if value is None or math.isnan(value)
-        else f"{100 * value:.{digits}f}\N{NBSP}%"
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
-
-
-def _shortened(text: str) -> str:
-    text = " ".join(text.split()) or "(nothing)"
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT].rstrip() + "…"
-
-
-def _place(value: float, low: float = 0.0, high: float = 1.0) -> str:
-    """A place between two ends, in CSS."""
-    return f"{100 * (value - low) / (high - low):.2f}%"

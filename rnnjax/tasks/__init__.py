@@ -2,12 +2,14 @@
 
 from rnnjax.tasks.classification import Classification
 from rnnjax.tasks.language_modeling import LanguageModeling
+from rnnjax.tasks.memory import Memory
 from rnnjax.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {
     "classification": Classification,
     "language_modeling": LanguageModeling,
+    "memory": Memory,
 }
 """By the names that `config.task` has for them."""
 
-__all__ = ["TASKS", "Classification", "LanguageModeling", "Task"]
+__all__ = ["TASKS", "Classification", "LanguageModeling", "Memory", "Task"]

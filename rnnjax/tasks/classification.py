@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config import Config
 from rnnjax.data import labelled
 from rnnjax.data.batches import Batch, Batches
 from rnnjax.data.corpora import Corpus
-from rnnjax.data.dataset import Dataset
+from rnnjax.data.dataset import TextDataset
 from rnnjax.data.text import Vocabulary
 from rnnjax.models import Classifier
 from rnnjax.tasks import scores
@@ -41,8 +41,8 @@ class Classification(Reading):
         config: Config,
         corpus: Corpus,
         vocabulary: Vocabulary | None = None,
-        sibling: Dataset[Batches] | None = None,
-    ) -> Dataset[Batches]:
+        sibling: TextDataset[Batches] | None = None,
+    ) -> TextDataset[Batches]:
         """Returns batches of labelled text."""
         if sibling and not config.data.validation:
             return labelled.like(sibling, config)
@@ -84,12 +84,37 @@ class Classification(Reading):
         """Returns the log-probability of each class."""
         return jax.nn.log_softmax(_apply(self.model, params, batch)), carry
 
+    def outcomes(self, about: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
+        """Returns the names of the classes."""
+        del vocabulary
+        return tuple(about["classes"])
+
+    def go_on(
+        self,
+        params: Params,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        kept: Any = None,
+    ) -> tuple[Any, Float[Array, "batch classes"]]:
+        """Returns what is kept of texts so far, and the log-probability of each class."""
+        given: Any = self.model.apply({"params": params}, tokens, mask, kept, method="go_on")
+        kept, logits = given
+        return kept, jax.nn.log_softmax(logits)
+
+    def after_each(
+        self, params: Params, tokens: Int[Array, " time"]
+    ) -> Float[Array, "time classes"]:
+        """Returns the log-probabilities of texts that end at each of the tokens."""
+        steps = jnp.arange(len(tokens))
+        prefixes = jnp.broadcast_to(tokens, (len(tokens), len(tokens)))
+        return self.go_on(params, prefixes, steps <= steps[:, None])[1]
+
     def summary(self, part: Batches, answers: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss', 'accuracy', 'macro_f1' and 'rows'."""
         return scores.summary(part.labels, in_order(part, answers))
 
     def details(
-        self, config: Config, dataset: Dataset[Batches], params: Params, answers: Sequence[Any]
+        self, config: Config, dataset: TextDataset[Batches], params: Params, answers: Sequence[Any]
     ) -> dict[str, Any]:
         """Returns confusion, scores of each class, accuracy by length, and the worst mistakes."""
         del params

@@ -8,12 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config import Config
 from rnnjax.data import stream
 from rnnjax.data.corpora.texts import Texts
-from rnnjax.data.dataset import Dataset
+from rnnjax.data.dataset import TextDataset
 from rnnjax.data.stream import Stream, Stretch
 from rnnjax.data.text import END, Vocabulary
 from rnnjax.models import LanguageModel
@@ -45,6 +45,8 @@ class LanguageModeling(Reading):
     asked_with = "python -m rnnjax.generate"
     about = ("connected",)
 
+    opening = (END,)
+
     model: LanguageModel
     resets: bool = False
 
@@ -58,8 +60,8 @@ class LanguageModeling(Reading):
         config: Config,
         corpus: Texts,
         vocabulary: Vocabulary | None = None,
-        sibling: Dataset[Stream] | None = None,
-    ) -> Dataset[Stream]:
+        sibling: TextDataset[Stream] | None = None,
+    ) -> TextDataset[Stream]:
         """Returns batches of running text, which no seed changes but by the places to begin at."""
         return sibling or stream.make_dataset(config, corpus, vocabulary)
 
@@ -89,6 +91,35 @@ class LanguageModeling(Reading):
         """Returns loss and hits, summed, and the sum of the weights."""
         return self._sums(self.model, params, batch, carry)
 
+    def outcomes(self, about: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
+        """Returns the tokens, of which one comes next."""
+        del about
+        return tuple(vocabulary.words)
+
+    def go_on(
+        self,
+        params: Params,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        kept: Any = None,
+    ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
+        """Returns what is kept of texts so far, and the log-probability of each next token."""
+        state, before = (None, None) if kept is None else kept
+        state, logits = _apply(self.model, params, tokens, mask, state)
+        last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
+        scores = jnp.take_along_axis(logits, last[:, None, None], axis=1)[:, 0]
+        if before is not None:
+            scores = jnp.where(mask.any(axis=1)[:, None], scores, before)
+        return (state, scores), jax.nn.log_softmax(scores)
+
+    def after_each(
+        self, params: Params, tokens: Int[Array, " time"]
+    ) -> Float[Array, "time vocabulary"]:
+        """Returns the log-probability of each next token after each of the tokens."""
+        tokens = tokens[None]
+        _, logits = _apply(self.model, params, tokens, jnp.ones_like(tokens, bool))
+        return jax.nn.log_softmax(logits[0])
+
     def summary(self, part: Stream, answers: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss' (nats a token), 'accuracy', 'bits' (a token), 'perplexity' and 'rows'.
 
@@ -109,7 +140,7 @@ class LanguageModeling(Reading):
         }
 
     def details(
-        self, config: Config, dataset: Dataset[Stream], params: Params, answers: Sequence[Any]
+        self, config: Config, dataset: TextDataset[Stream], params: Params, answers: Sequence[Any]
     ) -> dict[str, Any]:
         """Returns a text that the network has written."""
         del config, answers

@@ -1,17 +1,18 @@
 """What tasks share whose network reads tokens: an embedding of which not every row is live."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.cells import make_cell
-from rnnjax.cells.base import frozen_names
 from rnnjax.config import Config
 from rnnjax.data.dataset import Part
+from rnnjax.data.text import Vocabulary
 from rnnjax.models.reader import Reader
+from rnnjax.tasks import recurrent
 from rnnjax.tasks.task import Params, Task
 
 
@@ -23,7 +24,10 @@ class Reading(Task):
       model: the network.
       known: the tokens that can occur are those below this number; `model.vocabulary` if all can.
       trains_embedding: whether training changes the embedding.
+      opening: tokens that the network has read before a text begins.
     """
+
+    opening: ClassVar[tuple[int, ...]] = ()
 
     model: Reader
     known: int
@@ -71,15 +75,43 @@ class Reading(Task):
 
         It may not change those that a cell says are frozen, nor an embedding that is not trained.
         """
-        frozen = frozen_names(self.model.cell)
+        trained = recurrent.trained(self.model.cell, params)
+        if "embed" in params:
+            trained["embed"] = jax.tree.map(lambda _: self.trains_embedding, params["embed"])
+        return trained
 
-        def may_change(path, _):
-            first, *names = (jax.tree_util.keystr((key,), simple=True) for key in path)
-            if first == "embed":
-                return self.trains_embedding
-            return not (first == "recurrent" and frozen.intersection(names))
+    def outcomes(self, about: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
+        """Returns the names of what the network tells apart.
 
-        return jax.tree_util.tree_map_with_path(may_change, params)
+        Args:
+          about: the data, as `Dataset.describe` says it.
+          vocabulary: of the network.
+        """
+        raise NotImplementedError
+
+    def go_on(
+        self,
+        params: Params,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        kept: Any = None,
+    ) -> tuple[Any, Float[Array, "batch outcomes"]]:
+        """Returns what is kept of texts so far, and the log-probability of each outcome after them.
+
+        Args:
+          params: of the network.
+          tokens: what comes next.
+          mask: True where a token counts; without any the answer is that of before.
+          kept: as a call has returned it, of a network that reads from left to right; None at the
+            start of a text.
+        """
+        raise NotImplementedError
+
+    def after_each(
+        self, params: Params, tokens: Int[Array, " time"]
+    ) -> Float[Array, "time outcomes"]:
+        """Returns the log-probabilities of the outcomes after each token of one text."""
+        raise NotImplementedError
 
     def training_model(self, live: Params) -> tuple[Any, Params]:
         """Returns the network over live parameters, and these, the untrained ones held fast."""
@@ -101,20 +133,9 @@ def reader_options(config: Config) -> dict[str, Any]:
     Raises:
       InputError: the config names a cell that there is not.
     """
-    dtype, given = jnp.dtype(config.dtype), config.model
+    given = config.model
     return {
-        "cell": make_cell(given.cell, given.features, dtype),
-        "layers": given.layers,
+        **recurrent.options(config),
         "embedding": given.embedding.features,
-        "bidirectional": given.bidirectional,
-        "merge": given.merge,
-        "dropout": given.dropout,
-        "variational": given.regularization.variational,
         "embedding_dropout": given.regularization.embedding,
-        "recurrent_dropout": given.regularization.recurrent,
-        "zoneout": given.regularization.zoneout,
-        "weight_drop": given.regularization.weights,
-        "learned_state": given.learned_state,
-        "remat": given.remat,
-        "dtype": dtype,
     }

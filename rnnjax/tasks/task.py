@@ -33,7 +33,7 @@ class Task:
       rows: what the rows of a batch are, for messages.
       counted: what the scores are of, for messages.
       shown: the scores that a summary is told by, the most important one first.
-      asked_with: the command that asks a trained network.
+      asked_with: the command that asks a trained network; '' if there is none.
       about: what it has to know of the data, by the keys of `Dataset.describe`.
     """
 
@@ -41,8 +41,8 @@ class Task:
     rows: ClassVar[str]
     counted: ClassVar[str]
     shown: ClassVar[tuple[str, ...]]
-    asked_with: ClassVar[str]
-    about: ClassVar[tuple[str, ...]]
+    asked_with: ClassVar[str] = ""
+    about: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def load(config: Config) -> Any:

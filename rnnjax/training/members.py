@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnjax.config import Config
 from rnnjax.data.batches import Stack
-from rnnjax.data.dataset import Dataset
+from rnnjax.data.dataset import Dataset, TextDataset
 from rnnjax.data.text import Vocabulary
 from rnnjax.data.vectors import WordVectors, word_vectors
 from rnnjax.errors import InputError
@@ -82,7 +82,8 @@ def make_members(
     _check_they_agree(config, datasets)
     if not (begin and config.model.embedding.path):
         return members
-    vectors = word_vectors(config, datasets)
+    texts = [dataset for dataset in datasets if isinstance(dataset, TextDataset)]
+    vectors = word_vectors(config, texts)
     return [
         dataclasses.replace(member, vectors=each)
         for member, each in zip(members, vectors, strict=True)
@@ -97,7 +98,7 @@ def _check_they_agree(config: Config, datasets: Sequence[Dataset]) -> None:
             f"{steps[-1]} steps, and replicates take every step together; set "
             "config.data.bucketing=False, or config.data.validation=0"
         )
-    sizes = sorted({len(dataset.vocabulary) for dataset in datasets})
+    sizes = sorted({dataset.known for dataset in datasets})
     if len(sizes) > 1 and not config.model.embedding.features:
         raise InputError(
             "config.replicates: the rows that each seed holds out leave vocabularies of "

@@ -79,8 +79,9 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
             if member.folder != folder:
                 claims.enter_context(member.folder.claim(member.config))
                 _begin(member.folder, member.config, name, member)
-            if not member.folder.tokenizer.exists():
-                write_text(member.folder.tokenizer, member.dataset.vocabulary.to_json())
+            vocabulary = member.dataset.vocabulary
+            if vocabulary and not member.folder.tokenizer.exists():
+                write_text(member.folder.tokenizer, vocabulary.to_json())
         try:
             result = _train_and_judge(folder, config, name, members, command)
         except jax.errors.JaxRuntimeError as error:
@@ -115,7 +116,7 @@ def _train_and_judge(
     folder: RunFolder, config: Config, name: str, members: Sequence[Member], command: str
 ) -> dict[str, Any]:
     dataset = members[0].dataset
-    known = max(len(member.dataset.vocabulary) for member in members)
+    known = max(member.dataset.known for member in members)
     task = TASKS[config.task].of(config, known, dataset.describe())
     total = config.epochs * dataset.train.steps_per_epoch
     optimizer = make_optimizer(config, total, task.trained)
@@ -154,7 +155,7 @@ def _train_and_judge(
         if begun_at < total:
             say(
                 f"training {total - begun_at} steps of {config.batch_size} {task.rows}, padded to "
-                f"{', '.join(map(str, dataset.train.boundaries))} tokens; each length is compiled "
+                f"{', '.join(map(str, dataset.train.boundaries))} steps; each length is compiled "
                 "when it first comes"
             )
             train_step.prepare(state, blank_stacks(members))

@@ -15,10 +15,12 @@ from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
 from rnnjax.reporting.progress import say
 from rnnjax.tasks import TASKS, Task
+from rnnjax.tasks.reading import Reading
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.folder import RunFolder, read_json
 from rnnjax.training.state import is_found
 from rnnjax.training.step import Compiled, make_evaluate_step
+from rnnjax.training.stream import Stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class TrainedRun:
       config: of the run.
       task: with the network.
       data: what it was trained on, as environment.json says it.
-      vocabulary: numbers the tokens.
+      vocabulary: numbers the tokens; None where nothing is text.
       boundaries: the padded lengths of the run; none if it has not ended.
       params: of the network.
       step: of the training at which they were saved.
@@ -42,7 +44,7 @@ class TrainedRun:
     config: Config
     task: Task
     data: Mapping[str, Any]
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | None
     boundaries: tuple[int, ...]
     params: Any
     step: int
@@ -52,6 +54,51 @@ class TrainedRun:
     def fallback(self) -> str:
         """The corpus that it was trained on in the place of the one asked for; or ''."""
         return self.data["fallback"]
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The names of what the network tells apart: classes, or the tokens that may come next."""
+        return self.reading.outcomes(self.data, self.numbering)
+
+    @property
+    def reading(self) -> Reading:
+        """The task, of a network that reads text.
+
+        Raises:
+          InputError: it reads something else.
+        """
+        if not isinstance(self.task, Reading):
+            able = [name for name, task in TASKS.items() if issubclass(task, Reading)]
+            raise InputError(
+                f"given a run of the task {self.config.task!r}, expected one whose network reads a "
+                f"text: {', '.join(able)}"
+            )
+        return self.task
+
+    @property
+    def numbering(self) -> Vocabulary:
+        """The vocabulary, of a network that reads text.
+
+        Raises:
+          InputError: it reads something else.
+        """
+        if self.vocabulary is None:
+            raise InputError(f"given a run of the task {self.config.task!r}, which reads no text")
+        return self.vocabulary
+
+    def stream(self) -> Stream:
+        """Returns a text that is fed in pieces, none of which is read twice.
+
+        Raises:
+          InputError: the network reads from both ends.
+        """
+        if self.config.model.bidirectional:
+            raise InputError(
+                "config.model.bidirectional: given True, and a network that reads from both ends "
+                "begins anew, at the end, with each token that comes, so that no state is worth "
+                "keeping; expected False, or ask it of whole texts (predict)"
+            )
+        return Stream(self.reading, self.params, self.numbering, self.config.data.max_tokens)
 
     @classmethod
     def load(cls, workdir: Path) -> Self:
@@ -73,10 +120,11 @@ class TrainedRun:
             )
         _, config = folder.read_config()
         if cls.task_name not in ("", config.task):
+            asked_with = TASKS[config.task].asked_with
+            how = f"; ask it with `{asked_with} --workdir {workdir}`" if asked_with else ""
             raise InputError(
                 f"workdir {workdir}: holds a run of the task {config.task!r}, expected one of "
-                f"{cls.task_name!r}; ask it with `{TASKS[config.task].asked_with} "
-                f"--workdir {workdir}`"
+                f"{cls.task_name!r}{how}"
             )
         if config.replicates > 1:
             folders = [own.path for _, own in folder.replicates(config)]
@@ -90,8 +138,8 @@ class TrainedRun:
                 f"WARNING: this network was trained on the {data['fallback']} corpus, which stood "
                 "in for the news: its answers say nothing about news"
             )
-        vocabulary = Vocabulary.load(folder.tokenizer)
-        task = TASKS[config.task].of(config, len(vocabulary), data)
+        vocabulary = Vocabulary.load(folder.tokenizer) if "vocabulary" in data else None
+        task = TASKS[config.task].of(config, len(vocabulary) if vocabulary else 0, data)
         params = jax.eval_shape(task.init, jax.random.key(0))
         judged = "average" if config.averaging.decay else "params"
         template: dict[str, Any] = {judged: params}

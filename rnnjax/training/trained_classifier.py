@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from rnnjax.data.labelled import make_batches
+from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
 from rnnjax.tasks.classification import in_order
 from rnnjax.training.evaluation import answers
@@ -22,6 +23,8 @@ class TrainedClassifier(TrainedRun):
     """A network that names the class of a text."""
 
     task_name = "classification"
+
+    vocabulary: Vocabulary
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
+from rnnjax.data.text import Vocabulary
 from rnnjax.tasks import LanguageModeling
 from rnnjax.tasks.writing import Choice, written
 from rnnjax.training.trained import TrainedRun
@@ -13,6 +14,8 @@ class TrainedWriter(TrainedRun):
     """A network that says which token comes next."""
 
     task_name = "language_modeling"
+
+    vocabulary: Vocabulary
 
     def write(self, prompt: str, length: int, choice: Choice | None = None) -> Iterator[str]:
         """Yields pieces of a text that goes on from a prompt, as they are made, up to its end.

@@ -84,6 +84,19 @@ def test_another_page_without_the_marks_is_left_alone(recorded):
     assert list(pages.pages(Experiment.read(recorded))) == [recorded / "README.md"]
 
 
+def test_the_scores_that_are_shown_are_those_of_the_plan(recorded):
+    edit(recorded / "experiment.toml", "seeds =", 'scores = ["loss", "accuracy"]\nseeds =')
+    experiment = Experiment.read(recorded)
+    heads, _, (_, _, loss, _, by_seed, accuracy, *_), _ = rows_of(pages.table(experiment))
+    assert heads[2] == "test loss, mean ± sd"
+    assert heads[5] == "accuracy"
+    assert "macro-F1" not in heads
+    assert (loss, by_seed) == ("**0.5000** ± 0.0000", "0.5000 0.5000 0.5000")
+    assert accuracy == "0.5200"
+    assert "test loss 0.5000 ± 0.0000" in pages.sentence(experiment, experiment.plan.entry[0])
+    assert "Test loss by seed: lstm 0.5000 0.5000 0.5000; gru" in plot.drawing(experiment)
+
+
 def test_an_experiment_without_runs_says_so_and_draws_nothing(folder):
     pages.write(read(folder))
     assert "begin -->\nThere are no runs yet.\n<!--" in (folder / "README.md").read_text()

@@ -20,6 +20,7 @@ from rnnjax.tasks import Classification
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.state import TrainState, init_state
+from rnnjax.training.step import make_evaluate_step
 
 WORDS = {
     1: "minister election border treaty embassy parliament",
@@ -86,6 +87,26 @@ def state_of(config: schema.Config) -> TrainState:
         config.batch_size,
         keep_average=bool(config.averaging.decay),
         keep_best=bool(config.early_stopping.patience),
+    )
+
+
+def unlearned(config: schema.Config) -> training.TrainedClassifier:
+    """Returns a network of random parameters, biases included, as if a run had trained it."""
+    made = labelled.make_dataset(config, labelled.load_corpus(config))
+    task = Classification.of(config, len(made.vocabulary), made.describe())
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    draw = np.random.default_rng(config.seed)
+    return training.TrainedClassifier(
+        config=config,
+        task=task,
+        data=made.describe(),
+        vocabulary=made.vocabulary,
+        boundaries=(),
+        params=jax.tree.map(
+            lambda leaf: 0.7 * draw.standard_normal(leaf.shape).astype(leaf.dtype), shapes
+        ),
+        step=0,
+        evaluate_step=make_evaluate_step(task),
     )
 
 

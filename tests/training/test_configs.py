@@ -29,12 +29,15 @@ def test_every_config_takes_two_shrunk_steps(path, news, play, tmp_path):
     values = {**values_of(path), "epochs": 1}
     if values["task"] == "classification":
         values["data"] |= {"dir": str(news), "take": 2 * values["batch_size"]}
+    elif values["task"] == "memory":
+        values["data"]["memory"] |= {"examples": 2 * values["batch_size"], "judged": 9}
+        values["data"]["validation"] = 0.5
     else:
         values["data"] |= {"file": str(play), "take": 20}
         values["data"]["steps"] = 200 // values["batch_size"]
     result = training.run(schema.parse(values), path.stem, tmp_path)
     rows = result["data"]["rows"]
-    if values["task"] == "classification":
+    if values["task"] != "language_modeling":
         assert result["steps"] == 2
     else:
         assert result["steps"] == math.ceil(

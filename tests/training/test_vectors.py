@@ -167,14 +167,14 @@ def test_replicates_begin_each_with_the_vectors_of_its_own_words(news, tmp_path,
     run(config, tmp_path / "run")
     members = make_members(config, RunFolder(tmp_path / "run"), load_corpus(config), begin=False)
     assert all(member.vectors is None for member in members)
-    first, second = (member.dataset.vocabulary.words for member in members)
+    vocabularies = [member.dataset.vocabulary for member in members]
+    first, second = (each.words for each in vocabularies if each)
     assert first != second
-    for member in members:
+    for member, words in zip(members, (first, second), strict=True):
         single = parse(news, **{**options, "seed": member.config.seed})
         random = state_of(single).params
         own = tmp_path / "run" / f"seed-{single.seed}"
         params = saved(single, own).params
-        words = member.dataset.vocabulary.words
         assert_begins_with(params["embed"]["embedding"], words, rows, random["embed"]["embedding"])
         said = RunFolder(own).read_data()["vectors"]
         assert said["words"] == len(COVERED & {*words})

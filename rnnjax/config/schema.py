@@ -1,17 +1,9 @@
-"""The schema: everything a config may say. Whatever else it says is refused by full key path.
+"""The schema: everything a config may say. There is no `None` in it: 0 and '' mean off."""
 
-A config file fills an `ml_collections.ConfigDict` that starts from `defaults()`; `parse` turns it
-into a frozen `Config`, the only form that the rest of the package reads. There is no `None` in a
-config: 0 and '' mean off.
-"""
-
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
-
-from rnnjax.errors import InputError
 
 _SEEDS = 2**32
 
@@ -36,6 +28,24 @@ class Vocabulary(Section):
     """The fields it is fitted on; '' for those the network reads (`data.text`)."""
     rows: int = pydantic.Field(default=0, ge=0)
     """It is fitted on this many rows from the start of the training data; 0 for all."""
+
+
+class Memory(Section):
+    """A problem whose examples are made, not read: new ones at every step of a training."""
+
+    problem: Literal["adding", "copy", "selective_copy", "parity"] = "adding"
+    """As `rnnjax.data.problems` has them."""
+    length: int = pydantic.Field(default=100, ge=1)
+    """Greatest length of a training sequence: its steps, or in the two copy problems the blanks T
+    of T + 20 steps."""
+    shortest: int = pydantic.Field(default=0, ge=0)
+    """Every training sequence draws its length from here to `length`; 0 for `length` alone."""
+    tested: int = pydantic.Field(default=0, ge=0)
+    """Length of every test sequence; 0 for `length`."""
+    examples: int = pydantic.Field(default=10_000, ge=1)
+    """Training sequences of an epoch. `data.validation` is a share of them, held besides."""
+    judged: int = pydantic.Field(default=1_000, ge=1)
+    """Test sequences, the same for every seed."""
 
 
 class Data(Section):
@@ -73,6 +83,7 @@ class Data(Section):
     buckets: int = pydantic.Field(default=6, ge=1, le=64)
     """Most padded lengths, each compiled once."""
     vocabulary: Vocabulary = Vocabulary()
+    memory: Memory = Memory()
 
 
 class Embedding(Section):
@@ -123,7 +134,7 @@ class Model(Section):
     mask: bool = True
     """Padding is passed over. Otherwise it is read as text, up to the longest of the batch."""
     dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
-    """Rate on the embedded tokens and on the outputs of every recurrent layer."""
+    """Rate on the embedded tokens, or other inputs, and on the outputs of every recurrent layer."""
     learned_state: bool = False
     """The state before the first token is learned; otherwise it is the cell's own."""
     remat: bool = False
@@ -187,8 +198,8 @@ class Acknowledged(Section):
     bare_claim: Reason = ""
 
 
-_READ_BY_ONE = {
-    "classification": (
+_READ_BY: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("classification",): (
         "data.max_tokens",
         "data.bucketing",
         "data.buckets",
@@ -198,16 +209,40 @@ _READ_BY_ONE = {
         "model.pooling",
         "model.mask",
     ),
-    "language_modeling": ("data.file", "data.steps", "data.restarts", "model.embedding.tied"),
+    ("language_modeling",): ("data.file", "data.steps", "data.restarts", "model.embedding.tied"),
+    ("memory",): (
+        "data.memory.problem",
+        "data.memory.length",
+        "data.memory.shortest",
+        "data.memory.tested",
+        "data.memory.examples",
+        "data.memory.judged",
+    ),
+    ("classification", "language_modeling"): (
+        "data.corpus",
+        "data.dir",
+        "data.fallback",
+        "data.text",
+        "data.take",
+        "data.shuffle",
+        "data.vocabulary.unit",
+        "data.vocabulary.size",
+        "data.vocabulary.rows",
+        "model.embedding.features",
+        "model.embedding.path",
+        "model.embedding.trainable",
+        "model.regularization.embedding",
+    ),
 }
-"""The keys that mean something to one task alone."""
+"""The keys that mean something to some tasks alone, by these."""
 
 
 class Config(Section):
     """One experiment."""
 
-    task: Literal["classification", "language_modeling"] = "classification"
-    """The class of a text, or the next token after each of a running text."""
+    task: Literal["classification", "language_modeling", "memory"] = "classification"
+    """The class of a text, the next token after each of a running text, or what a made problem asks
+    that only memory can tell."""
     seed: int = pydantic.Field(default=0, ge=0, lt=_SEEDS)
     epochs: int = pydantic.Field(default=1, ge=1)
     batch_size: int = pydantic.Field(default=16, ge=1)
@@ -245,12 +280,13 @@ class Config(Section):
         given, default = (
             dict(flat(each.model_dump())) for each in (self, type(self).model_construct())
         )
-        for task, keys in _READ_BY_ONE.items():
+        for tasks, keys in _READ_BY.items():
             for key in keys:
-                if task != self.task and given[key] != default[key]:
+                if self.task not in tasks and given[key] != default[key]:
+                    names = " and ".join(map(repr, tasks))
                     raise ValueError(
-                        f"{key} is {given[key]!r}, which is read by the task {task!r} alone, and "
-                        f"task is {self.task!r}; leave it out, or set task={task!r}"
+                        f"{key} is {given[key]!r}, which is read by the task {names} alone, and "
+                        f"task is {self.task!r}; leave it out, or set task={tasks[0]!r}"
                     )
         return self
 
@@ -271,6 +307,13 @@ class Config(Section):
                 "model.regularization.recurrent is set and task is 'language_modeling': it draws "
                 "once for a sequence, which running text is from one end to the other, so set "
                 "model.regularization.weights, which draws once a batch"
+            )
+        memory = self.data.memory
+        if memory.shortest > memory.length:
+            raise ValueError(
+                f"data.memory.shortest is {memory.shortest} and data.memory.length "
+                f"{memory.length}: no length lies between them, so set the first to at most the "
+                "second"
             )
         if self.replicates > 1 and self.early_stopping.patience:
             raise ValueError(
@@ -304,74 +347,6 @@ class Config(Section):
         return self
 
 
-def of_replicates(config: Config) -> list[Config]:
-    """Returns the config of each replicate by itself."""
-    seeds = range(config.seed, config.seed + config.replicates)
-    return [config.model_copy(update={"seed": seed, "replicates": 1}) for seed in seeds]
-
-
-def defaults() -> dict[str, Any]:
-    """Every key with its default value, as nested dicts: what a config file starts from."""
-    return Config().model_dump()
-
-
-def parse(values: Mapping[str, Any], name: str = "config") -> Config:
-    """Returns the validated config.
-
-    Args:
-      values: nested mappings, as a config file's ConfigDict gives with `to_dict()`. Every key may
-        be left out; it then has its default.
-      name: what to call the config in messages.
-
-    Raises:
-      InputError: a key is unknown or has a value of another type or outside its range. The message
-        names every such key by its full path.
-    """
-    if not isinstance(values, Mapping):
-        raise InputError(f"{name} is a {type(values).__name__}; expected nested mappings of keys")
-    try:
-        return Config.model_validate(values)
-    except pydantic.ValidationError as error:
-        lines = [_explain(detail, name) for detail in error.errors()]
-        raise InputError("\n".join(lines)) from None
-
-
-def apart(ours: Config, theirs: Config) -> dict[str, tuple[Any, Any]]:
-    """Returns the values of each key in which two configs differ; what they acknowledge is none."""
-    a, b = (dict(flat(each.model_dump(exclude={"acknowledged"}))) for each in (ours, theirs))
-    return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
-
-
-def differences(ours: Config, theirs: Config) -> list[str]:
-    """Returns a line `key: ours, theirs` for each key in which two configs are apart."""
-    return [f"{key}: {a!r}, {b!r}" for key, (a, b) in apart(ours, theirs).items()]
-
-
-def key_paths() -> list[str]:
-    """Returns the path of every key, 'data.take' say."""
-    return [path for path, _ in flat(defaults())]
-
-
-def check_key(key: str, name: str = "config") -> None:
-    """Raises InputError if there is no key or section of that path, 'data.take' say."""
-    leaves = key_paths()
-    sections = {path.rsplit(".", 1)[0] for path in leaves if "." in path}
-    known = [*leaves, *sorted(sections)]
-    if key in known:
-        return
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-    if not close:
-        last = {path: path.split(".")[-1] for path in known}
-        best = difflib.get_close_matches(key.split(".")[-1], last.values(), n=1, cutoff=0.7)
-        close = [path for path in known if last[path] in best]
-    hint = (
-        f"did you mean {' or '.join(f'{name}.{path}' for path in close)}?"
-        if close
-        else "rnnjax/config.py lists the keys"
-    )
-    raise InputError(f"{name}.{key}: there is no such key; {hint}")
-
-
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields path and value of everything that is in nested mappings."""
     for key, value in values.items():
@@ -379,16 +354,3 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def _explain(detail: Any, name: str) -> str:
-    key = ".".join(map(str, detail["loc"]))
-    if detail["type"] == "extra_forbidden":
-        try:
-            check_key(key, name)
-        except InputError as error:
-            return str(error)
-    if detail["type"] == "value_error":
-        return f"{name}: {detail['ctx']['error']}"
-    expected = detail["msg"].replace("Input should", "it should")
-    return f"{name}.{key}: given {detail['input']!r} ({type(detail['input']).__name__}), {expected}"

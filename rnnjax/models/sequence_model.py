@@ -1,0 +1,34 @@
+"""A recurrent network that reads a sequence of vectors and answers at every step."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from rnnjax.models.recurrent import Recurrent
+
+
+class SequenceModel(Recurrent, kw_only=True):
+    """Reads vectors with recurrent layers, and answers after each of them.
+
+    Attributes:
+      answers: numbers in an answer: the scores of as many classes, or one for a number itself.
+    """
+
+    answers: int
+
+    def setup(self):
+        self.set_up(sequences=True)
+        axes = (1,) if self.variational else ()
+        self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
+        initializer = nn.initializers.xavier_uniform()
+        self.score = nn.Dense(self.answers, dtype=self.dtype, kernel_init=initializer)
+
+    def __call__(
+        self,
+        inputs: Float[Array, "batch time features"],
+        mask: Bool[Array, "batch time"],
+    ) -> Float[Array, "batch time answers"]:
+        """Returns the answers, float32; at a masked step they say nothing."""
+        _, outputs = self.read_vectors(inputs.astype(self.dtype), mask)
+        outputs = self.drop(outputs, deterministic=not self.has_rng("dropout"))
+        return self.score(outputs).astype(jnp.float32)

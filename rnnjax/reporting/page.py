@@ -1,0 +1,81 @@
+"""Pages that need nothing but themselves: templates, their filters and their style."""
+
+import math
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+_LONGEST_TEXT = 600
+
+
+def fill(template: str, *styles: str, **values: Any) -> str:
+    """Returns the page of a template of this folder, in the style of the report.
+
+    Args:
+      template: name of its file.
+      *styles: names of further style sheets of this folder.
+      **values: what it shows, escaped unless it is `Markup`.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("rnnjax.reporting", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": _count,
+        "decimal": _decimal,
+        "percent": _percent,
+        "duration": _duration,
+        "shortened": _shortened,
+        "place": _place,
+        "visible": visible,
+    }
+    folder = resources.files("rnnjax.reporting")
+    sheets = [folder.joinpath(name).read_text("utf-8") for name in ("report.css", *styles)]
+    # Ours, and not to be escaped; what comes from the run is.
+    return environment.get_template(template).render(css=Markup("\n".join(sheets)), **values)
+
+
+def visible(token: str) -> str:
+    """Returns a token as a page can show it, white space as well."""
+    return token.strip() or {"\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"}.get(
+        token, "\N{OPEN BOX}"
+    )
+
+
+def _count(value: int | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:,}"
+
+
+def _decimal(value: float | None, digits: int = 3) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}"
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return (
+        "\N{EN DASH}"
+        if value is None or math.isnan(value)
+        else f"{100 * value:.{digits}f}\N{NBSP}%"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split()) or "(nothing)"
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT].rstrip() + "…"
+
+
+def _place(value: float, low: float = 0.0, high: float = 1.0) -> str:
+    """A place between two ends, in CSS."""
+    return f"{100 * (value - low) / (high - low):.2f}%"
