@@ -2,13 +2,22 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
+import itertools
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
 
+from rnnjax.config import Config
 from rnnjax.data.batches import Epochs, Rows, Sequences, Shape, choose_boundaries
-from rnnjax.data.text import END
+from rnnjax.data.corpora.numerals import ROWS, numerals
+from rnnjax.data.corpora.pairs import PairCorpus, Pairs, read_pairs
+from rnnjax.data.dataset import TextDataset
+from rnnjax.data.text import END, Vocabulary
+
+_COMPILING = 100
+"""Compiling for one more shape takes about as long as this many training steps."""
 
 
 class PairBatch(NamedTuple):
@@ -139,3 +148,69 @@ def with_room(
     if fits.all():
         return shapes
     return (*shapes, (int(lengths[0].max()), int(lengths[1].max())))
+
+
+@dataclasses.dataclass(frozen=True)
+class PairDataset(TextDataset[PairBatches]):
+    """What a run reads that writes a text for each."""
+
+    corpus: PairCorpus
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what a run's files say of it: also the tokens of the longest training target."""
+        return {**super().describe(), "longest": int(self.train.targets.lengths.max())}
+
+
+def load_corpus(config: Config) -> PairCorpus:
+    """Returns the pairs of a config: those of a folder, or numbers and dates.
+
+    Raises:
+      InputError: they cannot be had, or are damaged.
+    """
+    given, wanted = config.data, config.translation
+    if given.dir:
+        return read_pairs(Path(given.dir), wanted.source, wanted.target)
+    most = given.take or max(ROWS.values())
+    return numerals(rows={part: min(count, most) for part, count in ROWS.items()})
+
+
+def make_dataset(
+    config: Config, corpus: PairCorpus, vocabulary: Vocabulary | None = None
+) -> PairDataset:
+    """Returns the batches of a config; both languages have one vocabulary.
+
+    Args:
+      config: what to take and how to batch it.
+      corpus: as `load_corpus` returns it.
+      vocabulary: None to fit it as the config says.
+    """
+    given = config.data
+    taken = slice(0, given.take or None)
+    parts = {
+        name: Pairs(part.sources[taken], part.targets[taken]) for name, part in corpus.parts.items()
+    }
+    if vocabulary is None:
+        wanted, fitted = given.vocabulary, parts["train"]
+        counted = slice(0, wanted.rows or None)
+        texts = itertools.chain(fitted.sources[counted], fitted.targets[counted])
+        vocabulary = Vocabulary.fit(texts, wanted.size, wanted.unit, ends=True)
+    numbers = {
+        name: (vocabulary.encode(part.sources), vocabulary.encode(part.targets))
+        for name, part in parts.items()
+    }
+    price = _COMPILING * sum(float(side.lengths.mean()) for side in numbers["train"])
+    shapes = choose_shapes(
+        *numbers["train"], given.buckets, config.batch_size, price / config.epochs
+    )
+
+    def part(name: str, **options: Any) -> PairBatches:
+        fitting = with_room(shapes, *numbers[name])
+        return PairBatches(*numbers[name], config.batch_size, fitting, **options)
+
+    return PairDataset(
+        corpus=corpus,
+        vocabulary=vocabulary,
+        train=part("train", shuffle=given.shuffle, group=config.steps_per_call),
+        validation=part("validation", shuffle=False),
+        test=part("test", shuffle=False),
+    )

@@ -220,6 +220,8 @@ def _judge(
         if part
     }
     judged = {split: task.summary(parts[split], each) for split, each in found.items()}
+    details = task.details(member.config, dataset, params, found["test"])
+    judged["test"] |= details.pop("test", {})
     if not any(line["split"] == "test" for line in metrics_lib.read(folder.metrics)):
         epoch = round(state.done / dataset.train.steps_per_epoch, 4)
         line = {"step": state.done, "epoch": epoch, "split": "test"}
@@ -228,7 +230,7 @@ def _judge(
         **judged,
         "buckets": list(dataset.train.boundaries),
         "data": folder.read_data(),
-        **task.details(member.config, dataset, params, found["test"]),
+        **details,
     }
 
 
@@ -266,14 +268,14 @@ def _raise_if_out_of_memory(config: Config, error: Exception) -> None:
     if "RESOURCE_EXHAUSTED" not in str(error):
         return
     given = config.data
-    steps = (
-        f"config.data.max_tokens (now {given.max_tokens}, 0 is no limit)"
-        if config.task == "classification"
-        else f"config.data.steps (now {given.steps})"
-    )
+    steps = {
+        "classification": f"config.data.max_tokens (now {given.max_tokens}, 0 is no limit), ",
+        "language_modeling": f"config.data.steps (now {given.steps}), ",
+        "memory": f"config.data.memory.length (now {given.memory.length}), ",
+    }.get(config.task, "")
     raise InputError(
         "the device ran out of memory. Lower config.batch_size "
-        f"(now {config.batch_size}), {steps} or config.model.features (now "
+        f"(now {config.batch_size}), {steps}or config.model.features (now "
         f"{config.model.features}), in a new folder; or free "
         f"the device of other programs. It said: {str(error).splitlines()[0][:200]}"
     ) from error
