@@ -16,7 +16,7 @@ from rnnjax.data.corpora.pairs import PairCorpus, Pairs, read_pairs
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.text import END, Vocabulary
 
-_COMPILING = 100
+_COMPILING = 300
 """Compiling for one more shape takes about as long as this many training steps."""
 
 

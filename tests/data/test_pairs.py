@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rnnjax.config import parse
 from rnnjax.data.batches import Sequences
-from rnnjax.data.pairs import PairBatches, choose_shapes, with_room
+from rnnjax.data.corpora.pairs import PairCorpus, Pairs
+from rnnjax.data.pairs import PairBatches, choose_shapes, load_corpus, make_dataset, with_room
 from rnnjax.data.text import END
 
 LENGTHS = [(3, 2), (1, 4), (7, 7), (4, 3), (0, 1), (5, 0), (2, 2), (6, 5), (3, 3), (7, 2), (2, 5)]
@@ -153,3 +155,40 @@ def test_pairs_that_fit_nowhere_get_a_shape_of_their_own():
     sources, targets = sequences()
     assert with_room(SHAPES, sources, targets) == SHAPES
     assert with_room(SHAPES[:2], sources, targets) == (*SHAPES[:2], (7, 8))
+
+
+def corpus_of(**parts):
+    """Returns a corpus of such texts."""
+    return PairCorpus("made", "made here", {name: Pairs(*sides) for name, sides in parts.items()})
+
+
+def test_both_languages_of_the_training_part_make_the_vocabulary():
+    corpus = corpus_of(
+        train=(("eins zwei", "drei", "vier"), ("one two", "three one one", "four")),
+        validation=(("zwei neun", "drei"), ("two", "nine three three three three")),
+        test=(("drei",), ("three",)),
+    )
+    config = parse({"task": "translation", "batch_size": 2, "data": {"take": 2}})
+    made = make_dataset(config, corpus)
+    assert set(made.vocabulary.words[3:]) == {"eins", "zwei", "drei", "one", "two", "three"}
+    told = made.describe()
+    assert told["rows"] == {"train": 2, "validation": 2, "test": 1}
+    assert told["longest"] == 3
+    assert told["vocabulary"] == 9
+    assert made.validation is not None
+    # A text that is longer than all of the training part has room.
+    assert made.validation.batch_at(0, 0).weights.sum() == 8
+    batch = made.test.batch_at(0, 0)
+    assert made.vocabulary.decode(batch.source[0]) == "drei"
+    assert made.vocabulary.decode(batch.targets[0]) == "three"
+
+
+def test_numbers_and_dates_are_made_as_needed():
+    config = parse({"task": "translation", "data": {"take": 7}})
+    corpus = load_corpus(config)
+    assert corpus.name == "numerals"
+    assert {name: len(part) for name, part in corpus.parts.items()} == {
+        "train": 7,
+        "validation": 7,
+        "test": 7,
+    }
