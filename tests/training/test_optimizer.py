@@ -59,4 +59,4 @@ def test_the_second_moment_forgets_as_fast_as_is_asked():
     _, state = chain.update(jnp.array([3.0]), chain.init(params), params)
     found, _ = chain.update(jnp.array([1.0]), state, params)
     first, second = (0.9 * 0.1 * 3 + 0.1 * 1) / 0.19, (0.5 * 0.5 * 9 + 0.5 * 1) / 0.75
-    np.testing.assert_allclose(found, [-0.5 * first / second**0.5], rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(found), [-0.5 * first / second**0.5], rtol=1e-5)
