@@ -4,6 +4,9 @@ r"""A character language model: one LSTM layer that writes what it has read.
         --config.data.file=../shared/data/tinyshakespeare/input.txt
 
 Without a file it reads the docstrings of the installed Python libraries, each a document.
+
+experiments/char_rnn, char_rnn: 350,532 parameters, 1,006,677 training rows, test loss 1.6467 ±
+0.0043 (mean ± sd of seeds 0, 1). Rows are characters; the loss is in nats a character.
 """
 
 import ml_collections

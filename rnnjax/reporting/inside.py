@@ -9,13 +9,13 @@ from jaxtyping import Bool, Float
 from markupsafe import Markup
 
 from rnnjax.reporting.page import fill, visible
+from rnnjax.reporting.strips import bars, heat, lines, numbered, unit_height
 
 _MOST_UNITS = 32
 _MOST_FLAGS = 6
 _MOST_LINES = 8
 """Outcomes that have a line each; of more, the most probable ones stand under each word."""
 _MOST_RANKS = 5
-_SHADES = 12
 _FEW_WORDS = 12
 _SHORT_WORD = 2
 
@@ -240,9 +240,9 @@ def _answers(account: Account) -> list[Row]:
     answer, other = (account.outcomes[each] for each in account.ranked[:2])
     sides = f"for {_quoted(answer)}, against {_quoted(other)}"
     note = f"{sides}: gradient times input, at most {np.abs(account.moved).max():.2g}"
-    moved = Row("bars", "what each word moved", note, _bars(account.moved), 72)
+    moved = Row("bars", "what each word moved", note, bars(account.moved), 72)
     if _has_lines(account):
-        drawing = _lines(account.probabilities, account.ranked)
+        drawing = lines(account.probabilities, account.ranked)
         so_far = Row("lines", "probability", "as if the text ended there", drawing, 128)
     else:
         so_far = Row("ranks", "most probable", "after each word")
@@ -269,20 +269,20 @@ def _layer(layer: Layer) -> list[Row]:
         kept = order(units)
         if len(kept) < units:
             note = f"{note}; {len(kept)} of {units} units"
-        numbers = tuple(kept.tolist()) if _numbered(len(kept)) else ()
-        return Row("heat", name, note, drawing, _unit_height(len(kept)) * len(kept), numbers)
+        numbers = tuple(kept.tolist()) if numbered(len(kept)) else ()
+        return Row("heat", name, note, drawing, unit_height(len(kept)) * len(kept), numbers)
 
     gateless = "" if layer.gates else "the cell names no gates"
     rows = [Row("title", layer.name, gateless), Row("words", "")]
     for name, values in layer.gates.items():
         kept = values[:, order(values.shape[1])]
-        rows.append(row(name, values, "0 to 1", _heat({"gate": kept.T})))
+        rows.append(row(name, values, "0 to 1", heat({"gate": kept.T})))
     for state in layer.states:
         kept = state.values[:, order(state.values.shape[1])]
         most = np.abs(kept).max()
         signed = {"above": kept.T / (most or 1.0), "below": -kept.T / (most or 1.0)}
         rows.append(
-            row(state.name, state.values, f"\N{MINUS SIGN}{most:.2f} to {most:.2f}", _heat(signed))
+            row(state.name, state.values, f"\N{MINUS SIGN}{most:.2f} to {most:.2f}", heat(signed))
         )
     return rows
 
@@ -303,78 +303,3 @@ def _flags(layer: Layer, words: Sequence[Word]) -> list[Flag]:
         lowered = words[down].text, min(float(changes[down]), 0.0)
         flags.append(Flag(unit, raised, lowered))
     return flags
-
-
-def _unit_height(units: int) -> int:
-    """Returns the pixels of a unit: few are drawn large."""
-    return min(14, max(6, 180 // units))
-
-
-def _numbered(units: int) -> bool:
-    """Returns whether there is room for the number of each unit, and a pixel between two."""
-    return _unit_height(units) > 10
-
-
-def _svg(columns: int, top: float, height: float, inside: str) -> Markup:
-    # It is stretched to the words under which it stands.
-    return Markup(
-        f'<svg viewBox="0 {top:g} {columns} {height:g}" preserveAspectRatio="none" '
-        f'aria-hidden="true">{inside}</svg>'
-    )
-
-
-def _bars(values: np.ndarray) -> Markup:
-    heights = values / (np.abs(values).max() or 1.0)
-    kinds = {"above": heights > 0, "below": heights < 0}
-    paths = [
-        f'<path class="{kind}" d="'
-        + "".join(f"M{at + 0.15:g} 0h.7v{-heights[at]:.3f}h-.7z" for at in np.flatnonzero(which))
-        + '"/>'
-        for kind, which in kinds.items()
-    ]
-    return _svg(len(values), -1, 2, f'<path class="axis" d="M0 0H{len(values)}"/>{"".join(paths)}')
-
-
-def _lines(probabilities: np.ndarray, ranked: Sequence[int]) -> Markup:
-    """Returns a line for each outcome, the first of the ranked ones on top."""
-    count = len(probabilities)
-    axes = "".join(f'<path class="axis" d="M0 {at}H{count}"/>' for at in (0, 0.5, 1))
-    lines = []
-    for outcome in reversed(ranked):
-        points = [f"{at + 0.5:g} {1 - p:.4f}" for at, p in enumerate(probabilities[:, outcome])]
-        # From edge to edge, so that a single word has a line as well.
-        first, last = (point.split()[1] for point in (points[0], points[-1]))
-        path = f"M0 {first}L{'L'.join(points)}L{count} {last}"
-        lines.append(f'<path class="line outcome-{outcome}" d="{path}"/>')
-    return _svg(count, -0.02, 1.04, axes + "".join(lines))
-
-
-def _heat(kinds: dict[str, np.ndarray]) -> Markup:
-    """Returns cells that are the darker the larger their value is.
-
-    Args:
-      kinds: values up to 1, `[units, tokens]`, by the class of their colour; what is below 0 is
-        left blank.
-    """
-    units, columns = next(iter(kinds.values())).shape
-    height = 1 - 1 / _unit_height(units) if _numbered(units) else 1.0
-    paths = []
-    for kind, values in kinds.items():
-        shades = np.round(np.clip(values, 0, 1) * _SHADES).astype(int)
-        for shade in range(1, _SHADES + 1):
-            cells = [
-                f"M{start} {unit}h{end - start}v{height:.3f}h{start - end}z"
-                for unit, row in enumerate(shades)
-                for start, end in _runs(row == shade)
-            ]
-            if cells:
-                opacity = f"{shade / _SHADES:.2f}"
-                path = f'<path class="{kind}" fill-opacity="{opacity}" d="{"".join(cells)}"/>'
-                paths.append(path)
-    return _svg(columns, 0, units, "".join(paths))
-
-
-def _runs(which: np.ndarray) -> list[tuple[int, int]]:
-    """Returns where each stretch of True begins and ends."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], which.astype(np.int8), [0]])))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

@@ -32,11 +32,13 @@ SEED_STREAMS = {
     "order of rows": "permutation(rows_of_bucket, seed, epoch, 1 + bucket)",
     "place where an epoch of running text begins": "SeedSequence((seed, epoch))",
     "rows of running text that begin anew": "SeedSequence((seed, epoch, step of the epoch))",
+    "training examples that are made": "SeedSequence((0, seed))",
 }
 """What each thing is drawn from that is drawn at random; the rest follows from config and data.
 
 `permutation` is that of `rnnjax.data.batches`, which reads the raw stream of NumPy's PCG64 from a
-`SeedSequence`, as `rnnjax.data.stream` does. A task draws those of its own kind of data.
+`SeedSequence`, as `rnnjax.data.stream` and `rnnjax.data.memory` do. A task draws those of its own
+kind of data.
 """
 
 

@@ -269,13 +269,14 @@ def _raise_if_out_of_memory(config: Config, error: Exception) -> None:
         return
     given = config.data
     steps = {
-        "classification": f"config.data.max_tokens (now {given.max_tokens}, 0 is no limit), ",
-        "language_modeling": f"config.data.steps (now {given.steps}), ",
-        "memory": f"config.data.memory.length (now {given.memory.length}), ",
-    }.get(config.task, "")
+        "classification": f"config.data.max_tokens (now {given.max_tokens}, 0 is no limit)",
+        "language_modeling": f"config.data.steps (now {given.steps})",
+        "memory": f"config.data.memory.length (now {given.memory.length})",
+        "translation": f"config.data.vocabulary.size (now {given.vocabulary.size})",
+    }[config.task]
     raise InputError(
         "the device ran out of memory. Lower config.batch_size "
-        f"(now {config.batch_size}), {steps}or config.model.features (now "
+        f"(now {config.batch_size}), {steps} or config.model.features (now "
         f"{config.model.features}), in a new folder; or free "
         f"the device of other programs. It said: {str(error).splitlines()[0][:200]}"
     ) from error

@@ -333,3 +333,17 @@ def test_rematerialisation_reaches_every_layer_and_changes_no_score(bidirectiona
     # One for the even stretches of two steps each: three of six tokens, in each run of a layer.
     program = str(jax.make_jaxpr(remat.apply)(variables, TOKENS, MASK))
     assert program.count("remat") + program.count("checkpoint[") >= 2 * (1 + bidirectional)
+
+
+@pytest.mark.parametrize("pooling", ["last", "max"])
+def test_a_text_in_pieces_is_the_text_in_one(pooling):
+    model = classifier(GRUCell(4), layers=2, pooling=pooling)
+    variables = parameters(model)
+    given: Any = None, None
+    for step in range(6):
+        piece = np.s_[:, step : step + 1]
+        given = model.apply(variables, TOKENS[piece], MASK[piece], given[0], method="go_on")
+        # What is masked, to the end of a row or in all of it, leaves the scores as they are.
+        so_far = scores(model, variables, mask=MASK & (np.arange(6) <= step))
+        np.testing.assert_allclose(given[1], so_far, atol=1e-6)
+    assert len(np.unique(so_far.round(4), axis=0)) == len(MASK)

@@ -61,6 +61,8 @@ def test_an_account_is_what_the_network_does(run):
     assert len(account.layers) == directions * run.config.model.layers
     for layer in account.layers:
         assert layer.gates
+        parts = {"LSTMCell": ["hidden", "cell"]}.get(run.config.model.cell, ["state"])
+        assert [state.name for state in layer.states] == parts
         for values in layer.gates.values():
             assert values.shape == (7, FEATURES)
             assert values.std(axis=0).min() > 0
@@ -89,12 +91,13 @@ def test_what_a_word_moves_is_the_slope_of_the_odds_by_its_vector(run):
     answer, other = account.ranked[:2]
     table = np.array(run.params["embed"]["embedding"])
     numbers = run.vocabulary.encode(["goal the minister of profit"]).tokens
+    go_on = jax.jit(run.reading.go_on)
 
     def odds(number, scale):
         scaled = table.copy()
         scaled[number] *= scale
         params = {**run.params, "embed": {"embedding": scaled}}
-        _, (row,) = run.task.go_on(params, numbers[None], np.ones((1, len(numbers)), bool))
+        _, (row,) = go_on(params, numbers[None], np.ones((1, len(numbers)), bool))
         return float(row[answer] - row[other])
 
     step = 0.05

@@ -1,6 +1,7 @@
 """Runs of language models: through the one loop, resumed exactly, asked for text."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -126,6 +127,42 @@ def test_documents_are_read_with_resets(play, tmp_path):
     task = training.TrainedWriter.load(tmp_path / "run").task
     assert isinstance(task, LanguageModeling)
     assert task.resets
+
+
+@pytest.mark.parametrize("replicates", [1, 2])
+def test_a_training_of_several_steps_a_call_ends_with_its_last_step(play, tmp_path, replicates):
+    config = parse(play, steps_per_call=8, evaluate_every=50, log_every=50, replicates=replicates)
+    result = run(config, tmp_path / "run")
+    folder = tmp_path / "run" / ("" if replicates == 1 else "seed-3")
+    lines_of = lines(folder)
+    assert [line["split"] for line in lines_of][-3:] == ["train", "validation", "test"]
+    assert {line["step"] for line in lines_of[-3:]} == {result["steps"]}
+    rows = json.loads((folder / "environment.json").read_text())["data"]["rows"]["train"]
+    assert result["steps"] == 2 * math.ceil(math.ceil(rows / 4) / 9)
+
+
+def test_words_begin_with_the_vectors_of_a_file(play, tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_text("king 1 2 3 4 5 6\nart 6 5 4 3 2 1\n", encoding="utf-8")
+    config = parse(
+        play,
+        data__vocabulary__unit="word",
+        model__embedding__path=str(path),
+        model__embedding__trainable=False,
+    )
+    run(config, tmp_path / "run")
+    asked = training.TrainedWriter.load(tmp_path / "run")
+    table = asked.params["embed"]["embedding"]
+    assert len(table) == len(asked.vocabulary) < 40
+    found = table[asked.vocabulary.words.index("king")]
+    np.testing.assert_array_equal(found, [1, 2, 3, 4, 5, 6])
+
+
+def test_the_table_of_layers_has_every_parameter(play, tmp_path):
+    result = run(parse(play, model__embedding__tied=True), tmp_path / "run")
+    params = training.TrainedWriter.load(tmp_path / "run").params
+    assert result["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert {row["layer"] for row in result["model"]} >= {"embed", "score", "narrow"}
 
 
 def test_the_same_seed_writes_the_same_text(finished):

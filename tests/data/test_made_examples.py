@@ -1,5 +1,7 @@
 """Made examples in batches: a pure function of seed and step, new ones at every step."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from rnnjax.data.problems import PROBLEMS
 from rnnjax.errors import InputError
 
 
-def dataset(batch_size=4, validation=0.5, steps_per_call=1, **given):
+def dataset(batch_size=4, validation=0.5, steps_per_call=1, **given: Any) -> Any:
     """Returns the data of a config; ten examples an epoch."""
     config = parse(
         {
@@ -116,7 +118,8 @@ def test_what_a_run_says_of_it():
     assert told["rows"] == {"train": 10, "validation": 5, "test": 7}
     assert "vocabulary" not in told
     assert told["fingerprint"] == dataset(batch_size=3, examples=50).describe()["fingerprint"]
-    others = [dataset(**each) for each in ({"judged": 8}, {"length": 6}, {"problem": "adding"})]
+    changes: list[dict[str, Any]] = [{"judged": 8}, {"length": 6}, {"problem": "adding"}]
+    others = [dataset(**each) for each in changes]
     assert len({told["fingerprint"], *(each.describe()["fingerprint"] for each in others)}) == 4
 
 
