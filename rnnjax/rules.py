@@ -158,7 +158,7 @@ def chosen_on_test(name: str, configs: Mapping[str, Config], seeds: Sequence[int
         if other == name:
             return ""
         keys = _tuned_apart(configs[name], theirs)
-        if keys and not configs[name].data.validation:
+        if keys and not configs[name].validated:
             return (
                 f"differs from {other} in {', '.join(keys)} alone, and no rows are held out to "
                 "choose between them; set data.validation (0.1, say)"

@@ -29,7 +29,7 @@ def main(texts: list[str]) -> None:
 
     run = TrainedTranslator.load(Path(_WORKDIR.value))
     for chunk, error in command.texts(texts):
-        for written in run.translate(chunk, _BEAM.value):
+        for written in run.translate(chunk, _BEAM.value) if chunk else []:
             print(written.text, flush=True)
             if _ATTENTION.value:
                 print(*_looked(written), sep="\n", flush=True)
@@ -39,11 +39,13 @@ def main(texts: list[str]) -> None:
 
 def _looked(written: "Written") -> list[str]:
     """Returns a line for each token written: where the network looked most, and how much."""
+    from rnnjax.reporting.page import visible
+
     if not written.read:
         return []
     width = max(map(len, written.written))
     return [
-        f"  {token:<{width}}  {row.max():.2f}  {written.read[row.argmax()]}"
+        f"  {visible(token):<{width}}  {row.max():.2f}  {visible(written.read[row.argmax()])}"
         for token, row in zip(written.written, written.attention, strict=True)
     ]
 

@@ -1,6 +1,6 @@
 """Which tasks read which keys: a key that says nothing to a task is refused there."""
 
-READ_BY: dict[tuple[str, ...], tuple[str, ...]] = {
+_READ_BY: dict[tuple[str, ...], tuple[str, ...]] = {
     ("classification",): (
         "data.max_tokens",
         "data.bucketing",
@@ -47,7 +47,7 @@ READ_BY: dict[tuple[str, ...], tuple[str, ...]] = {
 
 def readers(key: str, task: str) -> tuple[str, ...]:
     """Returns the tasks that read a key, if a task is not one of them; otherwise nothing."""
-    for tasks, paths in READ_BY.items():
+    for tasks, paths in _READ_BY.items():
         if task not in tasks and any(f"{key}.".startswith(f"{path}.") for path in paths):
             return tasks
     return ()

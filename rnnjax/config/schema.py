@@ -270,6 +270,11 @@ class Config(Section):
     checkpoint: Checkpoint = Checkpoint()
     acknowledged: Acknowledged = Acknowledged()
 
+    @property
+    def validated(self) -> bool:
+        """Whether there is a validation part: pairs of texts come with one of their own."""
+        return bool(self.data.validation) or self.task == "translation"
+
     @pydantic.model_validator(mode="after")
     def _keys_are_read(self) -> "Config":
         given, default = (
@@ -286,9 +291,7 @@ class Config(Section):
 
     @pydantic.model_validator(mode="after")
     def _keys_agree(self) -> "Config":
-        # Pairs of texts come with a validation part of their own.
-        validated = bool(self.data.validation) or self.task == "translation"
-        if self.early_stopping.patience and not validated:
+        if self.early_stopping.patience and not self.validated:
             raise ValueError(
                 "early_stopping.patience is set and data.validation is 0: stopping early needs a "
                 "validation part, so set data.validation (0.1, say) or early_stopping.patience=0"
@@ -334,7 +337,7 @@ class Config(Section):
                 f"seed is {self.seed} and replicates {self.replicates}: the last seed, seed + "
                 f"replicates - 1, should be less than {_SEEDS}"
             )
-        if self.evaluate_every and not validated:
+        if self.evaluate_every and not self.validated:
             raise ValueError(
                 "evaluate_every is set and data.validation is 0: there is nothing to evaluate on, "
                 "so set data.validation (0.1, say) or evaluate_every=0"

@@ -183,6 +183,9 @@ def make_dataset(
       config: what to take and how to batch it.
       corpus: as `load_corpus` returns it.
       vocabulary: None to fit it as the config says.
+
+    Raises:
+      InputError: the vocabulary that the config asks for cannot be had of these texts.
     """
     given = config.data
     taken = slice(0, given.take or None)

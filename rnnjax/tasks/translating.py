@@ -74,7 +74,7 @@ def translations(
       model: the network.
       params: of the network.
       vocabulary: names the tokens.
-      sources: what is read.
+      sources: what is read, at least one.
       beam: how to search.
       length: most tokens of a text, the end included.
       batch_size: sources that are read side by side, those of like length.

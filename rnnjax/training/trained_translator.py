@@ -22,7 +22,7 @@ class TrainedTranslator(TrainedRun):
         """Returns the best text for each, read by itself: what stands beside it does not matter.
 
         Args:
-          texts: of the source language.
+          texts: of the source language, at least one.
           beam: texts that are looked at side by side; 0 for as many as the config says.
 
         Raises:
