@@ -57,6 +57,19 @@ class Written(NamedTuple):
     written: tuple[str, ...]
     attention: Float[np.ndarray, "written read"]
 
+    @property
+    def looked(self) -> list[tuple[str, float, str]]:
+        """For each token written: it, and how much the network looked at which token the most.
+
+        Nothing where nothing was read.
+        """
+        if not self.read:
+            return []
+        return [
+            (token, float(row.max()), self.read[row.argmax()])
+            for token, row in zip(self.written, self.attention, strict=True)
+        ]
+
 
 def translations(
     model: Translator,

@@ -163,8 +163,10 @@ def test_the_command_prints_translations_and_where_it_looked(finished, tmp_path)
     asked = training.TrainedTranslator.load(finished)
     expected = asked.translate(texts := ["eins zwei", "drei"], beam=1)
     given = "--workdir", str(finished), "--beam", "1", "--attention"
-    ended = typed("translate", *given, folder=tmp_path, stdin="\n".join(texts).encode())
-    assert ended.status == 0
+    stdin = "\n".join([*texts, ""]).encode() + b"\xff"
+    ended = typed("translate", *given, folder=tmp_path, stdin=stdin)
+    assert ended.status == 2  # what comes before the mistake is answered
+    assert "standard input, line 3: is not UTF-8" in ended.err
     printed = iter(ended.out.splitlines())
     for each in expected:
         assert next(printed) == each.text
