@@ -137,24 +137,6 @@ class LanguageModeling(Reading):
         pieces = writing.written(self, params, dataset.vocabulary, "", _SAMPLE_TOKENS, choice)
         return {"sample": {"text": "".join(pieces), "temperature": choice.temperature}}
 
-    def next_scores(
-        self, params: Params, token: jax.Array, carry: Carry
-    ) -> tuple[Float[Array, " vocabulary"], Carry]:
-        """Returns the logits of the token that comes after one, and the state after it.
-
-        Args:
-          params: of the network.
-          token: int32, a single number.
-          carry: of one row, as `first_state` or a call has returned it.
-        """
-        tokens = jnp.reshape(token, (1, 1))
-        carry, logits = _apply(self.model, params, tokens, tokens >= 0, carry)
-        return logits[0, 0], carry
-
-    def first_state(self, params: Params) -> Carry:
-        """Returns the state of one row before anything is read."""
-        return self._own_state(self.model, params, 1)
-
     def _sums(
         self, model: LanguageModel, params: Params, batch: Stretch, carry: Carry, **options: Any
     ) -> tuple[Sums, Carry]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.data.text import END, PADDING, UNKNOWN, Vocabulary
 from rnnjax.errors import InputError
@@ -14,14 +14,14 @@ from rnnjax.errors import InputError
 class Writes(Protocol):
     """What writes a text: `rnnjax.tasks.LanguageModeling` does."""
 
-    def first_state(self, params: Any) -> Any:
-        """Returns the state before anything is read."""
-        ...
-
-    def next_scores(
-        self, params: Any, token: Int[Array, ""], carry: Any
-    ) -> tuple[Float[Array, " vocabulary"], Any]:
-        """Returns the logits of the token that comes after one, and the state after it."""
+    def go_on(
+        self,
+        params: Any,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        kept: Any = None,
+    ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
+        """Returns what is kept of texts so far, and log-probabilities of the next token."""
         ...
 
 
@@ -117,11 +117,14 @@ def written(
 
     @jax.jit
     def follow(params, token, state, key, number):
-        scores, state = task.next_scores(params, token, state)
+        tokens = jnp.reshape(token, (1, 1))
+        state, (scores,) = task.go_on(params, tokens, jnp.ones((1, 1), bool), state)
         key = jax.random.fold_in(key, number)
         return choose(key, jnp.where(never, -jnp.inf, scores), choice), state
 
-    key, state = jax.random.key(choice.seed), jax.jit(task.first_state)(params)
+    # A masked step changes nothing, so that this is the state in which the layers begin.
+    blank = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool)
+    key, (state, _) = jax.random.key(choice.seed), jax.jit(task.go_on)(params, *blank)
     token = END
     for number in vocabulary.encode([prompt]).tokens.tolist():
         _, state = follow(params, jnp.int32(token), state, key, 0)

@@ -150,13 +150,14 @@ def test_a_token_at_a_time_scores_what_one_pass_scores(name):
     params = task.init(jax.random.key(2))
     tokens = tokens_of(9)
     mask = jnp.ones((1, 9), bool)
-    expected = np.asarray(task.model.apply({"params": params}, tokens[None], mask)[1])
-    carry, found = jax.jit(task.first_state)(params), []
-    step = jax.jit(task.next_scores)
+    scores = np.asarray(task.model.apply({"params": params}, tokens[None], mask)[1])
+    step, found = jax.jit(task.go_on), []
+    kept, _ = step(params, tokens[None, :1], ~mask[:, :1])
     for token in tokens:
-        scores, carry = step(params, token, carry)
-        found.append(scores)
-    np.testing.assert_allclose(found, expected[0], rtol=1e-4, atol=1e-5)
+        kept, (answer,) = step(params, token[None, None], mask[:, :1], kept)
+        found.append(answer)
+    expected = jax.nn.log_softmax(scores[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_tied_weights_are_those_of_the_embedding():

@@ -66,14 +66,12 @@ class Cycle:
     def __init__(self, vocabulary):
         self.size = len(vocabulary)
 
-    def first_state(self, params):
-        del params
-        return jnp.zeros((), jnp.int32)
-
-    def next_scores(self, params, token, carry):
-        del params
+    def go_on(self, params, tokens, mask, kept=None):
+        del params, mask
+        (token,) = tokens[0]
         following = jnp.where(token + 1 < self.size, token + 1, END)
-        return 50.0 * jax.nn.one_hot(following, self.size), carry + 1
+        count = jnp.zeros((), jnp.int32) if kept is None else kept + 1
+        return count, 50.0 * jax.nn.one_hot(following, self.size)[None]
 
 
 WORDS = Vocabulary.fit(["a a a a b b b c c d"], 9, ends=True)
