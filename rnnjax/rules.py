@@ -22,7 +22,7 @@ MOST_LEAKED = 0.01
 FEWEST_SEEDS = 3
 
 _METRIC = re.compile(
-    r"\b(accuracy|F1|loss|perplexity)\b[^.%]{0,60}?(\d*\.\d+|\d+ ?%)", re.IGNORECASE
+    r"\b(accuracy|F1|loss|perplexity|BLEU|chrF)\b[^.%]{0,60}?(\d*\.\d+|\d+ ?%)", re.IGNORECASE
 )
 
 
