@@ -12,6 +12,9 @@ from rnnjax.errors import InputError
 
 FAILED = 2
 
+_AT_ONCE = 1024
+"""Texts that are answered together."""
+
 
 def run(
     main: Callable[[list[str]], None],
@@ -89,6 +92,29 @@ def lines() -> Iterator[str]:
                 f"standard input, line {number}: is not UTF-8 ({error.reason} at byte "
                 f"{error.start + 1}); convert it, with iconv say"
             ) from None
+
+
+def texts(given: Sequence[str]) -> Iterator[tuple[list[str], InputError | None]]:
+    """Yields texts to be answered together, and what was wrong with the one after them.
+
+    They are those given, or without any the lines of standard input: each by itself where they are
+    typed.
+    """
+    typed = sys.stdin.isatty()
+    if not given and typed:
+        print("reading texts from standard input, one a line", file=sys.stderr)
+    chunk = []
+    try:
+        for text in given or lines():
+            chunk.append(text)
+            if len(chunk) == (1 if typed else _AT_ONCE):
+                yield chunk, None
+                chunk = []
+    except InputError as error:
+        yield chunk, error
+        return
+    if chunk:
+        yield chunk, None
 
 
 class Terminated(KeyboardInterrupt):

@@ -46,6 +46,9 @@ _BETTER = {
     "loss": "lower",
     "bits": "lower",
     "perplexity": "lower",
+    "bleu": "higher",
+    "chrf": "higher",
+    "exact": "higher",
 }
 
 

@@ -5,19 +5,15 @@ cat lines.txt | python -m rnnjax.predict --workdir runs/mine --json
 """
 
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
 
 from rnnjax import command
-from rnnjax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line.")
 
-_AT_ONCE = 1024
 _SHOWN = 80
 
 
@@ -26,10 +22,7 @@ def main(texts: list[str]) -> None:
     from rnnjax.training import TrainedClassifier
 
     run = TrainedClassifier.load(Path(_WORKDIR.value))
-    if not texts and sys.stdin.isatty():
-        print("reading texts from standard input, one a line", file=sys.stderr)
-    at_once = 1 if sys.stdin.isatty() else _AT_ONCE
-    for chunk, error in _chunks(iter(texts or command.lines()), at_once):
+    for chunk, error in command.texts(texts):
         shares = run.vocabulary.known_shares(chunk, run.config.data.max_tokens)
         answers = run.predict(chunk) if chunk else []
         for text, share, row in zip(chunk, shares, answers, strict=True):
@@ -38,22 +31,6 @@ def main(texts: list[str]) -> None:
             print(show(text, share, probabilities), flush=True)
         if error:
             raise error
-
-
-def _chunks(texts: Iterator[str], size: int) -> Iterator[tuple[list[str], InputError | None]]:
-    """Yields texts, and what was wrong with the one after them."""
-    chunk = []
-    try:
-        for text in texts:
-            chunk.append(text)
-            if len(chunk) == size:
-                yield chunk, None
-                chunk = []
-    except InputError as error:
-        yield chunk, error
-        return
-    if chunk:
-        yield chunk, None
 
 
 def _json(text: str, known: float, probabilities: dict[str, float]) -> str:

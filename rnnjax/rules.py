@@ -22,7 +22,7 @@ MOST_LEAKED = 0.01
 FEWEST_SEEDS = 3
 
 _METRIC = re.compile(
-    r"\b(accuracy|F1|loss|perplexity)\b[^.%]{0,60}?(\d*\.\d+|\d+ ?%)", re.IGNORECASE
+    r"\b(accuracy|F1|loss|perplexity|BLEU|chrF)\b[^.%]{0,60}?(\d*\.\d+|\d+ ?%)", re.IGNORECASE
 )
 
 
@@ -158,7 +158,7 @@ def chosen_on_test(name: str, configs: Mapping[str, Config], seeds: Sequence[int
         if other == name:
             return ""
         keys = _tuned_apart(configs[name], theirs)
-        if keys and not configs[name].data.validation:
+        if keys and not configs[name].validated:
             return (
                 f"differs from {other} in {', '.join(keys)} alone, and no rows are held out to "
                 "choose between them; set data.validation (0.1, say)"

@@ -15,8 +15,8 @@ NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
 ASIDE = {"errors", "cache", "config", "data", "interrupt", "reporting", "rules"}
 ENTRIES = {
-    *("main", "predict", "evaluate", "generate", "inspect", "experiment", "compare", "lint"),
-    "command",
+    *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
+    *("lint", "command"),
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -51,6 +51,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tensorflow_datasets": ("rnnjax/data/corpora/",),
     "tensorflow": (PEERS,),
     "sklearn": ("experiments/best/",),
+    "sacrebleu": ("rnnjax/tasks/judging.py",),
 }
 """The only files, or folders ending in '/', that may import a library."""
 
@@ -201,6 +202,7 @@ def _python(code: str) -> list[str]:
         "predict",
         "evaluate",
         "generate",
+        "translate",
         "inspect",
         "experiment.__main__",
         "compare",
@@ -210,7 +212,8 @@ def _python(code: str) -> list[str]:
 def test_the_commands_load_neither_tensorflow_nor_pyplot(modules):
     code = (
         f"import sys, rnnjax.{modules}\n"
-        "heavy = 'tensorflow', 'tensorflow_datasets', 'matplotlib.pyplot', 'torch', 'keras'\n"
+        "heavy = 'tensorflow', 'tensorflow_datasets', 'matplotlib.pyplot', 'torch', 'keras', "
+        "'sacrebleu'\n"
         "print('loaded', *(name for name in heavy if name in sys.modules))\n"
     )
     assert _python(code) == ["loaded"]

@@ -154,6 +154,43 @@ def test_replicates_are_single_trainings_of_neighbouring_seeds():
         parse({"replicates": 2, **stopping})
 
 
+def test_pairs_come_with_a_validation_part_and_their_languages():
+    translation = {"task": "translation", "early_stopping": {"patience": 2}, "evaluate_every": 9}
+    assert parse(translation).data.validation == 0
+    with pytest.raises(InputError, match=r"data\.validation is 0\.1, which is read by the task"):
+        parse({**translation, "data": {"validation": 0.1}})
+    languages = {"source": "de", "target": "en"}
+    for given in (
+        {"data": {"dir": "pairs"}},
+        {"translation": languages},
+        {"data": {"dir": "pairs"}, "translation": {"source": "de"}},
+    ):
+        with pytest.raises(InputError, match=r"set all three, or none"):
+            parse({**translation, **given})
+    assert parse({**translation, "data": {"dir": "pairs"}, "translation": languages})
+
+
+@pytest.mark.parametrize(
+    ("task", "key", "value", "readers"),
+    [
+        ("classification", "translation.beam", 3, "'translation'"),
+        ("classification", "data.memory.length", 3, "'memory'"),
+        ("translation", "model.bidirectional", True, "'classification'"),
+        ("translation", "model.regularization.zoneout", 0.1, "'classification' and 'language_mod"),
+        ("translation", "data.text", "title", "'classification' and 'language_modeling'"),
+        ("memory", "data.buckets", 2, "'classification' and 'translation'"),
+    ],
+)
+def test_a_key_that_a_task_does_not_read_is_refused_there(task, key, value, readers):
+    with pytest.raises(InputError, match=rf"^config: {key} is .*, which is read by .* {readers}"):
+        parse({"task": task, **nested(key, value)})
+
+
+def test_a_translator_has_no_one_hot_input():
+    with pytest.raises(InputError, match=r"a translator has no one-hot input"):
+        parse({"task": "translation", "model": {"embedding": {"features": 0}}})
+
+
 @pytest.mark.parametrize("values", [None, 3, "config.py", ["seed"]])
 def test_what_is_no_mapping_is_refused(values):
     with pytest.raises(InputError, match=f"config is a {type(values).__name__}"):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from training.small import parse, write_csv
 
+from rnnjax import config as schema
 from rnnjax import rules
 from rnnjax.config import Acknowledged, Config
 from rnnjax.data.labelled import load_corpus, make_dataset
@@ -150,6 +151,15 @@ def test_a_search_without_rows_to_choose_by_is_found(changes, says):
     found = [beside(rules.chosen_on_test, name, a={}, b=changes) for name in ("a", "b")]
     assert found[0] == ""
     assert says in found[1] if says else found[1] == ""
+
+
+def test_pairs_of_texts_come_with_rows_to_choose_by():
+    rates = {"a": 0.1, "b": 0.2}
+    configs = {
+        name: schema.parse({"task": "translation", "learning_rate": rate})
+        for name, rate in rates.items()
+    }
+    assert rules.chosen_on_test("b", configs, [0]) == ""
 
 
 def test_a_reason_goes_with_what_is_found():

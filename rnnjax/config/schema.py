@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from rnnjax.config.read_by import readers
+
 _SEEDS = 2**32
 
 
@@ -48,6 +50,34 @@ class Memory(Section):
     """Test sequences, the same for every seed."""
 
 
+class Translation(Section):
+    """A text in the place of another."""
+
+    source: str = ""
+    """Language that is read, as the files of `data.dir` end; '' where examples are made."""
+    target: str = ""
+    """Language that is written."""
+    attention: Literal["additive", "multiplicative"] = "multiplicative"
+    """How the decoder asks what the encoder has read: by a small network, or by a product."""
+    feeding: bool = False
+    """A step reads what the last token was scored from. Steps are then taken one by one, which is
+    slower."""
+    label_smoothing: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the probability that the loss in training asks for all tokens alike."""
+    sampling: float = pydantic.Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that a step in training reads the token that the network has found itself, not
+    the right one, in the end; 0 for off."""
+    sampling_steps: int = pydantic.Field(default=1_000, ge=1)
+    """Training steps in which that probability rises from zero."""
+    beam: int = pydantic.Field(default=5, ge=1)
+    """Texts that are looked at side by side when one is written; 1 for the most probable next
+    token."""
+    length_penalty: float = pydantic.Field(default=1.0, ge=0.0)
+    """Favours long texts: 0 compares probabilities, 1 nearly means by token."""
+    coverage_penalty: float = pydantic.Field(default=0.0, ge=0.0)
+    """Favours texts written with a look at each token of the source; 0 for off."""
+
+
 class Data(Section):
     """What the network reads."""
 
@@ -55,7 +85,8 @@ class Data(Section):
     """AG News, or the docstrings of the installed Python libraries."""
     dir: str = ""
     """Where AG News is: a folder with train.csv and test.csv in the original layout, or a folder
-    of tensorflow_datasets that holds a prepared ag_news_subset; '' to download it."""
+    of tensorflow_datasets that holds a prepared ag_news_subset; '' to download it. Where pairs of
+    texts are, in files named as those of Multi30k; '' for numbers and dates, made as needed."""
     fallback: Literal["", "docstrings"] = "docstrings"
     """What to train on when AG News cannot be downloaded; '' to stop with an error instead."""
     text: Literal["title", "description", "title+description"] = "title+description"
@@ -63,8 +94,8 @@ class Data(Section):
     file: str = ""
     """A text file in the place of a corpus; its last lines are the test part."""
     take: int = pydantic.Field(default=0, ge=0)
-    """Rows (of a file: lines) of the training and of the test data to use, from the start; 0 for
-    all."""
+    """Rows (of a file: lines) of the training and of the test data to use, and of the validation
+    data where they have one, from the start; 0 for all."""
     max_tokens: int = pydantic.Field(default=0, ge=0)
     """Longer texts lose their end; 0 for no limit."""
     validation: float = pydantic.Field(default=0.0, ge=0.0, le=0.5)
@@ -146,6 +177,8 @@ class Model(Section):
 class Optimizer(Section):
     """Adam, and what surrounds it."""
 
+    b2: float = pydantic.Field(default=0.999, gt=0.0, lt=1.0)
+    """What the mean of the squared gradients keeps of itself at a step."""
     epsilon: float = pydantic.Field(default=1e-7, gt=0.0)
     clip_norm: float = pydantic.Field(default=0.0, ge=0.0)
     """Gradients of a larger global norm are scaled down to it; 0 for off."""
@@ -198,51 +231,12 @@ class Acknowledged(Section):
     bare_claim: Reason = ""
 
 
-_READ_BY: dict[tuple[str, ...], tuple[str, ...]] = {
-    ("classification",): (
-        "data.max_tokens",
-        "data.bucketing",
-        "data.buckets",
-        "data.vocabulary.text",
-        "model.bidirectional",
-        "model.merge",
-        "model.pooling",
-        "model.mask",
-    ),
-    ("language_modeling",): ("data.file", "data.steps", "data.restarts", "model.embedding.tied"),
-    ("memory",): (
-        "data.memory.problem",
-        "data.memory.length",
-        "data.memory.shortest",
-        "data.memory.tested",
-        "data.memory.examples",
-        "data.memory.judged",
-    ),
-    ("classification", "language_modeling"): (
-        "data.corpus",
-        "data.dir",
-        "data.fallback",
-        "data.text",
-        "data.take",
-        "data.shuffle",
-        "data.vocabulary.unit",
-        "data.vocabulary.size",
-        "data.vocabulary.rows",
-        "model.embedding.features",
-        "model.embedding.path",
-        "model.embedding.trainable",
-        "model.regularization.embedding",
-    ),
-}
-"""The keys that mean something to some tasks alone, by these."""
-
-
 class Config(Section):
     """One experiment."""
 
-    task: Literal["classification", "language_modeling", "memory"] = "classification"
-    """The class of a text, the next token after each of a running text, or what a made problem asks
-    that only memory can tell."""
+    task: Literal["classification", "language_modeling", "memory", "translation"] = "classification"
+    """The class of a text, the next token after each of a running text, what a made problem asks
+    that only memory can tell, or a text in the place of another."""
     seed: int = pydantic.Field(default=0, ge=0, lt=_SEEDS)
     epochs: int = pydantic.Field(default=1, ge=1)
     batch_size: int = pydantic.Field(default=16, ge=1)
@@ -269,30 +263,35 @@ class Config(Section):
     """Take most of a GPU's memory at the start, instead of growing on demand."""
     data: Data = Data()
     model: Model = Model()
+    translation: Translation = Translation()
     optimizer: Optimizer = Optimizer()
     averaging: Averaging = Averaging()
     early_stopping: EarlyStopping = EarlyStopping()
     checkpoint: Checkpoint = Checkpoint()
     acknowledged: Acknowledged = Acknowledged()
 
+    @property
+    def validated(self) -> bool:
+        """Whether there is a validation part: pairs of texts come with one of their own."""
+        return bool(self.data.validation) or self.task == "translation"
+
     @pydantic.model_validator(mode="after")
     def _keys_are_read(self) -> "Config":
         given, default = (
             dict(flat(each.model_dump())) for each in (self, type(self).model_construct())
         )
-        for tasks, keys in _READ_BY.items():
-            for key in keys:
-                if self.task not in tasks and given[key] != default[key]:
-                    names = " and ".join(map(repr, tasks))
-                    raise ValueError(
-                        f"{key} is {given[key]!r}, which is read by the task {names} alone, and "
-                        f"task is {self.task!r}; leave it out, or set task={tasks[0]!r}"
-                    )
+        for key, value in given.items():
+            if value != default[key] and (tasks := readers(key, self.task)):
+                names = " and ".join(map(repr, tasks))
+                raise ValueError(
+                    f"{key} is {value!r}, which is read by the task {names} alone, and "
+                    f"task is {self.task!r}; leave it out, or set task={tasks[0]!r}"
+                )
         return self
 
     @pydantic.model_validator(mode="after")
     def _keys_agree(self) -> "Config":
-        if self.early_stopping.patience and not self.data.validation:
+        if self.early_stopping.patience and not self.validated:
             raise ValueError(
                 "early_stopping.patience is set and data.validation is 0: stopping early needs a "
                 "validation part, so set data.validation (0.1, say) or early_stopping.patience=0"
@@ -315,6 +314,18 @@ class Config(Section):
                 f"{memory.length}: no length lies between them, so set the first to at most the "
                 "second"
             )
+        source, target, folder = self.translation.source, self.translation.target, self.data.dir
+        if self.task == "translation" and len({bool(source), bool(target), bool(folder)}) > 1:
+            raise ValueError(
+                f"translation.source is {source!r}, translation.target {target!r} and data.dir "
+                f"{folder!r}: pairs of texts are read from a folder in two languages, so set all "
+                "three, or none for numbers and dates that are made"
+            )
+        if self.task == "translation" and not self.model.embedding.features:
+            raise ValueError(
+                "model.embedding.features is 0 and task is 'translation': a translator has no "
+                "one-hot input, so set model.embedding.features to the size of its vectors"
+            )
         if self.replicates > 1 and self.early_stopping.patience:
             raise ValueError(
                 "early_stopping.patience and replicates are set: replicates take every step "
@@ -326,7 +337,7 @@ class Config(Section):
                 f"seed is {self.seed} and replicates {self.replicates}: the last seed, seed + "
                 f"replicates - 1, should be less than {_SEEDS}"
             )
-        if self.evaluate_every and not self.data.validation:
+        if self.evaluate_every and not self.validated:
             raise ValueError(
                 "evaluate_every is set and data.validation is 0: there is nothing to evaluate on, "
                 "so set data.validation (0.1, say) or evaluate_every=0"

@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float32, Int, Int32
 
 Rows = Int[np.ndarray, " rows"]
 
+Shape = tuple[int, ...]
+"""The padded lengths of a batch, one for each kind of sequence in it."""
+
 
 class Batch(NamedTuple):
     """What goes to the device at once. Rows of weight zero only fill it."""
@@ -22,7 +25,7 @@ class Batch(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """Several batches of one padded length, what goes to the device in one call of a training.
+    """Several batches of one padded shape, what goes to the device in one call of a training.
 
     Attributes:
       batches: arrays as those of a batch, `[group, batch, ...]`.
@@ -68,6 +71,22 @@ class Sequences:
         # By how much a token stands elsewhere is one number for a whole sequence.
         shifts = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return Sequences(self.tokens[shifts + np.arange(offsets[-1])], offsets)
+
+    def padded(
+        self, rows: Int[np.ndarray, "*shape"], time: int
+    ) -> tuple[Int32[np.ndarray, "*shape time"], Bool[np.ndarray, "*shape time"]]:
+        """Returns the tokens of some rows, zeros after them, and where they are.
+
+        Args:
+          rows: which; -1 for an empty one.
+          time: length of the longest or more.
+        """
+        there = rows >= 0
+        lengths = np.where(there, self.lengths[rows], 0)
+        real = np.arange(time) < lengths[..., None]
+        tokens = np.zeros(real.shape, np.int32)
+        tokens[real] = self.take(rows[there]).tokens
+        return tokens, real
 
 
 def permutation(count: int, *seeds: int) -> Rows:
@@ -121,87 +140,75 @@ def choose_boundaries(
     return tuple(reversed(boundaries))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Batches:
+class Epochs:
     """The batches of every epoch: `batch_at(seed, step)` depends on nothing else.
 
+    A subclass is a frozen dataclass. It gives the attributes below, the buckets, and what the
+    batches of some rows look like.
+
     Attributes:
-      sequences: the tokens of the examples.
-      labels: int32, one for each example.
       batch_size: rows of a batch.
-      boundaries: rising lengths to which batches are padded; the last holds every example.
-      bucketing: the examples of a batch have the same boundary.
       shuffle: a new order every epoch; otherwise that of the rows.
-      mask_padding: the mask is False on padding. Otherwise every step up to the longest example of
-        the batch is real.
-      group: most batches of a `Stack`. Where batches are shuffled, so many of one padded length
-        come one after the other.
+      group: most batches of a `Stack`. Where batches are shuffled, so many of one padded shape come
+        one after the other.
     """
 
-    sequences: Sequences
-    labels: Int32[np.ndarray, " examples"]
     batch_size: int
-    boundaries: tuple[int, ...]
-    bucketing: bool = True
-    shuffle: bool = True
-    mask_padding: bool = True
-    group: int = 1
-
-    def __len__(self) -> int:
-        return len(self.sequences)
-
-    @property
-    def tokens(self) -> Int32[np.ndarray, " tokens"]:
-        """The tokens of all examples."""
-        return self.sequences.tokens
+    shuffle: bool
+    group: int
 
     @functools.cached_property
     def _buckets(self) -> list[Rows]:
-        if not self.bucketing:
-            return [np.arange(len(self.sequences))]
-        bucket = np.searchsorted(self.boundaries, self.sequences.lengths)
-        rows = [np.flatnonzero(bucket == index) for index in range(len(self.boundaries))]
-        return [each for each in rows if len(each)]
+        """The rows that may share a batch."""
+        raise NotImplementedError
+
+    def _padded(self, rows: Rows) -> Shape:
+        """Returns the lengths to which a batch of these rows is padded."""
+        raise NotImplementedError
+
+    def _filled(self, batches: list[Rows], size: int, shape: Shape) -> Any:
+        """Returns the arrays of some batches, and of batches of no examples up to `size`."""
+        raise NotImplementedError
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches, the same in every epoch."""
         return sum(-(-len(rows) // self.batch_size) for rows in self._buckets)
 
-    def blank_batches(self) -> list[Batch]:
+    def blank_batches(self) -> list[Any]:
         """Returns a batch of no examples of each shape that the first epoch of seed 0 has."""
-        return [self._batch(np.zeros(0, np.int64), time) for time in self._used_boundaries]
+        return [self._batch(np.zeros(0, np.int64), shape) for shape in self._used_shapes]
 
     def blank_stacks(self) -> list[Stack]:
         """Returns a stack of no batches of each shape that the first epoch of seed 0 has."""
-        return [self._stack([], time) for time in self._used_boundaries]
+        return [self._stack([], shape) for shape in self._used_shapes]
 
     @property
-    def _used_boundaries(self) -> list[int]:
-        return sorted({self._padded(group) for group in self._order(0, 0)})
+    def _used_shapes(self) -> list[Shape]:
+        return sorted({self._padded(group[0]) for group in self._order(0, 0)})
 
     def rows_at(self, seed: int, step: int) -> Rows:
         """Returns the examples of a batch; every example is in one batch of each epoch."""
         group, place = self._place(seed, step)
         return group[place]
 
-    def batch_at(self, seed: int, step: int) -> Batch:
+    def batch_at(self, seed: int, step: int) -> Any:
         """Returns the batch of a step, counted over all epochs."""
         group, place = self._place(seed, step)
-        return self._batch(group[place], self._padded(group))
+        return self._batch(group[place], self._padded(group[0]))
 
     def stack_at(self, seed: int, step: int, most: int) -> Stack:
         """Returns the batches from a step to the end of its group, but no more than `most`."""
         group, place = self._place(seed, step)
-        return self._stack(group[place : place + most], self._padded(group))
+        return self._stack(group[place : place + most], self._padded(group[0]))
 
-    def stack_of(self, seed: int, steps: range, time: int) -> Stack:
-        """Returns the batches of some steps, all padded to one length."""
-        return self._stack([self.rows_at(seed, step) for step in steps], time)
+    def stack_of(self, seed: int, steps: range, shape: Shape) -> Stack:
+        """Returns the batches of some steps, all padded to the same lengths."""
+        return self._stack([self.rows_at(seed, step) for step in steps], shape)
 
-    def padded_at(self, seed: int, step: int) -> int:
-        """Returns the length to which the batch of a step is padded."""
-        return self._padded(self._place(seed, step)[0])
+    def padded_at(self, seed: int, step: int) -> Shape:
+        """Returns the lengths to which the batch of a step is padded."""
+        return self._padded(self.rows_at(seed, step))
 
     def _place(self, seed: int, step: int) -> tuple[list[Rows], int]:
         """Returns the group of a step, and where in it the step is."""
@@ -234,42 +241,85 @@ class Batches:
         return shuffled(self._grouped(batches), 0)
 
     def _grouped(self, batches: list[Rows]) -> list[list[Rows]]:
-        """Returns the batches in groups of one padded length."""
+        """Returns the batches in groups of one padded shape."""
         groups, growing = [], {}
         for rows in batches:
-            time = self._padded([rows])
-            if not self.shuffle and time not in growing:
+            shape = self._padded(rows)
+            if not self.shuffle and shape not in growing:
                 growing = {}  # an order that is to stay joins neighbours alone
-            if len(growing.get(time, ())) in (0, self.group):
-                growing[time] = []
-                groups.append(growing[time])
-            growing[time].append(rows)
+            if len(growing.get(shape, ())) in (0, self.group):
+                growing[shape] = []
+                groups.append(growing[shape])
+            growing[shape].append(rows)
         return groups
 
-    def _padded(self, group: list[Rows]) -> int:
-        """Returns the length to which a group of batches is padded, which one of them tells."""
-        longest = self.sequences.lengths[group[0]].max()
-        return self.boundaries[np.searchsorted(self.boundaries, longest)]
+    def _batch(self, rows: Rows, shape: Shape) -> Any:
+        batch = self._filled([rows], 1, shape)
+        return type(batch)(*(each[0] for each in batch))
 
-    def _batch(self, rows: Rows, time: int) -> Batch:
-        return Batch(*(each[0] for each in self._filled([rows], 1, time)))
+    def _stack(self, batches: list[Rows], shape: Shape) -> Stack:
+        return Stack(self._filled(batches, self.group, shape), np.int32(len(batches)))
 
-    def _stack(self, batches: list[Rows], time: int) -> Stack:
-        return Stack(self._filled(batches, self.group, time), np.int32(len(batches)))
-
-    def _filled(self, batches: list[Rows], size: int, time: int) -> Batch:
-        """Returns the arrays of some batches, and of batches of no examples up to `size`."""
+    def _numbers(self, batches: list[Rows], size: int) -> Int[np.ndarray, "size batch"]:
+        """Returns the rows of some batches, -1 where there are none."""
         rows = np.full((size, self.batch_size), -1)
         for index, each in enumerate(batches):
             rows[index, : len(each)] = each
+        return rows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batches(Epochs):
+    """Batches of labelled sequences.
+
+    Attributes:
+      sequences: the tokens of the examples.
+      labels: int32, one for each example.
+      batch_size: as for `Epochs`.
+      boundaries: rising lengths to which batches are padded; the last holds every example.
+      bucketing: the examples of a batch have the same boundary.
+      shuffle: as for `Epochs`.
+      mask_padding: the mask is False on padding. Otherwise every step up to the longest example of
+        the batch is real.
+      group: as for `Epochs`.
+    """
+
+    sequences: Sequences
+    labels: Int32[np.ndarray, " examples"]
+    batch_size: int
+    boundaries: tuple[int, ...]
+    bucketing: bool = True
+    shuffle: bool = True
+    mask_padding: bool = True
+    group: int = 1
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @property
+    def tokens(self) -> Int32[np.ndarray, " tokens"]:
+        """The tokens of all examples."""
+        return self.sequences.tokens
+
+    @functools.cached_property
+    def _buckets(self) -> list[Rows]:
+        if not self.bucketing:
+            return [np.arange(len(self.sequences))]
+        bucket = np.searchsorted(self.boundaries, self.sequences.lengths)
+        rows = [np.flatnonzero(bucket == index) for index in range(len(self.boundaries))]
+        return [each for each in rows if len(each)]
+
+    def _padded(self, rows: Rows) -> Shape:
+        longest = self.sequences.lengths[rows].max()
+        return (self.boundaries[np.searchsorted(self.boundaries, longest)],)
+
+    def _filled(self, batches: list[Rows], size: int, shape: Shape) -> Batch:
+        rows = self._numbers(batches, size)
         there = rows >= 0
-        lengths = np.where(there, self.sequences.lengths[rows], 0)
-        real = np.arange(time) < lengths[..., None]
-        tokens = np.zeros(real.shape, np.int32)
-        tokens[real] = self.sequences.take(rows[there]).tokens
+        tokens, real = self.sequences.padded(rows, *shape)
         mask = real
         if not self.mask_padding:
-            longest = lengths.max(axis=1)[:, None, None]
-            mask = np.broadcast_to(np.arange(time) < longest, real.shape)
+            longest = real.sum(axis=-1).max(axis=-1)[:, None, None]
+            mask = np.broadcast_to(np.arange(real.shape[-1]) < longest, real.shape)
         labels = np.where(there, self.labels[rows], 0).astype(np.int32)
         return Batch(tokens, mask, labels, there.astype(np.float32))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Int32
 
-from rnnjax.data.batches import Stack
+from rnnjax.data.batches import Shape, Stack
 from rnnjax.data.text import Vocabulary, unknown_share
 
 
@@ -23,8 +23,8 @@ class Part(Protocol):
         ...
 
     @property
-    def boundaries(self) -> tuple[int, ...]:
-        """The padded lengths, rising."""
+    def boundaries(self) -> tuple[Any, ...]:
+        """The padded lengths, rising; where there are several kinds of sequences, tuples."""
         ...
 
     @property
@@ -50,16 +50,16 @@ class Part(Protocol):
         """Returns the batch of a step, counted over all epochs."""
         ...
 
-    def padded_at(self, seed: int, step: int) -> int:
-        """Returns the length to which the batch of a step is padded."""
+    def padded_at(self, seed: int, step: int) -> Shape:
+        """Returns the lengths to which the batch of a step is padded."""
         ...
 
     def stack_at(self, seed: int, step: int, most: int) -> Stack:
         """Returns the batches from a step on that go to the device together, at most so many."""
         ...
 
-    def stack_of(self, seed: int, steps: range, time: int) -> Stack:
-        """Returns the batches of some steps, all padded to one length."""
+    def stack_of(self, seed: int, steps: range, shape: Shape) -> Stack:
+        """Returns the batches of some steps, all padded to the same lengths."""
         ...
 
     def blank_batches(self) -> list[Any]:
@@ -81,19 +81,19 @@ class OneShape:
         """Returns the batch of a step, counted over all epochs."""
         raise NotImplementedError
 
-    def padded_at(self, seed: int, step: int) -> int:
+    def padded_at(self, seed: int, step: int) -> Shape:
         """Returns the number of steps of a batch."""
         del seed, step
-        return self.boundaries[0]
+        return self.boundaries
 
     def stack_at(self, seed: int, step: int, most: int) -> Stack:
         """Returns the batches from a step on, at most a group and `most`."""
         steps = range(step, step + min(most, self.group))
-        return self.stack_of(seed, steps, self.boundaries[0])
+        return self.stack_of(seed, steps, self.boundaries)
 
-    def stack_of(self, seed: int, steps: range, time: int) -> Stack:
+    def stack_of(self, seed: int, steps: range, shape: Shape) -> Stack:
         """Returns the batches of some steps, and blank ones up to a group."""
-        del time
+        del shape
         batches = [self.batch_at(seed, step) for step in steps]
         batches += self.blank_batches() * (self.group - len(batches))
         return Stack(jax.tree.map(lambda *each: np.stack(each), *batches), np.int32(len(steps)))
@@ -104,7 +104,7 @@ class OneShape:
 
     def blank_stacks(self) -> list[Stack]:
         """Returns a stack of no batches."""
-        return [self.stack_of(0, range(0), self.boundaries[0])]
+        return [self.stack_of(0, range(0), self.boundaries)]
 
 
 P_co = TypeVar("P_co", bound=Part, covariant=True)

@@ -151,7 +151,7 @@ def _values(runs: Sequence[Run], score: str) -> list[float]:
 
 
 def _in_words(score: str) -> str:
-    return "macro-F1" if score == "macro_f1" else score
+    return {"macro_f1": "macro-F1", "bleu": "BLEU", "chrf": "chrF"}.get(score, score)
 
 
 def _mean_and_sd(values: Sequence[float]) -> str:

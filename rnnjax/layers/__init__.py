@@ -1,5 +1,6 @@
-"""Layers: a cell over time, in both directions, and stacked; and their regularisers."""
+"""Layers: a cell over time, in both directions, and stacked; regularisers; attention."""
 
+from rnnjax.layers.attention import AdditiveAttention, AttentionMemory, MultiplicativeAttention
 from rnnjax.layers.bidirectional import Bidirectional
 from rnnjax.layers.masks import mask_from_lengths
 from rnnjax.layers.regularizers import WeightDrop, activity, embedding_dropout, temporal_activity
@@ -8,7 +9,10 @@ from rnnjax.layers.stack import Stack
 
 __all__ = [
     "RNN",
+    "AdditiveAttention",
+    "AttentionMemory",
     "Bidirectional",
+    "MultiplicativeAttention",
     "Stack",
     "WeightDrop",
     "activity",

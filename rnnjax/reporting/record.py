@@ -58,6 +58,10 @@ class Scores(Part):
     """A token."""
     baseline: float | None = None
     """The least loss without memory."""
+    bleu: float | None = None
+    chrf: float | None = None
+    exact: Share = None
+    """Translations that are their reference letter for letter."""
     rows: int | None = None
 
 
@@ -107,6 +111,33 @@ class Sample(Part):
     temperature: float
 
 
+class Example(Part):
+    """A translation, and where the network looked when it wrote each token."""
+
+    source: str
+    reference: str
+    text: str
+    read: list[str]
+    written: list[str]
+    attention: list[list[float]]
+    """A row for each token written, a column for each one read."""
+
+    @pydantic.model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        rows, columns = len(self.written), len(self.read)
+        if [len(row) for row in self.attention] != [columns] * rows:
+            raise ValueError(f"attention is not {rows} rows of {columns} columns")
+        return self
+
+
+class Translation(Part):
+    """What a translator writes."""
+
+    signatures: dict[str, str]
+    """What sacrebleu calls the settings of a score."""
+    examples: list[Example] = []
+
+
 class Config(Part):
     """The file config.json."""
 
@@ -138,7 +169,8 @@ class Result(Part):
     train_seconds: float | None = None
     examples_per_second: float | None = None
     compilations: dict[str, int] = {}
-    buckets: list[int] = []
+    buckets: list[int | tuple[int, ...]] = []
+    """The padded lengths; where there are several kinds of sequences, some for each."""
     stopped_early: bool = False
     parameters: int | None = None
     data: Data = Data()
@@ -150,6 +182,7 @@ class Result(Part):
     worst_mistakes: list[Mistake] = []
     sample: Sample | None = None
     """What a language model writes."""
+    translation: Translation | None = None
 
     @pydantic.model_validator(mode="after")
     def _sizes_agree(self) -> Self:

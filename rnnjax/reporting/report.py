@@ -204,6 +204,9 @@ def _commands(run: record.Record, workdir: Path) -> list[tuple[str, str]]:
             ("Let it write", f'python -m rnnjax.generate --workdir {folder} --prompt "text"'),
         ],
         "memory": [],
+        "translation": [
+            ("Let it translate", f'python -m rnnjax.translate --workdir {folder} "text"'),
+        ],
     }.get(
         run.result.task,
         [

@@ -1,13 +1,11 @@
 """Language modeling: the next token after each, from batch to batch of running text."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config import Config
@@ -20,6 +18,7 @@ from rnnjax.models import LanguageModel
 from rnnjax.tasks import writing
 from rnnjax.tasks.reading import Reading, reader_options
 from rnnjax.tasks.task import Carry, Params, Sums
+from rnnjax.tasks.tokens import scores_of, sums_of
 
 _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 500, 0.8
 """Of the text that a result shows."""
@@ -123,21 +122,11 @@ class LanguageModeling(Reading):
     def summary(self, part: Stream, answers: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss' (nats a token), 'accuracy', 'bits' (a token), 'perplexity' and 'rows'.
 
-        Rows are the tokens that were predicted, the ends of texts among them. With a vocabulary of
-        characters 'bits' are those a character. Scores of different vocabularies do not compare.
+        Rows are the tokens that were predicted, the ends of texts among them.
         """
         del part
-        weight = sum(float(each["weight"]) for each in answers)
-        loss, hits = (
-            sum(float(each[name]) for each in answers) / weight for name in ("loss", "accuracy")
-        )
-        return {
-            "loss": loss,
-            "accuracy": hits,
-            "bits": loss / math.log(2),
-            "perplexity": math.exp(min(loss, 700.0)),
-            "rows": round(weight),
-        }
+        scores, tokens = scores_of(answers)
+        return {**scores, "rows": tokens}
 
     def details(
         self, config: Config, dataset: TextDataset[Stream], params: Params, answers: Sequence[Any]
@@ -159,14 +148,7 @@ class LanguageModeling(Reading):
         state = jax.tree.map(begun, own, carry)
         resets = batch.tokens == END if self.resets else None
         state, logits = _apply(model, params, batch.tokens, batch.mask, state, resets, **options)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
-        hits = jnp.argmax(logits, axis=-1) == batch.targets
-        sums = {
-            "loss": jnp.sum(losses * batch.weights),
-            "accuracy": jnp.sum(hits * batch.weights),
-            "weight": jnp.sum(batch.weights),
-        }
-        return sums, state
+        return sums_of(logits, batch.targets, batch.weights), state
 
     def _own_state(self, model: LanguageModel, params: Params, rows: int) -> Carry:
         """Returns the state with which the layers begin: that of rows in which nothing is real."""

@@ -150,6 +150,8 @@ class Task:
     ) -> dict[str, Any]:
         """Returns what else a result says of a network, ready for JSON.
 
+        What it says of 'test' joins the scores of `summary`.
+
         Args:
           config: of the run.
           dataset: as `dataset` returns it.

@@ -6,6 +6,7 @@ from rnnjax.training.run import run
 from rnnjax.training.stream import Stream
 from rnnjax.training.trained import TrainedRun
 from rnnjax.training.trained_classifier import TrainedClassifier
+from rnnjax.training.trained_translator import TrainedTranslator
 from rnnjax.training.trained_writer import TrainedWriter
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Stream",
     "TrainedClassifier",
     "TrainedRun",
+    "TrainedTranslator",
     "TrainedWriter",
     "look",
     "run",

@@ -118,8 +118,9 @@ def stack_at(members: Sequence[Member], step: int, most: int) -> Stack:
         ((part, seed),) = parts
         return part.stack_at(seed, step, most)
     steps = range(step, step + min(most, parts[0][0].group))
-    time = max(part.padded_at(seed, each) for part, seed in parts for each in steps)
-    stacks = [part.stack_of(seed, steps, time) for part, seed in parts]
+    shapes = [part.padded_at(seed, each) for part, seed in parts for each in steps]
+    longest = tuple(map(max, zip(*shapes, strict=True)))
+    stacks = [part.stack_of(seed, steps, longest) for part, seed in parts]
     return Stack(
         jax.tree.map(lambda *each: np.stack(each), *(stack.batches for stack in stacks)),
         stacks[0].count,

@@ -220,6 +220,8 @@ def _judge(
         if part
     }
     judged = {split: task.summary(parts[split], each) for split, each in found.items()}
+    details = task.details(member.config, dataset, params, found["test"])
+    judged["test"] |= details.pop("test", {})
     if not any(line["split"] == "test" for line in metrics_lib.read(folder.metrics)):
         epoch = round(state.done / dataset.train.steps_per_epoch, 4)
         line = {"step": state.done, "epoch": epoch, "split": "test"}
@@ -228,7 +230,7 @@ def _judge(
         **judged,
         "buckets": list(dataset.train.boundaries),
         "data": folder.read_data(),
-        **task.details(member.config, dataset, params, found["test"]),
+        **details,
     }
 
 
@@ -270,6 +272,7 @@ def _raise_if_out_of_memory(config: Config, error: Exception) -> None:
         "classification": f"config.data.max_tokens (now {given.max_tokens}, 0 is no limit)",
         "language_modeling": f"config.data.steps (now {given.steps})",
         "memory": f"config.data.memory.length (now {given.memory.length})",
+        "translation": f"config.data.vocabulary.size (now {given.vocabulary.size})",
     }[config.task]
     raise InputError(
         "the device ran out of memory. Lower config.batch_size "

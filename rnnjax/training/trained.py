@@ -62,16 +62,16 @@ class TrainedRun:
 
     @property
     def reading(self) -> Reading:
-        """The task, of a network that reads text.
+        """The task, of a network that reads text and answers after any part of it.
 
         Raises:
-          InputError: it reads something else.
+          InputError: it does something else.
         """
         if not isinstance(self.task, Reading):
             able = [name for name, task in TASKS.items() if issubclass(task, Reading)]
             raise InputError(
-                f"given a run of the task {self.config.task!r}, expected one whose network reads a "
-                f"text: {', '.join(able)}"
+                f"given a run of the task {self.config.task!r}, expected one of a network that "
+                f"answers after any part of a text: {', '.join(able)}"
             )
         return self.task
 

@@ -346,6 +346,10 @@ def test_a_file_missing_or_damaged_is_named_and_the_old_page_stays(tmp_path, nam
     ({"confusion": [[1, 2], [3, 4]]}, "per_class has 4 classes, confusion 2"),
     ({"worst_mistakes": [{"label": "World"}]}, "worst_mistakes.0.text"),
     ({"test": {"accuracy": 1.5, "rows": 10}}, "accuracy"),
+    ({"translation": {"signatures": {}, "examples": [{
+        "source": "a", "reference": "b", "text": "b", "read": ["a"], "written": ["b", "[END]"],
+        "attention": [[1.0]],
+    }]}}, "attention is not 2 rows of 1 columns"),
 ])  # fmt: skip
 def test_a_result_of_another_shape_is_damaged(tmp_path, change, said):
     runs.write(tmp_path, **change)

@@ -1,0 +1,147 @@
+"""Attention: what a query is told by a memory of many steps."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from rnnjax.errors import InputError
+from rnnjax.kernels.sequence import real
+
+
+class AttentionMemory(NamedTuple):
+    """A memory, made ready once for all queries.
+
+    Attributes:
+      keys: what queries are compared with.
+      values: what they are told, zero where masked.
+      mask: True where a step is real.
+    """
+
+    keys: Float[Array, "batch time features"]
+    values: Float[Array, "batch time values"]
+    mask: Bool[Array, "batch time"]
+
+
+class Attention(nn.Module):
+    """Tells each query the mean of a memory's steps, weighted by how well their keys suit it.
+
+    Nothing that stands at a masked step of the memory can reach a result or a gradient, not even
+    NaN. A row with no real step gets zeros, as weights and as context.
+
+    Attributes:
+      features: of the keys.
+      dtype: of the computation; None infers it from the inputs and the parameters. Weights are
+        computed in float32 in any case.
+    """
+
+    features: int
+    dtype: Any = None
+
+    def prepare(
+        self, memory: Float[Array, "batch time values"], mask: Bool[Array, "batch time"]
+    ) -> AttentionMemory:
+        """Returns a memory with its keys, which no query changes.
+
+        Raises:
+          InputError: the shapes or the mask's dtype are not as above.
+        """
+        if memory.ndim != 3 or mask.shape != memory.shape[:2] or mask.dtype != jnp.bool_:
+            raise InputError(
+                f"memory: given {memory.dtype}{list(memory.shape)} and a mask "
+                f"{mask.dtype}{list(mask.shape)}; expected [batch, time, values] and "
+                "bool [batch, time]"
+            )
+        # Before the keys, not only after them: zero times NaN would be NaN in the gradient.
+        values = real(memory, mask)
+        return AttentionMemory(self.key(values), values, mask)
+
+    def __call__(
+        self, queries: Float[Array, "batch *steps queries"], memory: AttentionMemory
+    ) -> tuple[Float[Array, "batch *steps values"], Float[Array, "batch *steps time"]]:
+        """Returns the contexts and the weights of the steps of the memory, which sum to one.
+
+        Args:
+          queries: one for each row, or several at once, which know nothing of each other.
+          memory: as `prepare` returns it.
+        """
+        counts = memory.mask.reshape(memory.mask.shape[:1] + (1,) * (queries.ndim - 2) + (-1,))
+        scores = self.scores(queries, memory.keys).astype(jnp.float32)
+        # The least number, not minus infinity, of which a row with nothing else would make NaN.
+        scores = jnp.where(counts, scores, jnp.finfo(jnp.float32).min)
+        weights = jnp.where(counts, jax.nn.softmax(scores), 0)
+        contexts = jnp.einsum(
+            "b...t,btv->b...v", weights.astype(memory.values.dtype), memory.values
+        )
+        return contexts, weights
+
+    def scores(
+        self,
+        queries: Float[Array, "batch *steps queries"],
+        keys: Float[Array, "batch time features"],
+    ) -> Float[Array, "batch *steps time"]:
+        """Returns how well each key suits each query."""
+        raise NotImplementedError(f"{type(self).__name__} does not define scores")
+
+    def _dense(self, **options: Any) -> nn.Dense:
+        init = nn.initializers.xavier_uniform()
+        return nn.Dense(self.features, kernel_init=init, dtype=self.dtype, **options)
+
+
+class AdditiveAttention(Attention):
+    r"""Scores by a small network that reads query and memory.
+
+    .. math::
+        e_{ij} = v^\top \tanh(W_q q_i + W_k m_j + b)
+
+    Parameters: features * (queries + values + 2).
+
+    It needs memory for batch * steps * time * features numbers.
+
+    Source: Bahdanau, Cho, Bengio, Neural machine translation by jointly learning to align and
+    translate, ICLR 2015, whose network has no b.
+    """
+
+    def setup(self):
+        self.key = self._dense(use_bias=False)
+        self.query = self._dense()
+        self.vector = self.param(
+            "vector", nn.initializers.normal(self.features**-0.5), (self.features,)
+        )
+
+    def scores(self, queries, keys):
+        """Returns how well each key suits each query."""
+        keys = keys.reshape(keys.shape[:1] + (1,) * (queries.ndim - 2) + keys.shape[1:])
+        hidden = jnp.tanh(self.query(queries)[..., None, :] + keys)
+        return hidden @ self.vector.astype(hidden.dtype)
+
+
+class MultiplicativeAttention(Attention):
+    r"""Scores by a product: `general` attention.
+
+    .. math::
+        e_{ij} = q_i^\top W m_j
+
+    Parameters: features * values. `features` are those of a query.
+
+    Source: Luong, Pham, Manning, Effective approaches to attention-based neural machine
+    translation, EMNLP 2015.
+    """
+
+    def setup(self):
+        self.key = self._dense(use_bias=False)
+
+    def scores(self, queries, keys):
+        """Returns how well each key suits each query.
+
+        Raises:
+          InputError: a query has other features than the keys.
+        """
+        if queries.shape[-1] != self.features:
+            raise InputError(
+                f"queries have {queries.shape[-1]} features, the keys of this attention "
+                f"{self.features}; expected as many, so give it features={queries.shape[-1]}"
+            )
+        return jnp.einsum("b...f,btf->b...t", queries.astype(keys.dtype), keys)

@@ -1,0 +1,45 @@
+"""What tasks share that say which token comes next: what is summed, and the scores of the sums."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from rnnjax.tasks.task import Sums
+
+
+def sums_of(
+    logits: Float[Array, "batch time vocabulary"],
+    targets: Int[Array, "batch time"],
+    weights: Float[Array, "batch time"],
+) -> Sums:
+    """Returns cross-entropy (nats) and hits of the most probable token, and the sum of weights."""
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    hits = jnp.argmax(logits, axis=-1) == targets
+    return {
+        "loss": jnp.sum(losses * weights),
+        "accuracy": jnp.sum(hits * weights),
+        "weight": jnp.sum(weights),
+    }
+
+
+def scores_of(answers: Sequence[Any]) -> tuple[dict[str, float], int]:
+    """Returns the scores of some sums, by token, and of how many tokens they are.
+
+    They are 'loss' (nats), 'accuracy', 'bits' and 'perplexity'. With a vocabulary of characters
+    'bits' are those a character. Scores of different vocabularies do not compare.
+    """
+    weight = sum(float(each["weight"]) for each in answers)
+    loss, hits = (
+        sum(float(each[name]) for each in answers) / weight for name in ("loss", "accuracy")
+    )
+    scores = {
+        "loss": loss,
+        "accuracy": hits,
+        "bits": loss / math.log(2),
+        "perplexity": math.exp(min(loss, 700.0)),
+    }
+    return scores, round(weight)

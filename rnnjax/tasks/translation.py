@@ -1,0 +1,202 @@
+"""Translation: a text for each text that is read."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from rnnjax.cells import make_cell
+from rnnjax.cells.base import frozen_names
+from rnnjax.config import Config
+from rnnjax.data import pairs
+from rnnjax.data.corpora.pairs import PairCorpus
+from rnnjax.data.pairs import PairBatch, PairBatches, PairDataset
+from rnnjax.data.text import Vocabulary
+from rnnjax.models import Translator
+from rnnjax.tasks.judging import check_judge, judged
+from rnnjax.tasks.task import Carry, Params, Sums, Task
+from rnnjax.tasks.tokens import scores_of, sums_of
+from rnnjax.tasks.translating import Beam, translations
+
+_EXAMPLES = 8
+"""Of the test part, from its start, that a result shows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Translation(Task):
+    """Cross-entropy of each token of the target, given the source and the tokens before it.
+
+    Attributes:
+      model: the network.
+      longest: most tokens of a text that it writes, the end included.
+      label_smoothing: epsilon; the loss in training is the cross-entropy with a target of 1 -
+        epsilon, and epsilon shared out among all tokens. What is reported is without. Szegedy et
+        al., Rethinking the Inception architecture, CVPR 2016.
+      sampling: probability with which a step in training reads what the network found itself, as
+        `Translator` has it, after `sampling_steps` steps; it rises from 0 evenly.
+      sampling_steps: as for `sampling`.
+    """
+
+    rows = "pairs"
+    counted = "texts"
+    shown = ("bleu", "chrf", "exact", "perplexity")
+    asked_with = "python -m rnnjax.translate"
+    about = ("longest",)
+
+    model: Translator
+    longest: int
+    label_smoothing: float = 0.0
+    sampling: float = 0.0
+    sampling_steps: int = 1
+
+    @staticmethod
+    def load(config: Config) -> PairCorpus:
+        """Returns pairs of texts.
+
+        Raises:
+          InputError: they cannot be had, or what judges translations is not installed.
+        """
+        check_judge()
+        return pairs.load_corpus(config)
+
+    @staticmethod
+    def dataset(
+        config: Config,
+        corpus: PairCorpus,
+        vocabulary: Vocabulary | None = None,
+        sibling: PairDataset | None = None,
+    ) -> PairDataset:
+        """Returns batches of pairs, of which a seed changes the order alone."""
+        return sibling or pairs.make_dataset(config, corpus, vocabulary)
+
+    @classmethod
+    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "Translation":
+        """Returns the task of a config; the two directions of the encoder share its features."""
+        given, dtype = config.model, jnp.dtype(config.dtype)
+        asked = config.translation
+        model = Translator(
+            vocabulary=known,
+            encoder_cell=make_cell(given.cell, -(-given.features // 2), dtype),
+            decoder_cell=make_cell(given.cell, given.features, dtype),
+            encoder_layers=given.layers,
+            decoder_layers=given.layers,
+            embedding=given.embedding.features,
+            attention=asked.attention,
+            feeding=asked.feeding,
+            tied=given.embedding.tied,
+            dropout=given.dropout,
+            dtype=dtype,
+        )
+        return cls(
+            model,
+            about["longest"] + 1,
+            asked.label_smoothing,
+            asked.sampling,
+            asked.sampling_steps,
+        )
+
+    def inputs(self, part: PairBatches) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Returns dtypes and shapes of source, its mask, inputs and theirs."""
+        source, target = ((part.batch_size, each) for each in np.max(part.boundaries, axis=0))
+        return tuple(
+            jax.ShapeDtypeStruct(shape, dtype)
+            for shape in (source, target)
+            for dtype in (jnp.int32, jnp.bool_)
+        )
+
+    def init(self, key: jax.Array) -> Params:
+        """Returns new parameters."""
+        tokens, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
+        return self.model.init(key, tokens, mask, tokens, mask)["params"]
+
+    def begin(self, rows: int) -> Carry:
+        """Returns the number of batches so far, where what the network reads changes with it."""
+        del rows
+        return jnp.zeros((), jnp.int32) if self.sampling else None
+
+    def trained(self, params: Params) -> Any:
+        """Returns for each parameter whether training may change it: not what a cell freezes."""
+        frozen = {
+            "encoder": frozen_names(self.model.encoder_cell),
+            "first": frozen_names(self.model.decoder_cell),
+            "rest": frozen_names(self.model.decoder_cell),
+        }
+
+        def may_change(path, _):
+            first, *names = (jax.tree_util.keystr((key,), simple=True) for key in path)
+            return not frozen.get(first, frozenset()).intersection(names)
+
+        return jax.tree_util.tree_map_with_path(may_change, params)
+
+    def loss(
+        self, live: Params, batch: PairBatch, carry: Carry, key: jax.Array
+    ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
+        """Returns the mean loss of the tokens of a batch, smoothed, and their sums, which are not.
+
+        What is handed on is the number of batches.
+        """
+        rate = None
+        if self.sampling:
+            rate = self.sampling * jnp.minimum(carry / self.sampling_steps, 1.0)
+            carry = carry + 1
+        logits = self._scores(live, batch, rate, rngs={"dropout": key})
+        sums = sums_of(logits, batch.targets, batch.weights)
+        loss = sums["loss"]
+        if self.label_smoothing:
+            alike = -jnp.sum(jax.nn.log_softmax(logits).mean(axis=-1) * batch.weights)
+            loss = (1 - self.label_smoothing) * loss + self.label_smoothing * alike
+        return loss / sums["weight"], (sums, carry)
+
+    def answer(self, params: Params, batch: PairBatch, carry: Carry) -> tuple[Sums, Carry]:
+        """Returns loss and hits, summed, and the sum of the weights."""
+        return sums_of(self._scores(params, batch), batch.targets, batch.weights), carry
+
+    def summary(self, part: PairBatches, answers: Sequence[Any]) -> dict[str, float | int]:
+        """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'tokens' and 'rows'.
+
+        The first four are of each token of the right text, given those before it. Rows are the
+        texts; ends are among the tokens.
+        """
+        scores, tokens = scores_of(answers)
+        return {**scores, "tokens": tokens, "rows": len(part)}
+
+    def details(
+        self, config: Config, dataset: PairDataset, params: Params, answers: Sequence[Any]
+    ) -> dict[str, Any]:
+        """Returns how good the translations of the test part are, and some of them."""
+        del answers
+        written = translations(
+            self.model,
+            params,
+            dataset.vocabulary,
+            dataset.test.sources,
+            Beam.of(config),
+            length=self.longest,
+            batch_size=config.batch_size,
+        )
+        test = dataset.corpus.parts["test"]
+        references = test.targets[: len(written)]
+        scores, signatures = judged([each.text for each in written], references)
+        examples = [
+            {
+                "source": source,
+                "reference": reference,
+                "text": each.text,
+                "score": each.score,
+                "read": each.read,
+                "written": each.written,
+                "attention": np.round(each.attention.astype(float), 3).tolist(),
+            }
+            for source, reference, each in zip(
+                test.sources[:_EXAMPLES], references[:_EXAMPLES], written, strict=False
+            )
+        ]
+        return {"test": scores, "translation": {"signatures": signatures, "examples": examples}}
+
+    def _scores(self, params: Params, batch: PairBatch, rate: Any = None, **options: Any) -> Any:
+        given = batch.source, batch.source_mask, batch.inputs, batch.weights > 0
+        return self.model.apply({"params": params}, *given, rate, **options)

@@ -1,0 +1,38 @@
+"""Translates texts with a trained network.
+
+python -m rnnjax.translate --workdir runs/mine "40712" "Mar 3, 1998"
+cat lines.txt | python -m rnnjax.translate --workdir runs/mine --attention
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from rnnjax import command
+
+_WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
+_BEAM = flags.DEFINE_integer(
+    "beam", 0, "Texts that are looked at side by side; 0 for as many as the run does."
+)
+_ATTENTION = flags.DEFINE_bool(
+    "attention", False, "Print as well where the network looked when it wrote each token."
+)
+
+
+def main(texts: list[str]) -> None:
+    """Prints the translation of each text, of the lines of standard input without any."""
+    from rnnjax.reporting.page import visible
+    from rnnjax.training import TrainedTranslator
+
+    run = TrainedTranslator.load(Path(_WORKDIR.value))
+    for chunk, error in command.texts(texts):
+        for written in run.translate(chunk, _BEAM.value) if chunk else []:
+            print(written.text, flush=True)
+            for token, share, source in written.looked if _ATTENTION.value else []:
+                print(f"  {visible(token):<12}  {share:.2f}  {visible(source)}", flush=True)
+        if error:
+            raise error
+
+
+if __name__ == "__main__":
+    command.run(main, required=["workdir"])

@@ -1,0 +1,116 @@
+"""Numbers to words and dates to ISO 8601: that the answers are right, and the parts apart."""
+
+import datetime
+import re
+
+import pytest
+
+from rnnjax.data.corpora.numerals import _FORMS, example, in_words, numerals, ordinal
+from rnnjax.errors import InputError
+
+ROWS = {"train": 3_000, "validation": 300, "test": 300}
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """Returns a small corpus."""
+    return numerals(0, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, "zero"),
+        (7, "seven"),
+        (10, "ten"),
+        (13, "thirteen"),
+        (40, "forty"),
+        (99, "ninety-nine"),
+        (100, "one hundred"),
+        (101, "one hundred one"),
+        (819, "eight hundred nineteen"),
+        (1_000, "one thousand"),
+        (12_015, "twelve thousand fifteen"),
+        (300_000, "three hundred thousand"),
+        (999_999, "nine hundred ninety-nine thousand nine hundred ninety-nine"),
+    ],
+)
+def test_a_number_is_said_in_words(number, words):
+    assert in_words(number) == words
+
+
+def test_no_two_numbers_are_said_alike():
+    assert len({in_words(number) for number in range(0, 1_000_000, 7)}) == 142_858
+
+
+def test_a_number_out_of_range_is_refused():
+    for number in (-1, 1_000_000):
+        with pytest.raises(InputError, match=f"number: given {number}"):
+            in_words(number)
+
+
+def test_a_day_is_written_in_each_form():
+    written = [form(datetime.date(1998, 3, 3)) for form in _FORMS]
+    assert written == [
+        "March 3rd, 1998",
+        "March 3, 1998",
+        "Mar 3, 1998",
+        "3 March 1998",
+        "3 Mar 1998",
+        "Tuesday, 3 March 1998",
+        "Tue 3 Mar 1998",
+        "the 3rd of March 1998",
+        "3.3.1998",
+    ]
+    ranks = {"1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "23rd", "30th"}
+    assert {ordinal(int(rank[:-2])) for rank in ranks} == ranks
+
+
+def day_of(text):
+    """Returns the day that a date says, read back by the standard library."""
+    plain = re.sub(r"(\d)(st|nd|rd|th)\b", r"\1", text).replace("the ", "").replace(" of", "")
+    for form in ("%B %d, %Y", "%b %d, %Y", "%d %B %Y", "%d %b %Y", "%A, %d %B %Y", "%a %d %b %Y",
+                 "%d.%m.%Y"):  # fmt: skip
+        try:
+            return datetime.datetime.strptime(plain, form).date()
+        except ValueError:
+            continue
+    raise AssertionError(text)
+
+
+def test_the_answers_are_right(corpus):
+    for part in corpus.parts.values():
+        for source, target in zip(part.sources, part.targets, strict=True):
+            if source.isdecimal():
+                assert target == in_words(int(source))
+            else:
+                assert target == day_of(source).isoformat()
+
+
+def test_parts_share_no_answer_and_have_both_kinds(corpus):
+    answers = {name: set(part.targets) for name, part in corpus.parts.items()}
+    assert not answers["train"] & (answers["validation"] | answers["test"])
+    assert not answers["validation"] & answers["test"]
+    for name, part in corpus.parts.items():
+        numbers = [text for text in part.sources if text.isdecimal()]
+        assert 0.4 < len(numbers) / ROWS[name] < 0.6
+        assert {len(text) for text in numbers} == set(range(1 if name == "train" else 4, 7))
+        # Of one and two digits there are 100.
+        assert len(set(part.sources)) > 0.8 * ROWS[name]
+
+
+def test_an_example_follows_from_seed_and_index_alone(corpus):
+    for name, part in corpus.parts.items():
+        for index in (0, 5, 299):
+            assert example(name, 0, index) == (part.sources[index], part.targets[index])
+    small = numerals(0, {"train": 10})
+    assert small.parts["train"].sources == corpus.parts["train"].sources[:10]
+    assert numerals(1, {"train": 10}).parts["train"].sources != small.parts["train"].sources
+    assert numerals(0, ROWS).fingerprint == corpus.fingerprint
+    assert small.fingerprint == ("edeb4dad6bf54a316c080d08f7989225bee83013423394db1b9aaccc94c54b73")
+
+
+def test_what_makes_no_sense_is_refused():
+    for rows in ({"train": 0}, {"dev": 5}):
+        with pytest.raises(InputError, match="rows: given"):
+            numerals(0, rows)

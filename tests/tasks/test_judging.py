@@ -1,0 +1,23 @@
+"""Scores of translations: those of sacrebleu, with the settings that make them comparable."""
+
+import pytest
+
+from rnnjax.tasks.judging import judged
+
+pytest.importorskip("sacrebleu", reason="translations are judged by sacrebleu, an extra")
+
+
+def test_scores_are_of_the_whole_and_of_these_settings():
+    references = ["the cat sat on the mat .", "dogs run fast today"]
+    scores, signatures = judged(["the cat sat on the mat.", "dogs run fast today"], references)
+    assert scores == {"bleu": pytest.approx(100), "chrf": pytest.approx(100), "exact": 0.5}
+    assert signatures["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp")
+    assert signatures["chrf"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0")
+
+
+def test_bleu_is_what_its_definition_says():
+    # 4 of 5 words, 2 of 4 pairs, 1 of 3 triples, half of one of 2 fours (nothing found: smoothed).
+    scores, _ = judged(["a b c x d"], ["a b c y d"])
+    expected = 100 * (4 / 5 * 2 / 4 * 1 / 3 * 1 / (2 * 2)) ** 0.25
+    assert scores["bleu"] == pytest.approx(expected)
+    assert scores["exact"] == 0

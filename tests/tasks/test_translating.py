@@ -1,0 +1,83 @@
+"""What a translator writes: each source by itself, and no token that is none of a text."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.cells import GRUCell
+from rnnjax.data.text import END, UNKNOWN, Vocabulary
+from rnnjax.models import Translator
+from rnnjax.tasks.translating import Beam, Written, translations
+
+TEXTS = ["a b", "", "e d c b a a a", "c"]
+LENGTH = 6
+VOCABULARY = Vocabulary.fit(["a b c d e"], 10, ends=True)
+MODEL = Translator(
+    vocabulary=len(VOCABULARY),
+    encoder_cell=GRUCell(3),
+    decoder_cell=GRUCell(5),
+    embedding=4,
+    tied=False,
+)
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Random parameters of a network that would write the unknown token wherever it may."""
+    draw = np.random.default_rng(1)
+    tokens = jnp.zeros((1, 1), jnp.int32)
+    given = tokens, tokens == 0, tokens, tokens == 0
+    shapes = jax.eval_shape(MODEL.init, jax.random.key(0), *given)["params"]
+    params = jax.tree.map(lambda leaf: draw.standard_normal(leaf.shape).astype(leaf.dtype), shapes)
+    params["score"]["bias"][UNKNOWN] += 50
+    return params
+
+
+def written(params, width=1, texts=TEXTS, batch_size=3) -> list[Written]:
+    """Returns what is written for some texts."""
+    sources, beam = VOCABULARY.encode(texts), Beam(width, 1.0, 0.0)
+    options = {"length": LENGTH, "batch_size": batch_size}
+    return translations(MODEL, params, VOCABULARY, sources, beam, **options)
+
+
+def numbers(tokens) -> list[int]:
+    """Returns the numbers of tokens."""
+    return [VOCABULARY.words.index(token) for token in tokens]
+
+
+def test_with_one_text_at_a_time_the_most_probable_next_token_is_written(params):
+    for text, each in zip(TEXTS, written(params), strict=True):
+        assert " ".join(each.read) == text
+        assert each.text == " ".join(each.written[:-1])
+        found = numbers(each.written)
+        source = np.array([numbers(each.read) or [0]], np.int32)
+        inputs = np.array([[END, *found[:-1]]], np.int32)
+        mask = np.full(source.shape, bool(text)), np.ones(inputs.shape, bool)
+        logits = MODEL.apply({"params": params}, source, mask[0], inputs, mask[1])
+        scores = np.array(jax.nn.log_softmax(jnp.asarray(logits)[0]))
+        assert each.score == pytest.approx(sum(scores[np.arange(len(found)), found]), rel=1e-4)
+        scores[:, :END] = -np.inf
+        best = scores.argmax(axis=-1).tolist()
+        assert found[:-1] == best[:-1]
+        assert found[-1] == END
+        assert len(found) == LENGTH or best[-1] == END
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_what_stands_beside_a_source_changes_nothing(params, width):
+    together = written(params, width)
+    for text, each in zip(TEXTS, together, strict=True):
+        (alone,) = written(params, width, [text])
+        assert alone.written == each.written
+        assert alone.score == pytest.approx(each.score, rel=1e-4)
+        np.testing.assert_allclose(alone.attention, each.attention, atol=1e-5)
+
+
+def test_a_text_says_where_the_network_looked_most(params):
+    attention = np.array([[0.2, 0.8], [0.7, 0.3]])
+    each = Written("x", 0.0, ("a", "b"), ("x", "[END]"), attention)
+    assert each.looked == [("x", 0.8, "b"), ("[END]", 0.7, "a")]
+    empty = written(params)[1]
+    assert empty.attention.shape == (len(empty.written), 0)
+    assert empty.looked == []
