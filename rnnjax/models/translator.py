@@ -78,12 +78,11 @@ class Translator(nn.Module):
       decoder_cell: the cell of the layers that write.
       encoder_layers: number of bidirectional layers that read.
       decoder_layers: number of layers that write.
-      embedding: size of the vector of a token, and of v.
+      embedding: size of the vector of a token, which both languages share, and of v.
       attention: how the memory is asked, 'additive' or 'multiplicative'.
       feeding: whether v is fed to the next step.
-      shared: whether both languages have the same embedding.
-      tied: whether tokens are scored by the embedding of the target language, v times its
-        transpose; otherwise by weights of their own, with a bias.
+      tied: whether tokens are scored by the embedding, v times its transpose;
+        otherwise by weights of their own, with a bias.
       dropout: rate on the embedded tokens, between layers, on what the encoder says and on v.
       dtype: of the computation. The scores are float32 in any case.
 
@@ -99,7 +98,6 @@ class Translator(nn.Module):
     embedding: int = 256
     attention: Literal["additive", "multiplicative"] = "multiplicative"
     feeding: bool = False
-    shared: bool = True
     tied: bool = True
     dropout: float = 0.0
     dtype: Any = jnp.float32
@@ -116,8 +114,6 @@ class Translator(nn.Module):
 
     def setup(self):
         self.embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype)
-        if not self.shared:
-            self.embed_source = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype)
         self.encoder = Stack(
             [Bidirectional(_apart(self.encoder_cell)) for _ in range(self.encoder_layers)],
             dropout=self.dropout,
@@ -180,8 +176,7 @@ class Translator(nn.Module):
         self, source: Int[Array, "batch source"], mask: Bool[Array, "batch source"]
     ) -> Source:
         """Returns what has been read, for `start`, `step` and all that is written of it."""
-        embed = self.embed if self.shared else self.embed_source
-        _, outputs = self.encoder(self._dropped(embed(source)), mask)
+        _, outputs = self.encoder(self._dropped(self.embed(source)), mask)
         # Masked outputs are zero.
         mean = outputs.sum(axis=1) / jnp.maximum(mask.sum(axis=1), 1)[:, None].astype(outputs.dtype)
         memory = self.ask.prepare(self._dropped(outputs), mask)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from rnnjax.tasks.task import Sums
@@ -13,8 +14,8 @@ from rnnjax.tasks.task import Sums
 
 def sums_of(
     logits: Float[Array, "batch time vocabulary"],
-    targets: Int[Array, "batch time"],
-    weights: Float[Array, "batch time"],
+    targets: Int[ArrayLike, "batch time"],
+    weights: Float[ArrayLike, "batch time"],
 ) -> Sums:
     """Returns cross-entropy (nats) and hits of the most probable token, and the sum of weights."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)

@@ -1,7 +1,7 @@
 """Texts that a trained translator writes, by beam search."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -122,14 +122,14 @@ def _search(
     model: Translator, params: Params, tokens: jax.Array, mask: jax.Array, beam: Beam, length: int
 ) -> Found:
     """Returns the best text for each row, `found = [batch]`."""
-    variables = {"params": params}
-    read = model.apply(variables, tokens, mask, method="encode")
-    state = model.apply(variables, read, method="start")
+    apply: Any = functools.partial(model.apply, {"params": params})
+    read = apply(tokens, mask, method="encode")
+    state = apply(read, method="start")
     # What is no token of any text is not written.
     never = jnp.isin(jnp.arange(model.vocabulary), jnp.array([PADDING, UNKNOWN]))
 
     def step(read, state, last):
-        state, scores, looked = model.apply(variables, read, state, last, method="step")
+        state, scores, looked = apply(read, state, last, method="step")
         return state, jnp.where(never, -jnp.inf, jax.nn.log_softmax(scores)), looked
 
     if beam.width == 1:

@@ -47,11 +47,10 @@ def make_optimizer(
     """
     rate = schedule(config, steps)
     given = config.optimizer
-    options = {"b2": given.b2, "eps": given.epsilon}
     adam = (
-        optax.adamw(rate, **options, weight_decay=given.weight_decay)
+        optax.adamw(rate, b2=given.b2, eps=given.epsilon, weight_decay=given.weight_decay)
         if given.weight_decay
-        else optax.adam(rate, **options)
+        else optax.adam(rate, b2=given.b2, eps=given.epsilon)
     )
     if trained is not None:
         adam = optax.masked(adam, trained)
