@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int
 
 from rnnjax.config import Config
 
@@ -42,15 +44,21 @@ def make_optimizer(
       trained: says of each parameter whether training may change it; None if it may change all.
         The others, whose gradients are zero, the optimizer passes over.
 
-    Keras adds epsilon to the root of the second moment before its bias is corrected, optax after;
-    at 1e-7 the two cannot be told apart but for gradients of about that size.
+    Epsilon is added to the root of the second moment before the bias of that is corrected, as in
+    the last lines of section 2 of the paper and in Keras; optax and PyTorch add it after, where at
+    the first step it weighs 30 times less (b2 = 0.999). It decides how far a word moves whose
+    gradient has faded away, as it does over the padding that a network reads.
     """
-    rate = schedule(config, steps)
     given = config.optimizer
-    adam = (
-        optax.adamw(rate, b2=given.b2, eps=given.epsilon, weight_decay=given.weight_decay)
-        if given.weight_decay
-        else optax.adam(rate, b2=given.b2, eps=given.epsilon)
+
+    def corrected(count: Int[Array, ""]) -> Float[Array, ""]:
+        return given.epsilon / jnp.sqrt(1 - given.b2 ** (count + 1.0))
+
+    scale = optax.inject_hyperparams(optax.scale_by_adam, static_args=("b1", "b2", "eps_root"))
+    adam = optax.chain(
+        scale(b2=given.b2, eps=corrected),
+        optax.add_decayed_weights(given.weight_decay) if given.weight_decay else optax.identity(),
+        optax.scale_by_learning_rate(schedule(config, steps)),
     )
     if trained is not None:
         adam = optax.masked(adam, trained)

@@ -1,6 +1,7 @@
 """The learning rate of each step, and what surrounds Adam."""
 
 import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 
@@ -46,9 +47,10 @@ def test_weight_decay_is_decoupled_and_shrinks():
 
 def test_a_large_gradient_is_scaled_to_the_norm_that_is_asked():
     # Adam forgets the scale of a gradient but for epsilon, so a large one makes it visible.
-    found = first_step([3.0, -4.0], clip_norm=0.5, epsilon=1.0)
+    one = 0.001**0.5  # as it is after its correction at the first step
+    found = first_step([3.0, -4.0], clip_norm=0.5, epsilon=one)
     np.testing.assert_allclose(found, [-0.5 * 0.3 / 1.3, 0.5 * 0.4 / 1.4], rtol=1e-5)
-    small = first_step([0.3, -0.4], clip_norm=5.0, epsilon=1.0)
+    small = first_step([0.3, -0.4], clip_norm=5.0, epsilon=one)
     np.testing.assert_allclose(small, [-0.5 * 0.3 / 1.3, 0.5 * 0.4 / 1.4], rtol=1e-5)
 
 
@@ -60,3 +62,19 @@ def test_the_second_moment_forgets_as_fast_as_is_asked():
     found, _ = chain.update(jnp.array([1.0]), state, params)
     first, second = (0.9 * 0.1 * 3 + 0.1 * 1) / 0.19, (0.5 * 0.5 * 9 + 0.5 * 1) / 0.75
     np.testing.assert_allclose(np.asarray(found), [-0.5 * first / second**0.5], rtol=1e-5)
+
+
+def test_steps_are_those_of_keras_also_where_gradients_are_as_small_as_epsilon():
+    config = Config.model_validate({"learning_rate": 0.5})
+    chain = make_optimizer(config, 10)
+    ours = np.array([2.0, -4.0, 1.0], np.float32)
+    state = chain.init(ours)
+    peer = keras.optimizers.Adam(0.5, epsilon=config.optimizer.epsilon)
+    theirs = keras.Variable(ours)
+    peer.build([theirs])
+    for scale in (1.0, 3.0, -2.0):
+        gradient = scale * np.array([1e-8, 3e-7, 1.0], np.float32)
+        updates, state = chain.update(gradient, state, ours)
+        ours = ours + np.asarray(updates)
+        peer.apply([keras.ops.convert_to_tensor(gradient)], [theirs])
+        np.testing.assert_allclose(ours, np.array(theirs), rtol=1e-5)
