@@ -12,8 +12,9 @@ from rnnjax.data.dataset import TextDataset
 from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
 
-VALIDATION = 0
-"""The stream of random numbers that draws the validation part."""
+VALIDATION = 2**32 - 1
+"""The stream of random numbers that draws the validation part. To a `SeedSequence` (seed, number)
+is what (seed, number, 0) is, which orders the batches of the epoch of that number."""
 
 _COMPILING = 300
 """Compiling for one more padded length takes about as long as this many training steps: from 100

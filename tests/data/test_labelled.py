@@ -7,6 +7,7 @@ import pytest
 
 from rnnjax.config import parse
 from rnnjax.data import labelled
+from rnnjax.data.batches import permutation
 from rnnjax.data.corpora import Corpus, Split, TextColumn
 from rnnjax.data.labelled import make_batches, make_dataset
 from rnnjax.data.text import Vocabulary
@@ -110,6 +111,11 @@ def test_the_validation_part_is_drawn_by_the_seed():
     assert trained_on(1) == trained_on(1)
     assert len({tuple(trained_on(seed)) for seed in range(5)}) == 5
     assert trained_on(1) != [f"train{row}" for row in range(30)]
+
+
+def test_what_draws_the_validation_part_orders_no_epoch():
+    drawn = permutation(50, 3, labelled.VALIDATION).tolist()
+    assert all(drawn != permutation(50, 3, epoch, 0).tolist() for epoch in range(5))
 
 
 def test_the_vocabulary_knows_only_what_is_trained_on():
