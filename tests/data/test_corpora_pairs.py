@@ -56,7 +56,8 @@ def test_the_fingerprint_is_that_of_the_texts(folder):
         return PairCorpus("", "", {"train": Pairs(*sides)}).fingerprint
 
     marks = [of(("ab", ""), ("c", "d")), of(("a", "b"), ("c", "d")), of(("a", "b"), ("c", "e"))]
-    assert len(set(marks)) == 3
+    parted = {"test": Pairs(("a",), ("b",)), "train": Pairs(("c",), ("d",))}
+    assert len({*marks, PairCorpus("", "", parted).fingerprint}) == 4
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,8 @@ def test_batches_are_made_as_a_config_asks():
     assert (other.train.shuffle, other.train.group) == (False, 3)
     # What compiling costs is shared out among the epochs.
     assert 1 < len(other.train.shapes) <= 6
-    assert not (plain.test.shuffle or plain.validation.shuffle)
+    assert plain.validation is not None
+    assert [each.shuffle for each in (plain.test, plain.validation)] == [False, False]
     assert "abcc" in plain.vocabulary.words
     assert other.vocabulary.words[3:] == ["a", "c"]
 
