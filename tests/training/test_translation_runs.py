@@ -163,12 +163,15 @@ def test_a_translator_is_asked_for_texts_by_themselves(finished, counted):
 
 def test_the_command_prints_translations_and_where_it_looked(finished, tmp_path):
     asked = training.TrainedTranslator.load(finished)
-    expected = asked.translate(texts := ["eins zwei", "drei"], beam=1)
+    expected = asked.translate(texts := ["eins zwei", "drei", "elf"], beam=1)
     given = "--workdir", str(finished), "--beam", "1", "--attention"
     stdin = "\n".join([*texts, ""]).encode() + b"\xff"
     ended = typed("translate", *given, folder=tmp_path, stdin=stdin)
     assert ended.status == 2  # what comes before the mistake is answered
-    assert "standard input, line 3: is not UTF-8" in ended.err
+    assert "standard input, line 4: is not UTF-8" in ended.err
+    assert (
+        "1 of 3 texts are empty or have tokens that the network does not know, 'elf'" in ended.err
+    )
     printed = iter(ended.out.splitlines())
     for each in expected:
         assert next(printed) == each.text
