@@ -18,14 +18,25 @@ _ATTENTION = flags.DEFINE_bool(
     "attention", False, "Print as well where the network looked when it wrote each token."
 )
 
+_SHOWN = 40
+
 
 def main(texts: list[str]) -> None:
     """Prints the translation of each text, of the lines of standard input without any."""
     from rnnjax.reporting.page import visible
+    from rnnjax.reporting.progress import say
     from rnnjax.training import TrainedTranslator
 
     run = TrainedTranslator.load(Path(_WORKDIR.value))
     for chunk, error in command.texts(texts):
+        shares = run.vocabulary.known_shares(chunk)
+        doubtful = [text for text, share in zip(chunk, shares, strict=True) if share < 1]
+        if doubtful:
+            say(
+                f"WARNING: {len(doubtful)} of {len(chunk)} texts are empty or have tokens that the "
+                f"network does not know, {doubtful[0][:_SHOWN]!r} is the first of them: do not "
+                "trust their translations"
+            )
         for written in run.translate(chunk, _BEAM.value) if chunk else []:
             print(written.text, flush=True)
             for token, share, source in written.looked if _ATTENTION.value else []:

@@ -171,6 +171,7 @@ def beam_search(
         ends = tokens == end
         ended = jnp.where(ends, score(grown, place), -jnp.inf)[:, :width]
         newly = Found(grown.tokens[:, :width], ended, grown.attention[:, :width])
+        # Of equal scores top_k takes the first: where nothing was found stays what is blank.
         found = _best(
             jax.tree.map(lambda *both: jnp.concatenate(both, axis=1), found, newly), width
         )
@@ -184,13 +185,7 @@ def beam_search(
         writing = Found(_picked(grown.tokens, chosen), scores, _picked(grown.attention, chosen))
         return place + 1, state, writing, found
 
-    found = jax.lax.while_loop(going, advance, (jnp.int32(0), state, writing, blank))[-1]
-    there = found.scores > -jnp.inf
-    return Found(
-        jnp.where(there[..., None], found.tokens, 0),
-        found.scores,
-        jnp.where(there[..., None, None], found.attention, 0),
-    )
+    return jax.lax.while_loop(going, advance, (jnp.int32(0), state, writing, blank))[-1]
 
 
 def repeated(tree: Any, width: int) -> Any:

@@ -41,6 +41,11 @@ def test_lines_stand_beside_lines(folder):
     assert back.parts["train"] == Pairs(train.targets, train.sources)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_text(folder):
+    (folder / "val.en").write_text("three", encoding="utf-8-sig")
+    assert read_pairs(folder, "de", "en").parts["validation"] == Pairs(("drei",), ("three",))
+
+
 def test_the_fingerprint_is_that_of_the_texts(folder):
     corpus = read_pairs(folder, "de", "en")
     (folder / "train.de").write_text(FILES["train.de"])
@@ -51,7 +56,8 @@ def test_the_fingerprint_is_that_of_the_texts(folder):
         return PairCorpus("", "", {"train": Pairs(*sides)}).fingerprint
 
     marks = [of(("ab", ""), ("c", "d")), of(("a", "b"), ("c", "d")), of(("a", "b"), ("c", "e"))]
-    assert len(set(marks)) == 3
+    parted = {"test": Pairs(("a",), ("b",)), "train": Pairs(("c",), ("d",))}
+    assert len({*marks, PairCorpus("", "", parted).fingerprint}) == 4
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,8 @@ def test_the_fingerprint_is_that_of_the_texts(folder):
         ("val.en", None, "val.en or val.en.gz, and it has val.de.gz"),
         ("val.en", b"three\nfour\n", r"val.de.gz has 1 lines, and .*val.en has 2"),
         ("train.en", b"a\nb\xe9\nc\n", r"train.en, line 2: byte 0xe9 is not UTF-8"),
+        ("train.en", b"\xef\xbb\xbfa\nb\xe9\nc\n", r"train.en, line 2: byte 0xe9 is not UTF-8"),
+        ("train.en", "a\nb\nc\n".encode("utf-16-le"), r"train.en, line 1: a NUL character"),
         ("train.de.gz", b"train", "train.de.gz: cannot be unpacked"),
         ("train.de.gz", gzip.compress(FILES["train.de"].encode())[:-9], "lost its end"),
         ("train.de.gz", gzip.compress(b"x" * 99)[:12] + b"\xff" * 9, "cannot be unpacked"),

@@ -78,14 +78,15 @@ def test_arrays_have_the_types_that_are_said():
 
 
 def test_a_pair_goes_into_the_smallest_shape_that_holds_it():
-    given = batches(batch_size=1, shuffle=False)
+    shapes = ((4, 12), (5, 5), (8, 8))
+    given = batches(batch_size=1, shuffle=False, shapes=shapes)
     seen = {}
     for step in range(given.steps_per_epoch):
         batch = given.batch_at(0, step)
         seen[int(given.rows_at(0, step)[0])] = (batch.source.shape[1], batch.targets.shape[1])
     for row, (source, target) in enumerate(LENGTHS):
-        fitting = [each for each in SHAPES if source <= each[0] and target + 1 <= each[1]]
-        assert seen[row] == fitting[0]
+        fitting = [each for each in shapes if source <= each[0] and target + 1 <= each[1]]
+        assert seen[row] == min(fitting, key=sum)
 
 
 def test_a_batch_follows_from_seed_and_step_alone():
@@ -181,6 +182,31 @@ def test_both_languages_of_the_training_part_make_the_vocabulary():
     batch = made.test.batch_at(0, 0)
     assert made.vocabulary.decode(batch.source[0]) == "drei"
     assert made.vocabulary.decode(batch.targets[0]) == "three"
+
+
+def test_batches_are_made_as_a_config_asks():
+    texts = tuple("ab"[: count % 3] + "c" * (count % 9) for count in range(40))
+    corpus = corpus_of(train=(texts, texts), validation=(texts, texts), test=(texts, texts))
+    made = {
+        name: make_dataset(parse({"task": "translation", "batch_size": 4, **given}), corpus)
+        for name, given in {
+            "plain": {"data": {"buckets": 1}},
+            "other": {
+                "epochs": 10_000,
+                "steps_per_call": 3,
+                "data": {"shuffle": False, "vocabulary": {"rows": 2, "unit": "character"}},
+            },
+        }.items()
+    }
+    plain, other = made["plain"], made["other"]
+    assert (plain.train.shuffle, plain.train.group, len(plain.train.shapes)) == (True, 1, 1)
+    assert (other.train.shuffle, other.train.group) == (False, 3)
+    # What compiling costs is shared out among the epochs.
+    assert 1 < len(other.train.shapes) <= 6
+    assert plain.validation is not None
+    assert [each.shuffle for each in (plain.test, plain.validation)] == [False, False]
+    assert "abcc" in plain.vocabulary.words
+    assert other.vocabulary.words[3:] == ["a", "c"]
 
 
 def test_numbers_and_dates_are_made_as_needed():

@@ -11,6 +11,13 @@ import pytest
 
 from rnnjax.cells import GRUCell, LearnedInitialState, LRUCell, LSTMCell, QRNNCell, Zoneout
 from rnnjax.errors import InputError
+from rnnjax.layers import (
+    RNN,
+    AdditiveAttention,
+    Bidirectional,
+    MultiplicativeAttention,
+    Stack,
+)
 from rnnjax.models import Translator
 
 VOCABULARY, END = 11, 2
@@ -92,6 +99,39 @@ def test_the_places_of_a_given_text_are_steps(kind):
     np.testing.assert_allclose(whole[MASK], steps[MASK], rtol=2e-4, atol=2e-5)
     assert not weights[~np.broadcast_to(SOURCE_MASK[:, None], weights.shape)].any()
     np.testing.assert_allclose(weights[:3].sum(axis=-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["plain", "deep"])
+def test_the_scores_are_those_of_the_equations(kind):
+    model = translator(kind)
+    variables = parameters(model)
+
+    @jax.jit
+    def expected(params):
+        def dense(name, values):
+            return values @ params[name]["kernel"] + params[name]["bias"]
+
+        def outputs(module, name, *given):
+            return module.apply({"params": params[name]}, *given)[1]
+
+        def asked(attention, queries, memory):
+            return attention(queries, attention.prepare(memory, SOURCE_MASK))[0]
+
+        table = params["embed"]["embedding"]
+        encoder = Stack([Bidirectional(GRUCell(3)) for _ in range(model.encoder_layers)])
+        memory = outputs(encoder, "encoder", table[SOURCE], SOURCE_MASK)
+        mean = memory.sum(axis=1) / np.maximum(SOURCE_MASK.sum(axis=1), 1)[:, None]
+        inputs = table[INPUTS] + dense("summarize", mean)[:, None]
+        h = top = outputs(RNN(LSTMCell(5)), "first", inputs, MASK)
+        attention = (AdditiveAttention if kind == "deep" else MultiplicativeAttention)(5)
+        c = attention.apply({"params": params["ask"]}, h, memory, method=asked)
+        if kind == "deep":
+            layers = Stack([RNN(LSTMCell(5)), RNN(LSTMCell(5))])
+            top = outputs(layers, "rest", jnp.concatenate([h, c], axis=-1), MASK)
+        return jnp.tanh(dense("combine", jnp.concatenate([top, c], axis=-1))) @ table.T
+
+    found = scores(model, variables)[MASK]
+    np.testing.assert_allclose(found, expected(variables["params"])[MASK], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["plain", "fed"])
@@ -238,6 +278,24 @@ def test_dropout_is_drawn_from_its_stream():
         np.testing.assert_array_equal(one, same)
         assert not np.allclose(one[MASK], other[MASK])
         assert not np.allclose(one[MASK], calm[MASK])
+
+
+def test_dropout_falls_on_what_is_said():
+    dropped = []
+
+    def watch(call, given, options, context):
+        if isinstance(context.module, nn.Dropout):
+            dropped.append(given[0].shape)
+        return call(*given, **options)
+
+    model = translator("deep", dropout=0.5)
+    variables = shapes(model)
+    call = functools.partial(model.apply, rngs={"dropout": jax.random.key(0)})
+    with nn.intercept_methods(watch):
+        jax.eval_shape(call, variables, SOURCE, SOURCE_MASK, INPUTS, MASK)
+    tokens, between, memory = (4, 6, 6), (4, 6, 6), (4, 6, 6)
+    written, above, between_above, vectors = (4, 5, 6), (4, 5, 11), (4, 5, 5), (4, 5, 6)
+    assert dropped == [tokens, between, memory, written, above, between_above, vectors]
 
 
 @pytest.mark.parametrize(

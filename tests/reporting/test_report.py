@@ -340,6 +340,21 @@ def test_a_file_missing_or_damaged_is_named_and_the_old_page_stays(tmp_path, nam
     assert (tmp_path / "report.html").read_text() == old
 
 
+def test_a_translation_is_shown_with_where_the_network_looked(tmp_path):
+    example = {"source": "ein Hund", "reference": "a dog", "text": "<b>", "read": ["ein", "Hund"],
+               "written": ["<b>", "[END]"], "attention": [[0.25, 0.75], [1.0, 0.0]]}  # fmt: skip
+    scores = {"bleu": 12.34, "chrf": 45.67, "exact": 0.25, "perplexity": 3.5, "rows": 8}
+    told = {"signatures": {"bleu": "tok:13a"}, "examples": [example]}
+    folder = runs.write(tmp_path, test=scores, translation=told, confusion=[], per_class=[])
+    page = write_report(folder).read_text().replace("\N{NBSP}", " ")
+    assert re.findall(r'--share: ([\d.]+)" title="([^"]+)"', page) == [
+        ("0.25", "&lt;b&gt; ← ein: 25 %"), ("0.75", "&lt;b&gt; ← Hund: 75 %"),
+        ("1.00", "[END] ← ein: 100 %"), ("0.00", "[END] ← Hund: 0 %"),
+    ]  # fmt: skip
+    for said in ("12.3</p>", "BLEU of 8 test texts", "chrF is 45.7", "25.0 % are", "tok:13a"):
+        assert said in page
+
+
 @pytest.mark.parametrize(("change", "said"), [
     ({"test": "good"}, "test"),
     ({"confusion": [[1, 2], [3]], "per_class": []}, "confusion has 2 rows"),

@@ -1,5 +1,7 @@
 """Scores of translations: those of sacrebleu, with the settings that make them comparable."""
 
+import math
+
 import pytest
 
 from rnnjax.tasks.judging import judged
@@ -21,3 +23,10 @@ def test_bleu_is_what_its_definition_says():
     expected = 100 * (4 / 5 * 2 / 4 * 1 / 3 * 1 / (2 * 2)) ** 0.25
     assert scores["bleu"] == pytest.approx(expected)
     assert scores["exact"] == 0
+
+
+def test_what_is_found_is_judged_by_the_references_and_not_they_by_it():
+    # All of its words and pairs are right, but it is shorter.
+    scores, _ = judged(["a b c d"], ["a b c d e"])
+    assert scores["bleu"] == pytest.approx(100 * math.exp(1 - 5 / 4))
+    assert judged(["A b c d e"], ["a b c d e"])[0]["exact"] == 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import GRUCell
+from rnnjax.config import parse
 from rnnjax.data.text import END, UNKNOWN, Vocabulary
 from rnnjax.models import Translator
 from rnnjax.tasks.translating import Beam, Written, translations
@@ -34,9 +35,9 @@ def params():
     return params
 
 
-def written(params, width=1, texts=TEXTS, batch_size=3) -> list[Written]:
+def written(params, width=1, texts=TEXTS, batch_size=3, penalties=(1.0, 0.0)) -> list[Written]:
     """Returns what is written for some texts."""
-    sources, beam = VOCABULARY.encode(texts), Beam(width, 1.0, 0.0)
+    sources, beam = VOCABULARY.encode(texts), Beam(width, *penalties)
     options = {"length": LENGTH, "batch_size": batch_size}
     return translations(MODEL, params, VOCABULARY, sources, beam, **options)
 
@@ -46,22 +47,45 @@ def numbers(tokens) -> list[int]:
     return [VOCABULARY.words.index(token) for token in tokens]
 
 
+def log_probabilities(params, each) -> np.ndarray:
+    """Returns those of every token at each place of a translation."""
+    source = np.array([numbers(each.read) or [0]], np.int32)
+    inputs = np.array([[END, *numbers(each.written)[:-1]]], np.int32)
+    mask = np.full(source.shape, bool(each.read)), np.ones(inputs.shape, bool)
+    logits = MODEL.apply({"params": params}, source, mask[0], inputs, mask[1])
+    return np.array(jax.nn.log_softmax(jnp.asarray(logits)[0]))
+
+
 def test_with_one_text_at_a_time_the_most_probable_next_token_is_written(params):
     for text, each in zip(TEXTS, written(params), strict=True):
         assert " ".join(each.read) == text
         assert each.text == " ".join(each.written[:-1])
-        found = numbers(each.written)
-        source = np.array([numbers(each.read) or [0]], np.int32)
-        inputs = np.array([[END, *found[:-1]]], np.int32)
-        mask = np.full(source.shape, bool(text)), np.ones(inputs.shape, bool)
-        logits = MODEL.apply({"params": params}, source, mask[0], inputs, mask[1])
-        scores = np.array(jax.nn.log_softmax(jnp.asarray(logits)[0]))
+        found, scores = numbers(each.written), log_probabilities(params, each)
         assert each.score == pytest.approx(sum(scores[np.arange(len(found)), found]), rel=1e-4)
         scores[:, :END] = -np.inf
         best = scores.argmax(axis=-1).tolist()
         assert found[:-1] == best[:-1]
         assert found[-1] == END
         assert len(found) == LENGTH or best[-1] == END
+
+
+def test_a_beam_ranks_by_the_penalties_that_are_asked(params):
+    alpha, beta = 0.7, 0.4
+    for each in written(params, 3, penalties=(alpha, beta)):
+        found, scores = numbers(each.written), log_probabilities(params, each)
+        expected = sum(scores[np.arange(len(found)), found]) / ((5 + len(found)) / 6) ** alpha
+        expected += beta * np.log(np.minimum(each.attention.sum(axis=0), 1)).sum()
+        assert each.score == pytest.approx(expected, rel=1e-4)
+    greedy = [each.score for each in written(params)]
+    best = [each.score for each in written(params, 3, penalties=(0.0, 0.0))]
+    assert np.all(np.array(best) >= np.array(greedy) - 1e-4)
+    config = parse(
+        {
+            "task": "translation",
+            "translation": {"beam": 3, "length_penalty": 0.7, "coverage_penalty": 0.4},
+        }
+    )
+    assert Beam.of(config) == (3, alpha, beta)
 
 
 @pytest.mark.parametrize("width", [1, 3])

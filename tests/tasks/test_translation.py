@@ -110,8 +110,20 @@ def test_dropout_is_drawn_in_training_alone():
     task = task_of(dropout=0.5)
     params, batch = params_of(task), batch_of()
     assert len({loss_of(task, params, batch, seed=seed)[0] for seed in range(3)}) == 3
-    (one, _), (other, _) = (task.answer(params, batch, None) for _ in range(2))
-    assert float(one["loss"]) == float(other["loss"])
+    (answer, _), (calm, _) = (each.answer(params, batch, None) for each in (task, task_of()))
+    assert float(answer["loss"]) == float(calm["loss"])
+
+
+def test_the_network_is_the_one_that_a_config_asks_for():
+    task = task_of({"attention": "additive", "feeding": True}, layers=2, dropout=0.5)
+    model = task.model
+    assert (model.attention, model.feeding, model.tied) == ("additive", True, False)
+    assert (model.encoder_layers, model.decoder_layers, model.dropout) == (2, 2, 0.5)
+    # A half of 5 features is 3, not 2.
+    assert (model.encoder_cell.features, model.decoder_cell.features) == (3, 5)
+    tied = task_of(embedding={"features": 4, "tied": True})
+    assert (tied.model.embedding, tied.model.tied, tied.model.feeding) == (4, True, False)
+    assert (tied.model.vocabulary, tied.longest) == (KNOWN, 5)  # the end has room
 
 
 def test_what_a_cell_freezes_is_not_trained():

@@ -4,6 +4,7 @@ import json
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,13 +16,13 @@ from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError
 from rnnjax.training import loop
 
-from .small import assert_same, lines, typed
+from .small import assert_same, changed, lines, typed
 
 pytest.importorskip("sacrebleu", reason="translations are judged by sacrebleu, an extra")
 
 WORDS = {"eins": "one", "zwei": "two", "drei": "three", "vier": "four", "acht": "eight"}
 COUNTS = {"train": 48, "val": 9, "test_2016_flickr": 11}
-SMALL = {
+SMALL: dict[str, Any] = {
     "task": "translation",
     "seed": 3,
     "epochs": 2,
@@ -33,6 +34,15 @@ SMALL = {
     "translation": {"source": "de", "target": "en", "beam": 2},
     "checkpoint": {"every": 4},
 }
+DRAWING = {
+    "model__dropout": 0.2,
+    "translation__sampling": 0.9,
+    "translation__sampling_steps": 9,
+    "translation__beam": 1,
+    "steps_per_call": 3,
+    "averaging__decay": 0.9,
+}
+"""All that a step draws or knows of those before it."""
 
 
 @pytest.fixture(scope="module")
@@ -50,15 +60,8 @@ def counted(tmp_path_factory) -> Path:
 
 
 def parse(counted: Path, **changes) -> schema.Config:
-    """Returns the small config on a folder; `model__layers=2` sets model.layers."""
-    values = json.loads(json.dumps(SMALL))
-    for path, value in {"data__dir": str(counted), **changes}.items():
-        *sections, key = path.split("__")
-        section = values
-        for name in sections:
-            section = section.setdefault(name, {})
-        section[key] = value
-    return schema.parse(values)
+    """Returns the small config on a folder, changed as `changed` does."""
+    return changed(SMALL, **{"data__dir": str(counted), **changes})
 
 
 def run(config: schema.Config, workdir: Path) -> dict:
@@ -70,8 +73,22 @@ def run(config: schema.Config, workdir: Path) -> dict:
 def finished(counted, tmp_path_factory) -> Path:
     """The folder of a finished run."""
     workdir = tmp_path_factory.mktemp("runs") / "counted"
-    run(parse(counted, epochs=12, translation__label_smoothing=0.1), workdir)
+    changes = {"translation__label_smoothing": 0.1, "early_stopping__patience": 12}
+    run(parse(counted, epochs=12, checkpoint__every=0, **changes), workdir)
     return workdir
+
+
+@pytest.fixture(scope="module")
+def whole(counted, tmp_path_factory) -> Path:
+    """The folder of a run that was not stopped."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    run(parse(counted, **DRAWING), workdir)
+    return workdir
+
+
+def params_of(one: Path, other: Path) -> list[Any]:
+    """Returns the parameters of two runs."""
+    return [training.TrainedTranslator.load(each).params for each in (one, other)]
 
 
 def test_a_run_leaves_scores_examples_and_a_report(finished, counted):
@@ -99,19 +116,9 @@ def test_a_run_leaves_scores_examples_and_a_report(finished, counted):
     assert "rnnjax.predict" not in page
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"model__dropout": 0.2, "translation__sampling": 0.9, "translation__sampling_steps": 9},
-        {"steps_per_call": 3, "early_stopping__patience": 9, "averaging__decay": 0.9},
-    ],
-    ids=["sampling", "several a call"],
-)
 def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(
-    counted, tmp_path, changes, monkeypatch
+    counted, whole, tmp_path, monkeypatch
 ):
-    config = parse(counted, **changes)
-    run(config, tmp_path / "whole")
     real = loop.stack_at
 
     def stopping(members, step, most):
@@ -119,27 +126,22 @@ def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(
             raise KeyboardInterrupt
         return real(members, step, most)
 
+    config, workdir = parse(counted, **DRAWING), tmp_path / "cut"
     monkeypatch.setattr(loop, "stack_at", stopping)
     with pytest.raises((KeyboardInterrupt, InterruptedRunError)):
-        run(config, tmp_path / "cut")
+        run(config, workdir)
     monkeypatch.undo()
-    run(config, tmp_path / "cut")
-    whole, cut = (
-        training.TrainedTranslator.load(tmp_path / name).params for name in ("whole", "cut")
-    )
-    assert_same(whole, cut)
-    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
+    assert run(config, workdir)["resumed_from"] == 4
+    assert_same(*params_of(whole, workdir))
+    assert lines(whole) == lines(workdir)
 
 
-def test_replicates_are_as_single_runs(counted, tmp_path):
-    result = run(parse(counted, replicates=2), tmp_path / "both")
-    single = run(parse(counted, seed=4), tmp_path / "single")
-    ours, theirs = (
-        training.TrainedTranslator.load(path).params
-        for path in (tmp_path / "both" / "seed-4", tmp_path / "single")
-    )
+def test_replicates_are_as_single_runs(counted, whole, tmp_path):
+    result = run(parse(counted, seed=SMALL["seed"] - 1, replicates=2, **DRAWING), tmp_path / "both")
+    ours, theirs = params_of(tmp_path / "both" / f"seed-{SMALL['seed']}", whole)
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+    single = json.loads((whole / "result.json").read_text())
     assert result["test"]["bleu"]["by_seed"][1] == pytest.approx(single["test"]["bleu"])
 
 
@@ -161,12 +163,15 @@ def test_a_translator_is_asked_for_texts_by_themselves(finished, counted):
 
 def test_the_command_prints_translations_and_where_it_looked(finished, tmp_path):
     asked = training.TrainedTranslator.load(finished)
-    expected = asked.translate(texts := ["eins zwei", "drei"], beam=1)
+    expected = asked.translate(texts := ["eins zwei", "drei", "elf"], beam=1)
     given = "--workdir", str(finished), "--beam", "1", "--attention"
     stdin = "\n".join([*texts, ""]).encode() + b"\xff"
     ended = typed("translate", *given, folder=tmp_path, stdin=stdin)
     assert ended.status == 2  # what comes before the mistake is answered
-    assert "standard input, line 3: is not UTF-8" in ended.err
+    assert "standard input, line 4: is not UTF-8" in ended.err
+    assert (
+        "1 of 3 texts are empty or have tokens that the network does not know, 'elf'" in ended.err
+    )
     printed = iter(ended.out.splitlines())
     for each in expected:
         assert next(printed) == each.text

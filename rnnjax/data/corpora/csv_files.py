@@ -34,7 +34,7 @@ def read_csv(path: Path, classes: Sequence[str]) -> Iterator[Row]:
       InputError: the file cannot be read, or a line of it is not a row. The message names the
         line. It comes with the first row if all of the file is unusable, with the row otherwise.
     """
-    text = _text(path)
+    text = decoded(path, read_file(path))
     # The limit belongs to the whole process, and its default refuses long texts.
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -81,7 +81,8 @@ def read_classes(folder: Path) -> tuple[str, ...]:
     path = folder / "classes.txt"
     if not path.exists():
         return AG_NEWS_CLASSES
-    classes = tuple(line.strip() for line in _text(path).splitlines() if line.strip())
+    lines = decoded(path, read_file(path)).splitlines()
+    classes = tuple(line.strip() for line in lines if line.strip())
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise InputError(
             f"{path}: given {list(classes)}; expected two or more names of classes, one a line and "
@@ -106,8 +107,12 @@ def read_file(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give another file") from None
 
 
-def _text(path: Path) -> str:
-    content = read_file(path)
+def decoded(path: Path, content: bytes) -> str:
+    """Returns the text of a file's content, without a byte order mark.
+
+    Raises:
+      InputError: it is not UTF-8; the message names the file.
+    """
     try:
         text = content.decode()
     except UnicodeDecodeError as error:

@@ -80,8 +80,8 @@ def numerals(seed: int = 0, rows: Mapping[str, int] = ROWS) -> PairCorpus:
 def example(part: str, seed: int, index: int) -> tuple[str, str]:
     """Returns one example and its answer, which follow from the arguments alone.
 
-    Half of the examples are numbers, equally often of each number of digits that the part has; half
-    are dates.
+    Half of the examples are numbers, about equally often of each number of digits that the part
+    has; half are dates.
     """
     kind = _hash(f"{part} {seed} {index}") % 2
     for attempt in itertools.count():

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnjax.data.corpora.csv_files import read_file
+from rnnjax.data.corpora.csv_files import decoded, read_file
 from rnnjax.errors import InputError
 
 PARTS = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
@@ -130,16 +130,8 @@ def _lines(path: Path) -> tuple[str, ...]:
                 f"{path}: cannot be unpacked ({error}); the file is damaged or lost its end: "
                 "fetch it again"
             ) from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8 text; save the "
-            "file as UTF-8 (`iconv -f LATIN1 -t UTF-8`, say)"
-        ) from None
     # Not splitlines: it ends lines at characters that stand inside a text as well.
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = decoded(path, content).replace("\r\n", "\n").split("\n")
     return tuple(lines if lines[-1] else lines[:-1])
 
 
