@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config import Config
-from rnnjax.data import stream
+from rnnjax.data import running
 from rnnjax.data.corpora.texts import Texts
 from rnnjax.data.dataset import TextDataset
-from rnnjax.data.stream import Stream, Stretch
+from rnnjax.data.running import RunningText, Stretch
 from rnnjax.data.text import END, Vocabulary
 from rnnjax.models import LanguageModel
 from rnnjax.tasks import writing
@@ -52,17 +52,17 @@ class LanguageModeling(Reading):
     @staticmethod
     def load(config: Config) -> Texts:
         """Returns running text."""
-        return stream.load_corpus(config)
+        return running.load_corpus(config)
 
     @staticmethod
     def dataset(
         config: Config,
         corpus: Texts,
         vocabulary: Vocabulary | None = None,
-        sibling: TextDataset[Stream] | None = None,
-    ) -> TextDataset[Stream]:
+        sibling: TextDataset[RunningText] | None = None,
+    ) -> TextDataset[RunningText]:
         """Returns batches of running text, which no seed changes but by the places to begin at."""
-        return sibling or stream.make_dataset(config, corpus, vocabulary)
+        return sibling or running.make_dataset(config, corpus, vocabulary)
 
     @classmethod
     def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "LanguageModeling":
@@ -119,7 +119,7 @@ class LanguageModeling(Reading):
         _, logits = _apply(self.model, params, tokens, jnp.ones_like(tokens, bool))
         return jax.nn.log_softmax(logits[0])
 
-    def summary(self, part: Stream, answers: Sequence[Any]) -> dict[str, float | int]:
+    def summary(self, part: RunningText, answers: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss' (nats a token), 'accuracy', 'bits' (a token), 'perplexity' and 'rows'.
 
         Rows are the tokens that were predicted, the ends of texts among them.
@@ -129,7 +129,11 @@ class LanguageModeling(Reading):
         return {**scores, "rows": tokens}
 
     def details(
-        self, config: Config, dataset: TextDataset[Stream], params: Params, answers: Sequence[Any]
+        self,
+        config: Config,
+        dataset: TextDataset[RunningText],
+        params: Params,
+        answers: Sequence[Any],
     ) -> dict[str, Any]:
         """Returns a text that the network has written."""
         del config, answers

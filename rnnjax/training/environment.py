@@ -37,7 +37,7 @@ SEED_STREAMS = {
 """What each thing is drawn from that is drawn at random; the rest follows from config and data.
 
 `permutation` is that of `rnnjax.data.batches`, which reads the raw stream of NumPy's PCG64 from a
-`SeedSequence`, as `rnnjax.data.stream` and `rnnjax.data.memory` do. A task draws those of its own
+`SeedSequence`, as `rnnjax.data.running` and `rnnjax.data.memory` do. A task draws those of its own
 kind of data.
 """
 

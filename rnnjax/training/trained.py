@@ -27,6 +27,8 @@ from rnnjax.training.stream import Stream
 class TrainedRun:
     """A network and what it takes to ask it; what derives from it asks those of one task.
 
+    `TrainedRun.load` returns the kind of the task of a run.
+
     Attributes:
       config: of the run.
       task: with the network.
@@ -68,11 +70,12 @@ class TrainedRun:
           InputError: it does something else.
         """
         if not isinstance(self.task, Reading):
-            able = [name for name, task in TASKS.items() if issubclass(task, Reading)]
-            raise InputError(
-                f"given a run of the task {self.config.task!r}, expected one of a network that "
-                f"answers after any part of a text: {', '.join(able)}"
-            )
+            kinds = TrainedRun.__subclasses__()
+        able = [kind.task_name for kind in kinds if kind.score is not TrainedRun.score]
+        raise InputError(
+            f"given a run of the task {self.config.task!r}, expected one of a network that "
+            f"answers after any part of a text: {', '.join(able)}"
+        )
         return self.task
 
     @property
@@ -85,6 +88,22 @@ class TrainedRun:
         if self.vocabulary is None:
             raise InputError(f"given a run of the task {self.config.task!r}, which reads no text")
         return self.vocabulary
+
+    def score(self, path: Path) -> dict[str, float | int]:
+        """Returns the scores of the network on a file, as the result of a run has them.
+
+        Raises:
+          InputError: the file is not what the task reads, or the task reads no file.
+        """
+        able = [
+            kind.task_name
+            for kind in TrainedRun.__subclasses__()
+            if kind.score is not TrainedRun.score
+        ]
+        raise InputError(
+            f"{path}: given to a run of the task {self.config.task!r}, which is not scored on a "
+            f"file; expected a run of one of {', '.join(able)}"
+        )
 
     def stream(self) -> Stream:
         """Returns a text that is fed in pieces, none of which is read twice.
@@ -153,8 +172,9 @@ class TrainedRun:
             )
         step, saved = restored
         ended = folder.result.exists()
+        kind = {kind.task_name: kind for kind in cls.__subclasses__()}.get(config.task, cls)
         found = "best" in saved and is_found(saved["best"]["loss"])
-        return cls(
+        return kind(
             config=config,
             task=task,
             data=data,

@@ -2,14 +2,17 @@
 
 import dataclasses
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int32
 
+from rnnjax.data.corpora import read_csv
 from rnnjax.data.labelled import make_batches
 from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
+from rnnjax.tasks import scores
 from rnnjax.tasks.classification import in_order
 from rnnjax.training.evaluation import answers
 from rnnjax.training.trained import TrainedRun
@@ -30,6 +33,21 @@ class TrainedClassifier(TrainedRun):
     def classes(self) -> tuple[str, ...]:
         """The names of the classes."""
         return tuple(self.data["classes"])
+
+    def score(self, path: Path) -> dict[str, float | int]:
+        """Returns loss (nats), accuracy, macro-F1 and rows of a file.
+
+        Args:
+          path: CSV in the original layout of AG News, "class","title","description", no header.
+
+        Raises:
+          InputError: the file cannot be read, or a text is too long for the memory of the device.
+        """
+        rows = list(read_csv(path, self.classes))
+        labels = np.array([row.label for row in rows], np.int32)
+        fields = self.config.data.text.split("+")
+        texts = [" ".join(getattr(row, field) for field in fields) for row in rows]
+        return scores.summary(labels, self.evaluate(texts, labels))
 
     def evaluate(
         self, texts: list[str], labels: Int32[np.ndarray, " rows"]

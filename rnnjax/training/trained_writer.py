@@ -2,10 +2,16 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
+from rnnjax.data import running
+from rnnjax.data.corpora import texts
+from rnnjax.data.corpora.files import read_text
 from rnnjax.data.text import Vocabulary
+from rnnjax.errors import InputError
 from rnnjax.tasks import LanguageModeling
 from rnnjax.tasks.writing import Choice, written
+from rnnjax.training.evaluation import answers
 from rnnjax.training.trained import TrainedRun
 
 
@@ -16,6 +22,25 @@ class TrainedWriter(TrainedRun):
     task_name = "language_modeling"
 
     vocabulary: Vocabulary
+
+    def score(self, path: Path) -> dict[str, float | int]:
+        """Returns loss (nats), bits and perplexity a token, accuracy and rows of a text file.
+
+        Rows are the tokens, the end among them. The file is one text for a network of running text;
+        for one of documents each of its lines is one.
+
+        Raises:
+          InputError: the file cannot be read, or holds no text.
+        """
+        connected = self.data["connected"]
+        rows = texts.lines(read_text(path))
+        if not connected:
+            rows = [line.rstrip("\r\n") for line in rows if line.strip()]
+        if not rows:
+            raise InputError(f"{path}: there is no text; give another file")
+        judged = running.judged("evaluate", self.config, rows, self.vocabulary, connected=connected)
+        found = answers(self.task, self.evaluate_step, self.params, judged, "evaluate")
+        return self.task.summary(judged, found)
 
     def write(self, prompt: str, length: int, choice: Choice | None = None) -> Iterator[str]:
         """Yields pieces of a text that goes on from a prompt, as they are made, up to its end.

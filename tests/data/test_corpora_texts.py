@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnnjax.data.corpora.corpus import Corpus, Split, TextColumn
-from rnnjax.data.corpora.texts import of_corpus, read_lines
+from rnnjax.data.corpora.texts import of_corpus, of_file
 from rnnjax.errors import InputError
 
 
@@ -17,7 +17,7 @@ def file_of(tmp_path, content):
 
 def test_the_last_twentieth_of_the_lines_is_the_test_part(tmp_path):
     lines = [f"line {number:02}\n" for number in range(40)]
-    found = read_lines(file_of(tmp_path, "".join(lines).encode()))
+    found = of_file(file_of(tmp_path, "".join(lines).encode()))
     assert found.parts == {"train": lines[:38], "test": lines[38:]}
     assert found.connected
     assert found.name == "play"
@@ -29,19 +29,19 @@ def test_the_last_twentieth_of_the_lines_is_the_test_part(tmp_path):
     "content", [b"one\ntwo", b"one\n\n\ntwo\n", b"\xef\xbb\xbfone\r\ntwo\x0cthree\n"]
 )
 def test_nothing_of_the_text_is_lost(tmp_path, content):
-    found = read_lines(file_of(tmp_path, content))
+    found = of_file(file_of(tmp_path, content))
     whole = "".join(found.parts["train"]) + "".join(found.parts["test"])
     assert whole.encode() == content.removeprefix(b"\xef\xbb\xbf")
 
 
 def test_a_text_of_one_line_is_cut_within_it(tmp_path):
-    found = read_lines(file_of(tmp_path, b"abcdefghij" * 10))
+    found = of_file(file_of(tmp_path, b"abcdefghij" * 10))
     assert found.parts == {"train": [("abcdefghij" * 10)[:95]], "test": ["fghij"]}
 
 
 def test_the_fingerprint_is_that_of_the_text(tmp_path):
     one, same, other = (
-        read_lines(file_of(tmp_path, content)).fingerprint
+        of_file(file_of(tmp_path, content)).fingerprint
         for content in (b"a\nb\n", b"a\nb\n", b"a\nc\n")
     )
     assert one == same
@@ -53,17 +53,17 @@ def test_the_fingerprint_is_that_of_the_text(tmp_path):
     [
         (b"", r"has 0 characters; expected at least 2"),
         (b"\n", r"has 1 characters; expected at least 2"),
-        (b"fine\n\xff\xfe\n", r"is not UTF-8 \(invalid start byte at byte 6\); convert it"),
+        (b"fine\n\xff\xfe\n", r"line 2: byte 0xff is not UTF-8"),
     ],
 )
 def test_what_cannot_be_read_is_an_error(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
-        read_lines(file_of(tmp_path, content))
+        of_file(file_of(tmp_path, content))
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"absent\.txt cannot be read \(No such file"):
-        read_lines(tmp_path / "absent.txt")
+    with pytest.raises(InputError, match=r"absent\.txt: there is no such file"):
+        of_file(tmp_path / "absent.txt")
 
 
 def column(texts):

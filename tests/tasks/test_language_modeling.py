@@ -7,7 +7,7 @@ import pytest
 
 from rnnjax.cells import CELLS, LSTMCell, make_cell
 from rnnjax.config import parse
-from rnnjax.data.stream import Stream, Stretch
+from rnnjax.data.running import RunningText, Stretch
 from rnnjax.data.text import END
 from rnnjax.errors import InputError
 from rnnjax.models import LanguageModel
@@ -128,7 +128,7 @@ def test_what_weighs_nothing_leaves_no_trace():
 
 def test_the_summary_is_the_mean_over_tokens():
     task = task_of()
-    part = Stream(tokens_of(12), 2, 3, shuffle=False)
+    part = RunningText(tokens_of(12), 2, 3, shuffle=False)
     answers = [
         {"loss": 6.0, "accuracy": 3.0, "weight": 6.0},
         {"loss": 10.0, "accuracy": 1.0, "weight": 5.0},

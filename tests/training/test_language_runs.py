@@ -1,5 +1,6 @@
 """Runs of language models: through the one loop, resumed exactly, asked for text."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -71,6 +72,22 @@ def test_a_run_leaves_scores_a_sample_and_a_report(finished, play):
     assert "perplexity" in page
     assert "rnnjax.generate" in page
     assert "rnnjax.predict" not in page
+
+
+def test_a_file_gets_the_scores_that_the_run_gave_its_test_part(finished, play, tmp_path):
+    text = play.read_text()
+    place = text.index("\n", round(0.95 * len(text)) - 1) + 1
+    (tmp_path / "end.txt").write_text(text[place:])
+    run = training.TrainedRun.load(finished)
+    result = json.loads((finished / "result.json").read_text())
+    assert run.score(tmp_path / "end.txt") == result["test"]
+    # Of documents each line is one, and none is blank.
+    (tmp_path / "end.txt").write_text("two\n\nof them\r\n")
+    documents = dataclasses.replace(run, data={**run.data, "connected": False})
+    assert documents.score(tmp_path / "end.txt")["rows"] == len("two" + "of them") + 2
+    (tmp_path / "end.txt").write_text("")
+    with pytest.raises(InputError, match=r"end\.txt: there is no text"):
+        run.score(tmp_path / "end.txt")
 
 
 @pytest.mark.parametrize(

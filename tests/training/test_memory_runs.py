@@ -116,6 +116,8 @@ def test_replicates_are_as_single_runs(tmp_path):
 def test_no_command_asks_such_a_network(finished):
     with pytest.raises(InputError, match=r"'memory', expected one of 'classification'$"):
         training.TrainedClassifier.load(finished)
+    with pytest.raises(InputError, match=r"a\.csv: .*'memory', .* classification, language_model"):
+        training.TrainedRun.load(finished).score(Path("a.csv"))
 
 
 def test_a_length_that_makes_no_sense_is_told_before_anything_is_written(tmp_path):

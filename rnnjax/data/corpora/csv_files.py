@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rnnjax.data.corpora.files import read_text
 from rnnjax.errors import InputError
 
 AG_NEWS_CLASSES = ("World", "Sports", "Business", "Sci/Tech")
@@ -34,7 +35,7 @@ def read_csv(path: Path, classes: Sequence[str]) -> Iterator[Row]:
       InputError: the file cannot be read, or a line of it is not a row. The message names the
         line. It comes with the first row if all of the file is unusable, with the row otherwise.
     """
-    text = decoded(path, read_file(path))
+    text = read_text(path)
     # The limit belongs to the whole process, and its default refuses long texts.
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -81,7 +82,7 @@ def read_classes(folder: Path) -> tuple[str, ...]:
     path = folder / "classes.txt"
     if not path.exists():
         return AG_NEWS_CLASSES
-    lines = decoded(path, read_file(path)).splitlines()
+    lines = read_text(path).splitlines()
     classes = tuple(line.strip() for line in lines if line.strip())
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise InputError(
@@ -89,45 +90,6 @@ def read_classes(folder: Path) -> tuple[str, ...]:
             "each once: mend the file, or delete it to use those of AG News"
         )
     return classes
-
-
-def read_file(path: Path) -> bytes:
-    """Returns the content of a file.
-
-    Raises:
-      InputError: there is no such file, or it cannot be read.
-    """
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; check the path") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: this is a folder; give a file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give another file") from None
-
-
-def decoded(path: Path, content: bytes) -> str:
-    """Returns the text of a file's content, without a byte order mark.
-
-    Raises:
-      InputError: it is not UTF-8; the message names the file.
-    """
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8 text; save the "
-            "file as UTF-8 (`iconv -f LATIN1 -t UTF-8`, say), or unpack it if it is packed"
-        ) from None
-    if (nul := text.find("\0")) >= 0:
-        line = text.count("\n", 0, nul) + 1
-        raise InputError(
-            f"{path}, line {line}: a NUL character, which no text holds; the file is damaged or "
-            "not UTF-8 (UTF-16, perhaps): fetch it again or convert it"
-        )
-    return text.removeprefix("\ufeff")
 
 
 def _label_error(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnjax.data.corpora.csv_files import decoded, read_file
+from rnnjax.data.corpora.files import decoded, read_file
 from rnnjax.errors import InputError
 
 PARTS = {"train": "train", "validation": "val", "test": "test_2016_flickr"}

@@ -11,8 +11,9 @@ from rnnjax import cache as shared_cache
 from rnnjax.data.corpora import cache as kept_corpora
 from rnnjax.data.corpora import docstrings
 from rnnjax.data.corpora.corpus import Corpus
-from rnnjax.data.corpora.csv_files import read_classes, read_csv, read_file
+from rnnjax.data.corpora.csv_files import read_classes, read_csv
 from rnnjax.data.corpora.download import DownloadError, download
+from rnnjax.data.corpora.files import read_file
 from rnnjax.errors import InputError
 
 _SUBSET = Path("ag_news_subset", "1.0.0")

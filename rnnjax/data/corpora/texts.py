@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.data.corpora.corpus import Corpus
+from rnnjax.data.corpora.files import read_text
 from rnnjax.errors import InputError
 
 TEST_SHARE = 0.05
@@ -53,28 +54,17 @@ def of_corpus(corpus: Corpus, fields: str) -> Texts:
     )
 
 
-def read_lines(path: Path) -> Texts:
+def of_file(path: Path) -> Texts:
     """Returns the lines of a text file, line ends included, the last of them as the test part.
 
     Raises:
       InputError: the file cannot be read, is not UTF-8, or has fewer than two characters.
     """
-    try:
-        # A byte order mark may stand at the start, and is no part of the text.
-        text = path.expanduser().read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(
-            f"config.data.file: {path} cannot be read ({error.strerror}); expected a text file"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"config.data.file: {path} is not UTF-8 ({error.reason} at byte {error.start + 1}); "
-            "convert it, with iconv say"
-        ) from None
+    text = read_text(path.expanduser())
     if len(text) < 2:
         raise InputError(
-            f"config.data.file: {path} has {len(text)} characters; expected at least 2, since the "
-            f"last {TEST_SHARE:.0%} of them are the test part"
+            f"{path}: has {len(text)} characters; expected at least 2, since the last "
+            f"{TEST_SHARE:.0%} of them are the test part"
         )
     train, test = cut([text], TEST_SHARE, connected=True)
     parts = {"train": train, "test": test}
@@ -99,14 +89,15 @@ def cut(rows: Sequence[str], share: float, *, connected: bool) -> tuple[list[str
     line_end = text.find("\n", place - 1) + 1
     if 0 < line_end < len(text):
         place = line_end
-    return _lines(text[:place]), _lines(text[place:])
+    return lines(text[:place]), lines(text[place:])
 
 
-def _lines(text: str) -> list[str]:
+def lines(text: str) -> list[str]:
+    """Returns the lines of a text, line ends included."""
     # Not str.splitlines, to which a form feed ends a line as well.
-    lines = [f"{line}\n" for line in text.split("\n")]
-    lines[-1] = lines[-1][:-1]
-    return [line for line in lines if line]
+    found = [f"{line}\n" for line in text.split("\n")]
+    found[-1] = found[-1][:-1]
+    return [line for line in found if line]
 
 
 def _fingerprint(parts: Mapping[str, Sequence[str]]) -> str:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rnnjax.config import parse
-from rnnjax.data import stream
+from rnnjax.data import running
 from rnnjax.data.corpora.texts import Texts
-from rnnjax.data.stream import Stream
+from rnnjax.data.running import RunningText
 from rnnjax.data.text import END, Vocabulary
 from rnnjax.errors import InputError
 
@@ -31,7 +31,7 @@ def rows(batches, name):
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (4, 3), (4, 100), (7, 2), (30, 4)])
 def test_without_shuffling_the_rows_are_the_text_in_order(batch_size, steps):
-    given = Stream(TOKENS, batch_size, steps, shuffle=False)
+    given = RunningText(TOKENS, batch_size, steps, shuffle=False)
     batches = epoch(given)
     assert {batch.tokens.shape for batch in batches} == {(batch_size, given.boundaries[0])}
     tokens = [row for row in rows(batches, "tokens") if row]
@@ -47,7 +47,7 @@ def test_without_shuffling_the_rows_are_the_text_in_order(batch_size, steps):
 
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (4, 3), (7, 2)])
 def test_every_token_is_predicted_once_an_epoch_from_another_place_each_time(batch_size, steps):
-    given = Stream(TOKENS, batch_size, steps)
+    given = RunningText(TOKENS, batch_size, steps)
     starts = []
     for seed, number in [(3, 0), (3, 1), (3, 2), (4, 0)]:
         batches = epoch(given, seed, number)
@@ -65,7 +65,7 @@ def test_every_token_is_predicted_once_an_epoch_from_another_place_each_time(bat
 
 
 def test_a_row_that_is_judged_has_read_what_stands_before_its_piece():
-    given = Stream(TOKENS, 3, 4, shuffle=False, warm_up=6)
+    given = RunningText(TOKENS, 3, 4, shuffle=False, warm_up=6)
     batches = epoch(given)
     assert len(batches) == 4
     assert list(chain(*rows(batches, "targets"))) == TOKENS[1:].tolist()
@@ -77,7 +77,7 @@ def test_a_row_that_is_judged_has_read_what_stands_before_its_piece():
 
 
 def test_rows_begin_anew_as_often_as_is_asked():
-    given = Stream(np.arange(40_000, dtype=np.int32), 20, 4, restarts=0.2)
+    given = RunningText(np.arange(40_000, dtype=np.int32), 20, 4, restarts=0.2)
     firsts = np.array([batch.first for batch in epoch(given, 3)])
     assert firsts[0].all()
     assert abs(firsts[1:].mean() - 0.2) < 0.02
@@ -88,7 +88,7 @@ def test_rows_begin_anew_as_often_as_is_asked():
 
 
 def test_a_stack_is_its_batches_and_blanks():
-    given = Stream(TOKENS, 4, 3, group=4)
+    given = RunningText(TOKENS, 4, 3, group=4)
     stack = given.stack_at(5, 2, 3)
     assert stack.count == 3
     for index in range(3):
@@ -102,7 +102,7 @@ def test_a_stack_is_its_batches_and_blanks():
 
 
 def test_length_is_that_of_what_is_predicted():
-    given = Stream(TOKENS, 7, 2)
+    given = RunningText(TOKENS, 7, 2)
     assert len(given) == 30
     assert sum(batch.weights.sum() for batch in epoch(given)) == 30
 
@@ -135,7 +135,7 @@ def text(part, vocabulary):
 
 
 def test_documents_are_packed_with_an_end_around_each():
-    made = stream.make_dataset(config_of(validation=0.3), TEXTS)
+    made = running.make_dataset(config_of(validation=0.3), TEXTS)
     assert text(made.train, made.vocabulary) == "|ab|b|aab|a|"
     assert text(made.validation, made.vocabulary) == "|bb|abab|"
     assert text(made.test, made.vocabulary) == "|ba|[UNK]|"
@@ -144,26 +144,26 @@ def test_documents_are_packed_with_an_end_around_each():
 
 
 def test_connected_texts_are_one():
-    made = stream.make_dataset(config_of(), dataclasses.replace(TEXTS, connected=True))
+    made = running.make_dataset(config_of(), dataclasses.replace(TEXTS, connected=True))
     assert text(made.train, made.vocabulary) == "|abbaababbabab|"
     assert made.validation is None
 
 
 def test_the_vocabulary_is_that_of_the_training_part_alone():
     parts = {"train": ["ab", "xy"], "test": ["ab"]}
-    made = stream.make_dataset(config_of(validation=0.5), dataclasses.replace(TEXTS, parts=parts))
+    made = running.make_dataset(config_of(validation=0.5), dataclasses.replace(TEXTS, parts=parts))
     assert set(made.vocabulary.words) == {"[PAD]", "[UNK]", "[END]", "a", "b"}
     given = Vocabulary.fit(["abxy"], 9, "character", ends=True)
-    made = stream.make_dataset(config_of(), TEXTS, given)
+    made = running.make_dataset(config_of(), TEXTS, given)
     assert made.vocabulary is given
 
 
 def test_take_takes_from_the_start():
-    made = stream.make_dataset(config_of(take=1), TEXTS)
+    made = running.make_dataset(config_of(take=1), TEXTS)
     assert text(made.train, made.vocabulary) == "|ab|"
     assert text(made.test, made.vocabulary) == "|ba|"
 
 
 def test_too_little_text_is_an_error():
     with pytest.raises(InputError, match=r"validation: 0\.1 of 1 training texts is 0"):
-        stream.make_dataset(config_of(take=1, validation=0.1), TEXTS)
+        running.make_dataset(config_of(take=1, validation=0.1), TEXTS)

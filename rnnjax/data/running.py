@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
@@ -42,7 +42,7 @@ class Stretch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stream(OneShape):
+class RunningText(OneShape):
     """A text cut into as many pieces of one length as a batch has rows, read side by side.
 
     Each epoch of a shuffled stream begins at another place, from which it is read in a circle, so
@@ -125,13 +125,13 @@ def load_corpus(config: Config) -> Texts:
     """
     given = config.data
     if given.file:
-        return texts.read_lines(Path(given.file))
+        return texts.of_file(Path(given.file))
     return texts.of_corpus(load_labelled(given.corpus, given.dir, given.fallback), given.text)
 
 
 def make_dataset(
     config: Config, corpus: Texts, vocabulary: Vocabulary | None = None
-) -> TextDataset[Stream]:
+) -> TextDataset[RunningText]:
     """Returns the batches of a config.
 
     The validation part is the end of the training texts, which a seed does not move. Between two
@@ -161,23 +161,33 @@ def make_dataset(
             kept[: wanted.rows or None], wanted.size, wanted.unit, ends=True
         )
 
-    def part(name: str, rows: Sequence[str], **options: Any) -> Stream:
-        tokens = numbered(name, rows, vocabulary, connected=corpus.connected)
-        return Stream(tokens, config.batch_size, given.steps, **options)
-
-    asked = {"shuffle": False, "warm_up": _WARM_UP}
     return TextDataset(
         corpus=corpus,
         vocabulary=vocabulary,
-        train=part(
-            "train",
-            kept,
+        train=RunningText(
+            numbered("train", kept, vocabulary, connected=corpus.connected),
+            config.batch_size,
+            given.steps,
             shuffle=given.shuffle,
             restarts=given.restarts,
             group=config.steps_per_call,
         ),
-        validation=part("validation", validation, **asked) if validation else None,
-        test=part("test", test, **asked),
+        validation=(
+            judged("validation", config, validation, vocabulary, connected=corpus.connected)
+            if validation
+            else None
+        ),
+        test=judged("test", config, test, vocabulary, connected=corpus.connected),
+    )
+
+
+def judged(
+    name: str, config: Config, rows: Sequence[str], vocabulary: Vocabulary, *, connected: bool
+) -> RunningText:
+    """Returns batches of texts by which a network is judged, numbered as `numbered` has it."""
+    tokens = numbered(name, rows, vocabulary, connected=connected)
+    return RunningText(
+        tokens, config.batch_size, config.data.steps, shuffle=False, warm_up=_WARM_UP
     )
 
 
