@@ -1,6 +1,7 @@
 """Texts that a trained translator writes, by beam search."""
 
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +19,9 @@ from rnnjax.tasks.task import Params
 
 _MULTIPLE = 16
 """Sources are padded to a multiple of it: each length is compiled once, and a search takes long."""
+
+_LONG = 1_000
+"""Tokens of a source that is read by itself: a search keeps kilobytes for each token and row."""
 
 
 class Beam(NamedTuple):
@@ -95,12 +99,14 @@ def translations(
     words = vocabulary.words
     found: dict[int, Written] = {}
     order = np.argsort(sources.lengths, kind="stable")
-    size = min(batch_size, len(order))
+    long = np.searchsorted(sources.lengths[order], _LONG, side="right")
+    size = min(batch_size, max(long, 1))
+    starts = [*range(0, long, size), *range(long, len(order))]
     with Progress("translate", len(order)) as progress:
-        for start in range(0, len(order), size):
-            rows = np.full(size, -1)
-            rows[: len(order) - start] = order[start : start + size]
-            time = _MULTIPLE * max(-(-int(sources.lengths[rows[rows >= 0]].max()) // _MULTIPLE), 1)
+        for start, end in itertools.pairwise([*starts, len(order)]):
+            rows = np.full(size if start < long else 1, -1)
+            rows[: end - start] = order[start:end]
+            time = _MULTIPLE * max(-(-int(sources.lengths[order[end - 1]]) // _MULTIPLE), 1)
             tokens, mask = sources.padded(rows, time)
             best = jax.device_get(_search(model, params, tokens, mask, beam=beam, length=length))
             for place, row in enumerate(rows[rows >= 0].tolist()):

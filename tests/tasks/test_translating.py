@@ -9,6 +9,7 @@ from rnnjax.cells import GRUCell
 from rnnjax.config import parse
 from rnnjax.data.text import END, UNKNOWN, Vocabulary
 from rnnjax.models import Translator
+from rnnjax.tasks import translating
 from rnnjax.tasks.translating import Beam, Written, translations
 
 TEXTS = ["a b", "", "e d c b a a a", "c"]
@@ -96,6 +97,22 @@ def test_what_stands_beside_a_source_changes_nothing(params, width):
         assert alone.written == each.written
         assert alone.score == pytest.approx(each.score, rel=1e-4)
         np.testing.assert_allclose(alone.attention, each.attention, atol=1e-5)
+
+
+def test_a_long_source_is_read_by_itself(params, monkeypatch):
+    texts, shapes, search = [*TEXTS, "e d c b"], [], translating._search
+
+    def noting(model, params, tokens, *args, **options):
+        shapes.append(tokens.shape)
+        return search(model, params, tokens, *args, **options)
+
+    expected = written(params, texts=texts)
+    monkeypatch.setattr(translating, "_search", noting)
+    monkeypatch.setattr(translating, "_LONG", 3)
+    found = written(params, texts=texts)
+    assert shapes == [(3, 16), (1, 16), (1, 16)]
+    assert [each.written for each in found] == [each.written for each in expected]
+    assert [each.read for each in found] == [each.read for each in expected]
 
 
 def test_a_text_says_where_the_network_looked_most(params):

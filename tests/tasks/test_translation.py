@@ -1,5 +1,6 @@
 """The task of translation: what its loss counts, and what it reads while it learns."""
 
+import functools
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from rnnjax.config import parse
 from rnnjax.data.pairs import PairBatch
 from rnnjax.data.text import END
 from rnnjax.tasks import Translation
+from rnnjax.tasks.tokens import scores_of, sums_of
 
 VALUES: dict[str, Any] = {
     "task": "translation",
@@ -51,9 +53,15 @@ def log_probabilities(task, params, batch):
     return jax.nn.log_softmax(logits)
 
 
+@functools.cache
+def compiled(task):
+    """Returns the loss of a task, compiled once for all calls."""
+    return jax.jit(task.loss)
+
+
 def loss_of(task, params, batch, carry=None, seed=0):
     """Returns loss, sums and what is handed on."""
-    loss, (sums, carry) = jax.jit(task.loss)(params, batch, carry, jax.random.key(seed))
+    loss, (sums, carry) = compiled(task)(params, batch, carry, jax.random.key(seed))
     return float(loss), {name: float(value) for name, value in sums.items()}, carry
 
 
@@ -72,6 +80,16 @@ def test_the_loss_is_a_mean_over_the_tokens_that_are_to_be_written():
     assert carry is None
     answer, _ = task.answer(params, batch, None)
     assert float(answer["loss"]) == pytest.approx(sums["loss"], rel=1e-5)
+
+
+def test_sums_leave_padding_out_and_scores_are_by_token():
+    logits = np.array([[[0.0, 9.0], [9.0, 0.0], [9.0, 0.0]]], np.float32)
+    sums = sums_of(logits, np.array([[1, 1, 0]]), np.array([[1.0, 1.0, 0.0]]))
+    assert (float(sums["accuracy"]), float(sums["weight"])) == (1, 2)
+    scores, tokens = scores_of([{"loss": 3.0, "accuracy": 1.0, "weight": 2.0}] * 2)
+    expected = {"loss": 1.5, "accuracy": 0.5, "bits": 1.5 * np.log2(np.e), "perplexity": np.e**1.5}
+    assert scores == pytest.approx(expected)
+    assert tokens == 4
 
 
 def test_smoothing_changes_the_loss_and_nothing_that_is_reported():
@@ -97,6 +115,8 @@ def test_the_share_of_own_tokens_that_are_read_rises_with_the_batches():
     task = task_of({"sampling": 1.0, "sampling_steps": 4})
     params, batch = params_of(task), batch_of()
     given, (fed, *_) = loss_of(task_of(), params, batch)[0], loss_of(task, params, batch, 4)
+    rare = task_of({"sampling": 1e-9, "sampling_steps": 4})
+    assert loss_of(rare, params, batch, 9)[0] == pytest.approx(given, rel=1e-5)
     begun, _, after = loss_of(task, params, batch, task.begin(3))
     assert begun == pytest.approx(given, rel=1e-5)
     assert int(after) == 1
@@ -127,9 +147,9 @@ def test_the_network_is_the_one_that_a_config_asks_for():
 
 
 def test_what_a_cell_freezes_is_not_trained():
-    task = task_of(cell="EchoStateCell")
+    task = task_of(cell="EchoStateCell", layers=2)
     trained = task.trained(jax.eval_shape(task.init, jax.random.key(0)))
     leaves = jax.tree_util.tree_leaves_with_path(trained)
     frozen = {jax.tree_util.keystr(path[:1], simple=True) for path, may in leaves if not may}
-    assert frozen == {"encoder", "first"}
+    assert frozen == {"encoder", "first", "rest"}
     assert all(jax.tree.leaves(task_of().trained(params_of(task_of()))))

@@ -54,14 +54,17 @@ def test_a_large_gradient_is_scaled_to_the_norm_that_is_asked():
     np.testing.assert_allclose(small, [-0.5 * 0.3 / 1.3, 0.5 * 0.4 / 1.4], rtol=1e-5)
 
 
-def test_the_second_moment_forgets_as_fast_as_is_asked():
-    config = Config.model_validate({"learning_rate": 0.5, "optimizer": {"b2": 0.5}})
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_the_second_moment_forgets_as_fast_as_is_asked(decay):
+    optimizer = {"b2": 0.5, "weight_decay": decay}
+    config = Config.model_validate({"learning_rate": 0.5, "optimizer": optimizer})
     chain = make_optimizer(config, 10)
     params = jnp.array([2.0])
     _, state = chain.update(jnp.array([3.0]), chain.init(params), params)
     found, _ = chain.update(jnp.array([1.0]), state, params)
     first, second = (0.9 * 0.1 * 3 + 0.1 * 1) / 0.19, (0.5 * 0.5 * 9 + 0.5 * 1) / 0.75
-    np.testing.assert_allclose(np.asarray(found), [-0.5 * first / second**0.5], rtol=1e-5)
+    expected = -0.5 * (first / second**0.5 + decay * 2)
+    np.testing.assert_allclose(np.asarray(found), [expected], rtol=1e-5)
 
 
 def test_steps_are_those_of_keras_also_where_gradients_are_as_small_as_epsilon():
