@@ -1,4 +1,4 @@
-"""A linear classifier of words and bigrams, on the rows and the tokens of the recurrent one.
+"""A linear classifier of words and bigrams, on the rows of the recurrent one.
 
     python experiments/best/baseline.py [--data FOLDER]
 
