@@ -9,6 +9,12 @@ German to English, on Multi30k, whose files (`train.de.gz`, `val.de.gz`, ...) ar
         --config.data.vocabulary.size=4000 --config.model.features=256 \
         --config.model.embedding.features=256 --config.model.dropout=0.2 \
         --config.translation.label_smoothing=0.1
+
+experiments/translation, multi30k: 2,206,208 parameters, 29,000 training rows, test BLEU 39.6806 ±
+0.1577 (mean ± sd of seeds 0 to 2).
+
+experiments/translation, translate: 216,192 parameters, 50,000 training rows, test BLEU 99.9108 ±
+0.1545 (mean ± sd of seeds 0 to 2). Of its test part 99.88 % are right letter for letter.
 """
 
 import ml_collections
