@@ -111,7 +111,7 @@ def test_the_scores_are_those_of_the_equations(kind):
         def dense(name, values):
             return values @ params[name]["kernel"] + params[name]["bias"]
 
-        def outputs(module, name, *given):
+        def outputs(module, name, *given) -> Any:
             return module.apply({"params": params[name]}, *given)[1]
 
         def asked(attention, queries, memory):
@@ -124,7 +124,7 @@ def test_the_scores_are_those_of_the_equations(kind):
         inputs = table[INPUTS] + dense("summarize", mean)[:, None]
         h = top = outputs(RNN(LSTMCell(5)), "first", inputs, MASK)
         attention = (AdditiveAttention if kind == "deep" else MultiplicativeAttention)(5)
-        c = attention.apply({"params": params["ask"]}, h, memory, method=asked)
+        c: Any = attention.apply({"params": params["ask"]}, h, memory, method=asked)
         if kind == "deep":
             layers = Stack([RNN(LSTMCell(5)), RNN(LSTMCell(5))])
             top = outputs(layers, "rest", jnp.concatenate([h, c], axis=-1), MASK)

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -83,7 +84,7 @@ def test_the_loss_is_a_mean_over_the_tokens_that_are_to_be_written():
 
 
 def test_sums_leave_padding_out_and_scores_are_by_token():
-    logits = np.array([[[0.0, 9.0], [9.0, 0.0], [9.0, 0.0]]], np.float32)
+    logits = jnp.array([[[0.0, 9.0], [9.0, 0.0], [9.0, 0.0]]])
     sums = sums_of(logits, np.array([[1, 1, 0]]), np.array([[1.0, 1.0, 0.0]]))
     assert (float(sums["accuracy"]), float(sums["weight"])) == (1, 2)
     scores, tokens = scores_of([{"loss": 3.0, "accuracy": 1.0, "weight": 2.0}] * 2)
