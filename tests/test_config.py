@@ -177,6 +177,7 @@ def test_pairs_come_with_a_validation_part_and_their_languages():
         ("classification", "data.memory.length", 3, "'memory'"),
         ("translation", "model.bidirectional", True, "'classification'"),
         ("translation", "model.regularization.zoneout", 0.1, "'classification' and 'language_mod"),
+        ("language_modeling", "model.regularization.adversarial", 0.1, "'classification'"),
         ("translation", "data.text", "title", "'classification' and 'language_modeling'"),
         ("memory", "data.buckets", 2, "'classification' and 'translation'"),
     ],
@@ -184,6 +185,13 @@ def test_pairs_come_with_a_validation_part_and_their_languages():
 def test_a_key_that_a_task_does_not_read_is_refused_there(task, key, value, readers):
     with pytest.raises(InputError, match=rf"^config: {key} is .*, which is read by .* {readers}"):
         parse({"task": task, **nested(key, value)})
+
+
+@pytest.mark.parametrize("name", ["embedding", "adversarial"])
+def test_one_hot_input_has_no_vectors_to_drop_or_to_move(name):
+    model = {"embedding": {"features": 0}, "regularization": {name: 0.1}}
+    with pytest.raises(InputError, match=rf"model\.regularization\.{name} is set and .* one-hot"):
+        parse({"model": model})
 
 
 def test_a_translator_has_no_one_hot_input():

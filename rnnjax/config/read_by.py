@@ -9,6 +9,7 @@ _READ_BY: dict[tuple[str, ...], tuple[str, ...]] = {
         "model.merge",
         "model.pooling",
         "model.mask",
+        "model.regularization.adversarial",
     ),
     ("language_modeling",): ("data.file", "data.steps", "data.restarts"),
     ("memory",): ("data.memory",),

@@ -2,12 +2,17 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.cells import State
 from rnnjax.cells.initializers import uniform
 from rnnjax.layers import embedding_dropout
 from rnnjax.models.recurrent import Recurrent
+
+PERTURBATION = "perturbation"
+"""The collection with what is added to the vectors of the tokens: 'vectors' of shape [batch, time,
+features], in units of the length of the text that they are part of. Without it nothing is."""
 
 
 class Reader(Recurrent, kw_only=True):
@@ -61,4 +66,16 @@ class Reader(Recurrent, kw_only=True):
             inputs = words[tokens].astype(self.dtype)
         else:
             inputs = self.embed(tokens)
+        if self.has_variable(PERTURBATION, "vectors"):
+            moves = self.get_variable(PERTURBATION, "vectors") * _length(inputs, mask)
+            inputs += moves.astype(inputs.dtype)
         return self.read_vectors(inputs, mask, initial_state, resets)
+
+
+def _length(
+    vectors: Float[Array, "batch time features"], mask: Bool[Array, "batch time"]
+) -> Float[Array, "batch 1 1"]:
+    """Returns the Euclidean norm of all the vectors of a text that count, held fast."""
+    squares = jnp.square(vectors.astype(jnp.float32))
+    total = jnp.sum(squares, axis=(1, 2), where=mask[..., None], keepdims=True)
+    return jax.lax.stop_gradient(jnp.sqrt(total))

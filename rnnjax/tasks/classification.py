@@ -1,6 +1,8 @@
 """Text classification: the network, the loss and what is counted."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -16,15 +18,28 @@ from rnnjax.data.corpora import Corpus
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.text import Vocabulary
 from rnnjax.models import Classifier
+from rnnjax.models.reader import PERTURBATION
 from rnnjax.tasks import scores
 from rnnjax.tasks.reading import Reading, reader_options
 from rnnjax.tasks.task import Carry, Params, Sums
 
 
+@dataclasses.dataclass(frozen=True)
 class Classification(Reading):
-    """Cross-entropy over classes."""
+    """Cross-entropy over classes.
+
+    With adversarial training: Miyato, Dai, Goodfellow, "Adversarial training methods for
+    semi-supervised text classification", ICLR 2017, equations 5 and 6. There the vectors of the
+    words are normalised, lest they grow until a move of constant length means nothing; here the
+    move is measured by the text's own vectors.
+
+    Attributes:
+      adversarial: how far the vectors of a text are moved against it, as a share of their
+        Euclidean norm; 0 for off.
+    """
 
     model: Classifier
+    adversarial: float = 0.0
     rows = "texts"
     counted = "rows"
     shown = ("accuracy", "loss")
@@ -61,22 +76,44 @@ class Classification(Reading):
         )
         # Weight decay is the one thing that moves a row that never gets a gradient.
         decays = config.optimizer.weight_decay and embedding.trainable
-        return cls(model, model.vocabulary if decays else known, embedding.trainable)
+        return cls(
+            model,
+            model.vocabulary if decays else known,
+            embedding.trainable,
+            config.model.regularization.adversarial,
+        )
 
     def loss(
         self, live: Params, batch: Batch, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
-        """Returns the mean cross-entropy of a batch; examples of weight zero do not count."""
+        """Returns the mean cross-entropy of a batch; examples of weight zero do not count.
+
+        In adversarial training it is the mean of that of the texts as they are, which alone is
+        counted, and that of the texts moved.
+        """
         model, live = self.training_model(live)
-        logits = _apply(model, live, batch, rngs={"dropout": key})
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+
+        def total(params, **perturbation):
+            logits = _apply(model, params, batch, perturbation, rngs={"dropout": key})
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+            return jnp.sum(losses * batch.weights), logits
+
+        loss, logits = total(live)
         hits = jnp.argmax(logits, axis=-1) == batch.labels
         sums = {
-            "loss": jnp.sum(losses * batch.weights),
+            "loss": loss,
             "accuracy": jnp.sum(hits * batch.weights),
             "weight": jnp.sum(batch.weights),
         }
-        return sums["loss"] / sums["weight"], (sums, carry)
+        if self.adversarial:
+
+            def moved(params, moves):
+                return total(params, **{PERTURBATION: {"vectors": moves}})[0]
+
+            still = jnp.zeros((*batch.tokens.shape, model.embedding))
+            slope = jax.grad(moved, argnums=1)(jax.lax.stop_gradient(live), still)
+            loss = (loss + moved(live, self.adversarial * _directions(slope))) / 2
+        return loss / sums["weight"], (sums, carry)
 
     def answer(
         self, params: Params, batch: Batch, carry: Carry
@@ -141,6 +178,12 @@ class Classification(Reading):
         }
 
 
+def _directions(slopes: Float[Array, "batch time features"]) -> Float[Array, "batch time features"]:
+    """Returns the slope of each text with a Euclidean norm of 1; of nothing where it has none."""
+    norms = jnp.sqrt(jnp.sum(jnp.square(slopes), axis=(1, 2), keepdims=True))
+    return slopes / jnp.maximum(norms, 1e-12)  # below, squares vanish before what is squared
+
+
 def in_order(
     part: Batches, answers: Sequence[Float[np.ndarray, "batch classes"]]
 ) -> Float[np.ndarray, "rows classes"]:
@@ -152,7 +195,13 @@ def in_order(
     return result
 
 
-def _apply(model: Classifier, params: Params, batch: Batch, **options: Any) -> jax.Array:
-    logits = model.apply({"params": params}, batch.tokens, batch.mask, **options)
+def _apply(
+    model: Classifier,
+    params: Params,
+    batch: Batch,
+    others: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
+) -> jax.Array:
+    logits = model.apply({"params": params, **others}, batch.tokens, batch.mask, **options)
     assert isinstance(logits, jax.Array)
     return logits

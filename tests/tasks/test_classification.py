@@ -73,9 +73,10 @@ def test_training_without_the_rows_that_cannot_occur_changes_nothing(overrides):
 
 
 def test_clipping_is_felt_in_that_comparison():
-    plain = trained(KNOWN, parse({"learning_rate": 0.05, "optimizer": {"epsilon": 0.1}}))[1]
-    clipping = {"epsilon": 0.1, "clip_norm": 0.05}
-    clipped = trained(KNOWN, parse({"learning_rate": 0.05, "optimizer": clipping}))[1]
+    given = {"learning_rate": 0.5, "optimizer": {"epsilon": 0.1}}
+    plain = trained(KNOWN, parse(given))[1]
+    given["optimizer"]["clip_norm"] = 0.05
+    clipped = trained(KNOWN, parse(given))[1]
     assert not np.allclose(plain["score"]["kernel"], clipped["score"]["kernel"], atol=1e-3)
 
 
@@ -230,3 +231,57 @@ def test_a_network_keeps_nothing_between_batches():
     for options in ({}, {"learned_state": True}, {"zoneout": 0.2}):
         kept = model_of(**options).init(jax.random.key(0), batch.tokens, batch.mask)
         assert set(kept) == {"params"}
+
+
+def test_adversarial_training_moves_the_texts_to_where_their_loss_grows():
+    # Every token stands once, so that moving its row of the embedding moves one vector of one text.
+    plain = Classification(model_of(vocabulary=24), 24)
+    batch = batch_of(5, weights=(1, 0.5, 1, 0))._replace(
+        tokens=np.arange(24, dtype=np.int32).reshape(4, 6)
+    )
+    key = jax.random.key(0)
+    params = jax.tree.map(lambda leaf: 4 * leaf + 0.1, plain.init(jax.random.key(1)))
+
+    def both(task, params):
+        loss = jax.value_and_grad(lambda params: task.loss(params, batch, None, key), has_aux=True)
+        return loss(params)
+
+    (clean, (sums, _)), gradient = both(plain, params)
+
+    share = 0.3
+    table = np.asarray(params["embed"]["embedding"])
+    vectors = table.reshape(4, 6, 3) * batch.mask[..., None]
+    slopes = np.asarray(gradient["embed"]["embedding"]).reshape(4, 6, 3)
+    moves = np.zeros_like(vectors)
+    for row in (0, 1):  # the others have no token, or no weight
+        length = np.linalg.norm(vectors[row])
+        moves[row] = share * length * slopes[row] / np.linalg.norm(slopes[row])
+    there = {**params, "embed": {"embedding": table + moves.reshape(24, 3)}}
+    (moved, _), other = both(plain, there)
+    assert moved > clean + 0.05
+
+    adversarial = Classification(plain.model, 24, adversarial=share)
+    (value, (counted, _)), found = both(adversarial, params)
+    np.testing.assert_allclose(value, (clean + moved) / 2, rtol=1e-5)
+    jax.tree.map(
+        lambda a, b, c: np.testing.assert_allclose(a, (b + c) / 2, rtol=1e-4, atol=1e-6),
+        found,
+        gradient,
+        other,
+    )
+    jax.tree.map(np.testing.assert_array_equal, counted, sums)
+
+
+def test_a_text_that_the_network_is_sure_of_is_moved_by_no_infinity():
+    task = Classification(model_of(), KNOWN, adversarial=0.3)
+    params = task.init(jax.random.key(1))
+    batch = batch_of(6)._replace(labels=np.zeros(4, np.int32))
+    params["score"]["bias"] = jnp.array([60.0, 0.0, 0.0])
+    gradient = jax.grad(task.loss, has_aux=True)
+    gradients, _ = gradient(task.live(params), batch, None, jax.random.key(0))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+def test_the_share_of_adversarial_moves_is_that_of_the_config():
+    config = parse({"model": {"regularization": {"adversarial": 0.25}}})
+    assert Classification.of(config, 10, ABOUT).adversarial == 0.25
