@@ -1,8 +1,8 @@
 r"""A bidirectional GRU with max pooling on the titles and descriptions of AG News.
 
 3,064,260 parameters, Adam from 2e-3 down half a cosine, four epochs in batches of 128, 30,000
-subwords of all the training text, dropout 0.5, three subwords in ten dropped, the moving average of
-the parameters.
+subwords of all the training text, dropout 0.5, three subwords in ten dropped, adversarial training,
+the moving average of the parameters.
 
     python -m rnnjax.main --config configs/best.py \
         --config.data.dir=../shared/data/ag_news_csv
@@ -38,5 +38,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.pooling = "max"
     config.model.dropout = 0.5
     config.model.regularization.embedding = 0.3
+    config.model.regularization.adversarial = 0.03
     config.averaging.decay = 0.99
     return config
