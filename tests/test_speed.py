@@ -1,12 +1,15 @@
 """The measuring of speed: its arithmetic, its tables, and a tiny case between two libraries."""
 
 import json
+import math
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import rnn
+from jax.extend.core import jaxprs_in_params
 
 import measure
 import tables
@@ -21,8 +24,10 @@ from cases import (
     layer_data,
     layer_spec,
 )
+from contenders import ours, products
 from contenders.cudnn import flat
 from rnnjax.errors import InputError
+from rnnjax.interop import from_torch
 from runs import Ratio, Result, Runs, exponent, identity_of, ratio
 from workers import Workers
 
@@ -233,7 +238,7 @@ def test_an_interrupted_round_is_dropped_and_the_next_time_made_up_for():
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> tuple[Path, Path]:
-    """The record and the page of one tiny case between us, flax, one missing and one failing."""
+    """The record and the page of a tiny case: us, flax, products, one missing and one failing."""
     folder = tmp_path_factory.mktemp("speed")
     readme, runs = folder / "README.md", Runs(folder / "runs.jsonl")
     readme.write_text("<!-- speed: begin -->\n<!-- speed: end -->\n")
@@ -242,7 +247,8 @@ def tiny(tmp_path_factory) -> tuple[Path, Path]:
     failing = Contender("Keras on JAX", "no_such_module")
     with pytest.MonkeyPatch.context() as patch, Workers() as workers:
         two = (OURS, Contender("flax nn.RNN", "flax"))
-        patch.setitem(CONTENDERS, "layers", (*two, absent, failing))
+        products = Contender("the products alone", "products")
+        patch.setitem(CONTENDERS, "layers", (*two, products, absent, failing))
         patch.setattr(measure, "ROUND_SECONDS", 0.01)
         of = runs.begin(MANIFEST)
         peers = measure.Peers(workers, 1e-3)
@@ -254,7 +260,7 @@ def test_a_tiny_case_is_measured_between_ours_and_flax(tiny):
     path, readme = tiny
     _, *lines = map(json.loads, path.read_text().splitlines())
     found = {line["contender"]: line for line in lines}
-    for name in ("rnnjax", "flax nn.RNN"):
+    for name in ("rnnjax", "flax nn.RNN", "the products alone"):
         seconds = found[name]["seconds"]
         assert {what: len(each) for what, each in seconds.items()} == {
             "forward": 2,
@@ -264,6 +270,7 @@ def test_a_tiny_case_is_measured_between_ours_and_flax(tiny):
     assert found["flax nn.RNN"]["facts"]["digest"] == pytest.approx(
         found["rnnjax"]["facts"]["digest"], rel=1e-4
     )
+    assert "digest" not in found["the products alone"]["facts"]
     assert "ModuleNotFoundError" in found["Keras on JAX"]["error"]
     assert found["PyTorch, packed"]["missing"] == "no_such_library not installed"
     assert "missing: no_such_library not installed" in readme.read_text()
@@ -281,3 +288,32 @@ def test_bad_input_is_refused_before_any_work(arguments, message, monkeypatch):
     monkeypatch.setattr(measure, "Workers", None)
     with pytest.raises(InputError, match=message):
         measure.main(arguments)
+
+
+def multiplications(jaxpr) -> int:
+    """Returns how many numbers a program multiplies in its matrix products."""
+    count = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            (left, _), (out,) = equation.invars, equation.outvars
+            count += math.prod(left.aval.shape[axis] for axis in contracted) * out.aval.size
+        laps = equation.params.get("length", 1)
+        for inner in jaxprs_in_params(equation.params):
+            count += laps * multiplications(inner)
+    return count
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("cell", ["simple", "lstm", "gru"])
+def test_the_floor_has_the_products_of_the_layer(cell, both_ways):
+    spec = layer_spec(cell, (3, 5, 4, 6), both_ways)
+    layer, data = ours.layer_of(spec, engine="fused"), layer_data(spec)
+    params = from_torch(layer, data.weights)
+
+    def loss(params, inputs):
+        return layer.apply({"params": params}, inputs, data.mask)[1].sum()
+
+    gradient = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(params, data.inputs)
+    floor = jax.make_jaxpr(products.both)(products.arrays(spec))
+    assert multiplications(gradient.jaxpr) == multiplications(floor.jaxpr) > 0

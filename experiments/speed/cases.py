@@ -75,6 +75,7 @@ CONTENDERS: dict[str, tuple[Contender, ...]] = {
         Contender("PyTorch, packed", "torch", "packed", needs=("torch",)),
         Contender("PyTorch, padded", "torch", "padded", needs=("torch",), reads_padding=True),
         Contender("jax.experimental.rnn", "cudnn"),
+        Contender("the products alone", "products"),
     ),
     "steps": (OURS, *_KERAS, Contender("PyTorch", "torch", needs=("torch",))),
     "text": (OURS, _KERAS[0]),
