@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from rnnjax import command
+from rnnjax import allocator, command
 from rnnjax import config as config_lib
 from rnnjax.errors import InputError
 
@@ -48,6 +48,8 @@ def main(arguments: list[str]) -> None:
     workdir = _WORKDIR.value or f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     # Read when the first device is used; what the user has set goes before.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
+
+    allocator.keep_freed_memory()
 
     from rnnjax import training
 

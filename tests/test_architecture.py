@@ -13,7 +13,7 @@ LINES = 400
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
-ASIDE = {"errors", "cache", "config", "data", "interrupt", "reporting", "rules"}
+ASIDE = {"errors", "allocator", "cache", "config", "data", "interrupt", "reporting", "rules"}
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
     *("lint", "command"),
@@ -21,6 +21,7 @@ ENTRIES = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "allocator": set(),
     "cache": {"errors"},
     "interrupt": set(),
     "config": {"errors"},

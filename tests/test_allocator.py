@@ -1,0 +1,37 @@
+"""Memory that is kept."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+WORK = """
+import resource, threading
+from rnnjax.allocator import keep_freed_memory
+{first}
+
+def work():
+    for _ in range(10):
+        bytearray(b"x") * 2**26
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+for _ in range(2):
+    before = faults()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+print(faults() - before)
+"""
+PAGES = 10 * 2**26 // 4096
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library allocates here")
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_thread_that_takes_and_frees_again_and_again_is_given_the_same_memory(keeps):
+    first = "keep_freed_memory()" if keeps else ""
+    asked = [sys.executable, "-c", WORK.format(first=first)]
+    found = int(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+    assert found < PAGES / 100 if keeps else found > PAGES / 2
