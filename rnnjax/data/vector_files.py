@@ -6,6 +6,7 @@ letters, a space and float32 numbers, lowest byte first. Either may be packed wi
 file is, it shows itself: its name does not matter.
 """
 
+import codecs
 import contextlib
 import gzip
 import hashlib
@@ -96,6 +97,9 @@ class _Kind(NamedTuple):
 def _kind(file: io.BufferedReader, path: Path, features: int) -> _Kind:
     """Returns what a file is, which is then at its first word."""
     head = file.peek()
+    if head.startswith(codecs.BOM_UTF8):  # some editors put it there; it is no part of a word
+        file.read(len(codecs.BOM_UTF8))
+        head = file.peek()
     first, _, rest = head.partition(b"\n")
     fields = first.split()
     if not head:

@@ -53,6 +53,7 @@ class Account(NamedTuple):
 
     Attributes:
       text: as it was given.
+      unit: what a token is: 'word', 'character' or 'subword'.
       spans: where in the text each token that was read begins and ends.
       known: which of the tokens the network knows.
       outcomes: names of what it tells apart: classes, or the tokens that may come next.
@@ -63,6 +64,7 @@ class Account(NamedTuple):
     """
 
     text: str
+    unit: str
     spans: list[tuple[int, int]]
     known: Bool[np.ndarray, " tokens"]
     outcomes: tuple[str, ...]
@@ -174,6 +176,7 @@ def render(accounts: Sequence[Account], *, name: str, cell: str, fallback: str =
         "inside.html.j2",
         "inside.css",
         sheets=[_sheet(account) for account in accounts],
+        unit=accounts[0].unit,
         gated=any(layer.gates for layer in accounts[0].layers),
         name=name,
         cell=cell,
@@ -240,12 +243,12 @@ def _answers(account: Account) -> list[Row]:
     answer, other = (account.outcomes[each] for each in account.ranked[:2])
     sides = f"for {_quoted(answer)}, against {_quoted(other)}"
     note = f"{sides}: gradient times input, at most {np.abs(account.moved).max():.2g}"
-    moved = Row("bars", "what each word moved", note, bars(account.moved), 72)
+    moved = Row("bars", f"what each {account.unit} moved", note, bars(account.moved), 72)
     if _has_lines(account):
         drawing = lines(account.probabilities, account.ranked)
         so_far = Row("lines", "probability", "as if the text ended there", drawing, 128)
     else:
-        so_far = Row("ranks", "most probable", "after each word")
+        so_far = Row("ranks", "most probable", f"after each {account.unit}")
     return [Row("words", ""), moved, so_far]
 
 

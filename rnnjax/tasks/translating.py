@@ -49,7 +49,8 @@ class Written(NamedTuple):
 
     Attributes:
       text: of the best tokens.
-      score: what it was ranked by: its log-probability in nats, with the penalties.
+      score: what it was ranked by: its log-probability in nats, with the penalties; a beam of one
+        has none.
       read: the tokens of the source.
       written: the tokens of the text, the end included.
       attention: where the network looked when it wrote a token; each row sums to one.

@@ -108,6 +108,7 @@ def _account(
     count = len(tokens)
     return Account(
         text=text,
+        unit=run.config.data.vocabulary.unit,
         spans=run.numbering.spans(text)[:count],
         known=tokens != UNKNOWN,
         outcomes=run.outcomes,

@@ -1,5 +1,6 @@
 """Files of word vectors: what is read of each kind, and what is said of a damaged one."""
 
+import codecs
 import gzip
 import hashlib
 import re
@@ -46,7 +47,9 @@ FORMS = {
     "windows": glove(VECTORS, "\r\n"),
     "blank lines": glove(VECTORS, "\n\n"),
     "no last break": glove(VECTORS).rstrip(),
+    "byte order mark": codecs.BOM_UTF8 + glove(VECTORS),
     "word2vec": word2vec(VECTORS),
+    "word2vec, byte order mark": codecs.BOM_UTF8 + word2vec(VECTORS),
     "binary": binary(VECTORS),
     "binary without breaks": binary(VECTORS, b""),
 }

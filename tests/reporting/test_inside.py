@@ -11,7 +11,7 @@ from rnnjax.reporting.inside import Account, Layer, State, render
 NAMED = {"name": "mine", "cell": "LSTMCell, 3 features"}
 
 
-def account(tokens=4, outcomes=3, units=3, gates=("forget gate",), text=None):
+def account(tokens=4, outcomes=3, units=3, gates=("forget gate",), text=None, unit="word"):
     """Returns an account of a text of words, of random numbers."""
     draw = np.random.default_rng(tokens)
     words = [f"w{at}" for at in range(tokens)]
@@ -25,6 +25,7 @@ def account(tokens=4, outcomes=3, units=3, gates=("forget gate",), text=None):
     )
     return Account(
         text=text,
+        unit=unit,
         spans=spans,
         known=draw.random(tokens) < 0.5,
         outcomes=tuple(f"class {outcome}" for outcome in range(outcomes)),
@@ -136,6 +137,14 @@ def test_of_many_outcomes_the_most_probable_ones_stand_under_each_word():
     for row in told.probabilities:
         best = " ".join(f"class {each}" for each in np.argsort(-row)[:5])
         assert best.replace(" ", "") in page.said.replace(" ", "")
+
+
+def test_a_page_speaks_of_what_the_network_reads():
+    assert "A column is a word" in page_of(account()).said
+    page = page_of(account(outcomes=40, unit="character"))
+    for said in ("A column is a character", "what each character moved", "after each character"):
+        assert said in page.said
+    assert " word " not in page.said
 
 
 def test_a_cell_without_gates_says_so_and_shows_its_state():

@@ -141,6 +141,7 @@ def test_of_a_language_model_the_next_tokens_are_told_and_streamed():
     )
     (account,) = look(run, [text])
     assert account.outcomes == tuple(vocabulary.words)
+    assert account.unit == "character"
     # The network has read that a text begins.
     numbers = [END, *vocabulary.encode([text]).tokens]
     given: Any = model.apply({"params": run.params}, np.array([numbers]), np.ones((1, 19), bool))

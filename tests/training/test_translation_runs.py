@@ -159,6 +159,8 @@ def test_a_translator_is_asked_for_texts_by_themselves(finished, counted):
     assert len({each.text for each in together}) > 1
     with pytest.raises(InputError, match="beam: given -1"):
         asked.translate(texts, beam=-1)
+    with pytest.raises(InputError, match="after any part of a text: classification, language_mod"):
+        asked.stream()
 
 
 def test_the_command_prints_translations_and_where_it_looked(finished, tmp_path):
