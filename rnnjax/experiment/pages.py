@@ -140,14 +140,16 @@ def quotation(experiment: Experiment) -> str:
 
 
 def by_seed(runs: Sequence[Run], score: str) -> str:
-    """Returns a test score as a Markdown table, a row a name and a column a seed."""
+    """Returns a test score as a Markdown table, a row a name, a column a seed, and their mean."""
     seeds = sorted({run["seed"] for run in runs})
     scores = {(run["name"], run["seed"]): run["test"][score] for run in runs}
-    rows = [
-        [name, *(f"{scores[name, seed]:.4f}" if (name, seed) in scores else "" for seed in seeds)]
-        for name in dict.fromkeys(run["name"] for run in runs)
-    ]
-    return markdown.table([f"test {_in_words(score)}", *(f"seed {seed}" for seed in seeds)], rows)
+    rows = []
+    for name in dict.fromkeys(run["name"] for run in runs):
+        own = [f"{scores[name, seed]:.4f}" if (name, seed) in scores else "" for seed in seeds]
+        of_name = [run for run in runs if run["name"] == name]
+        rows.append([name, *own, _mean_and_sd(_values(of_name, score))])
+    heads = [f"test {_in_words(score)}", *(f"seed {seed}" for seed in seeds), "mean ± sd"]
+    return markdown.table(heads, rows)
 
 
 def sentence(experiment: Experiment, entry: Entry) -> str:

@@ -126,8 +126,11 @@ def test_other_files_of_runs_are_shown_by_seed_where_they_have_marks(folder):
     assert list(pages.others(experiment)) == ["rounding"]
     pages.write(experiment)
     rows = rows_of((folder / "README.md").read_text())
-    assert rows[0] == ["test accuracy", "seed 0", "seed 2"]
-    assert rows[2:] == [["scan", "0.6000", "0.5000"], ["by hand", "0.7000", ""]]
+    assert rows[0] == ["test accuracy", "seed 0", "seed 2", "mean ± sd"]
+    assert rows[2:] == [
+        ["scan", "0.6000", "0.5000", "0.5500 ± 0.0707"],
+        ["by hand", "0.7000", "", "0.7000"],
+    ]
 
 
 def test_the_sentence_of_a_docstring(folder):
