@@ -21,13 +21,15 @@ MOST_LEAKED = 0.01
 """Share of the test texts that may stand among the training rows unremarked."""
 FEWEST_SEEDS = 3
 
-_METRIC = re.compile(
-    r"\b(accuracy|F1|loss|perplexity|BLEU|chrF)\b[^.%]{0,60}?(\d*\.\d+|\d+ ?%)", re.IGNORECASE
+_SCORE, _NUMBER = r"\b(accuracy|F1|loss|perplexity|bits|BLEU|chrF)\b", r"(\d*\.?\d+ ?%|\d*\.\d+)"
+_CLAIM = re.compile(
+    rf"{_SCORE}[^.%]{{0,60}}?{_NUMBER}|(?<![\w.]){_NUMBER}( test| validation)? {_SCORE}",
+    re.IGNORECASE,
 )
 
 
 def padding_read(config: Config) -> str:
-    """Padding is read as text, and the answer is taken from the state after it.
+    """Padding is read as text, and the answer is taken from what was read.
 
     A simple RNN on batches of unlike length forgets over it: test accuracy `padding_read_rnn`
     .3900 ± .1208 instead of `right_rnn` .8689 ± .0070. A GRU on batches of like length loses
@@ -37,7 +39,8 @@ def padding_read(config: Config) -> str:
     if config.model.mask or config.batch_size == 1:
         return ""
     return (
-        "model.mask is False, so the last state is that of the batch's padding; set model.mask=True"
+        "model.mask is False, so that padding is read as text up to the longest of the batch; set "
+        "model.mask=True"
     )
 
 
@@ -48,17 +51,18 @@ def narrow_vocabulary(config: Config) -> str:
     .8832 ± .0014 instead of `right` .9020 ± .0037.
     """
     given, wanted = config.data, config.data.vocabulary
-    if config.task != "classification":
-        return ""
     fields = wanted.text or given.text
     trained = round(given.take * (1 - given.validation))
     cut = wanted.rows and not 0 < trained <= wanted.rows
     if not cut and set(given.text.split("+")) <= set(fields.split("+")):
         return ""
     rows = f"the first {wanted.rows:,}" if cut else "all"
+    ours, theirs = "", ""
+    if config.task == "classification":
+        ours, theirs = f"the {fields} of ", f"the {given.text} of "
     return (
-        f"the vocabulary is fitted on the {fields} of {rows} training rows, and the network reads "
-        f"the {given.text} of all; set data.vocabulary.text='' and data.vocabulary.rows=0"
+        f"the vocabulary is fitted on {ours}{rows} training rows, and the network reads {theirs}"
+        "all; set data.vocabulary.text='' and data.vocabulary.rows=0"
     )
 
 
@@ -68,7 +72,7 @@ def not_shuffled(config: Config) -> str:
     A file sorted by class is learned one class at a time, and the last is what remains: test
     accuracy `not_shuffled` .3325 ± .0049 instead of `right` .9020 ± .0037.
     """
-    if config.data.shuffle or config.task != "classification":
+    if config.data.shuffle or config.task == "language_modeling":  # which is read in its order
         return ""
     return "data.shuffle is False, so that training follows the file's order; set data.shuffle=True"
 
@@ -98,15 +102,16 @@ def test_leak(config: Config, dataset: TextDataset) -> str:
     What is remembered then counts as understood. With a quarter of them there, seen once, the test
     accuracy is too good: `test_leak` .9137 ± .0009 instead of `right` .9020 ± .0037.
     """
-    if config.task != "classification":
+    if config.data.file:  # whose lines are no texts by themselves
         return ""
     known = set(_texts(config, dataset, "train"))
     share = float(np.mean([text in known for text in _texts(config, dataset, "test")]))
     if share <= MOST_LEAKED:
         return ""
+    fields = "" if config.task == "translation" else f" ({config.data.text})"
     return (
-        f"{share:.1%} of the test texts ({config.data.text}) are among the training rows, word for "
-        "word; take them out there"
+        f"{share:.1%} of the test texts{fields} are among the training rows, word for word; take "
+        "them out there"
     )
 
 
@@ -116,8 +121,8 @@ def bare_claim(claim: str) -> str:
     The next seed may say something else: test accuracy `right_rnn` .8609 to .8741 by seed.
     """
     for paragraph in re.split(r"\n\s*\n", claim):
-        found = _METRIC.search(text := " ".join(paragraph.split()))
-        if found and not ("±" in text and "seed" in text):
+        found = _CLAIM.search(text := " ".join(paragraph.split()))
+        if found and not ("±" in text and "seeds" in text):
             return (
                 f"the docstring claims {found[0]!r} without seeds and spread; give mean ± standard "
                 f"deviation of at least {FEWEST_SEEDS} seeds, and name them"
@@ -253,9 +258,13 @@ def warnings(config: Config, dataset: Dataset) -> list[str]:
     return lines
 
 
-def _texts(config: Config, dataset: TextDataset, part: str) -> list[str]:
+def _texts(config: Config, dataset: TextDataset, part: str) -> Sequence[str]:
+    """Returns the texts of a part; of pairs, those that are read."""
     rows = slice(0, config.data.take or None)
-    return dataset.corpus.splits[part].texts(config.data.text, rows)
+    if config.task == "classification":
+        return dataset.corpus.splits[part].texts(config.data.text, rows)
+    texts = dataset.corpus.parts[part]
+    return (texts.sources if config.task == "translation" else texts)[rows]
 
 
 def _tuned_apart(ours: Config, theirs: Config) -> list[str]:

@@ -15,6 +15,7 @@ from training.small import typed
 from rnnjax import compare
 from rnnjax import config as schema
 from rnnjax.errors import InputError
+from rnnjax.reporting.seal import sealed
 
 ENVIRONMENT = {"commit": "a1", "dirty": False, "packages": {"jax": "0.10.2"}, "started": "now"}
 GRU = [0.85, 0.86, 0.84, 0.85, 0.87, 0.83]
@@ -46,7 +47,7 @@ def recorded(name, accuracies, first_seed=0, environment=None, **changes):
 
 def write(folder, *lines):
     folder.mkdir(exist_ok=True)
-    text = "".join(json.dumps(line) + "\n" for each in lines for line in each)
+    text = "".join(json.dumps(sealed(line)) + "\n" for each in lines for line in each)
     (folder / "runs.jsonl").write_text(text)
     return folder
 
@@ -218,6 +219,28 @@ def test_what_cannot_be_compared_is_named(cells, said, lines, says):
     write(cells, recorded("gru", GRU), lines)
     with pytest.raises(InputError, match=says):
         said("cells")
+
+
+def test_an_edited_line_is_refused(cells, said):
+    path = cells / "runs.jsonl"
+    path.write_text(path.read_text().replace("0.862", "0.872"))
+    with pytest.raises(InputError, match=r"line 7: is not as it was recorded \(its digest"):
+        said("cells:gru", "cells:few")
+
+
+@pytest.mark.parametrize("task", ["language_modeling", "translation"])
+def test_scores_of_other_tokens_are_refused_and_those_of_texts_are_not(cells, said, task):
+    many, few = (
+        recorded(name, GRU, task=task, data__vocabulary__size=size)
+        for name, size in (("many", 20_000), ("few", 100))
+    )
+    for line in [*many, *few]:
+        line["test"] |= {"perplexity": 9.0, "bleu": 30.0 + line["seed"]}
+    write(cells, many, few)
+    for metric in ("loss", "accuracy", "perplexity"):
+        with pytest.raises(InputError, match=r"words of all rows, at most 20000, words of .* 100"):
+            said("cells", f"--metric=test.{metric}")
+    assert row(said("cells", "--metric=test.bleu"), "few")[3] == "+0.0000"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,9 @@ from training.small import parse, write_csv
 from rnnjax import config as schema
 from rnnjax import rules
 from rnnjax.config import Acknowledged, Config
+from rnnjax.data import pairs, running
+from rnnjax.data.corpora.pairs import PairCorpus, Pairs
+from rnnjax.data.corpora.texts import Texts
 from rnnjax.data.labelled import load_corpus, make_dataset
 from rnnjax.rules import HELD, RULES, Finding
 
@@ -65,12 +68,35 @@ def test_a_config_is_found_wrong_or_right(rule, changes, says):
 
 
 @pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (
+            "translation",
+            ["on the first 90 training rows, and the network reads all;", "the file's"],
+        ),
+        ("language_modeling", ["on the first 90 training rows, and the network reads all;"]),
+    ],
+)
+def test_what_writes_a_text_is_looked_at_too(task, expected):
+    wrong = {"shuffle": False, "vocabulary": {"rows": 90}}
+    config = schema.parse({"task": task, "data": wrong})
+    found = rules.find("config", config.acknowledged, config)
+    assert len(found) == len(expected)
+    assert all(says in each.says for says, each in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize(
     ("claim", "wrong"),
     [
         ("A GRU.\n\nTest accuracy 0.8850.", True),
         ("A GRU.\n\nAccuracy on the test rows\nis 88.5 %.", True),
         ("F1 .88 ± .01 in one epoch.", True),
         ("Accuracy .88 with seed 3.", True),
+        ("Perplexity 12.1 ± 0.1 with seed 0.", True),
+        ("It reaches 88.5 % accuracy.", True),
+        ("About .92 test accuracy in a minute.", True),
+        ("In the end 1.55 bits a character.", True),
+        ("Decay 0.9, loss by the token.", False),
         ("Seeds 0 to 2 with spread, ±.\n\nTest accuracy 0.8850.", True),
         ("Test accuracy 0.8804 ± 0.0037 (mean and\nstandard deviation of seeds 0 to 2).", False),
         ("Adam at 1e-3, dropout 0.3, one epoch.", False),
@@ -104,6 +130,26 @@ def test_test_texts_among_the_training_rows_are_counted(leaky, news):
     assert of_data(rules.test_leak, news) == ""
     # Of the 100 training rows that are taken, one is among the test rows: no more than 1 %.
     assert of_data(rules.test_leak, leaky, data__take=100) == ""
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "says"),
+    [
+        (pairs, {"task": "translation"}, "25.0% of the test texts are"),
+        (running, {"task": "language_modeling"}, "25.0% of the test texts (title+description) are"),
+        (running, {"task": "language_modeling", "data": {"file": "lines.txt"}}, ""),
+    ],
+)
+def test_texts_that_are_written_can_leak_too(make, values, says):
+    train, test = [f"{n} of them" for n in range(40)], ["7 of them", "so", "it", "goes"]
+    config = schema.parse(values)
+    if config.task == "translation":
+        parts = {"train": Pairs(train, train), "validation": Pairs(test, test)}
+        corpus = PairCorpus("two", "", {**parts, "test": Pairs(test, ["a", "b", "c", "d"])})
+    else:
+        corpus = Texts("one", "", "", "", connected=False, parts={"train": train, "test": test})
+    found = rules.test_leak(config, make.make_dataset(config, corpus))
+    assert found.startswith(says) if says else found == ""
 
 
 def test_tokens_that_are_cut_off_are_counted(news):

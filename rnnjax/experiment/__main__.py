@@ -69,7 +69,6 @@ def _run(folder: Path) -> None:
     """Runs what an experiment lacks, and renders it."""
     experiment = Experiment.read(folder)
     configs = experiment.configs()
-    pages.pages(experiment)  # a page that cannot be rendered is found before the runs
     wrong = of_records(experiment, configs)
     if wrong:
         said = "\n".join(f"  {finding.of}: {finding.says}" for finding in wrong)
@@ -77,6 +76,7 @@ def _run(folder: Path) -> None:
             f"{experiment.records} does not fit the experiment:\n{said}\n"
             "Delete these lines to run them again, or bring back what they were made with"
         )
+    pages.pages(experiment)  # a page that cannot be rendered is found before the runs
     seeds = list(range(_SEEDS.value)) or experiment.plan.seeds
     try:
         run_missing(experiment, configs, seeds, _JOBS.value)

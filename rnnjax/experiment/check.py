@@ -11,11 +11,14 @@ from rnnjax.errors import InputError
 from rnnjax.experiment import pages, plot
 from rnnjax.experiment.claims import FAIL, PASS, Finding, in_words, judge
 from rnnjax.experiment.folder import Experiment
-from rnnjax.experiment.records import Run, is_as_recorded
+from rnnjax.experiment.records import Run
+from rnnjax.reporting import seal
 
 
 def check(experiment: Experiment, configs: Mapping[str, Config]) -> list[Finding]:
     """Returns the verdict on everything that the experiment says.
+
+    Of one with an edited line nothing else is judged: whatever follows from the line is not known.
 
     Args:
       experiment: what is recorded.
@@ -24,6 +27,8 @@ def check(experiment: Experiment, configs: Mapping[str, Config]) -> list[Finding
     Raises:
       InputError: something cannot be read, or a claim is about what no run has.
     """
+    if edited := _edited(experiment):
+        return edited
     found = of_records(experiment, configs)
     others = {finding.of for finding in found}  # runs of another config say nothing of a claim
     found = found or [Finding(PASS, str(experiment.records), f"{len(experiment.runs)} runs")]
@@ -34,20 +39,10 @@ def check(experiment: Experiment, configs: Mapping[str, Config]) -> list[Finding
 
 def of_records(experiment: Experiment, configs: Mapping[str, Config]) -> list[Finding]:
     """Returns what is wrong with the runs: edited, there twice, of no entry, of another config."""
-    files = {"runs": experiment.runs, **pages.others(experiment)}
-    found = [
-        Finding(
-            FAIL,
-            f"{experiment.folder / name}.jsonl, line {number}",
-            f"{run.get('name')}, seed {run.get('seed')}, is not as it was recorded (its digest "
-            "does not fit); bring the line back",
-        )
-        for name, runs in files.items()
-        for number, run in enumerate(runs, start=1)
-        if not is_as_recorded(run)
-    ]
+    if edited := _edited(experiment):
+        return edited
     pairs = [(run["name"], run["seed"]) for run in experiment.runs]
-    found += [
+    found = [
         Finding(FAIL, str(experiment.records), f"has {name}, seed {seed}, more than once")
         for name, seed in sorted({pair for pair in pairs if pairs.count(pair) > 1})
     ]
@@ -59,6 +54,20 @@ def of_records(experiment: Experiment, configs: Mapping[str, Config]) -> list[Fi
     return found + [
         Finding(FAIL, name, f"seeds {in_words(sorted(seeds))} {why}")
         for (name, why), seeds in stale.items()
+    ]
+
+
+def _edited(experiment: Experiment) -> list[Finding]:
+    files = {"runs": experiment.runs, **pages.others(experiment)}
+    return [
+        Finding(
+            FAIL,
+            f"{experiment.folder / name}.jsonl, line {number}",
+            f"{run['name']}, seed {run['seed']}, {seal.BROKEN}",
+        )
+        for name, runs in files.items()
+        for number, run in enumerate(runs, start=1)
+        if not seal.is_whole(run)
     ]
 
 
@@ -90,7 +99,9 @@ def _of_pages(experiment: Experiment) -> list[Finding]:
         found.append(ours if given == expected else Finding(FAIL, str(path), says))
     path = experiment.folder / pages.PLOT
     if experiment.runs:
-        drawn = path.exists() and plot.shows(path.read_text(encoding="utf-8"), experiment)
+        drawn = path.exists() and plot.shows(
+            path.read_text(encoding="utf-8", errors="replace"), experiment
+        )
         says = "shows other runs, or is missing; run the experiment to draw it"
         ours = Finding(PASS, str(path), "shows the runs")
         found.append(ours if drawn else Finding(FAIL, str(path), says))

@@ -37,7 +37,8 @@ class Entry(pydantic.BaseModel):
     name: str = ""
     """What the tables call it; '' for the file's name without its ending."""
     about: str = ""
-    """What it is, in a few words, where another page quotes the experiment."""
+    """What it is, in a few words: for the README.md where the command is typed, if there is one,
+    which then has to quote the experiment."""
     flags: list[str] = []
     """Given to its runs beside those of the experiment: ["--config.model.cell=my_cell:MyCell"]."""
     beside: dict[str, str] = {}

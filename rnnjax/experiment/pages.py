@@ -6,7 +6,8 @@
 in the experiment's README.md holds the table of runs.jsonl. Marks with the name of another file of
 runs in the folder, `rounding` for rounding.jsonl say, hold its scores by seed: runs that were made
 otherwise than by this command. Marks with the name of the experiment, `experiments/lesson` say, in
-the README.md where the command is typed, hold a shorter table. The docstring of a config that names
+the README.md where the command is typed, hold a shorter table; they have to be there where an entry
+says what it is about. The docstring of a config that names
 the experiment holds the sentence of `sentence`, wrapped as it may be.
 """
 
@@ -14,10 +15,11 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from rnnjax.errors import InputError
 from rnnjax.experiment import plot
 from rnnjax.experiment.claims import in_words
-from rnnjax.experiment.folder import Entry, Experiment
-from rnnjax.experiment.records import Run, read_runs
+from rnnjax.experiment.folder import PLAN, Entry, Experiment
+from rnnjax.experiment.records import Run, number, read_runs
 from rnnjax.reporting import markdown
 from rnnjax.reporting.files import write_text
 from rnnjax.reporting.statistics import interval_of_mean
@@ -30,15 +32,36 @@ def pages(experiment: Experiment) -> dict[Path, str]:
     """Returns the text that each page of an experiment should have.
 
     Raises:
-      InputError: the experiment has no README.md, or a page has not the marks it should have.
+      InputError: the experiment has no README.md, a page has not the marks it should have, or a run
+        has not a score that is to be shown.
     """
     own, above = experiment.folder / README, Path(README)
-    score = experiment.plan.scores[0]
-    runs = {name: by_seed(other, score) for name, other in others(experiment).items()}
+    first, *_ = scores = experiment.plan.scores
+    _check_there(experiment.records, experiment.runs, scores)
+    runs = {}
+    for name, other in others(experiment).items():
+        _check_there(experiment.folder / f"{name}.jsonl", other, [first])
+        runs[name] = by_seed(other, first)
     found = {own: markdown.filled(own, {"runs": table(experiment), **runs})}
-    if above.exists() and markdown.begin(experiment.name) in markdown.read(above):
+    if above.exists() and _is_quoted(experiment, above):
         found[above] = markdown.filled(above, {experiment.name: quotation(experiment)})
     return found
+
+
+def _check_there(path: Path, runs: Sequence[Run], scores: Sequence[str]) -> None:
+    for line, run in enumerate(runs, start=1):
+        for score in scores:
+            if number(run, f"test.{score}") is None:
+                raise InputError(
+                    f"{path}, line {line}: the test part has no {score}, which {PLAN} shows "
+                    f"(scores); it has {', '.join(run['test'])}"
+                )
+
+
+def _is_quoted(experiment: Experiment, page: Path) -> bool:
+    """Returns whether a page should have the shorter table."""
+    told = any(entry.about for entry in experiment.plan.entry)
+    return told or markdown.begin(experiment.name) in markdown.read(page)
 
 
 def write(experiment: Experiment) -> None:
@@ -117,14 +140,16 @@ def quotation(experiment: Experiment) -> str:
 
 
 def by_seed(runs: Sequence[Run], score: str) -> str:
-    """Returns a test score as a Markdown table, a row a name and a column a seed."""
+    """Returns a test score as a Markdown table, a row a name, a column a seed, and their mean."""
     seeds = sorted({run["seed"] for run in runs})
     scores = {(run["name"], run["seed"]): run["test"][score] for run in runs}
-    rows = [
-        [name, *(f"{scores[name, seed]:.4f}" if (name, seed) in scores else "" for seed in seeds)]
-        for name in dict.fromkeys(run["name"] for run in runs)
-    ]
-    return markdown.table([f"test {_in_words(score)}", *(f"seed {seed}" for seed in seeds)], rows)
+    rows = []
+    for name in dict.fromkeys(run["name"] for run in runs):
+        own = [f"{scores[name, seed]:.4f}" if (name, seed) in scores else "" for seed in seeds]
+        of_name = [run for run in runs if run["name"] == name]
+        rows.append([name, *own, _mean_and_sd(_values(of_name, score))])
+    heads = [f"test {_in_words(score)}", *(f"seed {seed}" for seed in seeds), "mean ± sd"]
+    return markdown.table(heads, rows)
 
 
 def sentence(experiment: Experiment, entry: Entry) -> str:

@@ -1,17 +1,12 @@
-"""The lines of a file of runs, each sealed by a digest of what it says.
+"""The lines of a file of runs, each sealed by a digest of what it says."""
 
-The digest finds a slip: a number that was changed by hand, a merge that went wrong. It stops nobody
-who means to deceive, and who can as well compute it again.
-"""
-
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
 from rnnjax.reporting import metrics as lines
-from rnnjax.reporting.files import encode
+from rnnjax.reporting.seal import sealed
 
 Run = dict[str, Any]
 """A run: name, seed, command, config, scores, data, environment, digest."""
@@ -41,16 +36,6 @@ def read_runs(path: Path, *keys: str) -> list[Run]:
 def append(path: Path, run: Run) -> None:
     """Seals a run, and writes it at the end of a file."""
     lines.MetricsFile(path).write(sealed(run))
-
-
-def sealed(run: Run) -> Run:
-    """Returns a run with the digest of what it says."""
-    return {**run, "digest": _digest(run)}
-
-
-def is_as_recorded(run: Run) -> bool:
-    """Returns whether a run says what it said when it was sealed."""
-    return run.get("digest") == _digest(run)
 
 
 def number(run: Run, path: str) -> float | None:
@@ -83,8 +68,3 @@ def of_folder(workdir: Path) -> Run:
         "data": {key: result["data"][key] for key in ("name", "fallback", "fingerprint", "rows")},
         "environment": {key: value for key, value in environment.items() if key != "data"},
     }
-
-
-def _digest(run: Run) -> str:
-    said = json.loads(encode({key: value for key, value in run.items() if key != "digest"}))
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]

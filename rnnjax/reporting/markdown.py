@@ -25,10 +25,15 @@ def read(path: Path, part: str = "runs") -> str:
       part: that it should have, for the message.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: it cannot be read, or is not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: is not UTF-8 ({error.reason} at byte {error.start + 1}); convert it, with "
+            "iconv say"
+        ) from error
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); write one that has a line "

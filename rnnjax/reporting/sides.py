@@ -11,7 +11,7 @@ import pydantic
 from rnnjax import config as config_lib
 from rnnjax.config import Config
 from rnnjax.errors import InputError
-from rnnjax.reporting import metrics, record
+from rnnjax.reporting import metrics, record, seal
 
 RUNS = (
     "expected the folder of a run or of replicates, a quoted pattern of folders ('runs/gru-seed*'),"
@@ -20,6 +20,8 @@ RUNS = (
 )
 _OF_EACH_RUN = ("seed", "data.dir")
 """Keys that may differ between the runs of a side: the fingerprint says what the data is."""
+_OF_TEXTS = ("bleu", "chrf", "exact")
+"""Scores of what is written; the others of a network that writes are of its own tokens."""
 _OF_NO_MATTER = ("started", "command", "resumed", "data")
 
 
@@ -93,8 +95,11 @@ def read_sides(given: Sequence[str]) -> list[Side]:
 
 
 def check_comparable(sides: Sequence[Side], metric: str) -> None:
-    """Raises InputError if the scores of two sides are not of the same rows."""
-    part = metric.split(".")[0]
+    """Raises InputError if the scores of two sides are not of the same rows, or the same tokens.
+
+    A network that writes is scored by the token: one that knows fewer words meets fewer to miss.
+    """
+    part, _, name = metric.partition(".")
     first, *others = (side.runs[0] for side in sides)
     for other in others:
         one, two = (
@@ -103,6 +108,7 @@ def check_comparable(sides: Sequence[Side], metric: str) -> None:
                 "stand-in for the data": run.data.fallback,
                 f"{part} rows": run.scores[part].rows,
                 "config.data.validation": run.config.data.validation * (part == "validation"),
+                "config.data.vocabulary": _tokens(run.config) if name not in _OF_TEXTS else "",
             }
             for run in (first, other)
         )
@@ -110,7 +116,7 @@ def check_comparable(sides: Sequence[Side], metric: str) -> None:
         if differing:
             raise InputError(
                 f"{first.source} and {other.source} cannot be compared: their {metric} is not of "
-                f"the same rows ({'; '.join(differing)}). Train both on the same data"
+                f"the same rows and tokens ({'; '.join(differing)}). Train both on the same data"
             )
 
 
@@ -132,6 +138,14 @@ def environment_differences(first: Side, other: Side) -> list[str]:
     ]
     alone = dict.fromkeys(key.split(".")[0] for key in [*one, *two] if (key in one) != (key in two))
     return [*lines, *([f"recorded of one side alone: {', '.join(alone)}"] if alone else [])]
+
+
+def _tokens(config: Config) -> str:
+    """Returns which tokens a network is scored by, '' if it writes none."""
+    if config.task not in ("language_modeling", "translation"):
+        return ""
+    wanted = config.data.vocabulary
+    return f"{wanted.unit}s of {wanted.rows or 'all'} rows, at most {wanted.size}"
 
 
 def _score(run: Run, metric: str) -> float:
@@ -189,6 +203,8 @@ def _recorded(path: Path) -> dict[str, list[Run]]:
     experiment = path.parent if path.name == "runs.jsonl" else path
     found: dict[str, list[Run]] = {}
     for number, values in enumerate(metrics.read(path), start=1):
+        if not seal.is_whole(values):
+            raise InputError(f"{path}, line {number}: {seal.BROKEN}")
         try:
             line = _Line.model_validate(values)
         except pydantic.ValidationError as error:

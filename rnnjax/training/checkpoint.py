@@ -136,8 +136,9 @@ class Checkpoints:
             restored = self._manager.restore(step, args=args)
         if jax.tree.map(np.shape, restored["arrays"]) != jax.tree.map(np.shape, template):
             raise ValueError("its arrays have other shapes than those of this run")
+        saved = restored["checksums"]
         for path, value in _sums(restored["arrays"]).items():
-            if restored["checksums"][path] != value:
+            if not isinstance(saved, dict) or saved.get(path) != value:
                 raise ValueError(f"the array {path} is not what was saved")
         return restored["arrays"]
 
@@ -168,10 +169,9 @@ def _without_tracebacks() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """Returns what the system said, or the beginning of a message that may hold whole arrays."""
-    if isinstance(error, KeyError):
-        return f"it has no {error}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = str(error).strip().split("\n")[0]
+    # Of a KeyError the text has quotation marks around it.
+    text = str(error.args[0] if error.args else error).strip().split("\n")[0]
     system = re.search(r"([^:]+) \[os_error_code=", text)
     return system[1].strip() if system else text[:200]

@@ -11,7 +11,8 @@ from rnnjax.experiment import pages
 from rnnjax.experiment.check import check
 from rnnjax.experiment.claims import FAIL, PASS
 from rnnjax.experiment.folder import Experiment
-from rnnjax.experiment.records import append, sealed
+from rnnjax.experiment.records import append
+from rnnjax.reporting import seal
 
 ABOVE = "# All\n<!-- experiments/lesson: begin -->\n<!-- experiments/lesson: end -->\nmore\n"
 SENTENCE = (
@@ -107,6 +108,22 @@ def test_a_line_that_is_no_record_of_a_run_is_refused(rendered, key):
         Experiment.read(rendered)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("name", ["lstm"]), ("seed", "0"), ("config", "c"), ("test", "t"), ("data", "d")],
+        *[("data", {}), ("environment", "e"), ("parameters", "p"), ("test", {"accuracy": "high"})],
+    ],
+)
+def test_an_edited_line_is_named_whatever_it_was_made_to_say(rendered, key, value):
+    path = rendered / "runs.jsonl"
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), key: value}), *others]) + "\n")
+    (failure,) = failures(rendered)
+    assert failure.startswith(f"{path}, line 1: ")
+    assert failure.endswith(seal.BROKEN)
+
+
 def test_the_lines_of_other_files_are_sealed_as_well(rendered):
     run = {"name": "scan", "seed": 0, "test": {"accuracy": 0.5}, "engine": "scan"}
     append(rendered / "rounding.jsonl", run)
@@ -139,15 +156,15 @@ def test_a_record_from_before_a_key_was_there_is_of_its_default(rendered):
     path = rendered / "runs.jsonl"
     runs = [json.loads(line) for line in path.read_text().splitlines()]
     del runs[0]["config"]["data"]["take"]
-    path.write_text("".join(json.dumps(sealed(run)) + "\n" for run in runs))
+    path.write_text("".join(json.dumps(seal.sealed(run)) + "\n" for run in runs))
     assert failures(rendered) == []
     runs[0]["config"]["data"]["take"] = 5
-    path.write_text("".join(json.dumps(sealed(run)) + "\n" for run in runs))
+    path.write_text("".join(json.dumps(seal.sealed(run)) + "\n" for run in runs))
     assert failures(rendered) == [
         "lstm: seeds 0 are of another config (now, then): data.take: 0, 5"
     ]
     runs[0]["config"]["data"]["tike"] = 5
-    path.write_text("".join(json.dumps(sealed(run)) + "\n" for run in runs))
+    path.write_text("".join(json.dumps(seal.sealed(run)) + "\n" for run in runs))
     (failure,) = failures(rendered)
     assert "seeds 0 are of a config that is none now: config.data.tike: there is no" in failure
 
@@ -156,7 +173,7 @@ def test_what_is_acknowledged_makes_no_other_config(rendered):
     path = rendered / "runs.jsonl"
     runs = [json.loads(line) for line in path.read_text().splitlines()]
     runs[0]["config"]["acknowledged"]["padding_read"] = "to see it"
-    path.write_text("".join(json.dumps(sealed(run)) + "\n" for run in runs))
+    path.write_text("".join(json.dumps(seal.sealed(run)) + "\n" for run in runs))
     assert failures(rendered) == []
 
 

@@ -79,8 +79,11 @@ def test_parts_are_rendered_between_their_marks(recorded):
     assert ((recorded / "README.md").read_text(), Path("README.md").read_text()) == (own, above)
 
 
-def test_another_page_without_the_marks_is_left_alone(recorded):
+def test_the_shorter_table_is_asked_for_where_an_entry_says_what_it_is_about(recorded):
     Path("README.md").write_text("# All\n")
+    with pytest.raises(InputError, match=r"README.md: expected one line <!-- experiments/lesson: "):
+        pages.pages(Experiment.read(recorded))
+    edit(recorded / "experiment.toml", 'about = "LSTM, no mask"\n', "")
     assert list(pages.pages(Experiment.read(recorded))) == [recorded / "README.md"]
 
 
@@ -95,6 +98,15 @@ def test_the_scores_that_are_shown_are_those_of_the_plan(recorded):
     assert accuracy == "0.5200"
     assert "test loss 0.5000 ± 0.0000" in pages.sentence(experiment, experiment.plan.entry[0])
     assert "Test loss by seed: lstm 0.5000 0.5000 0.5000; gru" in plot.drawing(experiment)
+
+
+def test_a_score_that_a_run_has_not_is_named_by_its_line(recorded):
+    append(recorded / "runs.jsonl", record("gru", 7, 0.5, test={"accuracy": None}))
+    with pytest.raises(InputError, match=r"runs\.jsonl, line 7: the test part has no accuracy, "):
+        pages.pages(Experiment.read(recorded))
+    edit(recorded / "experiment.toml", "seeds =", 'scores = ["acc"]\nseeds =')
+    with pytest.raises(InputError, match=r"line 1: .* no acc, .*; it has accuracy, macro_f1, loss"):
+        pages.pages(Experiment.read(recorded))
 
 
 def test_an_experiment_without_runs_says_so_and_draws_nothing(folder):
@@ -114,8 +126,11 @@ def test_other_files_of_runs_are_shown_by_seed_where_they_have_marks(folder):
     assert list(pages.others(experiment)) == ["rounding"]
     pages.write(experiment)
     rows = rows_of((folder / "README.md").read_text())
-    assert rows[0] == ["test accuracy", "seed 0", "seed 2"]
-    assert rows[2:] == [["scan", "0.6000", "0.5000"], ["by hand", "0.7000", ""]]
+    assert rows[0] == ["test accuracy", "seed 0", "seed 2", "mean ± sd"]
+    assert rows[2:] == [
+        ["scan", "0.6000", "0.5000", "0.5500 ± 0.0707"],
+        ["by hand", "0.7000", "", "0.7000"],
+    ]
 
 
 def test_the_sentence_of_a_docstring(folder):
@@ -144,9 +159,12 @@ def test_a_readme_without_its_two_marks_is_refused(folder, readme):
         pages.pages(Experiment.read(folder))
 
 
-def test_marks_in_the_wrong_order_or_no_readme_are_refused(folder):
+def test_marks_in_the_wrong_order_another_encoding_or_no_readme_are_refused(folder):
     (folder / "README.md").write_text("<!-- runs: end -->\n<!-- runs: begin -->\n")
     with pytest.raises(InputError, match="end --> stands before the line"):
+        pages.pages(Experiment.read(folder))
+    (folder / "README.md").write_bytes(README.encode("utf-16"))
+    with pytest.raises(InputError, match=r"README\.md: is not UTF-8 .* at byte 1\)"):
         pages.pages(Experiment.read(folder))
     (folder / "README.md").unlink()
     with pytest.raises(InputError, match=r"README\.md: cannot be read"):

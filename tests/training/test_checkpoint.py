@@ -101,6 +101,25 @@ def test_whatever_happens_to_whatever_file_nothing_wrong_is_read(folder, tmp_pat
     assert {("arrays", 8), ("checksums", 8)} <= told
 
 
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("arrays", '(Item "arrays" was not found in the checkpoint.'),
+        ("checksums", '(Item "checksums" was not found in the checkpoint.'),
+        ("checksums/metadata", "(the array params/bias is not what was saved)"),
+    ],
+)
+def test_what_is_lacking_or_means_nothing_is_told_in_words(folder, capfd, part, said):
+    path = folder / "12" / part
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.write_text("[]")
+    step, _ = Checkpoints(folder).restore(shapes(tree(0))) or pytest.fail("nothing came")
+    assert step == 8
+    assert f"the checkpoint of step 12 is damaged {said}" in capfd.readouterr().err
+
+
 def test_what_a_killed_process_left_is_cleared_away_by_the_run_alone(folder):
     unfinished = folder / "16.orbax-checkpoint-tmp"
     (unfinished / "arrays").mkdir(parents=True)
