@@ -70,12 +70,11 @@ class TrainedRun:
           InputError: it does something else.
         """
         if not isinstance(self.task, Reading):
-            kinds = TrainedRun.__subclasses__()
-        able = [kind.task_name for kind in kinds if kind.score is not TrainedRun.score]
-        raise InputError(
-            f"given a run of the task {self.config.task!r}, expected one of a network that "
-            f"answers after any part of a text: {', '.join(able)}"
-        )
+            able = [name for name, task in TASKS.items() if issubclass(task, Reading)]
+            raise InputError(
+                f"given a run of the task {self.config.task!r}, expected one of a network that "
+                f"answers after any part of a text: {', '.join(able)}"
+            )
         return self.task
 
     @property
