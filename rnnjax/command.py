@@ -54,7 +54,9 @@ def run(
                 "returns a ConfigDict, configs/bilstm.py say, and values of the types it has. It "
                 f"said: {type(error).__name__}: {in_short(error)}"
             )
-        missing = [name for name in required if not flags.FLAGS[name].value]
+        # A config of no keys is false, and given all the same.
+        asked = {name: flags.FLAGS[name] for name in required}
+        missing = [name for name, flag in asked.items() if not flag.present or flag.value == ""]
         if missing:
             _fail(f"--{missing[0]} is missing; --help shows what to give")
         return rest
