@@ -3,8 +3,9 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
@@ -14,6 +15,9 @@ FAILED = 2
 
 _AT_ONCE = 1024
 """Texts that are answered together."""
+
+_UNTIL_REPEATED = 0.01
+"""Seconds."""
 
 
 def run(
@@ -50,7 +54,9 @@ def run(
                 "returns a ConfigDict, configs/bilstm.py say, and values of the types it has. It "
                 f"said: {type(error).__name__}: {in_short(error)}"
             )
-        missing = [name for name in required if not flags.FLAGS[name].value]
+        # A config of no keys is false, and given all the same.
+        asked = {name: flags.FLAGS[name] for name in required}
+        missing = [name for name, flag in asked.items() if not flag.present or flag.value == ""]
         if missing:
             _fail(f"--{missing[0]} is missing; --help shows what to give")
         return rest
@@ -59,6 +65,7 @@ def run(
         # Libraries log through absl what is of no use to the user, or what they then raise.
         logging.set_verbosity(logging.FATAL)
         signal.signal(signal.SIGTERM, _terminate)
+        sys.unraisablehook = _repeat
         try:
             main(arguments[1:])
             sys.stdout.flush()
@@ -130,6 +137,19 @@ def status(interruption: BaseException) -> int:
 
 def _terminate(*_: object) -> NoReturn:
     raise Terminated
+
+
+def _repeat(unraisable: Any) -> None:
+    """Sends a signal once more whose exception came where none gets through.
+
+    The garbage collector calls JAX back, and what is raised there is printed and forgotten: a
+    signal that comes while a library is at work for long often is.
+    """
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        number = status(unraisable.exc_value) - 128
+        threading.Timer(_UNTIL_REPEATED, os.kill, [os.getpid(), number]).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def in_short(error: Exception) -> str:

@@ -14,6 +14,7 @@ import pytest
 from training.small import assert_same, lines, parse, saved, started, typed
 
 from rnnjax import training
+from rnnjax.config import defaults
 from rnnjax.data.labelled import load_corpus
 
 pytest_plugins = ["training.small"]
@@ -108,6 +109,14 @@ def test_a_run_without_a_workdir_makes_one_and_keys_can_be_set(news, tmp_path):
     environment = json.loads((workdir / "environment.json").read_text())
     assert "--config.model.features=4" in environment["command"]
     assert f"report: {workdir.relative_to(tmp_path)}/report.html" in ended.err
+
+
+def test_a_config_that_changes_nothing_is_a_config(tmp_path):
+    path = tmp_path / "plain.py"
+    path.write_text("import ml_collections\nget_config = ml_collections.ConfigDict\n")
+    ended = typed("main", "--config=plain.py", "--print_config", folder=tmp_path)
+    assert ended.status == 0, ended.err
+    assert json.loads(ended.out) == defaults()
 
 
 @pytest.mark.parametrize(

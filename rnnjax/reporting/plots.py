@@ -99,7 +99,7 @@ def curves(
     """
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
     with matplotlib.rc_context(style(name)):
         figure = Figure(figsize=(5.4, 3.1), layout="constrained")
@@ -112,7 +112,7 @@ def curves(
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
         axes.yaxis.set_major_locator(MaxNLocator(6))
         if percent:
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
         axes.set_xlabel("step", color=QUIET, loc="right")
 
         if baseline is not None:

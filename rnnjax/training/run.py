@@ -29,7 +29,12 @@ from rnnjax.training.loop import has_stopped, train
 from rnnjax.training.members import Member, blank_stacks, make_members
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.state import TrainState, init_state, is_found
-from rnnjax.training.step import Compiled, make_evaluate_step, make_train_step
+from rnnjax.training.step import (
+    Compiled,
+    is_out_of_memory,
+    make_evaluate_step,
+    make_train_step,
+)
 
 
 def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str, Any]:
@@ -84,7 +89,7 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
                 write_text(member.folder.tokenizer, vocabulary.to_json())
         try:
             result = _train_and_judge(folder, config, name, members, command)
-        except jax.errors.JaxRuntimeError as error:
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
             _raise_if_out_of_memory(config, error)
             raise
         for member in members:
@@ -265,9 +270,9 @@ def _record(folder: RunFolder, member: Member, command: str, step: int) -> None:
 
 
 def _raise_if_out_of_memory(config: Config, error: Exception) -> None:
-    if "RESOURCE_EXHAUSTED" not in str(error):
+    if not is_out_of_memory(error):
         return
-    given = config.data
+    given, (said, *_) = config.data, [*str(error).splitlines(), type(error).__name__]
     steps = {
         "classification": f"config.data.max_tokens (now {given.max_tokens}, 0 is no limit)",
         "language_modeling": f"config.data.steps (now {given.steps})",
@@ -278,5 +283,5 @@ def _raise_if_out_of_memory(config: Config, error: Exception) -> None:
         "the device ran out of memory. Lower config.batch_size "
         f"(now {config.batch_size}), {steps} or config.model.features (now "
         f"{config.model.features}), in a new folder; or free "
-        f"the device of other programs. It said: {str(error).splitlines()[0][:200]}"
+        f"the device of other programs. It said: {said[:200]}"
     ) from error

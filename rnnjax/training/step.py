@@ -62,6 +62,14 @@ class Compiled:
         return self._function.lower(state, read).compile()
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Returns whether an error says that memory ran out, of the device or of the machine."""
+    # XLA has a code for it on a GPU, and on a CPU none of its own.
+    said = str(error)
+    is_said = "RESOURCE_EXHAUSTED" in said or "Out of memory" in said
+    return isinstance(error, MemoryError) or is_said
+
+
 def make_train_step(
     task: Task,
     optimizer: optax.GradientTransformation,

@@ -15,6 +15,7 @@ from rnnjax.errors import InputError
 from rnnjax.tasks import scores
 from rnnjax.tasks.classification import in_order
 from rnnjax.training.evaluation import answers
+from rnnjax.training.step import is_out_of_memory
 from rnnjax.training.trained import TrainedRun
 
 _LONG = 512
@@ -98,8 +99,8 @@ class TrainedClassifier(TrainedRun):
             try:
                 asked = answers(self.task, self.evaluate_step, self.params, batches, name)
                 found[rows] = in_order(batches, asked)
-            except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error):
+            except (jax.errors.JaxRuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
                     raise
                 raise InputError(
                     "the device ran out of memory on texts of up to "

@@ -81,5 +81,13 @@ def test_text_is_text_and_names_are_kept_apart():
         assert set(re.findall(r'(?:href="|url\()#([^")]*)', svg)) <= known
 
 
+def test_levels_that_lie_close_have_names_that_differ():
+    close = Series(np.array([1.0, 2]), np.array([0.418, 0.42]))
+    drawing = curves("accuracy", close, NONE, NONE, percent=True)
+    levels = re.findall(r"<text[^>]*>([^<]*) %</text>", drawing)
+    assert len(levels) > 3
+    assert len(set(levels)) == len(levels)
+
+
 def test_the_same_points_give_the_same_drawing():
     assert curves("loss", line(90), line(3), NONE) == curves("loss", line(90), line(3), NONE)

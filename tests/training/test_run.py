@@ -321,11 +321,20 @@ def test_a_learning_rate_beyond_all_bounds_is_an_error(news, tmp_path, several_l
         run(parse(news, learning_rate=1e38), tmp_path)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Failed to allocate 9 bytes."),  # a GPU
+        jax.errors.JaxRuntimeError("INTERNAL: Out of memory allocating 9 bytes."),  # a CPU
+        MemoryError(),
+    ],
+    ids=["of a GPU", "of a CPU", "of Python"],
+)
 def test_a_device_without_memory_is_an_error_that_names_what_to_lower(
-    news, tmp_path, several_lengths, monkeypatch
+    news, tmp_path, several_lengths, monkeypatch, error
 ):
     def exhausted(*_):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+        raise error
 
     monkeypatch.setattr(run_module, "train", exhausted)
     with pytest.raises(InputError, match=r"out of memory.*config.batch_size \(now 16\)"):
