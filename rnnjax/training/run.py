@@ -58,13 +58,14 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     folder = RunFolder(workdir)
     folder.check(config)
     if folder.result.exists():
+        result = read_json(folder.result)
         with folder.claim(config):
             lacking = [own for _, own in folder.replicates(config) if not own.report.exists()]
             for own in lacking:
                 say(f"report: {write_report(own.path)}")
             if not lacking:
                 say(f"{workdir} holds a finished run; nothing is left to do")
-        return read_json(folder.result)
+        return result
     begins = not Checkpoints(folder.checkpoints).steps
     if begins and config.model.embedding.path:
         check_vectors(config)
@@ -75,8 +76,14 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
             f"config.warmup_steps: given {config.warmup_steps}, and the training has {total} "
             "steps; expected fewer, so that it reaches config.learning_rate"
         )
-    for line in rules.warnings(config, members[0].dataset):
+    dataset = members[0].dataset
+    for line in rules.warnings(config, dataset):
         say(line)
+    known = max(member.dataset.known for member in members)
+    task = TASKS[config.task].of(config, known, dataset.describe())
+    # A cell that cannot read what the task gives it is found here, before anything is written.
+    rows = models.table(task.model, *task.inputs(dataset.train))
+    layers = [dataclasses.asdict(row) for row in rows]
     with contextlib.ExitStack() as claims:
         claims.enter_context(folder.claim(config))
         _begin(folder, config, name, members[0])
@@ -88,7 +95,7 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
             if vocabulary and not member.folder.tokenizer.exists():
                 write_text(member.folder.tokenizer, vocabulary.to_json())
         try:
-            result = _train_and_judge(folder, config, name, members, command)
+            result = _train_and_judge(folder, config, name, members, task, layers, command)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             _raise_if_out_of_memory(config, error)
             raise
@@ -118,11 +125,15 @@ def _check_same(folder: RunFolder, what: str, before: dict[str, Any], now: dict[
 
 
 def _train_and_judge(
-    folder: RunFolder, config: Config, name: str, members: Sequence[Member], command: str
+    folder: RunFolder,
+    config: Config,
+    name: str,
+    members: Sequence[Member],
+    task: Task,
+    layers: list[dict[str, Any]],
+    command: str,
 ) -> dict[str, Any]:
     dataset = members[0].dataset
-    known = max(member.dataset.known for member in members)
-    task = TASKS[config.task].of(config, known, dataset.describe())
     total = config.epochs * dataset.train.steps_per_epoch
     optimizer = make_optimizer(config, total, task.trained)
     seeds = [member.config.seed for member in members]
@@ -136,8 +147,6 @@ def _train_and_judge(
         keep_average=bool(decay),
         keep_best=bool(config.early_stopping.patience),
     )
-    rows = models.table(task.model, *task.inputs(dataset.train))
-    layers = [dataclasses.asdict(row) for row in rows]
     say(_table_text(layers))
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
     restored = checkpoints.restore(state, repair=True)
@@ -204,8 +213,8 @@ def _train_and_judge(
         (summary,) = results
     say(
         f"{in_words(summary, task.shown, task.counted)}; trained {steps - begun_at} steps in "
-        f"{seconds:.1f} s, with {train_step.compilations} compilations for "
-        f"{len(dataset.train.boundaries)} padded lengths"
+        f"{seconds:.1f} s; compilations: {train_step.compilations}, padded lengths: "
+        f"{len(dataset.train.boundaries)}"
     )
     return summary
 

@@ -98,3 +98,10 @@ def test_what_a_run_was_made_with_is_what_the_steps_that_are_kept_were_made_with
     for values in recorded():
         assert values["commit"] != "before"
         assert "resumed" not in values
+
+
+def test_a_cell_that_cannot_read_the_text_is_refused_before_anything_is_written(news, tmp_path):
+    config = parse(news, model__cell="ConvLSTMCell")
+    with pytest.raises(InputError, match=r"shape \(16, 6\); expected 2 axes of an image"):
+        training.run(config, "small", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
