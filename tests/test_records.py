@@ -12,14 +12,15 @@ EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 
 
 @pytest.mark.parametrize(
-    ("script", "record"),
+    ("script", "record", "part"),
     [
-        ("false_alarms/simulate.py", "rates.jsonl"),
-        ("repeats/measure.py", "runs.jsonl"),
-        ("resume/kill.py", "runs.jsonl"),
+        ("best/baseline.py", "baseline.jsonl", "linear"),
+        ("false_alarms/simulate.py", "rates.jsonl", "rates"),
+        ("repeats/measure.py", "runs.jsonl", "runs"),
+        ("resume/kill.py", "runs.jsonl", "runs"),
     ],
 )
-def test_a_readme_is_rendered_from_its_record(script, record):
+def test_a_readme_is_rendered_from_its_record(script, record, part):
     path = EXPERIMENTS / script
     spec = importlib.util.spec_from_file_location(path.parent.name, path)
     assert spec is not None
@@ -29,5 +30,4 @@ def test_a_readme_is_rendered_from_its_record(script, record):
     lines = (path.parent / record).read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     readme = path.parent / "README.md"
-    part = Path(record).stem
     assert markdown.filled(readme, {part: module.table(records)}) == readme.read_text("utf-8")
