@@ -1,23 +1,32 @@
 """The allocator of the C library: told to keep what one training step frees for the next."""
 
 import ctypes
+import os
 
-_ARENA_MAX, _MMAP_MAX, _TRIM_THRESHOLD = -8, -4, -1  # of glibc's <malloc.h>
-_MOST = 2**31 - 1
+_SETTINGS = {
+    "MALLOC_MMAP_MAX_": (-4, 0),  # no block outside of the pools
+    "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1),  # which never shrink
+}
+"""By the variable with which a user says it: the number that <malloc.h> has for it, and a value."""
 
 
 def keep_freed_memory() -> None:
     """Lets the process keep the memory that it frees, from now on, instead of giving it back.
 
     XLA takes all that a step needs on a CPU from malloc and frees it after the step. Blocks of that
-    size glibc asks the system for and returns each time, which has to clear every page again. To be
-    called before anything starts threads: those that have got a pool of memory of their own keep to
-    it. Elsewhere than with glibc, or where the user has set `MALLOC_ARENA_MAX` and the like, which
-    glibc reads by itself, nothing is lost: this sets the same things.
+    size glibc asks the system for and returns each time, which has to clear every page again.
+
+    Each thread has a pool of its own, which holds blocks up to 64 MiB; larger ones are kept by the
+    pool of the first thread alone. `MALLOC_ARENA_MAX=1` in the environment gives all threads that
+    one: large networks train faster then, and compiling, which takes many small blocks in several
+    threads, is slower.
+
+    With another C library than glibc it does nothing, and what the user has set by a variable of
+    glibc's goes before.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return
-    # One pool, which alone grows in place; no block outside it; and never shrink it.
-    for name, value in ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _MOST)):
-        mallopt(name, value)
+    for variable, (number, value) in _SETTINGS.items():
+        if variable not in os.environ:
+            mallopt(number, value)

@@ -101,11 +101,14 @@ def lines() -> Iterator[str]:
             ) from None
 
 
-def texts(given: Sequence[str]) -> Iterator[tuple[list[str], InputError | None]]:
-    """Yields texts to be answered together, and what was wrong with the one after them.
+def texts(given: Sequence[str]) -> Iterator[list[str]]:
+    """Yields texts to be answered together.
 
     They are those given, or without any the lines of standard input: each by itself where they are
     typed.
+
+    Raises:
+      InputError: a line is not UTF-8; those before it have been yielded.
     """
     typed = sys.stdin.isatty()
     if not given and typed:
@@ -115,13 +118,14 @@ def texts(given: Sequence[str]) -> Iterator[tuple[list[str], InputError | None]]
         for text in given or lines():
             chunk.append(text)
             if len(chunk) == (1 if typed else _AT_ONCE):
-                yield chunk, None
+                yield chunk
                 chunk = []
-    except InputError as error:
-        yield chunk, error
-        return
+    except InputError:
+        if chunk:
+            yield chunk
+        raise
     if chunk:
-        yield chunk, None
+        yield chunk
 
 
 class Terminated(KeyboardInterrupt):

@@ -5,9 +5,10 @@
     python -m rnnjax.lint --rules
 
 Looks at config files, and in the folders of experiments at every entry and at how they compare.
-What only the data can tell is looked for when a run begins. What a config acknowledges, by a reason
-in `config.acknowledged`, is listed and does no harm; a reason for what is not there is a finding
-too. Ends with status 1 where something was found, and with 2 where something cannot be read.
+What only the data can tell is looked for when a run begins. What a config acknowledges, by a
+reason in `config.acknowledged`, is listed and does no harm; where a config is looked at by itself,
+a reason for what is not there is a finding too. Ends with status 1 where something was found, and
+with 2 where something cannot be read.
 """
 
 import inspect

@@ -22,15 +22,12 @@ def main(texts: list[str]) -> None:
     from rnnjax.training import TrainedClassifier
 
     run = TrainedClassifier.load(Path(_WORKDIR.value))
-    for chunk, error in command.texts(texts):
+    for chunk in command.texts(texts):
         shares = run.vocabulary.known_shares(chunk, run.config.data.max_tokens)
-        answers = run.predict(chunk) if chunk else []
-        for text, share, row in zip(chunk, shares, answers, strict=True):
+        for text, share, row in zip(chunk, shares, run.predict(chunk), strict=True):
             probabilities = {name: float(p) for name, p in zip(run.classes, row, strict=True)}
             show = _json if _JSON.value else _line
             print(show(text, share, probabilities), flush=True)
-        if error:
-            raise error
 
 
 def _json(text: str, known: float, probabilities: dict[str, float]) -> str:

@@ -28,7 +28,7 @@ def main(texts: list[str]) -> None:
     from rnnjax.training import TrainedTranslator
 
     run = TrainedTranslator.load(Path(_WORKDIR.value))
-    for chunk, error in command.texts(texts):
+    for chunk in command.texts(texts):
         shares = run.vocabulary.known_shares(chunk)
         doubtful = [text for text, share in zip(chunk, shares, strict=True) if share < 1]
         if doubtful:
@@ -37,12 +37,10 @@ def main(texts: list[str]) -> None:
                 f"network does not know, {doubtful[0][:_SHOWN]!r} is the first of them: do not "
                 "trust their translations"
             )
-        for written in run.translate(chunk, _BEAM.value) if chunk else []:
+        for written in run.translate(chunk, _BEAM.value):
             print(written.text, flush=True)
             for token, share, source in written.looked if _ATTENTION.value else []:
                 print(f"  {visible(token):<12}  {share:.2f}  {visible(source)}", flush=True)
-        if error:
-            raise error
 
 
 if __name__ == "__main__":

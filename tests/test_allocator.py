@@ -13,7 +13,7 @@ from rnnjax.allocator import keep_freed_memory
 
 def work():
     for _ in range(10):
-        bytearray(b"x") * 2**26
+        bytearray(b"x") * (3 * 2**24)
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -25,7 +25,7 @@ for _ in range(2):
     thread.join()
 print(faults() - before)
 """
-PAGES = 10 * 2**26 // 4096
+PAGES = 10 * 3 * 2**24 // 4096
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library allocates here")

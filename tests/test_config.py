@@ -152,6 +152,8 @@ def test_replicates_are_single_trainings_of_neighbouring_seeds():
     stopping = {"early_stopping": {"patience": 2}, "data": {"validation": 0.1}}
     with pytest.raises(InputError, match=r"early_stopping.patience and replicates are set"):
         parse({"replicates": 2, **stopping})
+    with pytest.raises(InputError, match=r"model.engine is 'cudnn' and replicates are set"):
+        parse({"replicates": 2, "model": {"engine": "cudnn"}})
 
 
 def test_pairs_come_with_a_validation_part_and_their_languages():

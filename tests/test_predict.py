@@ -162,3 +162,16 @@ def test_a_run_answers_from_the_checkpoint_that_is_whole_and_leaves_the_other(
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(InputError, match="holds no checkpoint yet"):
         training.TrainedClassifier.load(copy)
+
+
+def test_a_network_is_asked_on_a_machine_without_the_engine_it_was_trained_by(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    path = folder / "config.json"
+    text = path.read_text()
+    assert '"engine": "auto"' in text
+    path.write_text(text.replace('"engine": "auto"', '"engine": "cudnn"'))
+    asked = ["goal striker", "profit"]
+    there, here = (
+        training.TrainedClassifier.load(each).predict(asked) for each in (finished, folder)
+    )
+    np.testing.assert_array_equal(there, here)

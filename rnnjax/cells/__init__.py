@@ -1,14 +1,21 @@
 """Recurrent cells, one a file, the wrappers of cells, and the table of their names."""
 
 from rnnjax.cells.antisymmetric import AntisymmetricCell
-from rnnjax.cells.base import AbstractCell, Cell, GatedCell, LinearCell, State
+from rnnjax.cells.base import (
+    AbstractCell,
+    Cell,
+    GatedCell,
+    LinearCell,
+    State,
+    symmetric_uniform,
+)
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell, CoRNNState
 from rnnjax.cells.echo_state import EchoStateCell
 from rnnjax.cells.fast_grnn import FastGRNNCell
 from rnnjax.cells.gru import GRUCell
 from rnnjax.cells.indrnn import IndRNNCell
-from rnnjax.cells.initializers import DIALECTS, chrono, dialect, forget_bias, per_gate, uniform
+from rnnjax.cells.initializers import LIBRARIES, chrono, forget_bias, init_like, per_gate
 from rnnjax.cells.janet import JANETCell
 from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
 from rnnjax.cells.lru import LRUCell
@@ -36,7 +43,7 @@ from rnnjax.cells.wrappers import (
 __all__ = [
     "ACTIVATIONS",
     "CELLS",
-    "DIALECTS",
+    "LIBRARIES",
     "AbstractCell",
     "AntisymmetricCell",
     "Cell",
@@ -75,9 +82,9 @@ __all__ = [
     "Wrapper",
     "Zoneout",
     "chrono",
-    "dialect",
     "forget_bias",
+    "init_like",
     "make_cell",
     "per_gate",
-    "uniform",
+    "symmetric_uniform",
 ]

@@ -256,3 +256,13 @@ def frozen_names(cell: nn.Module) -> frozenset[str]:
             )
         names.update(frozen)
     return frozenset(names)
+
+
+def symmetric_uniform(bound: float) -> Initializer:
+    """Returns an initializer that draws uniformly between -bound and bound."""
+
+    def draw(key, shape, dtype=jnp.float32, out_sharding=None):
+        del out_sharding
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw

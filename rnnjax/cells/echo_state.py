@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rnnjax.cells.base import Cell, Initializer
+from rnnjax.cells.base import Cell, Initializer, symmetric_uniform
 from rnnjax.cells.simple import Activation, function_of, require_activation
 from rnnjax.errors import InputError
 
@@ -46,16 +46,6 @@ def reservoir(radius: float = 0.9, connectivity: float = 1.0) -> Initializer:
         kernel *= jax.random.bernoulli(connected, connectivity, shape)
         found = spectral_radius(kernel)
         return (kernel * jnp.where(found > 0, radius / found, 1)).astype(dtype)
-
-    return init
-
-
-def symmetric(scale: float) -> Initializer:
-    """Returns an initializer that is uniform between `-scale` and `scale`."""
-
-    def init(key, shape, dtype=jnp.float32, out_sharding=None):
-        del out_sharding
-        return jax.random.uniform(key, shape, dtype, -scale, scale)
 
     return init
 
@@ -123,8 +113,8 @@ class EchoStateCell(Cell):
             self.features,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
-            kernel_init=symmetric(self.input_scale),
-            bias_init=symmetric(self.input_scale),
+            kernel_init=symmetric_uniform(self.input_scale),
+            bias_init=symmetric_uniform(self.input_scale),
         )
         kernel = self.param(
             "recurrent_kernel",

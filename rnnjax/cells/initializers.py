@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cells.base import Initializer
+from rnnjax.cells.base import Initializer, symmetric_uniform
 from rnnjax.cells.biases import chrono_bias, gate_bias
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.gru import GRUCell
@@ -32,11 +32,11 @@ _lecun_normal = nn.initializers.lecun_normal()
 _zeros = nn.initializers.zeros
 
 
-def dialect(name: str, cell: Plain, inputs: int | None = None) -> Plain:
-    r"""Returns a cell that begins as it would in another library: `dialect('torch', LSTMCell(64))`.
+def init_like(cell: Plain, library: str, inputs: int | None = None) -> Plain:
+    r"""Returns a cell that begins as in another library: `init_like(LSTMCell(64), 'torch')`.
 
     ======  ===========================  ============================  =============================
-    name    input kernel                 recurrent kernel              bias
+    library input kernel                 recurrent kernel              bias
     ======  ===========================  ============================  =============================
     keras   Glorot uniform, all gates    orthogonal, all gates         zero, forget gate one
     torch   uniform                      uniform                       uniform; two that are added
@@ -57,18 +57,18 @@ def dialect(name: str, cell: Plain, inputs: int | None = None) -> Plain:
     GRU resets before the product (`reset_after=False`), that simple cell has relu and two biases.
 
     Args:
-      name: 'keras', 'torch', 'flax' or 'haiku'.
       cell: a `SimpleCell`, an `LSTMCell` or a `GRUCell`, whose initializers are replaced.
+      library: 'keras', 'torch', 'flax' or 'haiku'.
       inputs: how many the cell reads, for the LSTM of haiku alone.
 
     Raises:
-      InputError: there is no such dialect, none for this cell, or `inputs` are missing or wrong.
+      InputError: there is no such library, nothing for this cell, or `inputs` are missing or wrong.
     """
-    if name not in DIALECTS:
-        raise InputError(f"dialect: given {name!r}, expected one of {', '.join(DIALECTS)}")
+    if library not in LIBRARIES:
+        raise InputError(f"library: given {library!r}, expected one of {', '.join(LIBRARIES)}")
     if type(cell) not in _GATES:
-        raise _unknown("dialect", cell, _GATES)
-    changes: dict[str, Any] = DIALECTS[name](cell, inputs)
+        raise _unknown("init_like", cell, _GATES)
+    changes: dict[str, Any] = LIBRARIES[library](cell, inputs)
     if isinstance(cell, GRUCell):
         changes.setdefault("recurrent_bias_init", _zeros)
     return _changed(cell, changes)
@@ -94,16 +94,6 @@ def per_gate(init: Initializer, gates: int) -> Initializer:
     return draw
 
 
-def uniform(bound: float) -> Initializer:
-    """Returns an initializer that draws uniformly between -bound and bound."""
-
-    def draw(key, shape, dtype=jnp.float32, out_sharding=None):
-        del out_sharding
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return draw
-
-
 def chrono(cell: Gated, max_steps: float) -> Gated:
     r"""Returns a cell that begins with memories of up to `max_steps` steps: `chrono(cell, 784)`.
 
@@ -111,7 +101,7 @@ def chrono(cell: Gated, max_steps: float) -> Gated:
     steps. With :math:`b = \log u`, u uniform on [1, max_steps - 1], these are spread evenly over
     the range. A gate that lets in gets the negative, all others zero.
 
-    It goes on top of a dialect: `chrono(dialect("torch", GRUCell(64)), 784)`.
+    It goes on top of `init_like`: `chrono(init_like(GRUCell(64), "torch"), 784)`.
 
     Source: Tallec, Ollivier, Can recurrent neural networks warp time?, ICLR 2018.
 
@@ -219,7 +209,7 @@ def _keras(cell: Plain, inputs: int | None) -> Inits:
 
 def _torch(cell: Plain, inputs: int | None) -> Inits:
     del inputs
-    draw = uniform(1 / math.sqrt(cell.features))
+    draw = symmetric_uniform(1 / math.sqrt(cell.features))
 
     def two(key, shape, dtype=jnp.float32, out_sharding=None):
         del out_sharding
@@ -250,8 +240,8 @@ def _haiku(cell: Plain, inputs: int | None) -> Inits:
         return {"kernel_init": by_rows, "recurrent_init": by_rows, "bias_init": _zeros}
     if inputs is None:
         raise InputError(
-            "dialect: given 'haiku' for an LSTMCell without inputs, and there the recurrent kernel "
-            "begins by the number of inputs and features together; expected inputs=..."
+            "init_like: given 'haiku' for an LSTMCell without inputs, and there the recurrent "
+            "kernel begins by the number of inputs and features together; expected inputs=..."
         )
     units = _GATES[LSTMCell](cell) * cell.features
     joined = _cut_normal(lambda shape: inputs + (cell.projection or cell.features))
@@ -259,7 +249,7 @@ def _haiku(cell: Plain, inputs: int | None) -> Inits:
     def kernel(key, shape, dtype=jnp.float32, out_sharding=None):
         if shape[-1] == units and shape[0] != inputs:
             raise InputError(
-                f"dialect: given inputs={inputs}, and the cell reads {shape[0]}; expected "
+                f"init_like: given inputs={inputs}, and the cell reads {shape[0]}; expected "
                 f"inputs={shape[0]}"
             )
         return joined(key, shape, dtype, out_sharding)
@@ -278,7 +268,7 @@ def _cut_normal(fan_in: Callable[[tuple[int, ...]], int]) -> Initializer:
     return draw
 
 
-DIALECTS: dict[str, Callable[..., Inits]] = {
+LIBRARIES: dict[str, Callable[..., Inits]] = {
     "keras": _keras,
     "torch": _torch,
     "flax": _flax,

@@ -4,23 +4,11 @@ import math
 from typing import ClassVar
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from rnnjax.cells.base import Cell, Initializer
+from rnnjax.cells.base import Cell, Initializer, symmetric_uniform
 from rnnjax.cells.biases import gate_bias
 from rnnjax.kernels import logistic
-
-
-def symmetric_uniform(variance: float) -> Initializer:
-    """Returns an initializer that draws uniformly around zero, for weights without a fan."""
-    bound = math.sqrt(3 * variance)
-
-    def init(key, shape, dtype=jnp.float32, out_sharding=None):
-        del out_sharding
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
 
 
 class SRUCell(Cell):
@@ -57,7 +45,7 @@ class SRUCell(Cell):
 
     highway_bias: float = 0.0
     kernel_init: Initializer = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
-    recurrent_init: Initializer = symmetric_uniform(0.5)
+    recurrent_init: Initializer = symmetric_uniform(math.sqrt(1.5))
 
     def setup(self):
         units, bias_init = 2 * self.features, gate_bias(self.highway_bias, gate=1, gates=2)

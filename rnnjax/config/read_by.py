@@ -27,6 +27,7 @@ _READ_BY: dict[tuple[str, ...], tuple[str, ...]] = {
     ("classification", "language_modeling", "memory"): (
         "data.validation",
         "model.learned_state",
+        "model.engine",
         "model.remat",
         "model.regularization.variational",
         "model.regularization.recurrent",

@@ -60,13 +60,13 @@ class Translation(Section):
     attention: Literal["additive", "multiplicative"] = "multiplicative"
     """How the decoder asks what the encoder has read: by a small network, or by a product."""
     feeding: bool = False
-    """A step reads what the last token was scored from. Steps are then taken one by one, which is
-    slower."""
+    """Input feeding: a step also reads what the last token was scored from. Steps are then taken
+    one by one, which is slower."""
     label_smoothing: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the probability that the loss in training asks for all tokens alike."""
     sampling: float = pydantic.Field(default=0.0, ge=0.0, le=1.0)
-    """Probability that a step in training reads the token that the network has found itself, not
-    the right one, in the end; 0 for off."""
+    """Scheduled sampling: the final probability that a step in training reads the network's own
+    prediction instead of the right token; 0 for off."""
     sampling_steps: int = pydantic.Field(default=1_000, ge=1)
     """Training steps in which that probability rises from zero."""
     beam: int = pydantic.Field(default=5, ge=1)
@@ -132,7 +132,7 @@ class Embedding(Section):
 
 
 class Regularization(Section):
-    """What makes training harder than reading, beside `model.dropout`. Rates, 0 for off."""
+    """What makes training harder than reading, beside `model.dropout`. 0 is off."""
 
     variational: bool = False
     """`model.dropout` draws one mask for all steps of a text, not one for each."""
@@ -172,6 +172,9 @@ class Model(Section):
     """Rate on the embedded tokens, or other inputs, and on the outputs of every recurrent layer."""
     learned_state: bool = False
     """The state before the first token is learned; otherwise it is the cell's own."""
+    engine: Literal["auto", "scan", "fused", "associative", "pallas", "cudnn"] = "auto"
+    """How the steps of a recurrent layer are computed, as for `rnnjax.layers.RNN`; a cell or a
+    machine that does not have it is refused."""
     remat: bool = False
     """Most states are computed once more in the backward pass instead of being kept: long texts
     then need memory by the square root of their length, and the forward pass is paid twice."""
@@ -335,6 +338,11 @@ class Config(Section):
                 "early_stopping.patience and replicates are set: replicates take every step "
                 "together, and one cannot stop alone, so set replicates=1 and train the seeds one "
                 "after the other, or early_stopping.patience=0"
+            )
+        if self.replicates > 1 and self.model.engine == "cudnn":
+            raise ValueError(
+                "model.engine is 'cudnn' and replicates are set: JAX cannot run NVIDIA's library "
+                "for several networks at once, so set replicates=1 or model.engine='auto'"
             )
         if self.seed + self.replicates > _SEEDS:
             raise ValueError(

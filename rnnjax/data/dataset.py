@@ -95,7 +95,8 @@ class OneShape:
         """Returns the batches of some steps, and blank ones up to a group."""
         del shape
         batches = [self.batch_at(seed, step) for step in steps]
-        batches += self.blank_batches() * (self.group - len(batches))
+        if len(batches) < self.group:
+            batches += self.blank_batches() * (self.group - len(batches))
         return Stack(jax.tree.map(lambda *each: np.stack(each), *batches), np.int32(len(steps)))
 
     def blank_batches(self) -> list[Any]:
@@ -130,7 +131,7 @@ class Dataset(Generic[P_co]):
 
     @property
     def mark(self) -> dict[str, str]:
-        """What every file of a run says that read something else than was asked for."""
+        """What marks every file of a run that was trained on fallback data; empty otherwise."""
         fallback = self.corpus.fallback
         return {"data": f"{fallback} (fallback)"} if fallback else {}
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels.logistic import logistic
-from rnnjax.kernels.sequence import before, blank, held, kernel_gradient, over_time, real
+from rnnjax.kernels.sequence import before, empty, held, kernel_gradient, over_time, real
 
 
 def gru(
@@ -64,7 +64,7 @@ def _forward(projected, recurrent_kernel, recurrent_bias, state, mask, reverse):
         return new, (jnp.concatenate([gates, n], axis=-1), new, product[:, two:])
 
     given = projected.astype(dtype)
-    arrays = given, blank(given, features), blank(given, features)
+    arrays = given, *(empty(given, features, dtype) for _ in range(2))
     final, (gates, states, product) = over_time(step, state, arrays, reverse)
     outputs = real(states, mask).astype(projected.dtype)
     return (final, outputs), (recurrent_kernel, recurrent_bias, state, mask, states, gates, product)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.kernels.sequence import before, blank, held, kernel_gradient, over_time, real
+from rnnjax.kernels.sequence import before, empty, held, kernel_gradient, over_time, real
 
 Half = tuple[Float[Array, "batch features"], Float[Array, "batch features"]]
 
@@ -45,10 +45,16 @@ def lstm(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _lstm(projected, recurrent_kernel, state, mask, reverse):
-    return _forward(projected, recurrent_kernel, state, mask, reverse)[0]
+    return _run(projected, recurrent_kernel, state, mask, reverse, keep=False)[0]
 
 
 def _forward(projected, recurrent_kernel, state, mask, reverse):
+    result, kept = _run(projected, recurrent_kernel, state, mask, reverse, keep=True)
+    return result, (recurrent_kernel, state, mask, *kept)
+
+
+def _run(projected, recurrent_kernel, state, mask, reverse, keep):
+    """Returns final state and outputs, and hidden states, cell states and gates if kept."""
     dtype, features = state[0].dtype, recurrent_kernel.shape[0]
     # logistic(z) = tanh(z / 2) / 2 + 1/2: one tanh serves the four gates. Halves are exact.
     half, one = jnp.full(features, 0.5, dtype), jnp.ones(features, dtype)
@@ -59,7 +65,8 @@ def _forward(projected, recurrent_kernel, state, mask, reverse):
 
     def step(state, given, at):
         hidden, cell = state
-        z = given[0].astype(kernel.dtype) * small + hidden.astype(kernel.dtype) @ kernel
+        inputs = given[1] if keep else at(projected).astype(dtype)
+        z = inputs.astype(kernel.dtype) * small + hidden.astype(kernel.dtype) @ kernel
         gates = jnp.tanh(z.astype(dtype)) * scale + shift
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         new_cell = f * cell + i * g
@@ -67,17 +74,19 @@ def _forward(projected, recurrent_kernel, state, mask, reverse):
         if mask is not None:
             new_hidden = held(at(mask), new_hidden, hidden)
             new_cell = held(at(mask), new_cell, cell)
-        return (new_hidden, new_cell), (gates, new_hidden, new_cell)
+        new = new_hidden, new_cell
+        return new, (new_hidden, gates, new_cell) if keep else (new_hidden,)
 
-    given = projected.astype(dtype)
-    arrays = given, blank(given, features), blank(given, features)
-    final, (gates, hidden, cell) = over_time(step, state, arrays, reverse)
+    arrays = (empty(projected, features, dtype),)
+    if keep:
+        arrays += projected.astype(dtype), empty(projected, features, dtype)
+    final, (hidden, *others) = over_time(step, state, arrays, reverse)
     outputs = real(hidden, mask).astype(projected.dtype)
-    return (final, outputs), (recurrent_kernel, state, mask, hidden, cell, gates)
+    return (final, outputs), (hidden, *others)
 
 
 def _backward(reverse, saved, pulled):
-    recurrent_kernel, state, mask, hidden, cell, gates = saved
+    recurrent_kernel, state, mask, hidden, gates, cell = saved
     d_state, d_outputs = pulled
     dtype = d_outputs.dtype
     i, f, g, o = jnp.split(gates, 4, axis=-1)

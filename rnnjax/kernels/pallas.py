@@ -137,14 +137,3 @@ def launch(
         )
 
     return jax.lax.platform_dependent(*shared, *batched, cpu=call(True), cuda=call(False))
-
-
-def before(
-    states: Float[Array, "batch time features"],
-    first: Float[Array, "batch features"],
-    reverse: bool,
-) -> Float[Array, "batch time features"]:
-    """Returns the state that each step started from."""
-    if reverse:
-        return jnp.concatenate([states[:, 1:], first[:, None]], axis=1)
-    return jnp.concatenate([first[:, None], states[:, :-1]], axis=1)

@@ -8,7 +8,6 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels.logistic import logistic
 from rnnjax.kernels.pallas import (
-    before,
     flags,
     gated,
     held,
@@ -18,6 +17,7 @@ from rnnjax.kernels.pallas import (
     wide,
     widened,
 )
+from rnnjax.kernels.sequence import before
 
 GATES = 3
 

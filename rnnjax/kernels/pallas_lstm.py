@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels.logistic import logistic
 from rnnjax.kernels.lstm import Half
-from rnnjax.kernels.pallas import before, flags, gated, held, launch, product, tiled, wide
+from rnnjax.kernels.pallas import flags, gated, held, launch, product, tiled, wide
+from rnnjax.kernels.sequence import before
 
 GATES = 4
 

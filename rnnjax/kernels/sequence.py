@@ -25,7 +25,7 @@ def over_time(
       step: `step(carry, values, at)` returns the next carry and what takes the place of the values,
         `[batch, ...]`, that the arrays have at this step.
       carry: before the first step.
-      arrays: a pytree of arrays `[batch, time, ...]`; `blank` makes those in which there is nothing
+      arrays: a pytree of arrays `[batch, time, ...]`; `empty` makes those in which there is nothing
         to read.
       reverse: from the last step to the first.
 
@@ -52,14 +52,15 @@ def over_time(
     return jax.lax.fori_loop(0, time, body, (carry, arrays))
 
 
-def blank(like: jax.Array, features: int) -> jax.Array:
+def empty(like: jax.Array, features: int, dtype: Any) -> jax.Array:
     """Returns an array `[batch, time, features]` for `over_time` to fill.
 
     Args:
-      like: an array `[batch, time, ...]` of the same dtype.
+      like: an array `[batch, time, ...]`.
       features: size of the last axis.
+      dtype: of the array.
     """
-    return jax.lax.empty((*like.shape[:2], features), like.dtype)
+    return jax.lax.empty((*like.shape[:2], features), dtype)
 
 
 def real(values: jax.Array, mask: Bool[Array, "*steps"] | None) -> jax.Array:

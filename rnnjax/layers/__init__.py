@@ -3,7 +3,12 @@
 from rnnjax.layers.attention import AdditiveAttention, AttentionMemory, MultiplicativeAttention
 from rnnjax.layers.bidirectional import Bidirectional
 from rnnjax.layers.masks import mask_from_lengths
-from rnnjax.layers.regularizers import WeightDrop, activity, embedding_dropout, temporal_activity
+from rnnjax.layers.regularizers import (
+    WeightDrop,
+    activation_regularization,
+    embedding_dropout,
+    temporal_activation_regularization,
+)
 from rnnjax.layers.rnn import RNN, engines
 from rnnjax.layers.stack import Stack
 
@@ -15,9 +20,9 @@ __all__ = [
     "MultiplicativeAttention",
     "Stack",
     "WeightDrop",
-    "activity",
+    "activation_regularization",
     "embedding_dropout",
     "engines",
     "mask_from_lengths",
-    "temporal_activity",
+    "temporal_activation_regularization",
 ]

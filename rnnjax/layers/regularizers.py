@@ -121,7 +121,7 @@ def embedding_dropout(
     return table if key is None else drop(table, rate, key, (len(table), 1))
 
 
-def activity(
+def activation_regularization(
     outputs: Float[Array, "batch time *features"], mask: Bool[Array, "batch time"] | None = None
 ) -> Float[Array, ""]:
     """Returns the mean square of the outputs at the real steps, 0 if there is none.
@@ -131,7 +131,7 @@ def activity(
 
     Source: Merity, McCann, Socher, Revisiting activation regularization for language RNNs, 2017,
     which takes the outputs of the last layer after its dropout here, and before it in
-    `temporal_activity`.
+    `temporal_activation_regularization`.
 
     Args:
       outputs: of a layer.
@@ -144,7 +144,7 @@ def activity(
     return _mean(jnp.square(outputs), real)
 
 
-def temporal_activity(
+def temporal_activation_regularization(
     outputs: Float[Array, "batch time *features"],
     mask: Bool[Array, "batch time"] | None = None,
     resets: Bool[Array, "batch time"] | None = None,
@@ -153,7 +153,7 @@ def temporal_activity(
 
     Masked steps count as cut out, so that neither padding nor holes make a change; nor does the
     step from a document to the next one of its row. The mean is over all such pairs of the batch, 0
-    if there is none. dtype, errors and source are those of `activity`.
+    if there is none. dtype, errors and source are those of `activation_regularization`.
 
     Args:
       outputs: of a layer.

@@ -236,7 +236,7 @@ class RNN(nn.Module):
 def engines(cell: nn.Module) -> tuple[str, ...]:
     """Returns the engines that a cell has: 'scan', and those for which it gives what they need."""
     found = ["scan"]
-    of_step = ("project", "step", "recurrent_product")
+    of_step = ("project", "step", "recurrent_product", "dropped", "gate")
     if isinstance(cell, AbstractCell) and cell.fusible:
         found += [engine for engine in WHOLE if _overrides(cell, engine, of_step)]
     if _overrides(cell, "coefficients", ("step",)):

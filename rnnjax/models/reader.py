@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.cells import State
-from rnnjax.cells.initializers import uniform
+from rnnjax.cells import State, symmetric_uniform
 from rnnjax.layers import embedding_dropout
 from rnnjax.models.recurrent import Recurrent
 
@@ -38,7 +37,7 @@ class Reader(Recurrent, kw_only=True):
             self.embed = nn.Embed(
                 self.vocabulary,
                 self.embedding,
-                embedding_init=uniform(0.05),
+                embedding_init=symmetric_uniform(0.05),
                 dtype=self.dtype,
             )
         super().set_up(sequences=sequences)

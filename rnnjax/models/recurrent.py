@@ -16,6 +16,7 @@ from rnnjax.cells import (
 )
 from rnnjax.layers import RNN, Bidirectional, Stack, WeightDrop
 from rnnjax.layers.bidirectional import Merge
+from rnnjax.layers.rnn import Engine
 
 
 class Recurrent(nn.Module, kw_only=True):
@@ -34,6 +35,7 @@ class Recurrent(nn.Module, kw_only=True):
       zoneout: rate of `rnnjax.cells.Zoneout`.
       weight_drop: rate of `rnnjax.layers.WeightDrop`.
       learned_state: whether the first state is learned, `rnnjax.cells.LearnedInitialState`.
+      engine: of the recurrent layers, as for `rnnjax.layers.RNN`.
       remat: of the recurrent layers, as for `rnnjax.layers.RNN`.
       dtype: of the computation. Scores are float32 in any case.
     """
@@ -48,6 +50,7 @@ class Recurrent(nn.Module, kw_only=True):
     zoneout: float = 0.0
     weight_drop: float = 0.0
     learned_state: bool = False
+    engine: Engine = "auto"
     remat: bool = False
     dtype: Any = jnp.float32
 
@@ -69,12 +72,11 @@ class Recurrent(nn.Module, kw_only=True):
         self.drop_inputs = nn.Dropout(self.dropout, broadcast_dims=axes)
 
     def _layer(self, sequences: bool) -> nn.Module:
+        options = {"return_sequences": sequences, "engine": self.engine, "remat": self.remat}
         if self.bidirectional:
-            layer = Bidirectional(
-                self._cell(), merge=self.merge, return_sequences=sequences, remat=self.remat
-            )
+            layer = Bidirectional(self._cell(), merge=self.merge, **options)
         else:
-            layer = RNN(self._cell(), return_sequences=sequences, remat=self.remat)
+            layer = RNN(self._cell(), **options)
         return WeightDrop(layer, self.weight_drop) if self.weight_drop else layer
 
     def _cell(self) -> nn.Module:

@@ -14,6 +14,7 @@ from rnnjax.data.corpora.texts import Texts
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.running import RunningText, Stretch
 from rnnjax.data.text import END, Vocabulary
+from rnnjax.errors import InputError
 from rnnjax.models import LanguageModel
 from rnnjax.tasks import writing
 from rnnjax.tasks.reading import Reading, reader_options
@@ -66,8 +67,17 @@ class LanguageModeling(Reading):
 
     @classmethod
     def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "LanguageModeling":
-        """Returns the task of a config; what is connected is read without resets."""
-        embedding = config.model.embedding
+        """Returns the task of a config; what is connected is read without resets.
+
+        Raises:
+          InputError: the config names a cell that there is not, or an engine that has no resets.
+        """
+        embedding, engine = config.model.embedding, config.model.engine
+        if not about["connected"] and engine not in ("auto", "scan"):
+            raise InputError(
+                f"config.model.engine: given {engine!r}, and a corpus of separate texts is packed "
+                "in rows with resets, which 'scan' alone has; expected 'auto' or 'scan'"
+            )
         model = LanguageModel(vocabulary=known, tied=embedding.tied, **reader_options(config))
         return cls(model, known, embedding.trainable, resets=not about["connected"])
 

@@ -30,6 +30,7 @@ def options(config: Config) -> dict[str, Any]:
         "zoneout": given.regularization.zoneout,
         "weight_drop": given.regularization.weights,
         "learned_state": given.learned_state,
+        "engine": given.engine,
         "remat": given.remat,
         "dtype": dtype,
     }

@@ -32,9 +32,9 @@ class Task:
       model: the network.
       rows: what the rows of a batch are, for messages.
       counted: what the scores are of, for messages.
-      shown: the scores that a summary is told by, the most important one first.
+      shown: the scores in the line that a run ends with, the most important one first.
       asked_with: the command that asks a trained network; '' if there is none.
-      about: what it has to know of the data, by the keys of `Dataset.describe`.
+      about: what it has to know of the data: keys of `Dataset.describe`.
     """
 
     model: nn.Module

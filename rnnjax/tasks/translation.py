@@ -71,7 +71,10 @@ class Translation(Task):
         sibling: PairDataset | None = None,
     ) -> PairDataset:
         """Returns batches of pairs, of which a seed changes the order alone."""
-        return sibling or pairs.make_dataset(config, corpus, vocabulary)
+        if sibling:
+            # A part of its own, which keeps the orders of its epochs.
+            return dataclasses.replace(sibling, train=dataclasses.replace(sibling.train))
+        return pairs.make_dataset(config, corpus, vocabulary)
 
     @classmethod
     def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "Translation":

@@ -74,6 +74,10 @@ def train(
             else:
                 progress.update(step, examples)
             evaluate = step % (config.evaluate_every or per_epoch) == 0 or step == total
+            due = config.checkpoint.every and step % config.checkpoint.every == 0
+            if evaluate or due or request.signal:
+                # Else states that are lost would push the good checkpoints out, or end as results.
+                _check_finite(state.sums["loss"], step)
             for member in members:
                 validation = member.dataset.validation
                 if validation is None or not evaluate:
@@ -84,10 +88,7 @@ def train(
                 member.metrics.write({**at(step, "validation"), **summary})
                 state = _remember(state, summary["loss"])
                 stopped = has_stopped(config, state)
-            due = config.checkpoint.every and step % config.checkpoint.every == 0
             if due or request.signal:
-                # Else states that are lost would push the good checkpoints out.
-                _check_finite(state.sums["loss"], step)
                 checkpoints.save(step, state)
                 saved = step
             if request.signal:

@@ -138,7 +138,7 @@ def _train_and_judge(
     optimizer = make_optimizer(config, total, task.trained)
     seeds = [member.config.seed for member in members]
     decay = config.averaging.decay
-    state = init_state(
+    first = init_state(
         task,
         optimizer,
         seeds,
@@ -149,39 +149,32 @@ def _train_and_judge(
     )
     say(_table_text(layers))
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
-    restored = checkpoints.restore(state, repair=True)
-    if restored is not None:
-        step, state = restored
-        say(f"going on from step {step}")
-    elif folder.environment.exists():
-        say("there is no checkpoint to go on from; the training begins again")
-    _record(folder, members[0], command, state.done)
-    for member in members:
-        if member.folder != folder:
-            flags = f"--config.seed={member.config.seed} --config.replicates=1"
-            typed = f"{command} {flags} --workdir={shlex.quote(str(member.folder.path))}"
-            _record(member.folder, member, typed, state.done)
-        metrics_lib.truncate(member.folder.metrics, state.done)
-    train_step = make_train_step(task, optimizer, seeds, decay)
-    evaluate_step = make_evaluate_step(task)
-    begun_at = state.done
-    try:
+    with (
+        contextlib.closing(make_train_step(task, optimizer, seeds, decay)) as train_step,
+        contextlib.closing(make_evaluate_step(task)) as evaluate_step,
+    ):
+        if max(checkpoints.steps, default=0) < total:
+            train_step.prepare(first.shapes, blank_stacks(members))
+        state = first.make()
+        restored = checkpoints.restore(state, repair=True)
+        if restored is not None:
+            step, state = restored
+            say(f"going on from step {step}")
+        elif folder.environment.exists():
+            say("there is no checkpoint to go on from; the training begins again")
+        begun_at = state.done
+        _begin_again(folder, members, command, begun_at)
         if begun_at < total:
             say(
                 f"training {total - begun_at} steps of {config.batch_size} {task.rows}, padded to "
-                f"{', '.join(map(str, dataset.train.boundaries))} steps; each length is compiled "
-                "when it first comes"
+                f"{', '.join(map(str, dataset.train.boundaries))} steps, each compiled once"
             )
-            train_step.prepare(state, blank_stacks(members))
         asked = members[0].own(state.params), task.begin(config.batch_size)
         evaluate_step.prepare(asked, dataset.test.blank_batches())
         start = time.monotonic()
         state = train(config, task, members, state, train_step, evaluate_step, checkpoints)
         seconds = time.monotonic() - start
         judged = [_judge(task, member, state, evaluate_step) for member in members]
-    finally:
-        train_step.close()
-        evaluate_step.close()
     steps = state.done
     told = {
         "name": name,
@@ -265,6 +258,17 @@ def _table_text(layers: list[dict[str, Any]]) -> str:
         f"{layer:<{widths[0]}}  {kind:<{widths[1]}}  {output:<{widths[2]}}  {count:>{widths[3]}}"
         for layer, kind, output, count in cells
     )
+
+
+def _begin_again(folder: RunFolder, members: Sequence[Member], command: str, step: int) -> None:
+    """Writes what the steps from a step on are done with, and cuts off what was said of them."""
+    _record(folder, members[0], command, step)
+    for member in members:
+        if member.folder != folder:
+            flags = f"--config.seed={member.config.seed} --config.replicates=1"
+            typed = f"{command} {flags} --workdir={shlex.quote(str(member.folder.path))}"
+            _record(member.folder, member, typed, step)
+        metrics_lib.truncate(member.folder.metrics, step)
 
 
 def _record(folder: RunFolder, member: Member, command: str, step: int) -> None:

@@ -1,7 +1,7 @@
 """What a training is at one moment: arrays alone, so that a checkpoint is all of it."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -18,12 +18,12 @@ INIT, DROPOUT = 0, 1
 
 
 class Best(flax.struct.PyTreeNode):
-    """The parameters, averaged where that is asked, of the lowest validation loss so far.
+    """The best parameters so far: those of the lowest validation loss.
 
     Attributes:
-      params: they.
-      loss: that loss; infinity before the first evaluation.
-      waited: evaluations since then.
+      params: the parameters, averaged where that is asked.
+      loss: their validation loss; infinity before the first evaluation.
+      waited: evaluations without a lower one since then.
     """
 
     params: Any
@@ -68,6 +68,19 @@ class TrainState(flax.struct.PyTreeNode):
         return self.params if self.average is None else self.average
 
 
+class InitialState(NamedTuple):
+    """The state before the first step, which has been traced and not been made.
+
+    Attributes:
+      shapes: the state with a shape and a dtype for each array: what needs no more, a compilation
+        say, can begin.
+      make: makes it.
+    """
+
+    shapes: TrainState
+    make: Callable[[], TrainState]
+
+
 def init_state(
     task: Task,
     optimizer: optax.GradientTransformation,
@@ -77,8 +90,8 @@ def init_state(
     *,
     keep_average: bool = False,
     keep_best: bool = False,
-) -> TrainState:
-    """Returns the state before the first step.
+) -> InitialState:
+    """Returns the state before the first step, to be made.
 
     Args:
       task: what is trained.
@@ -113,5 +126,8 @@ def init_state(
     keys = [jax.random.fold_in(jax.random.key(seed), INIT) for seed in seeds]
     tables = [[each.rows for each in vectors], [each.found for each in vectors]] if vectors else []
     if len(keys) == 1:
-        return jax.jit(init)(keys[0], *(each for (each,) in tables))
-    return jax.jit(jax.vmap(init))(jnp.stack(keys), *map(np.stack, tables))
+        traced = jax.jit(init).trace(*(given := (keys[0], *(each for (each,) in tables))))
+    else:
+        given = jnp.stack(keys), *map(np.stack, tables)
+        traced = jax.jit(jax.vmap(init)).trace(*given)
+    return InitialState(traced.out_info, lambda: traced.lower().compile()(*given))

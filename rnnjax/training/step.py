@@ -14,6 +14,9 @@ from rnnjax.data.batches import Stack
 from rnnjax.tasks import Task
 from rnnjax.training.state import DROPOUT, TrainState
 
+_COMPILER = ThreadPoolExecutor(max_workers=1)
+"""One thread for all functions: what is asked for first is compiled first, by the whole machine."""
+
 
 class Compiled:
     """A function of a state and what is read, compiled once for each shape of the latter.
@@ -26,7 +29,6 @@ class Compiled:
         """Takes the function and what `jax.jit` should be told."""
         self._function = jax.jit(function, **jit)
         self._executables: dict[tuple[tuple[int, ...], ...], Future] = {}
-        self._thread = ThreadPoolExecutor(max_workers=1)
 
     @property
     def compilations(self) -> int:
@@ -50,12 +52,13 @@ class Compiled:
 
     def close(self) -> None:
         """Forgets what is still to be compiled, for which the end of the process would wait."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for executable in self._executables.values():
+            executable.cancel()
 
     def _executable(self, state: Any, read: Any) -> Future:
         shapes = tuple(leaf.shape for leaf in jax.tree.leaves(read))
         if shapes not in self._executables:
-            self._executables[shapes] = self._thread.submit(self._compile, state, read)
+            self._executables[shapes] = _COMPILER.submit(self._compile, state, read)
         return self._executables[shapes]
 
     def _compile(self, state: Any, read: Any) -> jax.stages.Compiled:

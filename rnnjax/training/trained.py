@@ -157,6 +157,9 @@ class TrainedRun:
                 "in for the news: its answers say nothing about news"
             )
         vocabulary = Vocabulary.load(folder.tokenizer) if "vocabulary" in data else None
+        # All engines compute the same, and not every machine has that of the training.
+        anywhere = config.model.model_copy(update={"engine": "auto"})
+        config = config.model_copy(update={"model": anywhere})
         task = TASKS[config.task].of(config, len(vocabulary) if vocabulary else 0, data)
         params = jax.eval_shape(task.init, jax.random.key(0))
         judged = "average" if config.averaging.decay else "params"

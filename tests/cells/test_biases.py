@@ -25,8 +25,8 @@ from rnnjax.cells import (
     SimpleCell,
     SLSTMCell,
     chrono,
-    dialect,
     forget_bias,
+    init_like,
 )
 from rnnjax.errors import InputError
 
@@ -42,7 +42,7 @@ GATED: dict[str, Any] = {
     "lstm": LSTMCell(9),
     "lstm, coupled": LSTMCell(9, coupled=True),
     "gru": GRUCell(9),
-    "gru of torch": dialect("torch", GRUCell(9)),
+    "gru of torch": init_like(GRUCell(9), "torch"),
     "mgu": MGUCell(9),
     "mgu of the paper": MGUCell(9, reset="before", f_keeps=False),
     "janet": JANETCell(9),
@@ -98,7 +98,7 @@ def test_chrono_spreads_the_memories_of_an_lstm_and_opens_its_input_gates_by_as_
 
 
 def test_chrono_leaves_the_other_gates_of_a_gru_alone():
-    params = begun(chrono(dialect("torch", GRUCell(9)), STEPS))
+    params = begun(chrono(init_like(GRUCell(9), "torch"), STEPS))
     r, z, n = np.split(params["input"]["bias"], 3)
     assert z.all()
     assert not np.concatenate([r, n, params["recurrent_bias"]]).any()

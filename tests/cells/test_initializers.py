@@ -1,4 +1,4 @@
-"""How cells begin: the distributions and the structure of each dialect."""
+"""How cells begin: the distributions and the structure of each library."""
 
 import functools
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ import pytest
 from scipy import stats
 
 from rnnjax.cells import (
-    DIALECTS,
+    LIBRARIES,
     GRUCell,
     LSTMCell,
     SimpleCell,
-    dialect,
+    init_like,
     per_gate,
-    uniform,
+    symmetric_uniform,
 )
 from rnnjax.errors import InputError
 from rnnjax.layers import RNN
@@ -47,8 +47,8 @@ def initialised(cell, inputs=INPUTS):
 
 @functools.cache
 def begun(name, cell) -> Any:
-    """Returns the parameters with which a cell begins in a dialect."""
-    return initialised(dialect(name, CELLS[cell](FEATURES), inputs=INPUTS))
+    """Returns the parameters with which a cell begins as in a library."""
+    return initialised(init_like(CELLS[cell](FEATURES), name, inputs=INPUTS))
 
 
 def likely(test: Any) -> bool:
@@ -180,14 +180,14 @@ def test_haiku_draws_by_the_rows_that_its_cells_read(cell):
 
 
 def test_only_flax_draws_the_recurrent_kernel_gate_by_gate():
-    for name in DIALECTS:
+    for name in LIBRARIES:
         kernel = begun(name, "lstm")["recurrent_kernel"]
         assert is_orthogonal(kernel) == (name == "keras")
         each = [is_orthogonal(gate) for gate in gates_of(kernel, "lstm")]
         assert each == [name == "flax"] * 4
 
 
-@pytest.mark.parametrize("name", DIALECTS)
+@pytest.mark.parametrize("name", LIBRARIES)
 def test_no_two_gates_begin_alike(name):
     for cell in ("lstm", "gru"):
         for kernel in (begun(name, cell)["input"]["kernel"], begun(name, cell)["recurrent_kernel"]):
@@ -195,10 +195,10 @@ def test_no_two_gates_begin_alike(name):
             assert len(set(gates)) == GATES[cell]
 
 
-@pytest.mark.parametrize("name", DIALECTS)
-def test_a_dialect_changes_initializers_alone(name):
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_beginning_like_a_library_changes_initializers_alone(name):
     given = GRUCell(6, dtype=jnp.bfloat16, reset_after=False, update_dropout=0.2)
-    cell = dialect(name, given)
+    cell = init_like(given, name)
     assert isinstance(cell, GRUCell)
     assert (cell.features, cell.dtype, cell.reset_after) == (6, jnp.bfloat16, False)
     assert cell.update_dropout == 0.2
@@ -207,15 +207,15 @@ def test_a_dialect_changes_initializers_alone(name):
     assert cell.clone(**kept) == given.clone(**kept)
 
 
-def test_a_dialect_keeps_to_the_options_of_an_lstm():
-    coupled = initialised(dialect("flax", LSTMCell(FEATURES, coupled=True)))
+def test_beginning_like_a_library_keeps_the_options_of_an_lstm():
+    coupled = initialised(init_like(LSTMCell(FEATURES, coupled=True), "flax"))
     gates = np.split(coupled["recurrent_kernel"], 3, axis=-1)
     assert [is_orthogonal(gate) for gate in gates] == [True] * 3
     bound = 1 / np.sqrt(FEATURES)
-    projected = initialised(dialect("torch", LSTMCell(FEATURES, projection=9)))
+    projected = initialised(init_like(LSTMCell(FEATURES, projection=9), "torch"))
     for name in ("recurrent_kernel", "projection_kernel"):
         assert_drawn_from(stats.uniform(-bound, 2 * bound), projected[name])
-    joined = initialised(dialect("haiku", LSTMCell(FEATURES, projection=9), inputs=INPUTS))
+    joined = initialised(init_like(LSTMCell(FEATURES, projection=9), "haiku", inputs=INPUTS))
     for kernel in (joined["input"]["kernel"], joined["recurrent_kernel"]):
         assert_drawn_from(cut_normal(1 / np.sqrt(INPUTS + 9)), kernel)
 
@@ -226,10 +226,10 @@ class Reader(nn.Module):
     @nn.compact
     def __call__(self, inputs):
         """Returns the outputs."""
-        return RNN(dialect("torch", LSTMCell(3)))(inputs)[1]
+        return RNN(init_like(LSTMCell(3), "torch"))(inputs)[1]
 
 
-def test_a_dialect_works_inside_a_network():
+def test_beginning_like_a_library_works_inside_a_network():
     shapes = jax.eval_shape(Reader().init, jax.random.key(0), jnp.ones((1, 2, 3)))["params"]
     assert set(shapes) == {"RNN_0"}
     assert set(shapes["RNN_0"]) == {"cell"}
@@ -239,19 +239,23 @@ def test_a_dialect_works_inside_a_network():
     ("name", "cell", "message"),
     [
         ("theano", LSTMCell(4), "given 'theano', expected one of keras, torch, flax, haiku"),
-        ("torch", nn.LSTMCell(4), r"^dialect: given LSTMCell of flax.*SimpleCell\(64\), LSTMCell"),
+        (
+            "torch",
+            nn.LSTMCell(4),
+            r"^init_like: given LSTMCell of flax.*SimpleCell\(64\), LSTM",
+        ),
         ("torch", RNN(LSTMCell(4)), r"given RNN of rnnjax.*SimpleCell\(64\), LSTMCell\(64\), GRU"),
         ("torch", LSTMCell, r"the class LSTMCell.*SimpleCell\(64\), LSTMCell\(64\), GRUCell\(64\)"),
         ("haiku", LSTMCell(4), r"without inputs.*expected inputs=\.\.\."),
     ],
 )
-def test_what_has_no_dialect_is_told_what_has(name, cell, message):
+def test_what_cannot_begin_like_a_library_is_told_what_can(name, cell, message):
     with pytest.raises(InputError, match=message):
-        dialect(name, cell)
+        init_like(cell, name)
 
 
 def test_the_wrong_number_of_inputs_is_found_when_the_cell_begins():
-    cell = dialect("haiku", LSTMCell(4), inputs=5)
+    cell = init_like(LSTMCell(4), "haiku", inputs=5)
     initialised(cell, inputs=5)
     with pytest.raises(InputError, match="given inputs=5, and the cell reads 6; expected inputs=6"):
         initialised(cell, inputs=6)
@@ -267,6 +271,6 @@ def test_gates_are_drawn_one_by_one():
         init(jax.random.key(0), (3, 9))
 
 
-def test_uniform_is_symmetric():
-    drawn = np.asarray(uniform(0.3)(jax.random.key(0), (100, 100)))
+def test_a_symmetric_uniform_is_one():
+    drawn = np.asarray(symmetric_uniform(0.3)(jax.random.key(0), (100, 100)))
     assert_drawn_from(stats.uniform(-0.3, 0.6), drawn)

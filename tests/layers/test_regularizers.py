@@ -16,9 +16,9 @@ from rnnjax.errors import InputError
 from rnnjax.layers import RNN, Bidirectional, Stack
 from rnnjax.layers.regularizers import (
     WeightDrop,
-    activity,
+    activation_regularization,
     embedding_dropout,
-    temporal_activity,
+    temporal_activation_regularization,
 )
 
 ROWS, TIME, INPUTS, FEATURES, RATE = 5, 7, 3, 4, 0.4
@@ -233,13 +233,13 @@ def test_words_are_dropped_whole():
 def by_hand(penalty, outputs, mask):
     """Returns a penalty from rows without their masked steps."""
     rows = [row[real].astype(np.float64) for row, real in zip(outputs, mask, strict=True)]
-    if penalty is temporal_activity:
+    if penalty is temporal_activation_regularization:
         rows = [np.diff(row, axis=0) for row in rows]
     values = np.concatenate([row.ravel() for row in rows])
     return (values**2).mean() if values.size else 0.0
 
 
-PENALTIES = [activity, temporal_activity]
+PENALTIES = [activation_regularization, temporal_activation_regularization]
 MASKS = {"ragged": MASK, "full": np.ones_like(MASK), "empty": np.zeros_like(MASK), "one": ONE}
 
 
@@ -250,7 +250,9 @@ def test_a_penalty_is_a_mean_over_real_steps_and_nothing_else_reaches_it(name, p
     run = jax.jit(jax.value_and_grad(penalty))
     value, gradient = jax.tree.map(np.asarray, run(OUTPUT, mask))
     np.testing.assert_allclose(value, by_hand(penalty, OUTPUT, mask), rtol=1e-6)
-    assert (value > 0) == (name in ("ragged", "full") or (name == "one" and penalty is activity))
+    assert (value > 0) == (
+        name in ("ragged", "full") or (name == "one" and penalty is activation_regularization)
+    )
     for junk in (np.nan, np.inf, -1e30):
         littered = np.where(mask[..., None], OUTPUT, np.float32(junk))
         for one, other in zip(run(littered, mask), (value, gradient), strict=True):

@@ -8,7 +8,7 @@ import pytest
 
 from rnnjax.cells import LSTMCell, SimpleCell
 from rnnjax.errors import InputError
-from rnnjax.layers import RNN, Bidirectional, Stack, temporal_activity
+from rnnjax.layers import RNN, Bidirectional, Stack, temporal_activation_regularization
 
 TIME, INPUTS, FEATURES = 9, 3, 4
 LENGTHS = (4, 2, 3)
@@ -78,18 +78,20 @@ def test_a_given_state_enters_the_document_that_is_read_first_and_no_other():
     np.testing.assert_array_equal(plain[:, 4:], given[:, 4:])
 
 
-def test_the_step_between_two_documents_is_no_temporal_activity():
+def test_the_step_between_two_documents_is_not_penalised():
     mask = jnp.array([[True, True, False, True, True, False, True, True, True]])
     # The second document begins at a masked step, the third at a real one.
     resets = jnp.isin(jnp.arange(TIME), jnp.array([0, 2, 7]))[None]
     outputs = jnp.asarray(INPUT)
     documents = [INPUT[0, [0, 1]], INPUT[0, [3, 4, 6]], INPUT[0, [7, 8]]]
     changes = np.concatenate([np.diff(each, axis=0) for each in documents])
-    found = temporal_activity(jnp.where(mask[..., None], INPUT, jnp.nan), mask, resets)
+    found = temporal_activation_regularization(
+        jnp.where(mask[..., None], INPUT, jnp.nan), mask, resets
+    )
     np.testing.assert_allclose(found, (changes**2).mean(), rtol=1e-6)
-    assert abs(found - temporal_activity(outputs, mask)) > 1e-3
+    assert abs(found - temporal_activation_regularization(outputs, mask)) > 1e-3
     with pytest.raises(InputError, match=r"resets: given int32\[1, 9\], expected bool\[1, 9\]"):
-        temporal_activity(outputs, mask, resets.astype(jnp.int32))
+        temporal_activation_regularization(outputs, mask, resets.astype(jnp.int32))
 
 
 def test_resets_that_cannot_be_used_are_refused():

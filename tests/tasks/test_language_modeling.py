@@ -196,3 +196,12 @@ def test_what_a_language_model_does_not_read_is_refused(values, message):
 def test_what_a_classifier_does_not_read_is_refused():
     with pytest.raises(InputError, match=r"data\.file is 'x'.*'language_modeling' alone"):
         parse({"data": {"file": "x"}})
+
+
+def test_separate_texts_are_not_read_by_an_engine_without_resets():
+    config = parse({"task": "language_modeling", "model": {"engine": "fused"}})
+    about = {"connected": False}
+    with pytest.raises(InputError, match=r"config\.model\.engine: given 'fused', and a corpus of"):
+        LanguageModeling.of(config, VOCABULARY, about)
+    task = LanguageModeling.of(config, VOCABULARY, {"connected": True})
+    assert task.model.engine == "fused"

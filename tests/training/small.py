@@ -92,7 +92,7 @@ def state_of(config: schema.Config) -> TrainState:
         config.batch_size,
         keep_average=bool(config.averaging.decay),
         keep_best=bool(config.early_stopping.patience),
-    )
+    ).make()
 
 
 def unlearned(config: schema.Config) -> training.TrainedClassifier:

@@ -316,9 +316,14 @@ def test_a_run_that_diverges_says_so_and_keeps_a_checkpoint_of_before(
     assert not (tmp_path / "result.json").exists()
 
 
-def test_a_learning_rate_beyond_all_bounds_is_an_error(news, tmp_path, several_lengths):
+@pytest.mark.parametrize(
+    "changes", [{}, {"log_every": 10**6, "data__validation": 0.2, "early_stopping__patience": 1}]
+)
+def test_a_learning_rate_beyond_all_bounds_is_an_error(news, tmp_path, several_lengths, changes):
+    config = parse(news, learning_rate=1e38, checkpoint__every=0, **changes)
     with pytest.raises(InputError, match="the training loss is nan at step"):
-        run(parse(news, learning_rate=1e38), tmp_path)
+        run(config, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(

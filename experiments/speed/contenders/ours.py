@@ -96,7 +96,7 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
     data, config = step_data(spec), config_of(spec["network"])
     task = Classification.of(config, KNOWN, {"classes": range(CLASSES)})
     optimizer = make_optimizer(config, 1_000, task.trained)
-    state = init_state(task, optimizer, [0], config.batch_size)
+    state = init_state(task, optimizer, [0], config.batch_size).make()
     recurrent = from_torch(Stack(layer_list(spec)), data.weights)
     params = {
         "embed": {"embedding": data.embedding},
