@@ -145,7 +145,7 @@ def test_a_table_shows_ratios_and_names_who_is_missing_or_failed(tmp_path):
     assert "| bilstm | 20 ms | 3 | failed | missing |" in text
     assert "- PyTorch is missing: torch not installed." in text
     assert "- Keras on JAX failed: ValueError: no (bilstm)" in text
-    assert "Not measured on this machine: layers, lesson, text, growth." in text
+    assert "Not measured on this machine: layers, replicates, lesson, text, growth." in text
 
 
 def test_growth_shows_exponents_and_is_drawn(tmp_path):

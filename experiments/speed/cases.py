@@ -23,7 +23,7 @@ class Case:
     """One thing that several contenders do.
 
     Attributes:
-      group: 'layers', 'steps', 'lesson', 'text' or 'growth'.
+      group: 'layers', 'steps', 'replicates', 'lesson', 'text' or 'growth'.
       name: its own within the group.
       spec: what a contender has to know of it.
     """
@@ -78,6 +78,9 @@ CONTENDERS: dict[str, tuple[Contender, ...]] = {
         Contender("the products alone", "products"),
     ),
     "steps": (OURS, *_KERAS, Contender("PyTorch", "torch", needs=("torch",))),
+    "replicates": tuple(
+        Contender(f"{count} seed{'s' * (count > 1)}", "ours", f"{count}") for count in (1, 4, 16)
+    ),
     "text": (OURS, _KERAS[0]),
     "growth": (OURS, Contender("rnnjax, remat", "ours", "remat")),
     "lesson": (
@@ -100,7 +103,7 @@ def cases(group: str, data: str = "") -> list[Case]:
         return [Case("text", "AG News", {"data": data})]
     if group == "lesson":
         return [Case("lesson", name, {"data": data}) for name in STEPS]
-    made = {"layers": _layers, "steps": _steps, "growth": _growth}[group]()
+    made = {"layers": _layers, "steps": _steps, "replicates": _steps, "growth": _growth}[group]()
     return [Case(group, name, spec) for name, spec in made.items()]
 
 

@@ -18,6 +18,7 @@ NOTHING = (
 _TITLES = {
     "layers": "Layers",
     "steps": "Training steps of the lesson's networks",
+    "replicates": "A training step of several seeds side by side",
     "lesson": "The lesson, end to end",
     "text": "From CSV files to padded batches",
     "growth": "Growth",

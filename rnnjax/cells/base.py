@@ -266,3 +266,9 @@ def symmetric_uniform(bound: float) -> Initializer:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return draw
+
+
+def parts_of(state: State) -> dict[str, jax.Array]:
+    """Returns the arrays of a state by their paths, as `output_part` has them."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
 
-from rnnjax.cells.base import AbstractCell, Initializer, State, require_rate
+from rnnjax.cells.base import AbstractCell, Initializer, State, parts_of, require_rate
 from rnnjax.errors import InputError
 
 
@@ -153,7 +153,7 @@ class Zoneout(Wrapper):
     def step(self, state, projected):
         """Returns the next state, some of it as it was, and the output."""
         new, output = self.cell.step(state, projected)
-        parts = _parts(state)
+        parts = parts_of(state)
         rates = dict.fromkeys(parts, 0.0)
         given: Any = self.rate
         given = given if isinstance(given, Mapping) else dict.fromkeys(self.cell.zoned, given)
@@ -163,7 +163,7 @@ class Zoneout(Wrapper):
         each = zip(rates.values(), parts.values(), jax.tree.leaves(new), strict=True)
         new = jax.tree.unflatten(jax.tree.structure(new), [self._zoned(*given) for given in each])
         if self.output_part is not None:
-            output = _parts(new)[self.output_part].astype(output.dtype)
+            output = parts_of(new)[self.output_part].astype(output.dtype)
         return new, output
 
     def _zoned(self, rate: float, old: jax.Array, new: jax.Array) -> jax.Array:
@@ -241,14 +241,14 @@ class RecurrentDropout(Wrapper):
     def initial_state(self, input_shape):
         """Returns the cell's state and its mask, ones in an evaluation."""
         state = self.cell.initial_state(input_shape)
-        parts = _parts(state)
+        parts = parts_of(state)
         keep = [self._keep(parts[name]) for name in self._dropped(parts)]
         return Dropped(state, keep[0] if len(keep) == 1 else tuple(keep))
 
     def step(self, state, projected):
         """Returns the next state beside the same mask, and the output."""
         state, keep = state
-        parts = _parts(state)
+        parts = parts_of(state)
         for name, each in zip(self._dropped(parts), jax.tree.leaves(keep), strict=True):
             parts[name] = parts[name] * jax.lax.stop_gradient(each)
         read = jax.tree.unflatten(jax.tree.structure(state), parts.values())
@@ -305,7 +305,7 @@ class LearnedInitialState(Wrapper):
                 "LearnedInitialState: the cell's state holds a mask of dropout, which cannot be "
                 "learned; expected RecurrentDropout(LearnedInitialState(cell), rate)"
             )
-        parts = {name: self._learned(name, part, rows) for name, part in _parts(own).items()}
+        parts = {name: self._learned(name, part, rows) for name, part in parts_of(own).items()}
         return jax.tree.unflatten(jax.tree.structure(own), parts.values())
 
     def _learned(self, name: str, own: jax.Array, rows: tuple[int, ...]) -> jax.Array:
@@ -331,12 +331,6 @@ def _is_dropped(state: State) -> bool:
 def _training(cell: AbstractCell) -> bool:
     """Returns whether the cell has something to draw from; outside of `apply` it has not."""
     return cell.scope is not None and cell.has_rng("dropout")
-
-
-def _parts(state: State) -> dict[str, jax.Array]:
-    """Returns the arrays of a state by their paths, in the order of its leaves."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def _covered(parts: Iterable[str], part: str, where: str) -> list[str]:

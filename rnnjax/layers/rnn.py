@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import AbstractCell, Cell, LinearCell, State
-from rnnjax.cells.base import INSIDE, show, shows_inside
+from rnnjax.cells.base import INSIDE, parts_of, show, shows_inside
 from rnnjax.errors import InputError
 from rnnjax.kernels.sequence import held, real
 from rnnjax.layers.given import given_state, own_state, require_arrays, require_cell
@@ -139,11 +139,11 @@ class RNN(nn.Module):
             final, outputs = self._scan(inputs, mask, state, resets, fresh)
         if self.return_sequences:
             return final, outputs
-        if engine not in WHOLE:
+        part = getattr(self.cell, "output_part", None)
+        if part is None or resets is not None:  # a reset may stand behind the last real step
             return final, _last(outputs, mask, self.reverse)
         # It stands in the state: the outputs of the other steps need not be gathered.
-        output = getattr(final, self.cell.output_part) if self.cell.output_part else final
-        output = output.astype(outputs.dtype)
+        output = parts_of(final)[part].astype(outputs.dtype)
         return final, output if mask is None else real(output, mask.any(axis=1))
 
     def _in_stretches(self, size, engine, inputs, mask, state, resets, fresh):

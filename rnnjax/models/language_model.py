@@ -2,11 +2,11 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
+from rnnjax.models import scoring
 from rnnjax.models.reader import Reader
 
 
@@ -50,7 +50,7 @@ class LanguageModel(Reader, kw_only=True):
             self.narrow = nn.Dense(self.embedding, dtype=self.dtype, kernel_init=initializer)
             self.score = Bias()
         else:
-            self.score = nn.Dense(self.vocabulary, dtype=self.dtype, kernel_init=initializer)
+            self.score = scoring.dense(self.vocabulary, self.dtype, kernel_init=initializer)
 
     def __call__(
         self,
@@ -71,10 +71,10 @@ class LanguageModel(Reader, kw_only=True):
         state, outputs = self.read(tokens, mask, initial_state, resets)
         outputs = self.drop(outputs, deterministic=not self.has_rng("dropout"))
         if not self.tied:
-            return state, self.score(outputs).astype(jnp.float32)
+            return state, self.score(outputs)
         if outputs.shape[-1] != self.embedding:
             outputs = self.narrow(outputs)
-        return state, self.score(self.embed.attend(outputs).astype(jnp.float32))
+        return state, self.score(scoring.attend(self.embed, outputs))
 
 
 class Bias(nn.Module):

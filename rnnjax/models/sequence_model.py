@@ -21,7 +21,7 @@ class SequenceModel(Recurrent, kw_only=True):
         axes = (1,) if self.variational else ()
         self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
         initializer = nn.initializers.xavier_uniform()
-        self.score = nn.Dense(self.answers, dtype=self.dtype, kernel_init=initializer)
+        self.score = nn.Dense(self.answers, kernel_init=initializer)
 
     def __call__(
         self,
@@ -31,4 +31,4 @@ class SequenceModel(Recurrent, kw_only=True):
         """Returns the answers, float32; at a masked step they say nothing."""
         _, outputs = self.read_vectors(inputs.astype(self.dtype), mask)
         outputs = self.drop(outputs, deterministic=not self.has_rng("dropout"))
-        return self.score(outputs).astype(jnp.float32)
+        return self.score(outputs.astype(jnp.float32))

@@ -18,6 +18,7 @@ from rnnjax.layers import (
     MultiplicativeAttention,
     Stack,
 )
+from rnnjax.models import scoring
 
 ATTENTIONS = {"additive": AdditiveAttention, "multiplicative": MultiplicativeAttention}
 
@@ -126,7 +127,7 @@ class Translator(nn.Module):
             self.rest = Stack(layers, dropout=self.dropout)
         self.combine = self._dense()
         if not self.tied:
-            self.score = nn.Dense(self.vocabulary, dtype=self.dtype)
+            self.score = scoring.dense(self.vocabulary, self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     @property
@@ -256,8 +257,7 @@ class Translator(nn.Module):
         return vectors
 
     def _scores(self, vectors):
-        scores = self.embed.attend(vectors) if self.tied else self.score(vectors)
-        return scores.astype(jnp.float32)
+        return scoring.attend(self.embed, vectors) if self.tied else self.score(vectors)
 
     def _dropped(self, values):
         return self.drop(values, deterministic=not self.has_rng("dropout"))

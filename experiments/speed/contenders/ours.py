@@ -3,6 +3,7 @@
 import runpy
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,9 @@ def config_of(name: str) -> Any:
     return parse(runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]().to_dict())
 
 
-def steps(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the job of a training step; `variant` means nothing here."""
-    del variant
-    from rnnjax.data import batches
+def training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any, Any]:
+    """Returns the training step of some seeds side by side, the state, and what is read."""
+    from rnnjax.data.batches import Batch, Stack
     from rnnjax.tasks import Classification
     from rnnjax.training.optimizer import make_optimizer
     from rnnjax.training.state import init_state
@@ -96,7 +96,18 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
     data, config = step_data(spec), config_of(spec["network"])
     task = Classification.of(config, KNOWN, {"classes": range(CLASSES)})
     optimizer = make_optimizer(config, 1_000, task.trained)
-    state = init_state(task, optimizer, [0], config.batch_size).make()
+    state = init_state(task, optimizer, seeds, config.batch_size).make()
+    batch = Batch(data.tokens, data.mask, data.labels, np.ones(len(data.labels), np.float32))
+    axes = (len(seeds), 1) if len(seeds) > 1 else (1,)
+    read = Batch(*(np.broadcast_to(each, (*axes, *each.shape)) for each in batch))
+    return make_train_step(task, optimizer, seeds), state, Stack(read, np.int32(1))
+
+
+def steps(spec: dict[str, Any], variant: str) -> Job:
+    """Returns the job of a training step; `variant` means nothing here."""
+    del variant
+    step, state, stack = training(spec, [0])
+    data = step_data(spec)
     recurrent = from_torch(Stack(layer_list(spec)), data.weights)
     params = {
         "embed": {"embedding": data.embedding},
@@ -106,10 +117,6 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
     # Raises where the config is no longer what the spec says.
     jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), state.params, params)
     state = state.replace(params=jax.device_put(params))
-    weights = np.ones(len(data.labels), np.float32)
-    batch = batches.Batch(data.tokens, data.mask, data.labels, weights)
-    stack = batches.Stack(jax.tree.map(lambda each: each[None], batch), np.int32(1))
-    step = make_train_step(task, optimizer, [0])
 
     def run() -> None:
         nonlocal state
@@ -121,6 +128,18 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
         return (float(state.sums["loss"]) - before) / len(data.labels)
 
     return Job({"step": run}, {"digest": digest_of_steps(loss)})
+
+
+def replicates(spec: dict[str, Any], variant: str) -> Job:
+    """Returns the job of a training step of several seeds at once; `variant` is their number."""
+    step, state, stack = training(spec, range(int(variant)))
+
+    def run() -> None:
+        nonlocal state
+        state = jax.block_until_ready(step(state, stack))
+
+    run()
+    return Job({"step": run}, {})
 
 
 def text(spec: dict[str, Any], variant: str) -> Job:

@@ -1,0 +1,24 @@
+"""Scores of tokens: in float32, however coarse the numbers are that are multiplied."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_summed = functools.partial(jax.lax.dot_general, preferred_element_type=jnp.float32)
+
+
+def dense(vocabulary: int, dtype: Any, **options: Any) -> nn.Dense:
+    """Returns a layer that multiplies in `dtype` and sums in float32; options are of `nn.Dense`."""
+    return nn.Dense(vocabulary, dtype=dtype, dot_general=_summed, **options)
+
+
+def attend(
+    embed: nn.Embed, vectors: Float[Array, "*batch features"]
+) -> Float[Array, "*batch vocabulary"]:
+    """Returns the products of vectors with those of an embedding, multiplied and summed alike."""
+    table = jnp.asarray(embed.embedding, embed.dtype)
+    return jnp.matmul(vectors.astype(table.dtype), table.T, preferred_element_type=jnp.float32)
