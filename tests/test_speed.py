@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import jax
@@ -31,6 +32,7 @@ from rnnjax.interop import from_torch
 from runs import Ratio, Result, Runs, exponent, identity_of, ratio
 from workers import Workers
 
+ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = {
     "started": "2026-01-02T00:00:00+00:00",
     "command": "",
@@ -317,3 +319,13 @@ def test_the_floor_has_the_products_of_the_layer(cell, both_ways):
     gradient = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(params, data.inputs)
     floor = jax.make_jaxpr(products.both)(products.arrays(spec))
     assert multiplications(gradient.jaxpr) == multiplications(floor.jaxpr) > 0
+
+
+def test_the_pages_say_what_was_measured(tmp_path):
+    folder = ROOT / "experiments" / "speed"
+    runs, own, above = Runs(folder / "runs.jsonl"), folder / "README.md", ROOT / "README.md"
+    for page in (own, above):
+        shutil.copy(page, tmp_path / f"{page.parent.name}.md")
+    copies = tmp_path / "speed.md", tmp_path / f"{ROOT.name}.md"
+    tables.write(copies[0], runs, copies[1])
+    assert [each.read_text() for each in copies] == [own.read_text(), above.read_text()]

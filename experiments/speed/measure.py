@@ -264,8 +264,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"--data: {given.data} has no train.csv; give a folder with train.csv and test.csv of "
             "AG News, or leave out text and lesson: --only layers,steps,growth"
         )
-    runs, readme = Runs(HERE / "runs.jsonl"), HERE / "README.md"
-    tables.write(readme, runs)  # a README that cannot be rendered is found before the work
+    runs = Runs(HERE / "runs.jsonl")
+
+    def show() -> None:
+        tables.write(HERE / "README.md", runs, HERE.parents[1] / "README.md")
+
+    show()  # a page that cannot be rendered is found before the work
     with Workers() as workers:
         found = manifest(workers)
         of = runs.begin(found)
@@ -280,8 +284,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 workers.close()
                 peers = Lesson()
             group = cases(name, data)
-            measure_group(runs, of, group, peers, given.rounds, lambda: tables.write(readme, runs))
-    say(f"{runs.path}, rendered in {readme}")
+            measure_group(runs, of, group, peers, given.rounds, show)
+    say(f"{runs.path}, rendered in {HERE / 'README.md'}")
 
 
 if __name__ == "__main__":

@@ -25,14 +25,34 @@ _TITLES = {
 }
 
 
-def write(readme: Path, runs: Runs) -> None:
+def write(readme: Path, runs: Runs, above: Path | None = None) -> None:
     """Renders README.md, and the plots beside it.
 
+    Args:
+      readme: the page.
+      runs: what was measured.
+      above: a page that quotes the lesson of the newest measurement; None for none.
+
     Raises:
-      InputError: the file or its two marks are not there.
+      InputError: a file or its two marks are not there.
     """
-    markdown.filled(readme, {"speed": ""})  # a page without marks is found before plots are drawn
+    # A page without marks is found before plots are drawn.
+    markdown.filled(readme, {"speed": ""})
+    if above:
+        write_text(above, markdown.filled(above, {"experiments/speed": quotation(runs)}))
     write_text(readme, markdown.filled(readme, {"speed": render(runs, readme.parent)}))
+
+
+def quotation(runs: Runs) -> str:
+    """Returns the wall times of the lesson's commands as they were measured last, in a table."""
+    machines = dict.fromkeys(machine_of(each) for each in runs.manifests.values())
+    found = [of for machine in machines if (of := runs.newest(machine, "lesson"))]
+    if not found:
+        return NOTHING
+    of = max(found, key=lambda each: runs.manifests[each]["started"])
+    results = {key[1:]: each for key, each in runs.results[of].items() if key[0] == "lesson"}
+    command, *_ = _lesson("lesson", results)
+    return f"{command}\n\n{_made_with(runs.manifests[of])}"
 
 
 def render(runs: Runs, folder: Path) -> str:
