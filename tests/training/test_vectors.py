@@ -121,7 +121,7 @@ def test_a_run_that_begins_again_needs_the_same_file(news, tmp_path, vectors, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_module.Compiled, "prepare", killed)
+        patch.setattr(run_module, "train", killed)
         with pytest.raises(KeyboardInterrupt):
             run(config, tmp_path / "run")
     write(path, 1)
