@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if {"text", "lesson"} & {*groups} and not Path(data, "train.csv").exists():
         raise InputError(
             f"--data: {given.data} has no train.csv; give a folder with train.csv and test.csv of "
-            "AG News, or leave out text and lesson: --only layers,steps,growth"
+            "AG News, or leave out text and lesson: --only layers,steps,replicates,growth"
         )
     runs = Runs(HERE / "runs.jsonl")
 

@@ -35,14 +35,14 @@ _zeros = nn.initializers.zeros
 def init_like(cell: Plain, library: str, inputs: int | None = None) -> Plain:
     r"""Returns a cell that begins as in another library: `init_like(LSTMCell(64), 'torch')`.
 
-    ======  ===========================  ============================  =============================
-    library input kernel                 recurrent kernel              bias
-    ======  ===========================  ============================  =============================
-    keras   Glorot uniform, all gates    orthogonal, all gates         zero, forget gate one
-    torch   uniform                      uniform                       uniform; two that are added
-    flax    LeCun normal                 orthogonal, each gate         zero
-    haiku   truncated normal             truncated normal              zero, forget gate one
-    ======  ===========================  ============================  =============================
+    =======  ===========================  ============================  ============================
+    library  input kernel                 recurrent kernel              bias
+    =======  ===========================  ============================  ============================
+    keras    Glorot uniform, all gates    orthogonal, all gates         zero, forget gate one
+    torch    uniform                      uniform                       uniform; two that are added
+    flax     LeCun normal                 orthogonal, each gate         zero
+    haiku    truncated normal             truncated normal              zero, forget gate one
+    =======  ===========================  ============================  ============================
 
     keras is how the cells of this package begin anyway. 'All gates' is one matrix of all gates side
     by side: a fan-out of all, and rows orthogonal over all.
