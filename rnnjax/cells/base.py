@@ -12,6 +12,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.errors import InputError
+from rnnjax.kernels import flat_dot_general
 
 State = Any
 """The state of a cell: a pytree of arrays [batch, ...], a named tuple where it has several."""
@@ -130,7 +131,8 @@ class Cell(AbstractCell):
 
     def dense(self, units: int, **options: Any) -> nn.Dense:
         """Returns a projection to `units` in the cell's dtypes, for `setup`."""
-        return nn.Dense(units, dtype=self.dtype, param_dtype=self.param_dtype, **options)
+        options |= {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        return nn.Dense(units, dot_general=flat_dot_general, **options)
 
     def recurrent_product(
         self, state: Float[Array, "*batch features"], kernel: Float[Array, "features units"]

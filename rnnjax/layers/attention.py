@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.errors import InputError
+from rnnjax.kernels import flat_dot_general
 from rnnjax.kernels.sequence import real
 
 
@@ -87,7 +88,8 @@ class Attention(nn.Module):
 
     def _dense(self, **options: Any) -> nn.Dense:
         init = nn.initializers.xavier_uniform()
-        return nn.Dense(self.features, kernel_init=init, dtype=self.dtype, **options)
+        options |= {"kernel_init": init, "dtype": self.dtype}
+        return nn.Dense(self.features, dot_general=flat_dot_general, **options)
 
 
 class AdditiveAttention(Attention):

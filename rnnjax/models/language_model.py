@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
+from rnnjax.kernels import flat_dot_general
 from rnnjax.models import scoring
 from rnnjax.models.reader import Reader
 
@@ -47,7 +48,12 @@ class LanguageModel(Reader, kw_only=True):
         self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
         initializer = nn.initializers.xavier_uniform()
         if self.tied:
-            self.narrow = nn.Dense(self.embedding, dtype=self.dtype, kernel_init=initializer)
+            self.narrow = nn.Dense(
+                self.embedding,
+                dtype=self.dtype,
+                kernel_init=initializer,
+                dot_general=flat_dot_general,
+            )
             self.score = Bias()
         else:
             self.score = scoring.dense(self.vocabulary, self.dtype, kernel_init=initializer)

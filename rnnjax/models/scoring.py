@@ -4,11 +4,12 @@ import functools
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-_summed = functools.partial(jax.lax.dot_general, preferred_element_type=jnp.float32)
+from rnnjax.kernels import flat_dot_general
+
+_summed = functools.partial(flat_dot_general, preferred_element_type=jnp.float32)
 
 
 def dense(vocabulary: int, dtype: Any, **options: Any) -> nn.Dense:

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rnnjax.kernels import flat_dot_general
 from rnnjax.models.recurrent import Recurrent
 
 
@@ -21,7 +22,7 @@ class SequenceModel(Recurrent, kw_only=True):
         axes = (1,) if self.variational else ()
         self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
         initializer = nn.initializers.xavier_uniform()
-        self.score = nn.Dense(self.answers, kernel_init=initializer)
+        self.score = nn.Dense(self.answers, kernel_init=initializer, dot_general=flat_dot_general)
 
     def __call__(
         self,

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
+from rnnjax.kernels import flat_dot_general
 from rnnjax.layers import (
     RNN,
     AdditiveAttention,
@@ -140,8 +141,8 @@ class Translator(nn.Module):
         return outputs.shape[-1]
 
     def _dense(self) -> nn.Dense:
-        init = nn.initializers.xavier_uniform()
-        return nn.Dense(self.embedding, kernel_init=init, dtype=self.dtype)
+        options: Any = {"kernel_init": nn.initializers.xavier_uniform(), "dtype": self.dtype}
+        return nn.Dense(self.embedding, dot_general=flat_dot_general, **options)
 
     def __call__(
         self,

@@ -1,0 +1,63 @@
+"""The product of a dense layer as one product of two matrices."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax.cells import LSTMCell
+from rnnjax.kernels import flat_dot_general
+from rnnjax.layers import RNN
+
+BATCH, TIME, INPUTS, UNITS = 32, 64, 128, 512
+
+
+@pytest.mark.parametrize("axes", [(), (3,), (2, 3), (2, 3, 5), (0, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_dense_layer_and_its_gradients_are_those_of_flax(axes, dtype):
+    inputs = jax.random.normal(jax.random.key(0), (*axes, 7))
+    flat = nn.Dense(4, dtype=dtype, dot_general=flat_dot_general)
+    plain = nn.Dense(4, dtype=dtype)
+    params = flat.init(jax.random.key(1), inputs)
+
+    def loss(layer, params, inputs):
+        outputs = layer.apply(params, inputs)
+        return jnp.sum(jnp.sin(outputs.astype(jnp.float32))), outputs
+
+    value = jax.value_and_grad(loss, argnums=(1, 2), has_aux=True)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        jax.tree.map(lambda leaf: leaf.astype(jnp.float32), value(flat, params, inputs)),
+        jax.tree.map(lambda leaf: leaf.astype(jnp.float32), value(plain, params, inputs)),
+    )
+
+
+def _transposes_what_is_pulled(multiply) -> bool:
+    def loss(inputs, kernel):
+        return jnp.sum(jnp.sin(multiply(inputs, kernel)))
+
+    given = jnp.zeros((BATCH, TIME, INPUTS)), jnp.zeros((INPUTS, UNITS))
+    compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*given).compile()
+    return f"f32[{UNITS},{BATCH * TIME}]" in compiled.as_text()
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="it is for XLA on a CPU")
+def test_xla_need_not_transpose_the_gradients_of_all_outputs():
+    def flat(inputs, kernel):
+        return flat_dot_general(inputs, kernel, (((2,), (0,)), ((), ())))
+
+    assert _transposes_what_is_pulled(jnp.matmul)
+    assert not _transposes_what_is_pulled(flat)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="it is for XLA on a CPU")
+def test_nor_those_of_the_gates_of_a_layer():
+    layer, inputs = RNN(LSTMCell(UNITS // 4)), jnp.zeros((BATCH, TIME, INPUTS))
+    params = jax.eval_shape(layer.init, jax.random.key(0), inputs)
+
+    def loss(params, inputs):
+        return jnp.sum(layer.apply(params, inputs)[1])
+
+    text = jax.jit(jax.grad(loss)).lower(params, inputs).compile().as_text()
+    assert f"f32[{UNITS},{BATCH * TIME}]" not in text
