@@ -21,10 +21,11 @@ def lstm(
 ) -> tuple[Half, Float[Array, "batch time features"]]:
     """Runs `rnnjax.cells.LSTMCell` over time, under the mask law.
 
-    The forward pass keeps the activated gates and the states. From them the backward pass makes all
-    of its elementwise factors for all steps at once, so that its loop holds one product and a few
-    multiplications; the gradient of the recurrent kernel is one product after the loop. Reverse
-    mode only: forward-mode derivatives need the loop of `nn.scan`.
+    The forward pass keeps, beside the hidden states, neither gates nor cell states but the factors
+    by which the backward pass multiplies: they are made while a step's numbers are in the cache,
+    and the loop back holds one product and a few multiplications. The gradient of the recurrent
+    kernel is one product after it. Reverse mode only: forward-mode derivatives need the loop of
+    `nn.scan`.
 
     Args:
       projected: the inputs' part of the gates i, f, g, o, `gates = 4 * features`. Its dtype is that
@@ -54,7 +55,7 @@ def _forward(projected, recurrent_kernel, state, mask, reverse):
 
 
 def _run(projected, recurrent_kernel, state, mask, reverse, keep):
-    """Returns final state and outputs, and hidden states, cell states and gates if kept."""
+    """Returns final state and outputs, and hidden states and the three factors if kept."""
     dtype, features = state[0].dtype, recurrent_kernel.shape[0]
     # logistic(z) = tanh(z / 2) / 2 + 1/2: one tanh serves the four gates. Halves are exact.
     half, one = jnp.full(features, 0.5, dtype), jnp.ones(features, dtype)
@@ -67,50 +68,47 @@ def _run(projected, recurrent_kernel, state, mask, reverse, keep):
         hidden, cell = state
         inputs = given[1] if keep else at(projected).astype(dtype)
         z = inputs.astype(kernel.dtype) * small + hidden.astype(kernel.dtype) @ kernel
-        gates = jnp.tanh(z.astype(dtype)) * scale + shift
-        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        wave = jnp.tanh(z.astype(dtype))
+        i, f, g, o = jnp.split(wave * scale + shift, 4, axis=-1)
         new_cell = f * cell + i * g
-        new_hidden = o * jnp.tanh(new_cell)
-        if mask is not None:
-            new_hidden = held(at(mask), new_hidden, hidden)
-            new_cell = held(at(mask), new_cell, cell)
-        new = new_hidden, new_cell
-        return new, (new_hidden, gates, new_cell) if keep else (new_hidden,)
+        activated = jnp.tanh(new_cell)
+        new_hidden = o * activated
+        here = None if mask is None else at(mask)
+        new = held(here, new_hidden, hidden), held(here, new_cell, cell)
+        if not keep:
+            return new, new[:1]
+        slope = scale * scale * (1 - wave * wave)  # of the gates, by z
+        by_gates = slope * jnp.concatenate([g, cell, i, activated], axis=-1)
+        by_hidden = o * (1 - activated * activated)
+        by_cell = held(here, f, jnp.ones_like(f))
+        return new, (new[0], real(by_gates, here), real(by_hidden, here), by_cell)
 
     arrays = (empty(projected, features, dtype),)
     if keep:
-        arrays += projected.astype(dtype), empty(projected, features, dtype)
-    final, (hidden, *others) = over_time(step, state, arrays, reverse)
+        arrays += projected.astype(dtype), *(empty(projected, features, dtype) for _ in range(2))
+    final, (hidden, *factors) = over_time(step, state, arrays, reverse)
     outputs = real(hidden, mask).astype(projected.dtype)
-    return (final, outputs), (hidden, *others)
+    return (final, outputs), (hidden, *factors)
 
 
 def _backward(reverse, saved, pulled):
-    recurrent_kernel, state, mask, hidden, gates, cell = saved
+    recurrent_kernel, state, mask, hidden, by_gates, by_hidden, by_cell = saved
     d_state, d_outputs = pulled
     dtype = d_outputs.dtype
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    activated = jnp.tanh(cell)
-    by_cell = (g * i * (1 - i), before(cell, state[1], reverse) * f * (1 - f), i * (1 - g * g))
-    by_hidden = activated * o * (1 - o)
-    factors = real(jnp.concatenate([*by_cell, by_hidden], axis=-1), mask)
-    through = real(o * (1 - activated * activated), mask)
-    kept = held(mask, f, jnp.ones_like(f))
     d_outputs = real(d_outputs.astype(hidden.dtype), mask)
     kernel = recurrent_kernel.T.astype(dtype)
 
-    def step(carry, factors, at):
+    def step(carry, by_gates, at):
         d_hidden, d_cell = carry
         d_new_hidden = d_hidden + at(d_outputs)
-        d_new_cell = d_cell + d_new_hidden * at(through)
+        d_new_cell = d_cell + d_new_hidden * at(by_hidden)
         pulled = jnp.concatenate([d_new_cell, d_new_cell, d_new_cell, d_new_hidden], axis=-1)
-        d_gates = (factors * pulled).astype(dtype)
+        d_gates = (by_gates * pulled).astype(dtype)
         below = (d_gates @ kernel).astype(d_hidden.dtype)
-        if mask is not None:
-            below = held(at(mask), below, d_hidden)
-        return (below, d_new_cell * at(kept)), d_gates.astype(factors.dtype)
+        below = held(None if mask is None else at(mask), below, d_hidden)
+        return (below, d_new_cell * at(by_cell)), d_gates.astype(by_gates.dtype)
 
-    d_state, d_projected = over_time(step, d_state, factors, not reverse)
+    d_state, d_projected = over_time(step, d_state, by_gates, not reverse)
     d_projected = d_projected.astype(dtype)
     d_kernel = kernel_gradient(before(hidden, state[0], reverse), d_projected, recurrent_kernel)
     return d_projected, d_kernel, d_state, None

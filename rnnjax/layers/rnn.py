@@ -22,9 +22,9 @@ Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
 WHOLE = ("fused", "pallas", "cudnn")
 """The engines that are a method of the cell, for sequences as a whole."""
 
-_AT_ONCE = 16 * 2**20
+_AT_ONCE = 8 * 2**20
 """Bytes of the states of all steps up to which a CPU's caches hold a sequence well enough."""
-_ROWS = 256
+_ROWS = 512
 """Steps times batch that are run at a time where they do not."""
 
 
