@@ -131,15 +131,21 @@ class Cell(AbstractCell):
 
     def dense(self, units: int, **options: Any) -> nn.Dense:
         """Returns a projection to `units` in the cell's dtypes, for `setup`."""
-        options |= {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return nn.Dense(units, dot_general=flat_dot_general, **options)
+        return nn.Dense(
+            units,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            dot_general=flat_dot_general,
+            **options,
+        )
 
     def recurrent_product(
         self, state: Float[Array, "*batch features"], kernel: Float[Array, "features units"]
     ) -> Float[Array, "*batch units"]:
         """Returns `state @ kernel`, computed in `dtype`."""
         state, kernel = promote_dtype(state, kernel, dtype=self.dtype)
-        return state @ kernel
+        last: Any = (((state.ndim - 1,), (0,)), ((), ()))
+        return flat_dot_general(state, kernel, last)
 
 
 class GatedCell(Cell):

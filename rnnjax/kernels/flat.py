@@ -17,11 +17,11 @@ def flat_dot_general(
 
     The same as `jax.lax.dot_general`, to be given to `flax.linen.Dense` as its `dot_general`. What
     differs is the gradient of the kernel on a CPU: where the inputs have more than one leading
-    axis, XLA transposes the gradients of all outputs and multiplies without its fast library,
-    which takes several times as long.
+    axis, XLA copies the gradients of all outputs, transposed, and multiplies in an order that is
+    slower; together it takes several times as long. Under `jax.vmap` over the kernel it still does.
 
     Args:
-      inputs: of all steps, say.
+      inputs: those of all steps, say.
       kernel: of the layer.
       dimension_numbers: those of `flax.linen.Dense`: the last axis of the inputs with the first of
         the kernel, and no axis that both have.

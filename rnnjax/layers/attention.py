@@ -88,8 +88,13 @@ class Attention(nn.Module):
 
     def _dense(self, **options: Any) -> nn.Dense:
         init = nn.initializers.xavier_uniform()
-        options |= {"kernel_init": init, "dtype": self.dtype}
-        return nn.Dense(self.features, dot_general=flat_dot_general, **options)
+        return nn.Dense(
+            self.features,
+            kernel_init=init,
+            dtype=self.dtype,
+            dot_general=flat_dot_general,
+            **options,
+        )
 
 
 class AdditiveAttention(Attention):

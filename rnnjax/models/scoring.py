@@ -22,4 +22,5 @@ def attend(
 ) -> Float[Array, "*batch vocabulary"]:
     """Returns the products of vectors with those of an embedding, multiplied and summed alike."""
     table = jnp.asarray(embed.embedding, embed.dtype)
-    return jnp.matmul(vectors.astype(table.dtype), table.T, preferred_element_type=jnp.float32)
+    last: Any = (((vectors.ndim - 1,), (1,)), ((), ()))
+    return _summed(vectors.astype(table.dtype), table, last)

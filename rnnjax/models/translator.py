@@ -141,8 +141,12 @@ class Translator(nn.Module):
         return outputs.shape[-1]
 
     def _dense(self) -> nn.Dense:
-        options: Any = {"kernel_init": nn.initializers.xavier_uniform(), "dtype": self.dtype}
-        return nn.Dense(self.embedding, dot_general=flat_dot_general, **options)
+        return nn.Dense(
+            self.embedding,
+            kernel_init=nn.initializers.xavier_uniform(),
+            dtype=self.dtype,
+            dot_general=flat_dot_general,
+        )
 
     def __call__(
         self,

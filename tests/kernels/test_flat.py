@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.cells import LSTMCell
+from rnnjax.cells import LSTMCell, SimpleCell
 from rnnjax.kernels import flat_dot_general
 from rnnjax.layers import RNN
+from rnnjax.models.scoring import attend
 
 BATCH, TIME, INPUTS, UNITS = 32, 64, 128, 512
 
@@ -42,7 +43,7 @@ def _transposes_what_is_pulled(outputs: Any, kernels: Any, inputs: Any) -> bool:
         return jnp.sum(jnp.sin(outputs(kernels, inputs)))
 
     text: Any = jax.jit(jax.grad(loss)).lower(kernels, inputs).compile().as_text()
-    return f"f32[{UNITS},{BATCH * TIME}]" in text
+    return f"f32[{UNITS},{BATCH * TIME}]" in text or f"f32[{UNITS},{BATCH},{TIME}]" in text
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="it is for XLA on a CPU")
@@ -52,6 +53,13 @@ def test_xla_need_not_transpose_the_gradients_of_all_outputs():
 
     def flat(kernel, inputs):
         return flat_dot_general(inputs, kernel, (((2,), (0,)), ((), ())))
+
+    def of_embedding(table, inputs):
+        embed = nn.Embed(UNITS, INPUTS).bind({"params": {"embedding": table}})
+        return attend(embed, inputs)
+
+    def of_states(kernel, states):
+        return SimpleCell(UNITS).recurrent_product(states, kernel)
 
     layer = RNN(LSTMCell(UNITS // 4))
 
@@ -63,4 +71,7 @@ def test_xla_need_not_transpose_the_gradients_of_all_outputs():
     params = jax.eval_shape(layer.init, jax.random.key(0), inputs)
     assert _transposes_what_is_pulled(plain, kernel, inputs)
     assert not _transposes_what_is_pulled(flat, kernel, inputs)
+    assert _transposes_what_is_pulled(lambda table, inputs: inputs @ table.T, kernel.T, inputs)
+    assert not _transposes_what_is_pulled(of_embedding, kernel.T, inputs)
+    assert not _transposes_what_is_pulled(of_states, kernel, inputs)
     assert not _transposes_what_is_pulled(of_layer, params, inputs)
