@@ -125,8 +125,10 @@ def written(
     # A masked step changes nothing, so that this is the state in which the layers begin.
     blank = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool)
     key, (state, _) = jax.random.key(choice.seed), jax.jit(task.go_on)(params, *blank)
-    token = END
-    for number in vocabulary.encode([prompt]).tokens.tolist():
+    token, asked = END, vocabulary.encode([prompt]).tokens.tolist()
+    # Words have no token for it: the space before the next one stands in the prompt already.
+    spaced = prompt[-1:].isspace() and vocabulary.decode(asked)[-1:] != prompt[-1:]
+    for number in asked:
         _, state = follow(params, jnp.int32(token), state, key, 0)
         token = number
     for number in range(length):
@@ -135,4 +137,5 @@ def written(
         if token == END:
             return
         # What it adds to the token before it, which tells whether a space stands between them.
-        yield vocabulary.decode([before, token])[len(vocabulary.decode([before])) :]
+        piece = vocabulary.decode([before, token])[len(vocabulary.decode([before])) :]
+        yield piece.removeprefix(" ") if spaced and number == 0 else piece

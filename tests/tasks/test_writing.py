@@ -93,6 +93,8 @@ def test_a_text_goes_on_from_its_prompt_to_its_end():
 def test_words_are_written_with_the_spaces_between_them():
     assert write(vocabulary=WORDS) == ["a", " b", " c", " d"]
     assert write("a b", vocabulary=WORDS) == [" c", " d"]
+    for space in (" ", "\n", " \t "):
+        assert write("a b" + space, vocabulary=WORDS) == ["c", " d"]
 
 
 @pytest.mark.parametrize(
