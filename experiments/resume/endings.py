@@ -83,14 +83,7 @@ def _template(folder: RunFolder) -> TrainState:
     known = len(Vocabulary.load(folder.tokenizer))
     task = TASKS[config.task].of(config, known, folder.read_data())
     optimizer = make_optimizer(config, 1, task.trained)
-    return init_state(
-        task,
-        optimizer,
-        [config.seed],
-        config.batch_size,
-        keep_average=bool(config.averaging.decay),
-        keep_best=bool(config.early_stopping.patience),
-    ).shapes
+    return init_state(task, optimizer, [config.seed], config).shapes
 
 
 def _bytes(tree: Any) -> list[bytes]:

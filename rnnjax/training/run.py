@@ -137,20 +137,14 @@ def _train_and_judge(
     total = config.epochs * dataset.train.steps_per_epoch
     optimizer = make_optimizer(config, total, task.trained)
     seeds = [member.config.seed for member in members]
-    decay = config.averaging.decay
-    first = init_state(
-        task,
-        optimizer,
-        seeds,
-        config.batch_size,
-        [member.vectors for member in members if member.vectors],
-        keep_average=bool(decay),
-        keep_best=bool(config.early_stopping.patience),
-    )
+    vectors = [member.vectors for member in members if member.vectors]
+    first = init_state(task, optimizer, seeds, config, vectors)
     say(_table_text(layers))
     checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
     with (
-        contextlib.closing(make_train_step(task, optimizer, seeds, decay)) as train_step,
+        contextlib.closing(
+            make_train_step(task, optimizer, seeds, config.averaging.decay)
+        ) as train_step,
         contextlib.closing(make_evaluate_step(task)) as evaluate_step,
     ):
         if max(checkpoints.steps, default=0) < total:

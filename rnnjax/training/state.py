@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from rnnjax.config import Config
 from rnnjax.data.vectors import WordVectors
 from rnnjax.tasks import Task
 
@@ -85,11 +86,8 @@ def init_state(
     task: Task,
     optimizer: optax.GradientTransformation,
     seeds: Sequence[int],
-    rows: int,
+    config: Config,
     vectors: Sequence[WordVectors] = (),
-    *,
-    keep_average: bool = False,
-    keep_best: bool = False,
 ) -> InitialState:
     """Returns the state before the first step, to be made.
 
@@ -97,10 +95,9 @@ def init_state(
       task: what is trained.
       optimizer: how.
       seeds: of the replicates, from which the parameters follow.
-      rows: of a batch.
+      config: of the training, which says how many rows a batch has, and whether the state has an
+        average of the parameters and the best so far.
       vectors: for the embedding of each replicate to begin with; none for random ones.
-      keep_average: whether the state has an average of the parameters.
-      keep_best: whether it has the best parameters so far.
     """
 
     def copy(params):
@@ -111,16 +108,16 @@ def init_state(
         if table:
             params = task.with_vectors(params, *table)
         best = None
-        if keep_best:
+        if config.early_stopping.patience:
             best = Best(copy(params), jnp.float32(jnp.inf), jnp.zeros((), jnp.int32))
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=optimizer.init(task.live(params)),
-            average=copy(params) if keep_average else None,
+            average=copy(params) if config.averaging.decay else None,
             sums={name: jnp.zeros(()) for name in ("loss", "accuracy", "weight")},
             best=best,
-            carry=task.begin(rows),
+            carry=task.begin(config.batch_size),
         )
 
     keys = [jax.random.fold_in(jax.random.key(seed), INIT) for seed in seeds]

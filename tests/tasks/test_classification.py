@@ -47,7 +47,7 @@ def trained(known, config, steps=5):
     """Returns the parameters before and after some steps of training."""
     task = Classification(model_of(dropout=config.model.dropout), known)
     optimizer = make_optimizer(config, steps)
-    state = init_state(task, optimizer, [3], 4).make()
+    state = init_state(task, optimizer, [3], config).make()
     before = jax.tree.map(np.array, state.params)
     step = make_train_step(task, optimizer, [3])
     for number in range(steps):
@@ -84,7 +84,7 @@ def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
     config = parse({"learning_rate": 0.05, "optimizer": {"weight_decay": 0.1}})
     task = Classification(model_of(cell=EchoStateCell(4), vocabulary=KNOWN), KNOWN)
     optimizer = make_optimizer(config, 5, task.trained)
-    state = init_state(task, optimizer, [3], 4).make()
+    state = init_state(task, optimizer, [3], config).make()
     before = jax.tree.map(np.array, state.params)
     after = make_train_step(task, optimizer, [3])(state, stack_of(batch_of(0))).params
     jax.tree.map(np.testing.assert_array_equal, after["recurrent"], before["recurrent"])
@@ -105,7 +105,7 @@ def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
     )
     task = Classification.of(config, KNOWN, ABOUT)
     optimizer = make_optimizer(config, 5, task.trained)
-    state = init_state(task, optimizer, [3], 4).make()
+    state = init_state(task, optimizer, [3], config).make()
     moments = jax.tree_util.tree_leaves_with_path(state.opt_state)
     assert "embed" not in "".join(jax.tree_util.keystr(path) for path, _ in moments)
     before = jax.tree.map(np.array, state.params)

@@ -85,14 +85,7 @@ def state_of(config: schema.Config) -> TrainState:
     made = labelled.make_dataset(config, labelled.load_corpus(config))
     task = Classification.of(config, len(made.vocabulary), made.describe())
     optimizer = make_optimizer(config, config.epochs * made.train.steps_per_epoch, task.trained)
-    return init_state(
-        task,
-        optimizer,
-        [config.seed],
-        config.batch_size,
-        keep_average=bool(config.averaging.decay),
-        keep_best=bool(config.early_stopping.patience),
-    ).make()
+    return init_state(task, optimizer, [config.seed], config).make()
 
 
 def unlearned(config: schema.Config) -> training.TrainedClassifier:

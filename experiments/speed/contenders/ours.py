@@ -96,7 +96,7 @@ def training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any, Any]
     data, config = step_data(spec), config_of(spec["network"])
     task = Classification.of(config, KNOWN, {"classes": range(CLASSES)})
     optimizer = make_optimizer(config, 1_000, task.trained)
-    state = init_state(task, optimizer, seeds, config.batch_size).make()
+    state = init_state(task, optimizer, seeds, config).make()
     batch = Batch(data.tokens, data.mask, data.labels, np.ones(len(data.labels), np.float32))
     axes = (len(seeds), 1) if len(seeds) > 1 else (1,)
     read = Batch(*(np.broadcast_to(each, (*axes, *each.shape)) for each in batch))
