@@ -12,7 +12,7 @@ from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.errors import InputError
-from rnnjax.kernels import flat_dot_general
+from rnnjax.kernels import flat_dot_general, flat_matmul
 
 State = Any
 """The state of a cell: a pytree of arrays [batch, ...], a named tuple where it has several."""
@@ -144,8 +144,7 @@ class Cell(AbstractCell):
     ) -> Float[Array, "*batch units"]:
         """Returns `state @ kernel`, computed in `dtype`."""
         state, kernel = promote_dtype(state, kernel, dtype=self.dtype)
-        last: Any = (((state.ndim - 1,), (0,)), ((), ()))
-        return flat_dot_general(state, kernel, last)
+        return flat_matmul(state, kernel)
 
 
 class GatedCell(Cell):

@@ -7,14 +7,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from rnnjax.kernels import flat_dot_general
-
-_summed = functools.partial(flat_dot_general, preferred_element_type=jnp.float32)
+from rnnjax.kernels import flat_dot_general, flat_matmul
 
 
 def dense(vocabulary: int, dtype: Any, **options: Any) -> nn.Dense:
     """Returns a layer that multiplies in `dtype` and sums in float32; options are of `nn.Dense`."""
-    return nn.Dense(vocabulary, dtype=dtype, dot_general=_summed, **options)
+    summed = functools.partial(flat_dot_general, preferred_element_type=jnp.float32)
+    return nn.Dense(vocabulary, dtype=dtype, dot_general=summed, **options)
 
 
 def attend(
@@ -22,5 +21,5 @@ def attend(
 ) -> Float[Array, "*batch vocabulary"]:
     """Returns the products of vectors with those of an embedding, multiplied and summed alike."""
     table = jnp.asarray(embed.embedding, embed.dtype)
-    last: Any = (((vectors.ndim - 1,), (1,)), ((), ()))
-    return _summed(vectors.astype(table.dtype), table, last)
+    vectors = vectors.astype(table.dtype)
+    return flat_matmul(vectors, table, axis=1, preferred_element_type=jnp.float32)

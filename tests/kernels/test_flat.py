@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import LSTMCell, SimpleCell
-from rnnjax.kernels import flat_dot_general
+from rnnjax.kernels import flat_dot_general, flat_matmul
 from rnnjax.layers import RNN
 from rnnjax.models.scoring import attend
 
@@ -52,7 +52,7 @@ def test_xla_need_not_transpose_the_gradients_of_all_outputs():
         return inputs @ kernel
 
     def flat(kernel, inputs):
-        return flat_dot_general(inputs, kernel, (((2,), (0,)), ((), ())))
+        return flat_matmul(inputs, kernel)
 
     def of_embedding(table, inputs):
         embed = nn.Embed(UNITS, INPUTS).bind({"params": {"embedding": table}})
