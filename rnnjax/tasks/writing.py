@@ -126,8 +126,9 @@ def written(
     blank = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool)
     key, (state, _) = jax.random.key(choice.seed), jax.jit(task.go_on)(params, *blank)
     token, asked = END, vocabulary.encode([prompt]).tokens.tolist()
-    # Words have no token for it: the space before the next one stands in the prompt already.
-    spaced = prompt[-1:].isspace() and vocabulary.decode(asked)[-1:] != prompt[-1:]
+    bare = vocabulary.encode([prompt.rstrip()]).tokens.tolist()
+    # Words have no token for a space: that before the next one stands in the prompt already.
+    spaced = prompt[-1:].isspace() and asked == bare
     for number in asked:
         _, state = follow(params, jnp.int32(token), state, key, 0)
         token = number

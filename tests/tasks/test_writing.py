@@ -97,6 +97,20 @@ def test_words_are_written_with_the_spaces_between_them():
         assert write("a b" + space, vocabulary=WORDS) == ["c", " d"]
 
 
+def test_a_space_that_is_a_character_is_written_after_a_blank_that_is_unknown():
+    vocabulary = Vocabulary.fit(["aaaa    bb"], 9, "character", ends=True)
+    (space,) = vocabulary.encode([" "]).tokens.tolist()
+
+    class Spaces:
+        def go_on(self, params, tokens, mask, kept=None):
+            del params, tokens, mask
+            return jnp.zeros(()), 50.0 * jax.nn.one_hot(space, len(vocabulary))[None]
+
+    for prompt in ("a\t", "a ", "a"):
+        written_on = written(Spaces(), None, vocabulary, prompt, 2, Choice())
+        assert list(written_on) == [" ", " "]
+
+
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
