@@ -324,8 +324,8 @@ def test_the_floor_has_the_products_of_the_layer(cell, both_ways):
 def test_the_pages_say_what_was_measured(tmp_path):
     folder = ROOT / "experiments" / "speed"
     runs, own, above = Runs(folder / "runs.jsonl"), folder / "README.md", ROOT / "README.md"
-    for page in (own, above):
-        shutil.copy(page, tmp_path / f"{page.parent.name}.md")
-    copies = tmp_path / "speed.md", tmp_path / f"{ROOT.name}.md"
+    copies = tmp_path / "own.md", tmp_path / "above.md"
+    for page, copy in zip((own, above), copies, strict=True):
+        shutil.copy(page, copy)
     tables.write(copies[0], runs, copies[1])
     assert [each.read_text() for each in copies] == [own.read_text(), above.read_text()]
