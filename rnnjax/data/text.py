@@ -20,6 +20,19 @@ _PADDING, _UNKNOWN, _END = "[PAD]", "[UNK]", "[END]"
 
 Unit = Literal["word", "character", "subword"]
 
+_SPACE = "\u2581"
+"""Writes a space in the tokens of subwords, and a space writes this character there."""
+_ESCAPE = "\u241b"
+_SPACES_SWAPPED = (
+    (_ESCAPE, _ESCAPE + "-"),
+    (_SPACE, _ESCAPE + "_"),
+    (" ", _SPACE),
+    (_ESCAPE + "_", " "),
+    (_ESCAPE + "-", _ESCAPE),
+)
+"""Replacements, in their order, that swap the two in any text: escapes stand for one of them on the
+way and are all gone in the end. The swap is its own inverse."""
+
 _PUNCTUATION = r"""[!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']"""
 
 
@@ -27,10 +40,12 @@ class Vocabulary:
     """The tokens that a network knows, numbered: 0 is padding, 1 is unknown, then by falling count.
 
     Words are found as Keras' TextVectorization finds them: lower case, the punctuation of ASCII
-    removed, split on white space. Characters are kept as they are. Subwords are those of byte pair
-    encoding (Sennrich, Haddow, Birch, ACL 2016), which no punctuation shares with a word; they are
-    numbered as they were joined. Hugging Face tokenizers does the work; `tokenizer.json` is a file
-    of that library.
+    removed, split on white space. Subwords are those of byte pair encoding (Sennrich, Haddow,
+    Birch, ACL 2016), which no punctuation shares with a word; they are numbered as they were
+    joined. Characters, which are code points, and subwords keep a text as it is: no Unicode
+    normalization takes place, and decoding what was encoded returns the same code points where all
+    of them are known. Hugging Face tokenizers does the work; `tokenizer.json` is a file of that
+    library.
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer):
@@ -175,16 +190,21 @@ def _of_unit(
     options = {"vocab_size": size, "special_tokens": special, "show_progress": False}
     if unit == "subword":
         tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=_UNKNOWN))
-        tokenizer.normalizer = normalizers.NFC()
+        # Not Metaspace, from whose tokens a "\u2581" of the text comes back as a space.
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.Replace(*each) for each in _SPACES_SWAPPED]
+        )
         # Nothing is added before a text, and no token crosses lines: lines make up their text.
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Split("\n", "isolated"),
-                pre_tokenizers.Metaspace(prepend_scheme="never"),
+                pre_tokenizers.Split(_SPACE, "merged_with_next"),
                 pre_tokenizers.Punctuation(),
             ]
         )
-        tokenizer.decoder = decoders.Metaspace(prepend_scheme="never")
+        tokenizer.decoder = decoders.Sequence(
+            [decoders.Fuse(), *(decoders.Replace(*each) for each in _SPACES_SWAPPED)]
+        )
         limit = max(size - len(special), 1)
         return tokenizer, trainers.BpeTrainer(**options, limit_alphabet=limit)
     tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=_UNKNOWN))

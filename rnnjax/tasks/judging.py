@@ -1,9 +1,12 @@
 """How good translations are, as sacrebleu has it."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 from rnnjax.errors import InputError
+
+_FORM = "NFC"
 
 
 def check_judge() -> None:
@@ -20,10 +23,12 @@ def check_judge() -> None:
 def judged(
     found: Sequence[str], references: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Returns scores of translations, and what sacrebleu calls the settings of 'bleu' and 'chrf'.
+    """Returns scores of translations, and the signatures of 'bleu' and 'chrf'.
 
     The scores are 'bleu' and 'chrf', from 0 to 100, and 'exact', the share that are their
-    reference letter for letter.
+    reference letter for letter. All compare texts in normalization form C of Unicode, in which a
+    letter and its accent are one character, however a text is written. The signatures are those of
+    sacrebleu, and say so.
 
     Source: Post, A call for clarity in reporting BLEU scores, WMT 2018; Popovic, chrF, WMT 2015.
 
@@ -34,11 +39,18 @@ def judged(
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
+    found, references = ([_composed(text) for text in texts] for texts in (found, references))
     metrics: dict[str, Any] = {"bleu": BLEU(tokenize="13a"), "chrf": CHRF()}
     scores = {
-        name: float(metric.corpus_score(list(found), [list(references)]).score)
+        name: float(metric.corpus_score(found, [references]).score)
         for name, metric in metrics.items()
     }
     same = [one == other for one, other in zip(found, references, strict=True)]
-    signatures = {name: str(metric.get_signature()) for name, metric in metrics.items()}
+    signatures = {
+        name: f"{metric.get_signature()}|form:{_FORM}" for name, metric in metrics.items()
+    }
     return {**scores, "exact": sum(same) / len(same)}, signatures
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize(_FORM, text)

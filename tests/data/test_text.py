@@ -1,8 +1,12 @@
 """Vocabularies: which tokens a text has, how they are numbered, and what is refused."""
 
+import random
 import re
+import unicodedata
 
 import pytest
+import tokenizers
+from tokenizers import models, pre_tokenizers, trainers
 
 from rnnjax.data.text import Vocabulary, unknown_share
 from rnnjax.errors import InputError
@@ -175,6 +179,62 @@ def test_characters_and_subwords_give_a_text_back(unit, text):
     vocabulary = Vocabulary.fit(SENTENCES, 60, unit, ends=True)
     (found,) = numbers(vocabulary, text)
     assert vocabulary.decode([*found, 2, 0, 0]) == text
+
+
+FORMS = {
+    "decomposed": unicodedata.normalize("NFD", "Äpfel für café, Tiếng Việt 한국어 が"),
+    "singletons": "\u212b \u212a \u2126 ﬁ ² \uff21 \u0344 \uf900",
+    "space marker": "\u2581a\u2581 \u2581\u2581b \u241b\u241b_ \u241b- a\u241b\u2581",
+    "joiners": "👩\u200d👩\u200d👧 नि\u200dक\u200c 🇩🇪 \ufe0f\ufeff\u00ad",
+    "white space": "  a\tb\x0b\x0c\x85\xa0\u2028\u2029\u3000 \r\n\n \r ",
+    "other planes": "🜁 \U0001d518 \U0010ffff\uffff\ue000\x00\x7f",
+}
+"""Texts that a Unicode normalization, or a space that is written as another character, changes."""
+
+
+def random_texts(count):
+    """Returns texts of the characters of all forms, in any order, some of them spaces."""
+    draw = random.Random(5)
+    alphabet = sorted({*"".join(FORMS.values()), *"\u0301\u0323\u0308 e.-_"})
+    return [
+        "".join(draw.choice([" ", "\u2581", *alphabet]) for _ in range(draw.randint(1, 30)))
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("unit", ["character", "subword"])
+def test_decoding_returns_the_code_points_that_were_encoded(unit):
+    texts = [*FORMS.values(), *random_texts(500)]
+    # Merges are learned from a part, so that most of the others are new to them.
+    fitted = [*texts[:100], "".join(texts)]
+    vocabulary = Vocabulary.fit(fitted, 2000, unit, ends=True)
+    for text, found in zip(texts, numbers(vocabulary, *texts), strict=True):
+        assert 1 not in found
+        assert vocabulary.decode(found) == text
+        # One by one as well, which is how a text is generated.
+        assert "".join(vocabulary.decode([number]) for number in found) == text
+        spans = vocabulary.spans(text)
+        assert [text[begin:end] for begin, end in spans] == [
+            vocabulary.decode([number]) for number in found
+        ]
+
+
+def test_subwords_of_ordinary_text_are_those_of_metaspace():
+    # Recorded results stand on these numbers.
+    texts = [*SENTENCES, *TEXTS, " a  b\nb a ", "Ein Hund\n\n läuft"]
+    vocabulary = Vocabulary.fit(texts, 200, "subword", ends=True)
+    other = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
+    metaspace = pre_tokenizers.Metaspace(prepend_scheme="never")
+    newline = pre_tokenizers.Split("\n", "isolated")
+    other.pre_tokenizer = pre_tokenizers.Sequence(
+        [newline, metaspace, pre_tokenizers.Punctuation()]
+    )
+    special = ["[PAD]", "[UNK]", "[END]"]
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    other.train_from_iterator(texts, trainer)
+    other.encode_special_tokens = True
+    assert vocabulary.tokenizer.get_vocab() == other.get_vocab()
+    assert numbers(vocabulary, *texts) == [found.ids for found in other.encode_batch(texts)]
 
 
 @pytest.mark.parametrize("unit", ["word", "character", "subword"])

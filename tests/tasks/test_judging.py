@@ -1,6 +1,7 @@
 """Scores of translations: those of sacrebleu, with the settings that make them comparable."""
 
 import math
+import unicodedata
 
 import pytest
 
@@ -30,3 +31,17 @@ def test_what_is_found_is_judged_by_the_references_and_not_they_by_it():
     scores, _ = judged(["a b c d"], ["a b c d e"])
     assert scores["bleu"] == pytest.approx(100 * math.exp(1 - 5 / 4))
     assert judged(["A b c d e"], ["a b c d e"])[0]["exact"] == 0
+
+
+@pytest.mark.parametrize("decomposed", ["found", "references", "both"])
+def test_unicode_forms_of_a_text_score_alike(decomposed):
+    found, references = ["Tiếng Việt rất đẹp .", "à bientôt"], ["Tiếng Việt rất đẹp .", "à demain"]
+    expected, signatures = judged(found, references)
+    assert signatures["bleu"].endswith("|form:NFC")
+    assert expected["exact"] == 0.5
+    assert 0 < expected["chrf"] < 100
+    if decomposed != "references":
+        found = [unicodedata.normalize("NFD", text) for text in found]
+    if decomposed != "found":
+        references = [unicodedata.normalize("NFD", text) for text in references]
+    assert judged(found, references)[0] == expected
