@@ -1,9 +1,9 @@
 """Files of word vectors, as word2vec, GloVe and fastText write them, read as a stream.
 
-Text has a word and its numbers on a line, and with word2vec and fastText a first line that says how
-many words and how many numbers. Binary of word2vec has that line too, then for each word its
-letters, a space and float32 numbers, lowest byte first. Either may be packed with gzip. Which one a
-file is, it shows itself: its name does not matter.
+Text has a word and its numbers on a line, separated by spaces or tabs, and with word2vec and
+fastText a first line of two counts: words, and numbers of each. Binary of word2vec has that line
+too, then for each word its letters, a space and float32 numbers, lowest byte first. Either may be
+packed with gzip. The format is recognised by the first record, not by the name of the file.
 """
 
 import codecs
@@ -11,7 +11,8 @@ import contextlib
 import gzip
 import hashlib
 import io
-import itertools
+import re
+import stat
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -24,11 +25,21 @@ from rnnjax.errors import InputError
 from rnnjax.reporting.progress import Progress
 
 _CHUNK = 2**20
+_BEGINNING = 2**20
+"""Bytes by which the format is recognised: those of the first line and record, and more."""
 _MEGABYTE = 10**6
+_LONGEST_WORD = 2**16
+_LONGEST_NUMBER = 64
+"""Limits, in bytes."""
+_LARGEST = 1e9
+"""No vector has a larger number. Bytes that were written as something else mostly have."""
 _GZIP = b"\x1f\x8b"
 _CONTROL = {*range(9), *range(14, 32), 127}
-"""Bytes that no text holds. A row of some dozens of float32 numbers is all but sure to have one."""
-_OF_NUMBERS = b"0123456789.+-eE \t\r\n\v\f"
+_NOT_TEXT_NUMBERS = {*_CONTROL, *range(128, 256)}
+"""A row of some dozens of float32 numbers is all but sure to have such a byte."""
+_OF_NUMBERS = b"0123456789.+-eE \t\r\n"
+_SEPARATORS = b" \t"
+_FIELD = rb"[^ \t]+"
 
 
 def check_beginning(path: Path, features: int) -> None:
@@ -36,8 +47,7 @@ def check_beginning(path: Path, features: int) -> None:
 
     Only its beginning is read.
     """
-    with _opened(path) as raw:
-        _kind(_unpacked(raw), path, features)
+    _read_kind(path, features)
 
 
 def read_vectors(
@@ -54,10 +64,12 @@ def read_vectors(
     are not UTF-8 are passed over.
 
     Every line of a text is checked to be a word and as many numbers; of those that no word takes,
-    only whether they are made of the characters of numbers.
+    only whether they are made of the characters of numbers. Words of a text may hold spaces, but
+    no numbers between them: such a line is two. Every record of a binary file is checked to end
+    where the next one begins.
 
     Args:
-      path: a file as the module describes.
+      path: a regular file as the module describes.
       words: those to look for.
       features: numbers of a vector.
       normalize: writes a word as `words` are written.
@@ -69,9 +81,10 @@ def read_vectors(
     words = frozenset(words)
     exact: dict[str, np.ndarray] = {}
     alike: dict[str, np.ndarray] = {}
+    kind = _read_kind(path, features)
     with _opened(path) as raw, _Watched(raw, path.stat().st_size) as watched:
         file = _unpacked(watched)
-        kind = _kind(file, path, features)
+        file.read(kind.start)
         read = _read_binary if kind.binary else _read_text
         for place, letters, numbers in read(file, path, kind):
             try:
@@ -87,40 +100,47 @@ def read_vectors(
 
 
 class _Kind(NamedTuple):
-    """What the beginning of a file tells: words as the first line says, 0 where it does not."""
+    """The format of a file: number of words if its first line has it, and where records start."""
 
-    words: int
+    words: int | None
     features: int
     binary: bool
+    start: int
 
 
-def _kind(file: io.BufferedReader, path: Path, features: int) -> _Kind:
-    """Returns what a file is, which is then at its first word."""
-    head = file.peek()
-    if head.startswith(codecs.BOM_UTF8):  # some editors put it there; it is no part of a word
-        file.read(len(codecs.BOM_UTF8))
-        head = file.peek()
-    first, _, rest = head.partition(b"\n")
+def _read_kind(path: Path, features: int) -> _Kind:
+    with _opened(path) as raw:
+        return _kind(_unpacked(raw).read(_BEGINNING), path, features)
+
+
+def _kind(head: bytes, path: Path, features: int) -> _Kind:
+    """Returns the format of a file by its beginning."""
+    # Some editors put a byte order mark there, which is no part of a word.
+    start = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
+    first, _, rest = head[start:].partition(b"\n")
     fields = first.split()
-    if not head:
+    if not first and not rest:
         raise InputError(f"{path}: is empty; give a file of word vectors")
-    if len(fields) == 2 and all(field.isdigit() for field in fields):
+    if len(fields) == 2 and all(field.isdigit() and len(field) <= 15 for field in fields):
         words, width = map(int, fields)
-        kind = _Kind(words, width, binary=not _CONTROL.isdisjoint(rest[:4096]))
-        file.readline()
-    elif not _CONTROL.isdisjoint(head[:4096]):
-        raise InputError(
-            f"{path}: is neither text nor binary of word2vec, which begins with a line of two "
-            "counts; unpack it if it is an archive (zip, tar), or give another file"
-        )
+        line = rest.lstrip(_SEPARATORS + b"\r\n").partition(b"\n")[0]
+        values = rest.partition(b" ")[2][: 4 * width]
+        binary = not _is_record(line, width) and not _NOT_TEXT_NUMBERS.isdisjoint(values)
+        kind = _Kind(words, width, binary, start + len(first) + 1)
     else:
-        numbers = itertools.takewhile(_is_number, reversed(fields[1:]))
-        kind = _Kind(0, len(list(numbers)), binary=False)
-        if not kind.features:
+        width = features if _is_record(first, features) else _numbers_at_end(fields[1:])
+        if not width and not _CONTROL.isdisjoint(head[:4096]):
+            raise InputError(
+                f"{path}: is neither text nor binary of word2vec, which begins with a line of two "
+                "counts; unpack it if it is an archive (zip, tar), or give another file"
+            )
+        counts = re.match(rb"\d+ %d[^\d\s]\S* " % width, first)
+        if not width or counts:
             raise InputError(
                 f"{path}, line 1: {_shown(first)} is neither a word and its numbers nor two "
-                "counts; give a file of word vectors"
+                "counts; give a file of word vectors, with a line break after the counts"
             )
+        kind = _Kind(None, width, binary=False, start=start)
     if kind.features != features:
         raise InputError(
             f"config.model.embedding.features: given {features}, and {path} has vectors of "
@@ -130,53 +150,134 @@ def _kind(file: io.BufferedReader, path: Path, features: int) -> _Kind:
     return kind
 
 
+def _split(line: bytes, features: int) -> tuple[bytes, list[bytes]]:
+    """Returns the word of a line and its last fields, as many as there should be numbers.
+
+    The word is exact: only spaces and tabs separate, and a word may itself be one of them.
+    """
+    line = line.rstrip(_SEPARATORS + b"\r\n")
+    word, *numbers = line.rsplit(b" ", features)
+    if len(numbers) < features or b"" in numbers or b"\t" in line[len(word) :]:
+        spans = [field.span() for field in re.finditer(_FIELD, line)][-features:]
+        word, numbers = line[: spans[0][0]] if spans else b"", [line[a:b] for a, b in spans]
+        word = word[:-1]
+    return word.rstrip(_SEPARATORS) or word, numbers
+
+
+def _is_record(line: bytes, features: int) -> bool:
+    word, numbers = _split(line, features)
+    right = len(numbers) == features and all(map(_is_number, numbers))
+    return bool(word) and right and not any(map(_is_number, word.split()[1:]))
+
+
+def _numbers_at_end(fields: list[bytes]) -> int:
+    """Returns how many of the last fields are numbers, without a gap."""
+    numbers = [_is_number(field) for field in reversed(fields)]
+    return [*numbers, False].index(False)
+
+
 def _read_text(
     file: io.BufferedReader, path: Path, kind: _Kind
 ) -> Iterator[tuple[str, bytes, list[bytes]]]:
     """Yields place, word and numbers of each line. Blank lines are passed over."""
-    count = 0
-    for number, line in enumerate(file, start=2 if kind.words else 1):
+    count, number = 0, 0 if kind.words is None else 1
+    limit = _LONGEST_WORD + _LONGEST_NUMBER * kind.features
+    while line := file.readline(limit + 1):
+        number += 1
         place = f"line {number}"
-        # From the right: words of GloVe may hold spaces.
-        word, *numbers = line.rsplit(None, kind.features) or [b""]
-        if not word:
-            continue
-        tail = line[len(word) :]
-        *before, last = word.split()
-        surplus = [last] if before and _is_number(last) else []
-        if len(numbers) != kind.features or surplus:
+        if len(line) > limit:
             raise InputError(
-                f"{path}, {place}: {_shown(line)} has {len(line.split()) - 1} numbers after the "
-                f"word, expected {kind.features}; mend or delete the line, or fetch the file again"
+                f"{path}, {place}: {_shown(line[:100])} goes on for more than {limit:,} bytes, too "
+                f"long for a word and {kind.features} numbers; fetch the file again"
             )
-        if tail.translate(None, _OF_NUMBERS):
+        word, numbers = _split(line, kind.features)
+        if not numbers:
+            continue
+        if not word or len(numbers) != kind.features:
+            raise _wrong_line(path, place, line, kind)
+        surplus = [_is_number(field) for field in word.split()[1:]]
+        if any(surplus) and not surplus[-1]:
+            raise InputError(
+                f"{path}, {place}: {_shown(line)} has numbers before its last {kind.features}: two "
+                "lines have run together; put a line break between them, or fetch the file again"
+            )
+        if any(surplus):
+            raise _wrong_line(path, place, line, kind)
+        if line[len(word) :].translate(None, _OF_NUMBERS):
             wrong = next(each for each in numbers if each.translate(None, _OF_NUMBERS))
             raise _not_a_number(wrong, path, place)
         count += 1
         yield place, word, numbers
-    if kind.words and count != kind.words:
+    if kind.words is not None and count != kind.words:
         raise _wrong_count(path, kind, count)
+
+
+def _wrong_line(path: Path, place: str, line: bytes, kind: _Kind) -> InputError:
+    fields = re.findall(_FIELD, line.rstrip(b"\r\n"))
+    return InputError(
+        f"{path}, {place}: {_shown(line)} has {len(fields) - 1} numbers after the word, "
+        f"expected {kind.features}; mend or delete the line, or fetch the file again"
+    )
 
 
 def _read_binary(
     file: io.BufferedReader, path: Path, kind: _Kind
 ) -> Iterator[tuple[str, bytes, np.ndarray]]:
     """Yields place, word and numbers of each word."""
-    size = 4 * kind.features
-    for count in range(kind.words):
+    size, line_breaks = 4 * kind.features, False
+    for count in range(kind.words or 0):
+        place = f"word {count + 1}"
         letters = bytearray()
-        while (letter := file.read(1)) not in (b" ", b""):
+        while (letter := file.read(1)) not in (b" ", b"") and len(letters) <= _LONGEST_WORD:
             letters += letter
         values = file.read(size)
         if len(values) < size:
             raise _wrong_count(path, kind, count)
-        # word2vec ends each vector with a line break, other programs do not.
-        yield f"word {count + 1}", bytes(letters).lstrip(b"\n"), np.frombuffer(values, "<f4")
+        word = bytes(letters)
+        # word2vec ends each vector with a line break, other programs do not: the second word tells.
+        if count == 1:
+            line_breaks = word.startswith(b"\n")
+        if count and line_breaks != word.startswith(b"\n"):
+            raise _out_of_step(path, place, word)
+        word = word.removeprefix(b"\n")
+        if not _is_binary_word(word, line_breaks):
+            raise _out_of_step(path, place, word)
+        numbers = np.frombuffer(values, "<f4")
+        if not np.abs(numbers).max() <= _LARGEST:
+            if np.isfinite(numbers).all():
+                raise _out_of_step(path, place, word)
+            raise _not_a_number(numbers[int(np.argmin(np.isfinite(numbers)))], path, place)
+        yield place, word, numbers
     if any(rest.strip() for rest in iter(lambda: file.read(_CHUNK), b"")):
         raise InputError(
             f"{path}: goes on after the {kind.words} words that its first line announces; it is "
-            "damaged: fetch it again"
+            "damaged, or a word holds a space: fetch it again"
         )
+
+
+def _is_binary_word(word: bytes, line_breaks: bool) -> bool:
+    """Returns whether bytes before a space are a word, not the end of a vector and a word.
+
+    Line breaks between the records show by themselves where one is out of step; without them the
+    word has to be text.
+    """
+    if not word or len(word) > _LONGEST_WORD or b"\n" in word:
+        return False
+    if line_breaks:
+        return True
+    try:
+        word.decode()
+    except UnicodeDecodeError:
+        return False
+    return _CONTROL.isdisjoint(word)
+
+
+def _out_of_step(path: Path, place: str, word: bytes) -> InputError:
+    return InputError(
+        f"{path}, {place}: {_shown(word)} and the numbers after it are no word and its vector; "
+        "bytes are lost, or a word before it holds a space, which binary files cannot hold: fetch "
+        "the file again, or save it as text"
+    )
 
 
 def _vector(numbers: list[bytes] | np.ndarray, path: Path, place: str) -> np.ndarray:
@@ -221,10 +322,16 @@ def _shown(text: bytes) -> str:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[io.FileIO]:
-    """Opens a file, and says what is wrong with it in our words, also while it is read."""
+    """Opens a regular file, and turns what goes wrong, also while it is read, into InputError."""
     try:
-        with io.FileIO(path) as file:
-            yield file
+        if stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode):
+            with io.FileIO(path) as file:
+                yield file
+        else:  # opening a pipe would wait for its writer
+            raise InputError(
+                f"config.model.embedding.path: {path} is a pipe or a device, and the file is read "
+                "more than once; save the vectors in a regular file, packed with gzip if need be"
+            )
     except FileNotFoundError:
         raise InputError(
             f"config.model.embedding.path: there is no file {path} (from the folder {Path.cwd()}); "

@@ -3,6 +3,7 @@
 import codecs
 import gzip
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -119,6 +120,13 @@ def test_a_word_may_hold_spaces_and_what_is_not_utf8_is_passed_over(tmp_path):
         ("two words 1 2", "line 3: 'words' is no finite float32 number"),
         ("naïve 1 2.3.4 3", "line 3: '2.3.4' is no finite float32 number"),
         ("naïve 1 2 1e39", "line 3: '1e39' is no finite float32 number"),
+        ("b 1 2 3d 4 5 6", "line 3: 'b 1 2 3d 4 5 6' has numbers before its last 3: two lines"),
+        ("b 1 2 3 d 4 5 6", "line 3: 'b 1 2 3 d 4 5 6' has numbers before its last 3: two lines"),
+        ("b\t1\t2\t3d\t4\t5\t6", "line 3: 'b\\t1\\t2\\t3d\\t4\\t5\\t6' has numbers before its"),
+        ("b 1 2d 4 5 6", "line 3: 'b 1 2d 4 5 6' has numbers before its last 3: two lines"),
+        ("b\t1 2 3 4", "line 3: 'b\\t1 2 3 4' has 4 numbers after the word, expected 3"),
+        (" 1 2 3", "line 3: '1 2 3' has 2 numbers after the word, expected 3"),
+        ("b 1 2\x0c3", "line 3: 'b 1 2\\x0c3' has 2 numbers after the word, expected 3"),
     ],
 )
 @pytest.mark.parametrize("header", ["", "4 3\n"], ids=["glove", "word2vec"])
@@ -160,6 +168,98 @@ def test_a_damaged_or_another_file_is_refused(tmp_path, content, message):
     said = refusal(tmp_path, content)
     assert message in said
     assert str(tmp_path / "vectors") in said
+
+
+WHITE_SPACE = [" ", "  ", "\t", "\x0b", "\x0c", "\x85", "\xa0", "\u2028", "\u3000", "\x1c"]
+
+
+@pytest.mark.parametrize("separator", [" ", "\t"], ids=["spaces", "tabs"])
+@pytest.mark.parametrize("header", [False, True], ids=["glove", "word2vec"])
+@pytest.mark.parametrize("first", [0, 3], ids=["first", "later"])
+def test_a_word_may_be_white_space_or_hold_control_characters(tmp_path, first, header, separator):
+    words = ["a", "b", "c", *WHITE_SPACE, "\x01", "d\x07\x7f", "\x00", "e\xa0f", "\u3000g\x0b"]
+    words = words[first:] + words[:first]
+    if separator == "\t":
+        words.remove("  ")  # a space at its end goes with the separators
+    rows = [separator.join([word, str(n), "0", "1"]) + "\n" for n, word in enumerate(words)]
+    content = (f"{len(rows)} 3\n" if header else "") + "".join(rows)
+    vectors, _ = read(tmp_path, content.encode(), words, normalize=str)
+    assert {word: row[0] for word, row in vectors.items()} == {w: n for n, w in enumerate(words)}
+
+
+def test_a_first_line_that_runs_into_the_second_is_refused(tmp_path):
+    message = refusal(tmp_path, b"3 3the 1 2 3\nb 4 5 6\nc 7 8 9\n")
+    assert "line 1: '3 3the 1 2 3' is neither" in message
+    assert "with a line break after the counts" in message
+
+
+@pytest.mark.parametrize("end", [b"\n", b""], ids=["word2vec", "gensim"])
+@pytest.mark.parametrize("word", ["new york", "a b", " b", "a ", "in the city", "x y z", "", "\n"])
+@pytest.mark.parametrize("place", [0, 1, 8, 9], ids=["first", "second", "next to last", "last"])
+def test_a_word_with_a_space_in_a_binary_file_is_refused(tmp_path, place, word, end):
+    draw = np.random.default_rng(1)
+    words = [f"w{number}" for number in range(9)]
+    words.insert(place, word)
+    vectors = {each: draw.standard_normal(50) for each in words}
+    content = binary(vectors, end).replace(b" 3\n", b" 50\n", 1)
+    message = refusal(tmp_path, content, 50)
+    assert re.search(r"holds a space|whole words|no finite", message)
+    assert "fetch" in message
+
+
+@pytest.mark.parametrize("end", [b"\n", b""], ids=["word2vec", "gensim"])
+def test_a_binary_file_that_loses_or_gains_bytes_is_refused(tmp_path, end):
+    draw = np.random.default_rng(2)
+    vectors = {f"w{number}": draw.standard_normal(50) for number in range(10)}
+    content = binary(vectors, end).replace(b" 3\n", b" 50\n", 1)
+    assert read(tmp_path, content, vectors, 50)[0].keys() == vectors.keys()
+    for count in range(1, 9):
+        place = int(draw.integers(250, len(content) - 300))
+        for changed in (
+            content[:place] + content[place + count :],
+            content[:place] + draw.bytes(count) + content[place:],
+        ):
+            assert "vectors" in refusal(tmp_path, changed, 50)
+
+
+def test_a_vector_that_loses_its_last_byte_is_refused(tmp_path):
+    content = binary(VECTORS)
+    end = content.index(b"\nunused")
+    assert "word 3: 'unused' and the" in refusal(tmp_path, content[: end - 1] + content[end:])
+
+
+def test_words_of_other_encodings_are_passed_over_in_files_of_word2vec(tmp_path):
+    content = binary(VECTORS).replace("naïve".encode(), b"na\xefve")
+    assert read(tmp_path, content)[0].keys() == {"the", "reuters"}
+    content = binary(VECTORS, b"").replace("naïve".encode(), b"na\xefve")
+    assert "word 2: 'na\ufffdve' and the numbers" in refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"9" * 5000 + b" 3\n", "vectors of 1 numbers"),
+        (b"9 " + b"3" * 5000 + b"\n", "vectors of 1 numbers"),
+        (b"2 3\n" + b"a" * 70_000 + b"\0" * 13, "line 2: 'a+…' goes on for more than 65,728 bytes"),
+        (b"2 3\na " + b"\0" * 12 + b"a" * 70_000 + b" " + b"\0" * 12, "word 2: 'a+…' and"),
+        (b"a 1 2 3\n" + b"b" * 70_000 + b" 1 2 3\n", "line 2: 'b+…' goes on for more than"),
+        (b"a 1 2 3\nb 1 2 " + b"3" * 70_000, "line 2: 'b 1 2 3+…' goes on for more than"),
+        (b"c" * 2_000_000, "line 1: 'c+…' is neither"),
+    ],
+    ids=["count", "width", "no space", "binary word", "word", "number", "line"],
+)
+def test_endless_words_and_numbers_are_refused(tmp_path, content, message):
+    said = refusal(tmp_path, content)
+    assert re.search(message, said)
+    assert len(said) < 500
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        for read_it in (lambda path: read_vectors(path, ["a"], 3), lambda p: check_beginning(p, 3)):
+            with pytest.raises(InputError, match=f"{path} is a pipe or a device.*regular file"):
+                read_it(path)
 
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
