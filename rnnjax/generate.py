@@ -34,9 +34,13 @@ def main(arguments: list[str]) -> None:
 
     choice = Choice(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value, _SEED.value)
     run = TrainedWriter.load(Path(_WORKDIR.value))
-    (known,) = run.vocabulary.known_shares([_PROMPT.value])
-    if _PROMPT.value and known < 1:
-        say(f"{1 - known:.0%} of the prompt is unknown to the network, which reads it as unknown")
+    (share,) = run.vocabulary.unknown_shares([_PROMPT.value])
+    if _PROMPT.value and share:
+        advice = run.vocabulary.advise_form([_PROMPT.value])
+        say(
+            f"WARNING: {share:.1%} of the tokens of the prompt are unknown to the network, which "
+            f"reads all of them as one and the same{advice}"
+        )
     pieces = run.write(_PROMPT.value, _LENGTH.value, choice)
     first = next(pieces, "")  # what is wrong is said before anything is printed
     sys.stdout.write(_PROMPT.value + first)

@@ -19,38 +19,54 @@ _SHOWN = 80
 
 def main(texts: list[str]) -> None:
     """Prints class and probabilities of each text, of the lines of standard input without any."""
+    from rnnjax.data.text import is_unfamiliar
     from rnnjax.training import TrainedClassifier
 
     run = TrainedClassifier.load(Path(_WORKDIR.value))
+    trained_on = run.data.get("unknown_share", 0.0)
     for chunk in command.texts(texts):
-        shares = run.vocabulary.known_shares(chunk, run.config.data.max_tokens)
+        shares = run.vocabulary.unknown_shares(chunk, run.config.data.max_tokens)
         for text, share, row in zip(chunk, shares, run.predict(chunk), strict=True):
             probabilities = {name: float(p) for name, p in zip(run.classes, row, strict=True)}
-            show = _json if _JSON.value else _line
-            print(show(text, share, probabilities), flush=True)
+            if _JSON.value:
+                line = _json(text, share, probabilities)
+            else:
+                line = _line(text, probabilities) + _note(
+                    text, share, is_unfamiliar(share, trained_on)
+                )
+            print(line, flush=True)
 
 
-def _json(text: str, known: float, probabilities: dict[str, float]) -> str:
+def _json(text: str, unknown_share: float, probabilities: dict[str, float]) -> str:
     best = max(probabilities, key=probabilities.__getitem__)
     answer = {
         "text": text,
         "class": best,
         "probability": probabilities[best],
         "probabilities": probabilities,
-        "known_share": known,
+        "unknown_share": unknown_share,
     }
     return json.dumps(answer, ensure_ascii=False)
 
 
-def _line(text: str, known: float, probabilities: dict[str, float]) -> str:
+def _line(text: str, probabilities: dict[str, float]) -> str:
     ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
     best, rest = ranked[0], ranked[1:]
     others = ", ".join(f"{name} {probabilities[name]:.3f}" for name in rest)
     text = " ".join(text.split())
-    nothing = "no known word: do not trust the answer" if text else "an empty text"
-    note = "" if known else f"  [{nothing}]"
     shown = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-    return f"{best} {probabilities[best]:.3f}  ({others})  {shown}{note}"
+    return f"{best} {probabilities[best]:.3f}  ({others})  {shown}"
+
+
+def _note(text: str, unknown_share: float, unfamiliar: bool) -> str:
+    """Returns a remark where a text is empty or has many more unknown tokens than the training."""
+    if not text.strip():
+        return "  [an empty text]"
+    if unknown_share == 1:
+        return "  [no known word: do not trust the answer]"
+    if unfamiliar:
+        return f"  [{unknown_share:.0%} unknown: do not trust the answer]"
+    return ""
 
 
 if __name__ == "__main__":

@@ -29,13 +29,13 @@ def main(texts: list[str]) -> None:
 
     run = TrainedTranslator.load(Path(_WORKDIR.value))
     for chunk in command.texts(texts):
-        shares = run.vocabulary.known_shares(chunk)
-        doubtful = [text for text, share in zip(chunk, shares, strict=True) if share < 1]
+        shares = run.vocabulary.unknown_shares(chunk)
+        doubtful = [text for text, share in zip(chunk, shares, strict=True) if share]
         if doubtful:
             say(
                 f"WARNING: {len(doubtful)} of {len(chunk)} texts are empty or have tokens that the "
                 f"network does not know, {doubtful[0][:_SHOWN]!r} is the first of them: do not "
-                "trust their translations"
+                f"trust their translations{run.vocabulary.advise_form(chunk)}"
             )
         for written in run.translate(chunk, _BEAM.value):
             print(written.text, flush=True)

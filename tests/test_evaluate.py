@@ -56,6 +56,19 @@ def test_scores_are_those_of_the_answers(finished, tmp_path):
     assert found["loss"] == pytest.approx(-sum(map(math.log, own)) / 4, rel=1e-5)
 
 
+def test_scores_say_the_share_of_unknown_tokens_and_warn_of_many(finished, tmp_path, capsys):
+    run = training.TrainedRun.load(finished)
+    path = tmp_path / "few.csv"
+    path.write_text("1,minister,treaty the of on\n2,goal,xyzzy the of on after\n")
+    assert run.score(path)["unknown_share"] == 1 / 11
+    assert "unknown" not in capsys.readouterr().err
+    path.write_text("1,minister,xyzzy\n2,goal,plugh quux\n")
+    assert run.score(path)["unknown_share"] == 3 / 5
+    assert "WARNING: 60.0% of the tokens are unknown to the network, and 0.0%" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

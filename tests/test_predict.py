@@ -83,7 +83,7 @@ def test_a_text_of_many_words_is_answered(finished):
 
 
 def test_texts_on_the_command_line_are_answered_in_their_order(finished, tmp_path):
-    texts = ["the goal of the striker", "", "xyzzy", "--", "goal " * 50]
+    texts = ["the goal of the striker", "", "xyzzy", "--", "goal xyzzy " * 2, "goal " * 50]
     ended = typed("predict", "--workdir", str(finished), "--", *texts, folder=tmp_path)
     assert ended.status == 0, ended.err
     rows = ended.out.splitlines()
@@ -95,6 +95,7 @@ def test_texts_on_the_command_line_are_answered_in_their_order(finished, tmp_pat
         assert row.startswith(f"{names[best]} {probabilities[best]:.3f}  (")
         assert ("[no known word" in row) == (text in ("xyzzy", "--"))
         assert ("[an empty text]" in row) == (not text)
+        assert ("[50% unknown: do not" in row) == ("goal xyzzy" in text)
     assert "the goal of the striker" in rows[0]
     assert rows[-1].endswith("…")
     assert list(tmp_path.iterdir()) == []
@@ -107,7 +108,7 @@ def test_lines_of_standard_input_are_answered_in_json(finished, tmp_path):
     rows = [json.loads(line) for line in ended.out.splitlines()]
     texts = ["goal striker", "", "sé 漢 goal", '\ttab "quoted"', "last"]
     assert [row["text"] for row in rows] == texts
-    assert [row["known_share"] for row in rows] == [1.0, 0.0, pytest.approx(1 / 3), 0.0, 0.0]
+    assert [row["unknown_share"] for row in rows] == [0.0, 1.0, pytest.approx(2 / 3), 1.0, 1.0]
     expected = training.TrainedClassifier.load(finished).predict(texts)
     for row, probabilities in zip(rows, expected, strict=True):
         found = row["probabilities"]

@@ -152,6 +152,23 @@ def test_texts_that_are_written_can_leak_too(make, values, says):
     assert found.startswith(says) if says else found == ""
 
 
+def test_unknown_tokens_that_the_training_does_not_have_are_counted():
+    train, test = ["a b c d e f g h i"] * 3, ["a b c d e x y"]
+
+    def found(train, test, **data):
+        parts = {"train": train, "test": test}
+        corpus = Texts("one", "", "", "", connected=False, parts=parts)
+        config = schema.parse({"task": "language_modeling", "data": data})
+        return rules.unknown_text(config, running.make_dataset(config, corpus))
+
+    # Two of seven words and two ends.
+    assert found(train, test).startswith("22.2% of the test tokens are unknown, and 0.0% of the")
+    assert found(train, train) == ""
+    assert found(train, test, vocabulary={"size": 8}) == ""  # so that most of the training are too
+    both = found([*train, *test, *test], test, validation=0.4)  # four of fourteen, and three ends
+    assert both.startswith("23.5% of the validation tokens and 22.2% of the test tokens are")
+
+
 def test_tokens_that_are_cut_off_are_counted(news):
     whole = of_data(lambda _, dataset: dataset.train.sequences.lengths, news)
     for most in (5, 20):

@@ -232,6 +232,7 @@ class Acknowledged(Section):
     not_shuffled: Reason = ""
     truncated: Reason = ""
     test_leak: Reason = ""
+    unknown_text: Reason = ""
     chosen_on_test: Reason = ""
     unlike_batch_size: Reason = ""
     few_seeds: Reason = ""

@@ -1,6 +1,7 @@
 """Vocabularies: text to numbers and back."""
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,8 @@ PADDING = 0
 UNKNOWN = 1
 END = 2
 """Ends a text, where a network writes; a vocabulary without ends has a word in its place."""
+MOST_UNKNOWN = 0.1
+"""Share of unknown tokens up to which no warning is due."""
 _PADDING, _UNKNOWN, _END = "[PAD]", "[UNK]", "[END]"
 
 Unit = Literal["word", "character", "subword"]
@@ -170,8 +173,8 @@ class Vocabulary:
         """Whether there is a token that ends a text."""
         return self.tokenizer.id_to_token(END) == _END
 
-    def known_shares(self, texts: Iterable[str], max_tokens: int = 0) -> list[float]:
-        """Returns for each text the share of its tokens that are known, 0 if it has none.
+    def unknown_shares(self, texts: Iterable[str], max_tokens: int = 0) -> list[float]:
+        """Returns for each text the share of its tokens that are unknown, 1 if it has none.
 
         Args:
           texts: as for `encode`.
@@ -180,7 +183,27 @@ class Vocabulary:
         sequences = self.encode(texts, max_tokens)
         known = np.concatenate([[0], np.cumsum(sequences.tokens != UNKNOWN)])
         counts = np.diff(known[sequences.offsets])
-        return (counts / np.maximum(sequences.lengths, 1)).tolist()
+        return (1 - counts / np.maximum(sequences.lengths, 1)).tolist()
+
+    def advise_form(self, texts: Sequence[str], max_tokens: int = 0) -> str:
+        """Returns advice to normalize texts that have fewer unknown tokens in a Unicode form.
+
+        Text of the same letters may be written in other code points (NFC, NFD) than the text that
+        the vocabulary was fitted on, and no vocabulary normalizes. '' where that is not the case.
+
+        Args:
+          texts: as for `encode`.
+          max_tokens: as for `encode`.
+        """
+        for form in ("NFC", "NFD"):
+            if all(unicodedata.is_normalized(form, text) for text in texts):
+                continue
+            share = unknown_share(self.encode(texts, max_tokens).tokens)
+            normalized = [unicodedata.normalize(form, text) for text in texts]
+            share_in_form = unknown_share(self.encode(normalized, max_tokens).tokens)
+            if share_in_form < share / 2:
+                return f"; in the Unicode form {form} {share_in_form:.1%} are: convert the text"
+        return ""
 
 
 def _of_unit(
@@ -233,3 +256,8 @@ def _checked(texts: Iterable[str]) -> Iterable[str]:
 def unknown_share(tokens: Int32[np.ndarray, " tokens"]) -> float:
     """Returns the share of tokens that the vocabulary does not know, 0 if there are none."""
     return float(np.mean(tokens == UNKNOWN)) if len(tokens) else 0.0
+
+
+def is_unfamiliar(share: float, training_share: float) -> bool:
+    """Returns whether a share of unknown tokens is large beside that of the training text."""
+    return share > max(MOST_UNKNOWN, 2 * training_share)

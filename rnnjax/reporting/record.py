@@ -63,6 +63,8 @@ class Scores(Part):
     exact: Share = None
     """Translations that are their reference letter for letter."""
     rows: int | None = None
+    unknown_share: Share = None
+    """Tokens that the vocabulary lacks."""
 
 
 class Layer(Part):

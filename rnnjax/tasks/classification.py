@@ -16,7 +16,7 @@ from rnnjax.data import labelled
 from rnnjax.data.batches import Batch, Batches
 from rnnjax.data.corpora import Corpus
 from rnnjax.data.dataset import TextDataset
-from rnnjax.data.text import Vocabulary
+from rnnjax.data.text import Vocabulary, unknown_share
 from rnnjax.models import Classifier
 from rnnjax.models.reader import PERTURBATION
 from rnnjax.tasks import scores
@@ -147,8 +147,9 @@ class Classification(Reading):
         return self.go_on(params, prefixes, steps <= steps[:, None])[1]
 
     def summary(self, part: Batches, answers: Sequence[Any]) -> dict[str, float | int]:
-        """Returns 'loss', 'accuracy', 'macro_f1' and 'rows'."""
-        return scores.summary(part.labels, in_order(part, answers))
+        """Returns 'loss', 'accuracy', 'macro_f1', 'rows' and 'unknown_share' (of the tokens)."""
+        found = scores.summary(part.labels, in_order(part, answers))
+        return {**found, "unknown_share": unknown_share(part.tokens)}
 
     def details(
         self, config: Config, dataset: TextDataset[Batches], params: Params, answers: Sequence[Any]

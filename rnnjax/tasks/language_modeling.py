@@ -13,7 +13,7 @@ from rnnjax.data import running
 from rnnjax.data.corpora.texts import Texts
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.running import RunningText, Stretch
-from rnnjax.data.text import END, Vocabulary
+from rnnjax.data.text import END, Vocabulary, unknown_share
 from rnnjax.errors import InputError
 from rnnjax.models import LanguageModel
 from rnnjax.tasks import writing
@@ -130,13 +130,13 @@ class LanguageModeling(Reading):
         return jax.nn.log_softmax(logits[0])
 
     def summary(self, part: RunningText, answers: Sequence[Any]) -> dict[str, float | int]:
-        """Returns 'loss' (nats a token), 'accuracy', 'bits' (a token), 'perplexity' and 'rows'.
+        """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'rows', 'unknown_share'.
 
-        Rows are the tokens that were predicted, the ends of texts among them.
+        Rows are the tokens that were predicted, the ends of texts among them. Unknown ones are a
+        token like the others, and easy to predict where they are many.
         """
-        del part
         scores, tokens = scores_of(answers)
-        return {**scores, "rows": tokens}
+        return {**scores, "rows": tokens, "unknown_share": unknown_share(part.tokens)}
 
     def details(
         self,

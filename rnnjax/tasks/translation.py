@@ -15,7 +15,7 @@ from rnnjax.config import Config
 from rnnjax.data import pairs
 from rnnjax.data.corpora.pairs import PairCorpus
 from rnnjax.data.pairs import PairBatch, PairBatches, PairDataset
-from rnnjax.data.text import Vocabulary
+from rnnjax.data.text import Vocabulary, unknown_share
 from rnnjax.models import Translator
 from rnnjax.tasks.judging import check_judge, judged
 from rnnjax.tasks.task import Carry, Params, Sums, Task
@@ -159,13 +159,15 @@ class Translation(Task):
         return sums_of(self._scores(params, batch), batch.targets, batch.weights), carry
 
     def summary(self, part: PairBatches, answers: Sequence[Any]) -> dict[str, float | int]:
-        """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'tokens' and 'rows'.
+        """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'tokens', 'rows' and
+        'unknown_share'.
 
         The first four are of each token of the right text, given those before it. Rows are the
-        texts; ends are among the tokens.
+        texts; ends are among the tokens. The last is of the tokens of sources and targets.
         """
         scores, tokens = scores_of(answers)
-        return {**scores, "tokens": tokens, "rows": len(part)}
+        unknown = unknown_share(part.tokens)
+        return {**scores, "tokens": tokens, "rows": len(part), "unknown_share": unknown}
 
     def details(
         self, config: Config, dataset: PairDataset, params: Params, answers: Sequence[Any]

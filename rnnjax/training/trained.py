@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from rnnjax import cache
 from rnnjax.config import Config
-from rnnjax.data.text import Vocabulary
+from rnnjax.data.text import Vocabulary, is_unfamiliar
 from rnnjax.errors import InputError
 from rnnjax.reporting.progress import say
 from rnnjax.tasks import TASKS, Task
@@ -103,6 +103,22 @@ class TrainedRun:
             f"{path}: given to a run of the task {self.config.task!r}, which is not scored on a "
             f"file; expected a run of one of {', '.join(able)}"
         )
+
+    def warn_of_unknown(self, share: float, texts: Sequence[str]) -> None:
+        """Warns where many tokens of texts are unknown, or fewer would be in another Unicode form.
+
+        Args:
+          share: of their tokens, that are unknown.
+          texts: that are scored.
+        """
+        trained_on = self.data.get("unknown_share", 0.0)
+        advice = self.numbering.advise_form(texts, self.config.data.max_tokens)
+        if advice or is_unfamiliar(share, trained_on):
+            say(
+                f"WARNING: {share:.1%} of the tokens are unknown to the network, and "
+                f"{trained_on:.1%} of its training text; it reads all of them as one and the same, "
+                f"so that scores on this text say little{advice}"
+            )
 
     def stream(self) -> Stream:
         """Returns a text that is fed in pieces, none of which is read twice.

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32
 
 from rnnjax.data.corpora import read_csv
 from rnnjax.data.labelled import make_batches
-from rnnjax.data.text import Vocabulary
+from rnnjax.data.text import Vocabulary, unknown_share
 from rnnjax.errors import InputError
 from rnnjax.tasks import scores
 from rnnjax.tasks.classification import in_order
@@ -36,7 +36,7 @@ class TrainedClassifier(TrainedRun):
         return tuple(self.data["classes"])
 
     def score(self, path: Path) -> dict[str, float | int]:
-        """Returns loss (nats), accuracy, macro-F1 and rows of a file.
+        """Returns loss (nats), accuracy, macro-F1, rows and unknown share of a file.
 
         Args:
           path: CSV in the original layout of AG News, "class","title","description", no header.
@@ -48,7 +48,10 @@ class TrainedClassifier(TrainedRun):
         labels = np.array([row.label for row in rows], np.int32)
         fields = self.config.data.text.split("+")
         texts = [" ".join(getattr(row, field) for field in fields) for row in rows]
-        return scores.summary(labels, self.evaluate(texts, labels))
+        tokens = self.vocabulary.encode(texts, self.config.data.max_tokens).tokens
+        share = unknown_share(tokens)
+        self.warn_of_unknown(share, texts)
+        return {**scores.summary(labels, self.evaluate(texts, labels)), "unknown_share": share}
 
     def evaluate(
         self, texts: list[str], labels: Int32[np.ndarray, " rows"]

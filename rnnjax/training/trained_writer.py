@@ -7,7 +7,7 @@ from pathlib import Path
 from rnnjax.data import running
 from rnnjax.data.corpora import texts
 from rnnjax.data.corpora.files import read_text
-from rnnjax.data.text import Vocabulary
+from rnnjax.data.text import Vocabulary, unknown_share
 from rnnjax.errors import InputError
 from rnnjax.tasks import LanguageModeling
 from rnnjax.tasks.writing import Choice, written
@@ -24,7 +24,7 @@ class TrainedWriter(TrainedRun):
     vocabulary: Vocabulary
 
     def score(self, path: Path) -> dict[str, float | int]:
-        """Returns loss (nats), bits and perplexity a token, accuracy and rows of a text file.
+        """Returns loss (nats), bits and perplexity a token, accuracy, rows and unknown share.
 
         Rows are the tokens, the end among them. The file is one text for a network of running text;
         for one of documents each of its lines is one.
@@ -39,6 +39,7 @@ class TrainedWriter(TrainedRun):
         if not rows:
             raise InputError(f"{path}: there is no text; give another file")
         judged = running.judged("evaluate", self.config, rows, self.vocabulary, connected=connected)
+        self.warn_of_unknown(unknown_share(judged.tokens), rows)
         found = answers(self.task, self.evaluate_step, self.params, judged, "evaluate")
         return self.task.summary(judged, found)
 

@@ -8,7 +8,7 @@ import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from rnnjax.data.text import Vocabulary, unknown_share
+from rnnjax.data.text import Vocabulary, is_unfamiliar, unknown_share
 from rnnjax.errors import InputError
 
 KERAS = r"""[!"#$%&()\*\+,-\./:;<=>?@\[\\\]^_`{|}~\']"""
@@ -151,12 +151,43 @@ def test_texts_without_a_word_make_no_vocabulary(texts):
         Vocabulary.fit(texts, 10)
 
 
-def test_the_share_of_known_words_is_counted_by_text():
+def test_the_share_of_unknown_words_is_counted_by_text():
     vocabulary = Vocabulary.fit(["a b"], 10)
     texts = ["a b z z", "", "z", "b"]
-    assert vocabulary.known_shares(texts) == [0.5, 0.0, 0.0, 1.0]
+    assert vocabulary.unknown_shares(texts) == [0.5, 1.0, 1.0, 0.0]
+    assert vocabulary.unknown_shares(["z a b", "z"], max_tokens=1) == [1.0, 1.0]
     assert unknown_share(vocabulary.encode(texts).tokens) == 0.5
     assert unknown_share(vocabulary.encode([""]).tokens) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("share", "training_share", "large"),
+    [
+        (0.1, 0.0, False),
+        (0.11, 0.0, True),
+        (0.3, 0.15, False),
+        (0.31, 0.15, True),
+        (1.0, 0.6, False),
+    ],
+)
+def test_unknown_tokens_are_many_by_themselves_and_beside_the_training(
+    share, training_share, large
+):
+    assert is_unfamiliar(share, training_share) == large
+
+
+@pytest.mark.parametrize("unit", ["word", "character", "subword"])
+@pytest.mark.parametrize(("fitted", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_the_form_in_which_a_text_is_known_is_advised(unit, fitted, written):
+    texts = ["Việt Nam là đẹp", "rất đẹp"]
+    own, other = (
+        [unicodedata.normalize(form, text) for text in texts] for form in (fitted, written)
+    )
+    vocabulary = Vocabulary.fit(own, 200, unit)
+    assert vocabulary.advise_form(own) == ""
+    assert f"in the Unicode form {fitted} 0.0% are" in vocabulary.advise_form(other)
+    # In no form are they known.
+    assert vocabulary.advise_form(["Йж Ё"]) == ""
 
 
 def test_words_stand_in_the_order_of_their_numbers():

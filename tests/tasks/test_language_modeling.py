@@ -8,7 +8,7 @@ import pytest
 from rnnjax.cells import LSTMCell, make_cell
 from rnnjax.config import parse
 from rnnjax.data.running import RunningText, Stretch
-from rnnjax.data.text import END
+from rnnjax.data.text import END, UNKNOWN
 from rnnjax.errors import InputError
 from rnnjax.models import LanguageModel
 from rnnjax.tasks import LanguageModeling
@@ -129,7 +129,9 @@ def test_what_weighs_nothing_leaves_no_trace():
 
 def test_the_summary_is_the_mean_over_tokens():
     task = task_of()
-    part = RunningText(tokens_of(12), 2, 3, shuffle=False)
+    tokens = tokens_of(12)
+    tokens[[2, 5, 6]] = UNKNOWN
+    part = RunningText(tokens, 2, 3, shuffle=False)
     answers = [
         {"loss": 6.0, "accuracy": 3.0, "weight": 6.0},
         {"loss": 10.0, "accuracy": 1.0, "weight": 5.0},
@@ -140,6 +142,7 @@ def test_the_summary_is_the_mean_over_tokens():
     assert found["bits"] == pytest.approx(16 / 11 / np.log(2))
     assert found["perplexity"] == pytest.approx(np.exp(16 / 11))
     assert found["rows"] == 11
+    assert found["unknown_share"] == 3 / 12
 
 
 # That every cell can be streamed is tested of layers, in tests/layers/test_inside.py.

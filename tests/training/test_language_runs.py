@@ -90,6 +90,14 @@ def test_a_file_gets_the_scores_that_the_run_gave_its_test_part(finished, play, 
         run.score(tmp_path / "end.txt")
 
 
+def test_scores_of_a_text_in_another_alphabet_warn(finished, tmp_path, capsys):
+    run = training.TrainedRun.load(finished)
+    (tmp_path / "invented.txt").write_text("жзий the\n" * 5)
+    # With an end at the start and after the last line.
+    assert run.score(tmp_path / "invented.txt")["unknown_share"] == 20 / (5 * 9 + 2)
+    assert "WARNING: 42.6% of the tokens are unknown" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "changes",
     [{}, {"steps_per_call": 3}, {"early_stopping__patience": 9, "averaging__decay": 0.9}],
@@ -190,14 +198,16 @@ def test_the_same_seed_writes_the_same_text(finished):
 
 
 def test_the_command_prints_prompt_and_text(finished, tmp_path):
-    arguments = ["--prompt", "BOB:", "--length", "30", "--seed", "7", "--temperature", "0.7"]
+    prompt = "BOB:\nжthe "
+    arguments = ["--prompt", prompt, "--length", "30", "--seed", "7", "--temperature", "0.7"]
     one = typed("generate", "--workdir", str(finished), *arguments, folder=tmp_path)
     assert one.status == 0
-    assert one.out.startswith("BOB:")
-    assert 1 < len(one.out) <= len("BOB:") + 31
+    assert "WARNING: 10.0% of the tokens of the prompt are unknown to the network" in one.err
+    assert one.out.startswith(prompt)
+    assert 1 < len(one.out) <= len(prompt) + 31
     asked = training.TrainedWriter.load(finished)
     choice = Choice(temperature=0.7, seed=7)
-    assert one.out == "BOB:" + "".join(asked.write("BOB:", 30, choice)) + "\n"
+    assert one.out == prompt + "".join(asked.write(prompt, 30, choice)) + "\n"
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ def test_a_run_leaves_scores_examples_and_a_report(finished, counted):
     assert test["perplexity"] == pytest.approx(np.exp(test["loss"]))
     references = (counted / "test_2016_flickr.en").read_text().splitlines()
     assert test["tokens"] == sum(len(text.split()) + 1 for text in references)
+    assert test["unknown_share"] == lines(finished)[-1]["unknown_share"] == 0
     assert lines(finished)[-1]["bleu"] == test["bleu"]
     assert 0 < test["chrf"] <= 100
     assert result["validation"]["loss"] < lines(finished)[0]["loss"]
