@@ -112,6 +112,18 @@ def test_what_differs_within_both_sides_is_told(cells, said):
     assert f"environment: {mixed}0.11.0\n" in said("cells")
 
 
+def test_another_processor_is_named_by_what_only_one_of_the_two_has(cells, said):
+    ours = {"processor_identity": {"model": "17"}, "instruction_sets": ["avx2", "avx512f", "fma"]}
+    theirs = {"processor_identity": {"model": "1"}, "instruction_sets": ["avx2", "fma"]}
+    sides = (
+        recorded("one", GRU, environment={**ENVIRONMENT, **ours, "caches": {"L2 unified": "1M"}}),
+        recorded("two", GRU, environment={**ENVIRONMENT, **theirs, "caches": {"L2 unified": "2M"}}),
+    )
+    write(cells, *sides)
+    differing = "processor_identity.model: 17 | 1; instruction_sets: avx512f | none; "
+    assert f"environment: {differing}caches.L2 unified: 1M | 2M\n" in said("cells")
+
+
 def test_a_whole_experiment_against_one_of_its_names_is_corrected(cells, said):
     text = said("cells:better", "cells")
     assert "p, Holm" in text.splitlines()[2]

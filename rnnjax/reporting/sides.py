@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,14 +130,38 @@ def environment_differences(first: Side, other: Side) -> list[str]:
 
     So does what differs within a side. What only one side's runs have recorded is named in a line.
     """
-    one, two = _made_with(first.runs), _made_with(other.runs)
+    first_environments, other_environments = (
+        [run.environment.model_dump(exclude_unset=True) for run in side.runs]
+        for side in (first, other)
+    )
+    return compare_environments(first_environments, other_environments)
+
+
+def compare_environments(
+    first: Iterable[Mapping[str, Any]], other: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    """Returns the same lines of two groups of environments, as environment.json has them."""
+    one, two = _made_with(first), _made_with(other)
     lines = [
-        f"{key}: {' and '.join(one[key])} | {' and '.join(two[key])}"
+        _difference(key, one[key], two[key])
         for key in one
         if key in two and (one[key] != two[key] or len(one[key]) > 1)
     ]
     alone = dict.fromkeys(key.split(".")[0] for key in [*one, *two] if (key in one) != (key in two))
     return [*lines, *([f"recorded of one side alone: {', '.join(alone)}"] if alone else [])]
+
+
+def _difference(key: str, one: list[Any], two: list[Any]) -> str:
+    """Returns the line of a difference; of two lists, only the items that one of them lacks."""
+    if len(one) == len(two) == 1 and isinstance(one[0], tuple) and isinstance(two[0], tuple):
+        a, b = one[0], two[0]
+        one, two = ([tuple(item for item in x if item not in y)] for x, y in ((a, b), (b, a)))
+    return f"{key}: {_in_words(one)} | {_in_words(two)}"
+
+
+def _in_words(values: list[Any]) -> str:
+    texts = (", ".join(value) if isinstance(value, tuple) else value for value in values)
+    return " and ".join(sorted(text or "none" for text in texts))
 
 
 def _tokens(config: Config) -> str:
@@ -264,15 +288,16 @@ def _config_differences(one: Config, two: Config) -> list[str]:
     return [line for line in lines if line.split(":")[0] not in _OF_EACH_RUN]
 
 
-def _made_with(runs: Iterable[Run]) -> dict[str, list[str]]:
-    """Returns the values of everything that runs were made with, each once."""
-    found: dict[str, list[str]] = {}
-    for run in runs:
-        told = run.environment.model_dump(exclude_unset=True)
-        kept = {key: value for key, value in told.items() if key not in _OF_NO_MATTER}
+def _made_with(environments: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Returns the values of everything that runs were made with, each once, as texts.
+
+    A list is a tuple of texts.
+    """
+    found: dict[str, list[Any]] = {}
+    for environment in environments:
+        kept = {key: value for key, value in environment.items() if key not in _OF_NO_MATTER}
         for key, value in config_lib.flat(kept):
-            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            text = text or "none"
+            text = tuple(map(str, value)) if isinstance(value, list) else str(value)
             if text not in found.setdefault(key, []):
                 found[key].append(text)
-    return {key: sorted(values) for key, values in found.items()}
+    return {key: sorted(values, key=str) for key, values in found.items()}

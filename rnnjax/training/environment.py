@@ -6,7 +6,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import jax
 
 import rnnjax
 from rnnjax.data.labelled import VALIDATION
+from rnnjax.training.processor import describe_processor, read_text
 from rnnjax.training.state import DROPOUT, INIT
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
@@ -43,7 +43,7 @@ kind of data.
 
 
 def environment(command: str) -> dict[str, Any]:
-    """Returns commit, versions, devices, settings and seed streams, ready for JSON.
+    """Returns commit, versions, processor, devices, settings and seed streams, ready for JSON.
 
     Args:
       command: what the user typed.
@@ -58,8 +58,7 @@ def environment(command: str) -> dict[str, Any]:
         "dirty": dirty,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cpus": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        **describe_processor(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "devices": [f"{each.platform}:{each.id} {each.device_kind}" for each in devices],
         "driver": _driver(devices[0]),
@@ -89,23 +88,10 @@ def _commit() -> tuple[str, bool]:
         return "", False
 
 
-def _processor() -> str:
-    """Returns the model of the CPU, for which XLA chooses its instructions; '' if not told."""
-    found = re.search(r"^model name\s*: (.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
-    return found[1] if found else platform.processor()
-
-
 def _driver(device: Any) -> str:
     """Returns what runs the device: of a GPU, the CUDA or ROCm libraries and NVIDIA's driver."""
     runtime = " ".join(device.client.platform_version.split())
-    kernel = re.search(r"Kernel Module.*?\s(\d+[\d.]+)\s", _read("/proc/driver/nvidia/version"))
+    kernel = re.search(r"Kernel Module.*?\s(\d+[\d.]+)\s", read_text("/proc/driver/nvidia/version"))
     return (
         f"{runtime}, NVIDIA driver {kernel[1]}" if kernel and device.platform == "gpu" else runtime
     )
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""

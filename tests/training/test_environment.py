@@ -12,6 +12,7 @@ from rnnjax.data.batches import permutation
 from rnnjax.reporting.files import encode
 from rnnjax.tasks import Classification
 from rnnjax.training import environment as lib
+from rnnjax.training import processor
 from rnnjax.training import step as step_lib
 from training.small import assert_same, parse, state_of
 
@@ -24,6 +25,8 @@ def test_it_is_json_and_says_what_the_numbers_depend_on():
     assert found["packages"]["jaxlib"] == importlib.metadata.version("jaxlib")
     assert found["devices"] == ["cpu:0 cpu"]
     assert found["processor"]
+    assert {"vendor", "family", "model", "stepping"} <= set(found["processor_identity"])
+    assert found["threads"]["of_xla"] <= found["cpus"] <= found["threads"]["online"]
     assert found["driver"]
     assert found["jax_config"] == {
         "default_matmul_precision": None,
@@ -33,6 +36,42 @@ def test_it_is_json_and_says_what_the_numbers_depend_on():
     }
     with jax.default_matmul_precision("bfloat16"):
         assert lib.environment("")["jax_config"]["default_matmul_precision"] == "bfloat16"
+
+
+X86 = """processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+model\t\t: 17
+model name\t: AMD EPYC
+stepping\t: 1
+microcode\t: 0x1
+flags\t\t: fpu sse4_2 avx2 avx512f fma smep amx_bf16 f16c
+
+processor\t: 1
+model name\t: another
+"""
+ARM = "processor : 0\nFeatures : fp asimd sve2 bf16\nCPU implementer : 0x41\nCPU part : 0xd40\n"
+
+
+def test_the_processor_is_told_with_what_decides_how_it_rounds(monkeypatch, tmp_path):
+    folder = tmp_path / "cache" / "index2"
+    folder.mkdir(parents=True)
+    for name, text in (("level", "2"), ("type", "Unified"), ("size", "1024K")):
+        (folder / name).write_text(f"{text}\n")
+    assert processor._caches(folder.parent) == {"L2 unified": "1024K"}
+    read = processor.read_text
+    monkeypatch.setattr(processor, "read_text", lambda path: X86 if "info" in path else read(path))
+    found = processor.describe_processor()
+    assert found["processor"] == "AMD EPYC"
+    identity = {"vendor": "AuthenticAMD", "family": "25", "model": "17", "stepping": "1"}
+    assert found["processor_identity"] == {**identity, "microcode": "0x1"}
+    assert found["instruction_sets"] == ["amx_bf16", "avx2", "avx512f", "f16c", "fma", "sse4_2"]
+    monkeypatch.setattr(processor, "read_text", lambda path: ARM if "info" in path else "")
+    found = processor.describe_processor()
+    assert found["instruction_sets"] == ["asimd", "bf16", "sve2"]
+    assert found["processor_identity"]["vendor"] == "0x41"
+    monkeypatch.setattr(processor, "read_text", lambda path: "")
+    assert processor.describe_processor()["instruction_sets"] == []
 
 
 def test_the_driver_of_a_gpu_is_read(monkeypatch):
@@ -46,9 +85,9 @@ def test_the_driver_of_a_gpu_is_read(monkeypatch):
         "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\n"
         "GCC version:  gcc 12.3.0\n"
     )
-    monkeypatch.setattr(lib, "_read", {"/proc/driver/nvidia/version": told}.__getitem__)
+    monkeypatch.setattr(lib, "read_text", {"/proc/driver/nvidia/version": told}.__getitem__)
     assert lib._driver(Device()) == "PJRT C API cuda 12090, NVIDIA driver 570.86.15"  # type: ignore
-    monkeypatch.setattr(lib, "_read", lambda path: "")
+    monkeypatch.setattr(lib, "read_text", lambda path: "")
     assert lib._driver(Device()) == "PJRT C API cuda 12090"  # type: ignore
 
 
