@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from pathlib import Path
 
 import jax
@@ -28,6 +27,8 @@ from cases import (
 from contenders import ours, products
 from contenders.cudnn import flat
 from rnnjax.errors import InputError
+from rnnjax.experiment.records import write_sealed
+from rnnjax.experiment.renderers import shows
 from rnnjax.interop import from_torch
 from runs import Ratio, Result, Runs, exponent, identity_of, ratio
 from workers import Workers
@@ -117,9 +118,32 @@ def test_another_commit_is_measured_anew():
 
 def test_a_damaged_line_is_named(tmp_path):
     path = tmp_path / "runs.jsonl"
-    path.write_text('{"manifest": "a"}\n{"of": "b"}\n')
+    write_sealed(path, [{"manifest": "a"}, {"of": "b"}])
     with pytest.raises(InputError, match=r"runs.jsonl, line 2: is damaged"):
         Runs(path)
+
+
+def test_an_edited_line_is_refused(tmp_path):
+    runs = Runs(tmp_path / "runs.jsonl")
+    of = runs.begin(MANIFEST)
+    runs.append(Result(1, {"step": [1.5]}).as_line(of, "steps", "lstm", "rnnjax"))
+    assert Runs(runs.path).results[of]["steps", "lstm", "rnnjax"].seconds == {"step": [1.5]}
+    runs.path.write_text(runs.path.read_text().replace("1.5", "1.4"))
+    with pytest.raises(InputError, match=r"runs.jsonl, line 2: is not as it was recorded"):
+        Runs(runs.path)
+
+
+def test_how_far_others_are_ahead_is_rendered(tmp_path):
+    runs = Runs(tmp_path / "runs.jsonl")
+    of = runs.begin(MANIFEST)
+    for case, seconds in (("lstm, 1x2x3x4", 1.0), ("lstm, 5x6x7x8", 5.0), ("gru, 1x2x3x4", 0.1)):
+        for name, taken in (("rnnjax", 2.0), ("PyTorch, padded", seconds)):
+            result = Result(1, {"forward": [taken], "forward+backward": [taken]})
+            runs.append(result.as_line(of, "layers", case, name))
+    assert tables.ahead(runs) == (
+        "On 2 CPU cores, a processor, PyTorch's LSTM without packing is faster forward in 1 of 2 "
+        "cases, by up to 2.0 times."
+    )
 
 
 def record(runs: Runs, of: str, group: str, case: str, seconds: dict) -> None:
@@ -142,7 +166,7 @@ def test_a_table_shows_ratios_and_names_who_is_missing_or_failed(tmp_path):
     record(runs, of, "steps", "lstm", {"rnnjax": 0.002, "Keras on JAX": 0.006, "PyTorch": torch})
     failed = {"error": "ValueError: no"}
     record(runs, of, "steps", "bilstm", {"rnnjax": 0.02, "Keras on JAX": failed, "PyTorch": torch})
-    text = tables.render(runs, tmp_path)
+    text = tables.render(runs)
     assert "| lstm | 2 ms | 3 | 3.00 (3.00 to 3.00) | missing |" in text
     assert "| bilstm | 20 ms | 3 | failed | missing |" in text
     assert "- PyTorch is missing: torch not installed." in text
@@ -156,12 +180,21 @@ def test_growth_shows_exponents_and_is_drawn(tmp_path):
     for time in (128, 256, 512):
         contenders = {"rnnjax": time / 128, "rnnjax, remat": {"not_offered": "RNN has no remat"}}
         record(runs, of, "growth", f"time={time}", contenders)
-    text = tables.render(runs, tmp_path)
+    text = tables.render(runs)
     assert "| time=256 | 2e+03 | 2 | 2 |" in text
     assert "| time | 1.00 | 1.00 | 1.00 |" in text
     assert "remat" not in text
+    tables.draw(runs, tmp_path)
     (drawing,) = tmp_path.glob("*.svg")
     assert f"]({drawing.name})" in text
+    ((name, description),) = tables.descriptions(runs).items()
+    assert name == drawing.name
+    assert description == (
+        "Medians of forward+backward: time=128 rnnjax 1 s 1048576 bytes; "
+        "time=256 rnnjax 2 s 2097152 bytes; time=512 rnnjax 4 s 4194304 bytes"
+    )
+    assert shows(drawing, description)
+    assert not shows(drawing, description.replace("2 s", "3 s"))
     assert drawing.stat().st_size < 200_000
 
 
@@ -174,23 +207,9 @@ def test_the_lesson_is_summed_over_the_networks(tmp_path):
             facts = {"test_accuracy": 0.9, "compilations": {"train": 3}, "buckets": [1, 2, 3]}
             result = Result(1, {"command": [seconds], "training": [seconds / 2]}, facts)
             runs.append(result.as_line(of, "lesson", case.name, name))
-    text = tables.render(runs, tmp_path)
+    text = tables.render(runs)
     assert "| all | 48.0 | 16.0 | 8.0 | 3.0 | 6.0 |" in text
     assert "| lstm | 3 | 3 | 0.9 | 0.9 |" in text
-
-
-def test_only_what_is_between_the_marks_is_rendered(tmp_path):
-    readme = tmp_path / "README.md"
-    runs = Runs(tmp_path / "runs.jsonl")
-    readme.write_text("before\n<!-- speed: begin -->\nold\n<!-- speed: end -->\nafter\n")
-    tables.write(readme, runs)
-    assert (
-        readme.read_text()
-        == f"before\n<!-- speed: begin -->\n{tables.NOTHING}\n<!-- speed: end -->\nafter\n"
-    )
-    readme.write_text("no marks")
-    with pytest.raises(InputError, match="expected one line"):
-        tables.write(readme, runs)
 
 
 class Clockwork:
@@ -243,7 +262,6 @@ def tiny(tmp_path_factory) -> tuple[Path, Path]:
     """The record and the page of a tiny case: us, flax, products, one missing and one failing."""
     folder = tmp_path_factory.mktemp("speed")
     readme, runs = folder / "README.md", Runs(folder / "runs.jsonl")
-    readme.write_text("<!-- speed: begin -->\n<!-- speed: end -->\n")
     case = Case("layers", "gru, 16x48x64x64", layer_spec("gru", (3, 5, 4, 6), both_ways=True))
     absent = Contender("PyTorch, packed", "torch", "packed", needs=("no_such_library",))
     failing = Contender("Keras on JAX", "no_such_module")
@@ -254,7 +272,11 @@ def tiny(tmp_path_factory) -> tuple[Path, Path]:
         patch.setattr(measure, "ROUND_SECONDS", 0.01)
         of = runs.begin(MANIFEST)
         peers = measure.Peers(workers, 1e-3)
-        measure.measure_group(runs, of, [case], peers, 2, lambda: tables.write(readme, runs))
+
+        def show() -> None:
+            readme.write_text(tables.render(runs))
+
+        measure.measure_group(runs, of, [case], peers, 2, show)
     return runs.path, readme
 
 
@@ -319,13 +341,3 @@ def test_the_floor_has_the_products_of_the_layer(cell, both_ways):
     gradient = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(params, data.inputs)
     floor = jax.make_jaxpr(products.both)(products.arrays(spec))
     assert multiplications(gradient.jaxpr) == multiplications(floor.jaxpr) > 0
-
-
-def test_the_pages_say_what_was_measured(tmp_path):
-    folder = ROOT / "experiments" / "speed"
-    runs, own, above = Runs(folder / "runs.jsonl"), folder / "README.md", ROOT / "README.md"
-    copies = tmp_path / "own.md", tmp_path / "above.md"
-    for page, copy in zip((own, above), copies, strict=True):
-        shutil.copy(page, copy)
-    tables.write(copies[0], runs, copies[1])
-    assert [each.read_text() for each in copies] == [own.read_text(), above.read_text()]

@@ -26,8 +26,8 @@ from rnnjax.data.batches import Batches
 from rnnjax.data.dataset import Dataset
 from rnnjax.data.labelled import load_corpus, make_dataset
 from rnnjax.errors import InputError
-from rnnjax.reporting import markdown
-from rnnjax.reporting.files import encode, write_text
+from rnnjax.experiment.records import write_sealed
+from rnnjax.experiment.renderers import fill_pages, rendered_by_script, write_pages
 from rnnjax.reporting.progress import say
 from rnnjax.tasks.scores import summary
 
@@ -87,23 +87,10 @@ def judged(
     return records
 
 
-def accuracies(records: Sequence[dict[str, Any]], strength: float) -> list[float]:
-    """Returns the accuracies of a C on the validation parts."""
+def mean_accuracy(records: Sequence[dict[str, Any]], strength: float) -> float:
+    """Returns the mean accuracy of a C on the validation parts."""
     own = (record for record in records if record["C"] == strength)
-    return [record["validation"]["accuracy"] for record in own if "validation" in record]
-
-
-def table(records: Sequence[dict[str, Any]]) -> str:
-    """Returns the accuracies as a Markdown table, a row a C."""
-    tests = {record["C"]: record["test"]["accuracy"] for record in records if "test" in record}
-    rows = []
-    for strength in dict.fromkeys(record["C"] for record in records):
-        own = accuracies(records, strength)
-        test = f"{tests[strength]:.4f}" if strength in tests else ""
-        rows.append(
-            [f"{strength:g}", *(f"{each:.4f}" for each in [*own, statistics.mean(own)]), test]
-        )
-    return markdown.table(["C", *(f"seed {seed}" for seed in SEEDS), "mean", "test"], rows)
+    return statistics.mean(record["validation"]["accuracy"] for record in own)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -111,20 +98,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", default="../shared/data/ag_news_csv", help="folder of AG News")
     folder = parser.parse_args(arguments).data
-    readme, path = (Path(__file__).with_name(name) for name in ("README.md", "baseline.jsonl"))
-    markdown.filled(readme, {"linear": ""})  # a page without marks is found before the work
+    here = Path(__file__).parent
+    fill_pages(here, rendered_by_script(here))  # a page without marks is found before the work
     records = []
     for seed in SEEDS:
         held_out = dataset(folder, VALIDATION, seed)
         assert held_out.validation is not None
         found = judged(held_out.train, "validation", held_out.validation, STRENGTHS)
         records += [{"seed": seed, **record} for record in found]
-    best = max(STRENGTHS, key=lambda strength: statistics.mean(accuracies(records, strength)))
+    best = max(STRENGTHS, key=lambda strength: mean_accuracy(records, strength))
     whole = dataset(folder, 0.0)
     records += judged(whole.train, "test", whole.test, [best])
-    write_text(path, "".join(f"{encode(record)}\n" for record in records))
-    write_text(readme, markdown.filled(readme, {"linear": table(records)}))
-    say(f"recorded in {path}, rendered in {readme}")
+    write_sealed(here / "baseline.jsonl", records)
+    write_pages(here, rendered_by_script(here))
+    say(f"recorded in {here / 'baseline.jsonl'}, rendered in {here / 'README.md'}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 records the rates in `rates.jsonl` and renders `README.md`. It takes some minutes on one core.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +12,8 @@ import numpy as np
 import tqdm
 from scipy import stats
 
-from rnnjax.reporting import markdown
-from rnnjax.reporting.files import write_text
+from rnnjax.experiment.records import write_sealed
+from rnnjax.experiment.renderers import rendered_by_script, write_pages
 from rnnjax.reporting.statistics import LEVEL, Contrast
 
 FOLDER = Path(__file__).parent
@@ -79,30 +78,19 @@ def rates(scores: str, seeds: int, paired: bool) -> dict[str, float]:
     return {method: int(count) / CASES for method, count in found.items()}
 
 
-def table(records: list[dict]) -> str:
-    """Returns the rates as a Markdown table."""
-    methods = list(records[0]["rates"])
-    heads = ["scores of", "seeds", *methods]
-    rows = []
-    for each in records:
-        kind = "pairs" if each["paired"] else "independent"
-        told = (each["rates"].get(method) for method in methods)
-        shares = ("" if share is None else f"{share:.3f}" for share in told)
-        rows.append([each["scores"], f"{each['seeds']} {kind}", *shares])
-    return markdown.table(heads, rows)
-
-
 def main() -> None:
     """Records and renders."""
     asked = [(name, seeds, True) for name in SCORES for seeds in (5, 10)]
     asked += [(name, 5, False) for name in SCORES]
     records = [
-        {"scores": name, "seeds": seeds, "paired": paired, "rates": rates(name, seeds, paired)}
+        {
+            **{"scores": name, "seeds": seeds, "paired": paired, "cases": CASES},
+            "rates": rates(name, seeds, paired),
+        }
         for name, seeds, paired in tqdm.tqdm(asked)
     ]
-    write_text(FOLDER / "rates.jsonl", "".join(json.dumps(each) + "\n" for each in records))
-    readme = FOLDER / "README.md"
-    write_text(readme, markdown.filled(readme, {"rates": table(records)}))
+    write_sealed(FOLDER / "rates.jsonl", records)
+    write_pages(FOLDER, rendered_by_script(FOLDER))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ import jax
 import numpy as np
 
 from rnnjax import training
-from rnnjax.reporting import markdown
-from rnnjax.reporting.files import write_text
+from rnnjax.experiment.records import write_sealed
+from rnnjax.experiment.renderers import rendered_by_script, write_pages
 from rnnjax.reporting.progress import say
 
 FOLDER = Path(__file__).parent
@@ -120,7 +120,8 @@ def found(way: Way, command: str, folders: dict[str, Path]) -> dict[str, Any]:
     record["test"] = read(ours / "result.json")["test"]
     record["resumed_from"] = read(ours / "result.json")["resumed_from"]
     environment = read(ours / "environment.json")
-    told = ("commit", "dirty", "processor", "nproc", "packages", "devices", "xla_flags")
+    told = ("commit", "dirty", "nproc", "packages", "devices", "xla_flags")
+    told += ("processor", "processor_identity", "instruction_sets", "caches", "threads")
     record["environment"] = {name: environment[name] for name in told}
     if way.against:
         theirs = folders[way.against]
@@ -136,22 +137,6 @@ def found(way: Way, command: str, folders: dict[str, Path]) -> dict[str, Any]:
 
 def read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def table(records: list[dict[str, Any]]) -> str:
-    """Returns what was found as a Markdown table."""
-    heads = ["way", "beside", "parameters", "test loss, of both", "test accuracy, of both"]
-    rows = []
-    for each in records:
-        if each["against"]:
-            pair = (each["test"], each["test_of_other"])
-            loss, accuracy = (
-                ", ".join(f"{test[name]:.7f}" for test in pair) for name in ("loss", "accuracy")
-            )
-            off = f"differ, by up to {each['largest_difference']:.1e}"
-            told = "**the same bits**" if each["same_bits"] else off
-            rows.append([each["way"], each["against"], told, loss, accuracy])
-    return markdown.table(heads, rows)
 
 
 def main() -> None:
@@ -173,9 +158,8 @@ def main() -> None:
             command = train(way, given.data, folder)
             folders[way.name] = folder / way.member
             records.append(found(way, command, folders))
-    write_text(FOLDER / "runs.jsonl", "".join(json.dumps(each) + "\n" for each in records))
-    readme = FOLDER / "README.md"
-    write_text(readme, markdown.filled(readme, {"runs": table(records)}))
+    write_sealed(FOLDER / "runs.jsonl", records)
+    write_pages(FOLDER, rendered_by_script(FOLDER))
 
 
 if __name__ == "__main__":

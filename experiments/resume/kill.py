@@ -10,8 +10,6 @@ The same command goes on with what is there; delete the file to begin anew.
 """
 
 import argparse
-import collections
-import json
 import random
 import re
 import shlex
@@ -26,8 +24,8 @@ from endings import HOW, Ending, damage, ending, same, snapshot
 from processes import HERE, Ended, Moment, moment_of, run
 from rnnjax.command import FAILED
 from rnnjax.errors import InputError
-from rnnjax.reporting import markdown
-from rnnjax.reporting.files import encode, write_text
+from rnnjax.experiment.records import read_sealed, write_sealed
+from rnnjax.experiment.renderers import rendered_by_script, write_pages
 from rnnjax.reporting.progress import Progress, say
 from rnnjax.training.environment import environment
 
@@ -152,35 +150,10 @@ def _largest(folder: Path) -> Path:
     return max(files, key=lambda path: path.stat().st_size)
 
 
-def table(lines: Sequence[dict[str, Any]]) -> str:
-    """Returns what was found as Markdown."""
-    parts = []
-    for kind, key in (("kill", "killed_in"), ("damage", "outcome")):
-        own = [line for line in lines if kind in line]
-        identical = sum(line["identical"] for line in own)
-        parts.append(f"{len(own)} {kind}s, {identical} identical endings")
-        groups = collections.Counter(line[key] for line in own)
-        heads = ["killed in", "times"] if kind == "kill" else ["a damaged checkpoint was", "times"]
-        rows = []
-        for name in sorted(groups):
-            ends = sum(line["identical"] for line in own if line[key] == name)
-            rows.append([name, str(groups[name]), str(ends)])
-        parts.append(markdown.table([*heads, "identical endings"], rows))
-    for made in [line["manifest"] for line in lines if "manifest" in line]:
-        versions = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
-        parts.append(
-            f"Recorded by `{made['command']}` on {made['started'][:10]}, commit "
-            f"`{made['commit'][:12]}`{' with changes' if made['dirty'] else ''}, "
-            f"{made['cpus']} CPU core{'s' * (made['cpus'] > 1)}, {versions}."
-        )
-    return "\n\n".join(parts)
-
-
 def record(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Writes runs.jsonl, and the part of README.md between its two marks."""
-    write_text(folder / "runs.jsonl", "".join(encode(line) + "\n" for line in lines))
-    readme = folder / "README.md"
-    write_text(readme, markdown.filled(readme, {"runs": table(lines)}))
+    write_sealed(folder / "runs.jsonl", lines)
+    write_pages(folder, rendered_by_script(folder))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -191,8 +164,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     command = shlex.join(["python", "experiments/resume/kill.py", *arguments])
     path = HERE / "runs.jsonl"
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    lines = [json.loads(line) for line in text.splitlines()]
+    lines = read_sealed(path)
     todo = [
         (kind, number)
         for kind, count in (("kill", given.kills), ("damage", given.damages))

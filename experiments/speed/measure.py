@@ -23,6 +23,7 @@ import tables
 from cases import CONTENDERS, OURS, Case, Contender, cases, disagreement
 from lesson import Lesson
 from rnnjax.errors import InputError
+from rnnjax.experiment.renderers import rendered_by_script, write_pages
 from rnnjax.reporting.progress import say
 from runs import Result, Runs, ratio
 from workers import HERE, Worker, Workers
@@ -267,7 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs = Runs(HERE / "runs.jsonl")
 
     def show() -> None:
-        tables.write(HERE / "README.md", runs, HERE.parents[1] / "README.md")
+        tables.draw(runs, HERE)
+        write_pages(HERE, rendered_by_script(HERE))
 
     show()  # a page that cannot be rendered is found before the work
     with Workers() as workers:

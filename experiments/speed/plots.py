@@ -12,16 +12,30 @@ _STYLE = {"svg.hashsalt": "speed", "font.size": 8.0, "svg.fonttype": "none"}
 
 def draw(group: str, results: dict[tuple[str, str], Result], path: Path) -> Path | None:
     """Draws a group, if there is something to see; returns where."""
-    drawing = {"layers": _layers, "growth": _growth}.get(group)
-    if drawing is None or not any(each.rounds for each in results.values()):
+    if not describe(group, results):
         return None
+    drawing = _DRAWINGS[group]
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
         figure = drawing(Figure, results)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        metadata = {"Date": None, "Creator": None, "Description": describe(group, results)}
+        figure.savefig(path, format="svg", metadata=metadata)
     return path
+
+
+def describe(group: str, results: dict[tuple[str, str], Result]) -> str:
+    """Returns in words what the drawing of a group shows, '' if it has none."""
+    if group not in _DRAWINGS or not any(each.rounds for each in results.values()):
+        return ""
+    points = [
+        f"{case} {name} {statistics.median(each.seconds[BOTH]):.4g} s"
+        + (f" {each.facts['temp_bytes']} bytes" if "temp_bytes" in each.facts else "")
+        for (case, name), each in results.items()
+        if each.rounds
+    ]
+    return f"Medians of {BOTH}: {'; '.join(points)}"
 
 
 def _layers(make: Any, results: dict[tuple[str, str], Result]) -> Any:
@@ -74,3 +88,6 @@ def _growth(make: Any, results: dict[tuple[str, str], Result]) -> Any:
     panels[1, 0].set_ylabel("MiB")
     panels[0, 0].legend()
     return figure
+
+
+_DRAWINGS = {"layers": _layers, "growth": _growth}

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnjax.errors import InputError
+from rnnjax.experiment.records import append, read_sealed, write_sealed
 
 REASONS = ("missing", "not_offered", "error")
 
@@ -66,25 +67,23 @@ class Runs:
         """Reads the file if there is one.
 
         Raises:
-          InputError: a line is damaged.
+          InputError: a line is damaged, or not as it was recorded.
         """
         self.path = path
         self.manifests: dict[str, dict[str, Any]] = {}
         self.results: dict[str, Results] = {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(read_sealed(path), start=1):
             try:
-                self._take(json.loads(line))
+                self._take(line)
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f"{path}, line {number}: is damaged ({error}); delete it to measure it again"
                 ) from error
 
     def append(self, line: dict[str, Any]) -> None:
-        """Adds a line to what is known and to the file."""
+        """Adds a line to what is known and to the file, sealed."""
         self._take(line)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        append(self.path, line)
 
     def begin(self, manifest: dict[str, Any]) -> str:
         """Returns the id of a manifest, and keeps it if it is new."""
@@ -97,10 +96,10 @@ class Runs:
         """Forgets what was measured in some groups, in the file as well."""
         kept = [
             line
-            for line in self.path.read_text(encoding="utf-8").splitlines()
-            if not (json.loads(line).get("of") == of and json.loads(line)["group"] in groups)
+            for line in read_sealed(self.path)
+            if not (line.get("of") == of and line["group"] in groups)
         ]
-        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_sealed(self.path, kept)
         self.__init__(self.path)
 
     def newest(self, machine: str, group: str) -> str:

@@ -7,13 +7,15 @@ from pathlib import Path
 import plots
 from cases import BOTH, CONTENDERS, GROWTH, cases
 from rnnjax.reporting import markdown
-from rnnjax.reporting.files import write_text
 from runs import Result, Runs, exponent, machine_of, ratio
 
 NOTHING = (
     "Nothing has been measured yet: no layer, no training step, no lesson, no text and no growth; "
     "the command above fills this part."
 )
+
+Of = dict[tuple[str, str], Result]
+"""Of one group, by case and contender."""
 
 _TITLES = {
     "layers": "Layers",
@@ -25,22 +27,36 @@ _TITLES = {
 }
 
 
-def write(readme: Path, runs: Runs, above: Path | None = None) -> None:
-    """Renders README.md, and the plots beside it.
+def draw(runs: Runs, folder: Path) -> None:
+    """Draws the plots into a folder."""
+    for group, results, name in _drawings(runs):
+        plots.draw(group, results, folder / name)
 
-    Args:
-      readme: the page.
-      runs: what was measured.
-      above: a page that quotes the lesson of the newest measurement; None for none.
 
-    Raises:
-      InputError: a file or its two marks are not there.
-    """
-    # A page without marks is found before plots are drawn.
-    markdown.filled(readme, {"speed": ""})
-    if above:
-        write_text(above, markdown.filled(above, {"experiments/speed": quotation(runs)}))
-    write_text(readme, markdown.filled(readme, {"speed": render(runs, readme.parent)}))
+def descriptions(runs: Runs) -> dict[str, str]:
+    """Returns what each plot shows, by its name."""
+    return {name: plots.describe(group, results) for group, results, name in _drawings(runs)}
+
+
+def _drawings(runs: Runs) -> list[tuple[str, Of, str]]:
+    """Returns of each plot there is its group, what it shows and its name."""
+    measured = [runs.manifests[of] for of, results in runs.results.items() if results]
+    found = []
+    for machine in dict.fromkeys(map(machine_of, measured)):
+        for group in _TITLES:
+            if of := runs.newest(machine, group):
+                results = _of_group(runs, of, group)
+                if plots.describe(group, results):
+                    found.append((group, results, _drawing_name(machine, group)))
+    return found
+
+
+def _of_group(runs: Runs, of: str, group: str) -> Of:
+    return {key[1:]: each for key, each in runs.results[of].items() if key[0] == group}
+
+
+def _drawing_name(machine: str, group: str) -> str:
+    return f"{_file_name(machine)}-{group}.svg"
 
 
 def quotation(runs: Runs) -> str:
@@ -50,33 +66,53 @@ def quotation(runs: Runs) -> str:
     if not found:
         return NOTHING
     of = max(found, key=lambda each: runs.manifests[each]["started"])
-    results = {key[1:]: each for key, each in runs.results[of].items() if key[0] == "lesson"}
-    command, *_ = _lesson("lesson", results)
+    command, *_ = _lesson("lesson", _of_group(runs, of, "lesson"))
     return f"{command}\n\n{_made_with(runs.manifests[of])}"
 
 
-def render(runs: Runs, folder: Path) -> str:
-    """Returns a section for each machine that something was measured on; plots go to the folder."""
+def ahead(runs: Runs) -> str:
+    """Returns how far PyTorch's LSTM without packing is ahead, of one layer or two, full or not."""
+    parts = []
+    for machine in dict.fromkeys(map(machine_of, runs.manifests.values())):
+        of = runs.newest(machine, "layers")
+        results = _of_group(runs, of, "layers") if of else {}
+        times = []
+        for (case, name), theirs in results.items():
+            ours = results.get((case, CONTENDERS["layers"][0].name))
+            pair = name == "PyTorch, padded" and case.startswith("lstm") and ours
+            if pair and theirs.rounds and ours.rounds and " full" not in case:
+                times.append(ratio(ours.seconds["forward"], theirs.seconds["forward"]).median)
+        if times:
+            faster = sum(each > 1 for each in times)
+            parts.append(
+                f"On {machine}, PyTorch's LSTM without packing is faster forward in {faster} of "
+                f"{len(times)} cases, by up to {max(times):.1f} times."
+            )
+    return "\n\n".join(parts) or NOTHING
+
+
+def render(runs: Runs) -> str:
+    """Returns a section for each machine that something was measured on."""
     measured = [runs.manifests[of] for of, results in runs.results.items() if results]
     machines = list(dict.fromkeys(map(machine_of, measured)))
-    return "\n\n".join(_machine(runs, each, folder) for each in machines) or NOTHING
+    return "\n\n".join(_machine(runs, each) for each in machines) or NOTHING
 
 
-def _machine(runs: Runs, machine: str, folder: Path) -> str:
+def _machine(runs: Runs, machine: str) -> str:
     parts, absent = [f"## {machine}"], []
     for group, title in _TITLES.items():
         of = runs.newest(machine, group)
         if not of:
             absent.append(group)
             continue
-        results = {key[1:]: each for key, each in runs.results[of].items() if key[0] == group}
+        results = _of_group(runs, of, group)
         parts += [f"### {title}", _made_with(runs.manifests[of])]
         parts += {"growth": _growth, "lesson": _lesson, "text": _text}.get(group, _ratios)(
             group, results
         )
         parts += _notes(results)
-        drawing = plots.draw(group, results, folder / f"{_file_name(machine)}-{group}.svg")
-        parts += [f"![{title}]({drawing.name})"] if drawing else []
+        drawn = bool(plots.describe(group, results))
+        parts += [f"![{title}]({_drawing_name(machine, group)})"] if drawn else []
     if absent:
         parts.append(f"Not measured on this machine: {', '.join(absent)}.")
     return "\n\n".join(parts)
@@ -97,10 +133,6 @@ def _made_with(manifest: dict) -> str:
         f"{packages}; Python {manifest['python']}; {manifest['cpus']} CPU cores, "
         f"{manifest['processor']}; load before the start {manifest['load']}."
     )
-
-
-Of = dict[tuple[str, str], Result]
-"""Of one group, by case and contender."""
 
 
 def _ratios(group: str, results: Of) -> list[str]:

@@ -1,45 +1,122 @@
 """Whether the records, the configs, the claims and the pages of an experiment agree."""
 
-import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rnnjax import config as config_lib
 from rnnjax.config import Config
 from rnnjax.errors import InputError
-from rnnjax.experiment import pages, plot
-from rnnjax.experiment.claims import FAIL, PASS, Finding, in_words, judge
-from rnnjax.experiment.folder import Experiment
+from rnnjax.experiment import pages, prose, renderers
+from rnnjax.experiment.claims import FAIL, PASS, UNCHECKED, Finding, in_words, judge
+from rnnjax.experiment.folder import PLAN, Experiment
 from rnnjax.experiment.records import Run
-from rnnjax.reporting import seal
+from rnnjax.experiment.renderers import README
+from rnnjax.experiment.seals import check_seals
+from rnnjax.reporting import markdown, metrics, seal
 
 
-def check(experiment: Experiment, configs: Mapping[str, Config]) -> list[Finding]:
-    """Returns the verdict on everything that the experiment says.
+class Checked(NamedTuple):
+    """The folder of an experiment, checked.
+
+    Attributes:
+      findings: the verdicts.
+      parts: what is rendered from its records, by the names of the marks.
+      sentences: what the docstring of a config may say of it, by the config's file.
+    """
+
+    findings: list[Finding]
+    parts: dict[str, str]
+    sentences: dict[Path, list[str]]
+
+
+def check_folder(folder: Path, typed: Mapping[str, Sequence[str]]) -> Checked:
+    """Returns the verdict on everything that the folder of an experiment says.
 
     Of one with an edited line nothing else is judged: whatever follows from the line is not known.
 
     Args:
-      experiment: what is recorded.
-      configs: what its entries ask for now, by name.
+      folder: with an experiment.toml, or with records and a script that renders them.
+      typed: the phrases with numbers that no run has measured, by page.
 
     Raises:
       InputError: something cannot be read, or a claim is about what no run has.
     """
-    if edited := _edited(experiment):
-        return edited
-    found = of_records(experiment, configs)
-    others = {finding.of for finding in found}  # runs of another config say nothing of a claim
-    found = found or [Finding(PASS, str(experiment.records), f"{len(experiment.runs)} runs")]
-    for entry in experiment.plan.entry:
-        found += judge(experiment, entry) if entry.name not in others else []
-    return [*found, *_of_pages(experiment), *_of_docstrings(experiment)]
+    planned = (folder / PLAN).exists() or not (folder / README).exists()
+    experiment = Experiment.read(folder) if planned else None
+    if edited := _edited(folder):
+        return Checked(edited, {}, {})
+    found: list[Finding] = []
+    parts: dict[str, str] = {}
+    sentences: dict[Path, list[str]] = {}
+    if experiment:
+        configs = experiment.configs()
+        found += of_records(experiment, configs)
+        others = {finding.of for finding in found}  # runs of another config say nothing of a claim
+        found = found or [Finding(PASS, str(experiment.records), f"{len(experiment.runs)} runs")]
+        found += check_seals(experiment, configs)
+        for entry in experiment.plan.entry:
+            found += judge(experiment, entry) if entry.name not in others else []
+        parts |= pages.parts(experiment)
+        sentences = pages.sentences(experiment)
+        found += _of_docstrings(experiment, sentences)
+    parts |= renderers.rendered_by_script(folder)
+    found += of_pages(folder, parts)
+    page = folder / README
+    text = prose.without_parts(markdown.read(page), parts)
+    return Checked([*found, of_prose(page, text, typed)], parts, sentences)
+
+
+def check_repository(
+    checked: Iterable[Checked], typed: Mapping[str, Sequence[str]]
+) -> list[Finding]:
+    """Returns the verdict on the prose of README.md and of the docstrings of configs.
+
+    Args:
+      checked: all experiments there are.
+      typed: the phrases with numbers that no run has measured, by page.
+    """
+    checked = list(checked)
+    found = []
+    if Path(README).exists():
+        parts = [name for each in checked for name in each.parts]
+        text = prose.without_parts(markdown.read(Path(README)), parts)
+        found.append(of_prose(Path(README), text, typed))
+    for config in sorted(Path("configs").glob("*.py")):
+        said = [sentence for each in checked for sentence in each.sentences.get(config, [])]
+        found.append(of_prose(config, prose.without_sentences(config, said), typed))
+    return found + [
+        Finding(FAIL, str(prose.TYPED), f"lists {page}, which is not there")
+        for page in typed
+        if not Path(page).exists()
+    ]
+
+
+def of_prose(page: Path, text: str, typed: Mapping[str, Sequence[str]]) -> Finding:
+    """Returns whether a page has numbers that neither a record nor typed.toml has.
+
+    Args:
+      page: where it stands.
+      text: of it, without what is rendered.
+      typed: phrases by page; a page that is not among them is not checked.
+    """
+    listed = typed.get(page.as_posix())
+    wrong = prose.check_prose(text, listed or ())
+    if not wrong:
+        says = f"has {len(listed or ())} numbers in prose, listed in {prose.TYPED}"
+        return Finding(PASS, str(page), says if listed else "has no number in prose")
+    numbers = "; ".join(wrong[:5]) + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+    cure = f"render it from a record, or list the phrase with it in {prose.TYPED}"
+    verdict = FAIL if listed is not None else UNCHECKED
+    return Finding(
+        verdict, str(page), f"has numbers in prose that no record has: {numbers}; {cure}"
+    )
 
 
 def of_records(experiment: Experiment, configs: Mapping[str, Config]) -> list[Finding]:
     """Returns what is wrong with the runs: edited, there twice, of no entry, of another config."""
-    if edited := _edited(experiment):
+    if edited := _edited(experiment.folder):
         return edited
     pairs = [(run["name"], run["seed"]) for run in experiment.runs]
     found = [
@@ -57,18 +134,17 @@ def of_records(experiment: Experiment, configs: Mapping[str, Config]) -> list[Fi
     ]
 
 
-def _edited(experiment: Experiment) -> list[Finding]:
-    files = {"runs": experiment.runs, **pages.others(experiment)}
+def _edited(folder: Path) -> list[Finding]:
     return [
-        Finding(
-            FAIL,
-            f"{experiment.folder / name}.jsonl, line {number}",
-            f"{run['name']}, seed {run['seed']}, {seal.BROKEN}",
-        )
-        for name, runs in files.items()
-        for number, run in enumerate(runs, start=1)
-        if not seal.is_whole(run)
+        Finding(FAIL, f"{path}, line {number}", f"{_name_of(line)}{seal.BROKEN}")
+        for path in sorted(folder.glob("*.jsonl"))
+        for number, line in enumerate(metrics.read(path), start=1)
+        if not seal.is_whole(line)
     ]
+
+
+def _name_of(line: Run) -> str:
+    return f"{line['name']}, seed {line['seed']}, " if {"name", "seed"} <= set(line) else ""
 
 
 def _other_than_asked(run: Run, configs: Mapping[str, Config]) -> str:
@@ -87,9 +163,10 @@ def _other_than_asked(run: Run, configs: Mapping[str, Config]) -> str:
     return f"are of another config (now, then): {'; '.join(differing)}" if differing else ""
 
 
-def _of_pages(experiment: Experiment) -> list[Finding]:
+def of_pages(folder: Path, parts: Mapping[str, str]) -> list[Finding]:
+    """Returns whether the pages and drawings of a folder are what its records say."""
     found = []
-    for path, expected in pages.pages(experiment).items():
+    for path, expected in renderers.fill_pages(folder, parts).items():
         given = path.read_text(encoding="utf-8")
         lines = zip(given.splitlines(), expected.splitlines(), strict=False)
         differing = [number for number, (a, b) in enumerate(lines, start=1) if a != b]
@@ -97,37 +174,34 @@ def _of_pages(experiment: Experiment) -> list[Finding]:
         says = f"is not what the runs say at {where}; run the experiment to render it"
         ours = Finding(PASS, str(path), "says what the runs say")
         found.append(ours if given == expected else Finding(FAIL, str(path), says))
-    path = experiment.folder / pages.PLOT
-    if experiment.runs:
-        drawn = path.exists() and plot.shows(
-            path.read_text(encoding="utf-8", errors="replace"), experiment
-        )
-        says = "shows other runs, or is missing; run the experiment to draw it"
-        ours = Finding(PASS, str(path), "shows the runs")
-        found.append(ours if drawn else Finding(FAIL, str(path), says))
+    for name, description in parts.items():
+        if renderers.is_drawing(name):
+            path = folder / name
+            says = "shows other runs, or is missing; run the experiment to draw it"
+            ours = Finding(PASS, str(path), "shows the runs")
+            drawn = renderers.shows(path, description)
+            found.append(ours if drawn else Finding(FAIL, str(path), says))
     return found
 
 
-def _of_docstrings(experiment: Experiment) -> list[Finding]:
+def _of_docstrings(
+    experiment: Experiment, sentences: Mapping[Path, Sequence[str]]
+) -> list[Finding]:
     """Returns whether each config that names the experiment says of it what its runs say."""
     found = []
-    for config in dict.fromkeys(entry.config for entry in experiment.plan.entry):
-        tree = ast.parse(Path(config).read_text(encoding="utf-8"))
-        said = " ".join((ast.get_docstring(tree) or "").split())
+    for path in dict.fromkeys(Path(entry.config) for entry in experiment.plan.entry):
+        config = str(path)
+        said = " ".join(prose.docstring(path).split())
         named = rf"{re.escape(experiment.name)}(?![\w-])"
         if not re.search(named, said):
             continue
-        sentences = [
-            pages.sentence(experiment, entry)
-            for entry in experiment.plan.entry
-            if entry.config == config and experiment.runs_of(entry)
-        ]
+        expected = sentences.get(path, [])
         starts = [match.start() for match in re.finditer(rf"{named}, [^\s:]+:", said)]
-        right = [any(said.startswith(each, start) for each in sentences) for start in starts]
+        right = [any(said.startswith(each, start) for each in expected) for start in starts]
         if right and all(right):
             found.append(Finding(PASS, config, "says what the runs say"))
-        elif sentences:
-            listed = "".join(f"\n    {each}" for each in sentences)
+        elif expected:
+            listed = "".join(f"\n    {each}" for each in expected)
             says = f"names {experiment.name} and does not say of it, or not only:{listed}"
             found.append(Finding(FAIL, config, says))
         else:

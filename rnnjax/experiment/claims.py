@@ -7,9 +7,9 @@ from typing import NamedTuple
 from rnnjax.errors import InputError
 from rnnjax.experiment.folder import Entry, Experiment
 from rnnjax.experiment.records import number
-from rnnjax.reporting.statistics import interval_of_mean
+from rnnjax.reporting.statistics import interval_of_score, prediction_interval
 
-PASS, FAIL, INCOMPARABLE = VERDICTS = ("PASS", "FAIL", "INCOMPARABLE")
+PASS, FAIL, INCOMPARABLE, UNCHECKED = VERDICTS = ("PASS", "FAIL", "INCOMPARABLE", "UNCHECKED")
 
 
 class Finding(NamedTuple):
@@ -28,8 +28,9 @@ def judge(experiment: Experiment, entry: Entry) -> list[Finding]:
     """Returns the verdict on each claim of an entry.
 
     FAIL is a seed without a run, of an entry without claims as well, or a mean that lies elsewhere;
-    INCOMPARABLE are runs on other data than the claim is about. The interval of the mean is told
-    and judges nothing: few seeds make it wide, and a wide one would pass everything.
+    INCOMPARABLE are runs on other data than the claim is about. The interval of the mean and where
+    that of as many new runs is expected are told and judge nothing: few seeds make them wide, and a
+    wide one would pass everything.
 
     Raises:
       InputError: a claim is about what no run has.
@@ -63,9 +64,14 @@ def judge(experiment: Experiment, entry: Entry) -> list[Finding]:
                 "runs; expected the path of one, test.accuracy say"
             )
         known = [value for value in values if value is not None]
-        mean, (least, most) = statistics.mean(known), interval_of_mean(known)
+        score = metric.rpartition(".")[2]
+        mean, (least, most) = statistics.mean(known), interval_of_score(known, score)
+        new = prediction_interval(known, len(known), score)
         seeds = in_words([run["seed"] for run in runs])
-        says = f"{mean:.4f}, interval {least:.4f} to {most:.4f} of seeds {seeds}"
+        says = (
+            f"{mean:.4f}, interval {least:.4f} to {most:.4f} of seeds {seeds}; as many new runs: "
+            f"{new.low:.4f} to {new.high:.4f}"
+        )
         findings.append(Finding(PASS if low <= mean <= high else FAIL, of, says))
     return findings
 

@@ -20,6 +20,7 @@ from rnnjax import config as config_lib
 from rnnjax.config import Config
 from rnnjax.errors import InputError
 from rnnjax.experiment.records import Run, read_runs
+from rnnjax.experiment.renderers import name_of
 
 PLAN, RECORDS = "experiment.toml", "runs.jsonl"
 _RECORDED = ("config", "data", "environment", "parameters", "resumed_from", "train_seconds")
@@ -71,6 +72,12 @@ class Plan(pydantic.BaseModel):
     """Of the test part: the first is shown with its spread, the others by their means."""
     data: str = ""
     """Fingerprint of the data that the claims are about; '' for those of an entry's first seed."""
+    timed: bool = True
+    """Whether the table has the seconds of training; False where the machine had other work."""
+    sentences: dict[str, str] = {}
+    """Sentences of the README.md with values of the runs, by the names of their marks:
+    {cost = "A run took {gru.cpu_seconds.max:.0f} seconds."}; `rnnjax.experiment.sentences` says
+    which values there are."""
     entry: list[Entry]
 
     @pydantic.model_validator(mode="after")
@@ -79,6 +86,8 @@ class Plan(pydantic.BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two entries are named {twice[0]!r}; give one of them another name")
+        if odd := [name for name in self.sentences if name == "runs" or not name.isidentifier()]:
+            raise ValueError(f"a sentence is named {odd[0]!r}; expected a word other than runs")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds are {self.seeds}; expected each of them once")
         return self
@@ -113,7 +122,7 @@ class Experiment:
     @property
     def name(self) -> str:
         """What others call it: the folder, seen from where the command is typed."""
-        return Path(os.path.relpath(self.folder)).as_posix()
+        return name_of(self.folder)
 
     @property
     def records(self) -> Path:

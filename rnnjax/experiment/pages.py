@@ -3,12 +3,12 @@
     <!-- runs: begin -->
     <!-- runs: end -->
 
-in the experiment's README.md holds the table of runs.jsonl. Marks with the name of another file of
-runs in the folder, `rounding` for rounding.jsonl say, hold its scores by seed: runs that were made
-otherwise than by this command. Marks with the name of the experiment, `experiments/lesson` say, in
-the README.md where the command is typed, hold a shorter table; they have to be there where an entry
-says what it is about. The docstring of a config that names
-the experiment holds the sentence of `sentence`, wrapped as it may be.
+in the experiment's README.md holds the table of runs.jsonl. Marks with the name of a sentence of
+experiment.toml hold that sentence. Marks with the name of the experiment, `experiments/lesson` say,
+in the README.md where the command is typed, hold a shorter table; they have to be there where an
+entry says what it is about. `rnnjax.experiment.renderers` says how a script renders more. The
+docstring of a config that names the experiment holds the sentence of `sentence`, wrapped as it may
+be.
 """
 
 import statistics
@@ -19,32 +19,29 @@ from rnnjax.errors import InputError
 from rnnjax.experiment import plot
 from rnnjax.experiment.claims import in_words
 from rnnjax.experiment.folder import PLAN, Entry, Experiment
-from rnnjax.experiment.records import Run, number, read_runs
+from rnnjax.experiment.records import Run, number
+from rnnjax.experiment.renderers import README, fill_pages, write_pages
+from rnnjax.experiment.sentences import fill_sentences
 from rnnjax.reporting import markdown
 from rnnjax.reporting.files import write_text
-from rnnjax.reporting.statistics import interval_of_mean
+from rnnjax.reporting.statistics import interval_of_score
 
-README = "README.md"
 PLOT = "seeds.svg"
 
 
-def pages(experiment: Experiment) -> dict[Path, str]:
-    """Returns the text that each page of an experiment should have.
+def parts(experiment: Experiment) -> dict[str, str]:
+    """Returns the parts that are rendered from the runs of an experiment, by their names.
 
     Raises:
-      InputError: the experiment has no README.md, a page has not the marks it should have, or a run
-        has not a score that is to be shown.
+      InputError: the experiment has no README.md, or a run has not a score that is to be shown.
     """
-    own, above = experiment.folder / README, Path(README)
-    first, *_ = scores = experiment.plan.scores
-    _check_there(experiment.records, experiment.runs, scores)
-    runs = {}
-    for name, other in others(experiment).items():
-        _check_there(experiment.folder / f"{name}.jsonl", other, [first])
-        runs[name] = by_seed(other, first)
-    found = {own: markdown.filled(own, {"runs": table(experiment), **runs})}
-    if above.exists() and _is_quoted(experiment, above):
-        found[above] = markdown.filled(above, {experiment.name: quotation(experiment)})
+    _check_there(experiment.records, experiment.runs, experiment.plan.scores)
+    markdown.read(experiment.folder / README)
+    found = {"runs": table(experiment), **fill_sentences(experiment)}
+    if Path(README).exists() and _is_quoted(experiment, Path(README)):
+        found[experiment.name] = quotation(experiment)
+    if experiment.runs:
+        found[PLOT] = plot.described(experiment)
     return found
 
 
@@ -64,22 +61,20 @@ def _is_quoted(experiment: Experiment, page: Path) -> bool:
     return told or markdown.begin(experiment.name) in markdown.read(page)
 
 
+def fill(experiment: Experiment) -> dict[Path, str]:
+    """Returns the text that each page of an experiment should have, as far as its runs render it.
+
+    Raises:
+      InputError: a page has not the marks it should have, or as of `parts`.
+    """
+    return fill_pages(experiment.folder, parts(experiment))
+
+
 def write(experiment: Experiment) -> None:
     """Renders the pages of an experiment, and draws its plot if there are runs."""
-    for path, text in pages(experiment).items():
-        write_text(path, text)
+    write_pages(experiment.folder, parts(experiment))
     if experiment.runs:
         write_text(experiment.folder / PLOT, plot.drawing(experiment))
-
-
-def others(experiment: Experiment) -> dict[str, list[Run]]:
-    """Returns the other files of runs that the experiment's README.md shows, by their names."""
-    text = markdown.read(experiment.folder / README)
-    return {
-        path.stem: read_runs(path)
-        for path in sorted(experiment.folder.glob("*.jsonl"))
-        if path != experiment.records and markdown.begin(path.stem) in text
-    }
 
 
 def table(experiment: Experiment) -> str:
@@ -94,13 +89,13 @@ def table(experiment: Experiment) -> str:
         "95 % interval",
         "by seed",
         *map(_in_words, rest),
-        "training seconds, median",
+        *(["training seconds, median"] if experiment.plan.timed else []),
         *_peers(experiment),
     ]
     rows = []
     for entry, runs in _with_runs(experiment):
         values = _values(runs, score)
-        low, high = interval_of_mean(values)
+        low, high = interval_of_score(values, score)
         mean, *spread = _mean_and_sd(values).split(" ", 1)
         rows.append(
             [
@@ -110,13 +105,15 @@ def table(experiment: Experiment) -> str:
                 f"{low:.4f} to {high:.4f}" if len(runs) > 1 else "",
                 " ".join(f"{value:.4f}" for value in values),
                 *(f"{statistics.mean(_values(runs, other)):.4f}" for other in rest),
-                _seconds(runs),
+                *([_seconds(runs)] if experiment.plan.timed else []),
                 *(entry.beside.get(name, "") for name in _peers(experiment)),
             ]
         )
+    timed = "Seconds are those of runs with no other beside them, on"
     caption = (
         f"{_rows_and_seeds(experiment)} sd is the standard deviation; the interval is of the mean, "
-        "by Student's t. Seconds are those of runs with no other beside them, on "
+        "by Student's t, cut to the range of the score. "
+        f"{timed if experiment.plan.timed else 'Trained on'} "
         f"{'; '.join(_machines(experiment.runs))}."
     )
     shown = f"![Test {_in_words(score)} by seed]({PLOT})"
@@ -139,19 +136,6 @@ def quotation(experiment: Experiment) -> str:
     return f"{markdown.table(heads, rows)}\n\n{_rows_and_seeds(experiment)}"
 
 
-def by_seed(runs: Sequence[Run], score: str) -> str:
-    """Returns a test score as a Markdown table, a row a name, a column a seed, and their mean."""
-    seeds = sorted({run["seed"] for run in runs})
-    scores = {(run["name"], run["seed"]): run["test"][score] for run in runs}
-    rows = []
-    for name in dict.fromkeys(run["name"] for run in runs):
-        own = [f"{scores[name, seed]:.4f}" if (name, seed) in scores else "" for seed in seeds]
-        of_name = [run for run in runs if run["name"] == name]
-        rows.append([name, *own, _mean_and_sd(_values(of_name, score))])
-    heads = [f"test {_in_words(score)}", *(f"seed {seed}" for seed in seeds), "mean ± sd"]
-    return markdown.table(heads, rows)
-
-
 def sentence(experiment: Experiment, entry: Entry) -> str:
     """Returns what the docstring of an entry's config says of its runs."""
     runs, score = experiment.runs_of(entry), experiment.plan.scores[0]
@@ -160,6 +144,14 @@ def sentence(experiment: Experiment, entry: Entry) -> str:
         f"{runs[0]['data']['rows']['train']:,} training rows, test {_in_words(score)} "
         f"{_mean_and_sd(_values(runs, score))} (mean ± sd of seeds {_seeds(runs)})."
     )
+
+
+def sentences(experiment: Experiment) -> dict[Path, list[str]]:
+    """Returns the sentences of entries that have runs, by the file of their config."""
+    found: dict[Path, list[str]] = {}
+    for entry, _ in _with_runs(experiment):
+        found.setdefault(Path(entry.config), []).append(sentence(experiment, entry))
+    return found
 
 
 def _with_runs(experiment: Experiment) -> list[tuple[Entry, list[Run]]]:

@@ -3,10 +3,9 @@
 import io
 import statistics
 from typing import Any
-from xml.sax.saxutils import escape
 
 from rnnjax.experiment.folder import Experiment
-from rnnjax.reporting.statistics import interval_of_mean
+from rnnjax.reporting.statistics import interval_of_score
 
 _DOTS, _MEAN, _CLAIM = "#4477aa", "#222222", "#eeddaa"
 
@@ -41,7 +40,7 @@ def drawing(experiment: Experiment) -> str:
             axes.plot(values, [row] * len(values), "o", color=_DOTS, alpha=0.7, markersize=5)
             axes.plot(statistics.mean(values), row, "|", color=_MEAN, markersize=14)
             if len(values) > 1:
-                axes.plot(interval_of_mean(values), [row, row], color=_MEAN, linewidth=1.0)
+                axes.plot(interval_of_score(values, score), [row, row], color=_MEAN, linewidth=1.0)
         # The interval of a few scattered seeds would leave the others no room.
         margin = 0.05 * (max(seen) - min(seen) or 0.1)
         axes.set_xlim(min(seen) - margin, max(seen) + margin)
@@ -67,11 +66,3 @@ def described(experiment: Experiment) -> str:
         if values:
             rows.append(f"{entry.name} {values}{claim}")
     return f"Test {score} by seed: {'; '.join(rows)}"
-
-
-def shows(svg: str, experiment: Experiment) -> bool:
-    """Returns whether a drawing is of these runs and claims.
-
-    By its description, because another version of matplotlib draws other bytes.
-    """
-    return escape(described(experiment)) in svg

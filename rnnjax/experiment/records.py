@@ -1,11 +1,14 @@
 """The lines of a file of runs, each sealed by a digest of what it says."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
 from rnnjax.reporting import metrics as lines
+from rnnjax.reporting import seal
+from rnnjax.reporting.files import encode, write_text
 from rnnjax.reporting.seal import sealed
 
 Run = dict[str, Any]
@@ -36,6 +39,24 @@ def read_runs(path: Path, *keys: str) -> list[Run]:
 def append(path: Path, run: Run) -> None:
     """Seals a run, and writes it at the end of a file."""
     lines.MetricsFile(path).write(sealed(run))
+
+
+def read_sealed(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a record of any kind, none if there is no file, without their digests.
+
+    Raises:
+      InputError: a line is not a JSON object, or not as it was recorded.
+    """
+    found = lines.read(path) if path.exists() else []
+    for number, line in enumerate(found, start=1):
+        if not seal.is_whole(line):
+            raise InputError(f"{path}, line {number}: {seal.BROKEN}")
+    return [{key: value for key, value in line.items() if key != "digest"} for line in found]
+
+
+def write_sealed(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a record, each line with its digest."""
+    write_text(path, "".join(f"{encode(sealed(record))}\n" for record in records))
 
 
 def number(run: Run, path: str) -> float | None:

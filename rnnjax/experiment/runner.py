@@ -7,8 +7,9 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rnnjax import command
 from rnnjax.config import Config
@@ -30,8 +31,8 @@ def sole(folder: Path) -> Iterator[None]:
     Raises:
       InputError: one does.
     """
-    _runs_of(folder).mkdir(parents=True, exist_ok=True)
-    with (_runs_of(folder) / ".lock").open("w") as lock:
+    folder_of_runs(folder).mkdir(parents=True, exist_ok=True)
+    with (folder_of_runs(folder) / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -46,10 +47,6 @@ def run_missing(
 ) -> None:
     """Trains every entry with every seed that it has no run of, and records each that has ended.
 
-    A run is the command that its record gives, in a process and a folder of its own, so that what
-    was interrupted is resumed; what it prints goes to a file beside that folder. After a failure
-    none is begun any more, and those at hand come to their end.
-
     Args:
       experiment: what to run.
       configs: of its entries, by name.
@@ -62,19 +59,54 @@ def run_missing(
     """
     known = {(run["name"], run["seed"]) for run in experiment.runs}
     waiting = [
-        (entry, seed)
+        Planned(entry, seed, folder_of_runs(experiment.folder) / f"{entry.name}-seed{seed}")
         for entry in experiment.plan.entry
         for seed in seeds
         if (entry.name, seed) not in known
     ]
-    total = len(waiting)
+    train(experiment, configs, waiting, jobs, lambda run: records.append(experiment.records, run))
+
+
+class Planned(NamedTuple):
+    """A run to train: an entry with a seed, in a folder."""
+
+    entry: Entry
+    seed: int
+    workdir: Path
+
+
+def train(
+    experiment: Experiment,
+    configs: Mapping[str, Config],
+    planned: Sequence[Planned],
+    jobs: int,
+    record: Callable[[records.Run], None],
+) -> None:
+    """Trains runs, and hands the record of each that has ended to a function.
+
+    A run is the command that its record gives, in a process and a folder of its own, so that what
+    was interrupted is resumed; what it prints goes to a file beside that folder. After a failure
+    none is begun any more, and those at hand come to their end.
+
+    Args:
+      experiment: what the runs are of.
+      configs: of its entries, by name.
+      planned: the runs, in their order.
+      jobs: most runs side by side.
+      record: takes what is to be recorded.
+
+    Raises:
+      InputError: a run failed.
+      KeyboardInterrupt: SIGINT or SIGTERM came; the runs at hand have been told to save and end.
+    """
+    waiting, total = list(planned), len(planned)
     running: list[_Training] = []
     failed: list[_Training] = []
     said_at = time.monotonic()
     with InterruptRequest() as request, _none_left_behind(running):
         while running or (waiting and not failed and not request.signal):
             while waiting and len(running) < jobs and not failed and not request.signal:
-                running.append(_Training.begin(experiment, *waiting.pop(0)))
+                running.append(_Training.begin(experiment, waiting.pop(0)))
                 say(f"{running[-1].name}: begun, {total - len(waiting)} of {total}")
             for each in running:
                 each.alone = each.alone and len(running) == 1
@@ -84,7 +116,7 @@ def run_missing(
             for each in [each for each in running if each.process.poll() is not None]:
                 running.remove(each)
                 if each.process.returncode == 0:
-                    records.append(experiment.records, each.record())
+                    record(each.record())
                     left = len(waiting) + len(running)
                     say(f"{each.name}: recorded, {left} of {total} are left")
                 elif not each.interrupted:
@@ -118,8 +150,8 @@ class _Training:
     interrupted: bool = False
 
     @classmethod
-    def begin(cls, experiment: Experiment, entry: Entry, seed: int) -> "_Training":
-        workdir = _runs_of(experiment.folder) / f"{entry.name}-seed{seed}"
+    def begin(cls, experiment: Experiment, planned: Planned) -> "_Training":
+        entry, seed, workdir = planned
         typed = experiment.typed(entry, f"--config.seed={seed}", f"--workdir={workdir}")
         alone = not workdir.exists()
         workdir.parent.mkdir(parents=True, exist_ok=True)
@@ -176,7 +208,8 @@ def _none_left_behind(running: Sequence[_Training]) -> Iterator[None]:
             each.interrupt()
 
 
-def _runs_of(folder: Path) -> Path:
+def folder_of_runs(folder: Path) -> Path:
+    """Returns the folder that holds the runs of an experiment."""
     return Path("runs", folder.resolve().name)
 
 

@@ -17,6 +17,11 @@ def begin(name: str) -> str:
     return f"<!-- {name}: begin -->"
 
 
+def end(name: str) -> str:
+    """Returns the mark after a part."""
+    return f"<!-- {name}: end -->"
+
+
 def read(path: Path, part: str = "runs") -> str:
     """Returns the text of a page.
 
@@ -37,12 +42,8 @@ def read(path: Path, part: str = "runs") -> str:
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); write one that has a line "
-            f"{begin(part)} and a line {_end(part)}"
+            f"{begin(part)} and a line {end(part)}"
         ) from error
-
-
-def _end(name: str) -> str:
-    return f"<!-- {name}: end -->"
 
 
 def filled(path: Path, parts: Mapping[str, str]) -> str:
@@ -57,7 +58,7 @@ def filled(path: Path, parts: Mapping[str, str]) -> str:
     """
     text = read(path, *list(parts)[:1])
     for name, part in parts.items():
-        first, last = begin(name), _end(name)
+        first, last = begin(name), end(name)
         if text.count(first) != 1 or text.count(last) != 1:
             raise InputError(f"{path}: expected one line {first} and one line {last}")
         before, rest = text.split(first)

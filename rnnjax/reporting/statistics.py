@@ -53,6 +53,16 @@ class Interval(NamedTuple):
     high: float
 
 
+_SHARE, _PERCENT, _AMOUNT = Interval(0, 1), Interval(0, 100), Interval(0, math.inf)
+RANGES = {
+    **dict.fromkeys(("accuracy", "macro_f1", "exact"), _SHARE),
+    **dict.fromkeys(("bleu", "chrf"), _PERCENT),
+    **dict.fromkeys(("loss", "bits", "cpu_seconds", "train_seconds"), _AMOUNT),
+    "perplexity": Interval(1, math.inf),
+}
+"""Between which values scores lie, by their names."""
+
+
 class _Student(NamedTuple):
     """What a t test is made of. A side of n runs has an error of unit / sqrt(n)."""
 
@@ -64,6 +74,39 @@ class _Student(NamedTuple):
 def interval_of_mean(values: Sequence[float] | Values) -> Interval:
     """Returns the 95 % interval of the mean of independent runs, by Student's t."""
     return _interval(_one_sample(np.asarray(values, float)), LEVEL)
+
+
+def range_of(score: str) -> Interval:
+    """Returns between which values a score lies by its definition: an accuracy from 0 to 1."""
+    return RANGES.get(score, Interval(-math.inf, math.inf))
+
+
+def interval_of_score(values: Sequence[float] | Values, score: str) -> Interval:
+    """Returns the 95 % interval of the mean by Student's t, cut to the range of the score.
+
+    Where runs are few or near an end of the range, Student's interval reaches beyond it.
+    """
+    return _cut(interval_of_mean(values), range_of(score))
+
+
+def prediction_interval(values: Sequence[float] | Values, runs: int, score: str) -> Interval:
+    """Returns where the mean of new runs lies in 95 cases of 100, cut to the range of the score.
+
+    By Student's t: m new runs differ from n recorded ones by s * sqrt(1 / n + 1 / m). A new run has
+    another seed, or the same on another processor, whose rounding is taken to move it no further.
+
+    Args:
+      values: scores of the recorded runs.
+      runs: how many new ones the mean is of.
+      score: what it is called.
+    """
+    mean, error, degrees = _one_sample(np.asarray(values, float))
+    wider = error * math.sqrt(1 + len(values) / runs)
+    return _cut(_interval(_Student(mean, wider, degrees), LEVEL), range_of(score))
+
+
+def _cut(interval: Interval, bounds: Interval) -> Interval:
+    return Interval(*(min(max(end, bounds.low), bounds.high) for end in interval))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,0 +1,18 @@
+"""The parts of the pages that are rendered from runs.jsonl."""
+
+from pathlib import Path
+
+import tables
+from rnnjax.experiment.renderers import name_of
+from runs import Runs
+
+
+def render(folder: Path) -> dict[str, str]:
+    """Returns the parts by the names of their marks, and what the plots show."""
+    runs = Runs(folder / "runs.jsonl")
+    return {
+        "speed": tables.render(runs),
+        "ahead": tables.ahead(runs),
+        name_of(folder): tables.quotation(runs),
+        **tables.descriptions(runs),
+    }
