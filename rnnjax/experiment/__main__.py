@@ -30,7 +30,7 @@ from rnnjax.experiment.check import check_folder, check_repository, of_records
 from rnnjax.experiment.claims import FAIL, INCOMPARABLE, VERDICTS, Finding
 from rnnjax.experiment.folder import PLAN, Experiment
 from rnnjax.experiment.renderers import README, name_of
-from rnnjax.experiment.repeat import repeat
+from rnnjax.experiment.repeat import choose_entries, repeat
 from rnnjax.experiment.runner import run_missing, sole
 from rnnjax.experiment.seals import seal_claims
 from rnnjax.reporting.progress import say
@@ -60,11 +60,13 @@ def main(arguments: list[str]) -> None:
         _end(_check(folders, whole=not arguments))
     (folder,) = map(Path, arguments)
     experiment = Experiment.read(folder)  # another folder is refused before anything is written
+    if _REPEAT.value is not None:
+        entries = choose_entries(experiment, _ENTRY.value, _REPEAT.value)
+        configs = experiment.configs()
+        _refuse_stale(experiment, configs)
+        with sole(folder):
+            _end(repeat(experiment, configs, entries, _REPEAT.value))
     with sole(folder):
-        if _REPEAT.value is not None:
-            configs = experiment.configs()
-            _refuse_stale(experiment, configs)
-            _end(repeat(experiment, configs, _ENTRY.value, _REPEAT.value))
         if _SEAL.value is not None:
             names = seal_claims(experiment, experiment.configs(), _SEAL.value)
             pages.write(experiment)  # the plot shows what is claimed

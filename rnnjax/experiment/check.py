@@ -13,7 +13,7 @@ from rnnjax.experiment.claims import FAIL, PASS, UNCHECKED, Finding, in_words, j
 from rnnjax.experiment.folder import PLAN, Experiment
 from rnnjax.experiment.records import Run
 from rnnjax.experiment.renderers import README
-from rnnjax.experiment.seals import check_seals
+from rnnjax.experiment.seals import check_seal
 from rnnjax.reporting import markdown, metrics, seal
 
 
@@ -55,9 +55,10 @@ def check_folder(folder: Path, typed: Mapping[str, Sequence[str]]) -> Checked:
         found += of_records(experiment, configs)
         others = {finding.of for finding in found}  # runs of another config say nothing of a claim
         found = found or [Finding(PASS, str(experiment.records), f"{len(experiment.runs)} runs")]
-        found += check_seals(experiment, configs)
         for entry in experiment.plan.entry:
-            found += judge(experiment, entry) if entry.name not in others else []
+            if entry.name not in others:
+                found += check_seal(experiment, entry, configs[entry.name])
+                found += judge(experiment, entry)
         parts |= pages.parts(experiment)
         sentences = pages.sentences(experiment)
         found += _of_docstrings(experiment, sentences)

@@ -6,7 +6,8 @@ the folder of all experiments lists them, by page, as phrases that have to stand
     "experiments/speed/README.md" = ["Python 3.11", "20,000 rows; 5,119 of them"]
 
 Any other number in prose was edited, or should be rendered. What is typed as code, between
-backticks and in fenced blocks, is no prose, nor are the targets of links.
+backticks, in fenced blocks or in indented lines of a docstring, is no prose, nor are the targets of
+links.
 """
 
 import ast
@@ -24,8 +25,10 @@ _NOT_PROSE = (
     re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE),
     re.compile(r"`(?:[^`\n]|\n(?!\n))*`"),
     re.compile(r"(?<=\])\([^)\s]*\)"),  # the target of a link
-    re.compile(r"^(?: {4}.*|python .*|<!-- \S+: (?:begin|end) -->)$", re.MULTILINE),
+    re.compile(r"^<!-- \S+: (?:begin|end) -->$", re.MULTILINE),
 )
+_COMMAND = re.compile(r"^(?: {4}|python ).*$", re.MULTILINE)
+"""A line of a docstring that shows what to type."""
 _NUMBER = re.compile(r"(?<![A-Za-z_\d])[-+]?[.]?\d[\w.,%/-]*")
 
 
@@ -73,7 +76,7 @@ def without_sentences(config: Path, sentences: Sequence[str]) -> str:
     Raises:
       InputError: it is no Python.
     """
-    text = docstring(config)
+    text = _COMMAND.sub(_blank, docstring(config))
     for each in sentences:
         text = re.sub(r"\s+".join(map(re.escape, each.split())), _blank, text)
     return text
@@ -102,4 +105,4 @@ def check_prose(text: str, phrases: Sequence[str]) -> list[str]:
 
 
 def _blank(match: re.Match[str]) -> str:
-    return re.sub(r"[^\n]", " ", match[0])
+    return re.sub(r"[^\n]", "~", match[0])

@@ -18,10 +18,35 @@ from rnnjax.reporting import sides
 from rnnjax.reporting.statistics import prediction_interval
 
 
+def choose_entries(experiment: Experiment, names: Sequence[str], seed: int) -> list[Entry]:
+    """Returns the entries of which a seed is recorded, only those that are named if some are.
+
+    Raises:
+      InputError: there is no such entry, or no such run.
+    """
+    recorded = {run["name"] for run in experiment.runs if run["seed"] == seed}
+    for name in names:
+        if name not in recorded:
+            known = sorted(run["seed"] for run in experiment.runs if run["name"] == name)
+            there = ", ".join(dict.fromkeys(run["name"] for run in experiment.runs))
+            raise InputError(
+                f"{experiment.records}: has no run of {name}, seed {seed}; recorded are "
+                f"{f'its seeds {in_words(known)}' if known else there or 'none'}"
+            )
+    entries = [each for each in experiment.plan.entry if each.name in (names or recorded)]
+    if not entries:
+        seeds = sorted({run["seed"] for run in experiment.runs})
+        raise InputError(
+            f"{experiment.records}: has no run of seed {seed}; recorded are seeds "
+            f"{in_words(seeds) or 'none'}"
+        )
+    return entries
+
+
 def repeat(
-    experiment: Experiment, configs: Mapping[str, Config], names: Sequence[str], seed: int
+    experiment: Experiment, configs: Mapping[str, Config], entries: Sequence[Entry], seed: int
 ) -> list[Finding]:
-    """Trains a seed of some entries again, prints both scores, and returns the verdicts.
+    """Trains a recorded seed of some entries again, prints both scores, and returns the verdicts.
 
     The runs are in a new folder `repeat-1`, `repeat-2` and so on beside those of the experiment; an
     interrupted one is gone on with. No record is changed.
@@ -29,26 +54,13 @@ def repeat(
     Args:
       experiment: with the recorded runs.
       configs: of its entries, by name.
-      names: of the entries, none for all that have recorded the seed.
-      seed: that is recorded.
+      entries: of which the seed is recorded.
+      seed: to train with.
 
     Raises:
-      InputError: there is no such entry or no such run, or a training fails.
+      InputError: a training fails.
     """
     recorded = {run["name"]: run for run in experiment.runs if run["seed"] == seed}
-    for name in names:
-        if name not in recorded:
-            known = [run["seed"] for run in experiment.runs if run["name"] == name]
-            raise InputError(
-                f"{experiment.records}: has no run of {name}, seed {seed}; recorded are "
-                f"{f'its seeds {in_words(sorted(known))}' if known else _names(experiment)}"
-            )
-    entries = [each for each in experiment.plan.entry if each.name in (names or recorded)]
-    if not entries:
-        seeds = sorted({run["seed"] for run in experiment.runs})
-        raise InputError(
-            f"{experiment.records}: has no run of seed {seed}; recorded are seeds {in_words(seeds)}"
-        )
     findings: list[Finding] = []
 
     def compare(run: Run) -> None:
@@ -115,7 +127,3 @@ def _plan(experiment: Experiment, entry: Entry, seed: int) -> runner.Planned:
     return runner.Planned(
         entry, seed, next(each for each in folders if not (each / "result.json").exists())
     )
-
-
-def _names(experiment: Experiment) -> str:
-    return ", ".join(dict.fromkeys(run["name"] for run in experiment.runs)) or "none"

@@ -46,22 +46,20 @@ def seal_claims(experiment: Experiment, configs: Mapping[str, Config], why: str 
     return names
 
 
-def check_seals(experiment: Experiment, configs: Mapping[str, Config]) -> list[Finding]:
-    """Returns whether the claims are those that were sealed, and of the same configs and data."""
-    sealed, found = _last_lines(experiment), []
-    for entry in experiment.plan.entry:
-        line = sealed.get(entry.name)
-        of = f"{experiment.folder / CLAIMS}, {entry.name}"
-        if changed := _change(experiment, entry, configs[entry.name], line):
-            again = f"python -m rnnjax.experiment {experiment.name} --seal=WHY"
-            says = f"{changed}; bring it back, or seal the claims anew with a reason: {again}"
-            found.append(Finding(FAIL, of, says))
-        elif line:
-            seeds = line["seeds"]
-            when = f"after seeds {in_words(seeds)}" if seeds else "before its runs"
-            why = f": {line['why']}" if line["why"] else ""
-            found.append(Finding(PASS, of, f"the claims are as sealed, {when}{why}"))
-    return found
+def check_seal(experiment: Experiment, entry: Entry, config: Config) -> list[Finding]:
+    """Returns whether an entry's claims are those that were sealed, of the same config and data."""
+    line = _last_lines(experiment).get(entry.name)
+    of = f"{experiment.folder / CLAIMS}, {entry.name}"
+    if changed := _change(experiment, entry, config, line):
+        again = f"python -m rnnjax.experiment {experiment.name} --seal=WHY"
+        says = f"{changed}; bring it back, or seal the claims anew with a reason: {again}"
+        return [Finding(FAIL, of, says)]
+    if line is None or not entry.claims:
+        return []
+    seeds = line["seeds"]
+    when = f"after seeds {in_words(seeds)}" if seeds else "before its runs"
+    why = f": {line['why']}" if line["why"] else ""
+    return [Finding(PASS, of, f"the claims are as sealed, {when}{why}")]
 
 
 def _last_lines(experiment: Experiment) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,7 @@ import pytest
 from rnnjax import config as config_lib
 from rnnjax.experiment import folder as folder_lib
 from rnnjax.experiment.records import append
+from rnnjax.experiment.seals import seal_claims
 
 TOML = """
 flags = ["--config.epochs=2"]
@@ -110,11 +111,19 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def recorded(folder):
-    """The same with all its runs."""
+    """The same with all its runs, and the claims that were sealed before."""
+    seal(folder)
     for entry in ("lstm", "gru"):
         for seed in (0, 1, 5):
             append(folder / "runs.jsonl", record(entry, seed, 0.5 + seed / 100))
     return folder
+
+
+def seal(folder, why=""):
+    """Seals the claims of an experiment whose configs are the small ones."""
+    experiment = folder_lib.Experiment.read(folder)
+    config = config_lib.parse({"batch_size": 16, "epochs": 2})
+    return seal_claims(experiment, {e.name: config for e in experiment.plan.entry}, why)
 
 
 def edit(path, old, new):

@@ -1,60 +1,207 @@
 """What this repository says of its own experiments is what their runs say."""
 
-import ast
+import json
+import math
+import random
 import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
+from rnnjax import config as config_lib
+from rnnjax.errors import InputError
+from rnnjax.experiment import pages, prose, renderers
+from rnnjax.experiment.check import Checked, check_repository, of_pages, of_prose
+from rnnjax.experiment.claims import PASS
+from rnnjax.experiment.folder import Experiment
+from rnnjax.experiment.seals import check_seal
+from rnnjax.reporting import markdown, metrics, seal
+from rnnjax.reporting.statistics import prediction_interval
+
 ROOT = Path(__file__).resolve().parents[2]
-PLANS = {
-    path.parent.relative_to(ROOT).as_posix(): tomllib.loads(path.read_text(encoding="utf-8"))
-    for path in sorted(ROOT.glob("experiments/*/experiment.toml"))
-}
+FOLDERS = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("experiments/*/README.md"))
+PLANNED = [folder for folder in FOLDERS if (ROOT / folder / "experiment.toml").exists()]
+EDITS = 40
+"""Digits of a page that are changed, one at a time, inside its rendered parts and outside."""
 
 
-def check(root):
-    return subprocess.run(
-        [sys.executable, "-m", "rnnjax.experiment", "--check"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A copy of what the check reads."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("configs", "experiments"):
+        shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(ROOT / "README.md", folder / "README.md")
+    return folder
 
 
 @pytest.fixture
-def clone(tmp_path):
-    """A copy of what the check reads."""
-    for name in ("configs", "experiments"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    shutil.copy(ROOT / "README.md", tmp_path / "README.md")
-    return tmp_path
+def here(clone, monkeypatch):
+    """The copy, as the folder where the command is typed."""
+    monkeypatch.chdir(clone)
+    return clone
 
 
-def test_what_is_claimed_holds(clone):
-    ended = check(clone)
+@pytest.fixture(scope="module")
+def rendered(clone):
+    """What each folder renders, without asking its configs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(clone)
+        found = {}
+        for folder in FOLDERS:
+            parts, sentences = renderers.rendered_by_script(folder), {}
+            if folder in PLANNED:
+                experiment = Experiment.read(folder)
+                parts |= pages.parts(experiment)
+                sentences = pages.sentences(experiment)
+            found[folder] = Checked([], parts, sentences)
+        return found
+
+
+def test_what_is_claimed_holds_and_every_page_is_checked(here):
+    ended = subprocess.run(
+        [sys.executable, "-m", "rnnjax.experiment", "--check"], capture_output=True, text=True
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert re.findall("^experiments/.*", ended.stdout, re.MULTILINE) == list(PLANS)
+    assert re.findall("^experiments/.*", ended.stdout, re.MULTILINE) == list(map(str, FOLDERS))
+    assert ended.stdout.endswith(" 0 FAIL, 0 INCOMPARABLE, 0 UNCHECKED\n")
 
 
-def test_every_number_of_a_config_is_that_of_an_experiment():
-    for path in sorted(ROOT.glob("configs/*.py")):
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        if not re.search(r"\d?\.\d\d", docstring):
-            continue
-        named = set(re.findall(r"experiments/\w+", docstring)) & set(PLANS)
-        configs = {entry["config"] for name in named for entry in PLANS[name]["entry"]}
-        assert f"configs/{path.name}" in configs, path.name
+def digits_of(text, parts):
+    """Returns the places of the digits of a page: in rendered parts, and in prose outside code."""
+    spans = [
+        match.span()
+        for name in parts
+        for match in re.finditer(
+            rf"<!-- {re.escape(name)}: begin -->(.*?)<!-- {re.escape(name)}: end -->", text, re.S
+        )
+    ]
+    code = [
+        match.span()
+        for pattern in (r"^```.*?^```", r"`[^`]*`", r"\]\([^)]*\)", r"<!-- .*? -->")
+        for match in re.finditer(pattern, text, re.S | re.M)
+    ]
+
+    def within(place, spans):
+        return any(start <= place < end for start, end in spans)
+
+    places = [match.start() for match in re.finditer(r"(?<![A-Za-z_])\d", text)]
+    inside = [place for place in places if within(place, spans)]
+    outside = [place for place in places if not within(place, spans) and not within(place, code)]
+    return inside, [place for place in outside if not re.search(r"[A-Za-z]\d*$", text[:place])]
 
 
-@pytest.mark.parametrize("page", ["README.md", "experiments/lesson/README.md"])
-def test_no_score_stands_outside_the_parts_that_are_rendered(page):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    text = re.sub(r"<!-- (\S+): begin -->.*?<!-- \1: end -->", "", text, flags=re.DOTALL)
-    text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    text = re.sub(r"`[^`]*`", "", text)  # what is typed
-    assert re.findall(r"(?<![\d.\w])0?\.\d{2,4}(?!\.?\d)", text) == []
+def changed(text, place):
+    """Returns a text with another digit."""
+    return text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "page", [Path("README.md"), *(each / "README.md" for each in FOLDERS)], ids=str
+)
+def test_an_edited_digit_of_a_page_is_found(page, here, rendered):
+    typed, text = prose.read_typed(), markdown.read(page)
+    above = page == Path("README.md")
+    own = list(rendered.values()) if above else [rendered[page.parent]]
+    parts = [name for each in own for name in each.parts]
+    folders = [folder for folder, each in rendered.items() if each in own]
+
+    def fails():
+        if above:
+            prose_of = [each for each in check_repository(own, typed) if each.of == "README.md"]
+        else:
+            outside = prose.without_parts(markdown.read(page), parts)
+            prose_of = [of_prose(page, outside, typed)]
+        rendered_of = [f for folder in folders for f in of_pages(folder, rendered[folder].parts)]
+        return any(each.verdict != PASS for each in [*prose_of, *rendered_of])
+
+    assert not fails()
+    draw = random.Random(page.as_posix())
+    inside, outside = digits_of(text, parts)
+    assert inside or above
+    try:
+        for places in (inside, outside):
+            for place in draw.sample(places, min(EDITS, len(places))):
+                page.write_text(changed(text, place), encoding="utf-8")
+                assert fails(), text[max(0, place - 40) : place + 20]
+    finally:
+        page.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("config", sorted(ROOT.glob("configs/*.py")), ids=lambda path: path.name)
+def test_an_edited_digit_of_a_docstring_is_found(config, rendered, here):
+    typed, config = prose.read_typed(), Path("configs", config.name)
+    sentences = [each for own in rendered.values() for each in own.sentences.get(config, [])]
+
+    def fails():
+        text = prose.without_sentences(config, sentences)
+        return of_prose(config, text, typed).verdict != PASS
+
+    assert not fails()
+    text = config.read_text(encoding="utf-8")
+    end = text.index('"""', 5)
+    commands = [match.span() for match in re.finditer(r"^( {4}|python ).*$", text, re.M)]
+    _, outside = digits_of(text, [])
+    try:
+        for place in outside:
+            if place < end and not any(first <= place < last for first, last in commands):
+                config.write_text(changed(text, place), encoding="utf-8")
+                assert fails(), text[max(0, place - 40) : place + 20]
+    finally:
+        config.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("record", sorted(ROOT.glob("experiments/*/*.jsonl")), ids=str)
+def test_an_edited_digit_of_a_record_is_found(record, tmp_path):
+    lines = record.read_text(encoding="utf-8").splitlines()
+    draw = random.Random(record.name)
+    copy = tmp_path / "record.jsonl"
+    for line in draw.sample(lines, min(60, len(lines))):
+        place = draw.choice([match.start() for match in re.finditer(r"\d", line)])
+        copy.write_text(f"{changed(line, place)}\n", encoding="utf-8")
+        try:
+            (found,) = metrics.read(copy)
+        except InputError:
+            continue  # it is no JSON any more, 01 say
+        assert not seal.is_whole(found), line[max(0, place - 40) : place + 20]
+        assert seal.is_whole(json.loads(line))
+
+
+@pytest.mark.parametrize("folder", PLANNED, ids=str)
+def test_an_edited_end_of_a_claim_is_found(folder, here):
+    path = folder / "experiment.toml"
+    text = path.read_text(encoding="utf-8")
+    experiment = Experiment.read(folder)
+    claims = [match.span() for match in re.finditer(r"^claims = .*$", text, re.M)]
+    configs = {
+        run["name"]: config_lib.parse({**run["config"], "seed": 0}) for run in experiment.runs
+    }
+    try:
+        for place in (match.start() for match in re.finditer(r"(?<![\w.])\d|(?<=\.)\d\d?", text)):
+            if any(first <= place < last for first, last in claims):
+                path.write_text(changed(text, place), encoding="utf-8")
+                try:
+                    edited = Experiment.read(folder)
+                except InputError:
+                    continue  # the lower end is above the upper one
+                verdicts = [
+                    each.verdict
+                    for entry in edited.plan.entry
+                    for each in check_seal(edited, entry, configs[entry.name])
+                ]
+                assert verdicts.count(PASS) == len(claims) - 1, text[place - 40 : place + 10]
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["lesson", "best"])
+def test_a_claim_is_where_the_mean_of_as_many_new_runs_is_expected(name):
+    experiment = Experiment.read(ROOT / "experiments" / name)
+    for entry in experiment.plan.entry:
+        values = [run["test"]["accuracy"] for run in experiment.runs_of(entry)]
+        expected = prediction_interval(values, len(experiment.plan.seeds), "accuracy")
+        outward = math.floor(100 * expected.low) / 100, math.ceil(100 * expected.high) / 100
+        assert entry.claims == {"test.accuracy": pytest.approx(outward)}

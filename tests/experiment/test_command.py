@@ -38,8 +38,10 @@ def test_an_experiment_is_run_rendered_judged_and_then_checked(folder):
     Path("experiments", "speed").mkdir()
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("*") if path.is_file()}
     again = typed("--check")
-    assert (again.returncode, again.stdout) == (0, ended.stdout)
-    assert again.stdout.endswith("\n4 PASS, 0 FAIL, 0 INCOMPARABLE\n")
+    assert again.returncode == 0
+    assert again.stdout.startswith(ended.stdout.rpartition("\n6 PASS")[0])
+    assert "UNCHECKED" not in again.stdout.rpartition(", ")[0]
+    assert again.stdout.endswith("\n8 PASS, 0 FAIL, 0 INCOMPARABLE, 0 UNCHECKED\n")
     assert {path: path.stat().st_mtime_ns for path in Path().rglob("*") if path.is_file()} == before
 
 
@@ -50,11 +52,37 @@ def test_what_fails_or_cannot_be_compared_ends_with_one(recorded):
     assert "FAIL          lstm, test.accuracy from 0.6 to 0.7" in ended.stdout
     edit(recorded / PLAN, "[0.6, 0.7]", "[0.5, 0.6]")
     edit(recorded / PLAN, "seeds = [0, 1, 5]", 'seeds = [0, 1, 5]\ndata = "eeee"')
-    assert typed(recorded).returncode == 1  # it has rendered, and nothing else is amiss
-    ended = typed("--check", recorded)
+    ended = typed(recorded, "--seal=of other data")  # renders too, and nothing else is amiss
+    assert "sealed: lstm" in ended.stderr
     assert ended.returncode == 1
     assert "INCOMPARABLE  lstm, test.accuracy from" in ended.stdout
-    assert ended.stdout.endswith("\n3 PASS, 0 FAIL, 1 INCOMPARABLE\n")
+    assert ended.stdout.endswith("\n5 PASS, 0 FAIL, 1 INCOMPARABLE, 0 UNCHECKED\n")
+
+
+def test_a_recorded_seed_is_trained_again_and_held_against_its_record(folder):
+    typed(folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    ended = typed(folder, "--repeat=1", "--entry=lstm")
+    assert ended.returncode == 0, ended.stderr
+    assert starts()[6:] == ["lstm-seed1"]
+    assert Path("runs/lesson/repeat-1/lstm-seed1/result.json").exists()
+    assert ended.stdout == (
+        "lstm, seed 1\n"
+        "  test accuracy: recorded 0.510000, repeated 0.510000, +0.000000\n"
+        "  test macro_f1: recorded 0.500000, repeated 0.500000, +0.000000\n"
+        "  environment: the same\n"
+        "PASS          lstm, seed 1: every score of the test part is the same to the last bit\n"
+        "1 PASS, 0 FAIL, 0 INCOMPARABLE, 0 UNCHECKED\n"
+    )
+    edit(Path("trainer.py"), '["seed"] / 100', '["seed"] / 100 + 0.2')
+    ended = typed(folder, "--repeat=1")  # of all entries, in the next folder
+    assert ended.returncode == 1
+    assert starts()[7:] == ["lstm-seed1", "gru-seed1"]
+    assert Path("runs/lesson/repeat-2/lstm-seed1/result.json").exists()
+    assert (
+        "FAIL          gru, seed 1: the numbers differ; test accuracy 0.7100 lies" in ended.stdout
+    )
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_fewer_seeds_than_the_experiment_asks_for_are_run_and_said(folder):
@@ -117,7 +145,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_run(recorded, file, old
         (("experiments/lesson", "configs"), "expected one folder, experiments/lesson say"),
         (("configs",), "configs/experiment.toml: cannot be read"),
         (("--check", "configs"), "configs/experiment.toml: cannot be read"),
-        (("--check", "--seeds=5"), "--check trains nothing"),
+        (("--check", "--seeds=5"), "--check does not run what is lacking; leave --seeds out"),
+        (("--check", "--seal=why"), "given --check and --seal, expected one of them"),
+        (("experiments/lesson", "--entry=lstm"), "--entry is of --repeat"),
+        (("experiments/lesson", "--seal= "), "--seal is empty; say why"),
+        (("experiments/lesson", "--repeat=3"), "has no run of seed 3; recorded are seeds none"),
         (("experiments/lesson", "--jobs=0"), "jobs"),
     ],
 )
@@ -130,6 +162,7 @@ def test_a_mistake_on_the_command_line_is_told(folder, arguments, says):
 
 def test_without_experiments_there_is_nothing_to_check(folder):
     (folder / PLAN).unlink()
+    (folder / "README.md").unlink()
     ended = typed("--check")
     assert ended.returncode == 2
     assert "there is no experiments/*/experiment.toml here" in ended.stderr

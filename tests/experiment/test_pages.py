@@ -9,6 +9,7 @@ from rnnjax.errors import InputError
 from rnnjax.experiment import pages, plot
 from rnnjax.experiment.folder import Experiment
 from rnnjax.experiment.records import append
+from rnnjax.experiment.renderers import shows
 
 ABOVE = "# All\n<!-- experiments/lesson: begin -->\n<!-- experiments/lesson: end -->\nmore\n"
 
@@ -82,9 +83,9 @@ def test_parts_are_rendered_between_their_marks(recorded):
 def test_the_shorter_table_is_asked_for_where_an_entry_says_what_it_is_about(recorded):
     Path("README.md").write_text("# All\n")
     with pytest.raises(InputError, match=r"README.md: expected one line <!-- experiments/lesson: "):
-        pages.pages(Experiment.read(recorded))
+        pages.fill(Experiment.read(recorded))
     edit(recorded / "experiment.toml", 'about = "LSTM, no mask"\n', "")
-    assert list(pages.pages(Experiment.read(recorded))) == [recorded / "README.md"]
+    assert list(pages.fill(Experiment.read(recorded))) == [recorded / "README.md"]
 
 
 def test_the_scores_that_are_shown_are_those_of_the_plan(recorded):
@@ -103,34 +104,16 @@ def test_the_scores_that_are_shown_are_those_of_the_plan(recorded):
 def test_a_score_that_a_run_has_not_is_named_by_its_line(recorded):
     append(recorded / "runs.jsonl", record("gru", 7, 0.5, test={"accuracy": None}))
     with pytest.raises(InputError, match=r"runs\.jsonl, line 7: the test part has no accuracy, "):
-        pages.pages(Experiment.read(recorded))
+        pages.fill(Experiment.read(recorded))
     edit(recorded / "experiment.toml", "seeds =", 'scores = ["acc"]\nseeds =')
     with pytest.raises(InputError, match=r"line 1: .* no acc, .*; it has accuracy, macro_f1, loss"):
-        pages.pages(Experiment.read(recorded))
+        pages.fill(Experiment.read(recorded))
 
 
 def test_an_experiment_without_runs_says_so_and_draws_nothing(folder):
     pages.write(read(folder))
     assert "begin -->\nThere are no runs yet.\n<!--" in (folder / "README.md").read_text()
     assert not (folder / "seeds.svg").exists()
-
-
-def test_other_files_of_runs_are_shown_by_seed_where_they_have_marks(folder):
-    (folder / "README.md").write_text(README + README.replace("runs:", "rounding:"))
-    for name, seed, accuracy in (("scan", 2, 0.5), ("by hand", 0, 0.7), ("scan", 0, 0.6)):
-        append(
-            folder / "rounding.jsonl", {"name": name, "seed": seed, "test": {"accuracy": accuracy}}
-        )
-    append(folder / "unmarked.jsonl", {"anything": 1})
-    experiment = read(folder)
-    assert list(pages.others(experiment)) == ["rounding"]
-    pages.write(experiment)
-    rows = rows_of((folder / "README.md").read_text())
-    assert rows[0] == ["test accuracy", "seed 0", "seed 2", "mean ± sd"]
-    assert rows[2:] == [
-        ["scan", "0.6000", "0.5000", "0.5500 ± 0.0707"],
-        ["by hand", "0.7000", "", "0.7000"],
-    ]
 
 
 def test_the_sentence_of_a_docstring(folder):
@@ -146,26 +129,28 @@ def test_the_drawing_holds_what_it_shows_and_is_the_same_twice(recorded):
     drawing = plot.drawing(experiment)
     assert "lstm 0.5000 0.5100 0.5500, claimed 0.5 to 0.6; gru 0.5000 0.5100 0.5500<" in drawing
     assert drawing == plot.drawing(experiment)
-    assert plot.shows(drawing, experiment)
+    path = recorded / "seeds.svg"
+    path.write_text(drawing)
+    assert shows(path, plot.described(experiment))
     edit(recorded / "experiment.toml", "[0.5, 0.6]", "[0.5, 0.7]")
-    assert not plot.shows(drawing, Experiment.read(recorded))
-    assert not plot.shows(drawing, read(recorded, record("gru", 9, 0.6)))
+    assert not shows(path, plot.described(Experiment.read(recorded)))
+    assert not shows(path, plot.described(read(recorded, record("gru", 9, 0.6))))
 
 
 @pytest.mark.parametrize("readme", ["# Question\n", README + README, README[::-1]])
 def test_a_readme_without_its_two_marks_is_refused(folder, readme):
     (folder / "README.md").write_text(readme)
     with pytest.raises(InputError, match="expected one line <!-- runs: begin --> and one line"):
-        pages.pages(Experiment.read(folder))
+        pages.fill(Experiment.read(folder))
 
 
 def test_marks_in_the_wrong_order_another_encoding_or_no_readme_are_refused(folder):
     (folder / "README.md").write_text("<!-- runs: end -->\n<!-- runs: begin -->\n")
     with pytest.raises(InputError, match="end --> stands before the line"):
-        pages.pages(Experiment.read(folder))
+        pages.fill(Experiment.read(folder))
     (folder / "README.md").write_bytes(README.encode("utf-16"))
     with pytest.raises(InputError, match=r"README\.md: is not UTF-8 .* at byte 1\)"):
-        pages.pages(Experiment.read(folder))
+        pages.fill(Experiment.read(folder))
     (folder / "README.md").unlink()
     with pytest.raises(InputError, match=r"README\.md: cannot be read"):
-        pages.pages(Experiment.read(folder))
+        pages.fill(Experiment.read(folder))
