@@ -71,7 +71,7 @@ def quotation(runs: Runs) -> str:
 
 
 def ahead(runs: Runs) -> str:
-    """Returns how far PyTorch's LSTM without packing is ahead, of one layer or two, full or not."""
+    """Returns how far PyTorch's LSTM without packing is ahead, forward."""
     parts = []
     for machine in dict.fromkeys(map(machine_of, runs.manifests.values())):
         of = runs.newest(machine, "layers")
@@ -79,8 +79,9 @@ def ahead(runs: Runs) -> str:
         times = []
         for (case, name), theirs in results.items():
             ours = results.get((case, CONTENDERS["layers"][0].name))
-            pair = name == "PyTorch, padded" and case.startswith("lstm") and ours
-            if pair and theirs.rounds and ours.rounds and " full" not in case:
+            if name != "PyTorch, padded" or not case.startswith("lstm") or " full" in case:
+                continue
+            if ours and ours.rounds and theirs.rounds:
                 times.append(ratio(ours.seconds["forward"], theirs.seconds["forward"]).median)
         if times:
             faster = sum(each > 1 for each in times)

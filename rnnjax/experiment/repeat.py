@@ -66,7 +66,7 @@ def repeat(
     def compare(run: Run) -> None:
         entry = next(entry for entry in entries if entry.name == run["name"])
         findings.append(judge_repeated(experiment, entry, recorded[entry.name], run))
-        lines = side_by_side(experiment.plan.scores, recorded[entry.name], run)
+        lines = side_by_side(recorded[entry.name], run)
         print("\n".join([f"{entry.name}, seed {seed}", *(f"  {line}" for line in lines)]))
 
     planned = [_plan(experiment, entry, seed) for entry in entries]
@@ -74,10 +74,10 @@ def repeat(
     return findings
 
 
-def side_by_side(scores: Sequence[str], recorded: Run, repeated: Run) -> list[str]:
+def side_by_side(recorded: Run, repeated: Run) -> list[str]:
     """Returns a line for each score of the test part, and one for how the environments differ."""
     lines = []
-    for score in scores:
+    for score in (score for score in recorded["test"] if score != "rows"):
         then, now = (number(run, f"test.{score}") for run in (recorded, repeated))
         if then is not None and now is not None:
             lines.append(

@@ -118,7 +118,7 @@ def train(
                 if each.process.returncode == 0:
                     record(each.record())
                     left = len(waiting) + len(running)
-                    say(f"{each.name}: recorded, {left} of {total} are left")
+                    say(f"{each.name}: ended, {left} of {total} are left")
                 elif not each.interrupted:
                     failed.append(each)
             if running and time.monotonic() - said_at > _SECONDS_BETWEEN_LINES:

@@ -47,6 +47,22 @@ def test_the_table_says_mean_spread_interval_and_each_seed(folder):
     assert "with no other beside them, on Linux, 2 CPU cores.\n" in pages.table(experiment)
 
 
+def test_no_interval_leaves_the_range_of_the_score_and_it_says_so(folder):
+    runs = [record("lstm", seed, score) for seed, score in enumerate((1.0, 0.52, 1.0))]
+    table = pages.table(read(folder, *runs))
+    _, _, lstm = rows_of(table)
+    assert lstm[3] == "0.1516 to 1.0000"
+    assert "the interval is of the mean, by Student's t, cut to the range of the score." in table
+
+
+def test_a_machine_with_other_work_shows_no_seconds(folder):
+    edit(folder / "experiment.toml", "seeds =", "timed = false\nseeds =")
+    table = pages.table(read(folder, record("lstm", 0, 0.5, train_seconds=77.7)))
+    assert "77.7" not in table
+    assert "econds" not in table
+    assert "Trained on Linux, 2 CPU cores.\n" in table
+
+
 def test_the_table_names_each_machine(folder):
     device = {"platform": "Linux", "cpus": 16, "devices": ["gpu:0 H200", "gpu:1 H200"]}
     experiment = read(

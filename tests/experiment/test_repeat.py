@@ -52,12 +52,13 @@ def test_both_scores_and_the_machines_are_told(recorded):
     ours = {"cpus": 2, "instruction_sets": ["avx2", "fma"]}
     theirs = {"cpus": 4, "instruction_sets": ["avx512f", "fma"]}
     lines = side_by_side(
-        ["accuracy", "bleu"],
         record("lstm", 0, 0.8422, environment=ours),
         record("lstm", 0, 0.8468, environment=theirs),
     )
     assert lines == [
         "test accuracy: recorded 0.842200, repeated 0.846800, +0.004600",
+        "test macro_f1: recorded 0.832200, repeated 0.836800, +0.004600",
+        "test loss: recorded 0.500000, repeated 0.500000, +0.000000",
         "environment: cpus: 2 | 4; instruction_sets: avx2 | avx512f",
     ]
 

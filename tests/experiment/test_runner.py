@@ -135,7 +135,7 @@ def test_runs_side_by_side_say_so_and_the_quick_do_not_wait_for_the_slow(slow, c
     said = capsys.readouterr().err
     assert "slow, seed 0: begun, 1 of 6" in said
     assert "slow, seed 0 (25 %), slow, seed 1 (25 %); 0 of 6 wait" in said
-    assert "gru, seed 1: recorded, 2 of 6 are left" in said
+    assert "gru, seed 1: ended, 2 of 6 are left" in said
 
 
 def test_interrupted_runs_are_told_once_and_the_same_command_goes_on(slow, capsys):

@@ -10,8 +10,10 @@ from rnnjax.reporting.statistics import (
     Contrast,
     holm,
     interval_of_mean,
+    interval_of_score,
     judge,
     pairs_for_permutation,
+    prediction_interval,
 )
 
 A = np.array([0.84, 0.86, 0.85, 0.83, 0.87, 0.85])
@@ -201,3 +203,23 @@ def test_the_interval_of_a_mean_is_that_of_the_tables_of_student():
     low, high = interval_of_mean([0.0, 0.0, 1.0, 3.0, 6.0])
     assert (low, high) == pytest.approx((2 - 2.7764 * 6.5**0.5 / 5**0.5, 5.1656), 1e-4)
     assert interval_of_mean([4.0]) == (float("-inf"), float("inf"))
+
+
+def test_an_interval_is_cut_to_the_range_of_its_score():
+    values = [1.0, 0.52, 1.0]  # Student's interval reaches from 0.15 to 1.53
+    low, high = interval_of_mean(values)
+    assert (low, high) == pytest.approx((0.1516, 1.5284), abs=1e-4)
+    assert interval_of_score(values, "accuracy") == pytest.approx((low, 1.0))
+    assert interval_of_score(values, "bleu") == pytest.approx((low, high))
+    assert interval_of_score([0.1, 3.0], "loss").low == 0.0
+    assert interval_of_score([4.0], "accuracy") == (0.0, 1.0)
+    assert interval_of_score([-1.0, -1.5], "reward") == interval_of_mean([-1.0, -1.5])
+
+
+def test_new_runs_lie_in_the_prediction_interval_as_often_as_it_says():
+    draw = np.random.default_rng(0)
+    for new in (1, 5):
+        recorded, later = draw.normal(size=(2_000, 5)), draw.normal(size=(2_000, new)).mean(1)
+        ends = [prediction_interval(each, new, "reward") for each in recorded]
+        inside = [low <= mean <= high for (low, high), mean in zip(ends, later, strict=True)]
+        assert 0.935 < np.mean(inside) < 0.965  # three standard errors of .95
