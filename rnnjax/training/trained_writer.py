@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rnnjax.data import running
 from rnnjax.data.corpora import texts
-from rnnjax.data.corpora.files import read_text
 from rnnjax.data.text import Vocabulary, unknown_share
 from rnnjax.errors import InputError
+from rnnjax.files import read_text
 from rnnjax.tasks import LanguageModeling
 from rnnjax.tasks.writing import Choice, written
 from rnnjax.training.evaluation import answers

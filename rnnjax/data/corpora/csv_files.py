@@ -2,14 +2,20 @@
 
 import csv
 import io
+import itertools
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rnnjax.data.corpora.files import read_text
 from rnnjax.errors import InputError
+from rnnjax.files import MAX_LINE, read_text
 
 AG_NEWS_CLASSES = ("World", "Sports", "Business", "Sci/Tech")
+
+_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d"
 
 
 class Row(NamedTuple):
@@ -37,7 +43,7 @@ def read_csv(path: Path, classes: Sequence[str]) -> Iterator[Row]:
     """
     text = read_text(path)
     # The limit belongs to the whole process, and its default refuses long texts.
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+    csv.field_size_limit(MAX_LINE)
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     labels = {str(number): number - 1 for number in range(1, len(classes) + 1)}
     rows = 0
@@ -46,16 +52,13 @@ def read_csv(path: Path, classes: Sequence[str]) -> Iterator[Row]:
         try:
             fields = next(lines, None)
         except csv.Error as error:
-            raise InputError(
-                f"{path}, line {line}: broken quotes ({error}) in the row that starts here; a "
-                "field that holds commas, quotes or line breaks is put in quotes, and a quote in "
-                "it is doubled: mend the row"
-            ) from None
+            raise _broken_row(path, line, text, error) from None
         if fields is None:
             break
         if not fields:
             continue
         if len(fields) != 3:
+            _check_delimiter(path, line, text)
             raise InputError(
                 f"{path}, line {line}: {len(fields)} {'column' if len(fields) == 1 else 'columns'}"
                 f', beginning {fields[0][:40]!r}; expected 3, "class","title","description": '
@@ -63,7 +66,9 @@ def read_csv(path: Path, classes: Sequence[str]) -> Iterator[Row]:
             )
         label = labels.get(fields[0])
         if label is None:
-            raise _label_error(path, line, fields[0], classes, first=not rows)
+            _check_delimiter(path, line, text)
+            following = None if rows else _label_after(lines)
+            raise _label_error(path, line, fields[0], classes, labels, following)
         rows += 1
         yield Row(label, fields[1], fields[2])
     if not rows:
@@ -82,7 +87,8 @@ def read_classes(folder: Path) -> tuple[str, ...]:
     path = folder / "classes.txt"
     if not path.exists():
         return AG_NEWS_CLASSES
-    lines = read_text(path).splitlines()
+    # Not splitlines: it ends lines at characters that stand inside a name as well.
+    lines = read_text(path, max_line=MAX_LINE).replace("\r\n", "\n").replace("\r", "\n").split("\n")
     classes = tuple(line.strip() for line in lines if line.strip())
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise InputError(
@@ -92,14 +98,90 @@ def read_classes(folder: Path) -> tuple[str, ...]:
     return classes
 
 
+def _broken_row(path: Path, line: int, text: str, error: csv.Error) -> InputError:
+    if "field larger" in str(error):
+        return InputError(
+            f"{path}, line {line}: a field of the row that starts here is longer than {MAX_LINE:,} "
+            "characters, the limit of a text; look for a quote that is opened and never closed, "
+            "and mend the row"
+        )
+    _check_delimiter(path, line, text)
+    return InputError(
+        f"{path}, line {line}: broken quotes ({error}) in the row that starts here; a field that "
+        "holds commas, quotes or line breaks is put in quotes, and a quote in it is doubled: mend "
+        "the row"
+    )
+
+
+def _check_delimiter(path: Path, line: int, text: str) -> None:
+    """Raises InputError if a line has three columns when it is split at another delimiter."""
+    raw = next(itertools.islice(io.StringIO(text, newline=""), line - 1, None), "")
+    for delimiter, name in _DELIMITERS.items():
+        fields = _split(raw, delimiter)
+        if len(fields) == 3 and len(_split(raw, ",")[0]) > len(fields[0]):
+            code = (
+                "import csv, sys; csv.writer(sys.stdout).writerows(csv.reader(sys.stdin, "
+                f"delimiter={delimiter!r}))"
+            )
+            source, target = (shlex.quote(name) for name in (str(path), f"{path}.new"))
+            raise InputError(
+                f"{path}, line {line}: the columns are separated by {name}; expected commas: "
+                f"convert the file (`python -c {shlex.quote(code)} < {source} > {target}`)"
+            )
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), []) or [""]
+    except csv.Error:
+        return [""]
+
+
+def _label_after(lines: Iterator[list[str]]) -> str | None:
+    """Returns the first field of the next row that is not blank; None if there is none."""
+    try:
+        return next((fields[0] for fields in lines if fields), None)
+    except csv.Error:
+        return None
+
+
 def _label_error(
-    path: Path, line: int, given: str, classes: Sequence[str], first: bool
+    path: Path,
+    line: int,
+    label: str,
+    classes: Sequence[str],
+    labels: dict[str, int],
+    following: str | None,
 ) -> InputError:
+    """Returns the refusal of a label.
+
+    Args:
+      path: of the file.
+      line: of the row.
+      label: that was read.
+      classes: names of the classes.
+      labels: classes by what a label may be.
+      following: the label of the next row if this row is the first; None otherwise.
+    """
     message = (
-        f"{path}, line {line}: the class is {given!r}; "
+        f"{path}, line {line}: the class is {label!r}; "
         f"expected 1 to {len(classes)} ({', '.join(classes)})"
     )
-    number = given.strip().lstrip("+-")
-    if first and not number.isdecimal() and given not in classes:
+    bare = label.strip().strip(_QUOTES).strip()
+    names = [name.casefold() for name in classes]
+    if (number := re.sub(r"^\+?0*(\d+)(\.0*)?$", r"\1", bare)) in labels:
+        return InputError(
+            f"{message}, in digits alone: write {number}, in every row that is written like this"
+        )
+    if bare.casefold() in names:
+        number = names.index(bare.casefold()) + 1
+        return InputError(f"{message}, and a number: write {number}, and so on in every row")
+    if bare == "0":
+        return InputError(
+            f"{message}: mend the row; if the file counts its classes from 0, add 1 to every class"
+        )
+    if following in labels and not re.search(r"\d", bare):
         return InputError(f"{message}. This looks like a header: delete the line")
-    return InputError(f"{message}: mend the row")
+    return InputError(
+        f"{message}: mend the row, or name the classes in classes.txt in its folder, one a line"
+    )

@@ -2,15 +2,13 @@
 
 import dataclasses
 import functools
-import gzip
 import hashlib
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnjax.data.corpora.files import decoded, read_file
 from rnnjax.errors import InputError
+from rnnjax.files import MAX_LINE, read_text
 
 PARTS = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
 """The parts of Multi30k and the names of their files, without the language."""
@@ -121,17 +119,9 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _lines(path: Path) -> tuple[str, ...]:
-    content = read_file(path)
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise InputError(
-                f"{path}: cannot be unpacked ({error}); the file is damaged or lost its end: "
-                "fetch it again"
-            ) from None
+    text = read_text(path, packed=path.suffix == ".gz", max_line=MAX_LINE)
     # Not splitlines: it ends lines at characters that stand inside a text as well.
-    lines = decoded(path, content).replace("\r\n", "\n").split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")
     return tuple(lines if lines[-1] else lines[:-1])
 
 

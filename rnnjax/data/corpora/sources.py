@@ -13,8 +13,8 @@ from rnnjax.data.corpora import docstrings
 from rnnjax.data.corpora.corpus import Corpus
 from rnnjax.data.corpora.csv_files import read_classes, read_csv
 from rnnjax.data.corpora.download import DownloadError, download
-from rnnjax.data.corpora.files import read_file
 from rnnjax.errors import InputError
+from rnnjax.files import digest, load_text, parse_json
 
 _SUBSET = Path("ag_news_subset", "1.0.0")
 _PARTS = ("train", "test")
@@ -121,7 +121,7 @@ def _csv(folder: Path, directory: str, root: Path) -> Corpus:
         source = kept_corpora.Prepared(classes, rows)
         return builders.prepare(builders.AgNewsCsv, source, scratch)
 
-    contents = [json.dumps(classes).encode(), *map(read_file, paths.values())]
+    contents = [json.dumps(classes).encode(), *map(digest, paths.values())]
     kept = kept_corpora.keep(root, "ag_news_csv", kept_corpora.key_of(contents), prepare)
     return _corpus("ag_news_csv", f"AG News from train.csv and test.csv in {directory}.", kept)
 
@@ -141,7 +141,7 @@ def _subset(data_dir: Path, directory: str, root: Path) -> Corpus:
                 f"{error}); delete the folder and prepare it again"
             ) from error
 
-    contents = (read_file(path) for path in sorted(place.iterdir()) if path.is_file())
+    contents = (digest(path) for path in sorted(place.iterdir()) if not path.is_dir())
     kept = kept_corpora.keep(root, "ag_news_subset", kept_corpora.key_of(contents), prepare)
     where = f", prepared in {directory}" if directory else ""
     source = f"AG News, ag_news_subset {_SUBSET.name} of tensorflow_datasets{where}."
@@ -160,9 +160,8 @@ def _default_data_dir() -> Path:
 def _file_format(data_dir: Path) -> str:
     """Returns the format in which ag_news_subset is prepared in a folder; '' if it is not."""
     try:
-        about = (data_dir / _SUBSET / "dataset_info.json").read_text(encoding="utf-8")
-        return json.loads(about)["fileFormat"]
-    except (OSError, ValueError, KeyError):
+        return parse_json(load_text(data_dir / _SUBSET / "dataset_info.json"))["fileFormat"]
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.data.corpora.corpus import Corpus
-from rnnjax.data.corpora.files import read_text
 from rnnjax.errors import InputError
+from rnnjax.files import read_text
 
 TEST_SHARE = 0.05
 """Of the characters of a file, the last ones."""
