@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shlex
 import stat
 import tempfile
@@ -48,6 +47,7 @@ _PACKED = {
     b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
     b"PK\x03\x04": ("zip", "unzip"),
 }
+_CHECK = "check the path and the disk"
 _REMEDIES = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room, or have the disk quota raised",
@@ -69,23 +69,19 @@ _REMEDIES = {
 def explain(error: BaseException) -> tuple[str, str]:
     """Returns the cause of an error of the operating system, and its remedy.
 
-    A library may have wrapped it: the chain of exceptions is searched, and their messages for the
-    number that TensorStore writes in them.
+    A library may have wrapped it, or may only quote it: array_record and TensorStore raise their
+    own exceptions, with the words of the system in their messages.
     """
     cause: BaseException | None = error
     while cause is not None:
-        number = re.search(r"\[os_error_code='(\d+)'\]", str(cause))
         if isinstance(cause, OSError) and cause.errno:
-            return cause.strerror or os.strerror(cause.errno), _remedy(cause.errno)
-        if number:
-            return os.strerror(int(number[1])), _remedy(int(number[1]))
+            return cause.strerror or os.strerror(cause.errno), _REMEDIES.get(cause.errno, _CHECK)
+        for number, remedy in _REMEDIES.items():
+            if os.strerror(number) in str(cause):
+                return os.strerror(number), remedy
         cause = cause.__cause__ or cause.__context__
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return first_line[:200], _remedy(0)
-
-
-def _remedy(number: int) -> str:
-    return _REMEDIES.get(number, "make room or make it writable")
+    return first_line[:200], _CHECK
 
 
 def open_regular(path: str | os.PathLike[str]) -> io.FileIO:

@@ -13,7 +13,10 @@ LINES = 400
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
-ASIDE = {"errors", "allocator", "cache", "config", "data", "interrupt", "reporting", "rules"}
+ASIDE = {
+    *("errors", "files", "allocator", "cache", "config", "data", "interrupt", "reporting"),
+    "rules",
+}
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
     *("lint", "command"),
@@ -21,12 +24,13 @@ ENTRIES = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "files": {"errors"},
     "allocator": set(),
     "cache": {"errors"},
     "interrupt": set(),
     "config": {"errors"},
-    "reporting": {"errors", "config"},
-    "data": {"errors", "cache", "config", "reporting"},
+    "reporting": {"errors", "files", "config"},
+    "data": {"errors", "files", "cache", "config", "reporting"},
     "rules": {"config", "data"},
     **{part: {"errors", *CHAIN[:place]} for place, part in enumerate(CHAIN[:4])},
     **{part: {*ASIDE, *CHAIN[: CHAIN.index(part)]} for part in ("tasks", "training")},

@@ -12,6 +12,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from rnnjax.data.batches import Sequences
 from rnnjax.errors import InputError
+from rnnjax.files import load_text
 
 PADDING = 0
 UNKNOWN = 1
@@ -96,7 +97,7 @@ class Vocabulary:
           InputError: the file is missing or damaged.
         """
         try:
-            tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+            tokenizer = tokenizers.Tokenizer.from_str(load_text(path))
         except OSError as error:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}); repeat the command of the run, which "

@@ -5,7 +5,6 @@ for each run that has ended; `README.md` has parts that are rendered from it.
 """
 
 import dataclasses
-import json
 import os
 import shlex
 import subprocess
@@ -21,6 +20,7 @@ from rnnjax.config import Config
 from rnnjax.errors import InputError
 from rnnjax.experiment.records import Run, read_runs
 from rnnjax.experiment.renderers import name_of
+from rnnjax.files import load_text, parse_json
 
 PLAN, RECORDS = "experiment.toml", "runs.jsonl"
 _RECORDED = ("config", "data", "environment", "parameters", "resumed_from", "train_seconds")
@@ -110,12 +110,12 @@ class Experiment:
         """
         path = folder / PLAN
         try:
-            plan = Plan.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            plan = Plan.model_validate(tomllib.loads(load_text(path)))
         except OSError as error:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}); expected the folder of an experiment"
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # of too many digits or brackets, too
             raise InputError(f"{path}: {error}") from error
         return cls(folder, plan, read_runs(folder / RECORDS, *_RECORDED))
 
@@ -170,4 +170,4 @@ class Experiment:
         )
         if ended.returncode:
             raise InputError(f"{shlex.join(['python', *typed])}\n{ended.stderr.strip()}")
-        return config_lib.parse(json.loads(ended.stdout))
+        return config_lib.parse(parse_json(ended.stdout))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
+from rnnjax.files import load_text, parse_json
 from rnnjax.reporting import metrics as lines
 from rnnjax.reporting import seal
 from rnnjax.reporting.files import encode, write_text
@@ -78,7 +79,7 @@ def of_folder(workdir: Path) -> Run:
     """
 
     def read(name: str) -> dict[str, Any]:
-        return json.loads((workdir / name).read_text(encoding="utf-8"))
+        return parse_json(load_text(workdir / name))
 
     result, environment, config = read("result.json"), read("environment.json"), read("config.json")
     kept = ("test", "validation", "steps", "parameters", "resumed_from", "train_seconds")

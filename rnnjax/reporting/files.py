@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
+from rnnjax.files import explain
 
 
 def encode(value: Any, indent: int | None = None) -> str:
@@ -60,10 +61,11 @@ def is_draft(path: Path) -> bool:
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
-    """Returns what to tell of a file that could not be written."""
+    """Returns the refusal of a file that could not be written, with cause and remedy."""
+    cause, remedy = explain(error)
     return InputError(
-        f"{path}: could not be written ({error.strerror or error}); make room or make it writable, "
-        "then repeat the command: it goes on from what is there"
+        f"{path}: could not be written ({cause}); {remedy}, then repeat the command: it goes on "
+        "from what is there"
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rnnjax.errors import InputError
+from rnnjax.files import load_text
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -33,7 +34,7 @@ def read(path: Path, part: str = "runs") -> str:
       InputError: it cannot be read, or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return load_text(path)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: is not UTF-8 ({error.reason} at byte {error.start + 1}); convert it, with "

@@ -1,12 +1,12 @@
 """The record of a run in numbers: a file with one JSON object a line."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
+from rnnjax.files import explain, load_text, open_regular, parse_json
 from rnnjax.reporting.files import encode, unwritable, write_text
 
 _NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
@@ -29,6 +29,8 @@ class MetricsFile:
         self._path = Path(path)
         self._mark = dict(mark or {})
         try:
+            self._path.touch()
+            open_regular(self._path).close()
             with self._path.open("a+b") as file:
                 file.seek(0)
                 content = file.read()
@@ -83,17 +85,20 @@ def truncate(path: str | os.PathLike[str], step: int) -> None:
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
     try:
-        content = path.read_text(encoding="utf-8", errors="replace")
+        content = load_text(path, errors="replace")
     except FileNotFoundError:
         raise InputError(
             f"{path} is missing; expected the metrics of a run, one JSON object a line. Is its "
             "folder that of a run that has started?"
         ) from None
+    except OSError as error:
+        cause, remedy = explain(error)
+        raise InputError(f"{path}: cannot be read ({cause}); {remedy}") from error
     *finished, _ = content.split("\n")
     parsed = []
     for number, line in enumerate(finished, start=1):
         try:
-            values = json.loads(line)
+            values = parse_json(line)
         except ValueError:
             values = None
         if not isinstance(values, dict):

@@ -1,7 +1,6 @@
 """What a run left in its folder, read and checked."""
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Self, TypeVar
 import pydantic
 
 from rnnjax.errors import InputError
+from rnnjax.files import explain, load_text, parse_json
 from rnnjax.reporting import metrics
 
 
@@ -247,7 +247,7 @@ _Schema = TypeVar("_Schema", bound=Part)
 
 def _file(path: Path, schema: type[_Schema]) -> _Schema:
     try:
-        return schema.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return schema.model_validate(parse_json(load_text(path)))
     except FileNotFoundError:
         cure = (
             "The run has not finished: start it again with the same command, and it goes on."
@@ -261,6 +261,8 @@ def _file(path: Path, schema: type[_Schema]) -> _Schema:
         problem = f"{where}: {detail['msg']}, given {str(detail['input'])[:80]!r}"
     except ValueError as error:
         problem = f"not JSON: {error}"
+    except OSError as error:
+        problem = explain(error)[0]
     raise InputError(
         f"{path} is damaged ({problem}). Bring it back from a copy, or repeat the run."
     )

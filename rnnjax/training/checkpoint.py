@@ -15,6 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from rnnjax.errors import InputError
+from rnnjax.files import explain
 from rnnjax.reporting.progress import say
 
 Tree = TypeVar("Tree")
@@ -63,10 +64,10 @@ class Checkpoints:
                 )
                 self._manager.wait_until_finished()
         except Exception as error:
+            cause, remedy = explain(error)
             raise InputError(
-                f"{self.folder}: the checkpoint of step {step} could not be saved "
-                f"({_reason(error)}); make room or make it writable, then repeat the command: the "
-                "run goes on from the checkpoint before"
+                f"{self.folder}: the checkpoint of step {step} could not be saved ({cause}); "
+                f"{remedy}, then repeat the command: the run goes on from the checkpoint before"
             ) from error
 
     def restore(self, template: Tree, repair: bool = False) -> tuple[int, Tree] | None:

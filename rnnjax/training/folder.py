@@ -2,7 +2,6 @@
 
 import dataclasses
 import fcntl
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from rnnjax import config as config_lib
 from rnnjax.config import Config
 from rnnjax.errors import InputError
+from rnnjax.files import explain, load_text, parse_json
 from rnnjax.reporting.files import is_draft, write_json
 
 _LOCK = ".lock"
@@ -83,8 +83,10 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / _LOCK).open("w")
         except OSError as error:
+            cause, remedy = explain(error)
             raise InputError(
-                f"workdir {self.path}: cannot be written ({error.strerror}); give another --workdir"
+                f"workdir {self.path}: cannot be written ({cause}); {remedy}, or give another "
+                "--workdir"
             ) from error
         with lock:
             try:
@@ -160,7 +162,7 @@ def read_json(path: Path, *keys: str) -> dict[str, Any]:
       InputError: it is missing or damaged.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(load_text(path))
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); expected the folder of a run that "

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 
@@ -43,18 +44,30 @@ def test_json_is_strict_and_takes_numbers_of_every_origin(tmp_path):
     assert "naïve" in path.read_text(encoding="utf-8")
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "make room on the disk"),
+        (errno.EDQUOT, "make room, or have the disk quota raised"),
+        (errno.EMFILE, "raise the limit on open files"),
+        (errno.EROFS, "use a folder on a file system that is not read-only"),
+    ],
+)
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    tmp_path, monkeypatch, number, remedy
+):
     path = tmp_path / "result.json"
     files.write_json(path, {"step": 1})
     with pytest.raises(TypeError):
         files.write_json(path, {"step": object()})
 
     def fail(_):
-        raise OSError("disk full")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(InputError, match=r"result\.json: could not be written \(disk full\); make"):
+    with pytest.raises(InputError, match=r"result\.json: could not be written") as caught:
         files.write_json(path, {"step": 2})
+    assert f"({os.strerror(number)}); {remedy}" in str(caught.value)
     assert json.loads(path.read_text()) == {"step": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
 

@@ -14,6 +14,7 @@ import numpy as np
 from rnnjax.data.corpora.corpus import Split, TextColumn
 from rnnjax.data.corpora.csv_files import Row
 from rnnjax.errors import InputError
+from rnnjax.files import explain
 
 _FIELDS = ("title", "description")
 
@@ -72,13 +73,12 @@ def keep(root: Path, name: str, key: str, prepare: Callable[[Path], Prepared]) -
             f"Preparing the corpus {name}: less than a minute, once. It is kept in {root}",
             file=sys.stderr,
         )
-        prepared = prepare(Path(scratch.name))
         columns = Path(scratch.name, "columns")
         try:
-            _write(columns, prepared)
+            _write(columns, prepare(Path(scratch.name)))
             _publish(columns, place)
-        except OSError as error:
-            raise _unwritable(root, error) from None
+        except (OSError, RuntimeError) as error:  # array_record's is the latter
+            raise _unwritable(root, error) from error
     kept = _read(place)
     if kept is None:
         raise InputError(f"{place}: was written and cannot be read back; check the disk")
@@ -142,8 +142,9 @@ def _publish(columns: Path, place: Path) -> None:
             columns.rename(place)
 
 
-def _unwritable(root: Path, error: OSError) -> InputError:
+def _unwritable(root: Path, error: OSError | RuntimeError) -> InputError:
+    cause, remedy = explain(error)
     return InputError(
-        f"the cache {root} cannot be written ({error.strerror or error}); prepared corpora are "
-        "kept there: set the environment variable RNNJAX_CACHE to a folder that can"
+        f"the cache {root} cannot be written ({cause}); prepared corpora are kept there: {remedy}, "
+        "or set the environment variable RNNJAX_CACHE to another folder"
     )

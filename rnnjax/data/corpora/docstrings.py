@@ -134,7 +134,7 @@ def _docstrings(path: Path) -> Iterator[str]:
         warnings.simplefilter("ignore")  # Of escapes in other people's code.
         try:
             tree = ast.parse(path.read_bytes())
-        except (OSError, SyntaxError, ValueError):
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             return
     pending: list[ast.AST] = [tree]
     while pending:
