@@ -1,5 +1,6 @@
 """What the command lines share: how they begin, and how they end when something is wrong."""
 
+import itertools
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+from rnnjax import files
 from rnnjax.errors import InputError
 
 FAILED = 2
@@ -56,6 +58,7 @@ def run(
             )
         # A config of no keys is false, and given all the same.
         asked = {name: flags.FLAGS[name] for name in required}
+        _check_switches(arguments[1:])
         missing = [name for name, flag in asked.items() if not flag.present or flag.value == ""]
         if missing:
             _fail(f"--{missing[0]} is missing; --help shows what to give")
@@ -84,13 +87,30 @@ def run(
     app.run(guarded, flags_parser=parse)
 
 
+def _check_switches(arguments: Sequence[str]) -> None:
+    """Ends the program if the value of a boolean flag stands apart, where absl takes it for text.
+
+    Of `--config.model.mask False` absl makes mask=True and an argument 'False'.
+    """
+    for flag, value in itertools.pairwise(
+        itertools.takewhile(lambda each: each != "--", arguments)
+    ):
+        name = flag.lstrip("-")
+        switch = flag.startswith("-") and name in flags.FLAGS and flags.FLAGS[name].boolean
+        if switch and value.lower() in ("true", "false"):
+            _fail(
+                f"{flag} {value}: the value of a switch is written with =, not after a space; "
+                f"write {flag}={value}"
+            )
+
+
 def lines() -> Iterator[str]:
     """Yields the lines of standard input, which are texts.
 
     Raises:
-      InputError: one is not UTF-8.
+      InputError: one is not UTF-8, or is longer than `rnnjax.files.MAX_LINE`.
     """
-    for number, line in enumerate(sys.stdin.buffer, start=1):
+    for number, line in enumerate(files.lines(sys.stdin.buffer, "standard input"), start=1):
         try:
             # A byte order mark may stand at the start, and is no part of the text.
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")

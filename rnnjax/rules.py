@@ -105,8 +105,10 @@ def test_leak(config: Config, dataset: TextDataset) -> str:
     """
     if config.data.file:  # whose lines are no texts by themselves
         return ""
+    # A blank line, which pairs may have, says nothing that could be remembered.
     known = set(_texts(config, dataset, "train"))
-    share = float(np.mean([text in known for text in _texts(config, dataset, "test")]))
+    tested = [text for text in _texts(config, dataset, "test") if text.strip()]
+    share = float(np.mean([text in known for text in tested])) if tested else 0.0
     if share <= MOST_LEAKED:
         return ""
     fields = "" if config.task == "translation" else f" ({config.data.text})"

@@ -182,4 +182,7 @@ def test_a_checkpoint_that_does_not_fit_is_an_error_of_one_line(small_config, tm
     err = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 2
     assert "Traceback" not in err
-    assert "step 10 could not be saved (File too large); raise the limit on the size" in err.splitlines()[-1]
+    assert (
+        "step 10 could not be saved (File too large); raise the limit on the size"
+        in err.splitlines()[-1]
+    )

@@ -105,4 +105,13 @@ def _explain(detail: Any, name: str) -> str:
     if detail["type"] == "value_error":
         return f"{name}: {detail['ctx']['error']}"
     expected = detail["msg"].replace("Input should", "it should")
-    return f"{name}.{key}: given {detail['input']!r} ({type(detail['input']).__name__}), {expected}"
+    given = detail["input"]
+    return f"{name}.{key}: given {_shown(given)} ({type(given).__name__}), {expected}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:199]}…"

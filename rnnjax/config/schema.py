@@ -8,6 +8,10 @@ import pydantic
 from rnnjax.config.read_by import readers
 
 _SEEDS = 2**32
+_COUNT = 2**31 - 1
+"""Limit of steps and rows, which are counted in int32. Limits are beyond any honest use: they end
+a config in a message instead of in a machine without memory."""
+_LENGTH, _FEATURES, _TOKENS = 10**6, 2**16, 10**7
 
 
 class Section(pydantic.BaseModel):
@@ -24,11 +28,11 @@ class Vocabulary(Section):
     unit: Literal["word", "character", "subword"] = "word"
     """What a token is. Words are lower-cased and lose their punctuation; characters and subwords
     keep a text as it is."""
-    size: int = pydantic.Field(default=20_000, ge=3)
+    size: int = pydantic.Field(default=20_000, ge=3, le=_TOKENS)
     """Most entries, padding and unknown included. Rows of the embedding."""
     text: Literal["", "title", "description", "title+description"] = ""
     """The fields it is fitted on; '' for those the network reads (`data.text`)."""
-    rows: int = pydantic.Field(default=0, ge=0)
+    rows: int = pydantic.Field(default=0, ge=0, le=_COUNT)
     """It is fitted on this many rows from the start of the training data; 0 for all."""
 
 
@@ -37,16 +41,16 @@ class Memory(Section):
 
     problem: Literal["adding", "copy", "selective_copy", "parity"] = "adding"
     """As `rnnjax.data.problems` has them."""
-    length: int = pydantic.Field(default=100, ge=1)
+    length: int = pydantic.Field(default=100, ge=1, le=_LENGTH)
     """Greatest length of a training sequence: its steps, or in the two copy problems the blanks T
     of T + 20 steps."""
-    shortest: int = pydantic.Field(default=0, ge=0)
+    shortest: int = pydantic.Field(default=0, ge=0, le=_LENGTH)
     """Every training sequence draws its length from here to `length`; 0 for `length` alone."""
-    tested: int = pydantic.Field(default=0, ge=0)
+    tested: int = pydantic.Field(default=0, ge=0, le=_LENGTH)
     """Length of every test sequence; 0 for `length`."""
-    examples: int = pydantic.Field(default=10_000, ge=1)
+    examples: int = pydantic.Field(default=10_000, ge=1, le=10**8)
     """Training sequences of an epoch. `data.validation` is a share of them, held besides."""
-    judged: int = pydantic.Field(default=1_000, ge=1)
+    judged: int = pydantic.Field(default=1_000, ge=1, le=10**6)
     """Test sequences, the same for every seed."""
 
 
@@ -67,9 +71,9 @@ class Translation(Section):
     sampling: float = pydantic.Field(default=0.0, ge=0.0, le=1.0)
     """Scheduled sampling: the final probability that a step in training reads the network's own
     prediction instead of the right token; 0 for off."""
-    sampling_steps: int = pydantic.Field(default=1_000, ge=1)
+    sampling_steps: int = pydantic.Field(default=1_000, ge=1, le=_COUNT)
     """Training steps in which that probability rises from zero."""
-    beam: int = pydantic.Field(default=5, ge=1)
+    beam: int = pydantic.Field(default=5, ge=1, le=1_000)
     """Texts that are looked at side by side when one is written; 1 for the most probable next
     token."""
     length_penalty: float = pydantic.Field(default=1.0, ge=0.0)
@@ -93,10 +97,10 @@ class Data(Section):
     """The fields that make up a text, joined by a space."""
     file: str = ""
     """A text file in the place of a corpus; its last lines are the test part."""
-    take: int = pydantic.Field(default=0, ge=0)
+    take: int = pydantic.Field(default=0, ge=0, le=_COUNT)
     """Rows (of a file: lines) of the training and of the test data to use, and of the validation
     data where they have one, from the start; 0 for all."""
-    max_tokens: int = pydantic.Field(default=0, ge=0)
+    max_tokens: int = pydantic.Field(default=0, ge=0, le=_LENGTH)
     """Longer texts lose their end; 0 for no limit."""
     validation: float = pydantic.Field(default=0.0, ge=0.0, le=0.5)
     """Share of the training rows held out for validation, drawn by `seed`, or of running text its
@@ -104,7 +108,7 @@ class Data(Section):
     shuffle: bool = True
     """A new order of the training rows every epoch, of running text another place to begin at;
     otherwise the order of the file."""
-    steps: int = pydantic.Field(default=64, ge=1)
+    steps: int = pydantic.Field(default=64, ge=1, le=_LENGTH)
     """Tokens of running text that a row of a batch has, through which gradients flow."""
     restarts: float = pydantic.Field(default=0.05, ge=0.0, lt=1.0)
     """Probability that a row of a batch of running text is read in training as if a text began
@@ -120,7 +124,7 @@ class Data(Section):
 class Embedding(Section):
     """How a token enters the network."""
 
-    features: int = pydantic.Field(default=64, ge=0)
+    features: int = pydantic.Field(default=64, ge=0, le=_FEATURES)
     """Size of the vector learned for each token; 0 for one-hot input."""
     path: str = ""
     """A file of vectors to begin with: text of word2vec, fastText or GloVe, or binary of word2vec,
@@ -154,12 +158,12 @@ class Model(Section):
     """The network."""
 
     embedding: Embedding = Embedding()
-    cell: str = "LSTMCell"
+    cell: str = pydantic.Field(default="LSTMCell", max_length=1_000)
     """A name in `rnnjax.cells.CELLS`, or `package.module:ClassName`; options may follow:
     'LSTMCell(peepholes=True)'."""
-    features: int = pydantic.Field(default=64, ge=1)
+    features: int = pydantic.Field(default=64, ge=1, le=_FEATURES)
     """Size of the state of a cell."""
-    layers: int = pydantic.Field(default=1, ge=1)
+    layers: int = pydantic.Field(default=1, ge=1, le=256)
     bidirectional: bool = False
     merge: Literal["concat", "sum", "mul", "ave"] = "concat"
     """How the two directions of a bidirectional layer become one."""
@@ -205,16 +209,16 @@ class Averaging(Section):
 class EarlyStopping(Section):
     """When to stop before the last epoch. The best parameters so far are the ones kept."""
 
-    patience: int = pydantic.Field(default=0, ge=0)
+    patience: int = pydantic.Field(default=0, ge=0, le=_COUNT)
     """Evaluations without a lower validation loss that end the training; 0 for off."""
 
 
 class Checkpoint(Section):
     """When to save. The end of the training and an interruption always save."""
 
-    every: int = pydantic.Field(default=1_000, ge=0)
+    every: int = pydantic.Field(default=1_000, ge=0, le=_COUNT)
     """Steps between two checkpoints; 0 for none on the way."""
-    keep: int = pydantic.Field(default=2, ge=2)
+    keep: int = pydantic.Field(default=2, ge=2, le=10**4)
     """Newest checkpoints kept; with two, a damaged one still leaves one."""
 
 
@@ -246,26 +250,26 @@ class Config(Section):
     """The class of a text, the next token after each of a running text, what a made problem asks
     that only memory can tell, or a text in the place of another."""
     seed: int = pydantic.Field(default=0, ge=0, lt=_SEEDS)
-    epochs: int = pydantic.Field(default=1, ge=1)
-    batch_size: int = pydantic.Field(default=16, ge=1)
+    epochs: int = pydantic.Field(default=1, ge=1, le=10**6)
+    batch_size: int = pydantic.Field(default=16, ge=1, le=2**16)
     learning_rate: float = pydantic.Field(default=1e-3, gt=0.0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate goes on after the warm-up: at its height, or down to zero."""
-    warmup_steps: int = pydantic.Field(default=0, ge=0)
+    warmup_steps: int = pydantic.Field(default=0, ge=0, le=_COUNT)
     """Steps in which the learning rate rises from zero."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters and states stay float32."""
-    replicates: int = pydantic.Field(default=1, ge=1)
+    replicates: int = pydantic.Field(default=1, ge=1, le=1_000)
     """Networks trained side by side in one program, with the seeds from `seed` on, each as it would
     be by itself. Only dropout that draws for every step draws otherwise where a batch is padded
     further than it would be by itself."""
-    steps_per_call: int = pydantic.Field(default=1, ge=1)
+    steps_per_call: int = pydantic.Field(default=1, ge=1, le=10**4)
     """Most training steps that the device takes in one go, on batches of one padded length, which
     then come one after the other. Pays where a step takes about a millisecond. With bucketing the
     order then follows the lengths, which can cost accuracy."""
-    log_every: int = pydantic.Field(default=100, ge=1)
+    log_every: int = pydantic.Field(default=100, ge=1, le=_COUNT)
     """Training steps averaged in one line of metrics.jsonl."""
-    evaluate_every: int = pydantic.Field(default=0, ge=0)
+    evaluate_every: int = pydantic.Field(default=0, ge=0, le=_COUNT)
     """Steps between two evaluations on the validation part; 0 for the end of every epoch."""
     preallocate: bool = False
     """Take most of a GPU's memory at the start, instead of growing on demand."""

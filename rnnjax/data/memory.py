@@ -12,6 +12,7 @@ from rnnjax.data.dataset import Dataset, OneShape
 from rnnjax.data.problems import PROBLEMS, Asked, Problem
 from rnnjax.errors import InputError
 
+_MOST_TESTED = 10**9
 _TRAIN, _VALIDATION, _TEST = range(3)
 """The streams of random numbers; the last two are the same for every seed."""
 
@@ -115,7 +116,7 @@ def load_problem(config: Config) -> Problem:
     """Returns the problem of a config.
 
     Raises:
-      InputError: a length is less than what makes sense of it.
+      InputError: a length is less than what makes sense of it, or the test part too large.
     """
     given = config.data.memory
     problem = PROBLEMS[given.problem]
@@ -126,6 +127,13 @@ def load_problem(config: Config) -> Problem:
                 f"config.data.memory.{key}: given {length}, and {given.problem!r} needs at least "
                 f"{problem.least}"
             )
+    tested = given.judged * (given.tested or given.length)
+    if tested > _MOST_TESTED:
+        raise InputError(
+            f"config.data.memory: {given.judged:,} test sequences of length "
+            f"{given.tested or given.length:,} have {tested:,} steps, which are in memory at once; "
+            f"expected at most {_MOST_TESTED:,}: lower config.data.memory.judged or .tested"
+        )
     return problem
 
 

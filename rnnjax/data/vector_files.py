@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import io
 import re
-import stat
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from rnnjax.errors import InputError
+from rnnjax.files import explain, open_regular, unpack
 from rnnjax.reporting.progress import Progress
 
 _CHUNK = 2**20
@@ -83,7 +83,7 @@ def read_vectors(
     alike: dict[str, np.ndarray] = {}
     kind = _read_kind(path, features)
     with _opened(path) as raw, _Watched(raw, path.stat().st_size) as watched:
-        file = _unpacked(watched)
+        file = _unpacked(watched, path)
         file.read(kind.start)
         read = _read_binary if kind.binary else _read_text
         for place, letters, numbers in read(file, path, kind):
@@ -110,7 +110,7 @@ class _Kind(NamedTuple):
 
 def _read_kind(path: Path, features: int) -> _Kind:
     with _opened(path) as raw:
-        return _kind(_unpacked(raw).read(_BEGINNING), path, features)
+        return _kind(_unpacked(raw, path).read(_BEGINNING), path, features)
 
 
 def _kind(head: bytes, path: Path, features: int) -> _Kind:
@@ -324,14 +324,8 @@ def _shown(text: bytes) -> str:
 def _opened(path: Path) -> Iterator[io.FileIO]:
     """Opens a regular file, and turns what goes wrong, also while it is read, into InputError."""
     try:
-        if stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISDIR(mode):
-            with io.FileIO(path) as file:
-                yield file
-        else:  # opening a pipe would wait for its writer
-            raise InputError(
-                f"config.model.embedding.path: {path} is a pipe or a device, and the file is read "
-                "more than once; save the vectors in a regular file, packed with gzip if need be"
-            )
+        with open_regular(path) as file:
+            yield file
     except FileNotFoundError:
         raise InputError(
             f"config.model.embedding.path: there is no file {path} (from the folder {Path.cwd()}); "
@@ -347,8 +341,8 @@ def _opened(path: Path) -> Iterator[io.FileIO]:
         ) from None
     except OSError as error:
         raise InputError(
-            f"config.model.embedding.path: {path} cannot be read ({error.strerror}); make it "
-            "readable, or give another file"
+            f"config.model.embedding.path: {path} cannot be read ({explain(error)[0]}); give "
+            "another file"
         ) from None
 
 
@@ -376,8 +370,8 @@ class _Watched(io.RawIOBase):
         super().__exit__(*error)
 
 
-def _unpacked(raw: io.RawIOBase) -> "io.BufferedReader[Any]":
+def _unpacked(raw: io.RawIOBase, path: Path) -> "io.BufferedReader[Any]":
     file = io.BufferedReader(raw, _CHUNK)
     if file.peek().startswith(_GZIP):
-        return io.BufferedReader(gzip.GzipFile(fileobj=file), _CHUNK)
+        return unpack(file, path)
     return file

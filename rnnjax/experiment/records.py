@@ -1,6 +1,5 @@
 """The lines of a file of runs, each sealed by a digest of what it says."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

@@ -14,6 +14,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.errors import InputError
 
+MAX_WIDTH = 1_000
+
 State = Any
 """A pytree of arrays `[rows, ...]`."""
 
@@ -126,6 +128,8 @@ def beam_search(
       InputError: `width` or `length` is not 1 or more, or a penalty not 0 or more.
     """
     _require(1, width=width, length=length)
+    if width > MAX_WIDTH:
+        raise InputError(f"width of the beam: given {width}, expected at most {MAX_WIDTH:,}")
     _require(0, length_penalty=length_penalty, coverage_penalty=coverage_penalty)
     batch, source = mask.shape
     first = jnp.full((batch, width), end, jnp.int32)

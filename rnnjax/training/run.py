@@ -15,6 +15,7 @@ from rnnjax.cells import make_cell
 from rnnjax.config import Config
 from rnnjax.data.vectors import check_vectors
 from rnnjax.errors import InputError
+from rnnjax.files import check_writable, explain
 from rnnjax.reporting import metrics as metrics_lib
 from rnnjax.reporting.files import write_json, write_text
 from rnnjax.reporting.progress import say
@@ -27,6 +28,7 @@ from rnnjax.training.evaluation import answers
 from rnnjax.training.folder import RunFolder, read_json
 from rnnjax.training.loop import has_stopped, train
 from rnnjax.training.members import Member, blank_stacks, make_members
+from rnnjax.training.memory import check_embedding, check_parameters
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.state import TrainState, init_state, is_found
 from rnnjax.training.step import (
@@ -66,6 +68,8 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
             if not lacking:
                 say(f"{workdir} holds a finished run; nothing is left to do")
         return result
+    _check_writable(workdir)
+    check_embedding(config)
     begins = not Checkpoints(folder.checkpoints).steps
     if begins and config.model.embedding.path:
         check_vectors(config)
@@ -84,6 +88,7 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     # A cell that cannot read what the task gives it is found here, before anything is written.
     rows = models.table(task.model, *task.inputs(dataset.train))
     layers = [dataclasses.asdict(row) for row in rows]
+    check_parameters(config, sum(row["parameters"] for row in layers))
     with contextlib.ExitStack() as claims:
         claims.enter_context(folder.claim(config))
         _begin(folder, config, name, members[0])
@@ -102,6 +107,17 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
         for member in members:
             say(f"report: {write_report(member.folder.path)}")
     return result
+
+
+def _check_writable(workdir: Path) -> None:
+    """Raises InputError if the run's folder cannot be made or written, before data are read."""
+    try:
+        check_writable(workdir)
+    except OSError as error:
+        cause, remedy = explain(error)
+        raise InputError(
+            f"workdir {workdir}: cannot be written ({cause}); {remedy}, or give another --workdir"
+        ) from error
 
 
 def _begin(folder: RunFolder, config: Config, name: str, member: Member) -> None:

@@ -53,9 +53,7 @@ def test_json_is_strict_and_takes_numbers_of_every_origin(tmp_path):
         (errno.EROFS, "use a folder on a file system that is not read-only"),
     ],
 )
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path, monkeypatch, number, remedy
-):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, number, remedy):
     path = tmp_path / "result.json"
     files.write_json(path, {"step": 1})
     with pytest.raises(TypeError):
