@@ -28,7 +28,7 @@ MAX_LINE = 16 * 2**20
 """Size limit of a line or field, in bytes, where each is a text or a record of its own."""
 MAX_RATIO = 100
 """Limit of unpacked by packed bytes; text has 3 to 10, a bomb up to 1,032."""
-MIN_UNPACKED = 64 * 2**20
+MIN_UNPACKED = 16 * 2**20
 """Unpacked bytes that are always allowed."""
 MAX_NESTING = 64
 """Depth limit of JSON."""
@@ -91,25 +91,18 @@ def open_regular(path: str | os.PathLike[str]) -> io.FileIO:
       OSError: the file cannot be opened, or is not regular.
     """
     try:
-        # Without O_NONBLOCK, opening a pipe waits for its writer.
+        _check_regular(Path(path).stat())
+        # Without O_NONBLOCK, opening what has become a pipe by now waits for its writer.
         number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except ValueError:
-        raise OSError(errno.EINVAL, "no file can have such a name", repr(path)) from None
+        raise OSError(errno.EINVAL, "no file can have such a name") from None
+    file = io.FileIO(number)
     try:
-        kind = stat.S_IFMT(os.fstat(number).st_mode)
-        if kind == stat.S_IFDIR:
-            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(path))
-        if kind != stat.S_IFREG:
-            raise OSError(
-                errno.EINVAL,
-                f"it is {_KINDS.get(kind, 'a special file')}, and only regular files are read: "
-                "save the content in a file",
-                str(path),
-            )
-        return io.FileIO(number)
-    except BaseException:
-        os.close(number)
+        _check_regular(os.fstat(number))
+    except OSError:
+        file.close()
         raise
+    return file
 
 
 def load_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
@@ -285,6 +278,18 @@ class _Unpacked(io.RawIOBase):
                 "is what it should be, unpack it yourself (`gunzip`)"
             )
         return count
+
+
+def _check_regular(status: os.stat_result) -> None:
+    kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, "Is a directory")
+    if kind != stat.S_IFREG:
+        raise OSError(
+            errno.EINVAL,
+            f"it is {_KINDS.get(kind, 'a special file')}, and only regular files are read: save "
+            "the content in a file",
+        )
 
 
 def _chunks(file: io.FileIO, stream: IO[bytes] | io.RawIOBase) -> Iterator[bytes]:

@@ -24,6 +24,7 @@ from rnnjax import config as config_lib
 from rnnjax.config import Acknowledged
 from rnnjax.errors import InputError
 from rnnjax.experiment.folder import Experiment
+from rnnjax.files import open_regular
 from rnnjax.rules import RULES, Finding
 
 _RULES = flags.DEFINE_bool("rules", False, "Print every rule and what breaking it has cost.")
@@ -77,6 +78,7 @@ def told() -> str:
 
 def _in_config(path: Path) -> list[tuple[str, Finding]]:
     try:
+        open_regular(path).close()  # Python would wait for the writer of a pipe
         names = runpy.run_path(str(path))
         values = names["get_config"]().to_dict()
     except Exception as error:  # whatever the file raises
