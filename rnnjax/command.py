@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -45,6 +46,7 @@ def run(
                     break
                 if argument.startswith("-"):
                     check(argument.lstrip("-").split("=")[0])
+            _check_config_file(arguments[1:])
             rest = flags.FLAGS(list(arguments))
         except InputError as error:
             _fail(error)
@@ -85,6 +87,16 @@ def run(
             _fail(in_short(error))
 
     app.run(guarded, flags_parser=parse)
+
+
+def _check_config_file(arguments: Sequence[str]) -> None:
+    """Raises InputError if the file of --config is not regular: of a pipe, Python would wait."""
+    for flag, value in itertools.pairwise([*arguments, ""]):
+        name, _, attached = flag.lstrip("-").partition("=")
+        path = Path((attached or value).split(":")[0])
+        if flag.startswith("-") and name == "config" and path.exists():
+            with files.reading(path):
+                files.open_regular(path).close()
 
 
 def _check_switches(arguments: Sequence[str]) -> None:

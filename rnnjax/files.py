@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shlex
 import stat
 import tempfile
@@ -72,6 +73,8 @@ def explain(error: BaseException) -> tuple[str, str]:
     A library may have wrapped it, or may only quote it: array_record and TensorStore raise their
     own exceptions, with the words of the system in their messages.
     """
+    if re.fullmatch(r"\d+ requested and \d+ written", str(error)):  # NumPy's, without a number
+        return "only a part could be written", _REMEDIES[errno.ENOSPC]
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:

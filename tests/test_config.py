@@ -1,6 +1,7 @@
 """The schema of configs: what it takes, what it refuses and how it says so."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pydantic
@@ -99,6 +100,7 @@ def test_no_key_takes_none_or_a_list(key):
         ("data.vocabulary.size", 2, ["given 2", "greater than or equal to 3"]),
         ("checkpoint.keep", 1, ["given 1", "greater than or equal to 2"]),
         ("optimizer.epsilon", 0.0, ["0.0", "greater than 0"]),
+        ("model.layers", 10**6, ["given 1000000", "less than or equal to 256"]),
         ("task", "chess", ["'chess'", "'classification'"]),
         ("data.text", "body", ["'body'", "'title+description'"]),
         ("dtype", "float16", ["'float16'", "'bfloat16'"]),
@@ -113,6 +115,16 @@ def test_what_a_key_cannot_be_is_refused_by_its_full_path(key, value, words):
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+def test_a_value_is_shown_in_short():
+    assert "given a number of thousands of digits" in refusal("epochs", 10**5_000)
+    assert len(refusal("data.dir", [[]] * 10**5)) < 300
+
+
+@pytest.mark.parametrize("key", [key for key, v in leaves(defaults()).items() if type(v) is int])
+def test_every_count_has_a_limit(key):
+    assert re.search("should be less than", refusal(key, 2**63))
 
 
 def test_every_mistake_is_named_at_once():

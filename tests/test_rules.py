@@ -169,6 +169,15 @@ def test_unknown_tokens_that_the_training_does_not_have_are_counted():
     assert both.startswith("23.5% of the validation tokens and 22.2% of the test tokens are")
 
 
+@pytest.mark.parametrize(("tests", "says"), [(["", " ", "so"], ""), (["", "x", "so"], "50.0%")])
+def test_blank_lines_are_no_leak(tests, says):
+    part, test = Pairs(["", "x"], ["", "y"]), Pairs(tests, ["a", "b", "c"])
+    corpus = PairCorpus("two", "", {"train": part, "validation": part, "test": test})
+    config = schema.parse({"task": "translation"})
+    found = rules.test_leak(config, pairs.make_dataset(config, corpus))
+    assert found.startswith(says) if says else found == ""
+
+
 def test_tokens_that_are_cut_off_are_counted(news):
     whole = of_data(lambda _, dataset: dataset.train.sequences.lengths, news)
     for most in (5, 20):

@@ -1,12 +1,16 @@
 """Prepared corpora on the disk: whole or not there."""
 
+import contextlib
+import re
+import resource
 import subprocess
 import sys
 
 import pytest
 
-from rnnjax.data.corpora import Row
+from rnnjax.data.corpora import Row, builders
 from rnnjax.data.corpora import cache as kept_corpora
+from rnnjax.errors import InputError
 
 
 def rows_of(split):
@@ -71,3 +75,37 @@ def test_the_slower_of_two_preparations_takes_what_is_there(tmp_path):
     assert rows_of(kept.splits["train"]) == [Row(1, "x", "y")]
     assert (tmp_path / "corpora" / "c-k").stat().st_ino == first[0]
     assert [path.name for path in (tmp_path / "corpora").iterdir()] == ["c-k"]
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Has a write beyond a size of a file fail, as it does on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("way", ["array_record", "columns"])
+@pytest.mark.parametrize("size", [0, 20_000])
+def test_a_full_disk_is_named_with_the_cache_and_leaves_nothing(tmp_path, capsys, way, size):
+    rows = [Row(0, f"title {number}", "word " * (number % 90)) for number in range(500)]
+    prepared = kept_corpora.Prepared(("a", "b"), {"train": rows, "test": rows[:1]})
+
+    def prepare(scratch):
+        if way == "columns":
+            return prepared
+        return builders.prepare(builders.AgNewsCsv, prepared, scratch)
+
+    place = tmp_path / "cache"
+    with files_of_at_most(size), pytest.raises(InputError) as caught:
+        kept_corpora.keep(place, "c", "k", prepare)
+    said = capsys.readouterr()
+    cause = r"\((File too large|only a part could be written)\)"
+    assert re.match(rf"the cache {place} cannot be written {cause}; .*kept", str(caught.value))
+    assert "RNNJAX_CACHE" in str(caught.value)
+    assert "Traceback" not in said.out + said.err
+    assert list((place / "corpora").iterdir()) == []
+    assert len(kept_corpora.keep(place, "c", "k", lambda _: prepared).splits["train"]) == 500

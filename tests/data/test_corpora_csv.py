@@ -1,12 +1,14 @@
 """CSV files: what is read from them, and how the ones that cannot be read are refused."""
 
 import csv
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from rnnjax.data.corpora import Row, read_csv
+from rnnjax.data.corpora import Row, csv_files, read_csv
 from rnnjax.data.corpora.csv_files import AG_NEWS_CLASSES, read_classes
 from rnnjax.errors import InputError
 
@@ -54,6 +56,23 @@ def test_a_field_may_be_longer_than_the_default_limit_of_the_csv_module(tmp_path
         ('"0","a","b"\n', 1, "the class is '0'"),
         ('"1","a","b"\n"5","a","b"\n', 2, "the class is '5'"),
         ('"1.0","a","b"\n', 1, "expected 1 to 4"),
+        ("3.0,a,b\n", 1, "write 3, in every row"),
+        ("1,a,b\n'2',a,b\n", 2, "write 2, in every row"),
+        (" 04 ,a,b\n", 1, "write 4, in every row"),
+        ("sports,a,b\n", 1, "write 2, and so on"),
+        ("0,a,b\n1,a,b\n", 1, "add 1 to every class"),
+        ("politics,a,b\nculture,a,b\n", 1, "name the classes in classes.txt"),
+        ("label1,a,b\n1,a,b\n", 1, "mend the row"),
+        ("label,title,text\n", 1, "mend the row"),
+        ("label,title,text\n3.0,a,b\n", 1, "looks like a header"),
+        ("label,title,text\nWorld,a,b\n", 1, "looks like a header"),
+        ("1;a;b\n2;a;b\n", 1, "separated by semicolons"),
+        ('1;"a, b, c";d\n', 1, "separated by semicolons"),
+        ('"1";"a";"b, c"\n', 1, "separated by semicolons"),
+        ("1\ta, b\tc\n", 1, "separated by tabs"),
+        ("1|a|b\n", 1, "separated by vertical bars"),
+        ("1,a,b\n2;a;b\n", 2, "separated by semicolons"),
+        ("1,a;b\n", 1, "2 columns"),
         ('"","a","b"\n', 1, "expected 1 to 4"),
         ('"1","a","b"\n"2","a","never closed\n"3","a","b"\n', 2, "broken quotes"),
         ('"1","a","b"\n"2","a","never closed\n', 2, "broken quotes"),
@@ -69,6 +88,25 @@ def test_a_bad_row_is_refused_by_file_and_line(tmp_path, content, line, says):
         read(path, content)
     assert str(caught.value).startswith(f"{path}, line {line}: ")
     assert says in str(caught.value)
+    assert ("delete the line" in str(caught.value)) == (says == "looks like a header")
+
+
+def test_other_delimiters_are_converted_by_the_command_of_the_message(tmp_path):
+    path = tmp_path / "my news.csv"
+    with pytest.raises(InputError) as caught:
+        read(path, '1;"a, ""b""";c\n4;\'d\';"e;f"\n')
+    command = str(caught.value).split("`")[1].replace("python", sys.executable, 1)
+    assert subprocess.run(command, shell=True, check=True).returncode == 0
+    assert list(read_csv(tmp_path / "my news.csv.new", AG_NEWS_CLASSES)) == [
+        Row(0, 'a, "b"', "c"),
+        Row(3, "'d'", "e;f"),
+    ]
+
+
+def test_a_field_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_files, "MAX_LINE", 1_000)
+    with pytest.raises(InputError, match=r"line 2: a field .* longer than 1,000 .* never closed"):
+        read(tmp_path / "a.csv", '1,a,b\n2,"' + "a,b\n" * 1_000)
 
 
 def test_a_class_given_by_name_in_the_first_line_is_no_header(tmp_path):
@@ -94,6 +132,8 @@ def test_classes_come_from_their_file(tmp_path):
     assert read_classes(tmp_path) == AG_NEWS_CLASSES
     (tmp_path / "classes.txt").write_text("ham\n spam \n\n")
     assert read_classes(tmp_path) == ("ham", "spam")
+    (tmp_path / "classes.txt").write_bytes("a\u2028b\r\nc\x85d\re".encode())
+    assert read_classes(tmp_path) == ("a\u2028b", "c\x85d", "e")
     for content in ("", "one\n", "one\ntwo\none\n"):
         (tmp_path / "classes.txt").write_text(content)
         with pytest.raises(InputError, match=r"classes\.txt: .*two or more names"):

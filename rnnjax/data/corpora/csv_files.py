@@ -167,21 +167,29 @@ def _label_error(
         f"{path}, line {line}: the class is {label!r}; "
         f"expected 1 to {len(classes)} ({', '.join(classes)})"
     )
-    bare = label.strip().strip(_QUOTES).strip()
+    bare, number = _bare(label)
     names = [name.casefold() for name in classes]
-    if (number := re.sub(r"^\+?0*(\d+)(\.0*)?$", r"\1", bare)) in labels:
+    if number in labels:
         return InputError(
             f"{message}, in digits alone: write {number}, in every row that is written like this"
         )
-    if bare.casefold() in names:
-        number = names.index(bare.casefold()) + 1
-        return InputError(f"{message}, and a number: write {number}, and so on in every row")
+    if bare in names:
+        return InputError(
+            f"{message}, and a number: write {names.index(bare) + 1}, and so on in every row"
+        )
     if bare == "0":
         return InputError(
             f"{message}: mend the row; if the file counts its classes from 0, add 1 to every class"
         )
-    if following in labels and not re.search(r"\d", bare):
+    likely = following is not None and not {*_bare(following)}.isdisjoint([*labels, *names])
+    if likely and not re.search(r"\d", bare):
         return InputError(f"{message}. This looks like a header: delete the line")
     return InputError(
         f"{message}: mend the row, or name the classes in classes.txt in its folder, one a line"
     )
+
+
+def _bare(label: str) -> tuple[str, str]:
+    """Returns a label without quotes, spaces and capitals, and also without zeros around it."""
+    bare = label.strip().strip(_QUOTES).strip().casefold()
+    return bare, re.sub(r"^\+?0*(\d+)(\.0*)?$", r"\1", bare)

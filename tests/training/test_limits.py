@@ -1,0 +1,35 @@
+"""What a run refuses before it reads data or makes arrays."""
+
+import pytest
+
+from rnnjax import training
+from rnnjax.errors import InputError
+from rnnjax.training import memory
+
+from .small import parse
+
+pytest_plugins = ["training.small"]
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_data_are_read(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"workdir .*run: cannot be written \(Not a directory\)"):
+        training.run(parse(tmp_path / "no news"), "small", tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data__vocabulary__size": 10**7, "model__embedding__features": 2**16},
+        {"model__features": 2**16, "model__layers": 8},
+    ],
+)
+def test_parameters_beyond_all_memory_are_refused(news, tmp_path, monkeypatch, changes):
+    monkeypatch.setattr(memory, "device_memory", lambda: 2**36)
+    with pytest.raises(InputError, match=r"parameters take [\d,.]+ GiB .* has 64\.0 GiB; lower"):
+        training.run(parse(news, **changes), "small", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_memory_of_the_device_is_that_of_this_machine():
+    assert 2**30 < memory.device_memory() < 2**50
