@@ -100,7 +100,7 @@ def test_no_key_takes_none_or_a_list(key):
         ("data.vocabulary.size", 2, ["given 2", "greater than or equal to 3"]),
         ("checkpoint.keep", 1, ["given 1", "greater than or equal to 2"]),
         ("optimizer.epsilon", 0.0, ["0.0", "greater than 0"]),
-        ("model.layers", 10**6, ["given 1000000", "less than or equal to 256"]),
+        ("model.layers", 10**6, ["given 1000000", "less than or equal to 128"]),
         ("task", "chess", ["'chess'", "'classification'"]),
         ("data.text", "body", ["'body'", "'title+description'"]),
         ("dtype", "float16", ["'float16'", "'bfloat16'"]),

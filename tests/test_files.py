@@ -8,11 +8,12 @@ import resource
 import signal
 import socket
 import tracemalloc
+import types
 from pathlib import Path
 
 import pytest
 
-from rnnjax import files, lint
+from rnnjax import command, files, lint
 from rnnjax.data.corpora.csv_files import read_classes, read_csv
 from rnnjax.data.corpora.pairs import read_pairs
 from rnnjax.data.corpora.texts import of_file
@@ -160,6 +161,17 @@ def test_lines_of_a_stream_have_a_limit(monkeypatch):
         next(lines)
 
 
+def test_standard_input_has_lines(monkeypatch):
+    monkeypatch.setattr(files, "MAX_LINE", 10)
+    monkeypatch.setattr(
+        "sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(b"text\n" + bytes(99)))
+    )
+    texts = command.lines()
+    assert next(texts) == "text"
+    with pytest.raises(InputError, match="standard input, line 2: is longer than 10 bytes"):
+        next(texts)
+
+
 def test_words_and_counts_of_vectors_have_limits(tmp_path, monkeypatch):
     path = tmp_path / "x"
     path.write_bytes(b"2 3\na " + bytes(12) + b"b" * 20_000)
@@ -283,3 +295,10 @@ def test_a_folder_is_tried_without_a_trace(tmp_path):
         files.check_writable(tmp_path / "file" / "run")
     with pytest.raises(OSError, match="too long"):
         files.check_writable(tmp_path / ("x" * 300))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            files.check_writable(tmp_path / "new")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

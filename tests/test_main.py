@@ -135,7 +135,7 @@ def test_a_config_that_changes_nothing_is_a_config(tmp_path):
         ([LSTM, "runs/a"], "given 'runs/a', expected flags alone"),
         ([LSTM, "--config.model.mask", "False"], "write --config.model.mask=False"),
         ([f"--config={CONFIGS}"], "this is a folder"),
-        ([LSTM, "--config.model.layers=1000000"], "less than or equal to 256"),
+        ([LSTM, "--config.model.layers=1000000"], "less than or equal to 128"),
     ],
 )
 def test_a_mistake_is_named_in_few_words_and_leaves_nothing_behind(tmp_path, arguments, says):

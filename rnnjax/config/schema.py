@@ -163,7 +163,7 @@ class Model(Section):
     'LSTMCell(peepholes=True)'."""
     features: int = pydantic.Field(default=64, ge=1, le=_FEATURES)
     """Size of the state of a cell."""
-    layers: int = pydantic.Field(default=1, ge=1, le=256)
+    layers: int = pydantic.Field(default=1, ge=1, le=128)
     bidirectional: bool = False
     merge: Literal["concat", "sum", "mul", "ave"] = "concat"
     """How the two directions of a bidirectional layer become one."""

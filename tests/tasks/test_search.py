@@ -225,6 +225,8 @@ def test_what_makes_no_sense_is_refused():
     model = Random()
     with pytest.raises(InputError, match="width: given 0"):
         beam(model, 0)
+    with pytest.raises(InputError, match="given 1001, expected at most 1,000"):
+        beam(model, 1_001)
     with pytest.raises(InputError, match="length: given 0"):
         beam(model, 1, length=0)
     with pytest.raises(InputError, match="coverage_penalty: given -1"):

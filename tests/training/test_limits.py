@@ -20,9 +20,11 @@ def test_a_folder_that_cannot_be_made_is_refused_before_data_are_read(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"data__vocabulary__size": 10**7, "model__embedding__features": 2**16},
+        {"data__vocabulary__size": 10**7, "model__embedding__features": 2**16, "data__dir": "no"},
         {"model__features": 2**16, "model__layers": 8},
+        {"model__features": 2**14, "replicates": 9},
     ],
+    ids=["embedding, before data are read", "layers", "replicates"],
 )
 def test_parameters_beyond_all_memory_are_refused(news, tmp_path, monkeypatch, changes):
     monkeypatch.setattr(memory, "device_memory", lambda: 2**36)
