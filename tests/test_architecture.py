@@ -15,7 +15,7 @@ NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
 ASIDE = {
     *("errors", "files", "allocator", "cache", "config", "data", "interrupt", "reporting"),
-    "rules",
+    *("rules", "encodings"),
 }
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
@@ -24,7 +24,8 @@ ENTRIES = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "files": {"errors"},
+    "encodings": set(),
+    "files": {"errors", "encodings"},
     "allocator": set(),
     "cache": {"errors"},
     "interrupt": set(),
