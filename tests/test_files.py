@@ -172,20 +172,6 @@ def test_standard_input_has_lines(monkeypatch):
         next(texts)
 
 
-def test_words_and_counts_of_vectors_have_limits(tmp_path, monkeypatch):
-    path = tmp_path / "x"
-    path.write_bytes(b"2 3\na " + bytes(12) + b"b" * 20_000)
-    with pytest.raises(InputError, match="word 2: is longer than 10,000 bytes"):
-        read_vectors(path, ["a"], 3)
-    path.write_bytes(b"9" * 5_000 + b" 3\n")
-    with pytest.raises(InputError, match="line 1: has a count of 5,000 digits"):
-        check_beginning(path, 3)
-    monkeypatch.setattr(files, "MAX_LINE", 1_000)
-    path.write_bytes(b"a 1 2 3\nb " + b"1 " * 1_000)
-    with pytest.raises(InputError, match="line 2: is longer than 1,000 bytes"):
-        read_vectors(path, ["a"], 3)
-
-
 GERMAN = "Die Größe der Hütte\nüberrascht auch Käufer\n" * 3
 ENGLISH = "It\u2019s the company\u2019s \u201cbest\u201d year\n" * 3
 
