@@ -43,7 +43,7 @@ def reservoir(radius: float = 0.9, connectivity: float = 1.0) -> Initializer:
         drawn, connected = jax.random.split(key)
         precise = jnp.promote_types(dtype, jnp.float32)
         kernel = jax.random.uniform(drawn, shape, precise, -1, 1)
-        kernel *= jax.random.bernoulli(connected, connectivity, shape)
+        kernel *= jax.random.bernoulli(connected, connectivity, shape).astype(precise)
         found = spectral_radius(kernel)
         return (kernel * jnp.where(found > 0, radius / found, 1)).astype(dtype)
 

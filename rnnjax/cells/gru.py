@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.errors import InputError
-from rnnjax.kernels import gru, logistic
+from rnnjax.kernels import gru, logistic, match_rank
 
 
 class GRUCell(GatedCell):
@@ -66,8 +66,9 @@ class GRUCell(GatedCell):
         """Returns the next state twice: it is the output as well."""
         input_gates, input_new = self._split(projected.astype(state.dtype))
         if self.reset_after:
-            product = self.recurrent_product(state, self.recurrent_kernel) + self.recurrent_bias
-            state_gates, state_new = self._split(product.astype(state.dtype))
+            product = self.recurrent_product(state, self.recurrent_kernel).astype(state.dtype)
+            product = product + match_rank(self.recurrent_bias, product)
+            state_gates, state_new = self._split(product)
             r, z = self._gates(input_gates + state_gates)
             n = jnp.tanh(input_new + r * state_new)
         else:

@@ -6,6 +6,7 @@ import flax.linen as nn
 
 from rnnjax.cells.base import Cell, Initializer
 from rnnjax.cells.simple import Activation, function_of, require_activation
+from rnnjax.kernels import match_rank
 
 
 class IndRNNCell(Cell):
@@ -56,6 +57,6 @@ class IndRNNCell(Cell):
     def step(self, state, projected):
         """Returns the next state twice: it is the output as well."""
         new = function_of(self.activation)(
-            projected.astype(state.dtype) + self.recurrent_kernel * state
+            projected.astype(state.dtype) + match_rank(self.recurrent_kernel, state) * state
         )
         return new, new.astype(projected.dtype)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import Initializer, LinearCell
 from rnnjax.errors import InputError
+from rnnjax.kernels import match_rank
 
 
 class LRUCell(LinearCell):
@@ -72,8 +73,8 @@ class LRUCell(LinearCell):
 
     def initial_state(self, input_shape):
         """Returns complex zeros."""
-        dtype = jnp.promote_types(self.param_dtype, jnp.complex64)
-        return jnp.zeros((*input_shape[:-1], self._size), dtype)
+        zeros = jnp.zeros((*input_shape[:-1], self._size), self.param_dtype)
+        return _complex(zeros, zeros)
 
     def project(self, inputs):
         """Returns the two parts of B x, and D x, [..., 2 * n + features]."""
@@ -83,7 +84,7 @@ class LRUCell(LinearCell):
         """Returns lambda, once for each step, and B x normalised."""
         parts = projected[..., : 2 * self._size].astype(self.param_dtype)
         real, imaginary = jnp.split(parts, 2, axis=-1)
-        scale = jnp.exp(self.gamma_log)
+        scale = match_rank(jnp.exp(self.gamma_log), real)
         b = _complex(scale * real, scale * imaginary)
         radius, phase = jnp.exp(-jnp.exp(self.nu_log)), jnp.exp(self.theta_log)
         a = _complex(radius * jnp.cos(phase), radius * jnp.sin(phase))

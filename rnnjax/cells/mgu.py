@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.cells.biases import gate_bias
 from rnnjax.errors import InputError
-from rnnjax.kernels import logistic
+from rnnjax.kernels import logistic, match_rank
 
 Reset = Literal["after", "before", "none"]
 
@@ -85,7 +85,7 @@ class MGUCell(GatedCell):
             state_f, state_n = jnp.split(product, 2, axis=-1)
             f = self._gate(input_f + state_f)
             if self.reset == "after":
-                state_n = f * (state_n + self.recurrent_bias)
+                state_n = f * (state_n + match_rank(self.recurrent_bias, state_n))
         n = jnp.tanh(input_n + state_n)
         keep = f if self.f_keeps else 1 - f
         new = ((1 - keep) * self.dropped(n) + keep * state).astype(state.dtype)

@@ -7,7 +7,7 @@ from flax.linen.dtypes import promote_dtype
 
 from rnnjax.cells.base import Initializer, LinearCell
 from rnnjax.errors import InputError
-from rnnjax.kernels import logistic
+from rnnjax.kernels import logistic, match_rank
 
 SHARPNESS = 8.0
 """c in the paper."""
@@ -88,14 +88,15 @@ class RGLRUCell(LinearCell):
         blocks = x.reshape(*x.shape[:-1], self.blocks, -1)
         gates = jnp.einsum("...bi,bij->...bj", blocks, kernel)
         r, i = (gate.reshape(x.shape) for gate in jnp.split(gates, 2, axis=-1))
-        return jnp.concatenate([x, jnp.concatenate([r, i], axis=-1) + bias], axis=-1)
+        gates = jnp.concatenate([r, i], axis=-1)
+        return jnp.concatenate([x, gates + match_rank(bias, gates)], axis=-1)
 
     def coefficients(self, projected):
         """Returns a, and the gated input times what a leaves of it."""
         x, r, i = jnp.split(projected.astype(self.param_dtype), 3, axis=-1)
         # The square root needs a small r to the last digit. `logistic` is exact to 3e-8, not more.
         r = self.gate("recurrence gate", jax.nn.sigmoid(r))
-        log_a = -SHARPNESS * r * jax.nn.softplus(-self.decay)
+        log_a = -SHARPNESS * r * match_rank(jax.nn.softplus(-self.decay), r)
         a = jnp.exp(log_a)
         return a, _root(-jnp.expm1(2 * log_a)) * self.gate("input gate", logistic(i)) * x
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax.cells.base import Cell, Initializer
 from rnnjax.cells.biases import gate_bias
 from rnnjax.errors import InputError
-from rnnjax.kernels import logistic
+from rnnjax.kernels import logistic, match_rank
 
 
 class RHNCell(Cell):
@@ -76,7 +76,8 @@ class RHNCell(Cell):
         """Returns the next state twice: it is the output as well."""
         layers = zip(self.recurrent_kernels, [projected, *self.recurrent_biases], strict=True)
         for layer, (kernel, offset) in enumerate(layers, start=1):
-            units = (self.recurrent_product(state, kernel) + offset).astype(state.dtype)
+            product = self.recurrent_product(state, kernel).astype(state.dtype)
+            units = product + match_rank(offset.astype(state.dtype), product)
             h, g = jnp.split(units, 2, axis=-1)
             g = self.gate(f"transform gate {layer}", logistic(g))
             state = g * jnp.tanh(h) + (1 - g) * state

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell, Initializer, symmetric_uniform
 from rnnjax.cells.biases import gate_bias
-from rnnjax.kernels import logistic
+from rnnjax.kernels import logistic, match_rank
 
 
 class SRUCell(Cell):
@@ -69,7 +69,8 @@ class SRUCell(Cell):
             projected.astype(state.dtype), [2 * self.features, 3 * self.features], axis=-1
         )
         both = jnp.concatenate([state, state], axis=-1)
-        f, r = jnp.split(logistic(gates + self.recurrent_kernel * both + self.bias), 2, axis=-1)
+        kernel, bias = (match_rank(each, both) for each in (self.recurrent_kernel, self.bias))
+        f, r = jnp.split(logistic(gates + kernel * both + bias), 2, axis=-1)
         f, r = self.gate("forget gate", f), self.gate("reset gate (1 shows the state)", r)
         cell = f * state + (1 - f) * new
         output = r * cell + (1 - r) * carried

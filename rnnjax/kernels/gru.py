@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rnnjax.kernels.broadcasting import match_rank
 from rnnjax.kernels.logistic import logistic
 from rnnjax.kernels.sequence import before, empty, held, kernel_gradient, over_time, real
 
@@ -53,7 +54,8 @@ def _forward(projected, recurrent_kernel, recurrent_bias, state, mask, reverse):
 
     def step(state, given, at):
         inputs = given[0]
-        product = (state.astype(kernel.dtype) @ kernel).astype(dtype) + recurrent_bias.astype(dtype)
+        product = (state.astype(kernel.dtype) @ kernel).astype(dtype)
+        product = product + match_rank(recurrent_bias.astype(dtype), product)
         two = 2 * features
         gates = logistic(inputs[:, :two] + product[:, :two])
         r, z = jnp.split(gates, 2, axis=-1)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rnnjax.kernels.broadcasting import match_rank
 from rnnjax.kernels.sequence import before, empty, held, kernel_gradient, over_time, real
 
 Half = tuple[Float[Array, "batch features"], Float[Array, "batch features"]]
@@ -62,14 +63,16 @@ def _run(projected, recurrent_kernel, state, mask, reverse, keep):
     scale = jnp.concatenate([half, half, one, half])
     shift = jnp.concatenate([half, half, 0 * one, half])
     small = scale.astype(projected.dtype)
-    kernel = recurrent_kernel.astype(projected.dtype) * small
+    kernel = recurrent_kernel.astype(projected.dtype) * match_rank(small, recurrent_kernel)
 
     def step(state, given, at):
         hidden, cell = state
         inputs = given[1] if keep else at(projected).astype(dtype)
-        z = inputs.astype(kernel.dtype) * small + hidden.astype(kernel.dtype) @ kernel
+        z = inputs.astype(kernel.dtype) * match_rank(small, inputs)
+        z = z + hidden.astype(kernel.dtype) @ kernel
         wave = jnp.tanh(z.astype(dtype))
-        i, f, g, o = jnp.split(wave * scale + shift, 4, axis=-1)
+        gates = wave * match_rank(scale, wave) + match_rank(shift, wave)
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
         new_cell = f * cell + i * g
         activated = jnp.tanh(new_cell)
         new_hidden = o * activated
@@ -77,7 +80,7 @@ def _run(projected, recurrent_kernel, state, mask, reverse, keep):
         new = held(here, new_hidden, hidden), held(here, new_cell, cell)
         if not keep:
             return new, new[:1]
-        slope = scale * scale * (1 - wave * wave)  # of the gates, by z
+        slope = match_rank(scale * scale, wave) * (1 - wave * wave)  # of the gates, by z
         by_gates = slope * jnp.concatenate([g, cell, i, activated], axis=-1)
         by_hidden = o * (1 - activated * activated)
         by_cell = held(here, f, jnp.ones_like(f))
