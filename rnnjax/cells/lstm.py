@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.cells.biases import gate_bias
 from rnnjax.errors import InputError
-from rnnjax.kernels import logistic, lstm
+from rnnjax.kernels import logistic, lstm, match_rank
 
 
 class LSTMState(NamedTuple):
@@ -121,7 +121,8 @@ class LSTMCell(GatedCell):
         gates = projected + self.recurrent_product(state.hidden, self.recurrent_kernel)
         *early, g, o = jnp.split(gates.astype(dtype), 4 - self.coupled, axis=-1)
         if self.peepholes:
-            *early_peepholes, late = self.recurrent_kernel_peepholes
+            peepholes = (match_rank(row, state.cell) for row in self.recurrent_kernel_peepholes)
+            *early_peepholes, late = peepholes
             early = [z + p * state.cell for z, p in zip(early, early_peepholes, strict=True)]
         f = self.gate("forget gate", logistic(early[-1]))
         i = self.gate("input gate", 1 - f if self.coupled else logistic(early[0]))

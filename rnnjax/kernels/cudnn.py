@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.errors import InputError
 from rnnjax.kernels import lstm as hand_written
+from rnnjax.kernels.broadcasting import match_rank
 from rnnjax.kernels.lstm import Half
 
 
@@ -65,7 +66,7 @@ def lstm(
         lengths = jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32)
         return _by_cudnn(given, lengths, reverse)
     lengths = mask.sum(axis=1, dtype=jnp.int32)
-    real = jnp.arange(inputs.shape[1]) < lengths[:, None]
+    real = jnp.arange(inputs.shape[1])[None] < lengths[:, None]
     return jax.lax.cond(
         (mask == real).all(),
         lambda given: _by_cudnn(given, lengths, reverse),
@@ -77,13 +78,14 @@ def lstm(
 
 def _by_hand(given, mask, reverse):
     inputs, kernel, recurrent_kernel, bias, state = given
-    projected = jnp.where(mask[..., None], inputs, 0) @ kernel + bias
+    projected = jnp.where(mask[..., None], inputs, 0) @ kernel
+    projected = projected + match_rank(bias, projected)
     return hand_written(projected, recurrent_kernel, state, mask, reverse)
 
 
 def _by_cudnn(given, lengths, reverse):
     inputs, kernel, recurrent_kernel, bias, state = given
-    real = (jnp.arange(inputs.shape[1]) < lengths[:, None])[..., None]
+    real = (jnp.arange(inputs.shape[1])[None] < lengths[:, None])[..., None]
     inputs = jnp.where(real, inputs, 0)
     # cuDNN has two biases, of which ours is one, and the kernels [outputs, inputs].
     weights = (kernel.T, recurrent_kernel.T, bias, jnp.zeros_like(bias))
@@ -109,6 +111,6 @@ def _turned(
     values: Float[Array, "batch time features"], lengths: Int[Array, " batch"]
 ) -> Float[Array, "batch time features"]:
     """Returns the steps of each row, up to its length, from the last to the first."""
-    step = jnp.arange(values.shape[1])
+    step = jnp.arange(values.shape[1])[None]
     index = jnp.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)
     return jnp.take_along_axis(values, index[..., None], axis=1)

@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
-from rnnjax.kernels import flat_dot_general
+from rnnjax.kernels import flat_dot_general, match_rank
 from rnnjax.models import scoring
 from rnnjax.models.reader import Reader
 
@@ -89,4 +89,5 @@ class Bias(nn.Module):
     @nn.compact
     def __call__(self, inputs: Float[Array, "*batch features"]) -> jax.Array:
         """Returns the inputs with the bias added."""
-        return inputs + self.param("bias", nn.initializers.zeros, inputs.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, inputs.shape[-1:])
+        return inputs + match_rank(bias, inputs)

@@ -151,11 +151,17 @@ def _layer(path: str, inside: Mapping[str, Any], count: int) -> Layer:
         name = f"state {name}".strip() if not name or name.isdigit() else name
         if np.iscomplexobj(values):
             name, values = f"{name}, magnitude", np.abs(values)
-        steps = np.asarray(values, np.float32)
+        steps = _units(values)
         here, before = steps[1 : count + 1], steps[2 : count + 2] if reverse else steps[:count]
         states.append(State(name, here, here - before))
     gates = {
-        jax.tree_util.keystr(keys[-1:], simple=True): np.asarray(values[1 : count + 1], np.float32)
+        jax.tree_util.keystr(keys[-1:], simple=True): _units(values)[1 : count + 1]
         for keys, values in jax.tree_util.tree_flatten_with_path(inside.get("cell", {}))[0]
     }
     return Layer(f"layer {_number(path)}{direction}", gates, tuple(states))
+
+
+def _units(values: Any) -> Float[np.ndarray, "steps units"]:
+    """Returns the values of each step as one row of float32: a matrix state has a unit an entry."""
+    steps = np.asarray(values, np.float32)
+    return steps.reshape(len(steps), -1)

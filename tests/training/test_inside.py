@@ -1,16 +1,18 @@
 """What is said of the inside of a trained network is what it does."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rnnjax import config as schema
-from rnnjax.cells import LSTMCell
+from rnnjax.cells import Cell, LSTMCell
 from rnnjax.data.text import END, Vocabulary
 from rnnjax.errors import InputError
 from rnnjax.models import LanguageModel
+from rnnjax.reporting.inside import render
 from rnnjax.tasks import LanguageModeling
 from rnnjax.training import TrainedRun, inside, look
 from rnnjax.training.step import make_evaluate_step
@@ -156,3 +158,43 @@ def test_of_a_language_model_the_next_tokens_are_told_and_streamed():
     found = [stream.feed(character) for character in text]
     np.testing.assert_allclose(found, account.probabilities, rtol=1e-4)
     np.testing.assert_array_equal(stream.feed(""), found[-1])
+
+
+class MatrixState(NamedTuple):
+    matrix: jax.Array
+    steps: jax.Array
+
+
+class MatrixCell(Cell):
+    """A cell whose state is a matrix and a number a row."""
+
+    def setup(self):
+        self.input = self.dense(self.features)
+
+    def initial_state(self, input_shape):
+        batch = input_shape[:-1]
+        matrix = jnp.zeros((*batch, self.features, self.features), self.param_dtype)
+        return MatrixState(matrix, jnp.zeros(batch, jnp.int32))
+
+    def project(self, inputs):
+        return self.input(inputs)
+
+    def step(self, state, projected):
+        outer = projected[..., :, None] * projected[..., None, :]
+        matrix = state.matrix + self.gate("write gate", outer)
+        return MatrixState(matrix, state.steps + 1), jnp.tanh(matrix.sum(axis=-1))
+
+
+def test_states_of_any_shape_have_a_unit_for_each_entry(news):
+    run = unlearned(parse(news, model__cell="training.test_inside:MatrixCell"))
+    (account, _) = look(run, TEXTS)
+    (layer,) = account.layers
+    matrix, steps = layer.states
+    tokens = len(account.spans)
+    assert [state.name for state in layer.states] == ["matrix", "steps"]
+    assert steps.values.tolist() == [[number] for number in range(1, tokens + 1)]
+    assert steps.changes.tolist() == [[1.0]] * tokens
+    outer = layer.gates["write gate"].reshape(tokens, FEATURES, FEATURES)
+    np.testing.assert_allclose(outer, outer.swapaxes(1, 2))
+    np.testing.assert_allclose(matrix.values, outer.cumsum(0).reshape(tokens, -1), rtol=1e-5)
+    assert "write gate" in render([account], name="run", cell="MatrixCell", fallback="")
