@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jaxtyping import Array, Bool, Float
 
+from rnnjax.cells.attributes import Initializer, require_attributes
 from rnnjax.errors import InputError
 from rnnjax.kernels import flat_dot_general, flat_matmul
 
@@ -20,8 +21,6 @@ State = Any
 INSIDE = "inside"
 """The collection of what a recurrent layer shows of its steps, where a call asks for it:
 `layer.apply(variables, inputs, mask, mutable="inside")`."""
-
-Initializer = jax.nn.initializers.Initializer
 
 
 class AbstractCell(nn.Module):
@@ -121,9 +120,18 @@ class Cell(AbstractCell):
     param_dtype: Any = jnp.float32
 
     def __post_init__(self):
-        if not isinstance(self.features, Integral) or self.features < 1:
-            raise InputError(f"features: given {self.features!r}, expected 1 or more")
+        require_attributes(self)
+        self.validate()
         super().__post_init__()
+
+    def validate(self) -> None:
+        """Raises an InputError if an attribute is out of its range; called when a cell is made.
+
+        Every attribute has a value that fits its annotation by then. A cell with more to check
+        calls `super().validate()` first.
+        """
+        if self.features < 1:
+            raise InputError(f"features: given {self.features!r}, expected 1 or more")
 
     def initial_state(self, input_shape: tuple[int, ...]) -> State:
         """Returns zeros of one part, `(*batch, features)`, unless a cell says otherwise."""
@@ -166,9 +174,10 @@ class GatedCell(Cell):
 
     update_dropout: float = 0.0
 
-    def __post_init__(self):
+    def validate(self):
+        """Checks the rate of the dropout."""
+        super().validate()
         require_rate("update_dropout", self.update_dropout)
-        super().__post_init__()
 
     def dropped(self, candidate: Float[Array, "*batch features"]) -> jax.Array:
         """Returns the candidate, some of it zero and the rest larger where 'dropout' is given."""

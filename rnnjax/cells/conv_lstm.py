@@ -54,14 +54,15 @@ class ConvLSTMCell(GatedCell):
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer = gate_bias()
 
-    def __post_init__(self):
+    def validate(self):
+        """Checks the size of the kernel."""
+        super().validate()
         size = self.kernel_size
         if not isinstance(size, tuple | list) or not size or min(size) < 1:
             raise InputError(
                 f"kernel_size: given {size!r}, expected a positive number for each axis of the "
                 "image, (3, 3) say"
             )
-        super().__post_init__()
 
     def setup(self):
         size = tuple(self.kernel_size)

@@ -95,7 +95,9 @@ class EchoStateCell(Cell):
     input_scale: float = 1.0
     activation: str | Activation = "tanh"
 
-    def __post_init__(self):
+    def validate(self):
+        """Checks the activation and the ranges of the reservoir's numbers."""
+        super().validate()
         require_activation(self.activation)
         for name in ("connectivity", "leak"):
             if not 0 < getattr(self, name) <= 1:
@@ -106,7 +108,6 @@ class EchoStateCell(Cell):
             raise InputError(
                 f"spectral_radius: given {self.spectral_radius}, expected a number above 0"
             )
-        super().__post_init__()
 
     def setup(self):
         self.input = FixedDense(

@@ -56,14 +56,15 @@ class FastGRNNCell(GatedCell):
     zeta: float = 1.0
     nu: float = -4.0
 
-    def __post_init__(self):
+    def validate(self):
+        """Checks the ranks."""
+        super().validate()
         for name in ("input_rank", "recurrent_rank"):
             if getattr(self, name) < 0:
                 raise InputError(
                     f"{name}: given {getattr(self, name)}, expected 1 or more, or 0 for a full "
                     "matrix"
                 )
-        super().__post_init__()
 
     def setup(self):
         features, rank = self.features, self.recurrent_rank

@@ -38,9 +38,10 @@ class IndRNNCell(Cell):
     recurrent_init: Initializer = nn.initializers.uniform(1.0)
     bias_init: Initializer = nn.initializers.zeros
 
-    def __post_init__(self):
+    def validate(self):
+        """Checks the activation."""
+        super().validate()
         require_activation(self.activation)
-        super().__post_init__()
 
     def setup(self):
         self.input = self.dense(

@@ -56,10 +56,6 @@ class LRUCell(LinearCell):
     output_init: Initializer = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
     skip_init: Initializer = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
-    def __post_init__(self):
-        self._check()
-        super().__post_init__()
-
     def setup(self):
         size = self._size
         self.nu_log = self.param("nu_log", self._nu_log)
@@ -100,7 +96,9 @@ class LRUCell(LinearCell):
     def _size(self) -> int:
         return self.state_features or self.features
 
-    def _check(self):
+    def validate(self):
+        """Checks the size of the state and the ring of the eigenvalues."""
+        super().validate()
         if self.state_features < 0:
             raise InputError(
                 f"state_features: given {self.state_features}, expected a size, or 0 for features"

@@ -74,13 +74,14 @@ class LSTMCell(GatedCell):
     bias_init: Initializer = gate_bias()
     peephole_init: Initializer = nn.initializers.zeros
 
-    def __post_init__(self):
+    def validate(self):
+        """Checks the projection."""
+        super().validate()
         if not isinstance(self.projection, int) or self.projection < 0:
             raise InputError(
                 f"projection: given {self.projection!r}, expected the features of the output, or "
                 "0, which is off"
             )
-        super().__post_init__()
 
     def setup(self):
         units = (4 - self.coupled) * self.features

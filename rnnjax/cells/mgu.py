@@ -1,13 +1,12 @@
 """Minimal gated unit."""
 
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.cells.biases import gate_bias
-from rnnjax.errors import InputError
 from rnnjax.kernels import logistic, match_rank
 
 Reset = Literal["after", "before", "none"]
@@ -50,13 +49,6 @@ class MGUCell(GatedCell):
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer = gate_bias(gate=0, gates=2)
-
-    def __post_init__(self):
-        if self.reset not in get_args(Reset):
-            raise InputError(
-                f"reset: given {self.reset!r}, expected one of {', '.join(get_args(Reset))}"
-            )
-        super().__post_init__()
 
     def setup(self):
         units = 2 * self.features

@@ -1,13 +1,12 @@
 """Quasi-recurrent network: gates from a window of inputs, pooled over time."""
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rnnjax.cells.base import Cell, Initializer
-from rnnjax.errors import InputError
 from rnnjax.kernels import logistic
 
 Window = Literal[1, 2]
@@ -59,11 +58,6 @@ class QRNNCell(Cell):
     pooling: Pooling = "fo"
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     bias_init: Initializer = nn.initializers.zeros
-
-    def __post_init__(self):
-        _check("window", self.window, get_args(Window))
-        _check("pooling", self.pooling, get_args(Pooling))
-        super().__post_init__()
 
     @property
     def output_part(self) -> str | None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -117,10 +111,3 @@ class QRNNCell(Cell):
         }
         cell = at["f"] * cell + at.get("i", 1 - at["f"]) * jnp.tanh(z)
         return cell, at.get("o", 1) * cell
-
-
-def _check(name: str, given: object, expected: tuple[object, ...]) -> None:
-    if given not in expected:
-        raise InputError(
-            f"{name}: given {given!r}, expected one of {', '.join(map(repr, expected))}"
-        )

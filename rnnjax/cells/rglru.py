@@ -61,12 +61,13 @@ class RGLRUCell(LinearCell):
     decay_init: Initializer = decay_between()
     bias_init: Initializer = nn.initializers.zeros
 
-    def __post_init__(self):
+    def validate(self):
+        """Checks the number of blocks."""
+        super().validate()
         if self.blocks < 1 or self.features % self.blocks:
             raise InputError(
                 f"blocks: given {self.blocks}, expected a divisor of the {self.features} features"
             )
-        super().__post_init__()
 
     def setup(self):
         width = self.features // self.blocks

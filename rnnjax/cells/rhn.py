@@ -45,10 +45,11 @@ class RHNCell(Cell):
     recurrent_init: Initializer = nn.initializers.orthogonal()
     transform_bias: float = -2.0
 
-    def __post_init__(self):
+    def validate(self):
+        """Checks the depth."""
+        super().validate()
         if self.depth < 1:
             raise InputError(f"depth: given {self.depth}, expected 1 or more layers")
-        super().__post_init__()
 
     def setup(self):
         units, bias_init = 2 * self.features, gate_bias(self.transform_bias, gate=1, gates=2)

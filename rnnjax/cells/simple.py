@@ -65,9 +65,10 @@ class SimpleCell(Cell):
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer = nn.initializers.zeros
 
-    def __post_init__(self):
+    def validate(self):
+        """Checks the activation."""
+        super().validate()
         require_activation(self.activation)
-        super().__post_init__()
 
     def setup(self):
         self.input = self.dense(

@@ -1,6 +1,6 @@
 """The LSTM with exponential gates and a scalar memory."""
 
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -77,17 +77,13 @@ class SLSTMCell(GatedCell):
     recurrent_init: Initializer = nn.initializers.orthogonal()
     bias_init: Initializer | None = None
 
-    def __post_init__(self):
-        if self.forget_gate not in get_args(ForgetGate):
-            raise InputError(
-                f"forget_gate: given {self.forget_gate!r}, expected one of "
-                f"{', '.join(get_args(ForgetGate))}"
-            )
+    def validate(self):
+        """Checks the number of heads."""
+        super().validate()
         if self.heads < 1 or self.features % self.heads:
             raise InputError(
                 f"heads: given {self.heads}, expected a divisor of features = {self.features}"
             )
-        super().__post_init__()
 
     def setup(self):
         bias = gate_bias(1.0 if self.forget_gate == "sigmoid" else 0.0)
