@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 def require_activation(given: str | Activation) -> None:
     """Raises an InputError if this is neither a function nor the name of one."""
-    if not callable(given) and given not in ACTIVATIONS:
+    if not callable(given) and not (isinstance(given, str) and given in ACTIVATIONS):
         raise InputError(
             f"activation: given {given!r}, expected one of {', '.join(ACTIVATIONS)}, or from "
             "Python a function of an array"

@@ -226,11 +226,11 @@ def _require_names(owner: str, given: Mapping[str, Any], expected: list[str]) ->
 
 def _array(owner: str, name: str, value: Any, shape: Shape) -> np.ndarray:
     try:
-        array = np.asarray(value)
+        array = _to_numpy(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{owner}: {name} cannot be read as an array ({error}); give arrays of NumPy, or what "
-            "NumPy can read: tensor.detach().cpu()"
+            f"{owner}: {name} cannot be read as an array ({error}); give arrays of NumPy, or "
+            "tensors of PyTorch"
         ) from error
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise InputError(f"{owner}: {name} has the dtype {array.dtype}; expected floating point")
@@ -245,6 +245,17 @@ def _array(owner: str, name: str, value: Any, shape: Shape) -> np.ndarray:
             "no kernel is transposed or stands in another's place"
         )
     return array
+
+
+def _to_numpy(value: Any) -> np.ndarray:
+    """Returns an array; a tensor of PyTorch may be on a device, need a gradient, or be bfloat16."""
+    if not hasattr(value, "detach"):
+        return np.asarray(value)
+    tensor = value.detach().cpu()
+    try:
+        return np.asarray(tensor)
+    except TypeError:  # a dtype that NumPy does not have; float32 holds every bfloat16
+        return np.asarray(tensor.float())
 
 
 def sum_of_biases(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -55,12 +55,14 @@ def over_time(
 def empty(like: jax.Array, features: int, dtype: Any) -> jax.Array:
     """Returns an array `[batch, time, features]` for `over_time` to fill.
 
+    On a CPU `jax.lax.empty` is the same program, but jax.hessian cannot batch it.
+
     Args:
       like: an array `[batch, time, ...]`.
       features: size of the last axis.
       dtype: of the array.
     """
-    return jax.lax.empty((*like.shape[:2], features), dtype)
+    return jnp.zeros((*like.shape[:2], features), dtype)
 
 
 def real(values: jax.Array, mask: Bool[Array, "*steps"] | None) -> jax.Array:

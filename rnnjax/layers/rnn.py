@@ -191,7 +191,16 @@ class RNN(nn.Module):
     def _whole(self, engine, inputs, mask, state):
         assert isinstance(self.cell, AbstractCell)
         given = inputs if engine == "cudnn" else self.cell.project(inputs)
-        return getattr(self.cell, engine)(state, given, mask, self.reverse)
+        try:
+            return getattr(self.cell, engine)(state, given, mask, self.reverse)
+        except TypeError as error:
+            if "forward-mode" not in str(error):  # as jax.custom_vjp calls what it cannot do
+                raise
+            raise InputError(
+                f"engine: given {self.engine!r}, which runs {engine!r} here, a derivative written "
+                "by hand for reverse mode (jax.grad) alone; for jax.jvp or jax.jacfwd "
+                "take engine='scan'"
+            ) from error
 
     def _associative(self, inputs, mask, state):
         assert isinstance(self.cell, LinearCell)

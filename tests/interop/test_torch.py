@@ -245,3 +245,36 @@ def test_projected_outputs_are_those_of_pytorch():
     expected = packed(torch, module)
     assert_close(equations.module("lstm", module.state_dict(), INPUT, LENGTHS), expected)
     assert_close(run(ours, from_torch(ours, module.state_dict())), expected)
+
+
+class Tensor:
+    """A tensor of PyTorch in bfloat16, which NumPy cannot read, with a gradient."""
+
+    def __init__(self, array, readable=False):
+        self.array, self.readable = array, readable
+
+    def detach(self):
+        return self
+
+    cpu = detach
+
+    def float(self):
+        return Tensor(self.array, readable=True)
+
+    def __array__(self, dtype=None, copy=None):
+        if not self.readable:
+            raise TypeError("Got unsupported ScalarType BFloat16")
+        return self.array
+
+
+def test_tensors_in_bfloat16_are_read():
+    layer = RNN(LSTMCell(2))
+    arrays = {
+        "weight_ih_l0": np.arange(24, dtype=np.float32).reshape(8, 3),
+        "weight_hh_l0": np.arange(16, dtype=np.float32).reshape(8, 2),
+        "bias_ih_l0": np.arange(8, dtype=np.float32),
+        "bias_hh_l0": np.zeros(8, np.float32),
+    }
+    expected = from_torch(layer, arrays)
+    params = from_torch(layer, {name: Tensor(array) for name, array in arrays.items()})
+    jax.tree.map(np.testing.assert_array_equal, params, expected)

@@ -219,3 +219,28 @@ def test_an_engine_that_there_is_not_is_refused():
         RNN(MGUCell(FEATURES), engine=wrong).init(jax.random.key(0), inputs)
     with pytest.raises(InputError, match="MGUCell"):
         RNN(MGUCell(FEATURES), engine="fused").init(jax.random.key(0), inputs)
+
+
+@pytest.mark.parametrize("cell", [SimpleCell(3), LSTMCell(3), GRUCell(3)], ids=repr)
+def test_second_derivatives_of_fused_engines_equal_those_of_the_scan(cell):
+    inputs = jax.random.normal(jax.random.key(1), (2, 3, 2))
+    variables = RNN(cell).init(jax.random.key(0), inputs)
+
+    def hessian(engine):
+        def loss(inputs):
+            return jnp.sum(RNN(cell, engine=engine).apply(variables, inputs)[1] ** 2)  # pyright: ignore
+
+        return jax.hessian(loss)(inputs)
+
+    expected = hessian("scan")
+    assert jnp.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(hessian("fused"), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("derivative", [jax.jacfwd, lambda loss: jax.jit(jax.jacfwd(loss))])
+def test_forward_mode_names_the_engine_that_has_it(derivative):
+    inputs = jnp.ones((1, 2, 3))
+    layer = RNN(LSTMCell(2), engine="fused")
+    variables = layer.init(jax.random.key(0), inputs)
+    with pytest.raises(InputError, match=r"reverse mode .* take engine='scan'"):
+        derivative(lambda inputs: layer.apply(variables, inputs)[1])(inputs)
