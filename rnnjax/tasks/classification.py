@@ -102,7 +102,7 @@ class Classification(Reading):
         hits = jnp.argmax(logits, axis=-1) == batch.labels
         sums = {
             "loss": loss,
-            "accuracy": jnp.sum(hits * batch.weights),
+            "accuracy": jnp.sum(jnp.where(hits, batch.weights, 0)),
             "weight": jnp.sum(batch.weights),
         }
         if self.adversarial:

@@ -9,6 +9,7 @@ import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
+from rnnjax.kernels import match_rank
 from rnnjax.tasks.task import Sums
 
 
@@ -22,7 +23,7 @@ def sums_of(
     hits = is_most_probable(logits, targets)
     return {
         "loss": jnp.sum(losses * weights),
-        "accuracy": jnp.sum(hits * weights),
+        "accuracy": jnp.sum(jnp.where(hits, weights, 0)),
         "weight": jnp.sum(weights),
     }
 
@@ -37,7 +38,8 @@ def is_most_probable(
     """
     targets = jnp.asarray(targets)[..., None]
     own = jnp.take_along_axis(logits, targets, axis=-1)
-    earlier = jnp.arange(logits.shape[-1]) < targets  # of equals the first counts
+    tokens = jnp.arange(logits.shape[-1], dtype=targets.dtype)
+    earlier = match_rank(tokens, targets) < targets  # of equals the first counts
     return jnp.all(jnp.where(earlier, logits < own, logits <= own), axis=-1)
 
 

@@ -52,7 +52,7 @@ def make_optimizer(
     given = config.optimizer
 
     def corrected(count: Int[Array, ""]) -> Float[Array, ""]:
-        return given.epsilon / jnp.sqrt(1 - given.b2 ** (count + 1.0))
+        return given.epsilon / jnp.sqrt(1 - given.b2 ** (count.astype(jnp.float32) + 1))
 
     scale = optax.inject_hyperparams(optax.scale_by_adam, static_args=("b1", "b2", "eps_root"))
     adam = optax.chain(

@@ -97,7 +97,8 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DROPOUT), state.step)
         gradient = jax.grad(task.loss, has_aux=True)
         gradients, (sums, carry) = gradient(state.params, batch, state.carry, key)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        with jax.numpy_dtype_promotion("standard"):  # optax is written for it
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         step, params = state.step + 1, optax.apply_updates(state.params, updates)
         return state.replace(
             step=step,
@@ -139,7 +140,7 @@ def _averaged(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
     """
     if average is None:
         return None
-    share = jnp.maximum(1.0 - decay, 9.0 / (10.0 + step))
+    share = jnp.maximum(1.0 - decay, 9.0 / (10.0 + step.astype(jnp.float32)))
     # In this form what does not change keeps every bit, which a sum of shares would round.
     return jax.tree.map(lambda old, new: old + share * (new - old), average, params)
 
