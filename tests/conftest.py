@@ -9,6 +9,8 @@ import pytest
 
 # Keras reads it once, when it is first imported.
 os.environ["KERAS_BACKEND"] = "jax"
+# So does JAX: what broadcasts arrays of other ranks by itself is a mistake here.
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 # XLA reads these once. The tests compile thousands of programs that run for microseconds; machine
 # code that is not optimised computes the same and is made in half the time. XLA ends a process that
 # names a flag it does not know, so that the flags are those of one version.
@@ -31,6 +33,15 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNNJAX_CACHE", str(base / "cache"))
         patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        yield
+
+
+@pytest.fixture
+def keras_promotion() -> Iterator[None]:
+    """Allows what Keras on its JAX backend relies on."""
+    import jax
+
+    with jax.numpy_rank_promotion("allow"):
         yield
 
 

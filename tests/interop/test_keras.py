@@ -29,6 +29,8 @@ from .layers import (
     run,
 )
 
+pytestmark = pytest.mark.usefixtures("keras_promotion")
+
 QUICK = {f"{name}_initializer": "zeros" for name in ("kernel", "recurrent", "bias")}
 """The weights are set afterwards, and an orthogonal matrix takes its time."""
 

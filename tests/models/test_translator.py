@@ -11,6 +11,7 @@ import pytest
 
 from rnnjax.cells import GRUCell, LearnedInitialState, LRUCell, LSTMCell, QRNNCell, Zoneout
 from rnnjax.errors import InputError
+from rnnjax.kernels import match_rank
 from rnnjax.layers import (
     RNN,
     AdditiveAttention,
@@ -109,7 +110,8 @@ def test_the_scores_are_those_of_the_equations(kind):
     @jax.jit
     def expected(params):
         def dense(name, values):
-            return values @ params[name]["kernel"] + params[name]["bias"]
+            product = values @ params[name]["kernel"]
+            return product + match_rank(params[name]["bias"], product)
 
         def outputs(module, name, *given) -> Any:
             return module.apply({"params": params[name]}, *given)[1]
@@ -156,7 +158,7 @@ def test_a_fed_layer_reads_what_the_last_token_was_scored_from():
     assert not begin.vector.any()
     state, found, _ = compiled(model, "step")(variables, (read, begin, INPUTS[:, 0]), None)
     weights = variables["params"]["score"]
-    expected = state.vector @ weights["kernel"] + weights["bias"]
+    expected = state.vector @ weights["kernel"] + weights["bias"][None]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     unfed = state._replace(vector=0 * state.vector)
     _, one, _ = compiled(model, "step")(variables, (read, state, INPUTS[:, 1]), None)
