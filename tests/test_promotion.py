@@ -3,6 +3,8 @@
 That of ranks is an error in all tests.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -29,14 +31,14 @@ def strict():
 def test_cells_promote_nothing(strict, name, dtype):
     if name.startswith("LayerNorm") and dtype is not None:
         pytest.skip("nn.LayerNorm of flax promotes bfloat16 to the dtype of its statistics")
-    cell = CELLS[name](4, dtype=dtype)
+    cell = CELLS[name](features=4, dtype=dtype)
     inputs = jnp.ones((2, 5, 4, 4, 3) if name == "ConvLSTMCell" else (2, 5, 3))
     mask = mask_from_lengths(jnp.array([5, 3]), 5)
     for engine in set(engines(cell)) - {"pallas", "cudnn"}:
-        layer = RNN(cell, engine=engine)
+        layer: Any = RNN(cell, engine=engine)  # pyright: ignore[reportArgumentType]
 
         def loss(variables, layer=layer):
-            _, outputs = layer.apply(variables, inputs, mask)  # pyright: ignore
+            _, outputs = layer.apply(variables, inputs, mask)
             return jnp.sum(outputs.astype(jnp.float32))
 
         variables = jax.eval_shape(layer.init, jax.random.key(0), inputs, mask)

@@ -35,26 +35,26 @@ def test_wrong_types_are_named(name):
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("cell", "options"),
     [
-        lambda: GRUCell(np.int64(4), kernel_init=nn.initializers.zeros, dtype=jnp.bfloat16),
-        lambda: LSTMCell(4, update_dropout=np.float32(0.5), param_dtype="float16"),
-        lambda: SLSTMCell(4, bias_init=None),
+        (GRUCell, {"kernel_init": nn.initializers.zeros, "dtype": jnp.bfloat16}),
+        (LSTMCell, {"update_dropout": np.float32(0.5), "param_dtype": "float16"}),
+        (SLSTMCell, {"bias_init": None}),
     ],
 )
-def test_right_types_are_accepted(make):
-    assert make().features == 4
+def test_right_types_are_accepted(cell, options):
+    assert cell(np.int64(4), **options).features == 4
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("cell", "options", "message"),
     [
-        (lambda: GRUCell(4, kernel_init=3), "kernel_init: given 3, expected an initializer"),
-        (lambda: MGUCell(4, reset="never"), "reset: given 'never', expected one of .*before"),
-        (lambda: SLSTMCell(4, bias_init=0.0), "bias_init: given 0.0, expected .*, or None"),
-        (lambda: GRUCell("4"), "features: given '4', expected a whole number"),
+        (GRUCell, {"kernel_init": 3}, "kernel_init: given 3, expected an initializer"),
+        (MGUCell, {"reset": "never"}, "reset: given 'never', expected one of .*before"),
+        (SLSTMCell, {"bias_init": 0.0}, "bias_init: given 0.0, expected .*, or None"),
+        (GRUCell, {"features": "4"}, "features: given '4', expected a whole number"),
     ],
 )
-def test_messages_say_what_is_expected(make, says):
-    with pytest.raises(InputError, match=says):
-        make()
+def test_messages_say_what_is_expected(cell, options, message):
+    with pytest.raises(InputError, match=message):
+        cell(**{"features": 4, **options})
