@@ -31,7 +31,8 @@ def strict():
 def test_cells_promote_nothing(strict, name, dtype):
     if name.startswith("LayerNorm") and dtype is not None:
         pytest.skip("nn.LayerNorm of flax promotes bfloat16 to the dtype of its statistics")
-    cell = CELLS[name](features=4, dtype=dtype)
+    cell_class: Any = CELLS[name]
+    cell = cell_class(features=4, dtype=dtype)
     inputs = jnp.ones((2, 5, 4, 4, 3) if name == "ConvLSTMCell" else (2, 5, 3))
     mask = mask_from_lengths(jnp.array([5, 3]), 5)
     for engine in set(engines(cell)) - {"pallas", "cudnn"}:
