@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from rnnjax import files
+from rnnjax import console, files
 from rnnjax.errors import InputError
+from rnnjax.interrupt import is_ignored
+from rnnjax.reporting.progress import say
 
 FAILED = 2
 
@@ -31,7 +33,8 @@ def run(
     """Parses the flags, runs `main` with what is left of the command line, and exits.
 
     What a user can mend is printed in a line or two, without a traceback, and ends with status 2;
-    Ctrl-C ends with 130 where nothing else is said.
+    Ctrl-C ends with 130 where nothing else is said, SIGTERM with 143 and SIGHUP with 129. The
+    standard streams are those of `console.standard_streams`.
 
     Args:
       main: does the work.
@@ -69,24 +72,23 @@ def run(
     def guarded(arguments: list[str]) -> None:
         # Libraries log through absl what is of no use to the user, or what they then raise.
         logging.set_verbosity(logging.FATAL)
-        signal.signal(signal.SIGTERM, _terminate)
-        sys.unraisablehook = _repeat
         try:
             main(arguments[1:])
-            sys.stdout.flush()
         except InputError as error:
             _fail(error)
-        except KeyboardInterrupt as interruption:
-            print("interrupted", file=sys.stderr)
-            sys.exit(status(interruption))
-        except BrokenPipeError:
-            # The reader of the output has gone (`| head`); Python would complain once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
         except OSError as error:  # a full disk, a folder that may not be read
             _fail(in_short(error))
 
-    app.run(guarded, flags_parser=parse)
+    with console.standard_streams():
+        signal.signal(signal.SIGTERM, _terminate)
+        if not is_ignored(signal.SIGHUP):
+            signal.signal(signal.SIGHUP, _terminate)
+        sys.unraisablehook = _repeat
+        try:
+            app.run(guarded, flags_parser=parse)
+        except KeyboardInterrupt as interruption:
+            say("interrupted")
+            sys.exit(status(interruption))
 
 
 def _check_config_file(arguments: Sequence[str]) -> None:
@@ -140,14 +142,15 @@ def texts(given: Sequence[str]) -> Iterator[list[str]]:
     typed.
 
     Raises:
-      InputError: a line is not UTF-8; those before it have been yielded.
+      InputError: there is no text, or a line is not UTF-8; those before it have been yielded.
     """
     typed = sys.stdin.isatty()
     if not given and typed:
-        print("reading texts from standard input, one a line", file=sys.stderr)
-    chunk = []
+        say("reading texts from standard input, one a line")
+    chunk, is_empty = [], True
     try:
         for text in given or lines():
+            is_empty = False
             chunk.append(text)
             if len(chunk) == (1 if typed else _AT_ONCE):
                 yield chunk
@@ -158,12 +161,21 @@ def texts(given: Sequence[str]) -> Iterator[list[str]]:
         raise
     if chunk:
         yield chunk
+    if is_empty:
+        raise InputError("no text on standard input; give texts there, one a line, or as arguments")
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: what Ctrl-C cleans up is cleaned up too."""
+    """SIGTERM or SIGHUP came: what Ctrl-C cleans up is cleaned up too.
 
-    status = 128 + signal.SIGTERM
+    Attributes:
+      status: what the process should exit with, 128 plus the number of the signal.
+    """
+
+    def __init__(self, number: int):
+        """Takes the number of the signal."""
+        super().__init__()
+        self.status = 128 + number
 
 
 def status(interruption: BaseException) -> int:
@@ -171,8 +183,10 @@ def status(interruption: BaseException) -> int:
     return getattr(interruption, "status", 128 + signal.SIGINT)
 
 
-def _terminate(*_: object) -> NoReturn:
-    raise Terminated
+def _terminate(number: int, _: object) -> NoReturn:
+    if number == signal.SIGHUP:  # a terminal that is closed sends a second one
+        signal.signal(number, signal.SIG_IGN)
+    raise Terminated(number)
 
 
 def _repeat(unraisable: Any) -> None:
@@ -183,6 +197,8 @@ def _repeat(unraisable: Any) -> None:
     """
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
         number = status(unraisable.exc_value) - 128
+        if number == signal.SIGHUP:
+            signal.signal(number, _terminate)
         threading.Timer(_UNTIL_REPEATED, os.kill, [os.getpid(), number]).start()
     else:
         sys.__unraisablehook__(unraisable)
@@ -197,5 +213,5 @@ def in_short(error: Exception) -> str:
 
 
 def _fail(error: object) -> NoReturn:
-    print(f"error: {error}", file=sys.stderr)
+    say(f"error: {error}")
     sys.exit(FAILED)

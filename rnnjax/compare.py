@@ -19,6 +19,7 @@ import numpy as np
 from absl import flags
 
 from rnnjax import command
+from rnnjax.console import show
 from rnnjax.errors import InputError
 from rnnjax.reporting import contrasts, sides
 from rnnjax.reporting.files import encode, write_text
@@ -79,15 +80,15 @@ def main(arguments: list[str]) -> None:
             for other, each in zip(others, judged, strict=True)
         ]
         values = {"metric": metric, "first": first.name, "comparisons": comparisons}
-        print(encode(values, indent=2))
+        show(encode(values, indent=2))
         return
     better = _BETTER.get(metric.split(".")[-1])
-    print(f"{metric}{f', {better} is better' if better else ''}; against {names[0]}\n")
-    print(_table(names, judged, scores, better))
+    show(f"{metric}{f', {better} is better' if better else ''}; against {names[0]}\n")
+    show(_table(names, judged, scores, better))
     for name, other, each in zip(names[1:], others, judged, strict=True):
-        print(f"\n{name} against {names[0]}")
+        show(f"\n{name} against {names[0]}")
         for line in _details(first, other, each, len(judged)):
-            print(f"  {line}")
+            show(f"  {line}")
 
 
 def _short(names: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from rnnjax import command
+from rnnjax.console import show
 from rnnjax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> None:
     from rnnjax.training import TrainedRun
 
     run = TrainedRun.load(Path(_WORKDIR.value))
-    print(json.dumps(run.score(Path(_DATA.value)), indent=2))
+    show(json.dumps(run.score(Path(_DATA.value)), indent=2))
 
 
 if __name__ == "__main__":

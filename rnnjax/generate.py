@@ -3,12 +3,12 @@
 python -m rnnjax.generate --workdir runs/mine --prompt "ROMEO:" --length 500
 """
 
-import sys
 from pathlib import Path
 
 from absl import flags
 
 from rnnjax import command
+from rnnjax.console import show
 from rnnjax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
@@ -43,11 +43,10 @@ def main(arguments: list[str]) -> None:
         )
     pieces = run.write(_PROMPT.value, _LENGTH.value, choice)
     first = next(pieces, "")  # what is wrong is said before anything is printed
-    sys.stdout.write(_PROMPT.value + first)
+    show(_PROMPT.value + first, end="")
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        show(piece, end="")
+    show("")
 
 
 if __name__ == "__main__":

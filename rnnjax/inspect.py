@@ -4,12 +4,12 @@ python -m rnnjax.inspect --workdir runs/mine "Alice went home and so did Tom"
 cat lines.txt | python -m rnnjax.inspect --workdir runs/mine --output page.html
 """
 
-import sys
 from pathlib import Path
 
 from absl import flags
 
 from rnnjax import command
+from rnnjax.console import show
 from rnnjax.errors import InputError
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
@@ -27,14 +27,12 @@ def main(texts: list[str]) -> None:
     if _OUTPUT.value and not path.parent.is_dir():
         raise InputError(f"--output={path}: there is no folder {path.parent}; make it, then repeat")
     run = TrainedRun.load(workdir)
-    if not texts and sys.stdin.isatty():
-        print("reading texts from standard input, one a line", file=sys.stderr)
-    accounts = look(run, texts or list(command.lines()))
+    accounts = look(run, [text for chunk in command.texts(texts) for text in chunk])
     given = run.config.model
     cell = f"{given.cell}, {given.features} features"
     name = workdir.resolve().name
     write_text(path, render(accounts, name=name, cell=cell, fallback=run.fallback))
-    print(path)
+    show(str(path))
 
 
 if __name__ == "__main__":

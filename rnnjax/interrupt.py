@@ -1,11 +1,19 @@
-"""Ctrl-C and SIGTERM as a wish that a loop grants at its next step."""
+"""Ctrl-C, SIGTERM and SIGHUP as a wish that a loop grants at its next step."""
 
 import signal
 from types import FrameType
 
 
+def is_ignored(number: int) -> bool:
+    """Returns whether a signal is ignored, as SIGHUP is by what `nohup` starts."""
+    return signal.getsignal(number) is signal.SIG_IGN
+
+
 class InterruptRequest:
-    """While it is entered, a first SIGINT or SIGTERM is kept in `signal`; a second one kills.
+    """While it is entered, a first SIGINT, SIGTERM or SIGHUP is kept in `signal`.
+
+    A second SIGINT or SIGTERM kills. A second SIGHUP is ignored: a terminal that is closed sends
+    one by its shell and one by the system. Where SIGHUP is ignored from the start, it stays so.
 
     Attributes:
       signal: the name of the signal that came; '' while none has.
@@ -16,8 +24,9 @@ class InterruptRequest:
         self._before = {}
 
     def __enter__(self) -> "InterruptRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._note)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or not is_ignored(number):
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -26,7 +35,7 @@ class InterruptRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
 
 
 class InterruptedRunError(Exception):

@@ -22,6 +22,7 @@ from absl import flags
 from rnnjax import command, rules
 from rnnjax import config as config_lib
 from rnnjax.config import Acknowledged
+from rnnjax.console import show
 from rnnjax.errors import InputError
 from rnnjax.experiment.folder import Experiment
 from rnnjax.files import open_regular
@@ -40,7 +41,7 @@ _PLACES: dict[rules.Place, str] = {
 def main(arguments: list[str]) -> None:
     """Looks at the files and folders that are given."""
     if _RULES.value:
-        print(told())
+        show(told())
         return
     if not arguments:
         raise InputError(
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> None:
         )
     found = [each for path in arguments for each in look(Path(path))]
     for where, (rule, says, reason) in found:
-        print(f"{where}: {rule}: {f'acknowledged: {reason}' if reason else says}")
+        show(f"{where}: {rule}: {f'acknowledged: {reason}' if reason else says}")
     if not all(finding.reason for _, finding in found):
         sys.exit(1)
 

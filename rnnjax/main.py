@@ -19,7 +19,10 @@ from ml_collections import config_flags
 
 from rnnjax import allocator, command
 from rnnjax import config as config_lib
+from rnnjax.console import show
 from rnnjax.errors import InputError
+from rnnjax.interrupt import InterruptedRunError
+from rnnjax.reporting.progress import say
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="A file such as configs/bilstm.py.")
 _WORKDIR = flags.DEFINE_string(
@@ -42,7 +45,7 @@ def main(arguments: list[str]) -> None:
         ) from error
     config = config_lib.parse(values)
     if _PRINT.value:
-        print(json.dumps(config.model_dump(), indent=2))
+        show(json.dumps(config.model_dump(), indent=2))
         return
     name = Path(path).stem
     workdir = _WORKDIR.value or f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
@@ -56,11 +59,17 @@ def main(arguments: list[str]) -> None:
     typed = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:]])
     try:
         training.run(config, name, Path(workdir), typed)
-    except (training.InterruptedRunError, KeyboardInterrupt) as interruption:
+    except (InterruptedRunError, KeyboardInterrupt) as interruption:
         given = [] if _WORKDIR.value else [f"--workdir={workdir}"]
         again = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:], *given])
         said = str(interruption) or "interrupted; what had been saved is kept"
-        print(f"{said}. Go on with:\n  {again}", file=sys.stderr)
+        usage = training.usage_commands(config.task, Path(workdir))
+        if usage and config.replicates == 1 and isinstance(interruption, InterruptedRunError):
+            lines = "\n  ".join(usage)
+            said += f", without scores. The network as it is can be used with:\n  {lines}\n"
+        else:
+            said += ". "
+        say(f"{said}Go on with:\n  {again}")
         sys.exit(command.status(interruption))
 
 

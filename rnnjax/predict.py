@@ -10,6 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from rnnjax import command
+from rnnjax.console import show
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line.")
@@ -34,7 +35,7 @@ def main(texts: list[str]) -> None:
                 line = _line(text, probabilities) + _note(
                     text, share, is_unfamiliar(share, trained_on)
                 )
-            print(line, flush=True)
+            show(line)
 
 
 def _json(text: str, unknown_share: float, probabilities: dict[str, float]) -> str:

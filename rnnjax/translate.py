@@ -9,6 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from rnnjax import command
+from rnnjax.console import show
 
 _WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
 _BEAM = flags.DEFINE_integer(
@@ -38,9 +39,9 @@ def main(texts: list[str]) -> None:
                 f"trust their translations{run.vocabulary.advise_form(chunk)}"
             )
         for written in run.translate(chunk, _BEAM.value):
-            print(written.text, flush=True)
+            show(written.text)
             for token, share, source in written.looked if _ATTENTION.value else []:
-                print(f"  {visible(token):<12}  {share:.2f}  {visible(source)}", flush=True)
+                show(f"  {visible(token):<12}  {share:.2f}  {visible(source)}")
 
 
 if __name__ == "__main__":

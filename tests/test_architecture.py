@@ -14,8 +14,8 @@ NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
 ASIDE = {
-    *("errors", "files", "allocator", "cache", "config", "data", "interrupt", "reporting"),
-    *("rules", "encodings"),
+    *("errors", "files", "allocator", "cache", "config", "console", "data", "interrupt"),
+    *("reporting", "rules", "encodings"),
 }
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
@@ -29,13 +29,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "allocator": set(),
     "cache": {"errors"},
     "interrupt": set(),
+    "console": set(),
     "config": {"errors"},
-    "reporting": {"errors", "files", "config"},
+    "reporting": {"errors", "files", "config", "console"},
     "data": {"errors", "files", "cache", "config", "reporting"},
     "rules": {"config", "data"},
     **{part: {"errors", *CHAIN[:place]} for place, part in enumerate(CHAIN[:4])},
     **{part: {*ASIDE, *CHAIN[: CHAIN.index(part)]} for part in ("tasks", "training")},
-    "testing": {"errors", *CHAIN[:3]},
+    "testing": {"errors", "console", *CHAIN[:3]},
     "interop": {"errors", *CHAIN[:3]},
     "command": {*ASIDE, *CHAIN},
     **{part: {*ASIDE, *CHAIN, "command"} for part in ENTRIES - {"command"}},

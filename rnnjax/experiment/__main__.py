@@ -24,6 +24,7 @@ from absl import flags
 
 from rnnjax import command
 from rnnjax.config import Config
+from rnnjax.console import show
 from rnnjax.errors import InputError
 from rnnjax.experiment import pages, prose
 from rnnjax.experiment.check import check_folder, check_repository, of_records
@@ -107,11 +108,11 @@ def _check(folders: Iterable[Path], whole: bool) -> list[Finding]:
     typed, checked, findings = prose.read_typed(), [], []
     for folder in folders:
         checked.append(check_folder(folder, typed))
-        print("\n".join([name_of(folder), *map(str, checked[-1].findings)]), flush=True)
+        show("\n".join([name_of(folder), *map(str, checked[-1].findings)]))
         findings += checked[-1].findings
     if whole:
         above = check_repository(checked, typed)
-        print("\n".join(["pages and configs", *map(str, above)]), flush=True)
+        show("\n".join(["pages and configs", *map(str, above)]))
         findings += above
     return findings
 
@@ -119,9 +120,9 @@ def _check(folders: Iterable[Path], whole: bool) -> list[Finding]:
 def _end(findings: list[Finding]) -> None:
     """Prints how many verdicts of each kind there are, and exits with the status they mean."""
     if _REPEAT.value is not None:
-        print("\n".join(map(str, findings)))
+        show("\n".join(map(str, findings)))
     verdicts = [finding.verdict for finding in findings]
-    print(", ".join(f"{verdicts.count(each)} {each}" for each in VERDICTS))
+    show(", ".join(f"{verdicts.count(each)} {each}" for each in VERDICTS))
     sys.exit(bool({FAIL, INCOMPARABLE} & {*verdicts}))
 
 

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 from rnnjax.config import Config
+from rnnjax.console import show
 from rnnjax.errors import InputError
 from rnnjax.experiment import runner
 from rnnjax.experiment.claims import FAIL, INCOMPARABLE, PASS, UNCHECKED, Finding, in_words
@@ -67,7 +68,7 @@ def repeat(
         entry = next(entry for entry in entries if entry.name == run["name"])
         findings.append(judge_repeated(experiment, entry, recorded[entry.name], run))
         lines = side_by_side(recorded[entry.name], run)
-        print("\n".join([f"{entry.name}, seed {seed}", *(f"  {line}" for line in lines)]))
+        show("\n".join([f"{entry.name}, seed {seed}", *(f"  {line}" for line in lines)]))
 
     planned = [_plan(experiment, entry, seed) for entry in entries]
     runner.train(experiment, configs, planned, jobs=1, record=compare)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import fcntl
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -55,7 +56,7 @@ def run_missing(
 
     Raises:
       InputError: a run failed.
-      KeyboardInterrupt: SIGINT or SIGTERM came; the runs at hand have been told to save and end.
+      Terminated: SIGINT, SIGTERM or SIGHUP came; the runs at hand have been told to save and end.
     """
     known = {(run["name"], run["seed"]) for run in experiment.runs}
     waiting = [
@@ -129,7 +130,7 @@ def train(
         raise InputError("\n".join(each.failure() for each in failed))
     if request.signal:
         say(f"{request.signal}: what was at hand is saved; the same command goes on")
-        raise command.Terminated if request.signal == "SIGTERM" else KeyboardInterrupt
+        raise command.Terminated(signal.Signals[request.signal])
 
 
 @dataclasses.dataclass

@@ -1,13 +1,31 @@
 """What a long loop shows: a bar on a terminal, now and then a plain line elsewhere."""
 
+import collections
+import contextlib
+import os
+import shutil
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
+
+from rnnjax.console import escape, write_error
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BEFORE_LINES = 3.0
 _SECONDS_BETWEEN_DRAWINGS = 0.1
+
+_SECONDS_BEFORE_ESTIMATES = 1.0
+_MARKS = 100
+"""Moments at which is noted how far a loop is, of the time that it has taken."""
+
+_SHORTEST_BAR = 10
+_IMPORTANCE = ("left", "loss", "bar", "count", "accuracy", "speed")
+"""What a line shows, what a narrow terminal shows of it first."""
+
+_uncounted_seconds = 0.0
+"""Of this process, in which no loop measures its speed."""
 
 
 class Progress:
@@ -19,8 +37,12 @@ class Progress:
                 progress.update(step, examples=n, loss=loss, accuracy=accuracy)
 
     Where the stream is not a terminal there is at most one line in ten seconds, and one for the
-    last update; none if all is over in three seconds. The first update is no part of the speed: a
-    loop compiles in it.
+    last update; none if all is over in three seconds. On a terminal the line is as wide as that,
+    and what finds no room is left out.
+
+    Speed and time left are estimated from the later half of the time that was taken, so that a
+    slow beginning is forgotten. The first update is no part of them, nor is any `uncounted` time:
+    a loop compiles in it.
     """
 
     def __init__(self, name: str, total_steps: int, initial: int = 0):
@@ -33,15 +55,18 @@ class Progress:
         """
         self._name = name
         self._total = total_steps
-        self._initial = self._step = initial
+        self._step = initial
         self._examples = 0
         self._metrics: dict[str, Any] = {}
         self._start = time.monotonic()
-        # Where the speed is measured from: the first update, in which a loop compiles.
-        self._from: tuple[float, int] | None = None
+        # Seconds counted, steps and examples. The estimates are made from the first of them.
+        self._marks: collections.deque[tuple[float, int, int]] = collections.deque()
+        self._first = self._last = 0.0
         self._shown_at: float | None = None
         self._shown_step = initial
-        self._bar = _bar(name, total_steps, initial) if sys.stderr.isatty() else None
+        self._bar = _Bar() if _is_terminal() else None
+        if self._bar is not None:
+            self._bar.draw(self._drawn(last=False))
 
     def update(self, step: int, examples: int = 0, loss: Any = None, accuracy: Any = None) -> None:
         """Tells how far the loop is.
@@ -55,10 +80,7 @@ class Progress:
           accuracy: as `loss`.
         """
         self._step = step
-        if self._from is None:
-            self._from = time.monotonic(), step
-        else:
-            self._examples += examples
+        self._mark(examples)
         for name, value in (("loss", loss), ("accuracy", accuracy)):
             if value is not None:
                 self._metrics[name] = value
@@ -81,6 +103,20 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def _mark(self, examples: int) -> None:
+        """Notes how far the loop is, and forgets what lies before the later half of its time."""
+        now = time.monotonic() - _uncounted_seconds
+        if not self._marks:
+            self._first = self._last = now
+            self._marks.append((now, self._step, 0))
+            return
+        self._last = now
+        self._examples += examples
+        if now - self._marks[-1][0] >= (now - self._first) / _MARKS:
+            self._marks.append((now, self._step, self._examples))
+        while len(self._marks) > 2 and self._marks[1][0] <= (self._first + now) / 2:
+            self._marks.popleft()
+
     def _due(self) -> float:
         """Returns the moment from which on the next update is shown."""
         if self._bar is not None:
@@ -90,52 +126,122 @@ class Progress:
         return self._shown_at + _SECONDS_BETWEEN_LINES
 
     def _show(self, last: bool = False) -> None:
-        figures = "  ".join(self._figures(last or self._step >= self._total))
-        self._shown_at, self._shown_step = time.monotonic(), self._step
+        last = last or self._step >= self._total
         if self._bar is None:
             share = 100 * self._step // max(self._total, 1)
-            line = f"{self._name}  step {self._step}/{self._total} ({share} %)  {figures}"
-            print(line.rstrip(), file=sys.stderr, flush=True)
+            head = f"{self._name}  step {self._step}/{self._total} ({share} %)"
+            write_error(escape("  ".join([head, *self._figures(last).values()])) + "\n")
         else:
-            self._bar.n = self._step
-            self._bar.set_description_str(figures, refresh=True)
+            self._bar.draw(self._drawn(last))
+        self._shown_at, self._shown_step = time.monotonic(), self._step
 
-    def _figures(self, last: bool) -> list[str]:
-        figures = [f"{name} {float(value):.3f}" for name, value in self._metrics.items()]
-        now = time.monotonic()
-        start, first = self._from or (now, self._step)
-        if self._examples and now > start:
-            figures.append(f"{self._examples / (now - start):.0f} examples/s")
+    def _drawn(self, last: bool) -> str:
+        """Returns the line that a terminal shows."""
+        share = self._step / max(self._total, 1)
+        head = f"{self._name} {100 * share:3.0f} %"
+        parts = {"bar": "", "count": f"{self._step}/{self._total}", **self._figures(last)}
+        # In the last column some terminals begin a new line.
+        room, shown = _columns() - 1 - len(head), {"bar": False}
+        for part in sorted(parts, key=_IMPORTANCE.index):
+            room -= 2 + (len(parts[part]) or _SHORTEST_BAR + 2)
+            if room < 0:
+                break
+            shown[part] = True
+        if shown["bar"]:
+            spare = _columns() - 1 - len(head) - sum(2 + len(parts[part]) for part in shown)
+            parts["bar"] = _bar(share, spare - 2)
+        chosen = [text for part, text in parts.items() if shown.get(part)]
+        return escape("  ".join([head, *chosen]))[: _columns() - 1]
+
+    def _figures(self, last: bool) -> dict[str, str]:
+        figures = {name: f"{name} {float(value):.3f}" for name, value in self._metrics.items()}
+        start, first, before = self._marks[0] if self._marks else (self._last, self._step, 0)
+        seconds = self._last - start
+        if self._examples and seconds > 0:
+            figures["speed"] = f"{(self._examples - before) / seconds:.0f} examples/s"
         if last:
-            figures.append(f"took {_clock(now - self._start)}")
-        elif self._step > first:
-            pace = (now - start) / (self._step - first)
-            figures.append(f"{_clock(pace * (self._total - self._step))} left")
+            figures["left"] = f"took {_clock(time.monotonic() - self._start)}"
+        elif self._step > first and self._last - self._first >= _SECONDS_BEFORE_ESTIMATES:
+            pace = seconds / (self._step - first)
+            figures["left"] = f"{_clock(pace * (self._total - self._step))} left"
         return figures
 
 
 def say(text: str) -> None:
-    """Prints a line on the standard error stream, above a bar if one is open."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
+    """Prints a line on the standard error stream, escaped, above a bar if one is open.
 
-        tqdm.write(text, file=sys.stderr)
-    else:
-        print(text, file=sys.stderr, flush=True)
+    Nothing is raised where the stream is closed, full or broken: a message lost ends no work.
+    """
+    bar = _bars[-1].text if _bars else ""
+    write_error(f"{_over(bar, '')}{escape(text)}\n{bar}")
 
 
-def _bar(name: str, total_steps: int, initial: int) -> Any:
-    from tqdm import tqdm
+@contextlib.contextmanager
+def uncounted() -> Iterator[None]:
+    """Leaves the time that is spent in it out of every speed and of the time that is left."""
+    global _uncounted_seconds
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        _uncounted_seconds += time.monotonic() - start
 
-    return tqdm(
-        total=total_steps,
-        initial=initial,
-        file=sys.stderr,
-        dynamic_ncols=True,
-        # The outermost bar stays on the screen; one inside it, as an evaluation's, goes.
-        leave=None,
-        bar_format=name + " {percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt}  {desc}",
-    )
+
+class _Bar:
+    """A line of a terminal that is drawn over and over.
+
+    One inside another, as an evaluation's in a training, takes its place until it is closed; the
+    outermost stays on the screen.
+
+    Attributes:
+      text: shown on the screen while no other bar is open inside it.
+    """
+
+    def __init__(self):
+        self.text = _bars[-1].text if _bars else ""
+        _bars.append(self)
+
+    def draw(self, text: str) -> None:
+        write_error(_over(self.text, text))
+        self.text = text
+
+    def close(self) -> None:
+        _bars.remove(self)
+        write_error(_over(self.text, _bars[-1].text) if _bars else "\n")
+
+
+_bars: list[_Bar] = []
+"""Those that are open; the last one is on the screen."""
+
+
+def _over(before: str, text: str) -> str:
+    """Returns what draws a text over the one that a line of the terminal shows."""
+    if not before and not text:
+        return ""
+    rest = " " * max(min(len(before), _columns() - 1) - len(text), 0)
+    return f"\r{text}{rest}" + ("" if text else "\r")
+
+
+def _bar(share: float, columns: int) -> str:
+    full = round(columns * min(share, 1.0))
+    sign = "\N{FULL BLOCK}"
+    with contextlib.suppress(UnicodeEncodeError):
+        sign.encode(sys.stderr.encoding or "utf-8")
+        return f"|{sign * full}{' ' * (columns - full)}|"
+    return f"|{'#' * full}{' ' * (columns - full)}|"
+
+
+def _is_terminal() -> bool:
+    with contextlib.suppress(AttributeError, ValueError):  # there is no stream, or it is closed
+        return sys.stderr.isatty()
+    return False
+
+
+def _columns() -> int:
+    with contextlib.suppress(OSError, ValueError):
+        if columns := os.get_terminal_size(sys.stderr.fileno()).columns:
+            return columns
+    return shutil.get_terminal_size().columns
 
 
 def _clock(seconds: float) -> str:

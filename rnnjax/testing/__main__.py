@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from rnnjax.cells import make_cell
+from rnnjax.console import escape, show, standard_streams, write_error
 from rnnjax.errors import InputError
 from rnnjax.testing.check import cell_checks
 from rnnjax.testing.report import CellError
@@ -30,13 +31,13 @@ def main(arguments: list[str]) -> int:
         width = max(len(check.name) for check in checks)
         for check in checks:
             line = check.line()
-            print(f"{line.check:{width}}  {line.result}  {line.says}", flush=True)
+            show(f"{line.check:{width}}  {line.result}  {line.says}")
     except CellError as error:
-        print(error, file=sys.stderr)
+        write_error(escape(f"{error}\n"))
         return 1
     except InputError as error:
         inputs = ",".join(map(str, given.inputs))
-        print(f"error: {error} (with --inputs {inputs})", file=sys.stderr)
+        write_error(escape(f"error: {error} (with --inputs {inputs})\n"))
         return 2
     return 0
 
@@ -46,4 +47,5 @@ def sizes(text: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with standard_streams():
+        sys.exit(main(sys.argv[1:]))

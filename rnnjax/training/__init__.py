@@ -4,7 +4,7 @@ from rnnjax.interrupt import InterruptedRunError
 from rnnjax.training.inside import look
 from rnnjax.training.run import run
 from rnnjax.training.stream import Stream
-from rnnjax.training.trained import TrainedRun
+from rnnjax.training.trained import TrainedRun, usage_commands
 from rnnjax.training.trained_classifier import TrainedClassifier
 from rnnjax.training.trained_translator import TrainedTranslator
 from rnnjax.training.trained_writer import TrainedWriter
@@ -18,4 +18,5 @@ __all__ = [
     "TrainedWriter",
     "look",
     "run",
+    "usage_commands",
 ]

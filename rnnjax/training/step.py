@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from rnnjax.data.batches import Stack
+from rnnjax.reporting.progress import uncounted
 from rnnjax.tasks import Task
 from rnnjax.training.state import DROPOUT, TrainState
 
@@ -48,7 +49,10 @@ class Compiled:
 
     def __call__(self, state: Any, read: Any) -> Any:
         """Calls the function; waits where the shape is still being compiled."""
-        return self._executable(state, read).result()(state, read)
+        executable = self._executable(state, read)
+        with uncounted():
+            compiled = executable.result()
+        return compiled(state, read)
 
     def close(self) -> None:
         """Forgets what is still to be compiled, for which the end of the process would wait."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -94,14 +95,9 @@ class TrainedRun:
         Raises:
           InputError: the file is not what the task reads, or the task reads no file.
         """
-        able = [
-            kind.task_name
-            for kind in TrainedRun.__subclasses__()
-            if kind.score is not TrainedRun.score
-        ]
         raise InputError(
             f"{path}: given to a run of the task {self.config.task!r}, which is not scored on a "
-            f"file; expected a run of one of {', '.join(able)}"
+            f"file; expected a run of one of {', '.join(_tasks_scored_on_files())}"
         )
 
     def warn_of_unknown(self, share: float, texts: Sequence[str]) -> None:
@@ -154,8 +150,8 @@ class TrainedRun:
             )
         _, config = folder.read_config()
         if cls.task_name not in ("", config.task):
-            asked_with = TASKS[config.task].asked_with
-            how = f"; ask it with `{asked_with} --workdir {workdir}`" if asked_with else ""
+            commands = usage_commands(config.task, workdir)
+            how = f"; ask it with `{commands[-1]}`" if commands else ""
             raise InputError(
                 f"workdir {workdir}: holds a run of the task {config.task!r}, expected one of "
                 f"{cls.task_name!r}{how}"
@@ -164,7 +160,8 @@ class TrainedRun:
             folders = [own.path for _, own in folder.replicates(config)]
             raise InputError(
                 f"workdir {workdir}: holds {len(folders)} networks, of the seeds {config.seed} to "
-                f"{config.seed + len(folders) - 1}; ask one of them: --workdir {folders[0]}"
+                f"{config.seed + len(folders) - 1}; ask one of them: "
+                + shlex.quote(f"--workdir={folders[0]}")
             )
         data = folder.read_data(*TASKS[config.task].about)
         if data["fallback"]:
@@ -202,3 +199,24 @@ class TrainedRun:
             step=step,
             evaluate_step=make_evaluate_step(task),
         )
+
+
+def usage_commands(task_name: str, workdir: Path) -> list[str]:
+    """Returns the command lines that score a trained network on a file and that ask it.
+
+    Args:
+      task_name: of the run; not every task has both.
+      workdir: the folder of the run, finished or not.
+    """
+    folder = shlex.quote(f"--workdir={workdir}")
+    commands = []
+    if task_name in _tasks_scored_on_files():
+        commands.append(f"python -m rnnjax.evaluate {folder} --data=FILE")
+    if asked_with := TASKS[task_name].asked_with:
+        commands.append(f"{asked_with} {folder}")
+    return commands
+
+
+def _tasks_scored_on_files() -> list[str]:
+    kinds = TrainedRun.__subclasses__()
+    return [kind.task_name for kind in kinds if kind.score is not TrainedRun.score]

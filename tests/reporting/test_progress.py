@@ -1,11 +1,19 @@
+import contextlib
+import fcntl
 import io
+import os
+import pty
+import re
+import struct
 import subprocess
 import sys
+import termios
+import threading
 
 import pytest
 
 from rnnjax.reporting import progress
-from rnnjax.reporting.progress import Progress, say
+from rnnjax.reporting.progress import Progress, say, uncounted
 
 
 class Terminal(io.StringIO):
@@ -167,10 +175,10 @@ def test_a_terminal_gets_a_bar_on_one_line(clock, monkeypatch):
     assert text.count("\n") == 1
     drawings = text.split("\r")
     assert len(drawings) > 40
-    assert "train  60 %|" in text
-    assert "| 30/50  loss 0.250  accuracy 0.750  50 examples/s  0:04 left" in text
-    assert "train 100 %|" in drawings[-1]
-    assert "| 50/50  loss 0.250  accuracy 0.750  50 examples/s  took 0:08" in drawings[-1]
+    assert "train  60 %  |█" in text
+    assert " |  30/50  loss 0.250  accuracy 0.750  50 examples/s  0:04 left" in text
+    assert "train 100 %  |█" in drawings[-1]
+    assert "█|  50/50  loss 0.250  accuracy 0.750  50 examples/s  took 0:08" in drawings[-1]
 
 
 def test_a_bar_is_not_drawn_more_often_than_one_can_see(clock, monkeypatch):
@@ -180,7 +188,7 @@ def test_a_bar_is_not_drawn_more_often_than_one_can_see(clock, monkeypatch):
             clock.now += 0.001
             bar.update(step)
     assert 10 <= terminal.getvalue().count("\r") <= 20
-    assert "| 1000/1000" in terminal.getvalue()
+    assert "|  1000/1000" in terminal.getvalue()
 
 
 def test_a_message_does_not_break_the_bar(clock, monkeypatch):
@@ -190,9 +198,12 @@ def test_a_message_does_not_break_the_bar(clock, monkeypatch):
         say("saved step 3")
         clock.now += 1
         bar.update(4)
-    message, bar = screen(terminal.getvalue())
+        seen = screen(terminal.getvalue())
+        say("saved step 4")
+    assert screen(terminal.getvalue())[1:] == ["saved step 4", seen[1]]
+    message, bar = seen
     assert message == "saved step 3"
-    assert bar.endswith("| 4/10  0:06 left")
+    assert bar.endswith("|  4/10  0:06 left")
 
 
 def test_a_bar_inside_another_leaves_nothing(clock, monkeypatch):
@@ -203,9 +214,136 @@ def test_a_bar_inside_another_leaves_nothing(clock, monkeypatch):
             clock.now += 1
             inner.update(4)
         outer.update(2)
-    assert "evaluate 100 %|" in terminal.getvalue()
+    assert "evaluate 100 %  |" in terminal.getvalue()
     (bar,) = screen(terminal.getvalue())
-    assert bar.startswith("train 100 %|")
+    assert bar.startswith("train 100 %  |")
+
+
+@pytest.fixture
+def pseudo_terminal(monkeypatch):
+    """Yields a function that returns what a terminal of some columns gets of a function."""
+    monkeypatch.setenv("COLUMNS", "300")  # of another terminal, or of this one when it began
+
+    def drawn(columns, function, encoding="utf-8"):
+        reader, writer = pty.openpty()
+        fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        parts = []
+
+        def read():  # a terminal holds little that is not read yet
+            with contextlib.suppress(OSError):  # at the end
+                while part := os.read(reader, 4096):
+                    parts.append(part)
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        stream = io.TextIOWrapper(io.FileIO(writer, "w"), encoding, write_through=True)
+        with stream, monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            function()
+        reading.join()
+        os.close(reader)
+        return b"".join(parts).decode(encoding).replace("\r\n", "\n")
+
+    return drawn
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown", "hidden"),
+    [
+        (30, ["%", "left"], ["█", "loss", "accuracy", "/5000"]),
+        (40, ["%", "left", "loss"], ["█", "accuracy", "/5000"]),
+        (60, ["%", "left", "loss", "█"], ["/5000", "accuracy", "examples/s"]),
+        (80, ["%", "left", "loss", "█", "/5000", "accuracy"], ["examples/s"]),
+        (120, ["%", "left", "loss", "█", "/5000", "accuracy", "examples/s"], []),
+    ],
+)
+def test_a_line_is_no_wider_than_the_terminal_and_shows_first_what_matters(
+    clock, pseudo_terminal, columns, shown, hidden
+):
+    def train():
+        with Progress("train", 5_000) as bar:
+            for step in range(1, 3_001):
+                clock.now += 2.0
+                bar.update(step, examples=1_000, loss=12.345, accuracy=0.75)
+            say("above")
+
+    lines = re.split("[\r\n]+", pseudo_terminal(columns, train).strip())
+    assert len(lines) > 1_000
+    assert max(map(len, lines)) < columns
+    assert all(part in lines[-1] for part in shown)
+    lines = lines[10:]  # at first nothing is known that a bar must leave room for
+    assert not any(part in line for part in hidden for line in lines)
+    bars = [bar for line in lines if (bar := re.search(r"\|(█* *)\|", line))]
+    assert bool(bars) is ("█" in shown)
+    assert all(len(bar[1]) >= 10 for bar in bars)
+
+
+def test_a_terminal_that_is_no_unicode_gets_a_bar_of_ascii(clock, pseudo_terminal):
+    def train():
+        with Progress("train", 10) as bar:
+            clock.now += 1
+            bar.update(5)
+
+    assert "|#####" in pseudo_terminal(80, train, "ascii")
+
+
+def test_the_time_left_is_not_known_at_first_and_does_not_count_compiling(clock, capsys):
+    def left():
+        return [line.split("  ")[-1] for line in capsys.readouterr().err.splitlines()]
+
+    with Progress("train", 4_000) as bar:
+        clock.now += 70
+        bar.update(1)
+        assert left() == ["train", "step 1/4000 (0 %)"][1:]
+        with uncounted():
+            clock.now += 60
+        clock.now += 0.02
+        bar.update(2)
+        assert left() == ["step 2/4000 (0 %)"]
+        for step in range(3, 1_001):
+            clock.now += 0.02
+            bar.update(step)
+    assert left() == ["1:10 left", "took 2:30"]
+
+
+def test_a_slow_beginning_is_forgotten(clock, monkeypatch):
+    terminal = a_terminal(monkeypatch)
+    with Progress("train", 4_000) as bar:
+        bar.update(1)
+        clock.now += 3  # a shape that is compiled where nothing says so
+        bar.update(2)
+        for step in range(3, 1_001):
+            clock.now += 0.02
+            bar.update(step)
+        (drawn,) = screen(terminal.getvalue())
+    assert drawn.endswith(" 1:00 left")
+
+
+@pytest.mark.parametrize("broken", ["closed", "full", "pipe", "none", "ascii"])
+def test_no_stream_ends_a_loop(clock, monkeypatch, tmp_path, broken):
+    def write(path, **options):
+        return open(path, "w", **options)  # noqa: PTH123
+
+    if broken == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+        stream = write(writer)
+    else:
+        path = {"full": "/dev/full", "none": os.devnull}.get(broken, tmp_path / broken)
+        stream = write(path, encoding="ascii")
+    if broken == "closed":
+        stream.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", None if broken == "none" else stream)
+        with Progress("train", 3) as bar:
+            for step in range(1, 4):
+                clock.now += 20
+                bar.update(step)
+                say("caf\N{LATIN SMALL LETTER E WITH ACUTE}\x1b[2J")
+    if broken == "ascii":
+        assert path.read_text().count("caf\\u00e9\\u001b[2J\n") == 3
+    with contextlib.suppress(OSError):
+        stream.close()
 
 
 def test_a_message_without_a_terminal_is_a_line(capsys):

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rnnjax.data.corpora.corpus import Split, TextColumn
 from rnnjax.data.corpora.csv_files import Row
 from rnnjax.errors import InputError
 from rnnjax.files import explain
+from rnnjax.reporting.progress import say
 
 _FIELDS = ("title", "description")
 
@@ -69,10 +69,7 @@ def keep(root: Path, name: str, key: str, prepare: Callable[[Path], Prepared]) -
     except OSError as error:
         raise _unwritable(root, error) from None
     with scratch:
-        print(
-            f"Preparing the corpus {name}: less than a minute, once. It is kept in {root}",
-            file=sys.stderr,
-        )
+        say(f"Preparing the corpus {name}: less than a minute, once. It is kept in {root}")
         columns = Path(scratch.name, "columns")
         try:
             _write(columns, prepare(Path(scratch.name)))

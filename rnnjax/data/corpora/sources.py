@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import sys
 import textwrap
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from rnnjax.data.corpora.csv_files import read_classes, read_csv
 from rnnjax.data.corpora.download import DownloadError, download
 from rnnjax.errors import InputError
 from rnnjax.files import digest, load_text, parse_json
+from rnnjax.reporting.progress import say
 
 _SUBSET = Path("ag_news_subset", "1.0.0")
 _PARTS = ("train", "test")
@@ -180,4 +180,4 @@ def _announce(problem: str) -> None:
     ]
     edge = "+" + "=" * (width + 2) + "+"
     box = [edge, *(f"| {line:{width}} |" for line in wrapped), edge]
-    print("", *box, "", sep="\n", file=sys.stderr, flush=True)
+    say("\n".join(["", *box, ""]))
