@@ -11,18 +11,59 @@ import pytest
 from rnnjax.interrupt import InterruptRequest
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def number(request):
+    return request.param
+
+
 def test_the_first_signal_is_kept_and_the_second_would_kill(number):
     before = signal.getsignal(number)
     with InterruptRequest() as request:
         assert request.signal == ""
         os.kill(os.getpid(), number)
         assert request.signal == number.name
-        assert signal.getsignal(number) is signal.SIG_DFL
+        # A terminal that is closed sends two of SIGHUP.
+        second = signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL
+        assert signal.getsignal(number) is second
     assert signal.getsignal(number) is before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_hangup_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with InterruptRequest() as request:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert request.signal == ""
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("ignored", "status"), [("", 129), ("trap '' HUP; ", 0)])
+def test_a_command_ends_when_its_terminal_is_closed_unless_that_is_ignored(ignored, status):
+    script = """
+        import os, signal
+        from rnnjax import command
+
+        def main(arguments):
+            try:
+                os.kill(os.getpid(), signal.SIGHUP)
+            finally:  # what is cleaned up is not disturbed by the second
+                os.kill(os.getpid(), signal.SIGHUP)
+                print("cleaned up")
+
+        command.run(main)
+    """
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f'{ignored}exec "$0" -c "$1"', sys.executable, textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (status, "cleaned up\n")
+    assert ended.stderr == ("interrupted\n" if status else "")
+
+
 def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(number):
     script = f"""
         import gc, signal, sys, time

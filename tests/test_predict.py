@@ -120,7 +120,8 @@ def test_lines_of_standard_input_are_answered_in_json(finished, tmp_path):
 
 def test_no_line_gets_no_answer_and_a_line_that_is_no_text_is_named(finished, tmp_path):
     nothing = typed("predict", f"--workdir={finished}", folder=tmp_path)
-    assert (nothing.status, nothing.out) == (0, "")
+    assert (nothing.status, nothing.out) == (2, "")
+    assert nothing.err.startswith("error: no text on standard input")
     broken = typed("predict", f"--workdir={finished}", folder=tmp_path, stdin=b"goal\ncaf\xe9\n")
     assert broken.status == 2
     assert "error: standard input, line 2: is not UTF-8" in broken.err
