@@ -189,6 +189,17 @@ def test_every_module_has_a_name_that_says_what_is_in_it():
     assert names & NAMELESS == set()
 
 
+def test_text_is_printed_by_functions_that_escape_it():
+    prints = {"print", "sys.stdout.write", "sys.stderr.write"}
+    found = []
+    for path in sorted(ROOT.glob("rnnjax/**/*.py")):
+        where = path.relative_to(ROOT).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in prints:
+                found.append(f"{where}, line {node.lineno}: {ast.unparse(node.func)}")
+    assert found == []  # rnnjax.console.show, or say of rnnjax.reporting.progress
+
+
 def test_tests_do_without_tensorflow():
     for path in ROOT.glob("tests/**/*.py"):
         assert "tensorflow" not in {name.split(".")[0] for name, _ in _imports(path, ROOT)}, path

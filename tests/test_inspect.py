@@ -46,7 +46,7 @@ def test_lines_of_standard_input_get_a_page_wherever_it_is_asked_for(finished, t
 @pytest.mark.parametrize(
     ("argument", "says"),
     [
-        ("--output=page.html", "given 0 texts, expected 1 to 20"),
+        ("--output=page.html", "no text on standard input"),
         ("--output=none/page.html", "--output=none/page.html: there is no folder none; make it"),
     ],
 )

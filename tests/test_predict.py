@@ -83,7 +83,8 @@ def test_a_text_of_many_words_is_answered(finished):
 
 
 def test_texts_on_the_command_line_are_answered_in_their_order(finished, tmp_path):
-    texts = ["the goal of the striker", "", "xyzzy", "--", "goal xyzzy " * 2, "goal " * 50]
+    first = "the goal of the striker \x1b[2J\x9b"
+    texts = [first, "", "xyzzy", "--", "goal xyzzy " * 2, "goal " * 50]
     ended = typed("predict", "--workdir", str(finished), "--", *texts, folder=tmp_path)
     assert ended.status == 0, ended.err
     rows = ended.out.splitlines()
@@ -96,7 +97,7 @@ def test_texts_on_the_command_line_are_answered_in_their_order(finished, tmp_pat
         assert ("[no known word" in row) == (text in ("xyzzy", "--"))
         assert ("[an empty text]" in row) == (not text)
         assert ("[50% unknown: do not" in row) == ("goal xyzzy" in text)
-    assert "the goal of the striker" in rows[0]
+    assert r"the goal of the striker \u001b[2J\u009b" in rows[0]
     assert rows[-1].endswith("…")
     assert list(tmp_path.iterdir()) == []
 

@@ -155,12 +155,13 @@ def test_interrupted_runs_are_told_once_and_the_same_command_goes_on(slow, capsy
     ]
 
 
-def test_ctrl_c_is_an_interruption_too(slow):
-    thread = when(lambda: starts(), lambda: os.kill(os.getpid(), signal.SIGINT))
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_ctrl_c_and_a_closed_terminal_are_interruptions_too(slow, number, status):
+    thread = when(lambda: starts(), lambda: os.kill(os.getpid(), number))
     with pytest.raises(KeyboardInterrupt) as raised:
         run(slow, seeds=[0])
     thread.join()
-    assert command.status(raised.value) == 130
+    assert command.status(raised.value) == status
 
 
 def test_an_experiment_is_run_by_one_process(folder):
