@@ -45,7 +45,7 @@ def train(
 
     Raises:
       InputError: the loss is no longer finite, or a checkpoint cannot be saved.
-      InterruptedRunError: SIGINT or SIGTERM came; the state has been saved.
+      InterruptedRunError: SIGINT, SIGTERM or SIGHUP came; the state has been saved.
     """
     per_epoch = members[0].dataset.train.steps_per_epoch
     total = config.epochs * per_epoch

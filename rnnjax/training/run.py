@@ -53,7 +53,8 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
 
     Raises:
       InputError: something given cannot be used; the message says what and what to do.
-      InterruptedRunError: SIGINT or SIGTERM came while it trained; the state has been saved.
+      InterruptedRunError: SIGINT, SIGTERM or SIGHUP came while it trained; the state
+        has been saved.
     """
     make_cell(config.model.cell, config.model.features)  # a mistake is told before any work
     cache.keep_compilations()
