@@ -1,12 +1,16 @@
 """How a run ends, and what it refuses or remarks before it begins."""
 
+import itertools
 import json
+import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 
 from rnnjax import training
 from rnnjax.errors import InputError
+from rnnjax.tasks import TASKS
 
 from .small import assert_same, lines, parse, saved, write_csv
 
@@ -105,3 +109,18 @@ def test_a_cell_that_cannot_read_the_text_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match=r"shape \(16, 6\); expected 2 axes of an image"):
         training.run(config, "small", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_the_commands_that_use_a_network_are_those_of_its_task_and_can_be_pasted():
+    workdir = Path("it's mine [1]")
+    found = {name: training.usage_commands(name, workdir) for name in TASKS}
+    assert {
+        name: [shlex.split(each)[2] for each in commands] for name, commands in found.items()
+    } == {
+        "classification": ["rnnjax.evaluate", "rnnjax.predict"],
+        "language_modeling": ["rnnjax.evaluate", "rnnjax.generate"],
+        "memory": [],
+        "translation": ["rnnjax.translate"],
+    }
+    for command in itertools.chain(*found.values()):
+        assert shlex.split(command)[3] == f"--workdir={workdir}"
