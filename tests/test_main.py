@@ -85,8 +85,9 @@ def test_signals_and_a_kill_change_nothing_and_the_command_that_is_named_goes_on
     status, _ = stop(pasted(command), workdir, before // 10 * 10 + 30, signal.SIGKILL)
     assert status == -signal.SIGKILL
     process = pasted(command)
-    process.stdout.close()  # as `| head` does, which is no reason to end
-    process.stderr.close()
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()  # as `| head` does, which is no reason to end
     assert process.wait(timeout=60) == 0
     assert (workdir / "report.html").exists()
 

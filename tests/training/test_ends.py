@@ -114,9 +114,8 @@ def test_a_cell_that_cannot_read_the_text_is_refused_before_anything_is_written(
 def test_the_commands_that_use_a_network_are_those_of_its_task_and_can_be_pasted():
     workdir = Path("it's mine [1]")
     found = {name: training.usage_commands(name, workdir) for name in TASKS}
-    assert {
-        name: [shlex.split(each)[2] for each in commands] for name, commands in found.items()
-    } == {
+    modules = {name: [shlex.split(each)[2] for each in found[name]] for name in found}
+    assert modules == {
         "classification": ["rnnjax.evaluate", "rnnjax.predict"],
         "language_modeling": ["rnnjax.evaluate", "rnnjax.generate"],
         "memory": [],
