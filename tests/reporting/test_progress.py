@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -321,16 +322,13 @@ def test_a_slow_beginning_is_forgotten(clock, monkeypatch):
 
 @pytest.mark.parametrize("broken", ["closed", "full", "pipe", "none", "ascii"])
 def test_no_stream_ends_a_loop(clock, monkeypatch, tmp_path, broken):
-    def write(path, **options):
-        return open(path, "w", **options)  # noqa: PTH123
-
+    path = Path("/dev/full") if broken == "full" else tmp_path / "written"
     if broken == "pipe":
         reader, writer = os.pipe()
         os.close(reader)
-        stream = write(writer)
+        stream = os.fdopen(writer, "w")
     else:
-        path = {"full": "/dev/full", "none": os.devnull}.get(broken, tmp_path / broken)
-        stream = write(path, encoding="ascii")
+        stream = path.open("w", encoding="ascii")
     if broken == "closed":
         stream.close()
     with monkeypatch.context() as patch:
@@ -341,7 +339,7 @@ def test_no_stream_ends_a_loop(clock, monkeypatch, tmp_path, broken):
                 bar.update(step)
                 say("caf\N{LATIN SMALL LETTER E WITH ACUTE}\x1b[2J")
     if broken == "ascii":
-        assert path.read_text().count("caf\\u00e9\\u001b[2J\n") == 3
+        assert path.read_text("ascii").count("caf\\u00e9\\u001b[2J\n") == 3
     with contextlib.suppress(OSError):
         stream.close()
 
