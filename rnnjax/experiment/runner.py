@@ -98,7 +98,7 @@ def train(
 
     Raises:
       InputError: a run failed.
-      KeyboardInterrupt: SIGINT or SIGTERM came; the runs at hand have been told to save and end.
+      Terminated: SIGINT, SIGTERM or SIGHUP came; the runs at hand have been told to save and end.
     """
     waiting, total = list(planned), len(planned)
     running: list[_Training] = []
