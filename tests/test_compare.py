@@ -176,6 +176,7 @@ def test_folders_of_runs_and_of_replicates(tmp_path, monkeypatch, said):
             runs.write(folder, test=scores)
             config = {"name": "gru", "config": {**schema.defaults(), "seed": seed}}
             (folder / "config.json").write_text(json.dumps(config))
+            runs.reseal(folder)
     (tmp_path / "runs" / "b" / "config.json").write_text("{}")
     for one in ("runs/a-seed*", tmp_path / "runs" / "a-seed*"):
         text = said(one, "runs/b")
@@ -186,6 +187,17 @@ def test_folders_of_runs_and_of_replicates(tmp_path, monkeypatch, said):
     single = said("runs/a-seed0", "runs/b/seed-0")
     assert row(single, "seed-0")[1:] == ["1", "0.8100", "+0.0100", "no verdict: fewer than 5 seeds"]
     assert "no spread" in single
+
+
+@pytest.mark.parametrize("name", ["config.json", "environment.json", "result.json"])
+def test_an_edited_file_of_a_run_is_refused(cells, said, name):
+    path = runs.write(cells.parent / "run") / name
+    text = path.read_text()
+    edited = text.replace("0.0", "0.1").replace("ag_news_csv", "ag_news")
+    assert edited != text
+    path.write_text(edited)
+    with pytest.raises(InputError, match=rf"{name} is damaged \(its digest"):
+        said("cells:gru", "run")
 
 
 def test_it_is_drawn(cells, said):

@@ -21,7 +21,7 @@ from rnnjax.data.text import Vocabulary
 from rnnjax.data.vector_files import check_beginning, read_vectors
 from rnnjax.errors import InputError
 from rnnjax.experiment.folder import Experiment
-from rnnjax.reporting import markdown, metrics, record
+from rnnjax.reporting import markdown, metrics, run_files
 from rnnjax.training.folder import RunFolder
 
 READERS = {
@@ -35,7 +35,7 @@ READERS = {
     "vectors": ("x", lambda folder: read_vectors(folder / "x", ["a"], 3)),
     "config.json": ("config.json", lambda folder: RunFolder(folder).read_config()),
     "environment.json": ("environment.json", lambda folder: RunFolder(folder).read_data()),
-    "record": ("config.json", record.read),
+    "record": ("config.json", run_files.read),
     "metrics": ("metrics.jsonl", lambda folder: metrics.read(folder / "metrics.jsonl")),
     "new metrics": ("m", lambda folder: metrics.MetricsFile(folder / "m")),
     "tokenizer.json": ("tokenizer.json", lambda folder: Vocabulary.load(folder / "tokenizer.json")),

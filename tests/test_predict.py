@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from reporting.runs import reseal
 from training.small import damage, parse, typed
 
 from rnnjax import training
@@ -143,9 +144,9 @@ def test_a_mistake_on_the_command_line_is_named(finished, tmp_path):
 
 def test_a_run_whose_files_are_damaged_is_refused_by_the_file(finished, tmp_path):
     for name, spoil, says in (
-        ("tokenizer.json", b"{}", "tokenizer.json: is no tokenizer"),
-        ("environment.json", b'{"data": ', "environment.json: is damaged"),
-        ("result.json", b"[]", "result.json: is damaged"),
+        ("tokenizer.json", b"{}", "tokenizer.json is damaged"),
+        ("environment.json", b'{"data": ', "environment.json is damaged"),
+        ("result.json", b"[]", "result.json is damaged"),
     ):
         copy = shutil.copytree(finished, tmp_path / name)
         (copy / name).write_bytes(spoil)
@@ -173,6 +174,7 @@ def test_a_network_is_asked_on_a_machine_without_the_engine_it_was_trained_by(fi
     text = path.read_text()
     assert '"engine": "auto"' in text
     path.write_text(text.replace('"engine": "auto"', '"engine": "cudnn"'))
+    reseal(folder)
     asked = ["goal striker", "profit"]
     there, here = (
         training.TrainedClassifier.load(each).predict(asked) for each in (finished, folder)

@@ -8,7 +8,6 @@ another JAX. It takes some minutes.
 """
 
 import argparse
-import json
 import os
 import shlex
 import signal
@@ -25,6 +24,7 @@ import numpy as np
 from rnnjax import training
 from rnnjax.experiment.records import write_sealed
 from rnnjax.experiment.renderers import rendered_by_script, write_pages
+from rnnjax.reporting import run_files
 from rnnjax.reporting.progress import say
 
 FOLDER = Path(__file__).parent
@@ -117,9 +117,10 @@ def found(way: Way, command: str, folders: dict[str, Path]) -> dict[str, Any]:
     """Returns how far a network is from the one that it should be the same as."""
     ours = folders[way.name]
     record: dict[str, Any] = {"way": way.name, "against": way.against, "command": command}
-    record["test"] = read(ours / "result.json")["test"]
-    record["resumed_from"] = read(ours / "result.json")["resumed_from"]
-    environment = read(ours / "environment.json")
+    recorded = run_files.read(ours)
+    record["test"] = recorded.result.test.values()
+    record["resumed_from"] = recorded.result.resumed_from
+    environment = recorded.environment.values()
     told = ("commit", "dirty", "nproc", "packages", "devices", "xla_flags")
     told += ("processor", "processor_identity", "instruction_sets", "caches", "threads")
     record["environment"] = {name: environment[name] for name in told}
@@ -131,12 +132,8 @@ def found(way: Way, command: str, folders: dict[str, Path]) -> dict[str, Any]:
         pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(one, two, strict=True)]
         record["same_bits"] = all(a.tobytes() == b.tobytes() for a, b in pairs)
         record["largest_difference"] = float(max(np.abs(a - b).max() for a, b in pairs))
-        record["test_of_other"] = read(theirs / "result.json")["test"]
+        record["test_of_other"] = run_files.read(theirs).result.test.values()
     return record
-
-
-def read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """What a run ended with, to be held against another's, and the damage done to its checkpoints."""
 
-import json
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,15 +7,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
+from rnnjax.reporting.files import encode
 from rnnjax.tasks import TASKS
-from rnnjax.training.checkpoint import Checkpoints
-from rnnjax.training.folder import RunFolder, read_json
+from rnnjax.training.folder import RunFolder
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.state import TrainState, init_state
 
-OF_THE_CLOCK = (
+OF_THE_PROCESS = (
+    "run",
     "train_seconds",
     "cpu_seconds",
     "examples_per_second",
@@ -54,8 +53,8 @@ def ending(workdir: Path) -> Ending:
       InputError: something is missing or damaged.
     """
     folder = RunFolder(workdir)
-    result = read_json(folder.result)
-    restored = Checkpoints(folder.checkpoints).restore(_template(folder))
+    result = folder.read_result()
+    restored = folder.open_checkpoints().restore(_template(folder))
     if restored is None:
         raise InputError(f"{workdir}: has no checkpoint")
     state = restored[1]
@@ -64,7 +63,7 @@ def ending(workdir: Path) -> Ending:
         optimizer=_bytes(state.opt_state),
         rest=_bytes(state.replace(params=None, opt_state=None)),
         metrics=folder.metrics.read_bytes(),
-        result=json.dumps({key: result[key] for key in result if key not in OF_THE_CLOCK}),
+        result=encode({key: result[key] for key in result if key not in OF_THE_PROCESS}),
         files={
             path.name
             for path in (*workdir.iterdir(), *folder.checkpoints.iterdir())
@@ -80,7 +79,7 @@ def same(ours: Ending, theirs: Ending) -> dict[str, bool]:
 
 def _template(folder: RunFolder) -> TrainState:
     _, config = folder.read_config()
-    known = len(Vocabulary.load(folder.tokenizer))
+    known = len(folder.read_vocabulary() or ())
     task = TASKS[config.task].of(config, known, folder.read_data())
     optimizer = make_optimizer(config, 1, task.trained)
     return init_state(task, optimizer, [config.seed], config).shapes

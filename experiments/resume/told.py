@@ -45,7 +45,7 @@ def main() -> None:
 
 def _functions() -> list[tuple[Any, str, str]]:
     from rnnjax.data import labelled
-    from rnnjax.reporting import files, metrics, report
+    from rnnjax.reporting import files, metrics, report, run_files
     from rnnjax.tasks import Classification
     from rnnjax.training import loop
     from rnnjax.training.checkpoint import Checkpoints
@@ -62,7 +62,10 @@ def _functions() -> list[tuple[Any, str, str]]:
         (metrics.MetricsFile, "write", "writing metrics"),
         (run, "answers", "judging"),
         (run, "write_report", "reporting"),
-        *((module, "write_text", "writing a file") for module in (files, metrics, report, run)),
+        *(
+            (module, "write_text", "writing a file")
+            for module in (files, metrics, report, run_files)
+        ),
     ]
 
 

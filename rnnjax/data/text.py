@@ -115,6 +115,18 @@ class Vocabulary:
                 "networks read as padding and unknown; restore the file, or train again in a new "
                 "folder"
             )
+        numbers = tokenizer.get_vocab()
+        if sorted(numbers.values()) != list(range(len(numbers))):
+            raise InputError(
+                f"{path}: its {len(numbers)} tokens are numbered up to {max(numbers.values())}, "
+                f"expected each number from 0 to {len(numbers) - 1} once; restore the file, or "
+                "train again in a new folder"
+            )
+        if numbers.get(_END, END) != END:
+            raise InputError(
+                f"{path}: the token {_END}, which ends a text, is number {numbers[_END]}, expected "
+                f"{END}; restore the file, or train again in a new folder"
+            )
         return cls(tokenizer)
 
     def to_json(self) -> str:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
-from rnnjax.files import load_text, parse_json
 from rnnjax.reporting import metrics as lines
-from rnnjax.reporting import seal
+from rnnjax.reporting import run_files, seal
 from rnnjax.reporting.files import encode, write_text
 from rnnjax.reporting.seal import sealed
 
@@ -74,18 +73,15 @@ def of_folder(workdir: Path) -> Run:
     """Returns what is recorded of a run that has ended: what was asked, found, and used.
 
     Raises:
-      OSError: a file of the run is not there.
+      InputError: a file of the run is missing or damaged.
     """
-
-    def read(name: str) -> dict[str, Any]:
-        return parse_json(load_text(workdir / name))
-
-    result, environment, config = read("result.json"), read("environment.json"), read("config.json")
+    told = run_files.read(workdir)
+    result, data = told.result.values(), told.result.data.values()
     kept = ("test", "validation", "steps", "parameters", "resumed_from", "train_seconds")
     kept += ("cpu_seconds", "compilations", "buckets")
     return {
-        "config": {key: value for key, value in config["config"].items() if key != "seed"},
+        "config": {key: value for key, value in told.config.config.items() if key != "seed"},
         **{key: result[key] for key in kept if key in result},
-        "data": {key: result["data"][key] for key in ("name", "fallback", "fingerprint", "rows")},
-        "environment": {key: value for key, value in environment.items() if key != "data"},
+        "data": {key: data[key] for key in ("name", "fallback", "fingerprint", "rows")},
+        "environment": told.environment.environment.values(),
     }

@@ -20,7 +20,7 @@ from rnnjax.files import explain
 
 def encode(value: Any, indent: int | None = None) -> str:
     """Returns strict JSON. NumPy and JAX scalars and arrays become numbers and lists."""
-    return json.dumps(_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -69,13 +69,19 @@ def unwritable(path: Path, error: OSError) -> InputError:
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Returns a value as JSON has it: NumPy and JAX scalars and arrays as numbers and lists.
+
+    Half a surrogate pair, which a path may hold, is written as its escape sequence.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     return value

@@ -1,15 +1,19 @@
-"""What a run left in its folder, read and checked."""
+"""The schemas of the files in a run's folder; `run_files` reads and writes them."""
 
-import dataclasses
 import math
-from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 
-from rnnjax.errors import InputError
-from rnnjax.files import explain, load_text, parse_json
-from rnnjax.reporting import metrics
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def _number(value: Any) -> Any:
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+Number = Annotated[float, pydantic.BeforeValidator(_number)]
+"""A float. JSON has it as a string if it is not finite."""
 
 
 def _within_bounds(share: float | None) -> float | None:
@@ -21,45 +25,55 @@ def _within_bounds(share: float | None) -> float | None:
     return min(max(share, 0.0), 1.0)
 
 
-Share = Annotated[float | None, pydantic.AfterValidator(_within_bounds)]
+Share = Annotated[Number | None, pydantic.AfterValidator(_within_bounds)]
 """Between 0 and 1; None where it is undefined."""
 
 
 class Part(pydantic.BaseModel):
-    """A part of a record. What is unknown is passed over: a later version may write more."""
+    """A part of a file. Keys that are not declared are kept as they are."""
 
     model_config = pydantic.ConfigDict(
-        frozen=True, extra="ignore", coerce_numbers_to_str=True, use_attribute_docstrings=True
+        frozen=True, strict=True, extra="allow", use_attribute_docstrings=True
     )
+
+    def values(self) -> dict[str, Any]:
+        """Returns what the file says: the keys that were set."""
+        return self.model_dump(exclude_unset=True, by_alias=True)
 
 
 class Data(Part):
     """What the run read. Every key is shown; these are also looked at."""
-
-    model_config = pydantic.ConfigDict(extra="allow")
 
     name: str = ""
     fallback: str = ""
     """The corpus used instead of the one asked for; '' if it is the one asked for."""
     fingerprint: str = ""
     classes: list[str] = []
+    rows: dict[str, int] = {}
+    """Of each split."""
+    vocabulary: int = 0
+    """Number of token ids, padding and unknown included; 0 where nothing is text."""
+    unknown_share: Number = 0.0
+    """Tokens of the training text that the vocabulary lacks."""
+    longest: int = 0
+    """Tokens of the longest target that a translator was trained on."""
+    connected: bool = False
+    """Whether the texts of a language model follow on one another."""
 
 
 class Scores(Part):
     """Results on one part of the data. Every number can be compared; these are also shown."""
 
-    model_config = pydantic.ConfigDict(extra="allow")
-
-    loss: float | None = None
+    loss: Number | None = None
     accuracy: Share = None
     macro_f1: Share = None
-    perplexity: float | None = None
-    bits: float | None = None
+    perplexity: Number | None = None
+    bits: Number | None = None
     """A token."""
-    baseline: float | None = None
+    baseline: Number | None = None
     """The least loss without memory."""
-    bleu: float | None = None
-    chrf: float | None = None
+    bleu: Number | None = None
+    chrf: Number | None = None
     exact: Share = None
     """Translations that are their reference letter for letter."""
     rows: int | None = None
@@ -110,7 +124,7 @@ class Sample(Part):
     """A text that a network has written by itself."""
 
     text: str
-    temperature: float
+    temperature: Number
 
 
 class Example(Part):
@@ -121,7 +135,7 @@ class Example(Part):
     text: str
     read: list[str]
     written: list[str]
-    attention: list[list[float]]
+    attention: list[list[Number]]
     """A row for each token written, a column for each one read."""
 
     @pydantic.model_validator(mode="after")
@@ -150,33 +164,72 @@ class Config(Part):
 
 
 class Environment(Part):
-    """The file environment.json. Every key is shown; these are also looked at."""
-
-    model_config = pydantic.ConfigDict(extra="allow")
+    """What a result was made with. Every key is shown; these are also looked at."""
 
     started: str = ""
     command: str = ""
-    data: Data = Data()
 
 
-class Result(Part):
-    """The file result.json."""
+class Manifest(Environment):
+    """The file environment.json."""
 
+    run: str
+    """Names the run in its result and in its checkpoints: drawn when it begins."""
+    files: dict[Literal["config.json", "tokenizer.json"], str]
+    """SHA-256 of the files that are fixed when a run begins."""
+    data: Data
+    resumed: list[dict[str, Any]] = []
+    """What the steps from a step on were done with."""
+
+    @property
+    def environment(self) -> Environment:
+        """What is recorded of a run beside its result: what is of the folder is left out."""
+        of_folder = {"run", "files", "data"}
+        return Environment.model_validate(self.model_dump(exclude_unset=True, exclude=of_folder))
+
+
+class Outcome(Part):
+    """What result.json says of one run and of replicates alike."""
+
+    run: str
+    files: dict[Literal["metrics.jsonl"], str]
+    """SHA-256 of the metrics."""
     task: str = ""
-    test: Scores = Scores()
-    validation: Scores | None = None
     steps: int | None = None
-    epochs: float | None = None
+    epochs: Number | None = None
     resumed_from: int = 0
-    train_seconds: float | None = None
-    examples_per_second: float | None = None
+    train_seconds: Number | None = None
+    examples_per_second: Number | None = None
     compilations: dict[str, int] = {}
-    buckets: list[int | tuple[int, ...]] = []
-    """The padded lengths; where there are several kinds of sequences, some for each."""
     stopped_early: bool = False
     parameters: int | None = None
-    data: Data = Data()
     model: list[Layer] = []
+
+
+class Spread(Part):
+    """A score of several seeds."""
+
+    mean: Number
+    sd: Number
+    by_seed: list[Number]
+
+
+class ReplicatesResult(Outcome):
+    """The file result.json of replicates."""
+
+    seeds: list[int]
+    test: dict[str, Spread | int]
+    validation: dict[str, Spread | int] | None = None
+
+
+class Result(Outcome):
+    """The file result.json."""
+
+    test: Scores = Scores()
+    validation: Scores | None = None
+    buckets: list[int | list[int]] = []
+    """The padded lengths; where there are several kinds of sequences, some for each."""
+    data: Data = Data()
     confusion: list[list[int]] = []
     """A row for each true class, a column for each predicted one."""
     per_class: list[ClassScores] = []
@@ -196,73 +249,3 @@ class Result(Part):
                 f"per_class has {len(self.per_class)} classes, confusion {len(self.confusion)}"
             )
         return self
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """A run, as its folder tells it."""
-
-    config: Config
-    environment: Environment
-    metrics: list[dict[str, Any]]
-    result: Result
-
-    @property
-    def fallback(self) -> str:
-        """The corpus used instead of the one asked for, or ''."""
-        return self.result.data.fallback or self.environment.data.fallback or self.config.data
-
-    @property
-    def data(self) -> Data:
-        """What the run read."""
-        return self.environment.data if self.environment.data.name else self.result.data
-
-    @property
-    def classes(self) -> list[str]:
-        """The names of the classes, or their numbers."""
-        result = self.result
-        size = len(result.confusion)
-        names = [scores.name for scores in result.per_class] or self.data.classes
-        return names if len(names) == size else [str(number) for number in range(size)]
-
-
-def read(folder: Path) -> Record:
-    """Returns what the files of a finished run say.
-
-    Raises:
-      InputError: a file is missing or damaged.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; expected the folder of a run")
-    return Record(
-        config=_file(folder / "config.json", Config),
-        environment=_file(folder / "environment.json", Environment),
-        metrics=metrics.read(folder / "metrics.jsonl"),
-        result=_file(folder / "result.json", Result),
-    )
-
-
-_Schema = TypeVar("_Schema", bound=Part)
-
-
-def _file(path: Path, schema: type[_Schema]) -> _Schema:
-    try:
-        return schema.model_validate(parse_json(load_text(path)))
-    except FileNotFoundError:
-        cure = (
-            "The run has not finished: start it again with the same command, and it goes on."
-            if schema is Result
-            else "Give the folder that a run was started with."
-        )
-        raise InputError(f"{path} is missing. {cure}") from None
-    except pydantic.ValidationError as error:
-        detail = error.errors()[0]
-        where = ".".join(map(str, detail["loc"])) or "the whole"
-        problem = f"{where}: {detail['msg']}, given {str(detail['input'])[:80]!r}"
-    except ValueError as error:
-        problem = f"not JSON: {error}"
-    except OSError as error:
-        problem = explain(error)[0]
-    raise InputError(
-        f"{path} is damaged ({problem}). Bring it back from a copy, or repeat the run."
-    )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from rnnjax.reporting import plots, record
+from rnnjax.reporting import plots, record, run_files
 from rnnjax.reporting.files import write_text
 from rnnjax.reporting.page import fill
 
@@ -70,11 +70,11 @@ def write_report(workdir: Path) -> Path:
     """
     workdir = Path(workdir)
     path = workdir / "report.html"
-    write_text(path, render(record.read(workdir), workdir))
+    write_text(path, render(run_files.read(workdir), workdir))
     return path
 
 
-def render(run: record.Record, workdir: Path) -> str:
+def render(run: run_files.Record, workdir: Path) -> str:
     """Returns the page."""
     result = run.result
     rows = result.test.rows or sum(map(sum, result.confusion)) or None
@@ -103,7 +103,7 @@ def render(run: record.Record, workdir: Path) -> str:
         mistakes=result.worst_mistakes[:_MOST_MISTAKES],
         parameters=_parameters(result),
         config=list(_flat(run.config.config)),
-        environment=list(_flat(run.environment.model_dump(exclude_unset=True))),
+        environment=list(_flat(run.environment.values())),
         commands=_commands(run, workdir),
         files=[
             (name, what)
@@ -124,7 +124,7 @@ def wilson(share: float | None, rows: int | None) -> Interval | None:
     return Interval(max(0.0, centre - half), share, min(1.0, centre + half))
 
 
-def _baseline(run: record.Record) -> Baseline | None:
+def _baseline(run: run_files.Record) -> Baseline | None:
     counts = [sum(row) for row in run.result.confusion] or [
         scores.rows for scores in run.result.per_class
     ]
@@ -135,7 +135,7 @@ def _baseline(run: record.Record) -> Baseline | None:
     return Baseline(names[counts.index(most)], most / sum(counts))
 
 
-def _curves(run: record.Record, baseline: Baseline | None) -> list[tuple[str, Markup]]:
+def _curves(run: run_files.Record, baseline: Baseline | None) -> list[tuple[str, Markup]]:
     """The name and the drawing of each metric that the training has logged."""
     drawings = []
     for name in ("loss", "accuracy"):
@@ -151,7 +151,7 @@ def _curves(run: record.Record, baseline: Baseline | None) -> list[tuple[str, Ma
     return drawings
 
 
-def _gaps(run: record.Record) -> int:
+def _gaps(run: run_files.Record) -> int:
     return sum(
         isinstance(line.get("loss"), float) and not math.isfinite(line["loss"])
         for line in run.metrics
@@ -168,7 +168,7 @@ def _confusion(counts: list[list[int]]) -> list[list[Cell]]:
     ]
 
 
-def _confusions(run: record.Record) -> list[Confusion]:
+def _confusions(run: run_files.Record) -> list[Confusion]:
     """The most frequent confusions; of two classes, the matrix says it all."""
     names = run.classes
     if len(names) < 3:
@@ -194,7 +194,7 @@ def _parameters(result: record.Result) -> int | None:
     return result.parameters
 
 
-def _commands(run: record.Record, workdir: Path) -> list[tuple[str, str]]:
+def _commands(run: run_files.Record, workdir: Path) -> list[tuple[str, str]]:
     folder = shlex.quote(str(workdir))
     train = run.environment.command or "python -m rnnjax.main --config CONFIG.py"
     if "--workdir" not in train:

@@ -11,7 +11,7 @@ import pydantic
 from rnnjax import config as config_lib
 from rnnjax.config import Config
 from rnnjax.errors import InputError
-from rnnjax.reporting import metrics, record, seal
+from rnnjax.reporting import metrics, record, run_files, seal
 
 RUNS = (
     "expected the folder of a run or of replicates, a quoted pattern of folders ('runs/gru-seed*'),"
@@ -259,11 +259,12 @@ def _of_folder(folder: Path) -> list[Run]:
     replicates = sorted(folder.glob("seed-*/config.json"))
     if replicates:
         return [run for path in replicates for run in _of_folder(path.parent)]
-    told = record.read(folder)
-    config = config_lib.parse(told.config.config, f"{folder / 'config.json'}: config")
+    told = run_files.read(folder)
+    config = config_lib.parse(told.config.config, f"{folder / run_files.CONFIG}: config")
     parts = {"test": told.result.test, "validation": told.result.validation}
     scores = {part: each for part, each in parts.items() if each}
-    return [Run(str(folder), config.seed, config, scores, told.environment, told.data)]
+    environment = told.environment.environment
+    return [Run(str(folder), config.seed, config, scores, environment, told.data)]
 
 
 def _side(name: str, runs: Iterable[Run]) -> Side:

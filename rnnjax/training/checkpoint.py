@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 
 from rnnjax.errors import InputError
 from rnnjax.files import explain
+from rnnjax.reporting import seal
 from rnnjax.reporting.progress import say
 
 Tree = TypeVar("Tree")
@@ -24,18 +25,32 @@ _ON_THE_WAY = 0.1
 """Seconds."""
 
 
-class Checkpoints:
-    """The checkpoints of a run, each a pytree of arrays and a checksum of every array."""
+class Owner(NamedTuple):
+    """The run that checkpoints belong to.
 
-    def __init__(self, folder: Path, keep: int = 2):
+    Attributes:
+      run: its name in the manifest.
+      seed: of its config.
+    """
+
+    run: str = ""
+    seed: int = 0
+
+
+class Checkpoints:
+    """The checkpoints of a run: arrays with their run, seed, step, dtypes, shapes and checksums."""
+
+    def __init__(self, folder: Path, keep: int = 2, owner: Owner | None = None):
         """Opens the folder, which need not be there.
 
         Args:
           folder: where they are.
           keep: newest ones kept.
+          owner: the run whose they are; None for the run without a name.
         """
         self.folder = folder
         self._keep = keep
+        self._owner = owner or Owner()
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=False, create=False
         )
@@ -47,7 +62,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, tree: Any) -> None:
-        """Returns when the checkpoint is on the disk.
+        """Returns when the checkpoint is on the disk, in the place of another of that step.
 
         Raises:
           InputError: it cannot be written; those before it are as they were.
@@ -55,10 +70,13 @@ class Checkpoints:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with _without_tracebacks():
+                if step in self.steps:
+                    self._manager.delete(step)
                 self._manager.save(
                     step,
                     args=ocp.args.Composite(
-                        arrays=ocp.args.PyTreeSave(tree), checksums=ocp.args.JsonSave(_sums(tree))
+                        arrays=ocp.args.PyTreeSave(tree),
+                        checksums=ocp.args.JsonSave(self._describe(step, tree)),
                     ),
                     force=True,
                 )
@@ -124,34 +142,67 @@ class Checkpoints:
         (self.folder / str(step)).rename(aside)
         self._manager.reload()
 
+    def _describe(self, step: int, tree: Any) -> dict[str, Any]:
+        """Returns what tells a checkpoint from any other, sealed."""
+        arrays = {
+            path: [*_signature(leaf), zlib.crc32(np.asarray(leaf).tobytes())]
+            for path, leaf in _leaves(tree)
+        }
+        return seal.sealed({**self._owner._asdict(), "step": step, "arrays": arrays})
+
     def _read(self, step: int, template: Tree) -> Tree:
+        args = ocp.args.Composite(checksums=ocp.args.JsonRestore())
+        with _without_tracebacks():
+            saved = self._manager.restore(step, args=args)["checksums"]
+        self._verify_owner(step, saved)
+        for path, leaf in _leaves(template):
+            signature = saved["arrays"].get(path, [])[:2]
+            if signature != _signature(leaf):
+                raise ValueError(
+                    f"the array {path} is {_in_words(signature)}, expected "
+                    f"{_in_words(_signature(leaf))}"
+                )
         args = ocp.args.Composite(
             arrays=ocp.args.PyTreeRestore(
                 template,
                 restore_args=ocp.checkpoint_utils.construct_restore_args(template),
                 partial_restore=True,
             ),
-            checksums=ocp.args.JsonRestore(),
         )
         with _without_tracebacks():
-            restored = self._manager.restore(step, args=args)
-        if jax.tree.map(np.shape, restored["arrays"]) != jax.tree.map(np.shape, template):
-            raise ValueError("its arrays have other shapes than those of this run")
-        saved = restored["checksums"]
-        for path, value in _sums(restored["arrays"]).items():
-            if not isinstance(saved, dict) or saved.get(path) != value:
+            arrays = self._manager.restore(step, args=args)["arrays"]
+        for path, leaf in _leaves(arrays):
+            if zlib.crc32(np.asarray(leaf).tobytes()) != saved["arrays"][path][2]:
                 raise ValueError(f"the array {path} is not what was saved")
-        return restored["arrays"]
+            if path == "step" and np.any(np.asarray(leaf) != step):
+                raise ValueError(f"its state is of step {np.max(leaf)}")
+        return arrays
+
+    def _verify_owner(self, step: int, saved: Any) -> None:
+        """Raises ValueError unless a checkpoint was saved by this run, as that of this step."""
+        if not isinstance(saved, dict) or not seal.is_whole(saved):
+            raise ValueError("its checksums are not what was saved")
+        if saved["run"] != self._owner.run:
+            raise ValueError("it was saved by another run")
+        if saved["seed"] != self._owner.seed:
+            raise ValueError(
+                f"it was saved with the seed {saved['seed']}, and the run has {self._owner.seed}"
+            )
+        if saved["step"] != step:
+            raise ValueError(f"it was saved as that of step {saved['step']}")
 
 
-def _sums(tree: Any) -> dict[str, int]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): zlib.crc32(
-            np.asarray(leaf).tobytes()
-        )
-        for path, leaf in leaves
-    }
+def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield jax.tree_util.keystr(path, simple=True, separator="/"), leaf
+
+
+def _signature(leaf: Any) -> list[Any]:
+    return [str(leaf.dtype), list(leaf.shape)]
+
+
+def _in_words(signature: list[Any]) -> str:
+    return f"{signature[0]}{signature[1]}" if signature else "not there"
 
 
 @contextlib.contextmanager

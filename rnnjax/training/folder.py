@@ -2,16 +2,21 @@
 
 import dataclasses
 import fcntl
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rnnjax import config as config_lib
 from rnnjax.config import Config
+from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
-from rnnjax.files import explain, load_text, parse_json
-from rnnjax.reporting.files import is_draft, write_json
+from rnnjax.files import explain
+from rnnjax.reporting import run_files
+from rnnjax.reporting.files import is_draft
+from rnnjax.reporting.record import Manifest
+from rnnjax.training.checkpoint import Checkpoints, Owner
 
 _LOCK = ".lock"
 """The system lets go of it when its process ends, however that was."""
@@ -26,27 +31,27 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """What was asked."""
-        return self.path / "config.json"
+        return self.path / run_files.CONFIG
 
     @property
     def environment(self) -> Path:
         """What it was done with."""
-        return self.path / "environment.json"
+        return self.path / run_files.MANIFEST
 
     @property
     def tokenizer(self) -> Path:
         """The vocabulary."""
-        return self.path / "tokenizer.json"
+        return self.path / run_files.TOKENIZER
 
     @property
     def metrics(self) -> Path:
         """How it went."""
-        return self.path / "metrics.jsonl"
+        return self.path / run_files.METRICS
 
     @property
     def result(self) -> Path:
         """What came of it."""
-        return self.path / "result.json"
+        return self.path / run_files.RESULT
 
     @property
     def report(self) -> Path:
@@ -126,16 +131,25 @@ class RunFolder:
             )
 
     def read_config(self) -> tuple[str, Config]:
-        """Returns name and config of the run.
+        """Returns name and config of the run, which `read` verifies.
 
         Raises:
           InputError: there is no run in the folder, or its config.json is damaged.
         """
-        values = read_json(self.config, "name", "config")
-        return values["name"], config_lib.parse(values["config"], f"{self.config}: config")
+        begun = run_files.read_config(self.path)
+        return begun.name, config_lib.parse(begun.config, f"{self.config}: config")
+
+    def read(self) -> tuple[Config, Manifest]:
+        """Returns config and manifest of a run that has begun, and verifies its files by digest.
+
+        Raises:
+          InputError: there is no run in the folder, or a file is damaged.
+        """
+        _, config = self.read_config()
+        return config, run_files.read_manifest(self.path)
 
     def read_data(self, *keys: str) -> dict[str, Any]:
-        """Returns what environment.json says of the data.
+        """Returns what the manifest says of the data.
 
         Args:
           *keys: what it has to say beside what it says of any data.
@@ -143,44 +157,68 @@ class RunFolder:
         Raises:
           InputError: it is missing or damaged.
         """
-        data = read_json(self.environment, "data")["data"]
-        return _having(data, ("fingerprint", "fallback", *keys), self.environment)
+        data = run_files.read_manifest(self.path).data.values()
+        for key in ("fingerprint", "fallback", *keys):
+            if key not in data:
+                raise run_files.damaged(self.environment, f"data: has no {key!r}")
+        return data
 
-    def write_config(self, name: str, config: Config, mark: dict[str, str]) -> None:
-        """Writes config.json."""
-        write_json(self.config, {"name": name, **mark, "config": config.model_dump()})
+    def read_vocabulary(self) -> Vocabulary | None:
+        """Returns the vocabulary of a run that has begun; None where nothing is text.
 
+        Raises:
+          InputError: it is missing or damaged, or not of the size that the manifest says.
+        """
+        manifest = run_files.read_manifest(self.path)
+        if not manifest.data.vocabulary:
+            return None
+        if self.tokenizer.name not in manifest.files:
+            raise run_files.damaged(self.environment, f"files: has no {self.tokenizer.name!r}")
+        vocabulary = Vocabulary.load(self.tokenizer)
+        if len(vocabulary) != manifest.data.vocabulary:
+            recorded = f"{manifest.data.vocabulary} were recorded"
+            raise run_files.damaged(self.tokenizer, f"{len(vocabulary)} entries, and {recorded}")
+        return vocabulary
 
-def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """Returns what a JSON file of a run says.
+    def read_result(self) -> dict[str, Any]:
+        """Returns the result of a finished run, or of replicates, and verifies its metrics.
 
-    Args:
-      path: the file.
-      *keys: what it has to say something of.
+        Raises:
+          InputError: a file of the run is missing or damaged.
+        """
+        config, manifest = self.read()
+        if config.replicates > 1:
+            return run_files.read_replicates_result(self.path, manifest).values()
+        return run_files.read_result(self.path, manifest).values()
 
-    Raises:
-      InputError: it is missing or damaged.
-    """
-    try:
-        values = parse_json(load_text(path))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); expected the folder of a run that "
-            "`python -m rnnjax.main` has made"
-        ) from error
-    except ValueError as error:
-        raise InputError(
-            f"{path}: is damaged ({error}); bring it back from a copy, or train again"
-        ) from error
-    return _having(values, keys, path)
+    def write_result(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes the result of a finished run, and returns what the file says."""
+        manifest = run_files.read_manifest(self.path)
+        return run_files.write_result(self.path, manifest, values)
 
+    def write_resumed(self, step: int, environment: Mapping[str, Any]) -> None:
+        """Adds what the steps after a checkpoint are done with to the manifest."""
+        manifest = run_files.read_manifest(self.path)
+        resumed = [*manifest.resumed, {"step": step, **environment}]
+        run_files.write_manifest(self.path, {**manifest.values(), "resumed": resumed})
 
-def _having(values: Any, keys: Iterable[str], path: Path) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: is damaged (not a JSON object); bring it back from a copy")
-    missing = [key for key in keys if key not in values]
-    if missing:
-        raise InputError(
-            f"{path}: is damaged (it has no {missing[0]!r}); bring it back from a copy"
-        )
-    return values
+    def discard_outcome(self) -> None:
+        """Deletes checkpoints, result and report of a run that begins anew."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self.result.unlink(missing_ok=True)
+        self.report.unlink(missing_ok=True)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint, whole or damaged."""
+        return bool(Checkpoints(self.checkpoints).steps)
+
+    def open_checkpoints(self) -> Checkpoints:
+        """Returns the checkpoints of a run that has begun, which know their run and its seed.
+
+        Raises:
+          InputError: a file of the run is missing or damaged.
+        """
+        config, manifest = self.read()
+        owner = Owner(manifest.run, config.seed)
+        return Checkpoints(self.checkpoints, config.checkpoint.keep, owner)

@@ -11,7 +11,6 @@ import numpy as np
 from rnnjax.config import Config
 from rnnjax.data.batches import Stack
 from rnnjax.data.dataset import Dataset, TextDataset
-from rnnjax.data.text import Vocabulary
 from rnnjax.data.vectors import WordVectors, word_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting.metrics import MetricsFile
@@ -65,15 +64,16 @@ def make_members(
       config: of the run.
       folder: of the run.
       corpus: as the task loads it.
-      begin: whether they begin, with the vectors of the config; otherwise they go on.
+      begin: whether they begin, with vocabularies fitted anew and the vectors of the config;
+        otherwise they go on with the vocabularies of their folders.
 
     Raises:
-      InputError: there are too few rows, the replicates cannot go side by side, or the file of
-        vectors cannot be used.
+      InputError: there are too few rows, the replicates cannot go side by side, the file of
+        vectors cannot be used, or a file of a run that goes on is damaged.
     """
     members: list[Member] = []
     for place, (each, own) in enumerate(folder.replicates(config)):
-        known = Vocabulary.load(own.tokenizer) if own.tokenizer.exists() else None
+        known = None if begin else own.read_vocabulary()
         sibling = members[0].dataset if members else None
         dataset = TASKS[config.task].dataset(each, corpus, known, sibling)
         alone = config.replicates == 1

@@ -17,15 +17,15 @@ from rnnjax.data.vectors import check_vectors
 from rnnjax.errors import InputError
 from rnnjax.files import check_writable, explain
 from rnnjax.reporting import metrics as metrics_lib
-from rnnjax.reporting.files import write_json, write_text
+from rnnjax.reporting import run_files
 from rnnjax.reporting.progress import say
+from rnnjax.reporting.record import Config as ConfigFile
 from rnnjax.reporting.report import write_report
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.scores import in_words, of_seeds
-from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.environment import environment
 from rnnjax.training.evaluation import answers
-from rnnjax.training.folder import RunFolder, read_json
+from rnnjax.training.folder import RunFolder
 from rnnjax.training.loop import has_stopped, train
 from rnnjax.training.members import Member, blank_stacks, make_members
 from rnnjax.training.memory import check_embedding, check_parameters
@@ -61,7 +61,7 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     folder = RunFolder(workdir)
     folder.check(config)
     if folder.result.exists():
-        result = read_json(folder.result)
+        result = folder.read_result()
         with folder.claim(config):
             lacking = [own for _, own in folder.replicates(config) if not own.report.exists()]
             for own in lacking:
@@ -71,10 +71,15 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
         return result
     _check_writable(workdir)
     check_embedding(config)
-    begins = not Checkpoints(folder.checkpoints).steps
-    if begins and config.model.embedding.path:
+    begins = not folder.has_checkpoint
+    if not begins:
+        folder.read()
+    elif config.model.embedding.path:
         check_vectors(config)
     members = make_members(config, folder, TASKS[config.task].load(config), begin=begins)
+    if not begins:
+        for member in members:
+            _check_same_data(member, member.folder.read_data())
     total = config.epochs * members[0].dataset.train.steps_per_epoch
     if config.warmup_steps >= total:
         raise InputError(
@@ -92,14 +97,11 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     check_parameters(config, sum(row["parameters"] for row in layers))
     with contextlib.ExitStack() as claims:
         claims.enter_context(folder.claim(config))
-        _begin(folder, config, name, members[0])
         for member in members:
             if member.folder != folder:
                 claims.enter_context(member.folder.claim(member.config))
-                _begin(member.folder, member.config, name, member)
-            vocabulary = member.dataset.vocabulary
-            if vocabulary and not member.folder.tokenizer.exists():
-                write_text(member.folder.tokenizer, vocabulary.to_json())
+        if begins:
+            _begin(folder, config, name, members, command)
         try:
             result = _train_and_judge(folder, config, name, members, task, layers, command)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
@@ -121,24 +123,61 @@ def _check_writable(workdir: Path) -> None:
         ) from error
 
 
-def _begin(folder: RunFolder, config: Config, name: str, member: Member) -> None:
-    """Writes what was asked, unless that was done before; then the data must be the same."""
-    if folder.environment.exists():
-        before, now = folder.read_data(), member.describe()
-        _check_same(folder, "data", before, now)
-        if "vectors" in now:
-            _check_same(folder, "file of vectors", before["vectors"], now["vectors"])
-    else:
-        folder.write_config(name, config, member.dataset.mark)
+def _begin(
+    folder: RunFolder, config: Config, name: str, members: Sequence[Member], command: str
+) -> None:
+    """Writes everything that is fixed when a run begins, of its replicates as well.
 
-
-def _check_same(folder: RunFolder, what: str, before: dict[str, Any], now: dict[str, Any]) -> None:
-    theirs, ours = before["fingerprint"], now["fingerprint"]
-    if theirs != ours:
+    Raises:
+      InputError: another process has trained in the folder meanwhile, or steps were done with other
+        data.
+    """
+    if folder.has_checkpoint:
         raise InputError(
-            f"workdir {folder.path}: was begun when the {what} had the fingerprint {theirs[:12]}, "
-            f"and the {what} is now {ours[:12]}; bring back the {what}, or give another --workdir"
+            f"workdir {folder.path}: another process has trained in it while this one read the "
+            "data; repeat the command, which goes on from there"
         )
+    for member in members:
+        if member.folder.metrics.exists() and metrics_lib.read(member.folder.metrics):
+            _check_same_data(member, run_files.load_manifest(member.folder.path).data.values())
+    if folder.environment.exists():
+        say("there is no checkpoint to go on from; the training begins again")
+    made_with = environment(command)
+    for member in members:
+        if member.folder != folder:
+            member.folder.discard_outcome()
+            typed = {"command": _command_of(member, command)}
+            _write_beginning(member.folder, member.config, name, member, {**made_with, **typed})
+    _write_beginning(folder, config, name, members[0], made_with)
+
+
+def _write_beginning(
+    folder: RunFolder, config: Config, name: str, member: Member, made_with: dict[str, Any]
+) -> None:
+    dataset = member.dataset
+    # Each replicate has its own vocabulary in its own folder.
+    vocabulary = dataset.vocabulary if folder == member.folder else None
+    run_files.begin(
+        folder.path,
+        ConfigFile(name=name, config=config.model_dump(), **dataset.mark),
+        vocabulary.to_json() if vocabulary else "",
+        {**made_with, "data": member.describe()},
+    )
+
+
+def _check_same_data(member: Member, recorded: dict[str, Any]) -> None:
+    """Raises InputError unless a training reads the data, and the vectors, that were recorded."""
+    described = member.describe()
+    pairs = {"data": (recorded, described)}
+    if "vectors" in recorded and "vectors" in described:
+        pairs["file of vectors"] = recorded["vectors"], described["vectors"]
+    for name, (before, now) in pairs.items():
+        if before["fingerprint"] != now["fingerprint"]:
+            raise InputError(
+                f"workdir {member.folder.path}: was begun when the {name} had the fingerprint "
+                f"{before['fingerprint'][:12]}, and the {name} is now {now['fingerprint'][:12]}; "
+                f"bring back the {name}, or give another --workdir"
+            )
 
 
 def _train_and_judge(
@@ -157,7 +196,7 @@ def _train_and_judge(
     vectors = [member.vectors for member in members if member.vectors]
     first = init_state(task, optimizer, seeds, config, vectors)
     say(_table_text(layers))
-    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep)
+    checkpoints = folder.open_checkpoints()
     with (
         contextlib.closing(
             make_train_step(task, optimizer, seeds, config.averaging.decay)
@@ -171,10 +210,8 @@ def _train_and_judge(
         if restored is not None:
             step, state = restored
             say(f"going on from step {step}")
-        elif folder.environment.exists():
-            say("there is no checkpoint to go on from; the training begins again")
         begun_at = state.done
-        _begin_again(folder, members, command, begun_at)
+        _record_start(folder, members, command, begun_at)
         if begun_at < total:
             say(
                 f"training {total - begun_at} steps of {config.batch_size} {task.rows}, padded to "
@@ -210,11 +247,9 @@ def _train_and_judge(
     for member, result in zip(members, results, strict=True):
         if member.folder != folder:
             _save_own(member, state)
-        write_json(member.folder.result, result)
+        summary = member.folder.write_result(result)
     if config.replicates > 1:
-        write_json(folder.result, summary := of_seeds({**told, "seeds": seeds}, results))
-    else:
-        (summary,) = results
+        summary = folder.write_result(of_seeds({**told, "seeds": seeds}, results))
     say(
         f"{in_words(summary, task.shown, task.counted)}; trained {steps - begun_at} steps in "
         f"{seconds:.1f} s; compilations: {train_step.compilations}, padded lengths: "
@@ -254,9 +289,7 @@ def _judge(
 
 def _save_own(member: Member, state: TrainState) -> None:
     """Saves a replicate's part of a state in its own folder, where what asks a run finds it."""
-    checkpoints = Checkpoints(member.folder.checkpoints, member.config.checkpoint.keep)
-    if state.done not in checkpoints.steps:
-        checkpoints.save(state.done, member.own(state))
+    member.folder.open_checkpoints().save(state.done, member.own(state))
 
 
 def _table_text(layers: list[dict[str, Any]]) -> str:
@@ -271,26 +304,23 @@ def _table_text(layers: list[dict[str, Any]]) -> str:
     )
 
 
-def _begin_again(folder: RunFolder, members: Sequence[Member], command: str, step: int) -> None:
-    """Writes what the steps from a step on are done with, and cuts off what was said of them."""
-    _record(folder, members[0], command, step)
+def _record_start(folder: RunFolder, members: Sequence[Member], command: str, step: int) -> None:
+    """Records what the steps after a checkpoint are done with, and drops their old metrics."""
+    if step:
+        made_with = environment(command)
+        folder.write_resumed(step, made_with)
+        for member in members:
+            if member.folder != folder:
+                typed = {"command": _command_of(member, command)}
+                member.folder.write_resumed(step, {**made_with, **typed})
     for member in members:
-        if member.folder != folder:
-            flags = f"--config.seed={member.config.seed} --config.replicates=1"
-            typed = f"{command} {flags} --workdir={shlex.quote(str(member.folder.path))}"
-            _record(member.folder, member, typed, step)
         metrics_lib.truncate(member.folder.metrics, step)
 
 
-def _record(folder: RunFolder, member: Member, command: str, step: int) -> None:
-    """Writes what the steps from a step on are done with, beside what those before were."""
-    now = environment(command)
-    if step:
-        before = read_json(folder.environment)
-        resumed = [*before.get("resumed", []), {"step": step, **now}]
-        write_json(folder.environment, {**before, "resumed": resumed})
-    else:
-        write_json(folder.environment, {**now, "data": member.describe()})
+def _command_of(member: Member, command: str) -> str:
+    """Returns the command that trains a replicate by itself."""
+    flags = f"--config.seed={member.config.seed} --config.replicates=1"
+    return f"{command} {flags} --workdir={shlex.quote(str(member.folder.path))}"
 
 
 def _raise_if_out_of_memory(config: Config, error: Exception) -> None:

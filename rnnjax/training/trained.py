@@ -17,8 +17,7 @@ from rnnjax.errors import InputError
 from rnnjax.reporting.progress import say
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.reading import Reading
-from rnnjax.training.checkpoint import Checkpoints
-from rnnjax.training.folder import RunFolder, read_json
+from rnnjax.training.folder import RunFolder
 from rnnjax.training.state import is_found
 from rnnjax.training.step import Compiled, make_evaluate_step
 from rnnjax.training.stream import Stream
@@ -148,7 +147,7 @@ class TrainedRun:
                 f"workdir {workdir}: holds no config.json; expected the folder of a run that "
                 "`python -m rnnjax.main --workdir ...` has made"
             )
-        _, config = folder.read_config()
+        config, _ = folder.read()
         if cls.task_name not in ("", config.task):
             commands = usage_commands(config.task, workdir)
             how = f"; ask it with `{commands[-1]}`" if commands else ""
@@ -169,7 +168,8 @@ class TrainedRun:
                 f"WARNING: this network was trained on the {data['fallback']} corpus, which stood "
                 "in for the news: its answers say nothing about news"
             )
-        vocabulary = Vocabulary.load(folder.tokenizer) if "vocabulary" in data else None
+        result = folder.read_result() if folder.result.exists() else {}
+        vocabulary = folder.read_vocabulary()
         # All engines compute the same, and not every machine has that of the training.
         anywhere = config.model.model_copy(update={"engine": "auto"})
         config = config.model_copy(update={"model": anywhere})
@@ -179,14 +179,13 @@ class TrainedRun:
         template: dict[str, Any] = {judged: params}
         if config.early_stopping.patience:
             template["best"] = {"params": params, "loss": jax.ShapeDtypeStruct((), jnp.float32)}
-        restored = Checkpoints(folder.checkpoints).restore(template)
+        restored = folder.open_checkpoints().restore(template)
         if restored is None:
             raise InputError(
                 f"workdir {workdir}: holds no checkpoint yet; let the run reach its first one "
                 f"(config.checkpoint.every, {config.checkpoint.every} steps) or its end"
             )
         step, saved = restored
-        ended = folder.result.exists()
         kind = {kind.task_name: kind for kind in cls.__subclasses__()}.get(config.task, cls)
         found = "best" in saved and is_found(saved["best"]["loss"])
         return kind(
@@ -194,7 +193,7 @@ class TrainedRun:
             task=task,
             data=data,
             vocabulary=vocabulary,
-            boundaries=tuple(read_json(folder.result, "buckets")["buckets"]) if ended else (),
+            boundaries=tuple(result.get("buckets", ())),
             params=saved["best"]["params"] if found else saved[judged],
             step=step,
             evaluate_step=make_evaluate_step(task),

@@ -1,11 +1,15 @@
 """Prepared corpora on the disk: whole or not there."""
 
 import contextlib
+import json
+import random
 import re
 import resource
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from rnnjax.data.corpora import Row, builders
@@ -60,6 +64,86 @@ def test_what_is_damaged_is_prepared_again(tmp_path, damage, cut):
     assert rows_of(kept.splits["test"]) == [Row(0, "", "z")]
     assert path.read_bytes() == content
     assert [path.name for path in (tmp_path / "corpora").iterdir()] == ["c-k"]
+
+
+ROWS = [Row(number % 2, f"title {number}", f"text {number}") for number in range(7)]
+LARGER = kept_corpora.Prepared(("a", "b"), {"train": ROWS, "test": ROWS[:3]})
+
+
+def read(root, key="k"):
+    kept = kept_corpora.keep(root, "c", key, lambda _: LARGER)
+    return kept.classes, {part: rows_of(split) for part, split in kept.splits.items()}
+
+
+def test_whatever_byte_is_damaged_the_same_corpus_is_read_and_it_is_said(tmp_path, capsys):
+    expected = read(tmp_path)
+    draw = random.Random(0)
+    files = sorted((tmp_path / "corpora" / "c-k").iterdir())
+    told = 0
+    for path in files:
+        whole = path.read_bytes()
+        for place in draw.sample(range(len(whole)), 5):
+            content = bytearray(whole)
+            content[place] ^= 1 << draw.randrange(8)
+            path.write_bytes(content)
+            capsys.readouterr()
+            assert read(tmp_path) == expected, (path.name, place)
+            said = "is damaged" in capsys.readouterr().err
+            # White space of a head may be lost; else the file is made again.
+            assert said == (path.read_bytes() == whole), (path.name, place)
+            told += said
+            path.write_bytes(whole)
+    assert told > 40
+
+
+def shifted(path):
+    array = np.load(path)
+    np.save(path, np.roll(array, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("train.labels.npy", shifted),
+        ("train.title.utf8.npy", shifted),
+        ("train.labels.npy", lambda path: np.save(path, np.load(path) + 1)),
+        ("train.labels.npy", lambda path: np.save(path, np.load(path).astype("<i8"))),
+        ("train.title.offsets.npy", lambda path: np.save(path, np.load(path)[::-1])),
+        ("train.title.offsets.npy", lambda path: np.save(path, np.load(path) * 2)),
+        ("train.title.utf8.npy", lambda path: shutil.copy(path.parent / "test.labels.npy", path)),
+        ("corpus.json", lambda path: path.write_text(path.read_text().replace('"a"', '"b"'))),
+        ("corpus.json", lambda path: path.write_text("[]")),
+    ],
+)  # fmt: skip
+def test_columns_that_were_changed_are_prepared_again(tmp_path, capsys, name, damage):
+    expected = read(tmp_path)
+    damage(tmp_path / "corpora" / "c-k" / name)
+    assert read(tmp_path) == expected
+    assert "corpora/c-k is damaged" in capsys.readouterr().err
+    assert read(tmp_path) == expected
+    assert capsys.readouterr().err == ""
+
+
+def test_what_was_prepared_from_something_else_is_not_taken(tmp_path, capsys):
+    kept_corpora.keep(tmp_path, "c", "other", lambda _: PREPARED)
+    (tmp_path / "corpora" / "c-other").rename(tmp_path / "corpora" / "c-k")
+    assert read(tmp_path)[1]["train"] == ROWS
+    assert "is damaged (it was prepared from something else)" in capsys.readouterr().err
+
+
+def test_columns_that_do_not_fit_together_are_refused_whatever_their_fingerprint(tmp_path):
+    read(tmp_path)
+    place = tmp_path / "corpora" / "c-k"
+    np.save(place / "train.labels.npy", np.full(7, 2, "<i4"))
+    about = json.loads((place / "corpus.json").read_text())
+    wrong = kept_corpora.Prepared(
+        ("a", "b"), {**LARGER.rows, "train": [Row(2, *row[1:]) for row in ROWS]}
+    )
+    kept_corpora._write(tmp_path / "wrong", "k", wrong)
+    fingerprint = json.loads((tmp_path / "wrong" / "corpus.json").read_text())["fingerprint"]
+    (place / "corpus.json").write_text(json.dumps({**about, "fingerprint": fingerprint}))
+    with pytest.raises(ValueError, match="a label of train is not of one of the 2 classes"):
+        kept_corpora._read(place, "k")
 
 
 def test_the_slower_of_two_preparations_takes_what_is_there(tmp_path):

@@ -1,5 +1,6 @@
 """Vocabularies: which tokens a text has, how they are numbered, and what is refused."""
 
+import json
 import random
 import re
 import unicodedata
@@ -129,6 +130,38 @@ def test_a_file_of_other_first_numbers_is_refused(tmp_path):
     path.write_text(other, encoding="utf-8")
     with pytest.raises(InputError, match=r"tokenizer\.json: its tokens 0 and 1 are \['\[PAD\]'"):
         Vocabulary.load(path)
+
+
+@pytest.mark.parametrize(
+    ("token", "number", "says"),
+    [
+        ("a", 10**6, r"numbered up to 1000000, expected each number from 0 to 6 once"),
+        ("a", 2, r"expected each number from 0 to \d+ once"),
+        ("[END]", 6, r"\[END\], which ends a text, is number 6, expected 2"),
+    ],
+)
+def test_numbers_with_gaps_or_twice_and_an_end_elsewhere_are_refused(tmp_path, token, number, says):
+    path = tmp_path / "tokenizer.json"
+    values = json.loads(Vocabulary.fit(["a b c d"], 20, ends=True).to_json())
+    vocabulary = values["model"]["vocab"]
+    other = {at: name for name, at in vocabulary.items()}.get(number)
+    if token == "[END]":
+        vocabulary[other] = vocabulary[token]
+        values["added_tokens"][2]["id"] = number
+    vocabulary[token] = number
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        Vocabulary.load(path)
+
+
+@pytest.mark.parametrize("unit", ["word", "character", "subword"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_is_fitted_is_numbered_without_gaps(tmp_path, unit, ends):
+    path = tmp_path / "tokenizer.json"
+    for size in (8, 12, 400):
+        vocabulary = Vocabulary.fit(["low lower lowest, new newer"] * 3, size, unit, ends=ends)
+        path.write_text(vocabulary.to_json(), encoding="utf-8")
+        assert len(Vocabulary.load(path)) == len(vocabulary)
 
 
 def test_a_missing_file_is_refused(tmp_path):

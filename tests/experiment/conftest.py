@@ -30,8 +30,9 @@ CONFIG = '"""A network."""\n\n\ndef get_config():\n    return {"batch_size": 16}
 # a run; it fails for configs/unseen.py; it waits for the file `go` if configs/slow.py is asked for,
 # saves for a while when SIGTERM comes, is killed by a second one, and goes on then from step 7.
 TRAINER = """
-import json, runpy, signal, sys, time
+import hashlib, json, runpy, signal, sys, time
 from pathlib import Path
+from rnnjax.reporting.seal import sealed
 
 def save(*_):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -65,12 +66,18 @@ data = {"name": "news", "fallback": "", "fingerprint": "f" * 64, "source": "s"}
 data["rows"] = {"train": 48000, "validation": 0, "test": 7600}
 result = {"test": {"accuracy": score, "macro_f1": score - 0.01, "loss": 0.5, "rows": 7600}}
 result |= {"parameters": 1281348, "train_seconds": 10.0, "resumed_from": 7 * resumed, "steps": 9}
-for name, values in {
-    "config": {"config": config},
-    "environment": {"platform": "p", "cpus": 2, "devices": ["cpu:0 cpu"], "data": data},
-    "result": {**result, "data": data},
-}.items():
-    (workdir / f"{name}.json").write_text(json.dumps(values))
+def files(name):
+    return {"run": "r", "files": {name: hashlib.sha256((workdir / name).read_bytes()).hexdigest()}}
+
+
+def write(name, values):
+    (workdir / name).write_text(json.dumps(values))
+
+
+write("config.json", {"name": "c", "config": config})
+made_with = {"platform": "p", "cpus": 2, "devices": ["cpu:0 cpu"], "data": data}
+write("environment.json", sealed({**made_with, **files("config.json")}))
+write("result.json", sealed({**result, "data": data, **files("metrics.jsonl")}))
 """
 
 

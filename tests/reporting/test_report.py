@@ -166,7 +166,7 @@ def test_each_file_alone_can_say_that_the_data_is_the_fallback(tmp_path, where):
     else:
         values["data"]["fallback"] = "docstrings"
     path.write_text(json.dumps(values))
-    report = Page(write_report(tmp_path))
+    report = Page(write_report(runs.reseal(tmp_path)))
     assert ("role", "alert") in report.attributes
     assert "asked for, ag_news_subset, could not be had" in report.text("header")
     assert "measured on docstrings" in report.text("header")
@@ -233,7 +233,7 @@ def test_a_command_that_names_the_folder_is_left_as_it_is(tmp_path):
     values = json.loads(path.read_text())
     values["command"] = "python -m rnnjax.main --config c.py --workdir=elsewhere"
     path.write_text(json.dumps(values))
-    text = Page(write_report(tmp_path)).text("files")
+    text = Page(write_report(runs.reseal(tmp_path))).text("files")
     assert "--config c.py --workdir=elsewhere Files" in text
 
 
@@ -283,10 +283,10 @@ def test_no_mistakes(tmp_path):
 
 def test_only_what_cannot_be_missing(tmp_path):
     (tmp_path / "config.json").write_text('{"name": "bare", "config": {}}')
-    (tmp_path / "environment.json").write_text("{}")
+    (tmp_path / "environment.json").write_text('{"data": {}}')
     (tmp_path / "metrics.jsonl").write_text("")
     (tmp_path / "result.json").write_text("{}")
-    report = Page(write_report(tmp_path))
+    report = Page(write_report(runs.reseal(tmp_path)))
     assert "No test accuracy was recorded" in report.text("header")
     assert not {"confusion", "classes", "length", "model"} & set(report.sections)
 
@@ -297,7 +297,7 @@ def test_every_key_of_a_result_may_be_missing(tmp_path):
     whole = json.loads(path.read_text())
     for key in whole:
         path.write_text(json.dumps({name: whole[name] for name in whole if name != key}))
-        assert "bilstm" in Page(write_report(tmp_path)).text("header"), key
+        assert "bilstm" in Page(write_report(runs.reseal(tmp_path))).text("header"), key
 
 
 def test_scores_and_shares_of_nothing_are_dashes(tmp_path):

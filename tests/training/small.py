@@ -16,8 +16,9 @@ import pytest
 from rnnjax import config as schema
 from rnnjax import training
 from rnnjax.data import labelled
+from rnnjax.reporting import seal
 from rnnjax.tasks import Classification
-from rnnjax.training.checkpoint import Checkpoints
+from rnnjax.training.folder import RunFolder
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.state import TrainState, init_state
 from rnnjax.training.step import make_evaluate_step
@@ -110,7 +111,7 @@ def unlearned(config: schema.Config) -> training.TrainedClassifier:
 
 def saved(config: schema.Config, workdir: Path) -> TrainState:
     """Returns the newest state that a run has saved."""
-    restored = Checkpoints(workdir / "checkpoints").restore(state_of(config))
+    restored = RunFolder(workdir).open_checkpoints().restore(state_of(config))
     assert restored is not None
     return restored[1]
 
@@ -175,8 +176,9 @@ def damage(checkpoint: Path, how: str) -> None:
     """Spoils a checkpoint: 'cut', 'flipped' or 'missing' arrays, or a wrong 'checksum'."""
     if how == "checksum":
         path = checkpoint / "checksums" / "metadata"
-        sums = {key: value ^ 1 for key, value in json.loads(path.read_text()).items()}
-        path.write_text(json.dumps(sums))
+        saved = json.loads(path.read_text())
+        sums = {key: [*rest, crc ^ 1] for key, (*rest, crc) in saved["arrays"].items()}
+        path.write_text(json.dumps(seal.sealed({**saved, "arrays": sums})))
         return
     path = max((checkpoint / "arrays" / "d").iterdir(), key=lambda each: each.stat().st_size)
     content = bytearray(path.read_bytes())

@@ -15,7 +15,7 @@ import pytest
 from endings import HOW
 from endings import damage as spoil
 from rnnjax.errors import InputError
-from rnnjax.training.checkpoint import Checkpoints
+from rnnjax.training.checkpoint import Checkpoints, Owner
 
 from .small import assert_same, damage
 
@@ -106,7 +106,7 @@ def test_whatever_happens_to_whatever_file_nothing_wrong_is_read(folder, tmp_pat
     [
         ("arrays", '(Item "arrays" was not found in the checkpoint.'),
         ("checksums", '(Item "checksums" was not found in the checkpoint.'),
-        ("checksums/metadata", "(the array params/bias is not what was saved)"),
+        ("checksums/metadata", "(its checksums are not what was saved)"),
     ],
 )
 def test_what_is_lacking_or_means_nothing_is_told_in_words(folder, capfd, part, said):
@@ -131,14 +131,14 @@ def test_what_a_killed_process_left_is_cleared_away_by_the_run_alone(folder):
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
 def test_one_that_a_kill_has_left_half_deleted_is_in_nobodys_way(folder, share):
+    Checkpoints(folder, keep=3).save(16, tree(16))  # for which that of 8 was to go
     files = [path for path in sorted((folder / "8").rglob("*")) if path.is_file()]
     for path in files[: math.ceil(share * len(files))]:
         path.unlink()
-    shutil.copytree(folder / "12", folder / "16")  # for which that of 8 was to go
     checkpoints = Checkpoints(folder)
     step, found = checkpoints.restore(shapes(tree(0)), repair=True) or pytest.fail("nothing came")
     assert step == 16
-    assert_same(found, tree(12))
+    assert_same(found, tree(16))
     assert sorted(path.name for path in folder.iterdir()) == ["12", "16"]
     checkpoints.save(20, tree(20))
     assert Checkpoints(folder).steps == [16, 20]
@@ -161,6 +161,56 @@ def test_where_all_are_damaged_all_are_named_and_none_is_deleted(folder):
     with pytest.raises(InputError, match=r"every .* is damaged \(steps 8, 12; of the newest: "):
         Checkpoints(folder).restore(shapes(tree(0)), repair=True)
     assert Checkpoints(folder).steps == [8, 12]
+
+
+def other_type(of):
+    kernel = jax.ShapeDtypeStruct((300,), jnp.bfloat16)
+    return {**of, "params": {**of["params"], "kernel": kernel}}
+
+
+@pytest.mark.parametrize(
+    ("owner", "change", "says"),
+    [
+        (Owner("ours", 4), None, "it was saved with the seed 3, and the run has 4"),
+        (Owner("theirs", 3), None, "it was saved by another run"),
+        (
+            Owner("ours", 3),
+            other_type,
+            r"is float32\[300\], expected bfloat16\[300\]",
+        ),
+    ],
+)
+def test_a_checkpoint_of_another_run_seed_or_dtype_is_refused(tmp_path, owner, change, says):
+    Checkpoints(tmp_path, owner=Owner("ours", 3)).save(4, tree(4))
+    template = shapes(tree(0))
+    assert Checkpoints(tmp_path, owner=Owner("ours", 3)).restore(template)
+    with pytest.raises(InputError, match=says):
+        Checkpoints(tmp_path, owner=owner).restore(change(template) if change else template)
+
+
+def test_a_renamed_checkpoint_and_swapped_ones_are_refused(folder, capfd):
+    (folder / "12").rename(folder / "16")
+    step, found = Checkpoints(folder).restore(shapes(tree(0))) or pytest.fail("nothing came")
+    assert step == 8
+    assert_same(found, tree(8))
+    assert "step 16 is damaged (it was saved as that of step 12)" in capfd.readouterr().err
+    (folder / "8").rename(folder / "12")
+    (folder / "16").rename(folder / "8")
+    with pytest.raises(InputError, match=r"steps 8, 12; .* it was saved as that of step 8"):
+        Checkpoints(folder).restore(shapes(tree(0)))
+
+
+def test_a_state_of_another_step_than_it_was_saved_as_is_refused(tmp_path):
+    Checkpoints(tmp_path).save(4, tree(5))
+    with pytest.raises(InputError, match="its state is of step 5"):
+        Checkpoints(tmp_path).restore(shapes(tree(0)))
+
+
+def test_a_step_is_saved_in_the_place_of_another_of_that_step(folder):
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(12, tree(12, size=20))
+    _, found = Checkpoints(folder).restore(shapes(tree(0, size=20))) or pytest.fail("nothing came")
+    assert_same(found, tree(12, size=20))
 
 
 def test_arrays_of_other_shapes_are_not_taken_for_those_asked_for(folder):

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from reporting.runs import reseal
 
 from rnnjax import training
 from rnnjax.errors import InputError
@@ -77,7 +78,7 @@ def test_a_finished_run_without_its_report_gets_one(news, tmp_path):
     assert (tmp_path / "report.html").read_text() == report
 
 
-def test_what_a_run_was_made_with_is_what_the_steps_that_are_kept_were_made_with(news, tmp_path):
+def test_the_manifest_matches_the_steps_of_the_checkpoints(news, tmp_path, capsys):
     config = parse(news, checkpoint__every=4, replicates=2, epochs=1)
     run(config, tmp_path)
     folders = [tmp_path, tmp_path / "seed-3", tmp_path / "seed-4"]
@@ -90,6 +91,7 @@ def test_what_a_run_was_made_with_is_what_the_steps_that_are_kept_were_made_with
         for folder, values in zip(folders, recorded(), strict=True):
             (folder / "environment.json").write_text(json.dumps({**values, "commit": name}))
             (folder / "result.json").unlink()
+            reseal(folder)
 
     mark("before")
     run(config, tmp_path)
@@ -98,10 +100,18 @@ def test_what_a_run_was_made_with_is_what_the_steps_that_are_kept_were_made_with
         assert [each["step"] for each in values["resumed"]] == [15]
     mark("before")
     shutil.rmtree(tmp_path / "checkpoints")
+    # A training that is begun anew may stop sooner than the one whose checkpoints were left.
+    for later in ("30", "45"):
+        left = tmp_path / "seed-3" / "checkpoints"
+        shutil.copytree(left / "15", left / later)
     run(config, tmp_path)
     for values in recorded():
         assert values["commit"] != "before"
         assert "resumed" not in values
+    # What the replicates have kept of the training before is not taken for that of this one.
+    capsys.readouterr()
+    assert training.TrainedClassifier.load(tmp_path / "seed-3").step == 15
+    assert "is damaged" not in capsys.readouterr().err
 
 
 def test_a_cell_that_cannot_read_the_text_is_refused_before_anything_is_written(news, tmp_path):

@@ -9,15 +9,22 @@ from pathlib import Path
 import pytest
 
 from rnnjax.config import Config
+from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
-from rnnjax.training.folder import RunFolder, read_json
+from rnnjax.reporting import files, record, run_files
+from rnnjax.reporting.seal import sealed
+from rnnjax.training.folder import RunFolder
+
+
+def config_file():
+    return record.Config(name="small", config=Config().model_dump())
 
 
 @pytest.fixture
 def run(tmp_path):
     folder = RunFolder(tmp_path / "run")
     with folder.claim(Config()):
-        folder.write_config("small", Config(), {})
+        files.write_json(folder.config, config_file().values())
     return folder
 
 
@@ -121,34 +128,87 @@ def test_a_folder_that_may_not_be_written_is_an_error_that_says_so(tmp_path, mon
         tmp_path.chmod(0o755)
 
 
+def tokenizer():
+    return Vocabulary.fit(["a small text"], 20).to_json()
+
+
+DATA = {"fingerprint": "f00d", "fallback": "", "vocabulary": 5}
+
+
+@pytest.fixture
+def begun(run):
+    """A folder in which a run has begun that reads text."""
+    run_files.begin(run.path, config_file(), tokenizer(), {"data": DATA})
+    return run
+
+
+def test_what_is_written_when_a_run_begins_is_read_again(begun):
+    config, manifest = begun.read()
+    assert config == Config()
+    assert manifest.files.keys() == {"config.json", "tokenizer.json"}
+    assert begun.read_data() == DATA
+    assert len(begun.read_vocabulary()) == 5
+    run_files.begin(begun.path, config_file(), tokenizer(), {"data": DATA})
+    assert begun.read()[1].run != manifest.run
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         ('{"name": "small", "con', "is damaged"),
         (b"\xff\xfe", "is damaged"),
         ("[]", "not a JSON object"),
-        ("{}", "no 'name'"),
-        ('{"name": "small"}', "no 'config'"),
-        ('{"name": "small", "config": 3}', "expected nested mappings"),
+        ("[" * 5_000, "is nested more than"),
+        ("{}", "name: Field required"),
+        ('{"name": "small"}', "config: Field required"),
+        ('{"name": 1, "config": {}}', "name: Input should be a valid string, given '1'"),
+        ('{"name": "small", "config": 3}', "config: Input should be a valid dictionary"),
         ('{"name": "small", "config": {"sede": 1}}', "did you mean"),
+        ('{"name": "small", "config": {}}', "its digest is not the one in environment.json"),
     ],
 )
-def test_a_damaged_config_is_named(run, content, says):
-    run.config.write_bytes(content if isinstance(content, bytes) else content.encode())
+def test_a_damaged_config_is_named(begun, content, says):
+    begun.config.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=says) as caught:
-        run.read_config()
-    assert str(run.config) in str(caught.value)
+        begun.read()
+    assert str(begun.config) in str(caught.value)
 
 
-def test_what_is_said_of_the_data_must_be_there(run):
-    with pytest.raises(InputError, match="cannot be read"):
-        run.read_data()
-    for content, says in ({}, "no 'data'"), ({"data": {"fingerprint": ""}}, "no 'fallback'"):
-        run.environment.write_text(json.dumps(content))
-        with pytest.raises(InputError, match=says):
-            run.read_data()
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"run": None}, "run: Input should be a valid string"),
+        ({"files": {}}, "files: has no 'config.json'"),
+        ({"files": {"../../other": ""}}, "files.../../other.*: Input should be 'config.json' or"),
+        ({"data": {"fingerprint": ""}}, "data: has no 'fallback'"),
+        ({"data": {**DATA, "classes": [1]}}, "data.classes.0: Input should be a valid string"),
+        ({"data": {**DATA, "vocabulary": "5"}}, "data.vocabulary: Input should be a valid integer"),
+    ],
+)
+def test_a_manifest_of_another_form_is_named(begun, change, says):
+    values = json.loads(begun.environment.read_text()) | change
+    begun.environment.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"environment\.json is damaged \(its digest does not fit"):
+        begun.read()
+    begun.environment.write_text(json.dumps(sealed(values)))
+    with pytest.raises(InputError, match=says) as caught:
+        begun.read_data()
+    assert str(begun.environment) in str(caught.value)
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.json: cannot be read"):
-        read_json(tmp_path / "none.json")
+def test_a_vocabulary_of_another_size_than_was_recorded_is_refused(begun):
+    run_files.begin(begun.path, config_file(), tokenizer(), {"data": {**DATA, "vocabulary": 6}})
+    with pytest.raises(InputError, match=r"tokenizer\.json .* \(5 entries, and 6 were recorded\)"):
+        begun.read_vocabulary()
+    run_files.begin(begun.path, config_file(), "", {"data": DATA})
+    with pytest.raises(InputError, match=r"environment\.json .*files: has no 'tokenizer\.json'"):
+        begun.read_vocabulary()
+
+
+def test_a_missing_file_and_what_is_no_file_are_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(InputError, match=r"config\.json is missing"):
+        folder.read()
+    os.mkfifo(folder.config)
+    with pytest.raises(InputError, match=r"config\.json: cannot be read \(it is a pipe"):
+        folder.read()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -116,6 +117,14 @@ def test_one_of_the_networks_is_asked(together):
         for seed in (3, 4)
     ]
     assert not np.array_equal(answers[0], answers[1])
+
+
+def test_a_checkpoint_of_another_replicate_is_refused(together, tmp_path):
+    copy = shutil.copytree(together[1], tmp_path / "copy")
+    shutil.rmtree(copy / "seed-3" / "checkpoints")
+    shutil.copytree(copy / "seed-4" / "checkpoints", copy / "seed-3" / "checkpoints")
+    with pytest.raises(InputError, match=r"is damaged .*it was saved by another run"):
+        training.TrainedClassifier.load(copy / "seed-3")
 
 
 def test_replicates_that_were_interrupted_go_on_as_if_nothing_had_been(

@@ -12,6 +12,7 @@ import pytest
 from rnnjax import training
 from rnnjax.data.labelled import load_corpus
 from rnnjax.errors import InputError
+from rnnjax.reporting.metrics import MetricsFile
 from rnnjax.tasks import Classification
 from rnnjax.training import loop
 from rnnjax.training.folder import RunFolder
@@ -113,22 +114,34 @@ def test_a_run_that_goes_on_or_is_asked_needs_no_file(news, tmp_path, vectors, m
     run(config, tmp_path / "run")
 
 
-def test_a_run_that_begins_again_needs_the_same_file(news, tmp_path, vectors, monkeypatch):
+def test_a_run_without_a_step_begins_again_with_another_file_and_one_with_steps_is_refused(
+    news, tmp_path, vectors, monkeypatch
+):
     path, _ = vectors
+    workdir = tmp_path / "run"
     config = parse(news, **ONE, model__embedding__path=str(path))
 
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(run_module, "train", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run(config, tmp_path / "run")
-    write(path, 1)
-    before = snapshot(tmp_path / "run")
+    def recorded():
+        return RunFolder(workdir).read_data()["vectors"]["fingerprint"]
+
+    fingerprints = []
+    for seed in (0, 1):
+        write(path, seed)
+        with monkeypatch.context() as patch:
+            patch.setattr(run_module, "train", killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(config, workdir)
+        fingerprints.append(recorded())
+    assert len(set(fingerprints)) == 2
+    MetricsFile(workdir / "metrics.jsonl").write({"step": 3})
+    write(path, 2)
+    before = snapshot(workdir)
     with pytest.raises(InputError, match=r"the file of vectors is now .* bring back the file"):
-        run(config, tmp_path / "run")
-    assert snapshot(tmp_path / "run") == before
+        run(config, workdir)
+    assert snapshot(workdir) == before
 
 
 @pytest.mark.parametrize(
