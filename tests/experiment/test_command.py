@@ -68,9 +68,9 @@ def test_a_recorded_seed_is_trained_again_and_held_against_its_record(folder):
     assert Path("runs/lesson/repeat-1/lstm-seed1/result.json").exists()
     assert ended.stdout == (
         "lstm, seed 1\n"
+        "  test loss: recorded 0.500000, repeated 0.500000, +0.000000\n"
         "  test accuracy: recorded 0.510000, repeated 0.510000, +0.000000\n"
         "  test macro_f1: recorded 0.500000, repeated 0.500000, +0.000000\n"
-        "  test loss: recorded 0.500000, repeated 0.500000, +0.000000\n"
         "  environment: the same\n"
         "PASS          lstm, seed 1: every score of the test part is the same to the last bit\n"
         "1 PASS, 0 FAIL, 0 INCOMPARABLE, 0 UNCHECKED\n"
