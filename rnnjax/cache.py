@@ -3,15 +3,24 @@
 import os
 from pathlib import Path
 
+from rnnjax import paths
+from rnnjax.errors import InputError
+
 
 def folder(given: Path | None = None) -> Path:
-    """Returns the cache's folder: as given, $RNNJAX_CACHE, or the user's cache folder."""
+    """Returns the cache's folder: as given, $RNNJAX_CACHE, or the user's cache folder.
+
+    Raises:
+      InputError: $RNNJAX_CACHE is no path, or the user has no home folder.
+    """
     if given is not None:
         return Path(given)
-    if named := os.environ.get("RNNJAX_CACHE"):
-        return Path(named).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "rnnjax"
+    named = os.environ.get("RNNJAX_CACHE")
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return Path(paths.expand(named or f"{home}/rnnjax"))
+    except InputError as error:
+        raise InputError(f"the environment variable RNNJAX_CACHE: {error}") from None
 
 
 def keep_compilations() -> None:

@@ -11,10 +11,12 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from rnnjax import console, files
+from rnnjax import console, files, paths
 from rnnjax.errors import InputError
 from rnnjax.interrupt import is_ignored
 from rnnjax.reporting.progress import say
+
+flags.disclaim_key_flags()  # --help lists a flag that is defined here with those of the command
 
 FAILED = 2
 
@@ -23,6 +25,25 @@ _AT_ONCE = 1024
 
 _UNTIL_REPEATED = 0.01
 """Seconds."""
+
+
+class _PathParser(flags.ArgumentParser[str]):
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> str:
+        return paths.expand(argument)
+
+
+def define_path(name: str, default: str, help: str) -> flags.FlagHolder[str]:
+    """Defines a flag whose value is a path, in which `~` is the home folder."""
+    return flags.DEFINE(_PathParser(), name, default, help, serializer=flags.ArgumentSerializer())
+
+
+def define_trust() -> flags.FlagHolder[bool]:
+    """Defines the flag by which a command may run the code that a run's folder names."""
+    return flags.DEFINE_bool(
+        "trust", False, "Import the module of the run's cell, if it is not of rnnjax or flax."
+    )
 
 
 def run(
@@ -50,7 +71,8 @@ def run(
                 if argument.startswith("-"):
                     check(argument.lstrip("-").split("=")[0])
             _check_config_file(arguments[1:])
-            rest = flags.FLAGS(list(arguments))
+            # The file of --config is read while the flags are parsed, by ml_collections.
+            rest = flags.FLAGS([_expanded(argument) for argument in arguments])
         except InputError as error:
             _fail(error)
         except flags.Error as error:
@@ -210,6 +232,17 @@ def in_short(error: Exception) -> str:
     if "Traceback" in message:
         message = message.splitlines()[-1]
     return " ".join(message.split())
+
+
+def _expanded(argument: str) -> str:
+    """Returns an argument with the home folder in --config=~/my.py, which no shell replaces."""
+    name, equals, value = argument.partition("=")
+    if equals and name.lstrip("-") == "config" and argument.startswith("-"):
+        try:
+            return f"{name}={paths.expand(value)}"
+        except InputError as error:
+            raise InputError(f"--config: {error}") from None
+    return argument
 
 
 def _fail(error: object) -> NoReturn:

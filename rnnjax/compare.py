@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from rnnjax import command
+from rnnjax import command, paths
 from rnnjax.console import show
 from rnnjax.errors import InputError
 from rnnjax.reporting import contrasts, sides
@@ -39,7 +39,7 @@ _METRIC = flags.DEFINE_string(
     "metric", "test.accuracy", "test.loss, test.macro_f1, validation.accuracy and so on."
 )
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object.")
-_PLOT = flags.DEFINE_string("plot", "", "Where to draw it: a file that ends in .svg.")
+_PLOT = command.define_path("plot", "", "Where to draw it: a file that ends in .svg.")
 
 _BETTER = {
     "accuracy": "higher",
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
     metric, plot = _METRIC.value, Path(_PLOT.value)
     if _PLOT.value and (plot.suffix != ".svg" or not plot.parent.is_dir()):
         raise InputError(f"--plot={plot}: expected a file that ends in .svg, in a folder that is")
-    found = sides.read_sides(arguments)
+    found = sides.read_sides([paths.expand(argument) for argument in arguments])
     if len(found) < 2:
         raise InputError(f"given {arguments}, expected two or more sides; of each {sides.RUNS}")
     scores = [side.scores(metric) for side in found]

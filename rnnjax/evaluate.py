@@ -7,14 +7,13 @@ python -m rnnjax.evaluate --workdir runs/play --data another_play.txt
 import json
 from pathlib import Path
 
-from absl import flags
-
 from rnnjax import command
 from rnnjax.console import show
 from rnnjax.errors import InputError
 
-_WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
-_DATA = flags.DEFINE_string(
+_WORKDIR = command.define_path("workdir", "", "The folder of the run.")
+_TRUST = command.define_trust()
+_DATA = command.define_path(
     "data",
     "",
     'Of a classifier, a CSV file of "class","title","description", no header; of a language model, '
@@ -28,7 +27,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"given {arguments[0]!r}, expected flags alone (--workdir, --data)")
     from rnnjax.training import TrainedRun
 
-    run = TrainedRun.load(Path(_WORKDIR.value))
+    run = TrainedRun.load(Path(_WORKDIR.value), _TRUST.value)
     show(json.dumps(run.score(Path(_DATA.value)), indent=2))
 
 

@@ -11,7 +11,8 @@ from rnnjax import command
 from rnnjax.console import show
 from rnnjax.errors import InputError
 
-_WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
+_WORKDIR = command.define_path("workdir", "", "The folder of the run.")
+_TRUST = command.define_trust()
 _PROMPT = flags.DEFINE_string("prompt", "", "What the text begins with.")
 _LENGTH = flags.DEFINE_integer("length", 500, "Most tokens to write; the text may end before.")
 _TEMPERATURE = flags.DEFINE_float(
@@ -33,7 +34,7 @@ def main(arguments: list[str]) -> None:
     from rnnjax.training import TrainedWriter
 
     choice = Choice(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value, _SEED.value)
-    run = TrainedWriter.load(Path(_WORKDIR.value))
+    run = TrainedWriter.load(Path(_WORKDIR.value), _TRUST.value)
     (share,) = run.vocabulary.unknown_shares([_PROMPT.value])
     if _PROMPT.value and share:
         advice = run.vocabulary.advise_form([_PROMPT.value])

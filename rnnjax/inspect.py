@@ -6,14 +6,13 @@ cat lines.txt | python -m rnnjax.inspect --workdir runs/mine --output page.html
 
 from pathlib import Path
 
-from absl import flags
-
 from rnnjax import command
 from rnnjax.console import show
 from rnnjax.errors import InputError
 
-_WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
-_OUTPUT = flags.DEFINE_string("output", "", "The page; by default inspect.html in that folder.")
+_WORKDIR = command.define_path("workdir", "", "The folder of the run.")
+_TRUST = command.define_trust()
+_OUTPUT = command.define_path("output", "", "The page; by default inspect.html in that folder.")
 
 
 def main(texts: list[str]) -> None:
@@ -26,7 +25,7 @@ def main(texts: list[str]) -> None:
     path = Path(_OUTPUT.value) if _OUTPUT.value else workdir / "inspect.html"
     if _OUTPUT.value and not path.parent.is_dir():
         raise InputError(f"--output={path}: there is no folder {path.parent}; make it, then repeat")
-    run = TrainedRun.load(workdir)
+    run = TrainedRun.load(workdir, _TRUST.value)
     accounts = look(run, [text for chunk in command.texts(texts) for text in chunk])
     given = run.config.model
     cell = f"{given.cell}, {given.features} features"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
-from rnnjax import command, rules
+from rnnjax import command, paths, rules
 from rnnjax import config as config_lib
 from rnnjax.config import Acknowledged
 from rnnjax.console import show
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
             "nothing is given; expected config files or folders of experiments: configs/lstm.py "
             "experiments/lesson"
         )
-    found = [each for path in arguments for each in look(Path(path))]
+    found = [each for path in arguments for each in look(Path(paths.expand(path)))]
     for where, (rule, says, reason) in found:
         show(f"{where}: {rule}: {f'acknowledged: {reason}' if reason else says}")
     if not all(finding.reason for _, finding in found):

@@ -25,7 +25,7 @@ from rnnjax.interrupt import InterruptedRunError
 from rnnjax.reporting.progress import say
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="A file such as configs/bilstm.py.")
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = command.define_path(
     "workdir", "", "The folder of the run, new or to go on with; '' makes one under runs/."
 )
 _PRINT = flags.DEFINE_bool("print_config", False, "Print the whole config as JSON, and end.")

@@ -12,7 +12,8 @@ from absl import flags
 from rnnjax import command
 from rnnjax.console import show
 
-_WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
+_WORKDIR = command.define_path("workdir", "", "The folder of the run.")
+_TRUST = command.define_trust()
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line.")
 
 _SHOWN = 80
@@ -23,7 +24,7 @@ def main(texts: list[str]) -> None:
     from rnnjax.data.text import is_unfamiliar
     from rnnjax.training import TrainedClassifier
 
-    run = TrainedClassifier.load(Path(_WORKDIR.value))
+    run = TrainedClassifier.load(Path(_WORKDIR.value), _TRUST.value)
     trained_on = run.data.get("unknown_share", 0.0)
     for chunk in command.texts(texts):
         shares = run.vocabulary.unknown_shares(chunk, run.config.data.max_tokens)

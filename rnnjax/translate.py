@@ -11,7 +11,8 @@ from absl import flags
 from rnnjax import command
 from rnnjax.console import show
 
-_WORKDIR = flags.DEFINE_string("workdir", "", "The folder of the run.")
+_WORKDIR = command.define_path("workdir", "", "The folder of the run.")
+_TRUST = command.define_trust()
 _BEAM = flags.DEFINE_integer(
     "beam", 0, "Texts that are looked at side by side; 0 for as many as the run does."
 )
@@ -28,7 +29,7 @@ def main(texts: list[str]) -> None:
     from rnnjax.reporting.progress import say
     from rnnjax.training import TrainedTranslator
 
-    run = TrainedTranslator.load(Path(_WORKDIR.value))
+    run = TrainedTranslator.load(Path(_WORKDIR.value), _TRUST.value)
     for chunk in command.texts(texts):
         shares = run.vocabulary.unknown_shares(chunk)
         doubtful = [text for text, share in zip(chunk, shares, strict=True) if share]

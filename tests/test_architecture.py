@@ -14,7 +14,8 @@ NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
 ASIDE = {
-    *("errors", "files", "allocator", "cache", "config", "console", "data", "interrupt"),
+    *("errors", "files", "paths", "allocator", "cache", "config", "console", "data"),
+    "interrupt",
     *("reporting", "rules", "encodings"),
 }
 ENTRIES = {
@@ -27,12 +28,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "encodings": set(),
     "files": {"errors", "encodings"},
     "allocator": set(),
-    "cache": {"errors"},
+    "paths": {"errors"},
+    "cache": {"errors", "paths"},
     "interrupt": set(),
     "console": set(),
-    "config": {"errors"},
+    "config": {"errors", "paths"},
     "reporting": {"errors", "files", "config", "console"},
-    "data": {"errors", "files", "cache", "config", "reporting"},
+    "data": {"errors", "files", "paths", "cache", "config", "reporting"},
     "rules": {"config", "data"},
     **{part: {"errors", *CHAIN[:place]} for place, part in enumerate(CHAIN[:4])},
     **{part: {*ASIDE, *CHAIN[: CHAIN.index(part)]} for part in ("tasks", "training")},

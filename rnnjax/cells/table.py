@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import difflib
-import importlib
 import re
 from typing import Any
 
@@ -25,6 +24,7 @@ from rnnjax.cells.mgu import MGUCell
 from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
 from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
+from rnnjax.cells.origin import file_of, find_module, import_class
 from rnnjax.cells.qrnn import QRNNCell
 from rnnjax.cells.rglru import RGLRUCell
 from rnnjax.cells.rhn import RHNCell
@@ -59,11 +59,30 @@ CELLS: dict[str, type[AbstractCell]] = {
 }
 """Every cell of the package. A config names them without a module."""
 
-_SPEC = re.compile(r"(?:(?P<module>[\w.]+):)?(?P<name>\w+)(?P<options>\(.*\))?", re.DOTALL)
+_NAME = r"[^\W\d]\w*"
+_SPEC = re.compile(
+    rf"(?:(?P<module>{_NAME}(?:\.{_NAME})*):)?(?P<name>{_NAME})(?P<options>\(.*\))?", re.DOTALL
+)
+
+_PACKAGES = re.compile(r"flax\.linen|rnnjax\.cells(\..+)?")
+"""Modules that are imported in any case."""
+
+
+def check_in_package(spec: str) -> None:
+    """Raises InputError if making a cell would import a module from outside rnnjax and flax."""
+    found = _SPEC.fullmatch(spec.strip())
+    module = found and found["module"]
+    if found and module and not _PACKAGES.fullmatch(module):
+        source = find_module(module)
+        where = file_of(source) if source else "not found here"
+        raise InputError(
+            f"the class {found['name']} of the module {module} ({where}), which is not part of the "
+            "package and would be imported, and so run"
+        )
 
 
 def make_cell(spec: str, features: int, dtype: Any = None) -> nn.Module:
-    """Returns the cell that a config describes.
+    """Returns the cell that a config describes; imports, and so runs, the module that it names.
 
     Args:
       spec: a name in `CELLS`, or `package.module:ClassName` for any other cell, of flax say
@@ -113,12 +132,9 @@ def _class(spec: str, module: str | None, name: str) -> type[nn.Module]:
             )
         return CELLS[name]
     try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
-        raise InputError(
-            f"config.model.cell: given {spec!r}, and {module} cannot be imported ({error}); "
-            "install it, or start from the folder that holds it"
-        ) from error
+        found = import_class(module, name)
+    except InputError as error:
+        raise InputError(f"config.model.cell: given {spec!r}, and {error}") from error
     if not (isinstance(found, type) and issubclass(found, AbstractCell | nn.RNNCellBase)):
         raise InputError(
             f"config.model.cell: given {spec!r}, and {module} has no cell of that name; expected a "

@@ -103,7 +103,7 @@ def _explain(detail: Any, name: str) -> str:
         except InputError as error:
             return str(error)
     if detail["type"] == "value_error":
-        return f"{name}: {detail['ctx']['error']}"
+        return f"{'.'.join([name, key] if key else [name])}: {detail['ctx']['error']}"
     expected = detail["msg"].replace("Input should", "it should")
     given = detail["input"]
     return f"{name}.{key}: given {_shown(given)} ({type(given).__name__}), {expected}"

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from rnnjax import paths
 from rnnjax.config.read_by import readers
 
 _SEEDS = 2**32
@@ -12,6 +13,10 @@ _COUNT = 2**31 - 1
 """Limit of steps and rows, which are counted in int32. Limits are beyond any honest use: they end
 a config in a message instead of in a machine without memory."""
 _LENGTH, _FEATURES, _TOKENS = 10**6, 2**16, 10**7
+
+
+FilePath = Annotated[str, pydantic.AfterValidator(paths.expand)]
+"""A path, in which `~` becomes the home folder."""
 
 
 class Section(pydantic.BaseModel):
@@ -87,7 +92,7 @@ class Data(Section):
 
     corpus: Literal["ag_news_subset", "docstrings"] = "ag_news_subset"
     """AG News, or the docstrings of the installed Python libraries."""
-    dir: str = ""
+    dir: FilePath = ""
     """Where AG News is: a folder with train.csv and test.csv in the original layout, or a folder
     of tensorflow_datasets that holds a prepared ag_news_subset; '' to download it. Where pairs of
     texts are, in files named as those of Multi30k; '' for numbers and dates, made as needed."""
@@ -95,7 +100,7 @@ class Data(Section):
     """What to train on when AG News cannot be downloaded; '' to stop with an error instead."""
     text: Literal["title", "description", "title+description"] = "title+description"
     """The fields that make up a text, joined by a space."""
-    file: str = ""
+    file: FilePath = ""
     """A text file in the place of a corpus; its last lines are the test part."""
     take: int = pydantic.Field(default=0, ge=0, le=_COUNT)
     """Rows (of a file: lines) of the training and of the test data to use, and of the validation
@@ -126,7 +131,7 @@ class Embedding(Section):
 
     features: int = pydantic.Field(default=64, ge=0, le=_FEATURES)
     """Size of the vector learned for each token; 0 for one-hot input."""
-    path: str = ""
+    path: FilePath = ""
     """A file of vectors to begin with: text of word2vec, fastText or GloVe, or binary of word2vec,
     each also packed with gzip. Tokens that are not in it begin at random; '' for all of them."""
     trainable: bool = True

@@ -88,4 +88,4 @@ def check_vectors(config: Config) -> None:
 
 
 def _path(config: Config) -> Path:
-    return Path(config.model.embedding.path).expanduser()
+    return Path(config.model.embedding.path)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from absl import flags
 
-from rnnjax import command
+from rnnjax import command, paths
 from rnnjax.config import Config
 from rnnjax.console import show
 from rnnjax.errors import InputError
@@ -57,9 +57,9 @@ def main(arguments: list[str]) -> None:
     """Runs one experiment, repeats a seed of it, seals its claims, or checks some."""
     _check_flags(arguments)
     if _CHECK.value:
-        folders = [Path(each) for each in arguments] or _all_folders()
+        folders = [Path(paths.expand(each)) for each in arguments] or _all_folders()
         _end(_check(folders, whole=not arguments))
-    (folder,) = map(Path, arguments)
+    (folder,) = (Path(paths.expand(argument)) for argument in arguments)
     experiment = Experiment.read(folder)  # another folder is refused before anything is written
     if _REPEAT.value is not None:
         entries = choose_entries(experiment, _ENTRY.value, _REPEAT.value)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from rnnjax import paths
 from rnnjax.errors import InputError
 from rnnjax.files import explain
 from rnnjax.reporting import seal
@@ -54,7 +55,8 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep, enable_async_checkpointing=False, create=False
         )
-        self._manager = ocp.CheckpointManager(folder.absolute(), options=options)
+        self._directory = paths.without_special_characters(folder.absolute(), self)
+        self._manager = ocp.CheckpointManager(self._directory, options=options)
 
     @property
     def steps(self) -> list[int]:

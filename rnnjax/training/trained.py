@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import cache
+from rnnjax.cells.table import check_in_package
 from rnnjax.config import Config
 from rnnjax.data.text import Vocabulary, is_unfamiliar
 from rnnjax.errors import InputError
@@ -130,14 +131,16 @@ class TrainedRun:
         return Stream(self.reading, self.params, self.numbering, self.config.data.max_tokens)
 
     @classmethod
-    def load(cls, workdir: Path) -> Self:
+    def load(cls, workdir: Path, trust: bool = False) -> Self:
         """Returns the network of a run, as its newest checkpoint has it.
 
         Args:
           workdir: the folder of the run, finished or not.
+          trust: import the module of its cell where that is from outside rnnjax and flax.
 
         Raises:
-          InputError: there is no run, or none of this task, no checkpoint, or a file is damaged.
+          InputError: there is no run, or none of this task, no checkpoint, a file is damaged, or
+            the cell is not trusted.
         """
         cache.keep_compilations()
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -148,6 +151,8 @@ class TrainedRun:
                 "`python -m rnnjax.main --workdir ...` has made"
             )
         config, _ = folder.read()
+        if not trust:
+            _check_cell(workdir, config)
         if cls.task_name not in ("", config.task):
             commands = usage_commands(config.task, workdir)
             how = f"; ask it with `{commands[-1]}`" if commands else ""
@@ -219,3 +224,14 @@ def usage_commands(task_name: str, workdir: Path) -> list[str]:
 def _tasks_scored_on_files() -> list[str]:
     kinds = TrainedRun.__subclasses__()
     return [kind.task_name for kind in kinds if kind.score is not TrainedRun.score]
+
+
+def _check_cell(workdir: Path, config: Config) -> None:
+    """Raises InputError if the config of a run's folder, which is data, would run code."""
+    try:
+        check_in_package(config.model.cell)
+    except InputError as error:
+        raise InputError(
+            f"workdir {workdir}: its config.json asks for {error}. Read that file; if you trust "
+            "it, repeat the command with --trust, or load(workdir, trust=True) in Python"
+        ) from None

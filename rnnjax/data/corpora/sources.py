@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 from rnnjax import cache as shared_cache
+from rnnjax import paths
 from rnnjax.data.corpora import cache as kept_corpora
 from rnnjax.data.corpora import docstrings
 from rnnjax.data.corpora.corpus import Corpus
@@ -87,7 +88,7 @@ def _docstrings(root: Path) -> Corpus:
 
 
 def _in_folder(directory: str, root: Path) -> Corpus:
-    folder = Path(directory).expanduser()
+    folder = Path(directory)
     if any((folder / f"{part}.csv").exists() for part in _PARTS):
         return _csv(folder, directory, root)
     found = _file_format(folder)
@@ -153,8 +154,10 @@ def _corpus(name: str, source: str, kept: kept_corpora.Kept) -> Corpus:
 
 
 def _default_data_dir() -> Path:
-    named = os.environ.get("TFDS_DATA_DIR")
-    return Path(named).expanduser() if named else Path.home() / "tensorflow_datasets"
+    try:
+        return Path(paths.expand(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"))
+    except InputError as error:
+        raise InputError(f"the environment variable TFDS_DATA_DIR: {error}") from None
 
 
 def _file_format(data_dir: Path) -> str:

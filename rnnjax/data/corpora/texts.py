@@ -60,7 +60,7 @@ def of_file(path: Path) -> Texts:
     Raises:
       InputError: the file cannot be read, is not UTF-8, or has fewer than two characters.
     """
-    text = read_text(path.expanduser())
+    text = read_text(path)
     if len(text) < 2:
         raise InputError(
             f"{path}: has {len(text)} characters; expected at least 2, since the last "
