@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import shlex
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from rnnjax.experiment import records
 from rnnjax.experiment.folder import Entry, Experiment
 from rnnjax.interrupt import InterruptRequest
 from rnnjax.reporting import metrics
+from rnnjax.reporting.files import lock_file, open_no_follow
 from rnnjax.reporting.progress import say
 
 _SECONDS_BETWEEN_LOOKS = 0.05
@@ -30,16 +30,22 @@ def sole(folder: Path) -> Iterator[None]:
     """Keeps other processes from running the same experiment.
 
     Raises:
-      InputError: one does.
+      InputError: one does, or the folder cannot be written.
     """
-    folder_of_runs(folder).mkdir(parents=True, exist_ok=True)
-    with (folder_of_runs(folder) / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(
-                f"{folder}: another process is running this experiment; wait for it"
-            ) from None
+    runs = folder_of_runs(folder)
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        lock = lock_file(runs / ".lock")
+    except BlockingIOError:
+        raise InputError(
+            f"{folder}: another process is running this experiment; wait for it"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{runs}: the folder of its runs cannot be written ({error.strerror}); start from "
+            "another folder, or make it writable"
+        ) from error
+    with lock:
         yield
 
 
@@ -156,7 +162,7 @@ class _Training:
         typed = experiment.typed(entry, f"--config.seed={seed}", f"--workdir={workdir}")
         alone = not workdir.exists()
         workdir.parent.mkdir(parents=True, exist_ok=True)
-        with _log(workdir).open("ab") as log:
+        with open(_log(workdir), "ab", opener=open_no_follow) as log:
             process = subprocess.Popen(
                 [sys.executable, *typed],
                 stdin=subprocess.DEVNULL,

@@ -6,16 +6,21 @@ diverged, and `float` reads it back.
 """
 
 import contextlib
+import fcntl
 import json
 import math
 import os
 import re
+import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rnnjax.errors import InputError
 from rnnjax.files import explain
+
+_DRAFT = ".rnnjax-draft-"
 
 
 def encode(value: Any, indent: int | None = None) -> str:
@@ -39,11 +44,13 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
       InputError: it cannot be written.
     """
     path = Path(path)
-    # Not the tempfile module: its files are readable by their owner alone and would stay so.
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    check_regular(path)
+    # Not the tempfile module: its files are readable by their owner alone and would stay so. The
+    # name is short, because that of the file may be as long as names can be.
+    draft = path.with_name(f"{_DRAFT}{secrets.token_hex(8)}")
     try:
         # A text taken from the wild may hold half a surrogate pair, which UTF-8 cannot.
-        with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        with draft.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -56,8 +63,50 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def is_draft(path: Path) -> bool:
-    """Returns whether a file is one that a process was killed over before it was whole."""
-    return bool(re.fullmatch(r"\..+\.\d+", path.name))
+    """Returns whether a file is one of `write_text` that a process was killed over."""
+    named = re.fullmatch(rf"{re.escape(_DRAFT)}[0-9a-f]{{16}}", path.name)
+    return bool(named) and path.is_file() and not path.is_symlink()
+
+
+def check_regular(path: Path) -> None:
+    """Raises InputError if a name is taken by a symbolic link, a folder or a device."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # there is nothing, or opening it will say what is wrong
+        return
+    if stat.S_ISLNK(mode):
+        raise InputError(
+            f"{path}: is a symbolic link, which is neither followed nor replaced; give the file it "
+            "leads to, or remove the link"
+        )
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise InputError(f"{path}: is {kind}, expected a file or nothing; give another path")
+
+
+def open_no_follow(path: str, flags: int) -> int:
+    """Opens a regular file for `open(..., opener=open_no_follow)`, and follows no symbolic link.
+
+    Raises:
+      InputError: something else has the name.
+    """
+    check_regular(Path(path))
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def lock_file(path: Path) -> IO[str]:
+    """Opens a file, made if it is not there, and locks it until it is closed or the process ends.
+
+    Raises:
+      BlockingIOError: another process has locked it.
+      OSError: it cannot be opened or locked.
+      InputError: it is no regular file.
+    """
+    with contextlib.ExitStack() as closing:
+        lock = closing.enter_context(open(path, "a", opener=open_no_follow, encoding="utf-8"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        closing.pop_all()
+    return lock
 
 
 def unwritable(path: Path, error: OSError) -> InputError:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
-from rnnjax.files import explain, load_text, open_regular, parse_json
-from rnnjax.reporting.files import encode, unwritable, write_text
+from rnnjax.files import explain, load_text, parse_json
+from rnnjax.reporting.files import encode, open_no_follow, unwritable, write_text
 
 _NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
@@ -29,9 +29,7 @@ class MetricsFile:
         self._path = Path(path)
         self._mark = dict(mark or {})
         try:
-            self._path.touch()
-            open_regular(self._path).close()
-            with self._path.open("a+b") as file:
+            with open(self._path, "a+b", opener=open_no_follow) as file:
                 file.seek(0)
                 content = file.read()
                 file.truncate(content.rfind(b"\n") + 1)
@@ -48,7 +46,9 @@ class MetricsFile:
         line = encode({**values, **self._mark}) + "\n"
         try:
             # Opened anew for each line: nothing to close, and nothing held back in a buffer.
-            with self._path.open("a", encoding="utf-8", newline="\n") as file:
+            with open(
+                self._path, "a", encoding="utf-8", newline="\n", opener=open_no_follow
+            ) as file:
                 file.write(line)
         except OSError as error:
             raise unwritable(self._path, error) from error

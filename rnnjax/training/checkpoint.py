@@ -107,7 +107,8 @@ class Checkpoints:
         """
         if repair:
             for unfinished in self.folder.glob("*.orbax-checkpoint-tmp"):
-                shutil.rmtree(unfinished)
+                if unfinished.is_dir() and not unfinished.is_symlink():
+                    shutil.rmtree(unfinished)
         damaged: dict[int, str] = {}
         for step in reversed(self.steps):
             try:
@@ -138,9 +139,10 @@ class Checkpoints:
         return None
 
     def _set_aside(self, step: int) -> None:
-        aside = self.folder / f"damaged-{step}"
-        if aside.exists():
-            shutil.rmtree(aside)
+        aside, others = self.folder / f"damaged-{step}", 1
+        while aside.exists() or aside.is_symlink():
+            others += 1
+            aside = self.folder / f"damaged-{step}-{others}"
         (self.folder / str(step)).rename(aside)
         self._manager.reload()
 

@@ -1,7 +1,6 @@
 """The folder of a run: what is in it, and that it belongs to one config and one process."""
 
 import dataclasses
-import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax import config as config_lib
+from rnnjax import paths
 from rnnjax.config import Config
 from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
 from rnnjax.files import explain
 from rnnjax.reporting import run_files
-from rnnjax.reporting.files import is_draft
+from rnnjax.reporting.files import check_regular, is_draft, lock_file
 from rnnjax.reporting.record import Manifest
 from rnnjax.training.checkpoint import Checkpoints, Owner
 
@@ -27,6 +27,13 @@ class RunFolder:
     """The paths of a run's files."""
 
     path: Path
+
+    def __post_init__(self) -> None:
+        """Raises InputError if no folder can have the name."""
+        try:
+            paths.check(str(self.path))
+        except InputError as error:
+            raise InputError(f"workdir: {error}") from None
 
     @property
     def config(self) -> Path:
@@ -86,7 +93,12 @@ class RunFolder:
         self.check(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / _LOCK).open("w")
+            lock = lock_file(self.path / _LOCK)
+        except BlockingIOError:
+            raise InputError(
+                f"workdir {self.path}: another process is running in it; wait for it, or give "
+                "another --workdir"
+            ) from None
         except OSError as error:
             cause, remedy = explain(error)
             raise InputError(
@@ -94,32 +106,25 @@ class RunFolder:
                 "--workdir"
             ) from error
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(
-                    f"workdir {self.path}: another process is running in it; wait for it, or give "
-                    "another --workdir"
-                ) from None
             for path in filter(is_draft, self.path.iterdir()):
                 path.unlink()
             yield
 
     def check(self, config: Config) -> None:
         """Raises InputError if a run of another config, or something else, is in the folder."""
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"workdir {self.path}: is a file; give a folder, new or of a run")
+        try:
+            self._check_kinds(config)
+            strange = [] if self.config.exists() else self._strange_names()
+        except OSError as error:
+            raise InputError(
+                f"workdir {self.path}: cannot be read ({error.strerror}); give another --workdir"
+            ) from error
+        if strange:
+            raise InputError(
+                f"workdir {self.path}: holds {', '.join(sorted(strange)[:3])} and no "
+                "config.json, so it is not the folder of a run; give another --workdir"
+            )
         if not self.config.exists():
-            strange = self.path.is_dir() and [
-                each.name
-                for each in self.path.iterdir()
-                if each.name != _LOCK and not is_draft(each)
-            ]
-            if strange:
-                raise InputError(
-                    f"workdir {self.path}: holds {', '.join(sorted(strange)[:3])} and no "
-                    "config.json, so it is not the folder of a run; give another --workdir"
-                )
             return
         _, theirs = self.read_config()
         differing = config_lib.differences(config, theirs)
@@ -129,6 +134,29 @@ class RunFolder:
                 f"workdir {self.path}: holds a run of another config (given, there):\n{lines}\n"
                 "Give another --workdir, or the config of that run to go on with it."
             )
+
+    def _check_kinds(self, config: Config) -> None:
+        """Raises InputError if a run would write through a symbolic link, or over a folder."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"workdir {self.path}: is a file; give a folder, new or of a run")
+        files = self.config, self.environment, self.tokenizer, self.metrics, self.result
+        for file in (*files, self.report, self.path / _LOCK):
+            check_regular(file)
+        for folder in (self.checkpoints, *(each.path for _, each in self.replicates(config))):
+            if folder == self.path:
+                continue  # may be anywhere: the user has named it
+            if folder.is_symlink():
+                raise InputError(
+                    f"{folder}: is a symbolic link, in which a run deletes nothing and writes "
+                    "nothing; put the folder itself there, or link the whole --workdir"
+                )
+            if folder.exists() and not folder.is_dir():
+                raise InputError(f"{folder}: is a file, expected a folder or nothing; remove it")
+
+    def _strange_names(self) -> list[str]:
+        """Returns the names of what is in the folder and not of a run that has just begun."""
+        inside = self.path.iterdir() if self.path.is_dir() else []
+        return [path.name for path in inside if path.name != _LOCK and not is_draft(path)]
 
     def read_config(self) -> tuple[str, Config]:
         """Returns name and config of the run, which `read` verifies.

@@ -8,6 +8,7 @@ import pytest
 
 from rnnjax.errors import InputError
 from rnnjax.reporting import files
+from rnnjax.reporting.metrics import MetricsFile
 
 
 def test_json_is_strict_and_takes_numbers_of_every_origin(tmp_path):
@@ -75,3 +76,38 @@ def test_files_are_as_readable_as_others(tmp_path):
     files.write_text(tmp_path / "page", "half a pair: \ud83d")
     assert (tmp_path / "page").stat().st_mode == (tmp_path / "other").stat().st_mode
     assert (tmp_path / "page").read_text() == "half a pair: \\ud83d"
+
+
+def test_links_folders_and_devices_are_neither_replaced_nor_followed(tmp_path):
+    mine, link = tmp_path / "mine", tmp_path / "link"
+    mine.write_text("mine")
+    link.symlink_to(mine)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    names = ("link", "gone", "folder", "pipe")
+    for path in (tmp_path / name for name in names):
+        for write in (files.write_text, lambda path, _: MetricsFile(path)):
+            with pytest.raises(InputError, match=rf"{path}: is (a symbolic|a folder|no regular)"):
+                write(path, "text")
+    assert mine.read_text() == "mine"
+    assert link.is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", *names}
+
+
+def test_a_file_may_have_as_long_a_name_as_there_can_be(tmp_path):
+    path = tmp_path / ("a" * 255)
+    files.write_text(path, "text")
+    assert path.read_text() == "text"
+
+
+def test_a_lock_is_held_once_and_writes_nothing(tmp_path):
+    path = tmp_path / ".lock"
+    path.write_text("mine")
+    with files.lock_file(path), pytest.raises(BlockingIOError):
+        files.lock_file(path)
+    with files.lock_file(path):
+        assert path.read_text() == "mine"
+    (tmp_path / "link").symlink_to(path)
+    with pytest.raises(InputError, match="is a symbolic link"):
+        files.lock_file(tmp_path / "link")

@@ -14,6 +14,7 @@ from rnnjax.errors import InputError
 from rnnjax.reporting import files, record, run_files
 from rnnjax.reporting.seal import sealed
 from rnnjax.training.folder import RunFolder
+from training.small import snapshot
 
 
 def config_file():
@@ -82,11 +83,99 @@ def test_a_folder_below_a_file_cannot_be_made(tmp_path):
         pass
 
 
-def test_what_a_kill_in_a_write_leaves_does_not_bar_the_folder_and_is_cleared_away(tmp_path):
+def test_what_a_kill_in_a_write_leaves_does_not_bar_the_folder_and_is_cleared_away(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process deletes nothing
+    with pytest.raises(ZeroDivisionError):
+        files.write_text(tmp_path / "config.json", '{"na')
+    monkeypatch.undo()
     (tmp_path / ".lock").write_text("")
-    (tmp_path / ".config.json.4711").write_text('{"na')
+    assert len(list(tmp_path.iterdir())) == 2
     with RunFolder(tmp_path).claim(Config()):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_hidden_files_of_others_are_no_drafts_and_stay(tmp_path, run):
+    names = {".notes.2024", ".bash_history.1", ".config.json.4711", ".rnnjax-draft-mine"}
+    for name in names:
+        (tmp_path / name).write_text("mine")
+        (run.path / name).write_text("mine")
+    with pytest.raises(InputError, match=r"holds \.bash_history\.1"):
+        RunFolder(tmp_path).check(Config())
+    before = snapshot(tmp_path)
+    with run.claim(Config()):
+        assert snapshot(tmp_path) == before
+
+
+def test_a_draft_that_is_no_regular_file_stays(tmp_path):
+    draft = ".rnnjax-draft-0123456789abcdef"
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / draft).symlink_to(tmp_path / "mine")
+    with pytest.raises(InputError, match=f"holds {draft}"):
+        RunFolder(tmp_path / "new").check(Config())
+
+
+RUN_FILES = [
+    *("config.json", "environment.json", "tokenizer.json", "metrics.jsonl", "result.json"),
+    *("report.html", ".lock", "checkpoints"),
+]
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_nothing_is_written_through_a_link(run, tmp_path, name):
+    mine = tmp_path / "mine"
+    (mine.mkdir if name == "checkpoints" else mine.touch)()
+    if name == "config.json":
+        mine.write_bytes(run.config.read_bytes())
+    (run.path / name).unlink(missing_ok=True)
+    (run.path / name).symlink_to(mine)
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match=f"{name}: is a symbolic link"), run.claim(Config()):
+        pass
+    assert snapshot(tmp_path) == before
+    assert (run.path / name).is_symlink()
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_something_of_another_kind_in_the_place_of_a_file_is_named(run, name):
+    (run.path / name).unlink(missing_ok=True)
+    if name == "checkpoints":
+        (run.path / name).touch()
+    elif name == ".lock":
+        os.mkfifo(run.path / name)
+    else:
+        (run.path / name).mkdir()
+    with pytest.raises(InputError, match=f"{name}: is (a f|no reg)"), run.claim(Config()):
+        pass
+
+
+def test_replicates_are_not_written_through_a_link(tmp_path):
+    config = Config(replicates=2, seed=3)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "run" / "seed-4").symlink_to(tmp_path / "mine")
+    with pytest.raises(InputError, match="seed-4: is a symbolic link"):
+        RunFolder(tmp_path / "run").check(config)
+
+
+def test_the_folder_of_a_run_may_be_a_link_itself(tmp_path, run):
+    (tmp_path / "link").symlink_to(run.path)
+    with RunFolder(tmp_path / "link").claim(Config()):
+        pass
+
+
+@pytest.mark.parametrize("name", ["a\0b", "caf\udce9", "\ud800"])
+def test_a_name_that_no_folder_can_have_is_refused(name):
+    with pytest.raises(InputError, match="workdir: given '"):
+        RunFolder(Path(name))
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(InputError, match="File name too long"):
+        RunFolder(tmp_path / ("a" * 300)).check(Config())
 
 
 def test_a_killed_process_lets_go_of_the_folder(tmp_path):
