@@ -234,6 +234,14 @@ def test_the_public_builder_is_downloaded_once_and_read_where_it_lies(
     with pytest.raises(InputError, match="prepared there as tfrecord; expected array_record"):
         corpora.load("ag_news_subset", str(downloaded), "docstrings")
     (version / "dataset_info.json").write_text(json.dumps(info))
+    features = (version / "features.json").read_text()
+    (tmp_path / "stranger.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "tensorflow_datasets.core.features.text_feature.Text"
+    (version / "features.json").write_text(features.replace(text, "stranger.Text"))
+    with pytest.raises(InputError, match=r"features\.json: names the class stranger\.Text"):
+        corpora.load("ag_news_subset", str(downloaded), "docstrings")
+    (version / "features.json").write_text(features)
     next(version.glob("*train*")).unlink()
     with pytest.raises(InputError, match="cannot be read"):
         corpora.load("ag_news_subset", str(downloaded), "docstrings")

@@ -1,6 +1,7 @@
 """Builders of tensorflow_datasets, and the way from them to rows. Imported only to prepare."""
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -13,6 +14,9 @@ from tqdm import tqdm
 
 from rnnjax.data.corpora.cache import Prepared
 from rnnjax.data.corpora.csv_files import Row
+from rnnjax.errors import InputError
+
+_FEATURES = "tensorflow_datasets.core.features."
 
 
 class _RowBuilder(tfds.core.GeneratorBasedBuilder):
@@ -65,9 +69,30 @@ def download(name: str, data_dir: Path) -> None:
 
 
 def read(folder: Path) -> Prepared:
-    """Returns the rows of a prepared data set, given the folder that bears its version."""
+    """Returns the rows of a prepared data set, given the folder that bears its version.
+
+    Raises:
+      InputError: reading it would import a module from outside tensorflow_datasets.
+    """
+    about = folder / "features.json"
+    _check_features(about, json.loads(about.read_text(encoding="utf-8")))
     with _quiet():
         return _rows_of(tfds.builder_from_directory(folder))
+
+
+def _check_features(path: Path, values: Any) -> None:
+    """Raises InputError if a feature is of a class whose module the library would import."""
+    if isinstance(values, dict):
+        names = (values.get(key) for key in ("pythonClassName", "python_class_name", "type"))
+        for name in names:
+            if isinstance(name, str) and "." in name and not name.startswith(_FEATURES):
+                raise InputError(
+                    f"{path}: names the class {name}, whose module would be imported and run; "
+                    f"expected classes of {_FEATURES}* alone. Prepare the data set anew"
+                )
+        values = list(values.values())
+    for value in values if isinstance(values, list) else []:
+        _check_features(path, value)
 
 
 def _rows_of(builder: Any) -> Prepared:

@@ -135,6 +135,8 @@ def _subset(data_dir: Path, directory: str, root: Path) -> Corpus:
 
         try:
             return builders.read(place)
+        except InputError:
+            raise
         # Damaged files raise whatever the readers of records and of their format happen to raise.
         except Exception as error:
             raise InputError(
