@@ -85,6 +85,7 @@ class Checkpoints:
                 self._manager.wait_until_finished()
         except Exception as error:
             cause, remedy = explain(error)
+            cause = self._with_own_path(cause)
             raise InputError(
                 f"{self.folder}: the checkpoint of step {step} could not be saved ({cause}); "
                 f"{remedy}, then repeat the command: the run goes on from the checkpoint before"
@@ -116,7 +117,7 @@ class Checkpoints:
             except jax.errors.JaxRuntimeError:
                 raise  # of the device, of which the file knows nothing
             except Exception as error:
-                damaged[step] = _reason(error)
+                damaged[step] = self._with_own_path(_reason(error))
                 continue
             for each, reason in damaged.items():
                 say(
@@ -153,6 +154,9 @@ class Checkpoints:
             for path, leaf in _leaves(tree)
         }
         return seal.sealed({**self._owner._asdict(), "step": step, "arrays": arrays})
+
+    def _with_own_path(self, message: str) -> str:
+        return message.replace(str(self._directory), str(self.folder))
 
     def _read(self, step: int, template: Tree) -> Tree:
         args = ocp.args.Composite(checksums=ocp.args.JsonRestore())
