@@ -70,9 +70,9 @@ def run(
                     break
                 if argument.startswith("-"):
                     check(argument.lstrip("-").split("=")[0])
+            arguments = _expanded(arguments)
             _check_config_file(arguments[1:])
-            # The file of --config is read while the flags are parsed, by ml_collections.
-            rest = flags.FLAGS([_expanded(argument) for argument in arguments])
+            rest = flags.FLAGS(arguments)
         except InputError as error:
             _fail(error)
         except flags.Error as error:
@@ -234,15 +234,23 @@ def in_short(error: Exception) -> str:
     return " ".join(message.split())
 
 
-def _expanded(argument: str) -> str:
-    """Returns an argument with the home folder in --config=~/my.py, which no shell replaces."""
-    name, equals, value = argument.partition("=")
-    if equals and name.lstrip("-") == "config" and argument.startswith("-"):
+def _expanded(arguments: Sequence[str]) -> list[str]:
+    """Returns a command line with `~` replaced in the path of --config.
+
+    ml_collections reads that file while the flags are parsed.
+    """
+    expanded = list(arguments)
+    for index, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
         try:
-            return f"{name}={paths.expand(value)}"
+            if name == "--config" and equals:
+                expanded[index] = f"{name}={paths.expand(value)}"
+            elif name == "--config":
+                expanded[index + 1 :] = map(paths.expand, arguments[index + 1 : index + 2])
+                expanded += arguments[index + 2 :]
         except InputError as error:
             raise InputError(f"--config: {error}") from None
-    return argument
+    return expanded
 
 
 def _fail(error: object) -> NoReturn:

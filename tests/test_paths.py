@@ -130,12 +130,11 @@ def test_paths_of_the_command_lines_are_expanded_or_refused_by_their_flags(tmp_p
 
     for module, *arguments in (
         ("main", f"--config={NOBODY}"),
+        ("main", "--workdir=run", "--config", "caf\udce9.py"),
         ("main", "--config=~/plain.py", f"--workdir={NOBODY}"),
         ("predict", f"--workdir={NOBODY}", "goal"),
         ("evaluate", "--workdir=run", f"--data={NOBODY}"),
         ("inspect", "--workdir=run", f"--output={NOBODY}", "goal"),
-        ("generate", f"--workdir={NOBODY}"),
-        ("translate", f"--workdir={NOBODY}"),
         ("compare", f"--plot={NOBODY}"),
         ("predict", "--workdir=caf\udce9"),
     ):

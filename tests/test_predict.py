@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -180,3 +181,57 @@ def test_a_network_is_asked_on_a_machine_without_the_engine_it_was_trained_by(fi
         training.TrainedClassifier.load(each).predict(asked) for each in (finished, folder)
     )
     np.testing.assert_array_equal(there, here)
+
+
+@pytest.fixture
+def stranger(finished, tmp_path, monkeypatch):
+    """A folder below that of the process, with a run whose config names a class beside it."""
+    workdir = tmp_path / "strangers" / "one"
+    shutil.copytree(finished, workdir)
+    ran = tmp_path / "ran"
+    (workdir / "evil.py").write_text(
+        "from rnnjax.cells import LSTMCell\n"
+        f"open({str(ran)!r}, 'w').close()\n"
+        "class Cell(LSTMCell):\n    pass\n"
+    )
+    written = json.loads((workdir / "config.json").read_text())
+    written["config"]["model"]["cell"] = "strangers.one.evil:Cell"
+    (workdir / "config.json").write_text(json.dumps(written))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield workdir, ran
+    for name in ("strangers", "strangers.one", "strangers.one.evil"):
+        sys.modules.pop(name, None)
+
+
+def test_a_run_folder_runs_no_code_unless_it_is_trusted(stranger, finished):
+    workdir, ran = stranger
+    for kind in (training.TrainedRun, training.TrainedClassifier):
+        with pytest.raises(InputError) as caught:
+            kind.load(workdir)
+        for says in (
+            *("class Cell of the module strangers.one.evil", str(workdir / "evil.py")),
+            *(f"workdir {workdir}: its config.json", "--trust"),
+        ):
+            assert says in str(caught.value)
+    assert not ran.exists()
+    found = training.TrainedClassifier.load(workdir, trust=True).predict(["goal"])
+    assert ran.exists()
+    np.testing.assert_array_equal(
+        found, training.TrainedClassifier.load(finished).predict(["goal"])
+    )
+
+
+def test_the_command_line_trusts_a_run_folder_where_it_is_told_to(stranger, tmp_path):
+    workdir, ran = stranger
+    assert not ran.exists()
+    ended = typed("predict", f"--workdir={workdir}", "--trust", "goal", folder=tmp_path)
+    assert ended.status == 0, ended.err
+    assert ran.exists()
+
+
+def test_a_training_does_not_run_what_another_config_in_its_folder_names(stranger, news):
+    workdir, ran = stranger
+    with pytest.raises(InputError, match=r"config\.model\.cell: 'LSTMCell', 'strangers\.one"):
+        training.run(parse(news), "small", workdir)
+    assert not ran.exists()

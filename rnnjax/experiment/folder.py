@@ -17,6 +17,7 @@ import pydantic
 
 from rnnjax import config as config_lib
 from rnnjax.config import Config
+from rnnjax.config.schema import FilePath
 from rnnjax.errors import InputError
 from rnnjax.experiment.records import Run, read_runs
 from rnnjax.experiment.renderers import name_of
@@ -33,7 +34,7 @@ class Entry(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    config: str
+    config: FilePath
     """Its file, seen from where the command is typed."""
     name: str = ""
     """What the tables call it; '' for the file's name without its ending."""
