@@ -11,6 +11,8 @@ from training.small import damage, parse, typed
 
 from rnnjax import training
 from rnnjax.errors import InputError
+from rnnjax.files import digest
+from rnnjax.reporting import run_files
 from rnnjax.training import trained_classifier as trained
 
 pytest_plugins = ["training.small"]
@@ -197,6 +199,9 @@ def stranger(finished, tmp_path, monkeypatch):
     written = json.loads((workdir / "config.json").read_text())
     written["config"]["model"]["cell"] = "strangers.one.evil:Cell"
     (workdir / "config.json").write_text(json.dumps(written))
+    manifest = run_files.load_manifest(workdir).values()
+    manifest["files"]["config.json"] = digest(workdir / "config.json").hex()
+    run_files.write_manifest(workdir, manifest)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield workdir, ran
