@@ -108,9 +108,15 @@ def make_cell(spec: str, features: int, dtype: Any = None) -> nn.Module:
     fields -= {"features", "dtype", "param_dtype", "parent", "name"}
     for option in options:
         if option not in fields:
+            hint = f"expected one of {', '.join(sorted(fields))}"
+            if option in vars(made):
+                hint = (
+                    f"there it is a class attribute without annotation, which nobody can set: "
+                    f"write `{option}: {type(vars(made)[option]).__name__} = ...` in the class"
+                )
             raise InputError(
                 f"config.model.cell: given {spec!r}, and {made.__name__} has no option "
-                f"{option!r}; expected one of {', '.join(sorted(fields))}"
+                f"{option!r}; {hint}"
             )
     try:
         return made(**own, **options)

@@ -144,7 +144,7 @@ class Classification(Reading):
         """Returns the log-probabilities of texts that end at each of the tokens."""
         steps = jnp.arange(len(tokens))
         prefixes = jnp.broadcast_to(tokens, (len(tokens), len(tokens)))
-        return self.go_on(params, prefixes, steps <= steps[:, None])[1]
+        return self.go_on(params, prefixes, steps[None] <= steps[:, None])[1]
 
     def summary(self, part: Batches, answers: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss', 'accuracy', 'macro_f1', 'rows' and 'unknown_share' (of the tokens)."""

@@ -91,9 +91,10 @@ def _read(
 
 def _scaled(scales: jax.Array, call: Any, arguments: Any, options: Any, context: Any) -> Any:
     """Calls a method of a module, the recurrent layers with each step of their input scaled."""
-    if context.module.path == ("recurrent",) and context.method_name == "__call__":
+    # Other methods are also called while a module is made, before it has a path.
+    if context.method_name == "__call__" and context.module.path == ("recurrent",):
         inputs, *rest = arguments
-        arguments = inputs * scales[:, None].astype(inputs.dtype), *rest
+        arguments = inputs * scales[None, :, None].astype(inputs.dtype), *rest
     return call(*arguments, **options)
 
 

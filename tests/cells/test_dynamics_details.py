@@ -51,7 +51,7 @@ def driven(gates, forget_gate) -> Any:
 
     outputs, pull, final = jax.vjp(run, gates, has_aux=True)
     # The rows do not mix, so that their derivatives can be had at once, one step after another.
-    steps = jnp.eye(gates.shape[1])[:, None] * jnp.ones_like(outputs)
+    steps = jnp.eye(gates.shape[1])[:, None] * jnp.ones_like(outputs)[None]
     return final, outputs, jax.vmap(pull)(steps)[0]
 
 
@@ -106,7 +106,7 @@ class TestSLSTM:
                     units = slice(3 * head, 3 * head + 3)
                     kernel = kernel.at[units, :, units].set(block.reshape(3, 4, 3))
                 for x in np.moveaxis(inputs, 1, 0):
-                    gates = x @ params["input"]["kernel"] + params["input"]["bias"]
+                    gates = x @ params["input"]["kernel"] + params["input"]["bias"][None]
                     gates = gates + h @ kernel.reshape(FEATURES, -1)
                     i, f, z, o = jnp.split(gates, 4, axis=-1)
                     i, f = jnp.exp(i), jax.nn.sigmoid(f)

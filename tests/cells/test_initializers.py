@@ -203,9 +203,9 @@ def test_beginning_like_a_library_changes_initializers_alone(name):
     assert isinstance(cell, GRUCell)
     assert (cell.features, cell.dtype, cell.reset_after) == (6, jnp.bfloat16, False)
     assert cell.update_dropout == 0.2
-    kept: dict[str, Any] = {"kernel_init": None, "recurrent_init": None, "bias_init": None}
-    kept["recurrent_bias_init"] = None
-    assert cell.clone(**kept) == given.clone(**kept)
+    names = ("kernel_init", "recurrent_init", "bias_init", "recurrent_bias_init")
+    zeros: dict[str, Any] = dict.fromkeys(names, nn.initializers.zeros)
+    assert cell.clone(**zeros) == given.clone(**zeros)
 
 
 def test_beginning_like_a_library_keeps_the_options_of_an_lstm():

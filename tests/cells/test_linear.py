@@ -385,7 +385,7 @@ def test_where_the_output_stands_in_the_state(name):
     [
         (IndRNNCell, {"activation": "swish"}, "'swish', expected one of tanh, relu"),
         (QRNNCell, {"window": 3}, "window: given 3, expected one of 1, 2"),
-        (QRNNCell, {"pooling": "o"}, "given 'o', expected one of 'f', 'fo', 'ifo'"),
+        (QRNNCell, {"pooling": "o"}, "given 'o', expected one of f, fo, ifo"),
         (LRUCell, {"state_features": -1}, "state_features: given -1"),
         (LRUCell, {"r_min": 0.5, "r_max": 0.5}, "given 0.5 and 0.5, expected 0 <= r_min < r_max"),
         (LRUCell, {"r_max": 1.1}, "given 0.0 and 1.1"),

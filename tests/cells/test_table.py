@@ -15,6 +15,12 @@ import flax.linen as nn
 from rnnjax.cells import SimpleCell
 
 
+class Unannotated(SimpleCell):
+    """A cell whose author forgot an annotation."""
+
+    rate = 0.1
+
+
 class Mine(SimpleCell):
     """A cell of somebody else."""
 
@@ -75,6 +81,7 @@ def test_a_cell_may_stand_in_another_module(somebody):
         ("LSTMCell(a=b)", "options cannot be read"),
         ("LSTMCell(peephole=True)", "no option 'peephole'; expected one of bias_init"),
         ("LSTMCell(features=3)", "no option 'features'"),
+        ("somebody:Unannotated(rate=0.2)", "write `rate: float = ...` in the class"),
         ("nowhere_at_all:Cell", "there is no module nowhere_at_all; install"),
         ("somebody:Other", "has no cell of that name"),
         ("somebody:NOTHING", "has no cell of that name"),
