@@ -4,12 +4,12 @@ python -m rnnjax.evaluate --workdir runs/mine --data test.csv
 python -m rnnjax.evaluate --workdir runs/play --data another_play.txt
 """
 
-import json
 from pathlib import Path
 
 from rnnjax import command
 from rnnjax.console import show
 from rnnjax.errors import InputError
+from rnnjax.reporting.files import encode
 
 _WORKDIR = command.define_path("workdir", "", "The folder of the run.")
 _TRUST = command.define_trust()
@@ -26,9 +26,12 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise InputError(f"given {arguments[0]!r}, expected flags alone (--workdir, --data)")
     from rnnjax.training import TrainedRun
+    from rnnjax.training.finite import check_scores
 
     run = TrainedRun.load(Path(_WORKDIR.value), _TRUST.value)
-    show(json.dumps(run.score(Path(_DATA.value)), indent=2))
+    scores = run.score(Path(_DATA.value))
+    check_scores(scores, _DATA.value)
+    show(encode(scores, indent=2))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ python -m rnnjax.predict --workdir runs/mine "Oil prices fall" "Champions win th
 cat lines.txt | python -m rnnjax.predict --workdir runs/mine --json
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
 
 from rnnjax import command
 from rnnjax.console import show
+from rnnjax.reporting.files import encode
 
 _WORKDIR = command.define_path("workdir", "", "The folder of the run.")
 _TRUST = command.define_trust()
@@ -48,7 +48,7 @@ def _json(text: str, unknown_share: float, probabilities: dict[str, float]) -> s
         "probabilities": probabilities,
         "unknown_share": unknown_share,
     }
-    return json.dumps(answer, ensure_ascii=False)
+    return encode(answer)
 
 
 def _line(text: str, probabilities: dict[str, float]) -> str:

@@ -18,7 +18,9 @@ OF_THE_PROCESS = (
     "run",
     "train_seconds",
     "cpu_seconds",
-    "examples_per_second",
+    "timed_steps",
+    "rows_per_second",
+    "tokens_per_second",
     "resumed_from",
     "compilations",
 )

@@ -14,6 +14,7 @@ from rnnjax.config.schema import Acknowledged, Config, flat
 from rnnjax.errors import InputError
 
 __all__ = [
+    "PATH_KEYS",
     "Acknowledged",
     "Config",
     "apart",
@@ -25,6 +26,9 @@ __all__ = [
     "of_replicates",
     "parse",
 ]
+
+PATH_KEYS = ("data.dir", "data.file", "model.embedding.path", "init_from")
+"""The keys that name a file or folder: what is read there counts, not how its path is spelled."""
 
 
 def of_replicates(config: Config) -> list[Config]:

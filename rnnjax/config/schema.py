@@ -255,7 +255,11 @@ class Config(Section):
     """The class of a text, the next token after each of a running text, what a made problem asks
     that only memory can tell, or a text in the place of another."""
     seed: int = pydantic.Field(default=0, ge=0, lt=_SEEDS)
+    init_from: FilePath = ""
+    """The folder of a run whose parameters this one begins with, where path and shape are the same,
+    entries of tokens and classes by their names; '' to begin at random."""
     epochs: int = pydantic.Field(default=1, ge=1, le=10**6)
+    """A run can be given more later, in its folder, where `schedule` is constant."""
     batch_size: int = pydantic.Field(default=16, ge=1, le=2**16)
     learning_rate: float = pydantic.Field(default=1e-3, gt=0.0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -375,6 +379,8 @@ class Config(Section):
                 "one-hot input has no vectors to move, so set one of them otherwise"
             )
         embedding = self.model.embedding
+        if self.init_from and embedding.path:
+            raise ValueError("init_from and model.embedding.path are set: leave one of them out")
         if not embedding.features and (embedding.path or embedding.tied or not embedding.trainable):
             key = "path" if embedding.path else "tied" if embedding.tied else "trainable"
             raise ValueError(

@@ -1,7 +1,7 @@
 """The record of a run in numbers: a file with one JSON object a line."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,17 +69,30 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     ]
 
 
-def truncate(path: str | os.PathLike[str], step: int) -> None:
+def truncate(
+    path: str | os.PathLike[str],
+    step: int,
+    is_kept: Callable[[dict[str, Any]], bool] = lambda line: True,
+) -> None:
     """Drops the lines that come after `step`, and an unfinished last one, in one move.
 
     A run that goes on from a checkpoint will write them again. Without a file nothing happens.
+
+    Args:
+      path: the file.
+      step: the last one whose lines stay.
+      is_kept: says of a line up to that step whether it stays.
 
     Raises:
       InputError: a finished line is not a JSON object, or the file cannot be written.
     """
     path = Path(path)
     if path.exists():
-        kept = [line for line, values in _lines(path) if values.get("step", 0) <= step]
+        kept = [
+            line
+            for line, values in _lines(path)
+            if values.get("step", 0) <= step and is_kept(values)
+        ]
         write_text(path, "".join(line + "\n" for line in kept))
 
 

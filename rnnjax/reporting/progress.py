@@ -45,16 +45,18 @@ class Progress:
     a loop compiles in it.
     """
 
-    def __init__(self, name: str, total_steps: int, initial: int = 0):
+    def __init__(self, name: str, total_steps: int, initial: int = 0, unit: str = "examples"):
         """Starts the clock.
 
         Args:
           name: what the loop does.
           total_steps: where it ends.
           initial: the steps that an earlier process has done; no part of the speed.
+          unit: plural of what `update` counts as examples.
         """
         self._name = name
         self._total = total_steps
+        self._unit = unit
         self._step = initial
         self._examples = 0
         self._metrics: dict[str, Any] = {}
@@ -158,7 +160,7 @@ class Progress:
         start, first, before = self._marks[0] if self._marks else (self._last, self._step, 0)
         seconds = self._last - start
         if self._examples and seconds > 0:
-            figures["speed"] = f"{(self._examples - before) / seconds:.0f} examples/s"
+            figures["speed"] = f"{(self._examples - before) / seconds:.0f} {self._unit}/s"
         if last:
             figures["left"] = f"took {_clock(time.monotonic() - self._start)}"
         elif self._step > first and self._last - self._first >= _SECONDS_BEFORE_ESTIMATES:

@@ -100,6 +100,16 @@ class ClassScores(Part):
     rows: int = 0
 
 
+class ConfusedPair(Part):
+    """A frequent way of being wrong."""
+
+    label: str
+    predicted: str
+    rows: int
+    share: Share = None
+    """Of the rows of the label."""
+
+
 class LengthBin(Part):
     """Accuracy on texts of like length, in tokens, both ends included."""
 
@@ -178,6 +188,11 @@ class Manifest(Environment):
     files: dict[Literal["config.json", "tokenizer.json"], str]
     """SHA-256 of the files that are fixed when a run begins."""
     data: Data
+    bucketing_epochs: int = 0
+    """The number of epochs by which the padded lengths of batches were chosen; 0 for that of
+    config.json."""
+    init_from: dict[str, Any] | None = None
+    """The run whose parameters it began with, its digest, and what of it matched."""
     resumed: list[dict[str, Any]] = []
     """What the steps from a step on were done with."""
 
@@ -197,9 +212,14 @@ class Outcome(Part):
     task: str = ""
     steps: int | None = None
     epochs: Number | None = None
+    best_step: int | None = None
+    """The training step whose parameters are evaluated: with early stopping, not the last."""
     resumed_from: int = 0
+    timed_steps: int | None = None
+    """The steps that `train_seconds` are of; fewer than `steps` where timing.json was lost."""
     train_seconds: Number | None = None
-    examples_per_second: Number | None = None
+    rows_per_second: Number | None = None
+    tokens_per_second: Number | None = None
     compilations: dict[str, int] = {}
     stopped_early: bool = False
     parameters: int | None = None
@@ -232,6 +252,8 @@ class Result(Outcome):
     data: Data = Data()
     confusion: list[list[int]] = []
     """A row for each true class, a column for each predicted one."""
+    most_confused: list[ConfusedPair] = []
+    """In the place of `confusion` where that would be too large."""
     per_class: list[ClassScores] = []
     accuracy_by_length: list[LengthBin] = []
     worst_mistakes: list[Mistake] = []

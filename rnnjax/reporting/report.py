@@ -13,6 +13,9 @@ from rnnjax.reporting.files import write_text
 from rnnjax.reporting.page import fill
 
 _MOST_MISTAKES = 50
+_MOST_CLASSES = 50
+_MOST_CONFUSIONS = 6
+_MOST_NAMES = 100
 _NORMAL_95 = 1.959964
 
 _FILES = {
@@ -21,6 +24,7 @@ _FILES = {
     "tokenizer.json": "the vocabulary",
     "metrics.jsonl": "one JSON object a line, as the training went",
     "result.json": "the results that this page shows",
+    "timing.json": "how long the training took up to each checkpoint",
     "checkpoints": "parameters and the state of the training",
     "report.html": "this page",
 }
@@ -41,15 +45,6 @@ class Cell(NamedTuple):
     share: float | None
     """Of its row; None where the row is empty."""
     right: bool
-
-
-class Confusion(NamedTuple):
-    """A way of being wrong."""
-
-    label: str
-    predicted: str
-    count: int
-    share: float
 
 
 class Baseline(NamedTuple):
@@ -98,6 +93,7 @@ def render(run: run_files.Record, workdir: Path) -> str:
         gaps=_gaps(run),
         confusion=_confusion(result.confusion),
         confusions=_confusions(run),
+        classes=_classes(result),
         by_length=by_length,
         scale=_scale([interval for _, interval in by_length if interval]),
         mistakes=result.worst_mistakes[:_MOST_MISTAKES],
@@ -168,18 +164,28 @@ def _confusion(counts: list[list[int]]) -> list[list[Cell]]:
     ]
 
 
-def _confusions(run: run_files.Record) -> list[Confusion]:
+def _classes(result: record.Result) -> list[record.ClassScores]:
+    """The scores of the classes; of very many, those with the most rows."""
+    scores = result.per_class
+    if len(scores) <= _MOST_CLASSES:
+        return scores
+    return sorted(scores, key=lambda each: -each.rows)[:_MOST_CLASSES]
+
+
+def _confusions(run: run_files.Record) -> list[record.ConfusedPair]:
     """The most frequent confusions; of two classes, the matrix says it all."""
+    if run.result.most_confused:
+        return run.result.most_confused
     names = run.classes
     if len(names) < 3:
         return []
     wrong = [
-        Confusion(label, predicted, cell.count, cell.share)
+        record.ConfusedPair(label=label, predicted=predicted, rows=cell.count, share=cell.share)
         for label, row in zip(names, _confusion(run.result.confusion), strict=True)
         for predicted, cell in zip(names, row, strict=True)
         if cell.count and cell.share and not cell.right
     ]
-    return sorted(wrong, key=lambda confusion: -confusion.count)[:6]
+    return sorted(wrong, key=lambda confusion: -confusion.rows)[:_MOST_CONFUSIONS]
 
 
 def _scale(intervals: list[Interval]) -> tuple[float, float]:
@@ -225,6 +231,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list):
-            yield prefix + key, ", ".join(map(str, value))
+            shown = ", ".join(map(str, value[:_MOST_NAMES]))
+            more = len(value) - _MOST_NAMES
+            yield prefix + key, f"{shown} and {more:,} more" if more > 0 else shown
         else:
             yield prefix + key, str(value)

@@ -8,6 +8,7 @@ without a checkpoint is begun anew: no crash leaves files that refuse one anothe
 """
 
 import dataclasses
+import hashlib
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ import pydantic
 from rnnjax.errors import InputError
 from rnnjax.files import digest, explain, load_text, parse_json
 from rnnjax.reporting import metrics, seal
-from rnnjax.reporting.files import plain, write_json, write_text
+from rnnjax.reporting.files import encode, plain, write_json, write_text
 from rnnjax.reporting.record import (
     Config,
     Data,
@@ -143,6 +144,34 @@ def begin(folder: Path, config: Config, tokenizer: str, about: Mapping[str, Any]
         files.append(TOKENIZER)
     run = {"run": secrets.token_hex(8), "files": _digests(folder, files)}
     return write_manifest(folder, {**about, **run})
+
+
+def replace_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Writes config.json of a run that has begun, and its digest in the manifest.
+
+    The manifest is first. `is_being_replaced` knows a folder in which a crash came between the two.
+
+    Raises:
+      InputError: a file cannot be written.
+    """
+    text, manifest = _config_text(folder, config), load_manifest(folder)
+    files = {**manifest.files, CONFIG: _text_digest(text)}
+    write_manifest(folder, {**manifest.values(), "files": files})
+    write_text(folder / CONFIG, text)
+
+
+def is_being_replaced(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Returns whether the manifest has the digest of this config already, and the file is old."""
+    return load_manifest(folder).files[CONFIG] == _text_digest(_config_text(folder, config))
+
+
+def _config_text(folder: Path, config: Mapping[str, Any]) -> str:
+    values = {**read_config(folder).values(), "config": config}
+    return encode(values, indent=2) + "\n"
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def write_manifest(folder: Path, values: Mapping[str, Any]) -> Manifest:

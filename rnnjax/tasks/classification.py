@@ -44,6 +44,13 @@ class Classification(Reading):
     counted = "rows"
     shown = ("accuracy", "loss")
     asked_with = "python -m rnnjax.predict"
+    labelled_axes = MappingProxyType(
+        {
+            "embed/embedding": (0, "tokens"),
+            "score/kernel": (1, "classes"),
+            "score/bias": (0, "classes"),
+        }
+    )
     about = ("classes",)
 
     @staticmethod
@@ -159,12 +166,15 @@ class Classification(Reading):
         classes, test = dataset.corpus.classes, dataset.test
         labels, lengths = test.labels, test.sequences.lengths
         found = in_order(test, answers)
-        counts = scores.confusion(labels, found)
+        if len(classes) <= scores.MATRIX_CLASSES:
+            confusions = {"confusion": scores.confusion(labels, found).tolist()}
+        else:
+            confusions = {"most_confused": scores.most_confused(labels, found, classes)}
         rows = scores.worst_mistakes(labels, found)
         texts = dataset.corpus.splits["test"].texts(config.data.text, rows)
         return {
-            "confusion": counts.tolist(),
-            "per_class": scores.per_class(counts, classes),
+            **confusions,
+            "per_class": scores.per_class(scores.tally(labels, found), classes),
             "accuracy_by_length": scores.accuracy_by_length(labels, found, lengths),
             "worst_mistakes": [
                 {
@@ -190,9 +200,9 @@ def in_order(
 ) -> Float[np.ndarray, "rows classes"]:
     """Returns the answers to batches in the order of the examples, each of which was in one."""
     rows = [part.rows_at(0, step) for step in range(part.steps_per_epoch)]
-    found = np.concatenate([answer[: len(own)] for answer, own in zip(answers, rows, strict=True)])
-    result = np.empty_like(found)
-    result[np.concatenate(rows)] = found
+    result = np.empty((len(part), answers[0].shape[1]), answers[0].dtype)
+    for answer, own in zip(answers, rows, strict=True):
+        result[own] = answer[: len(own)]
     return result
 
 

@@ -19,7 +19,7 @@ from rnnjax.models import LanguageModel
 from rnnjax.tasks import writing
 from rnnjax.tasks.reading import Reading, reader_options
 from rnnjax.tasks.task import Carry, Params, Sums
-from rnnjax.tasks.tokens import scores_of, sums_of
+from rnnjax.tasks.tokens import TOKEN_AXES, scores_of, sums_of
 
 _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 500, 0.8
 """Of the text that a result shows."""
@@ -43,6 +43,8 @@ class LanguageModeling(Reading):
     counted = "tokens"
     shown = ("loss", "bits", "perplexity")
     asked_with = "python -m rnnjax.generate"
+    unit = "tokens"
+    labelled_axes = TOKEN_AXES
     about = ("connected",)
 
     opening = (END,)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
@@ -39,6 +40,16 @@ class Memory(Task):
 
     model: SequenceModel
     problem: Problem
+
+    @staticmethod
+    def run_name(config: Config, name: str) -> str:
+        """Returns the name; that of the problem, where the file is named after another problem."""
+        return config.data.memory.problem if name in PROBLEMS else name
+
+    @classmethod
+    def count(cls, weights: np.ndarray) -> int:
+        """Returns the number of sequences, of which a weight is given to each step."""
+        return int(np.count_nonzero(weights.any(axis=-1)))
 
     @staticmethod
     def load(config: Config) -> Problem:

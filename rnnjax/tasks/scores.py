@@ -2,10 +2,37 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+
+MATRIX_CLASSES = 50
+"""With more classes than this a result has the most frequent confusions, not a matrix of all: that
+would have as many numbers as the square of the classes."""
+
+
+class Tally(NamedTuple):
+    """Counts of each class.
+
+    Attributes:
+      hits: rows answered rightly.
+      rows: rows whose class it is.
+      answers: rows answered with it.
+    """
+
+    hits: Int[np.ndarray, " classes"]
+    rows: Int[np.ndarray, " classes"]
+    answers: Int[np.ndarray, " classes"]
+
+
+def tally(
+    labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
+) -> Tally:
+    """Returns the counts of each class; memory follows the classes, not their square."""
+    predicted, classes = log_probabilities.argmax(axis=1), log_probabilities.shape[1]
+    hits = labels[predicted == labels]
+    return Tally(*(np.bincount(each, minlength=classes) for each in (hits, labels, predicted)))
 
 
 def summary(
@@ -16,13 +43,13 @@ def summary(
     macro_f1 is the mean over the classes that occur among the labels or the answers; a class that
     is never right counts 0.
     """
-    counts = confusion(labels, log_probabilities)
-    f1 = [row["f1"] for row in per_class(counts, [""] * len(counts))]
-    occurs = counts.sum(0) + counts.sum(1) > 0
+    counts = tally(labels, log_probabilities)
+    f1 = [row["f1"] for row in per_class(counts, [""] * len(counts.rows))]
+    occurs = counts.rows + counts.answers > 0
     of_label = log_probabilities[np.arange(len(labels)), labels]
     return {
         "loss": float(-np.mean(of_label, dtype=np.float64)),
-        "accuracy": float(np.trace(counts) / len(labels)),
+        "accuracy": float(counts.hits.sum() / len(labels)),
         "macro_f1": float(np.mean(np.asarray(f1)[occurs])),
         "rows": len(labels),
     }
@@ -37,11 +64,33 @@ def confusion(
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
-def per_class(
-    counts: Int[np.ndarray, "classes classes"], names: Sequence[str]
+def most_confused(
+    labels: Int[np.ndarray, " rows"],
+    log_probabilities: Float[np.ndarray, "rows classes"],
+    names: Sequence[str],
+    most: int = 50,
 ) -> list[dict[str, Any]]:
+    """Returns label, predicted, rows and share (of the label's rows) of the commonest mistakes."""
+    predicted, classes = log_probabilities.argmax(axis=1), log_probabilities.shape[1]
+    wrong = predicted != labels
+    pairs = labels[wrong].astype(np.int64) * classes + predicted[wrong]
+    found, counts = np.unique(pairs, return_counts=True)
+    rows = np.bincount(labels, minlength=classes)
+    return [
+        {
+            "label": names[label],
+            "predicted": names[answer],
+            "rows": int(count),
+            "share": float(count / rows[label]),
+        }
+        for place in np.argsort(-counts, kind="stable")[:most]
+        for (label, answer), count in [(divmod(int(found[place]), classes), counts[place])]
+    ]
+
+
+def per_class(counts: Tally, names: Sequence[str]) -> list[dict[str, Any]]:
     """Returns name, precision, recall, f1 and rows of each class; a ratio of nothing is 0."""
-    hits, rows, answers = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    hits, rows, answers = counts
 
     def ratio(part: Any, whole: Any) -> float:
         return float(part / whole) if whole else 0.0

@@ -1,10 +1,11 @@
 """What a run trains: a network, what it reads, its loss, and how it is judged."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
+import numpy as np
 from jaxtyping import Array, Float
 
 from rnnjax.config import Config
@@ -32,6 +33,9 @@ class Task:
       model: the network.
       rows: what the rows of a batch are, for messages.
       counted: what the scores are of, for messages.
+      unit: 'rows' or 'tokens', whichever the speed of a training is counted in.
+      labelled_axes: by the path of a parameter, the axis along which it has an entry for each
+        token or class, and which of them: 'tokens' or 'classes'.
       shown: the scores in the line that a run ends with, the most important one first.
       asked_with: the command that asks a trained network; '' if there is none.
       about: what it has to know of the data: keys of `Dataset.describe`.
@@ -40,6 +44,8 @@ class Task:
     model: nn.Module
     rows: ClassVar[str]
     counted: ClassVar[str]
+    unit: ClassVar[Literal["rows", "tokens"]] = "rows"
+    labelled_axes: ClassVar[Mapping[str, tuple[int, str]]] = {}
     shown: ClassVar[tuple[str, ...]]
     asked_with: ClassVar[str] = ""
     about: ClassVar[tuple[str, ...]] = ()
@@ -72,6 +78,17 @@ class Task:
           InputError: there is too little for what the config asks.
         """
         raise NotImplementedError
+
+    @staticmethod
+    def run_name(config: Config, name: str) -> str:
+        """Returns the name of a run of a config, from that of the config's file."""
+        del config
+        return name
+
+    @classmethod
+    def count(cls, weights: np.ndarray) -> int:
+        """Returns the number of rows or tokens, in `unit`, in batches of these weights."""
+        return int(np.count_nonzero(weights))
 
     @classmethod
     def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "Task":

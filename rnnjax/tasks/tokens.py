@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +12,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.kernels import match_rank
 from rnnjax.tasks.task import Sums
+
+TOKEN_AXES = MappingProxyType(
+    {
+        "embed/embedding": (0, "tokens"),
+        "score/kernel": (1, "tokens"),
+        "score/bias": (0, "tokens"),
+    }
+)
+"""The `Task.labelled_axes` of a network that reads tokens and scores them."""
 
 
 def sums_of(

@@ -19,7 +19,7 @@ from rnnjax.data.text import Vocabulary, unknown_share
 from rnnjax.models import Translator
 from rnnjax.tasks.judging import check_judge, judged
 from rnnjax.tasks.task import Carry, Params, Sums, Task
-from rnnjax.tasks.tokens import scores_of, sums_of
+from rnnjax.tasks.tokens import TOKEN_AXES, scores_of, sums_of
 from rnnjax.tasks.translating import Beam, translations
 
 _EXAMPLES = 8
@@ -45,6 +45,8 @@ class Translation(Task):
     counted = "texts"
     shown = ("bleu", "chrf", "exact", "perplexity")
     asked_with = "python -m rnnjax.translate"
+    unit = "tokens"
+    labelled_axes = TOKEN_AXES
     about = ("longest",)
 
     model: Translator

@@ -63,6 +63,25 @@ class Checkpoints:
         """The steps of which there is a checkpoint, rising."""
         return sorted(self._manager.all_steps())
 
+    def shapes(self) -> dict[str, Any]:
+        """Returns shapes and dtypes of the newest checkpoint, as nested dicts to restore by.
+
+        Raises:
+          InputError: the checkpoint is damaged.
+        """
+        if not self.steps:
+            return {}
+        try:
+            handler: Any = ocp.PyTreeCheckpointHandler()
+            folder = self._manager.directory / str(self.steps[-1]) / "arrays"
+            saved = handler.metadata(folder).tree
+            return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), saved)
+        except Exception as error:
+            raise InputError(
+                f"{self.folder}: the checkpoint of step {self.steps[-1]} is damaged "
+                f"({_reason(error)}); bring it back from a copy"
+            ) from error
+
     def save(self, step: int, tree: Any) -> None:
         """Returns when the checkpoint is on the disk, in the place of another of that step.
 

@@ -21,10 +21,10 @@ def answers(task: Task, evaluate_step: Compiled, params: Any, part: Part, name: 
       name: what the progress is called.
     """
     found, carry = [], task.begin(part.batch_size)
-    with Progress(name, part.steps_per_epoch) as progress:
+    with Progress(name, part.steps_per_epoch, unit=task.unit) as progress:
         for step in range(part.steps_per_epoch):
             batch = part.batch_at(0, step)
             answer, carry = evaluate_step((params, carry), batch)
             found.append(answer)
-            progress.update(step + 1, examples=int(batch.weights.sum()))
+            progress.update(step + 1, examples=task.count(batch.weights))
         return jax.device_get(found)

@@ -66,6 +66,11 @@ class RunFolder:
         return self.path / "report.html"
 
     @property
+    def timing(self) -> Path:
+        """How long it took."""
+        return self.path / "timing.json"
+
+    @property
     def checkpoints(self) -> Path:
         """How to go on."""
         return self.path / "checkpoints"
@@ -127,9 +132,16 @@ class RunFolder:
         if not self.config.exists():
             return
         _, theirs = self.read_config()
-        differing = config_lib.differences(config, theirs)
+        differing = {
+            key: values
+            for key, values in config_lib.apart(config, theirs).items()
+            if not _are_paths(key, *values)  # `moved_paths` has those whose contents must agree
+        }
+        if list(differing) == ["epochs"] and config.epochs > theirs.epochs:
+            self._check_longer(config, theirs)
+            return
         if differing:
-            lines = "\n".join(f"  config.{line}" for line in differing)
+            lines = "\n".join(f"  config.{key}: {a!r}, {b!r}" for key, (a, b) in differing.items())
             raise InputError(
                 f"workdir {self.path}: holds a run of another config (given, there):\n{lines}\n"
                 "Give another --workdir, or the config of that run to go on with it."
@@ -140,7 +152,7 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"workdir {self.path}: is a file; give a folder, new or of a run")
         files = self.config, self.environment, self.tokenizer, self.metrics, self.result
-        for file in (*files, self.report, self.path / _LOCK):
+        for file in (*files, self.timing, self.report, self.path / _LOCK):
             check_regular(file)
         for folder in (self.checkpoints, *(each.path for _, each in self.replicates(config))):
             if folder == self.path:
@@ -157,6 +169,50 @@ class RunFolder:
         """Returns the names of what is in the folder and not of a run that has just begun."""
         inside = self.path.iterdir() if self.path.is_dir() else []
         return [path.name for path in inside if path.name != _LOCK and not is_draft(path)]
+
+    def moved_paths(self, config: Config) -> list[str]:
+        """Returns the keys whose paths lead elsewhere than those of the run: contents must agree.
+
+        A path that is only spelled differently (relative, through a link) is none of them.
+        """
+        if not self.config.exists():
+            return []
+        differing = config_lib.apart(config, self.read_config()[1])
+        return [
+            key
+            for key, (ours, theirs) in differing.items()
+            if _are_paths(key, ours, theirs) and _resolved(ours) != _resolved(theirs)
+        ]
+
+    def is_longer(self, config: Config) -> bool:
+        """Returns whether a config asks for more epochs than the run of the folder."""
+        return self.config.exists() and config.epochs > self.read_config()[1].epochs
+
+    def _check_longer(self, config: Config, theirs: Config) -> None:
+        """Raises InputError if more epochs would not end as if they had been asked for at once."""
+        reason = ""
+        if config.schedule != "constant":
+            reason = (
+                f"config.schedule={config.schedule!r} has brought the learning rate down for "
+                f"{theirs.epochs}: with more, every step would have had another"
+            )
+        elif self.result.exists():
+            result = self.read_result()
+            per_epoch = round(result["steps"] / max(result["epochs"], 1e-9))
+            every = config.evaluate_every or per_epoch
+            if config.early_stopping.patience and theirs.epochs * per_epoch % every:
+                reason = (
+                    f"its last evaluation, at step {result['steps']}, counted for early "
+                    f"stopping, and of one every {every} steps it is none"
+                )
+            if result["stopped_early"]:
+                reason = f"early stopping has ended it at step {result['steps']}"
+        if reason:
+            raise InputError(
+                f"workdir {self.path}: holds a run of {theirs.epochs} epochs, and cannot go on to "
+                f"{config.epochs}: {reason}. Begin a new run with its parameters: "
+                f"config.init_from={self.path} and another --workdir"
+            )
 
     def read_config(self) -> tuple[str, Config]:
         """Returns name and config of the run, which `read` verifies.
@@ -230,6 +286,30 @@ class RunFolder:
         resumed = [*manifest.resumed, {"step": step, **environment}]
         run_files.write_manifest(self.path, {**manifest.values(), "resumed": resumed})
 
+    def write_longer(self, config: Config) -> None:
+        """Drops the outcome of a run that gets more epochs, and writes its new config.
+
+        The configs of replicates come before that of the run: until that is written, `is_longer`,
+        and a folder in which a crash came on the way can be mended by `mend_longer`.
+        """
+        # First of all: a result beside the longer config would be taken for its own.
+        self.result.unlink(missing_ok=True)
+        self.report.unlink(missing_ok=True)
+        for each, own in self.replicates(config):
+            if own != self and own.is_longer(each):
+                own.write_longer(each)
+        run_files.replace_config(self.path, config.model_dump())
+
+    def mend_longer(self, config: Config) -> None:
+        """Writes a longer config of which a crash has left the manifest alone, of replicates too.
+
+        Raises:
+          InputError: a manifest is missing or damaged.
+        """
+        for each, own in [(config, self), *self.replicates(config)]:
+            if own.is_longer(each) and run_files.is_being_replaced(own.path, each.model_dump()):
+                run_files.replace_config(own.path, each.model_dump())
+
     def discard_outcome(self) -> None:
         """Deletes checkpoints, result and report of a run that begins anew."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
@@ -250,3 +330,12 @@ class RunFolder:
         config, manifest = self.read()
         owner = Owner(manifest.run, config.seed)
         return Checkpoints(self.checkpoints, config.checkpoint.keep, owner)
+
+
+def _are_paths(key: str, ours: Any, theirs: Any) -> bool:
+    """Returns whether two values of a config are paths, of which neither is ''."""
+    return key in config_lib.PATH_KEYS and bool(ours and theirs)
+
+
+def _resolved(path: str) -> Path:
+    return Path(path).resolve()

@@ -8,16 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.config import Config
-from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError, InterruptRequest
 from rnnjax.reporting.progress import Progress
 from rnnjax.tasks import Task
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.evaluation import answers
+from rnnjax.training.finite import check_loss, check_state
 from rnnjax.training.members import Member, stack_at
 from rnnjax.training.optimizer import schedule
 from rnnjax.training.state import Best, TrainState
 from rnnjax.training.step import Compiled
+from rnnjax.training.timing import Timing
 
 
 def train(
@@ -28,6 +29,7 @@ def train(
     train_step: Compiled,
     evaluate_step: Compiled,
     checkpoints: Checkpoints,
+    timing: Timing,
 ) -> TrainState:
     """Trains from a state to the end, writes how it goes, and saves.
 
@@ -41,10 +43,12 @@ def train(
       state: where to begin. Its memory is taken.
       train_step: as `make_train_step` returns it.
       evaluate_step: as `make_evaluate_step` returns it.
-      checkpoints: where the state is saved.
+      checkpoints: where the state is saved. What is not finite never is.
+      timing: counts the steps and their seconds.
 
     Raises:
-      InputError: the loss is no longer finite, or a checkpoint cannot be saved.
+      NonFiniteError: a loss or an array of the state is no longer finite.
+      InputError: a checkpoint cannot be saved.
       InterruptedRunError: SIGINT, SIGTERM or SIGHUP came; the state has been saved.
     """
     per_epoch = members[0].dataset.train.steps_per_epoch
@@ -56,16 +60,18 @@ def train(
     def at(step: int, split: str) -> dict[str, Any]:
         return {"step": step, "epoch": round(step / per_epoch, 4), "split": split}
 
-    with InterruptRequest() as request, Progress("train", total, start) as progress:
+    with InterruptRequest() as request, Progress("train", total, start, unit=task.unit) as progress:
         step = start
         while step < total and not stopped:
             stack = stack_at(members, step, min(_pause(config, step, per_epoch), total) - step)
             state = train_step(state, stack)
             step += int(stack.count)
-            examples = int(stack.batches.weights.sum())
-            if step % config.log_every == 0 or step == total:
-                state, means = _means(state)
-                _check_finite(means["loss"], step)
+            examples = task.count(stack.batches.weights)
+            timing.add(int(stack.count), examples)
+            logged = is_due(config, "train", step, per_epoch)
+            if logged or step == total:
+                state, means = _means(state, reset=logged)
+                check_loss(means["loss"], "training", step)
                 height = float(jnp.asarray(rate(step - 1)))
                 for member in members:
                     own = jax.tree.map(float, member.own(means))
@@ -73,11 +79,10 @@ def train(
                 progress.update(step, examples, **jax.tree.map(np.mean, means))
             else:
                 progress.update(step, examples)
-            evaluate = step % (config.evaluate_every or per_epoch) == 0 or step == total
+            evaluate = is_due(config, "validation", step, per_epoch) or step == total
             due = config.checkpoint.every and step % config.checkpoint.every == 0
-            if evaluate or due or request.signal:
-                # Else states that are lost would push the good checkpoints out, or end as results.
-                _check_finite(state.sums["loss"], step)
+            if evaluate:
+                check_loss(state.sums["loss"], "training", step)
             for member in members:
                 validation = member.dataset.validation
                 if validation is None or not evaluate:
@@ -85,17 +90,34 @@ def train(
                 params = member.own(state.judged)
                 found = answers(task, evaluate_step, params, validation, "validate")
                 summary = task.summary(validation, found)
+                check_loss(summary["loss"], "validation", step)
                 member.metrics.write({**at(step, "validation"), **summary})
                 state = _remember(state, summary["loss"])
                 stopped = has_stopped(config, state)
             if due or request.signal:
-                checkpoints.save(step, state)
+                _save(state, checkpoints, timing)
                 saved = step
             if request.signal:
                 raise InterruptedRunError(request.signal, step, total)
     if saved != state.done:
-        checkpoints.save(state.done, state)
+        _save(state, checkpoints, timing)
     return state
+
+
+def is_due(config: Config, split: str, step: int, per_epoch: int) -> bool:
+    """Returns whether a step writes metrics of a split however long the training is.
+
+    The last step of a training writes them in any case.
+    """
+    every = config.log_every if split == "train" else config.evaluate_every or per_epoch
+    return step % every == 0
+
+
+def _save(state: TrainState, checkpoints: Checkpoints, timing: Timing) -> None:
+    """Saves a state that is finite, with the time that it took."""
+    check_state(state)
+    timing.save(state.done, checkpoints.steps)
+    checkpoints.save(state.done, state)
 
 
 def _pause(config: Config, step: int, per_epoch: int) -> int:
@@ -109,11 +131,17 @@ def has_stopped(config: Config, state: TrainState) -> bool:
     return state.best is not None and int(state.best.waited) >= config.early_stopping.patience
 
 
-def _means(state: TrainState) -> tuple[TrainState, dict[str, Any]]:
-    """Returns the metrics since the last call, and the state with their sums begun anew."""
+def _means(state: TrainState, reset: bool) -> tuple[TrainState, dict[str, Any]]:
+    """Returns the metrics since the last reset, and the state, with their sums begun anew.
+
+    The end of a training that falls between two lines of the log resets nothing: a training that
+    is made longer goes on as if it had been asked for at once.
+    """
     sums = jax.device_get(state.sums)
     weight = sums.pop("weight")
     means = {name: value / weight for name, value in sums.items()}
+    if not reset:
+        return state, means
     return state.replace(sums=jax.tree.map(np.zeros_like, {**sums, "weight": weight})), means
 
 
@@ -124,15 +152,6 @@ def _remember(state: TrainState, loss: float) -> TrainState:
         return state
     if loss < float(best.loss):
         params = jax.tree.map(jnp.copy, state.judged)
-        return state.replace(best=Best(params, jnp.float32(loss), jnp.zeros((), jnp.int32)))
+        best = Best(params, jnp.float32(loss), jnp.int32(state.done), jnp.zeros((), jnp.int32))
+        return state.replace(best=best)
     return state.replace(best=best.replace(waited=best.waited + 1))
-
-
-def _check_finite(loss: Any, step: int) -> None:
-    wrong = np.ravel(loss)[~np.isfinite(np.ravel(loss))]
-    if wrong.size:
-        raise InputError(
-            f"the training loss is {wrong[0]} at step {step}: the training has diverged. Lower "
-            "config.learning_rate, or limit the gradients with config.optimizer.clip_norm (1.0, "
-            "say), in a new folder"
-        )

@@ -56,7 +56,7 @@ class Member:
 
 
 def make_members(
-    config: Config, folder: RunFolder, corpus: Any, *, begin: bool = True
+    config: Config, folder: RunFolder, corpus: Any, *, begin: bool = True, epochs: int = 0
 ) -> list[Member]:
     """Returns the trainings of a run.
 
@@ -66,6 +66,7 @@ def make_members(
       corpus: as the task loads it.
       begin: whether they begin, with vocabularies fitted anew and the vectors of the config;
         otherwise they go on with the vocabularies of their folders.
+      epochs: the number by which padded lengths are chosen; 0 for that of the config.
 
     Raises:
       InputError: there are too few rows, the replicates cannot go side by side, the file of
@@ -75,7 +76,8 @@ def make_members(
     for place, (each, own) in enumerate(folder.replicates(config)):
         known = None if begin else own.read_vocabulary()
         sibling = members[0].dataset if members else None
-        dataset = TASKS[config.task].dataset(each, corpus, known, sibling)
+        batched = each.model_copy(update={"epochs": epochs or each.epochs})
+        dataset = TASKS[config.task].dataset(batched, corpus, known, sibling)
         alone = config.replicates == 1
         members.append(Member(each, own, dataset, None if alone else place))
     datasets = [member.dataset for member in members]

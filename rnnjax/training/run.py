@@ -3,8 +3,7 @@
 import contextlib
 import dataclasses
 import shlex
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,22 @@ from rnnjax.reporting.record import Config as ConfigFile
 from rnnjax.reporting.report import write_report
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.scores import in_words, of_seeds
+from rnnjax.training.diagnosis import explained
 from rnnjax.training.environment import environment
 from rnnjax.training.evaluation import answers
+from rnnjax.training.finite import NonFiniteError, check_scores
 from rnnjax.training.folder import RunFolder
+from rnnjax.training.initial import Source, begin_from, check_source, read_source
 from rnnjax.training.loop import has_stopped, train
 from rnnjax.training.members import Member, blank_stacks, make_members
 from rnnjax.training.memory import check_embedding, check_parameters
 from rnnjax.training.optimizer import make_optimizer
+from rnnjax.training.resume import (
+    bucketing_epochs,
+    check_contents,
+    check_same_data,
+    is_of_longer,
+)
 from rnnjax.training.state import TrainState, init_state, is_found
 from rnnjax.training.step import (
     Compiled,
@@ -37,6 +45,7 @@ from rnnjax.training.step import (
     make_evaluate_step,
     make_train_step,
 )
+from rnnjax.training.timing import Timing, Total
 
 
 def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str, Any]:
@@ -60,31 +69,37 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     cache.keep_compilations()
     folder = RunFolder(workdir)
     folder.check(config)
-    if folder.result.exists():
-        result = folder.read_result()
-        with folder.claim(config):
-            lacking = [own for _, own in folder.replicates(config) if not own.report.exists()]
-            for own in lacking:
-                say(f"report: {write_report(own.path)}")
-            if not lacking:
-                say(f"{workdir} holds a finished run; nothing is left to do")
-        return result
+    finished = folder.result.exists() and not folder.is_longer(config)
+    if finished and not folder.moved_paths(config):
+        return _finished(folder, config)
     _check_writable(workdir)
     check_embedding(config)
-    begins = not folder.has_checkpoint
+    name = TASKS[config.task].run_name(config, name)
+    begins, source, epochs = not folder.has_checkpoint, None, config.epochs
     if not begins:
+        if folder.is_longer(config):
+            with folder.claim(config):
+                folder.mend_longer(config)
         folder.read()
-    elif config.model.embedding.path:
-        check_vectors(config)
-    members = make_members(config, folder, TASKS[config.task].load(config), begin=begins)
+        epochs = bucketing_epochs(folder, config)
+    else:
+        if config.model.embedding.path:
+            check_vectors(config)
+        if config.init_from:
+            source = read_source(config)
+    corpus = TASKS[config.task].load(config)
+    members = make_members(config, folder, corpus, begin=begins, epochs=epochs)
     if not begins:
         for member in members:
-            _check_same_data(member, member.folder.read_data())
+            check_contents(member)
+    if finished:
+        return _finished(folder, config)
     total = config.epochs * members[0].dataset.train.steps_per_epoch
     if config.warmup_steps >= total:
         raise InputError(
             f"config.warmup_steps: given {config.warmup_steps}, and the training has {total} "
-            "steps; expected fewer, so that it reaches config.learning_rate"
+            f"steps; expected fewer, so that it reaches config.learning_rate: {total // 10}, a "
+            "tenth of them, say"
         )
     dataset = members[0].dataset
     for line in rules.warnings(config, dataset):
@@ -93,6 +108,7 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
     task = TASKS[config.task].of(config, known, dataset.describe())
     # A cell that cannot read what the task gives it is found here, before anything is written.
     rows = models.table(task.model, *task.inputs(dataset.train))
+    accounts = check_source(source, task, members) if source else []
     layers = [dataclasses.asdict(row) for row in rows]
     check_parameters(config, sum(row["parameters"] for row in layers))
     with contextlib.ExitStack() as claims:
@@ -101,14 +117,28 @@ def run(config: Config, name: str, workdir: Path, command: str = "") -> dict[str
             if member.folder != folder:
                 claims.enter_context(member.folder.claim(member.config))
         if begins:
-            _begin(folder, config, name, members, command)
+            _begin(folder, config, name, members, command, accounts)
+        elif folder.is_longer(config):
+            folder.write_longer(config)
         try:
-            result = _train_and_judge(folder, config, name, members, task, layers, command)
+            result = _train_and_judge(folder, config, name, members, task, layers, source, command)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             _raise_if_out_of_memory(config, error)
             raise
         for member in members:
             say(f"report: {write_report(member.folder.path)}")
+    return result
+
+
+def _finished(folder: RunFolder, config: Config) -> dict[str, Any]:
+    """Returns the result of a run that has ended, and writes reports that are not there."""
+    result = folder.read_result()
+    with folder.claim(config):
+        lacking = [own for _, own in folder.replicates(config) if not own.report.exists()]
+        for own in lacking:
+            say(f"report: {write_report(own.path)}")
+        if not lacking:
+            say(f"{folder.path} holds a finished run; nothing is left to do")
     return result
 
 
@@ -124,9 +154,22 @@ def _check_writable(workdir: Path) -> None:
 
 
 def _begin(
-    folder: RunFolder, config: Config, name: str, members: Sequence[Member], command: str
+    folder: RunFolder,
+    config: Config,
+    name: str,
+    members: Sequence[Member],
+    command: str,
+    accounts: Sequence[dict[str, Any]],
 ) -> None:
     """Writes everything that is fixed when a run begins, of its replicates as well.
+
+    Args:
+      folder: of the run.
+      config: of the run.
+      name: of the run.
+      members: what is trained.
+      command: what the user typed.
+      accounts: of each member, what it takes of the run that it begins with; none without one.
 
     Raises:
       InputError: another process has trained in the folder meanwhile, or steps were done with other
@@ -139,16 +182,18 @@ def _begin(
         )
     for member in members:
         if member.folder.metrics.exists() and metrics_lib.read(member.folder.metrics):
-            _check_same_data(member, run_files.load_manifest(member.folder.path).data.values())
+            check_same_data(member, run_files.load_manifest(member.folder.path).data.values())
     if folder.environment.exists():
         say("there is no checkpoint to go on from; the training begins again")
-    made_with = environment(command)
-    for member in members:
+    made_with = {**environment(command), "bucketing_epochs": config.epochs}
+    initial = [{"init_from": account} for account in accounts] or [{}] * len(members)
+    for member, begun in zip(members, initial, strict=True):
         if member.folder != folder:
             member.folder.discard_outcome()
-            typed = {"command": _command_of(member, command)}
-            _write_beginning(member.folder, member.config, name, member, {**made_with, **typed})
-    _write_beginning(folder, config, name, members[0], made_with)
+            typed = {**made_with, **begun, "command": _command_of(member, command)}
+            _write_beginning(member.folder, member.config, name, member, typed)
+    folder.result.unlink(missing_ok=True)
+    _write_beginning(folder, config, name, members[0], {**made_with, **initial[0]})
 
 
 def _write_beginning(
@@ -165,21 +210,6 @@ def _write_beginning(
     )
 
 
-def _check_same_data(member: Member, recorded: dict[str, Any]) -> None:
-    """Raises InputError unless a training reads the data, and the vectors, that were recorded."""
-    described = member.describe()
-    pairs = {"data": (recorded, described)}
-    if "vectors" in recorded and "vectors" in described:
-        pairs["file of vectors"] = recorded["vectors"], described["vectors"]
-    for name, (before, now) in pairs.items():
-        if before["fingerprint"] != now["fingerprint"]:
-            raise InputError(
-                f"workdir {member.folder.path}: was begun when the {name} had the fingerprint "
-                f"{before['fingerprint'][:12]}, and the {name} is now {now['fingerprint'][:12]}; "
-                f"bring back the {name}, or give another --workdir"
-            )
-
-
 def _train_and_judge(
     folder: RunFolder,
     config: Config,
@@ -187,6 +217,7 @@ def _train_and_judge(
     members: Sequence[Member],
     task: Task,
     layers: list[dict[str, Any]],
+    source: Source | None,
     command: str,
 ) -> dict[str, Any]:
     dataset = members[0].dataset
@@ -210,8 +241,11 @@ def _train_and_judge(
         if restored is not None:
             step, state = restored
             say(f"going on from step {step}")
+        elif source:
+            state = begin_from(source, task, members, state)
         begun_at = state.done
-        _record_start(folder, members, command, begun_at)
+        is_kept = is_of_longer(config, dataset.train.steps_per_epoch)
+        _record_start(folder, members, command, begun_at, is_kept)
         if begun_at < total:
             say(
                 f"training {total - begun_at} steps of {config.batch_size} {task.rows}, padded to "
@@ -219,22 +253,30 @@ def _train_and_judge(
             )
         asked = members[0].own(state.params), task.begin(config.batch_size)
         evaluate_step.prepare(asked, dataset.test.blank_batches())
-        start = time.monotonic()
-        state = train(config, task, members, state, train_step, evaluate_step, checkpoints)
-        seconds = time.monotonic() - start
+        timing = Timing(folder.timing, begun_at)
+        try:
+            state = train(
+                config, task, members, state, train_step, evaluate_step, checkpoints, timing
+            )
+        except NonFiniteError as error:
+            state = first.make()
+            if source:
+                state = begin_from(source, task, members, state)
+            _, state = checkpoints.restore(state) or (0, state)
+            raise explained(error, task, members, state) from error
+        timing.stop(state.done, checkpoints.steps)
         judged = [_judge(task, member, state, evaluate_step) for member in members]
-    steps = state.done
+    steps, spent = state.done, timing.total
     told = {
         "name": name,
         "task": config.task,
         "steps": steps,
         "epochs": steps / dataset.train.steps_per_epoch,
         "resumed_from": begun_at,
-        "train_seconds": round(seconds, 3),
-        "cpu_seconds": round(time.process_time(), 1),  # of the whole process, on all cores
-        "examples_per_second": round(
-            len(dataset.train) * (steps - begun_at) / dataset.train.steps_per_epoch / seconds, 1
-        ),
+        "timed_steps": spent.steps,
+        "train_seconds": round(spent.train_seconds, 3),
+        "cpu_seconds": round(spent.cpu_seconds, 1),  # of whole processes, on all cores
+        **_speed(task, spent),
         "compilations": {
             "train": train_step.compilations,
             "evaluate": evaluate_step.compilations,
@@ -251,11 +293,18 @@ def _train_and_judge(
     if config.replicates > 1:
         summary = folder.write_result(of_seeds({**told, "seeds": seeds}, results))
     say(
-        f"{in_words(summary, task.shown, task.counted)}; trained {steps - begun_at} steps in "
-        f"{seconds:.1f} s; compilations: {train_step.compilations}, padded lengths: "
+        f"{in_words(summary, task.shown, task.counted)}; trained {spent.steps} steps in "
+        f"{spent.train_seconds:.1f} s; compilations: {train_step.compilations}, padded lengths: "
         f"{len(dataset.train.boundaries)}"
     )
     return summary
+
+
+def _speed(task: Task, spent: Total) -> dict[str, float]:
+    """Returns the rows or tokens a second of all replicates; nothing where no step was timed."""
+    if not spent.train_seconds:
+        return {}
+    return {f"{task.unit}_per_second": round(spent.examples / spent.train_seconds, 1)}
 
 
 def _judge(
@@ -263,9 +312,10 @@ def _judge(
 ) -> dict[str, Any]:
     """Returns what is said of a trained network, and writes its scores on the test part."""
     dataset, folder = member.dataset, member.folder
-    best = state.best
-    params = best.params if best is not None and is_found(best.loss) else state.judged
-    params = member.own(params)
+    best, step = state.best, state.done
+    params = member.own(state.judged)
+    if best is not None and is_found(best.loss):
+        params, step = best.params, int(best.step)
     parts = {"validation": dataset.validation, "test": dataset.test}
     found = {
         split: answers(task, evaluate_step, params, part, split)
@@ -275,12 +325,13 @@ def _judge(
     judged = {split: task.summary(parts[split], each) for split, each in found.items()}
     details = task.details(member.config, dataset, params, found["test"])
     judged["test"] |= details.pop("test", {})
-    if not any(line["split"] == "test" for line in metrics_lib.read(folder.metrics)):
-        epoch = round(state.done / dataset.train.steps_per_epoch, 4)
-        line = {"step": state.done, "epoch": epoch, "split": "test"}
-        member.metrics.write({**line, **judged["test"]})
+    for split, scores in judged.items():
+        check_scores(scores, f"{folder.path}, {split} part")
+    epoch = round(step / dataset.train.steps_per_epoch, 4)
+    member.metrics.write({"step": step, "epoch": epoch, "split": "test", **judged["test"]})
     return {
         **judged,
+        "best_step": step,
         "buckets": list(dataset.train.boundaries),
         "data": folder.read_data(),
         **details,
@@ -304,7 +355,13 @@ def _table_text(layers: list[dict[str, Any]]) -> str:
     )
 
 
-def _record_start(folder: RunFolder, members: Sequence[Member], command: str, step: int) -> None:
+def _record_start(
+    folder: RunFolder,
+    members: Sequence[Member],
+    command: str,
+    step: int,
+    is_kept: Callable[[dict[str, Any]], bool],
+) -> None:
     """Records what the steps after a checkpoint are done with, and drops their old metrics."""
     if step:
         made_with = environment(command)
@@ -314,7 +371,7 @@ def _record_start(folder: RunFolder, members: Sequence[Member], command: str, st
                 typed = {"command": _command_of(member, command)}
                 member.folder.write_resumed(step, {**made_with, **typed})
     for member in members:
-        metrics_lib.truncate(member.folder.metrics, step)
+        metrics_lib.truncate(member.folder.metrics, step, is_kept)
 
 
 def _command_of(member: Member, command: str) -> str:

@@ -24,11 +24,13 @@ class Best(flax.struct.PyTreeNode):
     Attributes:
       params: the parameters, averaged where that is asked.
       loss: their validation loss; infinity before the first evaluation.
+      step: the training step after which they were evaluated.
       waited: evaluations without a lower one since then.
     """
 
     params: Any
     loss: Float[Array, ""]
+    step: Int[Array, ""]
     waited: Int[Array, ""]
 
 
@@ -109,7 +111,8 @@ def init_state(
             params = task.with_vectors(params, *table)
         best = None
         if config.early_stopping.patience:
-            best = Best(copy(params), jnp.float32(jnp.inf), jnp.zeros((), jnp.int32))
+            never = jnp.zeros((), jnp.int32)
+            best = Best(copy(params), jnp.float32(jnp.inf), step=never, waited=never)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,

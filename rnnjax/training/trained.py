@@ -18,6 +18,7 @@ from rnnjax.errors import InputError
 from rnnjax.reporting.progress import say
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.reading import Reading
+from rnnjax.training.finite import check_params
 from rnnjax.training.folder import RunFolder
 from rnnjax.training.state import is_found
 from rnnjax.training.step import Compiled, make_evaluate_step
@@ -193,13 +194,15 @@ class TrainedRun:
         step, saved = restored
         kind = {kind.task_name: kind for kind in cls.__subclasses__()}.get(config.task, cls)
         found = "best" in saved and is_found(saved["best"]["loss"])
+        params = saved["best"]["params"] if found else saved[judged]
+        check_params(params, f"workdir {workdir}, checkpoint of step {step}")
         return kind(
             config=config,
             task=task,
             data=data,
             vocabulary=vocabulary,
             boundaries=tuple(result.get("buckets", ())),
-            params=saved["best"]["params"] if found else saved[judged],
+            params=params,
             step=step,
             evaluate_step=make_evaluate_step(task),
         )

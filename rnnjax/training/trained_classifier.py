@@ -109,4 +109,11 @@ class TrainedClassifier(TrainedRun):
                     "the device ran out of memory on texts of up to "
                     f"{lengths[rows].max():,} tokens, {size} at a time; shorten the texts"
                 ) from error
+        wrong = np.flatnonzero(np.isnan(found).any(axis=1))
+        if wrong.size:
+            raise InputError(
+                f"text {wrong[0] + 1}: the answer is not a number, of {wrong.size} of {len(texts)} "
+                "texts: the network has diverged, or overflows on them; train it again with a "
+                "lower config.learning_rate"
+            )
         return found

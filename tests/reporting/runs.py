@@ -58,7 +58,7 @@ def result(classes: list[str], matrix: list[list[int]]) -> dict[str, Any]:
         "steps": 3_051,
         "epochs": 1.0,
         "train_seconds": 191.4,
-        "examples_per_second": 255.1,
+        "rows_per_second": 255.1,
         "compilations": {"train": 6, "evaluate": 6},
         "buckets": [16, 32, 48, 64, 96, 178],
         "stopped_early": False,
@@ -123,7 +123,6 @@ def metrics(steps: int = 3_051, every: int = 25) -> list[dict[str, Any]]:
                 "loss": loss,
                 "accuracy": 0.92 - 0.62 * math.exp(-step / 350) - ripple / 2,
                 "learning_rate": 1e-3,
-                "examples_per_second": 2_100.0,
             }
         )
         if step % (20 * every) == 0:

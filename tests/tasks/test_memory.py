@@ -25,6 +25,19 @@ def task_of(name, cell=None, **options):
     return Memory(model, problem)
 
 
+def test_a_run_is_called_after_its_problem_and_not_after_the_file_of_another():
+    config = parse({"task": "memory", "data": {"memory": {"problem": "copy"}}})
+    assert Memory.run_name(config, "adding") == "copy"
+    assert Memory.run_name(config, "copy") == "copy"
+    assert Memory.run_name(config, "mine") == "mine"
+
+
+def test_the_speed_counts_sequences_and_not_their_steps():
+    batch = part_of("copy", count=3, batch_size=4, shortest=9).batch_at(0, 0)
+    assert np.count_nonzero(batch.weights) > 3
+    assert (Memory.unit, Memory.count(batch.weights)) == ("rows", 3)
+
+
 def part_of(name, count=3, batch_size=3, shortest=4, longest=9):
     """Returns a few fixed examples of unlike lengths."""
     return memory.Made(PROBLEMS[name], count, batch_size, shortest, longest, stream=7)

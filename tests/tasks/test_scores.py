@@ -1,5 +1,7 @@
 """Scores of a classifier against cases worked out by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,7 @@ def test_the_confusion_counts_labels_by_row_and_answers_by_column():
 
 
 def test_each_class_has_its_scores_and_an_empty_one_zeros():
-    rows = scores.per_class(COUNTS, ["a", "b", "c", "d"])
+    rows = scores.per_class(scores.tally(LABELS, log_probabilities()), ["a", "b", "c", "d"])
     expected = [
         {"name": "a", "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "rows": 3},
         {"name": "b", "precision": 1 / 3, "recall": 1 / 2, "f1": 2 / 5, "rows": 2},
@@ -37,6 +39,31 @@ def test_each_class_has_its_scores_and_an_empty_one_zeros():
     assert [row["name"] for row in rows] == ["a", "b", "c", "d"]
     for row, hand in zip(rows, expected, strict=True):
         assert row == pytest.approx(hand)
+
+
+def test_the_most_frequent_confusions_come_first():
+    labels = np.array([0, 0, 0, 2, 1, 1], np.int32)
+    answers = log_probabilities(np.array([1, 1, 0, 0, 1, 3]), np.full(6, 0.9))
+    found = scores.most_confused(labels, answers, ["a", "b", "c", "d"], most=2)
+    assert found == [
+        {"label": "a", "predicted": "b", "rows": 2, "share": pytest.approx(2 / 3)},
+        {"label": "b", "predicted": "d", "rows": 1, "share": 0.5},
+    ]
+
+
+def test_ten_thousand_classes_take_no_square_of_memory():
+    answers = np.zeros((200, 10_000), np.float32)
+    answers[np.arange(200), np.arange(200) // 2] = 1.0
+    labels = np.arange(200, dtype=np.int32)
+    tracemalloc.start()
+    try:
+        scores.summary(labels, answers)
+        scores.per_class(scores.tally(labels, answers), [""] * 10_000)
+        scores.most_confused(labels, answers, [""] * 10_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 30_000_000  # the square has 800 million bytes
 
 
 def test_the_summary_leaves_out_a_class_that_does_not_occur():

@@ -40,7 +40,7 @@ EVERYTHING = {
 }
 """What a resumed run could get wrong, all at once."""
 
-OWN = ("run", "digest", "train_seconds", "cpu_seconds", "examples_per_second", "resumed_from")
+OWN = ("run", "digest", "train_seconds", "cpu_seconds", "rows_per_second", "resumed_from")
 
 
 def run(config, workdir):
@@ -90,7 +90,7 @@ def same_run(config, ours, theirs):
 def test_a_run_leaves_its_files_and_no_drafts(finished):
     assert {path.name for path in finished.iterdir()} == {
         *("config.json", "environment.json", "tokenizer.json", "metrics.jsonl", "result.json"),
-        *("checkpoints", "report.html", ".lock"),
+        *("checkpoints", "timing.json", "report.html", ".lock"),
     }
 
 

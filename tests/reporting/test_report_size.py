@@ -1,0 +1,44 @@
+"""The page of a run: its size with very many classes, and what its numbers are of."""
+
+import json
+
+from rnnjax.reporting.report import write_report
+
+from . import runs
+from .test_report import Page, page
+
+
+def test_the_page_of_ten_thousand_classes_is_small(tmp_path):
+    names = [f"class {number}" for number in range(10_000)]
+    per_class = [
+        {"name": name, "precision": 0.5, "recall": 0.5, "f1": 0.5, "rows": 1 + number % 997}
+        for number, name in enumerate(names)
+    ]
+    pairs = [{"label": names[3], "predicted": names[7], "rows": 12, "share": 0.25}]
+    folder = runs.write(tmp_path, confusion=[], per_class=per_class, most_confused=pairs)
+    environment = json.loads((folder / "environment.json").read_text())
+    environment["data"]["classes"] = names
+    (folder / "environment.json").write_text(json.dumps(environment))
+    report = Page(write_report(runs.reseal(folder)))
+    assert len(report.source) < 200_000
+    assert "class 3 taken for class 7 12, 25.0 % of its rows" in report.text("confusion")
+    assert "The 50 with the most rows, of 10,000" in report.text("classes")
+    rows = [row for row in report.rows if row and row[0].startswith("class ")]
+    assert len(rows) == 50
+    assert {row[1] for row in rows} <= {"997", "996", "995", "994", "993", "992"}
+    assert "class 99 and 9,900 more" in report.text("environment")
+
+
+def test_the_page_says_which_step_is_evaluated_and_what_the_time_is_of(tmp_path):
+    early = {"stopped_early": True, "steps": 791, "best_step": 565, "timed_steps": 791}
+    header = page(tmp_path, **early).text("header")
+    assert "steps 791 stopped early evaluated step 565 the least validation loss" in header
+    assert "training time 3 min 11 s" in header
+    assert "of the last" not in header
+    assert "rows a second 255" in header
+    tokens = {"timed_steps": 100, "rows_per_second": None, "tokens_per_second": 9_000.0}
+    header = page(tmp_path, **{**early, **tokens}).text("header")
+    assert "training time 3 min 11 s of the last 100 steps" in header
+    assert "tokens a second 9,000" in header
+    untimed = {"timed_steps": 0, "train_seconds": 0.0, "rows_per_second": None}
+    assert "training time" not in page(tmp_path, **{**early, **untimed}).text("header")
