@@ -1,0 +1,142 @@
+"""Mutated configs: parsed, and where they are valid, checked as at the start of a training."""
+
+import math
+import shutil
+from typing import Any
+
+import mutations
+from mutations import Draw
+from verdicts import Outcome, attempt, refusal
+from workspace import Interruption, Workspace, early_checks
+
+from rnnjax import config as config_lib
+
+TASKS = ("classification", "language_modeling", "memory", "translation")
+CELLS = [
+    *("LSTMCell(", "LSTMCell()()", "GRUCell(features=3)", "os:system", "json:JSONDecoder", ":", "a:b:c"),
+    *("rnnjax.cells:Cell", "LSTMCell(peepholes='x')", "LSTMCell(nothing=1)", "(" * 500, "1", "gru"),
+    *("LSTMCell(kernel_init=3)", "ZoneoutCell", "ConvLSTMCell", "__import__('os').system('true')"),
+    *("MGUCell", "IndRNNCell", "LRUCell", "SLSTMCell", "SimpleCell(activation='sin')", "this:x"),
+]
+FAULTS = (
+    *("strange value", "strange number", "like value", "unknown key", "misspelt key"),
+    *("key that is no text", "no section", "nested", "cell", "path", "several", "undamaged"),
+)
+TRAINED = 0.02
+"""Share of the valid configs that are also trained to the end, if that is quick."""
+
+
+def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
+    """Returns the verdict on a mutated config."""
+    fault = fault or draw.choice(FAULTS)
+    task = draw.choice(TASKS)
+    values = workspace.config(task)
+    names = [_mutate(fault, values, draw, task) for _ in range(3 if fault == "several" else 1)]
+    parsed = attempt(lambda: config_lib.parse(values))
+    known = [name.split(".")[-1] if name else "config" for name in names]
+    if parsed.verdict == "refused":
+        return refusal(fault, parsed.message, known)
+    if parsed.verdict:
+        return Outcome(fault, parsed.verdict, parsed.message)
+    config = parsed.value
+    stored = dict(config_lib.flat(config.model_dump()))
+    for key, value in config_lib.flat(values):
+        # A reason for what is meant loses the white space around it, as the schema says.
+        if key.startswith("acknowledged.") or value == {}:
+            continue
+        if key not in stored or stored[key] != value:
+            return Outcome(fault, "silent", f"{key}: given {value!r}, stored {stored.get(key)!r}")
+    named = [text for text in _texts(values) if len(text) < 200]
+    named = ["config", *known, *named, *(repr(text)[1:-1] for text in named)]
+    return _started(workspace, config, values, draw, fault, named)
+
+
+def _started(
+    workspace: Workspace,
+    config: config_lib.Config,
+    values: dict[str, Any],
+    draw: Draw,
+    fault: str,
+    names: list[str],
+) -> Outcome:
+    workdir = workspace.folder / "started"
+    trained = draw.random() < TRAINED and _is_quick(config)
+
+    def start() -> dict[str, Any] | None:
+        shutil.rmtree(workdir, ignore_errors=True)
+        if trained:
+            return workspace.train(workdir, values)
+        with early_checks():
+            try:
+                return workspace.train(workdir, values)
+            except Interruption:
+                return None
+
+    tried = attempt(start, 60.0 if trained else 10.0)
+    if tried.verdict == "refused":
+        return refusal(fault, tried.message, names)
+    if tried.verdict:
+        return Outcome(fault, tried.verdict, tried.message)
+    if tried.value and not math.isfinite(float(tried.value["test"]["loss"])):
+        return Outcome(fault, "silent", f"a test loss of {tried.value['test']['loss']}")
+    return Outcome(fault, "valid")
+
+
+def _is_quick(config: config_lib.Config) -> bool:
+    sizes = (config.model.features, config.model.embedding.features, config.batch_size)
+    small = max(sizes) <= 64 and config.model.layers * config.replicates <= 3
+    return small and config.epochs <= 4 and config.data.buckets <= 8 and config.data.steps <= 64
+
+
+def _mutate(fault: str, values: dict[str, Any], draw: Draw, task: str) -> str:
+    """Changes a config in place, and returns the path of the key; '' if no message can name it."""
+    paths = [path for path, _ in config_lib.flat(config_lib.defaults())]
+    path = draw.choice(paths)
+    if fault == "several":
+        fault = draw.choice(FAULTS[:-2])
+    if fault == "strange value":
+        _set(values, path, mutations.value(draw))
+    elif fault == "strange number":
+        defaults = dict(config_lib.flat(config_lib.defaults()))
+        path = draw.choice([each for each in paths if isinstance(defaults[each], int | float)])
+        _set(values, path, draw.choice(mutations.NUMBERS))
+    elif fault == "like value":
+        default = dict(config_lib.flat(config_lib.defaults()))[path]
+        _set(values, path, mutations.alike(draw, default))
+    elif fault == "unknown key":
+        path = f"{path.rpartition('.')[0]}.x{draw.randrange(100)}".lstrip(".")
+        _set(values, path, mutations.value(draw))
+    elif fault == "misspelt key":
+        section, _, key = path.rpartition(".")
+        path = f"{section}.{draw.choice([key[1:], key + 's', key.upper()])}".lstrip(".")
+        _set(values, path, 1)
+    elif fault == "key that is no text":
+        key = draw.choice([1, None, True, ("a", "b"), 2.5, "", "a.b", "\x1b[2J", "x" * 10_000])
+        draw.choice([values, values["data"], values["model"]])[key] = 1
+        return ""
+    elif fault == "no section":
+        path = draw.choice(["data", "model", "optimizer", "checkpoint", "translation", "averaging"])
+        values[path] = draw.choice([None, 1, "x", [], [("a", 1)], 2.5])
+    elif fault == "nested":
+        _set(values, path, mutations.nested())
+    elif fault == "cell":
+        path = "model.cell"
+        values["model"]["cell"] = draw.choice(CELLS)
+    elif fault == "path":
+        path = draw.choice(["data.dir", "data.file", "model.embedding.path"])
+        strange = ["/dev/zero", "/dev/null", "/proc/self/mem", "/", "x" * 300, "a/" * 3_000, "[a-z]*"]
+        _set(values, path, draw.choice([*mutations.TEXTS, *strange]))
+    return path
+
+
+def _set(values: dict[str, Any], path: str, value: Any) -> None:
+    *sections, key = path.split(".")
+    for name in sections:
+        if not isinstance(values.get(name), dict):
+            values[name] = {}
+        values = values[name]
+    values[key] = value
+
+
+def _texts(values: dict[str, Any]) -> list[str]:
+    return [value for _, value in config_lib.flat(values) if isinstance(value, str) and value]

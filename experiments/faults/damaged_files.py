@@ -1,0 +1,164 @@
+"""Damaged data files of every format: refused, or read as an independent reader reads them."""
+
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mutations
+import references
+from mutations import Draw
+from verdicts import Outcome, attempt, difference, refusal
+from workspace import WORDS, Workspace
+
+from rnnjax.data import corpora, vector_files
+from rnnjax.data.corpora import pairs, texts
+from rnnjax.data.corpora.csv_files import read_classes
+from rnnjax.errors import InputError
+
+WANTED = frozenset([*WORDS, "the"])
+FEATURES = 6
+
+
+class Format(NamedTuple):
+    """A format of data files.
+
+    Attributes:
+      read: by the program.
+      reference: reads a content independently; None is to be refused.
+      packed: whether the content is damaged before it is packed, in half of the trials.
+    """
+
+    read: Callable[[Path], Any]
+    reference: Callable[[bytes], Any]
+    packed: bool = False
+
+
+def _read_rows(path: Path) -> Any:
+    return [tuple(row) for row in corpora.read_csv(path, [*"abcd"])]
+
+
+def _read_corpus(path: Path) -> Any:
+    """Reads the rows as a training does: prepared in a cache, and read back."""
+    cache = path.parent / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    split = corpora.load("ag_news_subset", str(path.parent), "", cache).splits["train"]
+    fields = split.fields["title"], split.fields["description"]
+    return list(zip(split.labels.tolist(), *fields, strict=True))
+
+
+def _read_text(path: Path) -> Any:
+    found = texts.of_file(path)
+    return "".join(text for part in ("train", "test") for text in found.parts[part])
+
+
+def _read_pairs(path: Path) -> Any:
+    return tuple(pairs.read_pairs(path.parent, "de", "en").parts["train"].sources)
+
+
+def _read_vectors(path: Path) -> Any:
+    vector_files.check_beginning(path, FEATURES)
+    found, _ = vector_files.read_vectors(path, WANTED, FEATURES, str.lower)
+    if not found:  # as the embedding says it
+        raise InputError(f"{path}: none of the words")
+    return {word: vector.astype("<f4").tobytes() for word, vector in sorted(found.items())}
+
+
+def _vectors(content: bytes) -> Any:
+    return references.vectors(content, WANTED, FEATURES, str.lower)
+
+
+def _lines(content: bytes) -> Any:
+    found = references.lines(content)
+    return found if found is not None and len(found) == 24 else None
+
+
+def _packed_lines(content: bytes) -> Any:
+    inside = references.unpacked(content)
+    return None if inside is None else _lines(inside)
+
+
+def _text(content: bytes) -> Any:
+    found = references.text(content)
+    return found if found and len(found) >= 2 else None
+
+
+FORMATS = {
+    "rows": Format(_read_rows, references.rows),
+    "classes": Format(lambda path: read_classes(path.parent), references.names),
+    "text": Format(_read_text, _text),
+    "pairs": Format(_read_pairs, _lines),
+    "packed pairs": Format(_read_pairs, _packed_lines, packed=True),
+    "vectors": Format(_read_vectors, _vectors),
+    "counted vectors": Format(_read_vectors, _vectors),
+    "binary vectors": Format(_read_vectors, _vectors),
+    "packed vectors": Format(_read_vectors, _vectors, packed=True),
+}
+SPECIAL, BOMB, UNDAMAGED = "no regular file", "bomb", "undamaged"
+RARE = 0.002
+"""Share of bombs, which take long."""
+
+
+def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
+    """Returns the verdict on a damaged file."""
+    kind = draw.choice(list(FORMATS))
+    if fault and ":" in fault:
+        kind, fault = fault.split(": ")
+    form = FORMATS[kind]
+    original, content = workspace.files()[kind]
+    place = workspace.folder / "files"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(original.parent, place, ignore=lambda _, names: {"a", "b", "half", "xla", "files", "trial"} & {*names})
+    path = place / original.name
+    faults = mutations.BYTES if kind == "binary vectors" else mutations.TEXT
+    rare = BOMB if draw.random() < RARE else draw.choice([*faults, SPECIAL, UNDAMAGED])
+    fault = fault or rare
+    if kind == "binary vectors" and fault == "bit flipped" and draw.random() < 0.3:
+        fault = "space in a word"
+    read = form.read
+    if kind == "rows" and draw.random() < 0.3:
+        read = _read_corpus
+    if fault == SPECIAL:
+        fault = mutations.special(draw, path)
+        expected = None
+        if kind == "classes" and fault == "absent":
+            expected = corpora.csv_files.AG_NEWS_CLASSES
+    else:
+        damaged = _damaged(fault, content, draw, form)
+        path.write_bytes(damaged)
+        expected = _expected(fault, content, damaged, form, draw)
+    tried = attempt(lambda: read(path))
+    label = f"{kind}: {fault}"
+    if tried.verdict == "refused":
+        if fault == UNDAMAGED:
+            return Outcome(label, "silent", f"refused undamaged: {tried.message}")
+        return refusal(label, tried.message, [path.name, str(path), path.stem])
+    if tried.verdict:
+        return Outcome(label, tried.verdict, tried.message)
+    if expected is None:
+        return Outcome(label, "silent", f"accepted: {str(tried.value)[:200]}")
+    if tried.value == expected:
+        return Outcome(label, "valid" if expected != form.reference(content) else "unchanged")
+    return Outcome(label, "silent", difference(tried.value, expected))
+
+
+def _damaged(fault: str, content: bytes, draw: Draw, form: Format) -> bytes:
+    if fault == UNDAMAGED:
+        return content
+    if fault == BOMB:
+        return mutations.bomb()
+    if fault == "space in a word":
+        return content.replace(b"striker", b"stri er")
+    change = mutations.TEXT[fault]
+    if form.packed and draw.random() < 0.5:
+        return gzip.compress(change(draw, gzip.decompress(content)), mtime=0)
+    return change(draw, content)
+
+
+def _expected(fault: str, content: bytes, damaged: bytes, form: Format, draw: Draw) -> Any:
+    if fault == BOMB:
+        return None
+    if fault == "space in a word":  # a reader that knows the word from its vector has the others
+        return {word: row for word, row in form.reference(content).items() if word != "striker"}
+    return form.reference(damaged)

@@ -1,0 +1,157 @@
+"""Damaged folders of runs: refused, or answered from as if undamaged, or with a warning."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import mutations
+from mutations import Draw
+from verdicts import Outcome, attempt, judge
+from workspace import ASKS, Workspace, shared_compilations
+
+MARKER = "faults_marker"
+"""A module that a damaged config names as its cell; it must not be imported."""
+WEIGHTS = {"predict": 10, "evaluate": 4, "result": 2, "report": 2, "resume": 2}
+
+
+def _step(workdir: Path, draw: Draw | None = None) -> Path:
+    steps = [path for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal()]
+    steps.sort(key=lambda path: int(path.name))
+    return draw.choice(steps) if draw else steps[-1]
+
+
+def _swap_steps(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    first, *_, last = sorted(path for path in (workdir / "checkpoints").iterdir() if path.is_dir())
+    aside = first.with_name("aside")
+    first.rename(aside)
+    last.rename(first)
+    aside.rename(last)
+
+
+def _rename_step(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    step = _step(workdir, draw)
+    step.rename(step.with_name(draw.choice(["1", "5", "99", "1000000", "0", "007", "x"])))
+
+
+def _other_checkpoint(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    step = _step(workdir)
+    shutil.rmtree(step)
+    shutil.copytree(_step(workspace.other), step)
+
+
+def _other_file(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    names = ["config.json", "environment.json", "tokenizer.json", "metrics.jsonl", "result.json"]
+    name = draw.choice([name for name in names if (workdir / name).exists()])
+    shutil.copyfile(workspace.other / name, workdir / name)
+
+
+def _other_array(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    """Replaces a part of a checkpoint by that of the other run."""
+    part = draw.choice(["arrays", "checksums"])
+    shutil.rmtree(_step(workdir) / part)
+    shutil.copytree(_step(workspace.other) / part, _step(workdir) / part)
+
+
+def _no_checkpoints(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    shutil.rmtree(draw.choice([workdir / "checkpoints", _step(workdir)]))
+
+
+def _junk(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    """Adds files that are none of a run's."""
+    folder = draw.choice([workdir, workdir / "checkpoints", _step(workdir)])
+    name = draw.choice([".notes.2024", "notes", "17", "-1", "3.orbax-checkpoint-tmp", "\x1b[2J", "é"])
+    place = folder / name
+    if draw.random() < 0.5:
+        place.mkdir()
+    else:
+        place.write_bytes(b"not of the run")
+
+
+def _token_number(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    path = workdir / "tokenizer.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    numbers = document["model"]["vocab"]
+    numbers[draw.choice(list(numbers)[2:])] = draw.choice([10**6, 2**31, 0, 5])
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def _foreign_cell(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    (workspace.folder / f"{MARKER}.py").write_text("class Cell: pass\n")
+    path = workdir / "config.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    names = [f"{MARKER}:Cell", f"{MARKER}.inner:x", f" {MARKER}:Cell", f"rnnjax:Cell:{MARKER}"]
+    document["config"]["model"]["cell"] = draw.choice(names)
+    path.write_text(json.dumps(document, indent=2), encoding="utf-8")
+
+
+STRUCTURES: dict[str, Callable[[Path, Workspace, Draw], None]] = {
+    "steps swapped": _swap_steps,
+    "step renamed": _rename_step,
+    "checkpoint of another seed": _other_checkpoint,
+    "file of another seed": _other_file,
+    "part of another checkpoint": _other_array,
+    "no checkpoints": _no_checkpoints,
+    "files of others": _junk,
+    "number of a token": _token_number,
+    "cell from outside": _foreign_cell,
+}
+BYTES, JSON, LINES, SPECIAL = "bytes", "JSON changed", "lines", "no regular file"
+FAULTS = (*[BYTES] * 6, *[JSON] * 4, LINES, SPECIAL, *STRUCTURES)
+
+
+def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
+    """Returns the verdict on a damaged folder of a run."""
+    asked = draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    if ":" in fault:
+        asked, fault = fault.split(": ")
+    fault = fault or draw.choice(FAULTS)
+    expected = workspace.answers[asked]
+    workdir = workspace.answering(asked)
+    label, names = _damage(workdir, workspace, draw, fault)
+    sys.modules.pop(MARKER, None)
+    sys.path.insert(0, str(workspace.folder))
+    try:
+        with shared_compilations():
+            tried = attempt(lambda: ASKS[asked](workdir, workspace), 20.0)
+    finally:
+        sys.path.remove(str(workspace.folder))
+    label = f"{asked}: {label}"
+    if MARKER in sys.modules:
+        return Outcome(label, "executed", f"{MARKER} was imported")
+    if fault == "files of others" and asked == "resume" and isinstance(tried.value, dict):
+        tried.value["files"] = expected["files"]  # those of others may stay
+    return judge(label, tried, expected, names)
+
+
+def _damage(workdir: Path, workspace: Workspace, draw: Draw, fault: str) -> tuple[str, list[str]]:
+    """Damages a folder; returns the name of the fault, and names of what was damaged."""
+    if fault in STRUCTURES:
+        STRUCTURES[fault](workdir, workspace, draw)
+        return fault, [workdir.name]
+    files = sorted(path for path in workdir.rglob("*") if path.is_file())
+    files = [path for path in files if path.name not in (".lock", "report.html")]
+    if fault == JSON:
+        files = [path for path in files if path.suffix == ".json" or path.name == "metadata"]
+    elif fault == LINES:
+        files = [workdir / "metrics.jsonl"]
+    path = draw.choice([*files, *(file for file in files if file.parent == workdir)])
+    name = path.name if path.parent == workdir else _kind(path.relative_to(workdir))
+    names = [name if path.parent == workdir and name != "config.json" else workdir.name]
+    content = path.read_bytes()
+    if fault == SPECIAL:
+        return f"{name}, {mutations.special(draw, path)}", names
+    if fault == JSON:
+        path.write_text(mutations.change_json(draw, content.decode()), encoding="utf-8")
+        return f"{name}, {fault}", names
+    faults = ["lines swapped", "line deleted", "blank line", "number", "span repeated"]
+    how = draw.choice(faults if fault == LINES else list(mutations.BYTES))
+    path.write_bytes(mutations.TEXT[how](draw, content))
+    return f"{name}, {how}", names
+
+
+def _kind(path: Path) -> str:
+    """Returns what a file of a checkpoint is, without the numbers in its path."""
+    parts = path.parts[2:]
+    return "checkpoint " + "/".join("*" if len(part) == 32 else part for part in parts)

@@ -1,0 +1,246 @@
+"""Command lines in forked processes, which are watched, disturbed and killed.
+
+The parent has imported the package and has started no device: a child begins where a process of its
+own would after a second of imports.
+"""
+
+import atexit
+import errno
+import json
+import os
+import runpy
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGEST = 60.0
+"""Seconds that a process may live."""
+_CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+class Moment(NamedTuple):
+    """A moment in the life of a process.
+
+    Attributes:
+      event: changes of files that have begun before it.
+      delay: seconds after the last of them.
+    """
+
+    event: int
+    delay: float
+
+
+class Failure(NamedTuple):
+    """Changes of files that fail.
+
+    Attributes:
+      event: number of the first one.
+      number: the errno.
+      lasting: whether all after it fail as well.
+    """
+
+    event: int
+    number: int
+    lasting: bool
+
+
+class Ended(NamedTuple):
+    """A process that has ended.
+
+    Attributes:
+      status: as `subprocess` has it; None if it had to be killed after `LONGEST` seconds.
+      events: seconds from its start to each change of a file, and the file.
+      seconds: that it lived.
+      out: its standard output.
+      err: its standard error.
+    """
+
+    status: int | None
+    events: list[tuple[float, str]]
+    seconds: float
+    out: str
+    err: str
+
+    @property
+    def has_traceback(self) -> bool:
+        """Whether it printed an exception of Python."""
+        return "Traceback (most" in self.err or "Exception ignored" in self.err
+
+
+def run(
+    module: str,
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    kill: tuple[Moment, Sequence[int]] | None = None,
+    fail: Failure | None = None,
+    streams: Mapping[int, int | None] | None = None,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[], Any] | None = None,
+) -> Ended:
+    """Runs `python -m MODULE ARGUMENTS` to its end.
+
+    Args:
+      module: run as the main one.
+      arguments: of its command line.
+      folder: changes of files under it are watched; its streams are kept there.
+      kill: when signals are sent, and which.
+      fail: which changes of files fail.
+      streams: descriptors in the place of 0, 1 and 2; None for a closed one.
+      before: called in the child first.
+      after: called in the child when it has succeeded; what it returns is written to `ending.json`.
+    """
+    reader, writer = os.pipe()
+    out, err = folder / "out.txt", folder / "err.txt"
+    (folder / "ending.json").unlink(missing_ok=True)
+    out.write_bytes(b"")
+    err.write_bytes(b"")
+    start = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        os.close(reader)
+        status = 70
+        try:
+            _redirect(out, err, dict(streams or {}))
+            _watch(writer, folder, kill, fail)
+            before()
+            status = _run(module, arguments)
+            if status == 0 and after:
+                (folder / "ending.json").write_text(json.dumps(after(), default=str))
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(writer)
+    try:
+        events, status = _follow(pid, reader, start, kill)
+    finally:
+        os.close(reader)
+    seconds = time.monotonic() - start
+    streams_text = (path.read_text(encoding="utf-8", errors="replace") for path in (out, err))
+    return Ended(status, events, seconds, *streams_text)
+
+
+def ending(folder: Path) -> Any:
+    """Returns what `after` returned; None if the process did not succeed."""
+    path = folder / "ending.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _run(module: str, arguments: Sequence[str]) -> int:
+    """Runs a module, and ends it as the interpreter ends; returns the status."""
+    os.chdir(ROOT)
+    sys.argv = [module, *arguments]
+    status = 0
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str) and sys.stderr:
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    try:
+        if sys.stdout and not sys.stdout.closed:
+            sys.stdout.flush()
+    except Exception as error:  # as the interpreter says and ends it
+        if sys.stderr:
+            print(f"Exception ignored in: stdout\n{type(error).__name__}: {error}", file=sys.stderr)
+        status = 120
+    return status
+
+
+def _redirect(out: Path, err: Path, streams: dict[int, int | None]) -> None:
+    flags = os.O_WRONLY | os.O_APPEND
+    files = {0: os.open(os.devnull, os.O_RDONLY), 1: os.open(out, flags), 2: os.open(err, flags)}
+    for number, target in {**files, **streams}.items():
+        if target is None:
+            os.close(number)
+        else:
+            os.dup2(target, number)
+    for target in {each for each in (*files.values(), *streams.values()) if each is not None}:
+        if target > 2:
+            os.close(target)
+    missing = {number for number, target in streams.items() if target is None}
+    sys.stdin = None if 0 in missing else open(0, closefd=False)  # type: ignore[assignment]  # noqa: SIM115, PTH123
+    sys.stdout = None if 1 in missing else open(1, "w", closefd=False)  # type: ignore[assignment]  # noqa: SIM115, PTH123
+    sys.stderr = (  # type: ignore[assignment]
+        None if 2 in missing else open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115, PTH123
+    )
+
+
+def _watch(
+    pipe: int, folder: Path, kill: tuple[Moment, Sequence[int]] | None, fail: Failure | None
+) -> None:
+    """Tells on a pipe of each change of a file in a folder, and lets some of them fail."""
+    count = [0]
+    lock = threading.Lock()
+
+    def hook(name: str, arguments: tuple[Any, ...]) -> None:
+        if name == "open":
+            if not isinstance(arguments[2], int) or not arguments[2] & _WRITING:
+                return
+        elif name not in _CHANGES:
+            return
+        path = arguments[0]
+        if not isinstance(path, str | bytes) or str(folder).encode() not in os.fsencode(path):
+            return
+        with lock:
+            count[0] += 1
+            number = count[0]
+            os.write(pipe, f"{os.fsdecode(path)}\n".encode())
+        if kill and kill[0].delay == 0 and number == kill[0].event:
+            for each in kill[1]:
+                os.kill(os.getpid(), each)
+        if fail and (number == fail.event or fail.lasting and number > fail.event):
+            raise OSError(fail.number, os.strerror(fail.number), path)
+
+    sys.addaudithook(hook)
+
+
+def _follow(
+    pid: int, reader: int, start: float, kill: tuple[Moment, Sequence[int]] | None
+) -> tuple[list[tuple[float, str]], int | None]:
+    """Reads the events of a process to its end, and sends it signals at their moment."""
+    events: list[tuple[float, str]] = []
+    rest, pending = b"", kill[1] if kill and kill[0].delay else ()
+    due = start + kill[0].delay if kill and pending and kill[0].event == 0 else None
+    while True:
+        now = time.monotonic()
+        if now - start > LONGEST:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return events, None
+        if due is not None and now >= due:
+            for each in pending:
+                os.kill(pid, each)
+            due, pending = None, ()
+        wait = LONGEST if due is None else max(due - now, 0.0)
+        if not select.select([reader], [], [], min(wait, 5.0))[0]:
+            continue
+        piece = os.read(reader, 2**16)
+        if not piece:
+            break
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            events.append((time.monotonic() - start, line.decode(errors="replace")))
+            if kill and pending and len(events) == kill[0].event:
+                due = time.monotonic() + kill[0].delay
+    _, raw = os.waitpid(pid, 0)
+    return events, os.waitstatus_to_exitcode(raw)
+
+
+def error_numbers() -> list[int]:
+    """Returns the errors that a write can have."""
+    return [errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EROFS, errno.EDQUOT, errno.EACCES]

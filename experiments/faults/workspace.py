@@ -1,0 +1,256 @@
+"""The undamaged inputs: small data sets of every format, and trained runs with their answers."""
+
+import contextlib
+import copy
+import csv
+import functools
+import gzip
+import hashlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import jax
+import numpy as np
+
+from rnnjax import config as config_lib
+from rnnjax import training
+from rnnjax.reporting.report import write_report
+from rnnjax.training import trained
+from rnnjax.training.checkpoint import Checkpoints
+
+WORDS = "minister election border goal striker season profit shares merger chip rocket browser".split()
+SMALL: dict[str, Any] = {
+    "seed": 3,
+    "epochs": 2,
+    "batch_size": 16,
+    "learning_rate": 0.01,
+    "log_every": 3,
+    "data": {"buckets": 2, "validation": 0.2, "max_tokens": 40, "vocabulary": {"size": 40}},
+    "model": {"cell": "GRUCell", "features": 8, "dropout": 0.2, "embedding": {"features": 6}},
+    "averaging": {"decay": 0.9},
+    "optimizer": {"clip_norm": 1.0},
+    "checkpoint": {"every": 4},
+}
+"""Of runs that have most of what a resumed run could get wrong."""
+CLOCK = ("train_seconds", "cpu_seconds", "examples_per_second", "resumed_from", "compilations")
+"""Keys of result.json that depend on the process, not on the training."""
+ASKED = ["the minister of the border", "goal goal striker", "chip", "", "no such words"]
+
+
+class Interruption(Exception):  # noqa: N818
+    """Ends a run after its early checks."""
+
+
+class Workspace:
+    """A folder of undamaged inputs; made at first use, then only read.
+
+    Attributes:
+      folder: of all of it.
+      news: a folder of train.csv, test.csv and classes.txt.
+      finished: a finished run.
+      other: a finished run of another seed.
+      half: a run that was interrupted half way.
+    """
+
+    def __init__(self, folder: Path):
+        """Opens a folder, and fills it if it is empty."""
+        self.folder = folder
+        self.news, self.pairs = folder / "news", folder / "pairs"
+        self.finished, self.other, self.half = (folder / name for name in ("a", "b", "half"))
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            self._make()
+            (folder / "complete").touch()
+
+    def config(self, task: str = "classification") -> dict[str, Any]:
+        """Returns the values of a small valid config of a task."""
+        values = copy.deepcopy(SMALL)
+        if task == "classification":
+            values["data"]["dir"] = str(self.news)
+            return values
+        values |= {"task": task, "averaging": {}}
+        values["data"] = {"vocabulary": {"size": 40}}
+        if task == "language_modeling":
+            values["data"] |= {"file": str(self.folder / "play.txt"), "steps": 8}
+        elif task == "memory":
+            values["data"] = {"memory": {"length": 8, "examples": 48, "judged": 16}}
+            values["model"]["embedding"] = {}
+        else:
+            values["data"]["dir"] = str(self.pairs)
+            values["translation"] = {"source": "de", "target": "en", "beam": 2}
+        return values
+
+    def files(self) -> dict[str, tuple[Path, bytes]]:
+        """Returns path and content of the file of each format."""
+        names = {
+            "rows": "news/train.csv",
+            "classes": "news/classes.txt",
+            "text": "play.txt",
+            "pairs": "pairs/train.de",
+            "packed pairs": "packed/train.de.gz",
+            "vectors": "vectors.txt",
+            "counted vectors": "counted.txt",
+            "binary vectors": "vectors.bin",
+            "packed vectors": "vectors.gz",
+        }
+        paths = {kind: self.folder / name for kind, name in names.items()}
+        return {kind: (path, path.read_bytes()) for kind, path in paths.items()}
+
+    @functools.cached_property
+    def answers(self) -> dict[str, Any]:
+        """The answers of the undamaged runs."""
+        with contextlib.redirect_stderr(io.StringIO()):
+            return {name: ask(self.answering(name), self) for name, ask in ASKS.items()}
+
+    def answering(self, ask: str) -> Path:
+        """Returns a fresh copy of the run that a question is put to."""
+        path = self.folder / "trial"
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(self.half if ask == "resume" else self.finished, path)
+        return path
+
+    def train(self, workdir: Path, values: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Trains a run of the small config, or goes on with it."""
+        config = config_lib.parse(self.config() if values is None else values)
+        return training.run(config, "small", workdir, "python -m rnnjax.main --config=small.py")
+
+    def _make(self) -> None:
+        draw = random.Random(0)
+        for folder in (self.news, self.pairs, self.folder / "packed"):
+            folder.mkdir(parents=True)
+
+        def text(least: int = 2) -> str:
+            return " ".join(draw.choice([*WORDS, "the", "of"]) for _ in range(draw.randint(least, 9)))
+
+        for name, rows in (("train", 96), ("test", 32)):
+            with (self.news / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+                for row in range(rows):
+                    label = row % 4
+                    told = " ".join(draw.choices(WORDS[3 * label : 3 * label + 3], k=2))
+                    writer.writerow([label + 1, f"{told}, {text()}", text() + draw.choice(["", '"', "é"])])
+        (self.news / "classes.txt").write_text("World\nSports\nBusiness\nSci/Tech\n")
+        play = "".join(f"ANN:\n{text(3)}\n" for _ in range(40))
+        (self.folder / "play.txt").write_text(play, encoding="utf-8")
+        for part in ("train", "val", "test_2016_flickr"):
+            for language in ("de", "en"):
+                lines = "".join(text() + "\n" for _ in range(24)).encode()
+                (self.pairs / f"{part}.{language}").write_bytes(lines)
+                (self.folder / "packed" / f"{part}.{language}.gz").write_bytes(
+                    gzip.compress(lines, mtime=0)
+                )
+        rows = [(word, [round(draw.uniform(-1, 1), 4) for _ in range(6)]) for word in [*WORDS, "The"]]
+        plain = "".join(f"{word} {' '.join(map(str, row))}\n" for word, row in rows).encode()
+        head = f"{len(rows)} 6\n".encode()
+        packed = (word.encode() + b" " + struct.pack("<6f", *row) + b"\n" for word, row in rows)
+        (self.folder / "vectors.txt").write_bytes(plain)
+        (self.folder / "counted.txt").write_bytes(head + plain)
+        (self.folder / "vectors.bin").write_bytes(head + b"".join(packed))
+        (self.folder / "vectors.gz").write_bytes(gzip.compress(head + plain, mtime=0))
+        self.train(self.finished)
+        self.train(self.other, {**self.config(), "seed": 4})
+        with interrupted_after(2):
+            try:
+                self.train(self.half)
+            except training.InterruptedRunError:
+                return
+        raise RuntimeError("the run that should be half way has ended")
+
+
+@contextmanager
+def interrupted_after(saves: int) -> Iterator[None]:
+    """Sends SIGINT to this process when the first checkpoints of a run have been saved."""
+    left = [saves]
+    save = Checkpoints.save
+
+    def interrupting(self: Checkpoints, step: int, tree: Any) -> None:
+        save(self, step, tree)
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with mock.patch.object(Checkpoints, "save", interrupting):
+        yield
+
+
+@contextmanager
+def early_checks() -> Iterator[None]:
+    """Lets runs end, with Interruption, where their training would begin."""
+
+    def stop(*arguments: Any) -> None:
+        raise Interruption
+
+    with mock.patch.object(sys.modules["rnnjax.training.run"], "_train_and_judge", stop):
+        yield
+
+
+@contextmanager
+def shared_compilations() -> Iterator[None]:
+    """Lets networks of the same definition share what is compiled to ask them."""
+    make = functools.lru_cache(trained.make_evaluate_step)
+    with mock.patch.object(trained, "make_evaluate_step", make):
+        yield
+
+
+def ending(workdir: Path) -> dict[str, Any]:
+    """Returns a digest of each part of a finished run that must not depend on interruptions."""
+    result = json.loads((workdir / "result.json").read_text(encoding="utf-8"))
+    run = training.TrainedClassifier.load(workdir)
+    leaves = jax.tree_util.tree_leaves_with_path(run.params)
+    content = b"".join(str(path).encode() + np.asarray(leaf).tobytes() for path, leaf in leaves)
+    steps = sorted(path for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
+    sums = b"".join((path / "checksums" / "metadata").read_bytes() for path in steps)
+    names = {path.name for path in (*workdir.iterdir(), *steps)}
+    return {
+        "parameters": hashlib.sha256(content).hexdigest(),
+        "arrays of the checkpoints": hashlib.sha256(sums).hexdigest(),
+        "metrics": hashlib.sha256((workdir / "metrics.jsonl").read_bytes()).hexdigest(),
+        "result": {key: result[key] for key in result if key not in CLOCK},
+        "files": sorted(names),
+    }
+
+
+def _predict(workdir: Path, workspace: Workspace) -> dict[str, Any]:
+    run = training.TrainedClassifier.load(workdir)
+    shares = run.vocabulary.known_shares(ASKED, run.config.data.max_tokens)
+    answers = run.predict(ASKED).tobytes()
+    return {"classes": run.classes, "answers": answers, "shares": shares, "step": run.step}
+
+
+def _evaluate(workdir: Path, workspace: Workspace) -> dict[str, Any]:
+    run = training.TrainedRun.load(workdir)
+    return dict(run.score(workspace.news / "test.csv"))
+
+
+def _resume(workdir: Path, workspace: Workspace) -> dict[str, Any]:
+    workspace.train(workdir)
+    return ending(workdir)
+
+
+def _result(workdir: Path, workspace: Workspace) -> dict[str, Any]:
+    return workspace.train(workdir)
+
+
+def _report(workdir: Path, workspace: Workspace) -> str:
+    return write_report(workdir).read_text(encoding="utf-8")
+
+
+ASKS = {
+    "predict": _predict,
+    "evaluate": _evaluate,
+    "resume": _resume,
+    "result": _result,
+    "report": _report,
+}
+"""The questions that are put to the folder of a run."""
