@@ -11,7 +11,12 @@ from workspace import Workspace
 
 from rnnjax.data import corpora
 
-SHIFTED, SWAPPED, SPECIAL, JSON = "labels shifted", "files swapped", "no regular file", "JSON changed"
+SHIFTED, SWAPPED, SPECIAL, JSON = (
+    "labels shifted",
+    "files swapped",
+    "no regular file",
+    "JSON changed",
+)
 FAULTS = (*mutations.BYTES, SHIFTED, SWAPPED, SPECIAL, JSON, JSON)
 
 

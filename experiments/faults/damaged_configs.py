@@ -13,7 +13,15 @@ from rnnjax import config as config_lib
 
 TASKS = ("classification", "language_modeling", "memory", "translation")
 CELLS = [
-    *("LSTMCell(", "LSTMCell()()", "GRUCell(features=3)", "os:system", "json:JSONDecoder", ":", "a:b:c"),
+    *(
+        "LSTMCell(",
+        "LSTMCell()()",
+        "GRUCell(features=3)",
+        "os:system",
+        "json:JSONDecoder",
+        ":",
+        "a:b:c",
+    ),
     *("rnnjax.cells:Cell", "LSTMCell(peepholes='x')", "LSTMCell(nothing=1)", "(" * 500, "1", "gru"),
     *("LSTMCell(kernel_init=3)", "ZoneoutCell", "ConvLSTMCell", "__import__('os').system('true')"),
     *("MGUCell", "IndRNNCell", "LRUCell", "SLSTMCell", "SimpleCell(activation='sin')", "this:x"),
@@ -124,7 +132,15 @@ def _mutate(fault: str, values: dict[str, Any], draw: Draw, task: str) -> str:
         values["model"]["cell"] = draw.choice(CELLS)
     elif fault == "path":
         path = draw.choice(["data.dir", "data.file", "model.embedding.path"])
-        strange = ["/dev/zero", "/dev/null", "/proc/self/mem", "/", "x" * 300, "a/" * 3_000, "[a-z]*"]
+        strange = [
+            "/dev/zero",
+            "/dev/null",
+            "/proc/self/mem",
+            "/",
+            "x" * 300,
+            "a/" * 3_000,
+            "[a-z]*",
+        ]
         _set(values, path, draw.choice([*mutations.TEXTS, *strange]))
     return path
 

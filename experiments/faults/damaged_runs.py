@@ -61,7 +61,9 @@ def _no_checkpoints(workdir: Path, workspace: Workspace, draw: Draw) -> None:
 def _junk(workdir: Path, workspace: Workspace, draw: Draw) -> None:
     """Adds files that are none of a run's."""
     folder = draw.choice([workdir, workdir / "checkpoints", _step(workdir)])
-    name = draw.choice([".notes.2024", "notes", "17", "-1", "3.orbax-checkpoint-tmp", "\x1b[2J", "é"])
+    name = draw.choice(
+        [".notes.2024", "notes", "17", "-1", "3.orbax-checkpoint-tmp", "\x1b[2J", "é"]
+    )
     place = folder / name
     if draw.random() < 0.5:
         place.mkdir()

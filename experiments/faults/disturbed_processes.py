@@ -42,36 +42,46 @@ class Bench:
     Attributes:
       folder: of the trial at hand.
       expected: the ending of an undisturbed run.
-      undisturbed: a process from each origin.
     """
 
     def __init__(self, workspace: Workspace):
-        """Trains undisturbed from each origin."""
+        """Trains undisturbed, with nothing prepared or compiled."""
         self._base = workspace.folder / "processes"
         self._news = workspace.news
         self.folder = self._base / "trial"
         shutil.rmtree(self._base, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.undisturbed: dict[str, Ended] = {}
-        for origin in (BARE, NEW):
+        self._undisturbed: dict[str, Ended] = {}
+        self.expected = None
+        self.undisturbed(BARE)
+        shutil.copytree(self.folder / "cache", self._base / "cache")
+        shutil.copytree(self.folder / "run", self._base / "finished")
+
+    def undisturbed(self, origin: str) -> Ended:
+        """Returns an undisturbed process, made at first use.
+
+        Raises:
+          RuntimeError: it fails, or ends otherwise than the others.
+        """
+        if origin not in self._undisturbed:
             self.begin(origin)
-            self.undisturbed[origin] = self._to_end()
-            if origin == BARE:
-                self.expected = forks.ending(self.folder)
-                shutil.copytree(self.folder / "cache", self._base / "cache")
-        saved = [path for _, path in self.undisturbed[NEW].events]
-        event = next(number for number, path in enumerate(saved) if "checkpoints/8" in path)
+            ended = self._undisturbed[origin] = self.train()
+            self.expected = self.expected or forks.ending(self.folder)
+            if ended.status != 0 or forks.ending(self.folder) != self.expected:
+                raise RuntimeError(f"an undisturbed run failed or ended otherwise:\n{ended.err}")
+        return self._undisturbed[origin]
+
+    def _stop_half_way(self) -> None:
+        paths = [path for _, path in self.undisturbed(NEW).events]
+        event = next(number for number, path in enumerate(paths) if "checkpoints/8" in path)
         self.begin(NEW)
         self.train(kill=(Moment(event + 3, 0.0), [signal.SIGKILL]))
         shutil.copytree(self.folder / "run", self._base / "half")
-        self.begin(HALF_WAY)
-        self.undisturbed[HALF_WAY] = self._to_end()
-        shutil.copytree(self.folder / "run", self._base / "finished")
-        if forks.ending(self.folder) != self.expected:
-            raise RuntimeError("a resumed run ended otherwise, although nothing else disturbed it")
 
     def begin(self, origin: str) -> None:
-        """Makes the folder of a run that begins, or goes on from half way."""
+        """Makes the folder of a run that begins, or goes on from half way, or has ended."""
+        if origin == HALF_WAY and not (self._base / "half").exists():
+            self._stop_half_way()
         shutil.rmtree(self.folder)
         self.folder.mkdir()
         if origin != BARE:
@@ -103,7 +113,9 @@ class Bench:
         if ended.status != 0:
             verdict = "traceback" if ended.has_traceback else "lost"
             verdict = "hang" if ended.status is None else verdict
-            return Outcome(fault, verdict, f"{message} resumed: {ended.status}: {ended.err[-1500:]}")
+            return Outcome(
+                fault, verdict, f"{message} resumed: {ended.status}: {ended.err[-1500:]}"
+            )
         return self.compared(fault, message)
 
     def compared(self, fault: str, message: str = "") -> Outcome:
@@ -115,7 +127,7 @@ class Bench:
 
     def moment(self, draw: Draw, origin: str) -> Moment:
         """Returns a moment: of each change of a file, or of each second, as likely as another."""
-        ended = self.undisturbed[origin]
+        ended = self.undisturbed(origin)
         times = [0.0, *(at for at, _ in ended.events), ended.seconds]
         if draw.random() < 0.4:
             return Moment(draw.randrange(1, len(times) - 1), 0.0)
@@ -125,12 +137,6 @@ class Bench:
         second = draw.random() * ended.seconds
         number = max(place for place, at in enumerate(times) if at <= second)
         return Moment(number, 1e-4 + second - times[number])
-
-    def _to_end(self) -> Ended:
-        ended = self.train()
-        if ended.status != 0:
-            raise RuntimeError(f"an undisturbed run failed:\n{ended.err}")
-        return ended
 
 
 @functools.lru_cache(1)
@@ -200,12 +206,14 @@ def signalled(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
 def unwritable(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
     """Lets writes of a training fail, and repeats the command on a disk that works."""
     own, origin = bench(workspace), draw.choice([NEW, HALF_WAY])
-    fault = fault or draw.choice(["change fails", "changes fail", "files are cut", "few descriptors"])
+    fault = fault or draw.choice(
+        ["change fails", "changes fail", "files are cut", "few descriptors"]
+    )
     own.begin(origin)
     fail, before = None, _nothing
     number = draw.choice(forks.error_numbers())
     if fault.startswith("change"):
-        event = draw.randrange(1, len(own.undisturbed[origin].events) + 1)
+        event = draw.randrange(1, len(own.undisturbed(origin).events) + 1)
         fail = Failure(event, number, lasting=fault == "changes fail")
         label = f"{fault}: {errno.errorcode[number]}"
     elif fault == "files are cut":
@@ -271,7 +279,9 @@ def cut_off(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
             asked = ["goal striker"] * draw.choice([1, 3000])
             if command == "evaluate":
                 asked = [f"--data={workspace.news / 'test.csv'}"]
-            ended = own.run(f"rnnjax.{command}", [*arguments, *asked], streams=streams, before=before)
+            ended = own.run(
+                f"rnnjax.{command}", [*arguments, *asked], streams=streams, before=before
+            )
     finally:
         for each in [*opened, *(target for target in streams.values() if target is not None)]:
             os.close(each)
@@ -283,7 +293,9 @@ def cut_off(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
     if command == "main":
         if ended.status == 0 and forks.ending(own.folder) is None:
             return Outcome(label, "lost", message)
-        return own.compared(label, message) if ended.status == 0 else Outcome(label, "lost", message)
+        return (
+            own.compared(label, message) if ended.status == 0 else Outcome(label, "lost", message)
+        )
     if ended.status == 0 and fault == "full" and 1 in numbers:
         return Outcome(label, "lost", f"what could not be written ended with {message}")
     return Outcome(label, "unchanged", message)

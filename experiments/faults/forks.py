@@ -5,6 +5,7 @@ own would after a second of imports.
 """
 
 import atexit
+import contextlib
 import errno
 import json
 import os
@@ -112,9 +113,7 @@ def run(
             _redirect(out, err, dict(streams or {}))
             _watch(writer, folder, kill, fail)
             before()
-            status = _run(module, arguments)
-            if status == 0 and after:
-                (folder / "ending.json").write_text(json.dumps(after(), default=str))
+            status = _run(module, arguments, folder, after)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -135,7 +134,9 @@ def ending(folder: Path) -> Any:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def _run(module: str, arguments: Sequence[str]) -> int:
+def _run(
+    module: str, arguments: Sequence[str], folder: Path, after: Callable[[], Any] | None
+) -> int:
     """Runs a module, and ends it as the interpreter ends; returns the status."""
     os.chdir(ROOT)
     sys.argv = [module, *arguments]
@@ -147,15 +148,18 @@ def _run(module: str, arguments: Sequence[str]) -> int:
         if isinstance(end.code, str) and sys.stderr:
             print(end.code, file=sys.stderr)
     except BaseException:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         status = 1
+    if status == 0 and after:  # before the threads that it may need are ended
+        (folder / "ending.json").write_text(json.dumps(after(), default=str))
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     try:
         if sys.stdout and not sys.stdout.closed:
             sys.stdout.flush()
     except Exception as error:  # as the interpreter says and ends it
-        if sys.stderr:
+        with contextlib.suppress(OSError):
             print(f"Exception ignored in: stdout\n{type(error).__name__}: {error}", file=sys.stderr)
         status = 120
     return status
@@ -173,10 +177,10 @@ def _redirect(out: Path, err: Path, streams: dict[int, int | None]) -> None:
         if target > 2:
             os.close(target)
     missing = {number for number, target in streams.items() if target is None}
-    sys.stdin = None if 0 in missing else open(0, closefd=False)  # type: ignore[assignment]  # noqa: SIM115, PTH123
-    sys.stdout = None if 1 in missing else open(1, "w", closefd=False)  # type: ignore[assignment]  # noqa: SIM115, PTH123
+    sys.stdin = None if 0 in missing else open(0, closefd=False)  # type: ignore[assignment]  # noqa: SIM115
+    sys.stdout = None if 1 in missing else open(1, "w", closefd=False)  # type: ignore[assignment]  # noqa: SIM115
     sys.stderr = (  # type: ignore[assignment]
-        None if 2 in missing else open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115, PTH123
+        None if 2 in missing else open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     )
 
 
@@ -203,7 +207,7 @@ def _watch(
         if kill and kill[0].delay == 0 and number == kill[0].event:
             for each in kill[1]:
                 os.kill(os.getpid(), each)
-        if fail and (number == fail.event or fail.lasting and number > fail.event):
+        if fail and (number == fail.event or (fail.lasting and number > fail.event)):
             raise OSError(fail.number, os.strerror(fail.number), path)
 
     sys.addaudithook(hook)

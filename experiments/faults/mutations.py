@@ -106,7 +106,9 @@ def _blank(draw: Draw, lines: list[bytes]) -> None:
 
 
 def _header(draw: Draw, lines: list[bytes]) -> None:
-    lines.insert(0, draw.choice([b'"class","title","description"\n', b"# made by hand\n", b"7 4\n"]))
+    lines.insert(
+        0, draw.choice([b'"class","title","description"\n', b"# made by hand\n", b"7 4\n"])
+    )
 
 
 def _encoded(draw: Draw, content: bytes) -> bytes:
@@ -120,7 +122,18 @@ def _delimited(draw: Draw, content: bytes) -> bytes:
 
 
 _SEPARATORS = ["\u2028", "\u0085", "\x0b", "\x0c", "\x1c", "\x1b[31m", "\ufeff", "\u2581", "\u00a0"]
-_NUMERIC = [b"nan", b"inf", b"1e999", b"-", b"1_0", b"9" * 5_000, "٣".encode(), b"3.0", b" 2 ", b"+1"]
+_NUMERIC = [
+    b"nan",
+    b"inf",
+    b"1e999",
+    b"-",
+    b"1_0",
+    b"9" * 5_000,
+    "٣".encode(),
+    b"3.0",
+    b" 2 ",
+    b"+1",
+]
 
 BYTES: dict[str, Callable[[Draw, bytes], bytes]] = {
     "bit flipped": _flip,

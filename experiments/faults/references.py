@@ -98,7 +98,9 @@ def vectors(
         if word in words:
             into.setdefault(word, numbers)
     found = {**alike, **exact}
-    if not found or any(numbers is None or not np.isfinite(numbers).all() for numbers in found.values()):
+    if not found or any(
+        numbers is None or not np.isfinite(numbers).all() for numbers in found.values()
+    ):
         return None
     return {word: numbers.astype("<f4").tobytes() for word, numbers in sorted(found.items())}
 
@@ -131,7 +133,9 @@ def _text(rest: bytes, features: int, count: int | None) -> Entries:
         plain = all(re.fullmatch(rb"[-+.eE\d]+", field) for field in fields)
         try:
             with np.errstate(over="ignore"):
-                numbers = np.array([float(field) for field in fields]).astype("<f4") if plain else None
+                numbers = (
+                    np.array([float(field) for field in fields]).astype("<f4") if plain else None
+                )
         except ValueError:
             numbers = None
         entries.append((word, numbers))

@@ -29,7 +29,8 @@ from rnnjax.reporting.report import write_report
 from rnnjax.training import trained
 from rnnjax.training.checkpoint import Checkpoints
 
-WORDS = "minister election border goal striker season profit shares merger chip rocket browser".split()
+WORDS = ["minister", "election", "border", "goal", "striker", "season"]
+WORDS += ["profit", "shares", "merger", "chip", "rocket", "browser"]
 SMALL: dict[str, Any] = {
     "seed": 3,
     "epochs": 2,
@@ -53,25 +54,48 @@ class Interruption(Exception):  # noqa: N818
 
 
 class Workspace:
-    """A folder of undamaged inputs; made at first use, then only read.
+    """A folder of undamaged inputs, each made at its first use and then only read.
 
     Attributes:
       folder: of all of it.
       news: a folder of train.csv, test.csv and classes.txt.
-      finished: a finished run.
-      other: a finished run of another seed.
-      half: a run that was interrupted half way.
+      pairs: a folder of pairs of texts.
     """
 
     def __init__(self, folder: Path):
-        """Opens a folder, and fills it if it is empty."""
-        self.folder = folder
-        self.news, self.pairs = folder / "news", folder / "pairs"
-        self.finished, self.other, self.half = (folder / name for name in ("a", "b", "half"))
-        if not (folder / "complete").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            self._make()
-            (folder / "complete").touch()
+        """Opens a folder, and writes the data sets if it is new."""
+        self.folder, self.news, self.pairs = folder, folder / "news", folder / "pairs"
+        if not folder.exists():
+            self._write_data()
+
+    @property
+    def finished(self) -> Path:
+        """The folder of a finished run."""
+        return self._trained("finished")
+
+    @property
+    def other(self) -> Path:
+        """The folder of a finished run of another seed."""
+        return self._trained("other", seed=4)
+
+    @property
+    def half(self) -> Path:
+        """The folder of a run that was interrupted half way."""
+        return self._trained("half", saves=2)
+
+    def _trained(self, name: str, seed: int = 3, saves: int = 0) -> Path:
+        path = self.folder / name
+        if not path.exists():
+            draft = self.folder / "trained"
+            shutil.rmtree(draft, ignore_errors=True)
+            with (
+                contextlib.redirect_stderr(io.StringIO()),
+                interrupted_after(saves),
+                contextlib.suppress(training.InterruptedRunError),
+            ):
+                self.train(draft, {**self.config(), "seed": seed})
+            draft.rename(path)
+        return path
 
     def config(self, task: str = "classification") -> dict[str, Any]:
         """Returns the values of a small valid config of a task."""
@@ -125,13 +149,15 @@ class Workspace:
         config = config_lib.parse(self.config() if values is None else values)
         return training.run(config, "small", workdir, "python -m rnnjax.main --config=small.py")
 
-    def _make(self) -> None:
+    def _write_data(self) -> None:
         draw = random.Random(0)
         for folder in (self.news, self.pairs, self.folder / "packed"):
             folder.mkdir(parents=True)
 
         def text(least: int = 2) -> str:
-            return " ".join(draw.choice([*WORDS, "the", "of"]) for _ in range(draw.randint(least, 9)))
+            return " ".join(
+                draw.choice([*WORDS, "the", "of"]) for _ in range(draw.randint(least, 9))
+            )
 
         for name, rows in (("train", 96), ("test", 32)):
             with (self.news / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
@@ -139,7 +165,9 @@ class Workspace:
                 for row in range(rows):
                     label = row % 4
                     told = " ".join(draw.choices(WORDS[3 * label : 3 * label + 3], k=2))
-                    writer.writerow([label + 1, f"{told}, {text()}", text() + draw.choice(["", '"', "é"])])
+                    writer.writerow(
+                        [label + 1, f"{told}, {text()}", text() + draw.choice(["", '"', "é"])]
+                    )
         (self.news / "classes.txt").write_text("World\nSports\nBusiness\nSci/Tech\n")
         play = "".join(f"ANN:\n{text(3)}\n" for _ in range(40))
         (self.folder / "play.txt").write_text(play, encoding="utf-8")
@@ -150,7 +178,9 @@ class Workspace:
                 (self.folder / "packed" / f"{part}.{language}.gz").write_bytes(
                     gzip.compress(lines, mtime=0)
                 )
-        rows = [(word, [round(draw.uniform(-1, 1), 4) for _ in range(6)]) for word in [*WORDS, "The"]]
+        rows = [
+            (word, [round(draw.uniform(-1, 1), 4) for _ in range(6)]) for word in [*WORDS, "The"]
+        ]
         plain = "".join(f"{word} {' '.join(map(str, row))}\n" for word, row in rows).encode()
         head = f"{len(rows)} 6\n".encode()
         packed = (word.encode() + b" " + struct.pack("<6f", *row) + b"\n" for word, row in rows)
@@ -158,14 +188,6 @@ class Workspace:
         (self.folder / "counted.txt").write_bytes(head + plain)
         (self.folder / "vectors.bin").write_bytes(head + b"".join(packed))
         (self.folder / "vectors.gz").write_bytes(gzip.compress(head + plain, mtime=0))
-        self.train(self.finished)
-        self.train(self.other, {**self.config(), "seed": 4})
-        with interrupted_after(2):
-            try:
-                self.train(self.half)
-            except training.InterruptedRunError:
-                return
-        raise RuntimeError("the run that should be half way has ended")
 
 
 @contextmanager
