@@ -1,21 +1,19 @@
 """A sample of the campaign of damaged inputs and disturbed trainings."""
 
-import json
 import random
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import controls
+import pytest
+
 import damaged_caches
 import damaged_configs
 import damaged_files
 import damaged_runs
-import pytest
 import records
-from verdicts import FAILED, Outcome
+from verdicts import Outcome
 from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,10 +6,9 @@ from typing import Any
 
 import mutations
 from mutations import Draw
+from rnnjax.data import corpora
 from verdicts import Outcome, attempt, judge
 from workspace import Workspace
-
-from rnnjax.data import corpora
 
 SHIFTED, SWAPPED, SPECIAL, JSON = (
     "labels shifted",

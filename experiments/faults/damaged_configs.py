@@ -6,10 +6,9 @@ from typing import Any
 
 import mutations
 from mutations import Draw
+from rnnjax import config as config_lib
 from verdicts import Outcome, attempt, refusal
 from workspace import Interruption, Workspace, early_checks
-
-from rnnjax import config as config_lib
 
 TASKS = ("classification", "language_modeling", "memory", "translation")
 CELLS = [

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import mutations
 import references
 from mutations import Draw
-from verdicts import Outcome, attempt, difference, refusal
-from workspace import WORDS, Workspace
-
 from rnnjax.data import corpora, vector_files
 from rnnjax.data.corpora import pairs, texts
 from rnnjax.data.corpora.csv_files import read_classes
 from rnnjax.errors import InputError
+from verdicts import Outcome, attempt, difference, refusal
+from workspace import WORDS, Workspace
 
 WANTED = frozenset([*WORDS, "the"])
 FEATURES = 6

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from verdicts import FAILED, PASSED, Outcome
-
 from rnnjax.errors import InputError
 from rnnjax.reporting import markdown
 from rnnjax.reporting.files import encode, write_text
 from rnnjax.reporting.seal import BROKEN, is_whole, sealed
+from verdicts import FAILED, PASSED, Outcome
 
 HERE = Path(__file__).resolve().parent
 

@@ -30,22 +30,22 @@ from pathlib import Path
 from typing import Any
 
 import controls
-
-# Imported before anything is forked, so that no child has to.
 import records
-import scipy.optimize
-import scipy.stats  # noqa: F401
-from ml_collections import config_flags  # noqa: F401
 from records import KINDS
+from rnnjax.errors import InputError
+from rnnjax.reporting.progress import Progress, say
 from verdicts import Outcome
 from workspace import Workspace
 
-from rnnjax import command, training  # noqa: F401
-from rnnjax.errors import InputError
-from rnnjax.reporting.progress import Progress, say
-
 GRACE = 90.0
 """Seconds without a verdict after which the process of a chunk is killed."""
+
+
+IMPORTED = (
+    *("matplotlib.figure", "matplotlib.backends.backend_svg", "scipy.optimize", "scipy.stats"),
+    *("ml_collections.config_flags", "rnnjax.command", "rnnjax.training", "jinja2", "tqdm"),
+)
+"""Before anything is forked, so that no child has to import it."""
 
 
 def trial(kind: str, workspace: Workspace, number: int, fault: str = "") -> Outcome:
@@ -203,6 +203,8 @@ def main(arguments: Sequence[str]) -> int:
     if flags.again is not None and not flags.kind:
         parser.error("--again needs --kind")
     typed = shlex.join(["python", "experiments/faults/run.py", *arguments])
+    for name in IMPORTED:
+        importlib.import_module(name)
     base = Path(tempfile.mkdtemp(prefix="rnnjax-faults-"))
     os.environ["RNNJAX_CACHE"] = str(base / "cache")
     try:
