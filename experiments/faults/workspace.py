@@ -44,8 +44,8 @@ SMALL: dict[str, Any] = {
     "checkpoint": {"every": 4},
 }
 """Of runs that have most of what a resumed run could get wrong."""
-CLOCK = ("train_seconds", "cpu_seconds", "examples_per_second", "resumed_from", "compilations")
-"""Keys of result.json that depend on the process, not on the training."""
+CLOCK = {"train_seconds", "cpu_seconds", "resumed_from", "compilations", "digest"}
+"""Keys of result.json that depend on the process, beside rates a second."""
 ASKED = ["the minister of the border", "goal goal striker", "chip", "", "no such words"]
 
 
@@ -225,6 +225,15 @@ def shared_compilations() -> Iterator[None]:
         yield
 
 
+def without_clock(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns a result without what depends on the process, not on the training."""
+    return {
+        key: value
+        for key, value in result.items()
+        if key not in CLOCK and not key.endswith("_per_second")
+    }
+
+
 def ending(workdir: Path) -> dict[str, Any]:
     """Returns a digest of each part of a finished run that must not depend on interruptions."""
     result = json.loads((workdir / "result.json").read_text(encoding="utf-8"))
@@ -238,7 +247,7 @@ def ending(workdir: Path) -> dict[str, Any]:
         "parameters": hashlib.sha256(content).hexdigest(),
         "arrays of the checkpoints": hashlib.sha256(sums).hexdigest(),
         "metrics": hashlib.sha256((workdir / "metrics.jsonl").read_bytes()).hexdigest(),
-        "result": {key: result[key] for key in result if key not in CLOCK},
+        "result": without_clock(result),
         "files": sorted(names),
     }
 
@@ -261,7 +270,7 @@ def _resume(workdir: Path, workspace: Workspace) -> dict[str, Any]:
 
 
 def _result(workdir: Path, workspace: Workspace) -> dict[str, Any]:
-    return workspace.train(workdir)
+    return without_clock(workspace.train(workdir))
 
 
 def _report(workdir: Path, workspace: Workspace) -> str:
