@@ -2,11 +2,16 @@
 
 import math
 import shutil
+from pathlib import Path
 from typing import Any
+
+import jax
+import numpy as np
 
 import mutations
 from mutations import Draw
 from rnnjax import config as config_lib
+from rnnjax import training
 from verdicts import Outcome, attempt, refusal
 from workspace import Interruption, Workspace, early_checks
 
@@ -27,7 +32,16 @@ CELLS = [
 ]
 FAULTS = (
     *("strange value", "strange number", "like value", "unknown key", "misspelt key"),
-    *("key that is no text", "no section", "nested", "cell", "path", "several", "undamaged"),
+    *(
+        "diverging",
+        "key that is no text",
+        "no section",
+        "nested",
+        "cell",
+        "path",
+        "several",
+        "undamaged",
+    ),
 )
 TRAINED = 0.02
 """Share of the valid configs that are also trained to the end, if that is quick."""
@@ -35,13 +49,16 @@ TRAINED = 0.02
 
 def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
     """Returns the verdict on a mutated config."""
-    fault = fault or draw.choice(FAULTS)
+    drawn = draw.choice(FAULTS)
+    fault = fault or ("strange number" if drawn == "diverging" and draw.random() > 0.1 else drawn)
     task = draw.choice(TASKS)
     values = workspace.config(task)
     names = [_mutate(fault, values, draw, task) for _ in range(3 if fault == "several" else 1)]
     parsed = attempt(lambda: config_lib.parse(values))
     known = [name.split(".")[-1] if name else "config" for name in names]
     if parsed.verdict == "refused":
+        if fault == "undamaged":
+            return Outcome(fault, "rejected", parsed.message)
         return refusal(fault, parsed.message, known)
     if parsed.verdict:
         return Outcome(fault, parsed.verdict, parsed.message)
@@ -67,7 +84,7 @@ def _started(
     names: list[str],
 ) -> Outcome:
     workdir = workspace.folder / "started"
-    trained = draw.random() < TRAINED and _is_quick(config)
+    trained = draw.random() < (1.0 if fault == "diverging" else TRAINED) and _is_quick(config)
 
     def start() -> dict[str, Any] | None:
         shutil.rmtree(workdir, ignore_errors=True)
@@ -81,12 +98,24 @@ def _started(
 
     tried = attempt(start, 60.0 if trained else 10.0)
     if tried.verdict == "refused":
+        saved = workdir / "checkpoints"
+        if trained and saved.exists() and (step := _saved_nan(workdir)):
+            return Outcome(fault, "silent", f"a checkpoint of NaN, of step {step}")
         return refusal(fault, tried.message, names)
     if tried.verdict:
         return Outcome(fault, tried.verdict, tried.message)
     if tried.value and not math.isfinite(float(tried.value["test"]["loss"])):
         return Outcome(fault, "silent", f"a test loss of {tried.value['test']['loss']}")
     return Outcome(fault, "valid")
+
+
+def _saved_nan(workdir: Path) -> int:
+    """Returns the newest step of a run if its parameters are not finite, else 0."""
+    found = attempt(lambda: training.TrainedRun.load(workdir))
+    if found.verdict:
+        return 0
+    leaves = jax.tree.leaves(found.value.params)
+    return 0 if all(np.isfinite(leaf).all() for leaf in leaves) else found.value.step
 
 
 def _is_quick(config: config_lib.Config) -> bool:
@@ -129,6 +158,10 @@ def _mutate(fault: str, values: dict[str, Any], draw: Draw, task: str) -> str:
     elif fault == "cell":
         path = "model.cell"
         values["model"]["cell"] = draw.choice(CELLS)
+    elif fault == "diverging":
+        path = "learning_rate"
+        values[path] = 10.0 ** draw.randrange(20, 38)
+        values["checkpoint"], values["optimizer"] = {"every": 1}, {}
     elif fault == "path":
         path = draw.choice(["data.dir", "data.file", "model.embedding.path"])
         strange = [

@@ -1,6 +1,7 @@
 """Damaged data files of every format: refused, or read as an independent reader reads them."""
 
 import gzip
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from mutations import Draw
 from rnnjax.data import corpora, vector_files
 from rnnjax.data.corpora import pairs, texts
 from rnnjax.data.corpora.csv_files import read_classes
+from rnnjax.data.text import Vocabulary
 from rnnjax.errors import InputError
 from verdicts import Outcome, attempt, difference, refusal
 from workspace import WORDS, Workspace
@@ -52,6 +54,17 @@ def _read_text(path: Path) -> Any:
     return "".join(text for part in ("train", "test") for text in found.parts[part])
 
 
+def _read_subwords(path: Path) -> Any:
+    """Reads a text, and writes it again from the numbers of its subwords."""
+    lines = texts.lines(_read_text(path))
+    vocabulary = Vocabulary.fit(lines, 4_000, "subword")
+    numbers = vocabulary.encode(lines)
+    return "".join(
+        vocabulary.decode(numbers.tokens[first:last])
+        for first, last in itertools.pairwise(numbers.offsets)
+    )
+
+
 def _read_pairs(path: Path) -> Any:
     return tuple(pairs.read_pairs(path.parent, "de", "en").parts["train"].sources)
 
@@ -87,6 +100,7 @@ FORMATS = {
     "rows": Format(_read_rows, references.rows),
     "classes": Format(lambda path: read_classes(path.parent), references.names),
     "text": Format(_read_text, _text),
+    "subwords": Format(_read_subwords, _text),
     "pairs": Format(_read_pairs, _lines),
     "packed pairs": Format(_read_pairs, _packed_lines, packed=True),
     "vectors": Format(_read_vectors, _vectors),
@@ -134,7 +148,7 @@ def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
     label = f"{kind}: {fault}"
     if tried.verdict == "refused":
         if fault == UNDAMAGED:
-            return Outcome(label, "silent", f"refused undamaged: {tried.message}")
+            return Outcome(label, "rejected", tried.message)
         return refusal(label, tried.message, [path.name, str(path), path.stem])
     if tried.verdict:
         return Outcome(label, tried.verdict, tried.message)

@@ -11,6 +11,7 @@ from mutations import Draw
 from verdicts import Outcome, attempt, judge
 from workspace import ASKS, Workspace, shared_compilations
 
+NOTES, OTHERS = "not of the run", (".notes.2024", ".bash_history.1", ".config.json.swp", "todo.txt")
 MARKER = "faults_marker"
 """A module that a damaged config names as its cell; it must not be imported."""
 WEIGHTS = {"predict": 10, "evaluate": 4, "result": 2, "report": 2, "resume": 2}
@@ -68,7 +69,7 @@ def _junk(workdir: Path, workspace: Workspace, draw: Draw) -> None:
     if draw.random() < 0.5:
         place.mkdir()
     else:
-        place.write_bytes(b"not of the run")
+        place.write_text(NOTES)
 
 
 def _token_number(workdir: Path, workspace: Workspace, draw: Draw) -> None:
@@ -88,7 +89,28 @@ def _foreign_cell(workdir: Path, workspace: Workspace, draw: Draw) -> None:
     path.write_text(json.dumps(document, indent=2), encoding="utf-8")
 
 
-STRUCTURES: dict[str, Callable[[Path, Workspace, Draw], None]] = {
+def _rename_folder(workdir: Path, workspace: Workspace, draw: Draw) -> Path:
+    names = ["gru[lr=0.001]", "a*b?", "back\\slash", "two words", "é\u2028", "-x", "{a,b}", "%s"]
+    return workdir.rename(workdir.with_name(draw.choice(names)))
+
+
+def _link_lock(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    """Makes the lock a link to a file that is none of the run's."""
+    target = workdir.with_name("diary")
+    target.write_text(NOTES)
+    (workdir / ".lock").unlink(missing_ok=True)
+    (workdir / ".lock").symlink_to(target)
+
+
+def _notes_alone(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    """Leaves files in the folder that are none of a run's, and nothing else."""
+    shutil.rmtree(workdir)
+    workdir.mkdir()
+    for name in draw.sample(OTHERS, 2):
+        (workdir / name).write_text(NOTES)
+
+
+STRUCTURES: dict[str, Callable[[Path, Workspace, Draw], Path | None]] = {
     "steps swapped": _swap_steps,
     "step renamed": _rename_step,
     "checkpoint of another seed": _other_checkpoint,
@@ -96,6 +118,9 @@ STRUCTURES: dict[str, Callable[[Path, Workspace, Draw], None]] = {
     "part of another checkpoint": _other_array,
     "no checkpoints": _no_checkpoints,
     "files of others": _junk,
+    "folder renamed": _rename_folder,
+    "lock is a link": _link_lock,
+    "notes alone": _notes_alone,
     "number of a token": _token_number,
     "cell from outside": _foreign_cell,
 }
@@ -111,7 +136,8 @@ def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
     fault = fault or draw.choice(FAULTS)
     expected = workspace.answers[asked]
     workdir = workspace.answering(asked)
-    label, names = _damage(workdir, workspace, draw, fault)
+    workdir, label, names = _damage(workdir, workspace, draw, fault)
+    notes = _notes(workdir)
     sys.modules.pop(MARKER, None)
     sys.path.insert(0, str(workspace.folder))
     try:
@@ -120,6 +146,10 @@ def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
     finally:
         sys.path.remove(str(workspace.folder))
     label = f"{asked}: {label}"
+    if _notes(workdir) != notes:
+        return Outcome(label, "lost", f"files of others: {notes} before, {_notes(workdir)} after")
+    if tried.verdict == "refused" and fault == "folder renamed":
+        return Outcome(label, "rejected", tried.message)
     if MARKER in sys.modules:
         return Outcome(label, "executed", f"{MARKER} was imported")
     if fault == "files of others" and asked == "resume" and isinstance(tried.value, dict):
@@ -127,11 +157,13 @@ def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
     return judge(label, tried, expected, names)
 
 
-def _damage(workdir: Path, workspace: Workspace, draw: Draw, fault: str) -> tuple[str, list[str]]:
-    """Damages a folder; returns the name of the fault, and names of what was damaged."""
+def _damage(
+    workdir: Path, workspace: Workspace, draw: Draw, fault: str
+) -> tuple[Path, str, list[str]]:
+    """Damages a folder; returns it, the name of the fault, and names of what was damaged."""
     if fault in STRUCTURES:
-        STRUCTURES[fault](workdir, workspace, draw)
-        return fault, [workdir.name]
+        workdir = STRUCTURES[fault](workdir, workspace, draw) or workdir
+        return workdir, fault, [workdir.name, repr(workdir.name)[1:-1]]
     files = sorted(path for path in workdir.rglob("*") if path.is_file())
     files = [path for path in files if path.name not in (".lock", "report.html")]
     if fault == JSON:
@@ -143,14 +175,22 @@ def _damage(workdir: Path, workspace: Workspace, draw: Draw, fault: str) -> tupl
     names = [name if path.parent == workdir and name != "config.json" else workdir.name]
     content = path.read_bytes()
     if fault == SPECIAL:
-        return f"{name}, {mutations.special(draw, path)}", names
+        return workdir, f"{name}, {mutations.special(draw, path)}", names
     if fault == JSON:
         path.write_text(mutations.change_json(draw, content.decode()), encoding="utf-8")
-        return f"{name}, {fault}", names
+        return workdir, f"{name}, {fault}", names
     faults = ["lines swapped", "line deleted", "blank line", "number", "span repeated"]
     how = draw.choice(faults if fault == LINES else list(mutations.BYTES))
     path.write_bytes(mutations.TEXT[how](draw, content))
-    return f"{name}, {how}", names
+    return workdir, f"{name}, {how}", names
+
+
+def _notes(workdir: Path) -> list[str]:
+    """Returns the files of a folder, and the one beside it, that are none of a run's."""
+    files = [*workdir.rglob("*"), workdir.with_name("diary")]
+    return sorted(
+        path.name for path in files if path.is_file() and path.read_bytes() == NOTES.encode()
+    )
 
 
 def _kind(path: Path) -> str:

@@ -121,7 +121,18 @@ def _delimited(draw: Draw, content: bytes) -> bytes:
     return content.replace(b",", draw.choice([b";", b"\t", b"|", b", "]))
 
 
-_SEPARATORS = ["\u2028", "\u0085", "\x0b", "\x0c", "\x1c", "\x1b[31m", "\ufeff", "\u2581", "\u00a0"]
+_SEPARATORS = [
+    *("e\u0301", "\ufb01", "\u3000", "\u2581 \u2581"),
+    "\u2028",
+    "\u0085",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+    "\x1b[31m",
+    "\ufeff",
+    "\u2581",
+    "\u00a0",
+]
 _NUMERIC = [
     b"nan",
     b"inf",

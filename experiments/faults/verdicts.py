@@ -29,6 +29,7 @@ FAILED = {
     "crash": "the process died",
     "hang": f"more than {SECONDS:g} seconds",
     "memory": f"more than {MEGABYTES} MB",
+    "rejected": "a valid input was refused",
     "silent": "another answer without a word",
     "unclear": "a message that names nothing, is endless, or holds control characters",
     "executed": "code named by data was imported",

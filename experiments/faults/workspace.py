@@ -121,6 +121,7 @@ class Workspace:
             "rows": "news/train.csv",
             "classes": "news/classes.txt",
             "text": "play.txt",
+            "subwords": "play.txt",
             "pairs": "pairs/train.de",
             "packed pairs": "packed/train.de.gz",
             "vectors": "vectors.txt",
@@ -139,8 +140,8 @@ class Workspace:
 
     def answering(self, ask: str) -> Path:
         """Returns a fresh copy of the run that a question is put to."""
-        path = self.folder / "trial"
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.folder / "trials", ignore_errors=True)
+        path = self.folder / "trials" / "run"
         shutil.copytree(self.half if ask == "resume" else self.finished, path)
         return path
 
