@@ -162,6 +162,9 @@ def _mutate(fault: str, values: dict[str, Any], draw: Draw, task: str) -> str:
         path = "learning_rate"
         values[path] = 10.0 ** draw.randrange(20, 38)
         values["checkpoint"], values["optimizer"] = {"every": 1}, {}
+        if task == "classification" and draw.random() < 0.8:  # a training of one step
+            values["epochs"] = 1
+            values["data"] |= {"take": 16, "validation": 0.0}
     elif fault == "path":
         path = draw.choice(["data.dir", "data.file", "model.embedding.path"])
         strange = [

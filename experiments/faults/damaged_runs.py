@@ -154,7 +154,10 @@ def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
         return Outcome(label, "executed", f"{MARKER} was imported")
     if fault == "files of others" and asked == "resume" and isinstance(tried.value, dict):
         tried.value["files"] = expected["files"]  # those of others may stay
-    return judge(label, tried, expected, names)
+    outcome = judge(label, tried, expected, names)
+    if fault == "folder renamed" and outcome.verdict == "warned":
+        return outcome._replace(verdict="lost")
+    return outcome
 
 
 def _damage(
