@@ -37,7 +37,7 @@ from rnnjax.reporting.progress import Progress, say
 from verdicts import Outcome
 from workspace import Workspace
 
-GRACE = 90.0
+GRACE = 300.0
 """Seconds without a verdict after which the process of a chunk is killed."""
 
 
