@@ -44,8 +44,11 @@ SMALL: dict[str, Any] = {
     "checkpoint": {"every": 4},
 }
 """Of runs that have most of what a resumed run could get wrong."""
-CLOCK = {"train_seconds", "cpu_seconds", "resumed_from", "compilations", "digest"}
-"""Keys of result.json that depend on the process, beside rates a second."""
+OF_THE_PROCESS = {
+    *("train_seconds", "cpu_seconds", "examples_per_second", "resumed_from", "compilations"),
+    *("run", "files", "digest"),
+}
+"""Keys of result.json that another process of the same training has other values of."""
 ASKED = ["the minister of the border", "goal goal striker", "chip", "", "no such words"]
 
 
@@ -226,13 +229,9 @@ def shared_compilations() -> Iterator[None]:
         yield
 
 
-def without_clock(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns a result without what depends on the process, not on the training."""
-    return {
-        key: value
-        for key, value in result.items()
-        if key not in CLOCK and not key.endswith("_per_second")
-    }
+def of_the_training(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns a result without what another process of the training has other values of."""
+    return {key: value for key, value in result.items() if key not in OF_THE_PROCESS}
 
 
 def ending(workdir: Path) -> dict[str, Any]:
@@ -241,14 +240,15 @@ def ending(workdir: Path) -> dict[str, Any]:
     run = training.TrainedClassifier.load(workdir)
     leaves = jax.tree_util.tree_leaves_with_path(run.params)
     content = b"".join(str(path).encode() + np.asarray(leaf).tobytes() for path, leaf in leaves)
-    steps = sorted(path for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())
-    sums = b"".join((path / "checksums" / "metadata").read_bytes() for path in steps)
+    steps = [path for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal()]
+    steps.sort(key=lambda path: int(path.name))
+    sums = json.loads((steps[-1] / "checksums" / "metadata").read_text(encoding="utf-8"))
     names = {path.name for path in (*workdir.iterdir(), *steps)}
     return {
         "parameters": hashlib.sha256(content).hexdigest(),
-        "arrays of the checkpoints": hashlib.sha256(sums).hexdigest(),
+        "arrays of the state": sums.get("arrays", sums),
         "metrics": hashlib.sha256((workdir / "metrics.jsonl").read_bytes()).hexdigest(),
-        "result": without_clock(result),
+        "result": of_the_training(result),
         "files": sorted(names),
     }
 
@@ -271,7 +271,7 @@ def _resume(workdir: Path, workspace: Workspace) -> dict[str, Any]:
 
 
 def _result(workdir: Path, workspace: Workspace) -> dict[str, Any]:
-    return without_clock(workspace.train(workdir))
+    return of_the_training(workspace.train(workdir))
 
 
 def _report(workdir: Path, workspace: Workspace) -> str:
