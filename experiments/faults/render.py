@@ -1,10 +1,86 @@
 """Renders the tables of the campaign from its records."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import records
+from records import KINDS, read
+from rnnjax.reporting import markdown
+from verdicts import FAILED, PASSED
 
 
 def render(folder: Path) -> dict[str, str]:
     """Returns the rendered parts of README.md by the names of their marks."""
-    return records.tables(records.read(folder))
+    return tables(read(folder))
+
+
+def tables(lines: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Returns the parts of the page that are rendered from records, by the name of their marks."""
+    chunks = [line for line in lines if "first" in line]
+    by_kind = {kind: [line for line in chunks if line["kind"] == kind] for kind in KINDS}
+    verdicts = [name for name in PASSED if any(name in line["verdicts"] for line in chunks)]
+    rows, total = [], Counter()
+    for kind, own in by_kind.items():
+        if not own:
+            continue
+        counts = sum((Counter(line["verdicts"]) for line in own), Counter())
+        total += counts
+        minutes = f"{sum(line['seconds'] for line in own) / 60:.1f}"
+        rows.append([kind, *_cells(counts, verdicts), minutes])
+    rows.append(["**all**", *_cells(total, verdicts), ""])
+    heads = ["kind", "inputs", *verdicts, "failures", "minutes"]
+    parts = [markdown.table(heads, rows)]
+    failed = [(line["kind"], each) for line in chunks for each in line["failed"]]
+    if failed:
+        cells = [
+            [f"{kind} {each['number']}", each["fault"], each["verdict"], _short(each["message"])]
+            for kind, each in failed
+        ]
+        parts.append(markdown.table(["input", "fault", "failure", "message"], cells))
+    for made in {
+        line["manifest"]["command"]: line["manifest"] for line in lines if "manifest" in line
+    }.values():
+        versions = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
+        parts.append(
+            f"Recorded by `{made['command']}` on {made['started'][:10]}, commit "
+            f"`{made['commit'][:12]}`{' with changes' if made['dirty'] else ''}, "
+            f"{made['cpus']} CPU core{'s' * (made['cpus'] > 1)}, {versions}."
+        )
+    places = sum((Counter(line["faults"]) for line in by_kind["kills"]), Counter())
+    killed = [[place.removeprefix("killed at: "), str(places[place])] for place in sorted(places)]
+    found = [
+        [
+            line["control"],
+            line["kind"],
+            line["verdict"] or "**not found**",
+            line["fault"],
+            str(line["inputs"]),
+        ]
+        for line in lines
+        if "control" in line
+    ]
+    return {
+        "runs": "\n\n".join(parts),
+        "kills": markdown.table(["killed when last writing", "times"], killed),
+        "controls": markdown.table(
+            [
+                "fault that was put back",
+                "kind",
+                "verdict",
+                "damage that shows it",
+                "inputs until found",
+            ],
+            found,
+        ),
+    }
+
+
+def _cells(counts: Counter[str], verdicts: Sequence[str]) -> list[str]:
+    failures = sum(counts[name] for name in FAILED)
+    return [f"{counts.total():,}", *(f"{counts[name]:,}" for name in verdicts), f"{failures:,}"]
+
+
+def _short(message: str) -> str:
+    plain = ascii(" ".join(message.split()))[1:-1].replace("|", "\\|").replace("`", "'")
+    return plain if len(plain) <= 160 else plain[:159] + "…"

@@ -124,7 +124,7 @@ def campaign(workspace: Workspace, wanted: dict[str, int], folder: Path, typed: 
     if not missing:
         return 0
     failures, done = 0, 0
-    records.append(folder, {"manifest": _manifest(typed)})
+    records.add(folder, {"manifest": _manifest(typed)})
     with Progress("inputs", sum(len(numbers) for _, numbers in missing)) as progress:
         for kind, numbers in missing:
             outcomes, start = [], time.monotonic()
@@ -136,10 +136,7 @@ def campaign(workspace: Workspace, wanted: dict[str, int], folder: Path, typed: 
                     told = f"{outcome.fault}: {outcome.verdict}: {outcome.message[:300]}"
                     say(f"{kind} {number}: {told}")
             failures += sum(outcome.failed for outcome in outcomes)
-            records.append(
-                folder, records.of_chunk(kind, numbers, outcomes, time.monotonic() - start)
-            )
-            records.render(folder)
+            records.add(folder, records.of_chunk(kind, numbers, outcomes, time.monotonic() - start))
     return failures
 
 
@@ -218,7 +215,6 @@ def main(arguments: Sequence[str]) -> int:
         chosen = [*KINDS] if flags.all else [flags.kind]
         wanted = {kind: flags.count or KINDS[kind].count for kind in chosen}
         failures = campaign(workspace, wanted, flags.folder, typed)
-        records.render(flags.folder)
         print(f"{failures} failures among the inputs of {', '.join(wanted)}")
         return int(failures > 0)
     finally:
@@ -229,12 +225,11 @@ def _controls(workspace: Workspace, folder: Path, typed: str) -> int:
     done = {line["control"] for line in records.read(folder) if "control" in line}
     names = [name for name in controls.CONTROLS if name not in done]
     if names:
-        records.append(folder, {"manifest": _manifest(typed)})
+        records.add(folder, {"manifest": _manifest(typed)})
     for name in names:
         found = find(workspace, name, KINDS[controls.CONTROLS[name].kind].count)
         say(f"{name}: {found}")
-        records.append(folder, found)
-        records.render(folder)
+        records.add(folder, found)
     lines = [line for line in records.read(folder) if "control" in line]
     missed = [line["control"] for line in lines if not line["found"]]
     print(f"{len(lines) - len(missed)} of {len(lines)} faults found; not found: {missed}")
