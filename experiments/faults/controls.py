@@ -1,11 +1,20 @@
 """Faults put back: with each of them the campaign has to fail.
 
-A control replaces the part of the package that keeps the fault out by one that does not.
+A control replaces the part of the package that keeps a fault out by one that does not.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import contextlib
+import importlib
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
+
+from tokenizers import normalizers
 
 
 class Control(NamedTuple):
@@ -13,15 +22,248 @@ class Control(NamedTuple):
 
     Attributes:
       kind: of the inputs that find it.
-      faults: the mutations that show it, for a search that tries no others.
+      fault: the damage that shows it, as `trial` takes it; '' for any.
       verdicts: the failures that count as having found it.
-      put_back: makes the fault, while it is entered.
+      replacements: by `module:attribute`, a function of what is there that returns what to put
+        there.
     """
 
     kind: str
-    faults: tuple[str, ...]
+    fault: str
     verdicts: tuple[str, ...]
-    put_back: Callable[[], AbstractContextManager[Any]]
+    replacements: dict[str, Callable[[Any], Any]]
+
+    @contextlib.contextmanager
+    def put_back(self) -> Iterator[None]:
+        """Makes the fault, while it is entered."""
+        with contextlib.ExitStack() as stack:
+            for place, replacement in self.replacements.items():
+                module, _, path = place.partition(":")
+                importlib.import_module(module)
+                owner = sys.modules[module]  # a package may have a function of that name
+                *parents, name = path.split(".")
+                for each in parents:
+                    owner = getattr(owner, each)
+                new = replacement(getattr(owner, name))
+                stack.enter_context(mock.patch.object(owner, name, new))
+            yield
 
 
-CONTROLS: dict[str, Control] = {}
+def _skip(real: Any) -> Any:
+    return lambda *arguments, **options: None
+
+
+def _value(value: Any) -> Callable[[Any], Any]:
+    return lambda real: value
+
+
+def _same(real: Any) -> Any:
+    return lambda value, *rest: value
+
+
+def _in_place(real: Any) -> Any:
+    """Writes a file where it will be, so that a crash leaves half of it."""
+
+    def write(path: str | Path, text: str) -> None:
+        with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123
+            for letter in range(0, len(text), 64):
+                file.write(text[letter : letter + 64])
+                file.flush()
+
+    return write
+
+
+def _composed(real: Any) -> Any:
+    """Normalizes the texts of subwords to NFC."""
+
+    def of_unit(unit: str, size: int, special: list[str]) -> Any:
+        tokenizer, trainer = real(unit, size, special)
+        if unit == "subword":
+            tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), tokenizer.normalizer])
+        return tokenizer, trainer
+
+    return of_unit
+
+
+def _lenient_vectors(real: Any) -> Any:
+    """Reads what stands before the last numbers of a line as its word."""
+
+    def read(file: Any, path: Path, kind: Any) -> Iterator[tuple[str, bytes, list[bytes]]]:
+        for number, line in enumerate(file, start=1):
+            word, *numbers = line.rsplit(None, kind.features) or [b""]
+            if word:
+                yield f"line {number}", word, numbers
+
+    return read
+
+
+def _split_everywhere(real: Any) -> Any:
+    """Ends lines wherever Unicode does."""
+    return lambda *arguments, **options: "\n".join(real(*arguments, **options).splitlines())
+
+
+def _blocking(real: Any) -> Any:
+    """Opens whatever is at a path, and waits for its writer."""
+    import io
+
+    return lambda path: io.FileIO(path)
+
+
+def _any_draft(real: Any) -> Any:
+    """Takes any hidden file that ends in a number for a draft."""
+    return lambda path: bool(re.fullmatch(r"\..+\.\d+", path.name))
+
+
+def _emptying_lock(real: Any) -> Any:
+    return lambda path: path.open("w")
+
+
+@contextlib.contextmanager
+def _ends_with_success() -> Iterator[None]:
+    """Ends a process whose output has no reader as if it had finished."""
+    try:
+        yield
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+CONTROLS: dict[str, Control] = {
+    "a run's folder names code that is imported": Control(
+        "runs",
+        "predict: cell from outside",
+        ("executed",),
+        {"rnnjax.training.trained:check_in_package": _skip},
+    ),
+    "hidden files that end in a number are deleted": Control(
+        "runs", "resume: notes alone", ("lost",), {"rnnjax.training.folder:is_draft": _any_draft}
+    ),
+    "the lock follows a link and empties its target": Control(
+        "runs",
+        "resume: lock is a link",
+        ("lost",),
+        {"rnnjax.training.folder:lock_file": _emptying_lock},
+    ),
+    "folders are patterns": Control(
+        "runs",
+        "predict: folder renamed",
+        ("rejected", "lost"),
+        {"rnnjax.paths:without_special_characters": _same},
+    ),
+    "digests of a run's files are not compared": Control(
+        "runs", "predict: bytes", ("silent",), {"rnnjax.reporting.run_files:_verify": _skip}
+    ),
+    "a token may have any number": Control(
+        "runs",
+        "predict: number of a token",
+        ("silent", "traceback"),
+        {"rnnjax.reporting.run_files:_verify": _skip},
+    ),
+    "a checkpoint of another step is read": Control(
+        "runs",
+        "predict: steps swapped",
+        ("silent",),
+        {"rnnjax.training.checkpoint:Checkpoints._verify_owner": _skip},
+    ),
+    "a renamed checkpoint is read": Control(
+        "runs",
+        "predict: step renamed",
+        ("silent",),
+        {"rnnjax.training.checkpoint:Checkpoints._verify_owner": _skip},
+    ),
+    "a checkpoint of another seed is read": Control(
+        "runs",
+        "predict: checkpoint of another seed",
+        ("silent",),
+        {"rnnjax.training.checkpoint:Checkpoints._verify_owner": _skip},
+    ),
+    "columns of a cache are not compared": Control(
+        "caches",
+        "labels shifted",
+        ("silent",),
+        {"rnnjax.data.corpora.cache:_fingerprint": lambda real: lambda *columns: "the same"},
+    ),
+    "numbers that are not finite are saved and reported": Control(
+        "configs",
+        "diverging",
+        ("silent",),
+        {
+            "rnnjax.training.loop:check_loss": _skip,
+            "rnnjax.training.loop:check_state": _skip,
+            "rnnjax.training.run:check_scores": _skip,
+            "rnnjax.training.trained:check_params": _skip,
+        },
+    ),
+    "a nested value is shown whole": Control(
+        "configs", "nested", ("traceback",), {"rnnjax.config:_shown": _value(repr)}
+    ),
+    "messages are printed with their control characters": Control(
+        "configs", "key that is no text", ("unclear",), {"rnnjax.console:escape": _same}
+    ),
+    "a packed file may be a bomb": Control(
+        "files",
+        "packed pairs: bomb",
+        ("memory",),
+        {
+            "rnnjax.files:MAX_RATIO": _value(10**9),
+            "rnnjax.files:MAX_BYTES": _value(2**40),
+            "rnnjax.data.corpora.pairs:MAX_LINE": _value(2**40),
+        },
+    ),
+    "a pipe is waited for": Control(
+        "files", "text: no regular file", ("hang",), {"rnnjax.files:open_regular": _blocking}
+    ),
+    "JSON may be nested as deep as it likes": Control(
+        "runs",
+        "predict: JSON changed",
+        ("traceback",),
+        {"rnnjax.files:parse_json": _value(json.loads)},
+    ),
+    "two lines of vectors may be one": Control(
+        "files",
+        "vectors: lines joined",
+        ("silent",),
+        {"rnnjax.data.vector_files:_read_text": _lenient_vectors},
+    ),
+    "binary vectors may be out of step": Control(
+        "files",
+        "binary vectors: space in a word",
+        ("silent",),
+        {
+            "rnnjax.data.vector_files:_is_binary_word": _value(lambda *word: True),
+            "rnnjax.data.vector_files:_LARGEST": _value(float("inf")),
+        },
+    ),
+    "names of classes end where Unicode ends lines": Control(
+        "files",
+        "classes: separator",
+        ("silent", "rejected"),
+        {"rnnjax.data.corpora.csv_files:read_text": _split_everywhere},
+    ),
+    "subwords are composed": Control(
+        "files", "subwords: separator", ("silent",), {"rnnjax.data.text:_of_unit": _composed}
+    ),
+    "files are written in place": Control(
+        "kills",
+        "",
+        ("lost", "different", "traceback"),
+        {f"rnnjax.reporting.{name}:write_text": _in_place for name in ("files", "metrics")},
+    ),
+    "metrics after a checkpoint are left": Control(
+        "kills", "", ("different",), {"rnnjax.reporting.metrics:truncate": _skip}
+    ),
+    "a broken pipe ends a training as a success": Control(
+        "pipes",
+        "without a reader",
+        ("lost", "traceback"),
+        {"rnnjax.console:standard_streams": _value(_ends_with_success)},
+    ),
+    "a hang-up kills a training": Control(
+        "signals",
+        "SIGHUP",
+        ("lost",),
+        {
+            f"rnnjax.{name}:is_ignored": _value(lambda number: number == signal.SIGHUP)
+            for name in ("command", "interrupt")
+        },
+    ),
+}

@@ -66,8 +66,7 @@ def chunk(kind: str, workspace: Workspace, numbers: range) -> Iterator[Outcome]:
         return
     while numbers:
         verdicts, last = _in_a_child(
-            lambda numbers=numbers: (list(trial(kind, workspace, number)) for number in numbers),
-            len(numbers),
+            lambda numbers=numbers: (list(trial(kind, workspace, number)) for number in numbers)
         )
         yield from (Outcome(*verdict) for verdict in verdicts)
         numbers = numbers[len(verdicts) :]
@@ -76,9 +75,7 @@ def chunk(kind: str, workspace: Workspace, numbers: range) -> Iterator[Outcome]:
             numbers = numbers[1:]
 
 
-def _in_a_child(
-    function: Callable[[], Iterator[Any]], count: int
-) -> tuple[list[Any], tuple[str, str]]:
+def _in_a_child(function: Callable[[], Iterator[Any]]) -> tuple[list[Any], tuple[str, str]]:
     """Returns what a function yields in a child, and how the child ended."""
     reader, writer = os.pipe()
     sys.stdout.flush()
@@ -140,30 +137,29 @@ def campaign(workspace: Workspace, wanted: dict[str, int], folder: Path, typed: 
     return failures
 
 
-def find(workspace: Workspace, name: str, most: int, fault: str = "") -> dict[str, Any]:
-    """Puts a fault back, and returns the input at which the campaign finds it.
+def find(workspace: Workspace, name: str, most: int) -> dict[str, Any]:
+    """Puts a fault back, and returns the input of its damage at which the campaign finds it.
 
     Args:
       workspace: of the inputs.
       name: a key of `controls.CONTROLS`.
       most: inputs that are tried.
-      fault: the mutation to try; '' for all of the kind.
     """
     control = controls.CONTROLS[name]
 
     def search() -> Iterator[Any]:
         with control.put_back():
             for number in range(most):
-                outcome = trial(control.kind, workspace, number, fault)
+                outcome = trial(control.kind, workspace, number, control.fault)
                 yield [*outcome]
                 if outcome.verdict in control.verdicts:
                     return
 
     if KINDS[control.kind].forks:
-        with control.put_back():
-            verdicts = [list(each) for each in search()]
+        importlib.import_module("disturbed_processes").bench(workspace)  # without the fault
+        verdicts = list(search())
     else:
-        verdicts, _ = _in_a_child(search, most)
+        verdicts, _ = _in_a_child(search)
     last = Outcome(*verdicts[-1])
     found = last.verdict in control.verdicts
     return {
@@ -179,7 +175,7 @@ def find(workspace: Workspace, name: str, most: int, fault: str = "") -> dict[st
 def _manifest(typed: str) -> dict[str, Any]:
     from rnnjax.training.environment import environment
 
-    (found,), _ = _in_a_child(lambda: iter([environment(typed)]), 1)
+    (found,), _ = _in_a_child(lambda: iter([environment(typed)]))
     return found
 
 
