@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+import numpy as np
 from tokenizers import normalizers
 
 
@@ -93,6 +94,18 @@ def _lenient_vectors(real: Any) -> Any:
             word, *numbers = line.rsplit(None, kind.features) or [b""]
             if word:
                 yield f"line {number}", word, numbers
+
+    return read
+
+
+def _lenient_binary(real: Any) -> Any:
+    """Reads words and vectors in turn, whatever they hold."""
+
+    def read(file: Any, path: Path, kind: Any) -> Iterator[tuple[str, bytes, np.ndarray]]:
+        for count in range(kind.words):
+            word = b"".join(iter(lambda: file.read(1).replace(b" ", b""), b""))
+            numbers = np.frombuffer(file.read(4 * kind.features), "<f4")
+            yield f"word {count + 1}", word.lstrip(b"\n"), numbers
 
     return read
 
@@ -228,10 +241,7 @@ CONTROLS: dict[str, Control] = {
         "files",
         "binary vectors: space in a word",
         ("silent",),
-        {
-            "rnnjax.data.vector_files:_is_binary_word": _value(lambda *word: True),
-            "rnnjax.data.vector_files:_LARGEST": _value(float("inf")),
-        },
+        {"rnnjax.data.vector_files:_read_binary": _lenient_binary},
     ),
     "names of classes end where Unicode ends lines": Control(
         "files",

@@ -148,7 +148,8 @@ def _mutate(fault: str, values: dict[str, Any], draw: Draw, task: str) -> str:
         _set(values, path, 1)
     elif fault == "key that is no text":
         key = draw.choice([1, None, True, ("a", "b"), 2.5, "", "a.b", "\x1b[2J", "x" * 10_000])
-        draw.choice([values, values["data"], values["model"]])[key] = 1
+        sections = [values, values["data"], values["model"]]
+        draw.choice([each for each in sections if isinstance(each, dict)])[key] = 1
         return ""
     elif fault == "no section":
         path = draw.choice(["data", "model", "optimizer", "checkpoint", "translation", "averaging"])
@@ -157,7 +158,7 @@ def _mutate(fault: str, values: dict[str, Any], draw: Draw, task: str) -> str:
         _set(values, path, mutations.nested())
     elif fault == "cell":
         path = "model.cell"
-        values["model"]["cell"] = draw.choice(CELLS)
+        _set(values, path, draw.choice(CELLS))
     elif fault == "diverging":
         path = "learning_rate"
         values[path] = 10.0 ** draw.randrange(20, 38)

@@ -255,7 +255,7 @@ def ending(workdir: Path) -> dict[str, Any]:
 
 def _predict(workdir: Path, workspace: Workspace) -> dict[str, Any]:
     run = training.TrainedClassifier.load(workdir)
-    shares = run.vocabulary.known_shares(ASKED, run.config.data.max_tokens)
+    shares = run.vocabulary.unknown_shares(ASKED, run.config.data.max_tokens)
     answers = run.predict(ASKED).tobytes()
     return {"classes": run.classes, "answers": answers, "shares": shares, "step": run.step}
 
