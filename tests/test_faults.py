@@ -1,19 +1,21 @@
-"""A sample of the campaign of damaged inputs and disturbed trainings."""
+"""A sample of the campaign of damaged inputs and disturbed trainings, and of its controls."""
 
+import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import controls
 import damaged_caches
 import damaged_configs
 import damaged_files
 import damaged_runs
 import records
-from verdicts import Outcome
+import references
+from verdicts import attempt, judge, refusal
 from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,21 +32,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return Workspace(tmp_path_factory.mktemp("faults") / "workspace")
 
 
-def tried(workspace: Workspace, kind: str, count: int) -> Iterator[Outcome]:
-    for number in range(count):
-        yield TRIALS[kind](workspace, random.Random(f"{kind} {number}"))
-
-
 @pytest.mark.parametrize(
-    ("kind", "count"), [("configs", 40), ("files", 40), ("runs", 25), ("caches", 25)]
+    ("kind", "count"), [("configs", 60), ("files", 60), ("runs", 30), ("caches", 30)]
 )
 def test_no_damaged_input_fails(workspace: Workspace, kind: str, count: int):
-    failed = [
-        (number, *outcome)
-        for number, outcome in enumerate(tried(workspace, kind, count))
-        if outcome.failed
-    ]
-    assert failed == []
+    outcomes = [TRIALS[kind](workspace, random.Random(f"{kind} {n}")) for n in range(count)]
+    assert [(n, *each) for n, each in enumerate(outcomes) if each.failed] == []
 
 
 def test_two_killed_trainings_end_as_the_undisturbed_one(tmp_path: Path):
@@ -54,3 +47,76 @@ def test_two_killed_trainings_end_as_the_undisturbed_one(tmp_path: Path):
     assert ended.returncode == 0, ended.stderr
     _, chunk = records.read(tmp_path)
     assert (chunk["kind"], chunk["verdicts"]) == ("kills", {"identical": 2})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two lines of vectors may be one",
+        "columns of a cache are not compared",
+        "a checkpoint of another seed is read",
+    ],
+)
+def test_a_fault_that_is_put_back_is_found(workspace: Workspace, name: str):
+    control = controls.CONTROLS[name]
+
+    def verdicts() -> set[str]:
+        draws = (random.Random(f"{control.kind} {number}") for number in range(8))
+        return {TRIALS[control.kind](workspace, draw, control.fault).verdict for draw in draws}
+
+    before = verdicts()
+    with control.put_back():
+        assert verdicts() & {*control.verdicts}
+    assert not before & {*control.verdicts}
+
+
+@pytest.mark.parametrize("name", controls.CONTROLS)
+def test_what_a_control_replaces_is_there(name: str):
+    with controls.CONTROLS[name].put_back():
+        pass
+
+
+def _diverge() -> None:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("function", "expected", "verdict"),
+    [
+        (lambda: 1, 1, "unchanged"),
+        (lambda: 2, 1, "silent"),
+        (lambda: print("WARNING: it is damaged") or 2, 1, "warned"),
+        (lambda: print("WARNING: it is damaged") or 1, 1, "recovered"),
+        (_diverge, 1, "traceback"),
+        (lambda: sys.exit(2), 1, "traceback"),
+        (lambda: bytearray(2**34), 1, "memory"),
+    ],
+)
+def test_calls_are_judged(function, expected, verdict: str):
+    assert judge("fault", attempt(function), expected, ["name"]).verdict == verdict
+
+
+def test_a_hang_is_ended(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    assert attempt((tmp_path / "pipe").read_bytes, 0.2).verdict == "hang"
+
+
+def test_a_message_names_what_was_wrong():
+    assert refusal("fault", "config.epochs: given 0", ["epochs"]).verdict == "refused"
+    assert refusal("fault", "it is damaged", ["epochs"]).verdict == "unclear"
+    assert refusal("fault", "epochs: " + "x" * 10_000, ["epochs"]).verdict == "unclear"
+
+
+def test_a_bad_record_is_refused(tmp_path: Path):
+    records.add(tmp_path, {"control": "a", "found": False})
+    path = tmp_path / records.RECORDS
+    path.write_text(path.read_text().replace("false", "true"))
+    with pytest.raises(ValueError, match="not as it was recorded"):
+        records.read(tmp_path)
+
+
+def test_lines_of_vectors_that_run_together_are_none():
+    line = b"goal 1 2 3 striker 4 5 6\n"
+    assert references.vectors(line, {"goal"}, 3, str) is None
+    halves = line.replace(b" striker", b"\nstriker")
+    assert set(references.vectors(halves, {"goal", "striker"}, 3, str) or {}) == {"goal", "striker"}

@@ -70,7 +70,7 @@ def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
             continue
         if key not in stored or stored[key] != value:
             return Outcome(fault, "silent", f"{key}: given {value!r}, stored {stored.get(key)!r}")
-    named = [text for text in _texts(values) if len(text) < 200]
+    named = [text for text in _texts(values) if len(text) < 400]
     named = ["config", *known, *named, *(repr(text)[1:-1] for text in named)]
     return _started(workspace, config, values, draw, fault, named)
 
