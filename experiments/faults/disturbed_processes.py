@@ -244,6 +244,18 @@ def _limit(kind: int, value: int) -> None:
     resource.setrlimit(kind, (value, resource.getrlimit(kind)[1]))
 
 
+def _pipe(count: int) -> int:
+    """Returns the end of a pipe whose reader takes so many bytes and leaves; 0 if it has left."""
+    reader, writer = os.pipe()
+    if count and os.fork() == 0:
+        os.close(writer)
+        while count > 0 and (piece := os.read(reader, count)):
+            count -= len(piece)
+        os._exit(0)
+    os.close(reader)
+    return writer
+
+
 def cut_off(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
     """Runs a command with streams that are closed, full, or read by nobody."""
     own = bench(workspace)
@@ -252,39 +264,29 @@ def cut_off(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
     kinds = ("closed", "full", "without a reader", "with a reader that leaves")
     fault = fault or draw.choice(kinds)
     streams: dict[int, int | None] = {}
-    opened: list[int] = []
     for number in numbers:
         if number == 0 or fault == "closed":
             streams[number] = None
         elif fault == "full":
             streams[number] = os.open("/dev/full", os.O_WRONLY)
         else:
-            reader, streams[number] = os.pipe()
-            opened.append(reader)
-    if fault == "without a reader":
-        while opened:
-            os.close(opened.pop())
+            streams[number] = _pipe(draw.randrange(2_000) if "leaves" in fault else 0)
     own.begin("finished" if command != "main" else draw.choice([NEW, HALF_WAY]))
     label = f"{command}: {','.join(map(str, numbers))} {fault}"
 
-    def before() -> None:
-        for reader in opened:
-            os.close(reader)
-
     try:
         if command == "main":
-            ended = own.train(streams=streams, before=before)
+            ended = own.train(streams=streams)
         else:
             arguments = [f"--workdir={own.folder / 'run'}"]
             asked = ["goal striker"] * draw.choice([1, 3000])
             if command == "evaluate":
                 asked = [f"--data={workspace.news / 'test.csv'}"]
-            ended = own.run(
-                f"rnnjax.{command}", [*arguments, *asked], streams=streams, before=before
-            )
+            ended = own.run(f"rnnjax.{command}", [*arguments, *asked], streams=streams)
     finally:
-        for each in [*opened, *(target for target in streams.values() if target is not None)]:
-            os.close(each)
+        for target in streams.values():
+            if target is not None:
+                os.close(target)
     message = f"status {ended.status}: {ended.err[-1500:]}"
     if ended.status is None:
         return Outcome(label, "hang", message)

@@ -176,12 +176,13 @@ def _redirect(out: Path, err: Path, streams: dict[int, int | None]) -> None:
     for target in {each for each in (*files.values(), *streams.values()) if each is not None}:
         if target > 2:
             os.close(target)
-    missing = {number for number, target in streams.items() if target is None}
-    sys.stdin = None if 0 in missing else open(0, closefd=False)  # type: ignore[assignment]  # noqa: SIM115
-    sys.stdout = None if 1 in missing else open(1, "w", closefd=False)  # type: ignore[assignment]  # noqa: SIM115
-    sys.stderr = (  # type: ignore[assignment]
-        None if 2 in missing else open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    )
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        buffering = 1 if name == "stderr" else -1
+        errors = "backslashreplace" if name == "stderr" else "strict"
+        missing = number in streams and streams[number] is None
+        stream = None if missing else open(number, mode, buffering, errors=errors, closefd=False)  # noqa: SIM115, PTH123
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _watch(
