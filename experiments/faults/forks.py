@@ -180,7 +180,7 @@ def _redirect(out: Path, err: Path, streams: dict[int, int | None]) -> None:
         buffering = 1 if name == "stderr" else -1
         errors = "backslashreplace" if name == "stderr" else "strict"
         missing = number in streams and streams[number] is None
-        stream = None if missing else open(number, mode, buffering, errors=errors, closefd=False)  # noqa: SIM115, PTH123
+        stream = None if missing else open(number, mode, buffering, errors=errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 

@@ -6,10 +6,12 @@ import csv
 import functools
 import gzip
 import hashlib
+import html
 import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -275,7 +277,9 @@ def _result(workdir: Path, workspace: Workspace) -> dict[str, Any]:
 
 
 def _report(workdir: Path, workspace: Workspace) -> str:
-    return write_report(workdir).read_text(encoding="utf-8")
+    page = write_report(workdir).read_text(encoding="utf-8").replace(html.escape(str(workdir)), "")
+    # The page lists the files that are there.
+    return re.sub(r"<div><dt>checkpoints</dt>.*</div>", "", page)
 
 
 ASKS = {
