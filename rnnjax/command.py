@@ -254,5 +254,5 @@ def _expanded(arguments: Sequence[str]) -> list[str]:
 
 
 def _fail(error: object) -> NoReturn:
-    say(f"error: {error}")
+    say(console.shorten(f"error: {error}"))
     sys.exit(FAILED)

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 _CLOSED_PIPE = 128 + signal.SIGPIPE
 _FAILED = 2
+_LONGEST_LINE = 1_000
 
 
 class OutputError(Exception):
@@ -39,6 +40,14 @@ def escape(text: str) -> str:
     the text, and the separators of lines. JSON that is escaped so is still the same JSON.
     """
     return text.translate(_ESCAPES)
+
+
+def shorten(text: str) -> str:
+    """Cuts the middle out of endless lines: of a message that quotes what a user gave."""
+    return "\n".join(
+        line if len(line) <= _LONGEST_LINE else f"{line[:400]} […] {line[-400:]}"
+        for line in text.split("\n")
+    )
 
 
 def show(text: str, end: str = "\n") -> None:

@@ -122,10 +122,6 @@ def test_a_value_is_shown_in_short():
     assert len(refusal("data.dir", [[]] * 10**5)) < 300
     deep = nested(".".join("a" * 5_000), 1)
     assert "given a value that is nested too deeply" in refusal("epochs", deep)
-    assert len(refusal("x" * 10_000, 1)) < 1_000
-    long_path = refusal("data.file", "x" * 100_000)
-    assert len(long_path) < 1_000
-    assert long_path.endswith("leave it out, or set task='language_modeling'")
 
 
 @pytest.mark.parametrize("key", [key for key, v in leaves(defaults()).items() if type(v) is int])

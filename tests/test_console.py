@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from rnnjax.console import escape
+from rnnjax.console import escape, shorten
 
 WORKS = """
     import subprocess, sys
@@ -174,6 +174,14 @@ def test_a_message_with_commands_for_the_terminal_is_printed_without_them(typed)
 def test_what_a_terminal_shows_is_not_escaped():
     text = "two lines\n\tcaf\N{LATIN SMALL LETTER E WITH ACUTE} \N{HOT BEVERAGE}"
     assert escape(text) == text
+
+
+def test_endless_lines_lose_their_middle():
+    path = f"data.file is {'x' * 100_000}: leave it out"
+    assert len(shorten(path)) < 1_000
+    assert shorten(path).startswith("data.file is xxx")
+    assert shorten(path).endswith("xxx: leave it out")
+    assert shorten("a line\nand another") == "a line\nand another"
 
 
 def test_json_that_is_escaped_is_the_same_json():

@@ -104,7 +104,7 @@ def test_a_hang_is_ended(tmp_path: Path):
 def test_a_message_names_what_was_wrong():
     assert refusal("fault", "config.epochs: given 0", ["epochs"]).verdict == "refused"
     assert refusal("fault", "it is damaged", ["epochs"]).verdict == "unclear"
-    assert refusal("fault", "epochs: " + "x" * 10_000, ["epochs"]).verdict == "unclear"
+    assert refusal("fault", "epochs: 1\n" * 1_000, ["epochs"]).verdict == "unclear"
 
 
 def test_a_bad_record_is_refused(tmp_path: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import mutations
 from mutations import Draw
 from verdicts import Outcome, attempt, judge
-from workspace import ASKS, Workspace, shared_compilations
+from workspace import ASKS, WORDS, Workspace, shared_compilations
 
 NOTES, OTHERS = "not of the run", (".notes.2024", ".bash_history.1", ".config.json.swp", "todo.txt")
 MARKER = "faults_marker"
@@ -80,6 +80,13 @@ def _token_number(workdir: Path, workspace: Workspace, draw: Draw) -> None:
     path.write_text(json.dumps(document), encoding="utf-8")
 
 
+def _token_letter(workdir: Path, workspace: Workspace, draw: Draw) -> None:
+    path = workdir / "tokenizer.json"
+    text = path.read_text(encoding="utf-8")
+    word = draw.choice([word for word in WORDS if f'"{word}"' in text])
+    path.write_text(text.replace(f'"{word}"', f'"{word[:-1]}q"'), encoding="utf-8")
+
+
 def _foreign_cell(workdir: Path, workspace: Workspace, draw: Draw) -> None:
     (workspace.folder / f"{MARKER}.py").write_text("class Cell: pass\n")
     path = workdir / "config.json"
@@ -122,6 +129,7 @@ STRUCTURES: dict[str, Callable[[Path, Workspace, Draw], Path | None]] = {
     "lock is a link": _link_lock,
     "notes alone": _notes_alone,
     "number of a token": _token_number,
+    "letter of a token": _token_letter,
     "cell from outside": _foreign_cell,
 }
 BYTES, JSON, LINES, SPECIAL = "bytes", "JSON changed", "lines", "no regular file"

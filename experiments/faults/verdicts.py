@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
+from rnnjax import console
 from rnnjax.errors import InputError
 
 SECONDS, MEGABYTES, LETTERS = 10.0, 1_000, 3_000
@@ -150,7 +151,8 @@ def judge(fault: str, tried: Attempt, expected: Any, names: Sequence[str]) -> Ou
 
 
 def refusal(fault: str, message: str, names: Sequence[str]) -> Outcome:
-    """Returns the verdict on an error message."""
+    """Returns the verdict on an error message, as a command line prints it."""
+    message = console.escape(console.shorten(message))
     if re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", message):
         return Outcome(fault, "unclear", f"control characters: {message!r}")
     if len(message) > LETTERS:

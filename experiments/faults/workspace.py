@@ -279,7 +279,7 @@ def _result(workdir: Path, workspace: Workspace) -> dict[str, Any]:
 def _report(workdir: Path, workspace: Workspace) -> str:
     page = write_report(workdir).read_text(encoding="utf-8").replace(html.escape(str(workdir)), "")
     # The page lists the files that are there.
-    return re.sub(r"<div><dt>checkpoints</dt>.*</div>", "", page)
+    return re.sub(r"\s*<div><dt>checkpoints</dt>.*</div>", "", page)
 
 
 ASKS = {

@@ -59,7 +59,7 @@ def parse(values: Mapping[str, Any], name: str = "config") -> Config:
     try:
         return Config.model_validate(values)
     except pydantic.ValidationError as error:
-        lines = [_shorten(_explain(detail, name)) for detail in error.errors()]
+        lines = [_explain(detail, name) for detail in error.errors()]
         raise InputError("\n".join(lines)) from None
 
 
@@ -111,11 +111,6 @@ def _explain(detail: Any, name: str) -> str:
     expected = detail["msg"].replace("Input should", "it should")
     given = detail["input"]
     return f"{name}.{key}: given {_shown(given)} ({type(given).__name__}), {expected}"
-
-
-def _shorten(line: str) -> str:
-    """Returns a line without its middle where that is the text of an endless value."""
-    return line if len(line) <= 1_000 else f"{line[:400]} […] {line[-400:]}"
 
 
 def _shown(value: Any) -> str:

@@ -192,6 +192,11 @@ class TrainedRun:
                 f"(config.checkpoint.every, {config.checkpoint.every} steps) or its end"
             )
         step, saved = restored
+        if result and result["steps"] != step:
+            say(
+                f"WARNING: {workdir}: the result is that of step {result['steps']}, whose "
+                f"checkpoint is not there; answers are those of step {step}"
+            )
         kind = {kind.task_name: kind for kind in cls.__subclasses__()}.get(config.task, cls)
         found = "best" in saved and is_found(saved["best"]["loss"])
         params = saved["best"]["params"] if found else saved[judged]

@@ -123,10 +123,13 @@ def test_what_is_lacking_or_means_nothing_is_told_in_words(folder, capfd, part, 
 def test_what_a_killed_process_left_is_cleared_away_by_the_run_alone(folder):
     unfinished = folder / "16.orbax-checkpoint-tmp"
     (unfinished / "arrays").mkdir(parents=True)
+    note = folder / "17.orbax-checkpoint-tmp"  # no save leaves a file of such a name
+    note.write_text("mine")
     Checkpoints(folder).restore(shapes(tree(0)))
     assert unfinished.exists()  # a reader does not know whether it is still being written
     Checkpoints(folder).restore(shapes(tree(0)), repair=True)
     assert not unfinished.exists()
+    assert note.read_text() == "mine"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
