@@ -120,6 +120,8 @@ def make_cell(spec: str, features: int, dtype: Any = None) -> nn.Module:
             )
     try:
         return made(**own, **options)
+    except InputError as error:
+        raise InputError(f"config.model.cell: given {spec!r}; {error}") from error
     except TypeError as error:
         raise InputError(
             f"config.model.cell: given {spec!r}, which cannot be made with features={features} "
@@ -145,6 +147,11 @@ def _class(spec: str, module: str | None, name: str) -> type[nn.Module]:
         raise InputError(
             f"config.model.cell: given {spec!r}, and {module} has no cell of that name; expected a "
             "class that derives from rnnjax.cells.Cell or from flax's RNNCellBase"
+        )
+    if found.__module__ == AbstractCell.__module__:
+        raise InputError(
+            f"config.model.cell: given {spec!r}, and {name} is a base class that has no equations; "
+            "expected a cell that derives from it"
         )
     return found
 

@@ -83,6 +83,8 @@ def test_a_cell_may_stand_in_another_module(somebody):
         ("LSTMCell(features=3)", "no option 'features'"),
         ("somebody:Unannotated(rate=0.2)", "write `rate: float = ...` in the class"),
         ("nowhere_at_all:Cell", "there is no module nowhere_at_all; install"),
+        ("rnnjax.cells:LinearCell", "is a base class"),
+        ("SimpleCell(activation='sin')", "activation: given 'sin', expected one of"),
         ("somebody:Other", "has no cell of that name"),
         ("somebody:NOTHING", "has no cell of that name"),
         ("flax.linen:Dense", "has no cell of that name"),

@@ -130,6 +130,10 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 def test_classes_come_from_their_file(tmp_path):
     assert read_classes(tmp_path) == AG_NEWS_CLASSES
+    (tmp_path / "classes.txt").symlink_to("nowhere")
+    with pytest.raises(InputError, match="there is no such file"):
+        read_classes(tmp_path)
+    (tmp_path / "classes.txt").unlink()
     (tmp_path / "classes.txt").write_text("ham\n spam \n\n")
     assert read_classes(tmp_path) == ("ham", "spam")
     (tmp_path / "classes.txt").write_bytes("a\u2028b\r\nc\x85d\re".encode())

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import time
 import unicodedata
 
 import pytest
@@ -243,6 +244,16 @@ def test_characters_and_subwords_give_a_text_back(unit, text):
     vocabulary = Vocabulary.fit(SENTENCES, 60, unit, ends=True)
     (found,) = numbers(vocabulary, text)
     assert vocabulary.decode([*found, 2, 0, 0]) == text
+
+
+def test_subwords_of_an_endless_word_are_found_in_time_and_give_it_back():
+    # Joined in one piece, 50,000 letters take a second, and a million five minutes.
+    text = f"a {'x' * 500_000}é b"
+    start = time.process_time()
+    vocabulary = Vocabulary.fit([text], 20, "subword")
+    (found,) = numbers(vocabulary, text)
+    assert vocabulary.decode(found) == text
+    assert time.process_time() - start < 10
 
 
 FORMS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
-from rnnjax.files import MAX_LINE, read_text
+from rnnjax.files import MAX_LINE, read_text, reading
 
 PARTS = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
 """The parts of Multi30k and the names of their files, without the language."""
@@ -79,7 +79,9 @@ def read_pairs(
         raise InputError(
             f"languages: given {source!r} twice; expected two, as the files of {folder} end"
         )
-    if not folder.is_dir():
+    with reading(folder):  # the system may refuse the name
+        is_folder = folder.is_dir()
+    if not is_folder:
         raise InputError(
             f"{folder}: there is no such folder; give one that holds {_expected(parts, source)} "
             f"and the same of {target!r}"
