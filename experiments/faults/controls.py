@@ -161,7 +161,10 @@ CONTROLS: dict[str, Control] = {
         "runs",
         "resume: lock is a link",
         ("lost",),
-        {"rnnjax.training.folder:lock_file": _emptying_lock},
+        {
+            "rnnjax.training.folder:lock_file": _emptying_lock,
+            "rnnjax.training.folder:check_regular": _skip,
+        },
     ),
     "folders are patterns": Control(
         "runs",
@@ -194,7 +197,10 @@ CONTROLS: dict[str, Control] = {
         "runs",
         "predict: step renamed",
         ("silent",),
-        {"rnnjax.training.checkpoint:Checkpoints._verify_owner": _skip},
+        {
+            "rnnjax.training.checkpoint:Checkpoints._verify_owner": _skip,
+            "rnnjax.training.trained:say": _skip,
+        },
     ),
     "a checkpoint of another seed is read": Control(
         "runs",

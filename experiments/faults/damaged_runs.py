@@ -1,5 +1,6 @@
 """Damaged folders of runs: refused, or answered from as if undamaged, or with a warning."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import mutations
 from mutations import Draw
+from rnnjax.reporting.files import write_json
+from rnnjax.reporting.seal import sealed
 from verdicts import Outcome, attempt, judge
 from workspace import ASKS, WORDS, Workspace, shared_compilations
 
@@ -94,6 +97,10 @@ def _foreign_cell(workdir: Path, workspace: Workspace, draw: Draw) -> None:
     names = [f"{MARKER}:Cell", f"{MARKER}.inner:x", f" {MARKER}:Cell", f"rnnjax:Cell:{MARKER}"]
     document["config"]["model"]["cell"] = draw.choice(names)
     path.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    # Whoever makes up a run can seal it as well.
+    manifest = json.loads((workdir / "environment.json").read_text(encoding="utf-8"))
+    manifest["files"]["config.json"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_json(workdir / "environment.json", sealed(manifest))
 
 
 def _rename_folder(workdir: Path, workspace: Workspace, draw: Draw) -> Path:
@@ -174,7 +181,7 @@ def _damage(
     """Damages a folder; returns it, the name of the fault, and names of what was damaged."""
     if fault in STRUCTURES:
         workdir = STRUCTURES[fault](workdir, workspace, draw) or workdir
-        return workdir, fault, [workdir.name, repr(workdir.name)[1:-1]]
+        return workdir, fault, [workdir.name, repr(workdir.name)[1:-1], "config.model.cell"]
     files = sorted(path for path in workdir.rglob("*") if path.is_file())
     files = [path for path in files if path.name not in (".lock", "report.html")]
     if fault == JSON:

@@ -248,7 +248,7 @@ def test_characters_and_subwords_give_a_text_back(unit, text):
 
 def test_subwords_of_an_endless_word_are_found_in_time_and_give_it_back():
     # Joined in one piece, 50,000 letters take a second, and a million five minutes.
-    text = f"a {'x' * 500_000}é b"
+    text = f"a {'x' * 200_000}é b"
     start = time.process_time()
     vocabulary = Vocabulary.fit([text], 20, "subword")
     (found,) = numbers(vocabulary, text)
