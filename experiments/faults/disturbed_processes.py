@@ -66,9 +66,13 @@ class Bench:
         if origin not in self._undisturbed:
             self.begin(origin)
             ended = self._undisturbed[origin] = self.train()
-            self.expected = self.expected or forks.ending(self.folder)
-            if ended.status != 0 or forks.ending(self.folder) != self.expected:
-                raise RuntimeError(f"an undisturbed run failed or ended otherwise:\n{ended.err}")
+            found = forks.ending(self.folder)
+            self.expected = self.expected or found
+            if ended.status != 0 or found != self.expected:
+                raise RuntimeError(
+                    f"an undisturbed run failed, or ended otherwise: {ended.status}, "
+                    f"{difference(found, self.expected)}\n{ended.err}"
+                )
         return self._undisturbed[origin]
 
     def _stop_half_way(self) -> None:

@@ -47,10 +47,9 @@ SMALL: dict[str, Any] = {
 }
 """Of runs that have most of what a resumed run could get wrong."""
 OF_THE_PROCESS = {
-    *("train_seconds", "cpu_seconds", "examples_per_second", "resumed_from", "compilations"),
-    *("run", "files", "digest"),
+    *("train_seconds", "cpu_seconds", "resumed_from", "compilations", "run", "files", "digest"),
 }
-"""Keys of result.json that another process of the same training has other values of."""
+"""Keys of result.json that another process has other values of, beside speeds."""
 ASKED = ["the minister of the border", "goal goal striker", "chip", "", "no such words"]
 
 
@@ -233,7 +232,11 @@ def shared_compilations() -> Iterator[None]:
 
 def of_the_training(result: dict[str, Any]) -> dict[str, Any]:
     """Returns a result without what another process of the training has other values of."""
-    return {key: value for key, value in result.items() if key not in OF_THE_PROCESS}
+    return {
+        key: value
+        for key, value in result.items()
+        if key not in OF_THE_PROCESS and not key.endswith("_per_second")
+    }
 
 
 def ending(workdir: Path) -> dict[str, Any]:
