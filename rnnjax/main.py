@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
         given = [] if _WORKDIR.value else [f"--workdir={workdir}"]
         again = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:], *given])
         said = str(interruption) or "interrupted; what had been saved is kept"
-        usage = training.usage_commands(config.task, Path(workdir))
+        usage = training.usage_commands(config, Path(workdir))
         if usage and config.replicates == 1 and isinstance(interruption, InterruptedRunError):
             lines = "\n  ".join(usage)
             said += f", without scores. The network as it is can be used with:\n  {lines}\n"

@@ -68,11 +68,17 @@ _PACKAGES = re.compile(r"flax\.linen|rnnjax\.cells(\..+)?")
 """Modules that are imported in any case."""
 
 
+def is_in_package(spec: str) -> bool:
+    """Returns whether making a cell imports no module from outside rnnjax and flax."""
+    found = _SPEC.fullmatch(spec.strip())
+    return not (found and found["module"]) or bool(_PACKAGES.fullmatch(found["module"]))
+
+
 def check_in_package(spec: str) -> None:
     """Raises InputError if making a cell would import a module from outside rnnjax and flax."""
     found = _SPEC.fullmatch(spec.strip())
-    module = found and found["module"]
-    if found and module and not _PACKAGES.fullmatch(module):
+    if found and not is_in_package(spec):
+        module = found["module"]
         source = find_module(module)
         where = file_of(source) if source else "not found here"
         raise InputError(

@@ -88,8 +88,10 @@ class Checkpoints:
         Raises:
           InputError: it cannot be written; those before it are as they were.
         """
+        others: list[int] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            others = [each for each in self.steps if each != step]
             with _without_tracebacks():
                 if step in self.steps:
                     self._manager.delete(step)
@@ -105,9 +107,10 @@ class Checkpoints:
         except Exception as error:
             cause, remedy = explain(error)
             cause = self._with_own_path(cause)
+            start = "goes on from the checkpoint before" if others else "begins again"
             raise InputError(
                 f"{self.folder}: the checkpoint of step {step} could not be saved ({cause}); "
-                f"{remedy}, then repeat the command: the run goes on from the checkpoint before"
+                f"{remedy}, then repeat the command: the run {start}"
             ) from error
 
     def restore(self, template: Tree, repair: bool = False) -> tuple[int, Tree] | None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax import cache
-from rnnjax.cells.table import check_in_package
+from rnnjax.cells.table import check_in_package, is_in_package
 from rnnjax.config import Config
 from rnnjax.data.text import Vocabulary, is_unfamiliar
 from rnnjax.errors import InputError
@@ -155,7 +155,7 @@ class TrainedRun:
         if not trust:
             _check_cell(workdir, config)
         if cls.task_name not in ("", config.task):
-            commands = usage_commands(config.task, workdir)
+            commands = usage_commands(config, workdir)
             how = f"; ask it with `{commands[-1]}`" if commands else ""
             raise InputError(
                 f"workdir {workdir}: holds a run of the task {config.task!r}, expected one of "
@@ -213,18 +213,20 @@ class TrainedRun:
         )
 
 
-def usage_commands(task_name: str, workdir: Path) -> list[str]:
+def usage_commands(config: Config, workdir: Path) -> list[str]:
     """Returns the command lines that score a trained network on a file and that ask it.
 
     Args:
-      task_name: of the run; not every task has both.
+      config: of the run; not every task has both commands.
       workdir: the folder of the run, finished or not.
     """
     folder = shlex.quote(f"--workdir={workdir}")
+    if not is_in_package(config.model.cell):
+        folder += " --trust"
     commands = []
-    if task_name in _tasks_scored_on_files():
+    if config.task in _tasks_scored_on_files():
         commands.append(f"python -m rnnjax.evaluate {folder} --data=FILE")
-    if asked_with := TASKS[task_name].asked_with:
+    if asked_with := TASKS[config.task].asked_with:
         commands.append(f"{asked_with} {folder}")
     return commands
 

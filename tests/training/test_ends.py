@@ -10,6 +10,7 @@ import pytest
 from reporting.runs import reseal
 
 from rnnjax import training
+from rnnjax.config import Config
 from rnnjax.errors import InputError
 from rnnjax.tasks import TASKS
 
@@ -123,7 +124,11 @@ def test_a_cell_that_cannot_read_the_text_is_refused_before_anything_is_written(
 
 def test_the_commands_that_use_a_network_are_those_of_its_task_and_can_be_pasted():
     workdir = Path("it's mine [1]")
-    found = {name: training.usage_commands(name, workdir) for name in TASKS}
+    config = Config()
+    found = {
+        name: training.usage_commands(config.model_copy(update={"task": name}), workdir)
+        for name in TASKS
+    }
     modules = {name: [shlex.split(each)[2] for each in found[name]] for name in found}
     assert modules == {
         "classification": ["rnnjax.evaluate", "rnnjax.predict"],
@@ -133,3 +138,13 @@ def test_the_commands_that_use_a_network_are_those_of_its_task_and_can_be_pasted
     }
     for command in itertools.chain(*found.values()):
         assert shlex.split(command)[3] == f"--workdir={workdir}"
+
+
+@pytest.mark.parametrize(
+    ("cell", "trusts"),
+    [("GRUCell", False), ("flax.linen:GRUCell", False), ("my_cell:MyCell(gates=2)", True)],
+)
+def test_the_commands_that_use_a_network_trust_a_cell_from_outside(news, cell, trusts):
+    config = parse(news, model__cell=cell)
+    commands = training.usage_commands(config, Path("run"))
+    assert commands and all((" --trust" in each) == trusts for each in commands)
