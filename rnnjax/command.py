@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -254,5 +255,8 @@ def _expanded(arguments: Sequence[str]) -> list[str]:
 
 
 def _fail(error: object) -> NoReturn:
+    """Prints an error and exits; what a failing library leaves behind is discarded silently."""
     say(console.shorten(f"error: {error}"))
+    sys.unraisablehook = lambda unraisable: None  # of destructors of objects that are half made
+    warnings.simplefilter("ignore")  # of coroutines that were never awaited
     sys.exit(FAILED)

@@ -205,3 +205,27 @@ def test_a_pipe_that_is_full_and_set_not_to_wait_loses_nothing(tmp_path):
     )
     out, _ = process.communicate(timeout=60)
     assert (process.returncode, len(out)) == (0, 500_001)
+
+
+def test_a_failure_is_followed_by_no_complaints_of_what_a_library_leaves(typed):
+    script = """
+        from rnnjax import command
+        from rnnjax.errors import InputError
+
+        class HalfMade:
+            def __del__(self):
+                raise AttributeError("_ssock")
+
+        async def never_awaited():
+            pass
+
+        def main(arguments):
+            global left
+            left = HalfMade(), never_awaited()
+            raise InputError("too many open files")
+
+        command.run(main)
+    """
+    status, _, err = typed(script)
+    assert status == 2
+    assert err == "error: too many open files\n"

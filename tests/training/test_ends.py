@@ -147,4 +147,5 @@ def test_the_commands_that_use_a_network_are_those_of_its_task_and_can_be_pasted
 def test_the_commands_that_use_a_network_trust_a_cell_from_outside(news, cell, trusts):
     config = parse(news, model__cell=cell)
     commands = training.usage_commands(config, Path("run"))
-    assert commands and all((" --trust" in each) == trusts for each in commands)
+    assert commands
+    assert all((" --trust" in each) == trusts for each in commands)
