@@ -16,7 +16,7 @@ import numpy as np
 from jax.core import Tracer
 
 from rnnjax.tasks import Task
-from rnnjax.training.finite import NonFiniteError, non_finite_paths
+from rnnjax.training.finite import LOWER, NonFiniteError, non_finite_paths
 from rnnjax.training.members import Member
 from rnnjax.training.state import DROPOUT, TrainState
 
@@ -47,8 +47,12 @@ def explained(
     """
     for member in members:
         source = _source(task, member, state, error.step)
+        if source and state.done:
+            cause = f"not finite {source}. If the training has moved them too far: {LOWER}"
+            return NonFiniteError(error.message, error.step, cause)
         if source:
-            return NonFiniteError(error.message, error.step, source)
+            cause = f"no learning rate helps. Not finite {source}"
+            return NonFiniteError(error.message, error.step, cause)
     return error
 
 

@@ -10,6 +10,11 @@ import numpy as np
 from rnnjax.errors import InputError
 from rnnjax.training.state import TrainState
 
+LOWER = (
+    "Lower config.learning_rate, or limit the gradients with config.optimizer.clip_norm (1.0, "
+    "say), in a new folder"
+)
+
 
 class NonFiniteError(InputError):
     """A training has left the finite numbers.
@@ -19,15 +24,9 @@ class NonFiniteError(InputError):
       step: the training step after which that was noticed.
     """
 
-    def __init__(self, message: str, step: int, source: str = ""):
-        """Takes the attributes, and where the number came from; '' for the learning rate."""
-        cure = (
-            f"no learning rate helps. Not finite {source}"
-            if source
-            else "the training has diverged. Lower config.learning_rate, or limit the gradients "
-            "with config.optimizer.clip_norm (1.0, say), in a new folder"
-        )
-        super().__init__(f"{message}: {cure}")
+    def __init__(self, message: str, step: int, cause: str = f"the training has diverged. {LOWER}"):
+        """Takes the attributes, and the cause with what to do about it."""
+        super().__init__(f"{message}: {cause}")
         self.message = message
         self.step = step
 

@@ -112,6 +112,14 @@ def test_parameters_that_are_not_finite_do_not_answer(news, tmp_path):
         training.TrainedClassifier.load(tmp_path)
 
 
+def test_parameters_that_training_has_moved_too_far_are_no_fault_of_the_network(news, tmp_path):
+    config = parse(news, data__take=48, epochs=1, learning_rate=3e38, checkpoint__every=1)
+    with pytest.raises(InputError, match="at the parameters of step 1 already") as caught:
+        run(config, tmp_path)
+    assert "no learning rate helps" not in str(caught.value)
+    assert "Lower config.learning_rate" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("cell", "part", "cause"),
     [
