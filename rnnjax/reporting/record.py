@@ -178,6 +178,15 @@ class Environment(Part):
 
     started: str = ""
     command: str = ""
+    resumed: list[dict[str, Any]] = []
+    """What the steps from a step on were done with."""
+
+    @property
+    def last_command(self) -> str:
+        """The command that the training went on with last."""
+        return next(
+            (each["command"] for each in self.resumed[::-1] if "command" in each), self.command
+        )
 
 
 class Manifest(Environment):
@@ -193,8 +202,6 @@ class Manifest(Environment):
     config.json."""
     init_from: dict[str, Any] | None = None
     """The run whose parameters it began with, its digest, and what of it matched."""
-    resumed: list[dict[str, Any]] = []
-    """What the steps from a step on were done with."""
 
     @property
     def environment(self) -> Environment:

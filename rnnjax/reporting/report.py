@@ -202,7 +202,7 @@ def _parameters(result: record.Result) -> int | None:
 
 def _commands(run: run_files.Record, workdir: Path) -> list[tuple[str, str]]:
     folder = shlex.quote(str(workdir))
-    train = run.environment.command or "python -m rnnjax.main --config CONFIG.py"
+    train = run.environment.last_command or "python -m rnnjax.main --config CONFIG.py"
     if "--workdir" not in train:
         train += f" --workdir {folder}"
     asked = {

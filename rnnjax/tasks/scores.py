@@ -182,4 +182,7 @@ def in_words(result: dict[str, Any], names: Sequence[str], counted: str) -> str:
 
     told = ", ".join(f"{name} {value(test[name])}" for name in names)
     of = f" (mean ± standard deviation of seeds {seeds[0]} to {seeds[-1]})" if seeds else ""
-    return f"test {told} on {test['rows']} {counted}{of}"
+    share = test.get("unknown_share", 0.0)
+    share = share["mean"] if isinstance(share, dict) else share
+    unknown = f", {share:.1%} of the tokens unknown" if share else ""
+    return f"test {told} on {test['rows']} {counted}{of}{unknown}"

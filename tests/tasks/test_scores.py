@@ -139,3 +139,5 @@ def test_scores_of_seeds_become_means_with_their_spread():
     assert scores.in_words(both, shown, "rows") == f"{line} {seeds}"
     alone = {"test": {"accuracy": 0.5, "loss": 1.0, "rows": 9}}
     assert scores.in_words(alone, shown, "rows") == "test accuracy 0.5000, loss 1.0000 on 9 rows"
+    alone["test"]["unknown_share"] = 0.25
+    assert scores.in_words(alone, shown, "rows").endswith("on 9 rows, 25.0% of the tokens unknown")

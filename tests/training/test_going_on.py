@@ -33,7 +33,8 @@ UNEVEN = {
 
 
 def run(config, workdir):
-    return training.run(config, "small", workdir, "python -m rnnjax.main")
+    command = f"python -m rnnjax.main --config.epochs={config.epochs}"
+    return training.run(config, "small", workdir, command)
 
 
 def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(news, tmp_path):
@@ -50,7 +51,8 @@ def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(news, tmp_path):
     for key in ("test", "validation", "steps", "epochs", "confusion", "best_step", "timed_steps"):
         assert result[key] == other[key]
     assert json.loads((twice / "config.json").read_text())["config"]["epochs"] == 3
-    assert (twice / "report.html").exists()
+    report = (twice / "report.html").read_text()
+    assert f"rnnjax.main --config.epochs=3 --workdir {twice}" in report
     with pytest.raises(InputError, match=r"config.epochs: 2, 3"):
         run(parse(news, epochs=2, **UNEVEN), twice)
 
