@@ -227,16 +227,6 @@ def test_the_commands_name_the_folder_as_given(tmp_path, monkeypatch):
     assert "tokenizer.json" not in files
 
 
-def test_the_share_of_unknown_tokens_stands_beside_the_scores(tmp_path):
-    runs.write(tmp_path)
-    path = tmp_path / "result.json"
-    values = json.loads(path.read_text())
-    values["test"]["unknown_share"] = 0.375
-    path.write_text(json.dumps(values))
-    report = Page(write_report(runs.reseal(tmp_path)))
-    assert "unknown test tokens 37.5 %" in report.text("header")
-
-
 def test_a_command_that_names_the_folder_is_left_as_it_is(tmp_path):
     runs.write(tmp_path)
     path = tmp_path / "environment.json"
