@@ -66,11 +66,13 @@ def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
     stored = dict(config_lib.flat(config.model_dump()))
     for key, value in config_lib.flat(values):
         # A reason for what is meant loses the white space around it, as the schema says.
-        if key.startswith("acknowledged.") or value == {}:
+        # A path that begins with ~ is stored as the folder of its user.
+        is_expanded = isinstance(value, str) and value.startswith("~")
+        if key.startswith("acknowledged.") or value == {} or is_expanded:
             continue
         if key not in stored or stored[key] != value:
             return Outcome(fault, "silent", f"{key}: given {value!r}, stored {stored.get(key)!r}")
-    named = [text for text in _texts(values) if len(text) < 400]
+    named = [text[:200] for text in _texts(values)]
     named = ["config", *known, *named, *(repr(text)[1:-1] for text in named)]
     return _started(workspace, config, values, draw, fault, named)
 

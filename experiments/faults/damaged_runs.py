@@ -169,6 +169,8 @@ def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
         return Outcome(label, "executed", f"{MARKER} was imported")
     if fault == "files of others" and asked == "resume" and isinstance(tried.value, dict):
         tried.value["files"] = expected["files"]  # those of others may stay
+    if asked == "report" and fault in ("folder renamed", "cell from outside") and tried.value:
+        return Outcome(label, "unchanged")  # a page tells of the folder that it is of
     outcome = judge(label, tried, expected, names)
     if fault == "folder renamed" and outcome.verdict == "warned":
         return outcome._replace(verdict="lost")

@@ -90,8 +90,8 @@ class ConvLSTMCell(GatedCell):
         axes = len(self.kernel_size)
         if len(input_shape) <= axes:
             raise InputError(
-                f"inputs of one step have the shape {tuple(input_shape)}; expected {axes} axes of "
-                f"an image and one of channels, for kernel_size {self.kernel_size}"
+                f"ConvLSTMCell: inputs of one step have the shape {tuple(input_shape)}; expected "
+                f"{axes} axes of an image and one of channels, for kernel_size {self.kernel_size}"
             )
         zeros = super().initial_state(input_shape)
         return LSTMState(hidden=zeros, cell=zeros)

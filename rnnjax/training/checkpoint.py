@@ -56,7 +56,13 @@ class Checkpoints:
             max_to_keep=keep, enable_async_checkpointing=False, create=False
         )
         self._directory = paths.without_special_characters(folder.absolute(), self)
-        self._manager = ocp.CheckpointManager(self._directory, options=options)
+        try:
+            self._manager = ocp.CheckpointManager(self._directory, options=options)
+        except (ValueError, ArithmeticError) as error:  # a time of orbax's that is none
+            raise InputError(
+                f"{folder}: a checkpoint is damaged ({_reason(error)}); look at the files "
+                "_CHECKPOINT_METADATA in it, and delete or bring back the folder of the damaged one"
+            ) from error
 
     @property
     def steps(self) -> list[int]:

@@ -1,12 +1,12 @@
 """The time that the steps of a run took, over all the processes that trained it."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pydantic
 
+from rnnjax.files import load_text, parse_json
 from rnnjax.reporting.files import write_json
 from rnnjax.reporting.progress import say
 
@@ -89,7 +89,7 @@ def _read(path: Path) -> dict[int, Total]:
     if not path.exists():
         return {}
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = parse_json(load_text(path))
         return {int(step): Total.model_validate(total) for step, total in values.items()}
     except (OSError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0]

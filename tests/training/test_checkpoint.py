@@ -1,6 +1,7 @@
 """Checkpoints: what was saved comes back, and what was damaged is noticed."""
 
 import itertools
+import json
 import math
 import random
 import resource
@@ -118,6 +119,14 @@ def test_what_is_lacking_or_means_nothing_is_told_in_words(folder, capfd, part, 
     step, _ = Checkpoints(folder).restore(shapes(tree(0))) or pytest.fail("nothing came")
     assert step == 8
     assert f"the checkpoint of step 12 is damaged {said}" in capfd.readouterr().err
+
+
+def test_a_damaged_time_of_a_checkpoint_is_refused_by_its_folder(folder):
+    path = folder / "12" / "_CHECKPOINT_METADATA"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, "commit_timestamp_nsecs": 10**40}))
+    with pytest.raises(InputError, match="a checkpoint is damaged"):
+        Checkpoints(folder).restore(shapes(tree(0)))
 
 
 def test_what_a_killed_process_left_is_cleared_away_by_the_run_alone(folder):

@@ -199,7 +199,7 @@ def test_the_time_of_all_processes_is_added_up(news, tmp_path, monkeypatch):
     for key in ("timed_steps", "train_seconds", "rows_per_second"):
         assert again[key] == result[key]
     (tmp_path / "result.json").unlink()
-    (tmp_path / "timing.json").write_text("{")
+    (tmp_path / "timing.json").write_text('{"a":' * 5_000 + "1" + "}" * 5_000)
     lost = run(config, tmp_path)
     assert lost["timed_steps"] == 0
     assert "rows_per_second" not in lost
