@@ -23,8 +23,6 @@ from rnnjax.training.state import DROPOUT, TrainState
 _MOST_BATCHES = 200
 _MOST_ROWS = 64
 _MOST_NAMES = 3
-_DIVERGED = 1e6
-"""Trained parameters beyond it have diverged."""
 
 
 class _Replay(NamedTuple):
@@ -65,9 +63,6 @@ def _source(task: Task, member: Member, state: TrainState, last: int) -> str:
     paths = non_finite_paths(params)
     if paths:
         return f"{where} already: {_names(paths)} not finite; see how it is initialized"
-    largest = max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in jax.tree.leaves(params))
-    if state.done and largest > _DIVERGED:
-        return ""  # whatever overflows there, the learning rate has brought them there
     live = task.live(params)
     gradients = jax.jit(_gradients(task))
     for step in range(state.done, min(last, state.done + _MOST_BATCHES)):
