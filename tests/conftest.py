@@ -37,8 +37,8 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def keras_promotion() -> Iterator[None]:
-    """Allows what Keras on its JAX backend relies on."""
+def rank_promotion() -> Iterator[None]:
+    """Allows implicit rank promotion, on which Keras and many cells of others rely."""
     import jax
 
     with jax.numpy_rank_promotion("allow"):

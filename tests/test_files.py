@@ -37,7 +37,6 @@ READERS = {
     "environment.json": ("environment.json", lambda folder: RunFolder(folder).read_data()),
     "record": ("config.json", run_files.read),
     "metrics": ("metrics.jsonl", lambda folder: metrics.read(folder / "metrics.jsonl")),
-    "new metrics": ("m", lambda folder: metrics.MetricsFile(folder / "m")),
     "tokenizer.json": ("tokenizer.json", lambda folder: Vocabulary.load(folder / "tokenizer.json")),
     "experiment.toml": ("experiment.toml", Experiment.read),
     "page": ("README.md", lambda folder: markdown.read(folder / "README.md")),

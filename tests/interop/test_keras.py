@@ -29,7 +29,7 @@ from .layers import (
     run,
 )
 
-pytestmark = pytest.mark.usefixtures("keras_promotion")
+pytestmark = pytest.mark.usefixtures("rank_promotion")
 
 QUICK = {f"{name}_initializer": "zeros" for name in ("kernel", "recurrent", "bias")}
 """The weights are set afterwards, and an orthogonal matrix takes its time."""

@@ -182,7 +182,7 @@ def test_a_search_ends_when_every_row_has_ended():
         """Is sure of the end after so many tokens of each row."""
         called.append(tokens)
         sure = jnp.where(count == lengths - 1, END, 0)
-        scores = jnp.log(jnp.where(jnp.arange(VOCABULARY) == sure[:, None], 0.97, 0.01))
+        scores = jnp.log(jnp.where(jnp.arange(VOCABULARY)[None] == sure[:, None], 0.97, 0.01))
         return count + 1, scores, jnp.zeros((2, 0))
 
     zeros = jnp.zeros(2, jnp.int32)

@@ -20,6 +20,8 @@ from .mistakes_in_draws import Held
 from .mistakes_in_engines import HalfHeld, NeverReverse
 from .mistakes_in_training import Spare
 
+pytestmark = pytest.mark.usefixtures("rank_promotion")
+
 DROPOUT = {name for name in INVARIANTS if name.startswith("dropout")}
 FLAX = {*DROPOUT, "parameters", "output_part", "project"}
 

@@ -14,6 +14,8 @@ from rnnjax.testing import INVARIANTS, CellError, check_cell
 from . import mistakes_in_cells, mistakes_in_draws, mistakes_in_engines, mistakes_in_training
 from .planted import PLANTED
 
+pytestmark = pytest.mark.usefixtures("rank_promotion")
+
 TABLES = (mistakes_in_cells, mistakes_in_draws, mistakes_in_engines, mistakes_in_training)
 RIGHT = (mistakes_in_cells.Simple, mistakes_in_draws.Held, mistakes_in_draws.Dropping)
 ENGINES = (mistakes_in_engines.Fused, mistakes_in_engines.Leaky, mistakes_in_draws.FusedDropout)
