@@ -15,6 +15,7 @@ import pytest
 from rnnjax import cache as shared_cache
 from rnnjax.data import corpora
 from rnnjax.data.corpora import Row, docstrings, download
+from rnnjax.data.corpora.pairs import read_pairs
 from rnnjax.errors import InputError
 
 NEWS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ag_news_csv"
@@ -182,6 +183,15 @@ def test_a_folder_with_one_of_the_two_files_is_refused(news):
     (news / "test.csv").unlink()
     with pytest.raises(InputError, match=r"test\.csv: there is no such file"):
         corpora.load("ag_news_subset", str(news), "docstrings")
+
+
+def test_a_name_that_no_folder_can_have_is_refused():
+    for read in (
+        lambda: corpora.load("ag_news_subset", "a/" * 3_000, ""),
+        lambda: read_pairs(Path("a/" * 3_000), "de", "en"),
+    ):
+        with pytest.raises(InputError, match=r"cannot be read \(File name too long\)"):
+            read()
 
 
 def test_other_folders_are_refused_by_what_they_hold(tmp_path):

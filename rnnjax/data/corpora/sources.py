@@ -14,7 +14,7 @@ from rnnjax.data.corpora.corpus import Corpus
 from rnnjax.data.corpora.csv_files import read_classes, read_csv
 from rnnjax.data.corpora.download import DownloadError, download
 from rnnjax.errors import InputError
-from rnnjax.files import digest, load_text, parse_json
+from rnnjax.files import digest, load_text, parse_json, reading
 from rnnjax.reporting.progress import say
 
 _SUBSET = Path("ag_news_subset", "1.0.0")
@@ -89,7 +89,9 @@ def _docstrings(root: Path) -> Corpus:
 
 def _in_folder(directory: str, root: Path) -> Corpus:
     folder = Path(directory)
-    if any((folder / f"{part}.csv").exists() for part in _PARTS):
+    with reading(folder):  # the system may refuse the name
+        has_csv = any((folder / f"{part}.csv").exists() for part in _PARTS)
+    if has_csv:
         return _csv(folder, directory, root)
     found = _file_format(folder)
     if found == "array_record":
