@@ -35,7 +35,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.bidirectional = True
     config.model.pooling = "max"
     config.model.dropout = 0.5
-    config.model.regularization.embedding = 0.3
+    config.model.regularization.embedding_dropout = 0.3
     config.model.regularization.adversarial = 0.03
     config.averaging.decay = 0.99
     return config

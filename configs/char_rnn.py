@@ -24,7 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.schedule = "cosine"
     config.data.corpus = "docstrings"
     config.data.validation = 0.05
-    config.data.steps = 64
+    config.data.sequence_length = 64
     config.data.vocabulary.unit = "character"
     config.data.vocabulary.size = 256
     config.model.embedding.features = 64

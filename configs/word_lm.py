@@ -23,7 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.schedule = "cosine"
     config.data.corpus = "docstrings"
     config.data.validation = 0.05
-    config.data.steps = 32
+    config.data.sequence_length = 32
     config.data.vocabulary.size = 8_000
     config.model.embedding.features = 128
     config.model.embedding.tied = True
@@ -31,6 +31,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.features = 128
     config.model.layers = 2
     config.model.dropout = 0.3
-    config.model.regularization.variational = True
+    config.model.regularization.variational_dropout = True
     config.optimizer.clip_norm = 1.0
     return config

@@ -10,7 +10,7 @@ _SETTINGS = {
 """By the variable with which a user says it: the number that <malloc.h> has for it, and a value."""
 
 
-def keep_freed_memory() -> None:
+def retain_freed_memory() -> None:
     """Lets the process keep the memory that it frees, from now on, instead of giving it back.
 
     XLA takes all that a step needs on a CPU from malloc and frees it after the step. Blocks of that

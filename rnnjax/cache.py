@@ -7,7 +7,7 @@ from rnnjax import paths
 from rnnjax.errors import InputError
 
 
-def folder(given: Path | None = None) -> Path:
+def cache_directory(given: Path | None = None) -> Path:
     """Returns the cache's folder: as given, $RNNJAX_CACHE, or the user's cache folder.
 
     Raises:
@@ -23,7 +23,7 @@ def folder(given: Path | None = None) -> Path:
         raise InputError(f"the environment variable RNNJAX_CACHE: {error}") from None
 
 
-def keep_compilations() -> None:
+def enable_compilation_cache() -> None:
     """Lets JAX keep what it compiles, however quick that was, so that a second run starts at once.
 
     A cache folder that the user has set for JAX itself goes before.
@@ -31,6 +31,6 @@ def keep_compilations() -> None:
     import jax
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(folder() / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_directory() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
-from rnnjax import console, files, paths
+from rnnjax import console, input_files, paths
 from rnnjax.errors import InputError
 from rnnjax.interrupt import is_ignored
-from rnnjax.reporting.progress import say
+from rnnjax.reporting.progress import write_message
 
 flags.disclaim_key_flags()  # --help lists a flag that is defined here with those of the command
 
@@ -110,7 +110,7 @@ def run(
         try:
             app.run(guarded, flags_parser=parse)
         except KeyboardInterrupt as interruption:
-            say("interrupted")
+            write_message("interrupted")
             sys.exit(status(interruption))
 
 
@@ -120,8 +120,8 @@ def _check_config_file(arguments: Sequence[str]) -> None:
         name, _, attached = flag.lstrip("-").partition("=")
         path = Path((attached or value).split(":")[0])
         if flag.startswith("-") and name == "config" and path.exists():
-            with files.reading(path):
-                files.open_regular(path).close()
+            with input_files.reading(path):
+                input_files.open_regular(path).close()
 
 
 def _check_switches(arguments: Sequence[str]) -> None:
@@ -145,9 +145,9 @@ def lines() -> Iterator[str]:
     """Yields the lines of standard input, which are texts.
 
     Raises:
-      InputError: one is not UTF-8, or is longer than `rnnjax.files.MAX_LINE`.
+      InputError: one is not UTF-8, or is longer than `rnnjax.input_files.MAX_LINE`.
     """
-    for number, line in enumerate(files.lines(sys.stdin.buffer, "standard input"), start=1):
+    for number, line in enumerate(input_files.lines(sys.stdin.buffer, "standard input"), start=1):
         try:
             # A byte order mark may stand at the start, and is no part of the text.
             yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -169,7 +169,7 @@ def texts(given: Sequence[str]) -> Iterator[list[str]]:
     """
     typed = sys.stdin.isatty()
     if not given and typed:
-        say("reading texts from standard input, one a line")
+        write_message("reading texts from standard input, one a line")
     chunk, is_empty = [], True
     try:
         for text in given or lines():
@@ -256,7 +256,7 @@ def _expanded(arguments: Sequence[str]) -> list[str]:
 
 def _fail(error: object) -> NoReturn:
     """Prints an error and exits; what a failing library leaves behind is discarded silently."""
-    say(console.shorten(f"error: {error}"))
+    write_message(console.shorten(f"error: {error}"))
     sys.unraisablehook = lambda unraisable: None  # of destructors of objects that are half made
     warnings.simplefilter("ignore")  # of coroutines that were never awaited
     sys.exit(FAILED)

@@ -19,19 +19,19 @@ import numpy as np
 from absl import flags
 
 from rnnjax import command, paths
-from rnnjax.console import show
+from rnnjax.console import write_output
 from rnnjax.errors import InputError
-from rnnjax.reporting import contrasts, sides
-from rnnjax.reporting.files import encode, write_text
-from rnnjax.reporting.sides import Side
+from rnnjax.reporting import comparison_plot, run_groups
+from rnnjax.reporting.atomic_files import encode_json, write_text
+from rnnjax.reporting.run_groups import RunGroup
 from rnnjax.reporting.statistics import (
     FEWEST,
     LEVEL,
     MOST_SEEDS,
-    Contrast,
+    Comparison,
+    ComparisonResult,
     Interval,
-    Judged,
-    judge,
+    compare_scores,
     pairs_for_permutation,
 )
 
@@ -58,37 +58,39 @@ def main(arguments: list[str]) -> None:
     metric, plot = _METRIC.value, Path(_PLOT.value)
     if _PLOT.value and (plot.suffix != ".svg" or not plot.parent.is_dir()):
         raise InputError(f"--plot={plot}: expected a file that ends in .svg, in a folder that is")
-    found = sides.read_sides([paths.expand(argument) for argument in arguments])
+    found = run_groups.read_run_groups([paths.expand(argument) for argument in arguments])
     if len(found) < 2:
-        raise InputError(f"given {arguments}, expected two or more sides; of each {sides.RUNS}")
+        raise InputError(
+            f"given {arguments}, expected two or more sides; of each {run_groups.RUNS}"
+        )
     scores = [side.scores(metric) for side in found]
-    sides.check_comparable(found, metric)
-    judged = judge([Contrast.of_seeds(scores[0], each) for each in scores[1:]])
+    run_groups.check_comparable(found, metric)
+    judged = compare_scores([Comparison.summarize_seeds(scores[0], each) for each in scores[1:]])
     first, *others = found
     names = _short([side.name for side in found])
     if _PLOT.value:
         pairs = [(name, each.contrast) for name, each in zip(names[1:], judged, strict=True)]
-        write_text(plot, contrasts.draw(metric, names[0], pairs))
+        write_text(plot, comparison_plot.draw(metric, names[0], pairs))
     if _JSON.value:
         comparisons = [
             {
                 "name": other.name,
                 **_numbers(each, len(judged)),
-                "config": sides.config_differences(first, other),
-                "environment": sides.environment_differences(first, other),
+                "config": run_groups.config_differences(first, other),
+                "environment": run_groups.environment_differences(first, other),
             }
             for other, each in zip(others, judged, strict=True)
         ]
         values = {"metric": metric, "first": first.name, "comparisons": comparisons}
-        show(encode(values, indent=2))
+        write_output(encode_json(values, indent=2))
         return
     better = _BETTER.get(metric.split(".")[-1])
-    show(f"{metric}{f', {better} is better' if better else ''}; against {names[0]}\n")
-    show(_table(names, judged, scores, better))
+    write_output(f"{metric}{f', {better} is better' if better else ''}; against {names[0]}\n")
+    write_output(_table(names, judged, scores, better))
     for name, other, each in zip(names[1:], others, judged, strict=True):
-        show(f"\n{name} against {names[0]}")
+        write_output(f"\n{name} against {names[0]}")
         for line in _details(first, other, each, len(judged)):
-            show(f"  {line}")
+            write_output(f"  {line}")
 
 
 def _short(names: Sequence[str]) -> list[str]:
@@ -99,7 +101,7 @@ def _short(names: Sequence[str]) -> list[str]:
 
 def _table(
     names: Sequence[str],
-    judged: Sequence[Judged],
+    judged: Sequence[ComparisonResult],
     scores: Sequence[dict[int, float]],
     better: str | None,
 ) -> str:
@@ -126,7 +128,7 @@ def _mean(scores: dict[int, float]) -> list[str]:
     return [str(len(values)), f"{values.mean():.4f}{spread}"]
 
 
-def _verdict(judged: Judged, better: str | None) -> str:
+def _verdict(judged: ComparisonResult, better: str | None) -> str:
     if judged.verdict == "none":
         few = judged.contrast.runs < FEWEST
         return f"no verdict: fewer than {FEWEST} seeds" if few else "no verdict: no spread"
@@ -136,7 +138,9 @@ def _verdict(judged: Judged, better: str | None) -> str:
     return f"{known if better else judged.verdict} (p below {LEVEL})"
 
 
-def _details(first: Side, other: Side, judged: Judged, comparisons: int) -> Iterator[str]:
+def _details(
+    first: RunGroup, other: RunGroup, judged: ComparisonResult, comparisons: int
+) -> Iterator[str]:
     """Yields what the table has no room for, a line each."""
     contrast = judged.contrast
     yield _runs_compared(first, other, contrast)
@@ -151,13 +155,13 @@ def _details(first: Side, other: Side, judged: Judged, comparisons: int) -> Iter
     else:
         yield "the runs have no spread that a test could tell a difference from"
     for what, differing in (
-        ("config", sides.config_differences(first, other)),
-        ("environment", sides.environment_differences(first, other)),
+        ("config", run_groups.config_differences(first, other)),
+        ("environment", run_groups.environment_differences(first, other)),
     ):
         yield f"{what}: {'; '.join(differing) if differing else 'the same'}"
 
 
-def _in_numbers(contrast: Contrast, comparisons: int) -> Iterator[str]:
+def _in_numbers(contrast: Comparison, comparisons: int) -> Iterator[str]:
     least, cure = contrast.least_permutation_p, ""
     if least > LEVEL / comparisons:
         more = f", {pairs_for_permutation(comparisons)} pairs could show a difference"
@@ -175,7 +179,7 @@ def _in_numbers(contrast: Contrast, comparisons: int) -> Iterator[str]:
     )
 
 
-def _runs_compared(first: Side, other: Side, contrast: Contrast) -> str:
+def _runs_compared(first: RunGroup, other: RunGroup, contrast: Comparison) -> str:
     a, b = ({run.seed for run in side.runs} for side in (first, other))
     if not contrast.paired:
         return (
@@ -188,7 +192,7 @@ def _runs_compared(first: Side, other: Side, contrast: Contrast) -> str:
     return f"paired by seeds {_seeds(a & b)}{alike}{left}"
 
 
-def _numbers(judged: Judged, comparisons: int) -> dict[str, Any]:
+def _numbers(judged: ComparisonResult, comparisons: int) -> dict[str, Any]:
     contrast = judged.contrast
     tested = contrast.has_spread
     return {

@@ -50,7 +50,7 @@ def shorten(text: str) -> str:
     )
 
 
-def show(text: str, end: str = "\n") -> None:
+def write_output(text: str, end: str = "\n") -> None:
     """Writes a text to standard output, escaped, and flushes it.
 
     Raises:
@@ -75,8 +75,8 @@ def standard_streams() -> Iterator[None]:
     print raises: neither one of ours nor one of a library. What cannot be written is dropped,
     and what cannot be encoded is escaped as JSON does.
 
-    A reader of standard output that leaves before the end (`| head`) is no failure here; `show`
-    raises, and the process then exits silently with 141.
+    A reader of standard output that leaves before the end (`| head`) is no failure here;
+    `write_output` raises, and the process then exits silently with 141.
 
     Raises:
       SystemExit: standard output could not be written.

@@ -7,9 +7,9 @@ python -m rnnjax.evaluate --workdir runs/play --data another_play.txt
 from pathlib import Path
 
 from rnnjax import command
-from rnnjax.console import show
+from rnnjax.console import write_output
 from rnnjax.errors import InputError
-from rnnjax.reporting.files import encode
+from rnnjax.reporting.atomic_files import encode_json
 
 _WORKDIR = command.define_path("workdir", "", "The folder of the run.")
 _TRUST = command.define_trust()
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     run = TrainedRun.load(Path(_WORKDIR.value), _TRUST.value)
     scores = run.score(Path(_DATA.value))
     check_scores(scores, _DATA.value)
-    show(encode(scores, indent=2))
+    write_output(encode_json(scores, indent=2))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from absl import flags
 
 from rnnjax import command
-from rnnjax.console import show
+from rnnjax.console import write_output
 from rnnjax.errors import InputError
 
 _WORKDIR = command.define_path("workdir", "", "The folder of the run.")
@@ -29,25 +29,25 @@ def main(arguments: list[str]) -> None:
     """Prints the prompt and what comes after it."""
     if arguments:
         raise InputError(f"given {arguments[0]!r}, expected flags alone (--workdir, --prompt ...)")
-    from rnnjax.reporting.progress import say
-    from rnnjax.tasks.writing import Choice
-    from rnnjax.training import TrainedWriter
+    from rnnjax.reporting.progress import write_message
+    from rnnjax.tasks.sampling import SamplingOptions
+    from rnnjax.training import TrainedLanguageModel
 
-    choice = Choice(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value, _SEED.value)
-    run = TrainedWriter.load(Path(_WORKDIR.value), _TRUST.value)
+    choice = SamplingOptions(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value, _SEED.value)
+    run = TrainedLanguageModel.load(Path(_WORKDIR.value), _TRUST.value)
     (share,) = run.vocabulary.unknown_shares([_PROMPT.value])
     if _PROMPT.value and share:
         advice = run.vocabulary.advise_form([_PROMPT.value])
-        say(
+        write_message(
             f"WARNING: {share:.1%} of the tokens of the prompt are unknown to the network, which "
             f"reads all of them as one and the same{advice}"
         )
     pieces = run.write(_PROMPT.value, _LENGTH.value, choice)
     first = next(pieces, "")  # what is wrong is said before anything is printed
-    show(_PROMPT.value + first, end="")
+    write_output(_PROMPT.value + first, end="")
     for piece in pieces:
-        show(piece, end="")
-    show("")
+        write_output(piece, end="")
+    write_output("")
 
 
 if __name__ == "__main__":

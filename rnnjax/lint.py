@@ -19,18 +19,18 @@ from pathlib import Path
 
 from absl import flags
 
-from rnnjax import command, paths, rules
+from rnnjax import command, lint_rules, paths
 from rnnjax import config as config_lib
-from rnnjax.config import Acknowledged
-from rnnjax.console import show
+from rnnjax.config import AcknowledgedConfig
+from rnnjax.console import write_output
 from rnnjax.errors import InputError
-from rnnjax.experiment.folder import Experiment
-from rnnjax.files import open_regular
-from rnnjax.rules import RULES, Finding
+from rnnjax.experiment.plan import Experiment
+from rnnjax.input_files import open_regular
+from rnnjax.lint_rules import RULES, LintFinding
 
 _RULES = flags.DEFINE_bool("rules", False, "Print every rule and what breaking it has cost.")
 
-_PLACES: dict[rules.Place, str] = {
+_PLACES: dict[lint_rules.Place, str] = {
     "config": "In a config",
     "claim": "In the docstring of a config",
     "data": "In what a run reads, when it begins",
@@ -41,7 +41,7 @@ _PLACES: dict[rules.Place, str] = {
 def main(arguments: list[str]) -> None:
     """Looks at the files and folders that are given."""
     if _RULES.value:
-        show(told())
+        write_output(told())
         return
     if not arguments:
         raise InputError(
@@ -50,12 +50,12 @@ def main(arguments: list[str]) -> None:
         )
     found = [each for path in arguments for each in look(Path(paths.expand(path)))]
     for where, (rule, says, reason) in found:
-        show(f"{where}: {rule}: {f'acknowledged: {reason}' if reason else says}")
+        write_output(f"{where}: {rule}: {f'acknowledged: {reason}' if reason else says}")
     if not all(finding.reason for _, finding in found):
         sys.exit(1)
 
 
-def look(path: Path) -> list[tuple[str, Finding]]:
+def look(path: Path) -> list[tuple[str, LintFinding]]:
     """Returns what the rules find in a config file or in the folder of an experiment, and where.
 
     Raises:
@@ -73,11 +73,14 @@ def told() -> str:
             said = f"{rule.__name__}\n{inspect.getdoc(rule)}".replace("\n", "\n    ")
             parts.append("  " + "\n".join(line.rstrip() for line in said.splitlines()))
     parts.append("No config can say:")
-    parts += [f"  {each.mistake}\n    {each.because}\n    {each.test}" for each in rules.HELD]
+    parts += [
+        f"  {each.mistake}\n    {each.because}\n    {each.test}"
+        for each in lint_rules.TESTED_MISTAKES
+    ]
     return "\n\n".join(parts)
 
 
-def _in_config(path: Path) -> list[tuple[str, Finding]]:
+def _in_config(path: Path) -> list[tuple[str, LintFinding]]:
     try:
         open_regular(path).close()  # Python would wait for the writer of a pipe
         names = runpy.run_path(str(path))
@@ -88,31 +91,35 @@ def _in_config(path: Path) -> list[tuple[str, Finding]]:
             f"folder of an experiment. It said: {type(error).__name__}: {command.in_short(error)}"
         ) from error
     config = config_lib.parse(values, str(path))
-    found = rules.find("config", config.acknowledged, config)
-    found += rules.find("claim", config.acknowledged, names["__doc__"] or "")
+    found = lint_rules.find("config", config.acknowledged, config)
+    found += lint_rules.find("claim", config.acknowledged, names["__doc__"] or "")
     found += _unused(config.acknowledged, ("config", "claim"), found)
     return [(str(path), finding) for finding in found]
 
 
-def _in_experiment(folder: Path) -> list[tuple[str, Finding]]:
+def _in_experiment(folder: Path) -> list[tuple[str, LintFinding]]:
     experiment = Experiment.read(folder)
     configs = experiment.configs()
     found = []
     for name, config in configs.items():
-        own = rules.find("config", config.acknowledged, config)
-        own += rules.find("experiment", config.acknowledged, name, configs, experiment.plan.seeds)
+        own = lint_rules.find("config", config.acknowledged, config)
+        own += lint_rules.find(
+            "experiment", config.acknowledged, name, configs, experiment.plan.seeds
+        )
         found += [(f"{folder}, {name}", finding) for finding in own]
     return found
 
 
 def _unused(
-    acknowledged: Acknowledged, places: Sequence[rules.Place], found: Sequence[Finding]
-) -> list[Finding]:
+    acknowledged: AcknowledgedConfig,
+    places: Sequence[lint_rules.Place],
+    found: Sequence[LintFinding],
+) -> list[LintFinding]:
     """Returns a finding for each reason for what was looked for and is not there."""
     looked_for = {rule.__name__ for place in places for rule in RULES[place]}
     needless = looked_for - {finding.rule for finding in found}
     return [
-        Finding(name, f"is not there; take its reason away ({reason})", "")
+        LintFinding(name, f"is not there; take its reason away ({reason})", "")
         for name, reason in acknowledged
         if reason and name in needless
     ]

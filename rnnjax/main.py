@@ -19,10 +19,10 @@ from ml_collections import config_flags
 
 from rnnjax import allocator, command
 from rnnjax import config as config_lib
-from rnnjax.console import show
+from rnnjax.console import write_output
 from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError
-from rnnjax.reporting.progress import say
+from rnnjax.reporting.progress import write_message
 
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="A file such as configs/bilstm.py.")
 _WORKDIR = command.define_path(
@@ -45,20 +45,20 @@ def main(arguments: list[str]) -> None:
         ) from error
     config = config_lib.parse(values)
     if _PRINT.value:
-        show(json.dumps(config.model_dump(), indent=2))
+        write_output(json.dumps(config.model_dump(), indent=2))
         return
     name = Path(path).stem
     workdir = _WORKDIR.value or f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     # Read when the first device is used; what the user has set goes before.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
 
-    allocator.keep_freed_memory()
+    allocator.retain_freed_memory()
 
     from rnnjax import training
 
     typed = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:]])
     try:
-        training.run(config, name, Path(workdir), typed)
+        training.train(config, name, Path(workdir), typed)
     except (InterruptedRunError, KeyboardInterrupt) as interruption:
         given = [] if _WORKDIR.value else [f"--workdir={workdir}"]
         again = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:], *given])
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> None:
             said += f", without scores. The network as it is can be used with:\n  {lines}\n"
         else:
             said += ". "
-        say(f"{said}Go on with:\n  {again}")
+        write_message(f"{said}Go on with:\n  {again}")
         sys.exit(command.status(interruption))
 
 

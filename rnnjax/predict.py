@@ -9,8 +9,8 @@ from pathlib import Path
 from absl import flags
 
 from rnnjax import command
-from rnnjax.console import show
-from rnnjax.reporting.files import encode
+from rnnjax.console import write_output
+from rnnjax.reporting.atomic_files import encode_json
 
 _WORKDIR = command.define_path("workdir", "", "The folder of the run.")
 _TRUST = command.define_trust()
@@ -21,7 +21,7 @@ _SHOWN = 80
 
 def main(texts: list[str]) -> None:
     """Prints class and probabilities of each text, of the lines of standard input without any."""
-    from rnnjax.data.text import is_unfamiliar
+    from rnnjax.data.vocabulary import is_unfamiliar
     from rnnjax.training import TrainedClassifier
 
     run = TrainedClassifier.load(Path(_WORKDIR.value), _TRUST.value)
@@ -36,7 +36,7 @@ def main(texts: list[str]) -> None:
                 line = _line(text, probabilities) + _note(
                     text, share, is_unfamiliar(share, trained_on)
                 )
-            show(line)
+            write_output(line)
 
 
 def _json(text: str, unknown_share: float, probabilities: dict[str, float]) -> str:
@@ -48,7 +48,7 @@ def _json(text: str, unknown_share: float, probabilities: dict[str, float]) -> s
         "probabilities": probabilities,
         "unknown_share": unknown_share,
     }
-    return encode(answer)
+    return encode_json(answer)
 
 
 def _line(text: str, probabilities: dict[str, float]) -> str:

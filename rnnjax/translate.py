@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from rnnjax import command
-from rnnjax.console import show
+from rnnjax.console import write_output
 
 _WORKDIR = command.define_path("workdir", "", "The folder of the run.")
 _TRUST = command.define_trust()
@@ -25,8 +25,8 @@ _SHOWN = 40
 
 def main(texts: list[str]) -> None:
     """Prints the translation of each text, of the lines of standard input without any."""
-    from rnnjax.reporting.page import visible
-    from rnnjax.reporting.progress import say
+    from rnnjax.reporting.progress import write_message
+    from rnnjax.reporting.templates import visible
     from rnnjax.training import TrainedTranslator
 
     run = TrainedTranslator.load(Path(_WORKDIR.value), _TRUST.value)
@@ -34,15 +34,15 @@ def main(texts: list[str]) -> None:
         shares = run.vocabulary.unknown_shares(chunk)
         doubtful = [text for text, share in zip(chunk, shares, strict=True) if share]
         if doubtful:
-            say(
+            write_message(
                 f"WARNING: {len(doubtful)} of {len(chunk)} texts are empty or have tokens that the "
                 f"network does not know, {doubtful[0][:_SHOWN]!r} is the first of them: do not "
                 f"trust their translations{run.vocabulary.advise_form(chunk)}"
             )
         for written in run.translate(chunk, _BEAM.value):
-            show(written.text)
+            write_output(written.text)
             for token, share, source in written.looked if _ATTENTION.value else []:
-                show(f"  {visible(token):<12}  {share:.2f}  {visible(source)}")
+                write_output(f"  {visible(token):<12}  {share:.2f}  {visible(source)}")
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tensorflow_datasets": ("rnnjax/data/corpora/",),
     "tensorflow": (PEERS,),
     "sklearn": ("experiments/best/",),
-    "sacrebleu": ("rnnjax/tasks/judging.py",),
+    "sacrebleu": ("rnnjax/tasks/bleu.py",),
 }
 """The only files, or folders ending in '/', that may import a library."""
 

@@ -15,7 +15,7 @@ from training.small import typed
 from rnnjax import compare
 from rnnjax import config as schema
 from rnnjax.errors import InputError
-from rnnjax.reporting.seal import sealed
+from rnnjax.reporting.record_digest import with_digest
 
 ENVIRONMENT = {"commit": "a1", "dirty": False, "packages": {"jax": "0.10.2"}, "started": "now"}
 GRU = [0.85, 0.86, 0.84, 0.85, 0.87, 0.83]
@@ -47,7 +47,7 @@ def recorded(name, accuracies, first_seed=0, environment=None, **changes):
 
 def write(folder, *lines):
     folder.mkdir(exist_ok=True)
-    text = "".join(json.dumps(sealed(line)) + "\n" for each in lines for line in each)
+    text = "".join(json.dumps(with_digest(line)) + "\n" for each in lines for line in each)
     (folder / "runs.jsonl").write_text(text)
     return folder
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pydantic
 import pytest
 
-from rnnjax.config import Config, defaults, differences, of_replicates, parse
+from rnnjax.config import Config, defaults, differences, parse, replicate_configs
 from rnnjax.errors import InputError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
@@ -157,7 +157,7 @@ def test_one_hot_input_has_no_vectors(key, value):
 
 def test_replicates_are_single_trainings_of_neighbouring_seeds():
     config = parse({"seed": 2**32 - 3, "replicates": 3, "epochs": 4})
-    single = of_replicates(config)
+    single = replicate_configs(config)
     assert [each.seed for each in single] == [2**32 - 3, 2**32 - 2, 2**32 - 1]
     assert differences(single[1], single[0]) == [f"seed: {2**32 - 2}, {2**32 - 3}"]
     assert {(each.replicates, each.epochs) for each in single} == {(1, 4)}
@@ -189,7 +189,7 @@ def test_pairs_come_with_a_validation_part_and_their_languages():
 @pytest.mark.parametrize(
     ("task", "key", "value", "readers"),
     [
-        ("classification", "translation.beam", 3, "'translation'"),
+        ("classification", "translation.beam_size", 3, "'translation'"),
         ("classification", "data.memory.length", 3, "'memory'"),
         ("translation", "model.bidirectional", True, "'classification'"),
         ("translation", "model.regularization.zoneout", 0.1, "'classification' and 'language_mod"),

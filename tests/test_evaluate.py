@@ -31,7 +31,7 @@ def test_the_test_file_of_a_run_that_reads_padding_is_batched_as_it_was(
     news, tmp_path, several_lengths
 ):
     config = parse(news, model__mask=False, epochs=1)
-    result = training.run(config, "small", tmp_path)
+    result = training.train(config, "small", tmp_path)
     assert len(result["buckets"]) == 3
     rows = list(read_csv(news / "test.csv", ["a", "b", "c", "d"]))
     labels = np.array([row.label for row in rows], np.int32)

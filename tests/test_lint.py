@@ -7,7 +7,7 @@ from training.small import typed
 
 from rnnjax import lint
 from rnnjax.errors import InputError
-from rnnjax.rules import HELD, RULES
+from rnnjax.lint_rules import RULES, TESTED_MISTAKES
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = '''
@@ -104,7 +104,7 @@ def test_the_rules_are_told(tmp_path):
     assert ended.status == 0
     for rule in (rule for place in RULES.values() for rule in place):
         assert f"\n  {rule.__name__}\n    {(rule.__doc__ or '').splitlines()[0]}\n" in ended.out
-    for held in HELD:
+    for held in TESTED_MISTAKES:
         assert held.mistake in ended.out
         assert held.test in ended.out
 

@@ -15,7 +15,7 @@ from training.small import assert_same, lines, parse, saved, started, typed
 
 from rnnjax import training
 from rnnjax.config import defaults
-from rnnjax.data.labelled import load_corpus
+from rnnjax.data.labelled_text import load_corpus
 
 pytest_plugins = ["training.small"]
 
@@ -92,7 +92,7 @@ def test_signals_and_a_kill_change_nothing_and_the_command_that_is_named_goes_on
     assert (workdir / "report.html").exists()
 
     undisturbed = tmp_path / "undisturbed"
-    training.run(config, "small", undisturbed)
+    training.train(config, "small", undisturbed)
     assert_same(saved(config, workdir), saved(config, undisturbed))
     assert lines(workdir) == lines(undisturbed)
 

@@ -76,10 +76,10 @@ def test_a_run_is_begun_resumed_asked_and_scored_in_a_folder_of_any_name(news, t
     strange = tmp_path / "gru[lr=0.001]*" / NAMES[4] / NAMES[5]
     data = shutil.copytree(news, strange / "data")
     config = parse(data, epochs=1)
-    training.run(config, "small", strange / "run")
+    training.train(config, "small", strange / "run")
     before = saved(config, strange / "run")
     (strange / "run" / "result.json").unlink()
-    result = training.run(config, "small", strange / "run")
+    result = training.train(config, "small", strange / "run")
     assert result["resumed_from"] == result["steps"] == before.done
     run = training.TrainedClassifier.load(strange / "run")
     assert run.step == before.done
@@ -94,7 +94,7 @@ def test_a_home_folder_is_put_in_the_place_of_its_sign(monkeypatch, tmp_path):
     for path in ("", "a/~", "./~/x", "a~"):
         assert paths.expand(path) == path
     monkeypatch.setenv("RNNJAX_CACHE", "~/kept")
-    assert cache.folder() == tmp_path / "kept"
+    assert cache.cache_directory() == tmp_path / "kept"
 
 
 @pytest.mark.parametrize("key", ["data.dir", "data.file", "model.embedding.path"])

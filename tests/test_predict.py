@@ -11,7 +11,7 @@ from training.small import damage, parse, typed
 
 from rnnjax import training
 from rnnjax.errors import InputError
-from rnnjax.files import digest
+from rnnjax.input_files import digest
 from rnnjax.reporting import run_files
 from rnnjax.training import trained_classifier as trained
 
@@ -32,7 +32,7 @@ def unmasked(news, tmp_path_factory):
     """The folder of a run that reads padding, in batches of whatever lengths."""
     workdir = tmp_path_factory.mktemp("unmasked") / "run"
     config = parse(news, model__mask=False, data__bucketing=False, epochs=1)
-    training.run(config, "small", workdir)
+    training.train(config, "small", workdir)
     return workdir
 
 
@@ -238,5 +238,5 @@ def test_the_command_line_trusts_a_run_folder_where_it_is_told_to(stranger, tmp_
 def test_a_training_does_not_run_what_another_config_in_its_folder_names(stranger, news):
     workdir, ran = stranger
     with pytest.raises(InputError, match=r"config\.model\.cell: 'LSTMCell', 'strangers\.one"):
-        training.run(parse(news), "small", workdir)
+        training.train(parse(news), "small", workdir)
     assert not ran.exists()

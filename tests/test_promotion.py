@@ -12,7 +12,7 @@ from training.small import parse
 
 from rnnjax import training
 from rnnjax.cells import CELLS
-from rnnjax.layers import RNN, engines, mask_from_lengths
+from rnnjax.layers import RNN, available_engines, mask_from_lengths
 
 pytest_plugins = ["training.small"]
 
@@ -35,7 +35,7 @@ def test_cells_promote_nothing(strict, name, dtype):
     cell = cell_class(features=4, dtype=dtype)
     inputs = jnp.ones((2, 5, 4, 4, 3) if name == "ConvLSTMCell" else (2, 5, 3))
     mask = mask_from_lengths(jnp.array([5, 3]), 5)
-    for engine in set(engines(cell)) - {"pallas", "cudnn"}:
+    for engine in set(available_engines(cell)) - {"pallas", "cudnn"}:
         layer: Any = RNN(cell, engine=engine)  # pyright: ignore[reportArgumentType]
 
         def loss(variables, layer=layer):
@@ -59,5 +59,5 @@ def test_a_training_promotes_nothing(strict, news, tmp_path):
         "model__dropout": 0.1,
         "model__regularization__embedding": 0.1,
     }
-    result = training.run(parse(news, **options), "strict", tmp_path / "run")
+    result = training.train(parse(news, **options), "strict", tmp_path / "run")
     assert result["steps"] > 1

@@ -27,8 +27,8 @@ from cases import (
 from contenders import ours, products
 from contenders.cudnn import flat
 from rnnjax.errors import InputError
-from rnnjax.experiment.records import write_sealed
-from rnnjax.experiment.renderers import shows
+from rnnjax.experiment.page_rendering import shows
+from rnnjax.experiment.records import write_records
 from rnnjax.interop import from_torch
 from runs import Ratio, Result, Runs, exponent, identity_of, ratio
 from workers import Workers
@@ -118,7 +118,7 @@ def test_another_commit_is_measured_anew():
 
 def test_a_damaged_line_is_named(tmp_path):
     path = tmp_path / "runs.jsonl"
-    write_sealed(path, [{"manifest": "a"}, {"of": "b"}])
+    write_records(path, [{"manifest": "a"}, {"of": "b"}])
     with pytest.raises(InputError, match=r"runs.jsonl, line 2: is damaged"):
         Runs(path)
 

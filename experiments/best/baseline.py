@@ -24,12 +24,12 @@ import numpy as np
 from rnnjax.config import parse
 from rnnjax.data.batches import Batches
 from rnnjax.data.dataset import Dataset
-from rnnjax.data.labelled import load_corpus, make_dataset
+from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.errors import InputError
-from rnnjax.experiment.records import write_sealed
-from rnnjax.experiment.renderers import fill_pages, rendered_by_script, write_pages
-from rnnjax.reporting.progress import say
-from rnnjax.tasks.scores import summary
+from rnnjax.experiment.page_rendering import fill_pages, rendered_by_script, write_pages
+from rnnjax.experiment.records import write_records
+from rnnjax.reporting.progress import write_message
+from rnnjax.tasks.classification_metrics import summary
 
 STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0)
 SEEDS = (0, 1, 2)
@@ -67,14 +67,16 @@ def judged(
     words = TfidfVectorizer(analyzer=features, sublinear_tf=True, dtype=np.float32)
     seen, unseen = words.fit_transform(texts(train)), words.transform(texts(part))
     counting = time.process_time() - start
-    say(f"{seen.shape[1]:,} features of {len(train.labels):,} rows, {counting:.0f} s")
+    write_message(f"{seen.shape[1]:,} features of {len(train.labels):,} rows, {counting:.0f} s")
     records = []
     for strength in strengths:
         start = time.process_time()
         model = LogisticRegression(C=strength, max_iter=200).fit(seen, train.labels)
         seconds = counting + time.process_time() - start
         found = summary(part.labels, model.predict_log_proba(unseen))
-        say(f"C={strength:g}: {split} accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f}")
+        write_message(
+            f"C={strength:g}: {split} accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f}"
+        )
         records.append(
             {
                 "C": strength,
@@ -109,9 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     best = max(STRENGTHS, key=lambda strength: mean_accuracy(records, strength))
     whole = dataset(folder, 0.0)
     records += judged(whole.train, "test", whole.test, [best])
-    write_sealed(here / "baseline.jsonl", records)
+    write_records(here / "baseline.jsonl", records)
     write_pages(here, rendered_by_script(here))
-    say(f"recorded in {here / 'baseline.jsonl'}, rendered in {here / 'README.md'}")
+    write_message(f"recorded in {here / 'baseline.jsonl'}, rendered in {here / 'README.md'}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnjax.experiment.records import read_sealed
+from rnnjax.experiment.records import read_verified
 from rnnjax.reporting import markdown
 
 SEEDS = (0, 1, 2)
@@ -16,9 +16,9 @@ TABLES = {"words": "what", "subwords": "what", "moves": "30,000 subwords, each t
 
 def render(folder: Path) -> dict[str, str]:
     """Returns the parts by the names of their marks."""
-    found = read_sealed(folder / "search.jsonl")
-    baseline = read_sealed(folder / "baseline.jsonl")
-    runs = read_sealed(folder / "runs.jsonl")
+    found = read_verified(folder / "search.jsonl")
+    baseline = read_verified(folder / "baseline.jsonl")
+    runs = read_verified(folder / "runs.jsonl")
     accuracy = statistics.mean(run["test"]["accuracy"] for run in runs)
     rows = runs[0]["test"]["rows"]
     held_out = next(record["validation"]["rows"] for record in baseline if "validation" in record)

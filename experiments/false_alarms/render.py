@@ -6,14 +6,14 @@ from typing import Any
 
 from scipy import stats
 
-from rnnjax.experiment.records import read_sealed
+from rnnjax.experiment.records import read_verified
 from rnnjax.reporting import markdown
 from rnnjax.reporting.statistics import LEVEL
 
 
 def render(folder: Path) -> dict[str, str]:
     """Returns the parts by the names of their marks."""
-    records = read_sealed(folder / "rates.jsonl")
+    records = read_verified(folder / "rates.jsonl")
     return {"rates": table(records), "precision": precision(records[0]["cases"])}
 
 

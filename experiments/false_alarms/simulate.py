@@ -12,9 +12,9 @@ import numpy as np
 import tqdm
 from scipy import stats
 
-from rnnjax.experiment.records import write_sealed
-from rnnjax.experiment.renderers import rendered_by_script, write_pages
-from rnnjax.reporting.statistics import LEVEL, Contrast
+from rnnjax.experiment.page_rendering import rendered_by_script, write_pages
+from rnnjax.experiment.records import write_records
+from rnnjax.reporting.statistics import LEVEL, Comparison
 
 FOLDER = Path(__file__).parent
 CASES = 1_000
@@ -61,7 +61,7 @@ def rates(scores: str, seeds: int, paired: bool) -> dict[str, float]:
     firsts, others = SCORES[scores](draw, (CASES, seeds))
     found = {"verdict": 0, "permutation": 0, "studentized bootstrap": 0}
     for first, other in zip(firsts, others, strict=True):
-        contrast = Contrast(first, other, paired)
+        contrast = Comparison(first, other, paired)
         found["verdict"] += contrast.p <= LEVEL
         found["permutation"] += contrast.permutation_p <= LEVEL
         low, high = contrast.bootstrap
@@ -89,7 +89,7 @@ def main() -> None:
         }
         for name, seeds, paired in tqdm.tqdm(asked)
     ]
-    write_sealed(FOLDER / "rates.jsonl", records)
+    write_records(FOLDER / "rates.jsonl", records)
     write_pages(FOLDER, rendered_by_script(FOLDER))
 
 

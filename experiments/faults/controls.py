@@ -19,7 +19,7 @@ import numpy as np
 import tokenizers
 from tokenizers import normalizers
 
-from rnnjax.data.text import Vocabulary
+from rnnjax.data.vocabulary import Vocabulary
 
 
 class Control(NamedTuple):
@@ -154,18 +154,21 @@ CONTROLS: dict[str, Control] = {
         "runs",
         "predict: cell from outside",
         ("executed",),
-        {"rnnjax.training.trained:check_in_package": _skip},
+        {"rnnjax.training.trained_run:check_in_package": _skip},
     ),
     "hidden files that end in a number are deleted": Control(
-        "runs", "resume: notes alone", ("lost",), {"rnnjax.training.folder:is_draft": _any_draft}
+        "runs",
+        "resume: notes alone",
+        ("lost",),
+        {"rnnjax.training.run_folder:is_draft": _any_draft},
     ),
     "the lock follows a link and empties its target": Control(
         "runs",
         "resume: lock is a link",
         ("lost",),
         {
-            "rnnjax.training.folder:lock_file": _emptying_lock,
-            "rnnjax.training.folder:check_regular": _skip,
+            "rnnjax.training.run_folder:lock_file": _emptying_lock,
+            "rnnjax.training.run_folder:check_regular": _skip,
         },
     ),
     "folders are patterns": Control(
@@ -186,7 +189,7 @@ CONTROLS: dict[str, Control] = {
         ("silent", "traceback"),
         {
             "rnnjax.reporting.run_files:_verify": _skip,
-            "rnnjax.data.text:Vocabulary.load": _unchecked_vocabulary,
+            "rnnjax.data.vocabulary:Vocabulary.load": _unchecked_vocabulary,
         },
     ),
     "a checkpoint of another step is read": Control(
@@ -201,7 +204,7 @@ CONTROLS: dict[str, Control] = {
         ("silent",),
         {
             "rnnjax.training.checkpoint:Checkpoints._verify_owner": _skip,
-            "rnnjax.training.trained:say": _skip,
+            "rnnjax.training.trained_run:say": _skip,
         },
     ),
     "a checkpoint of another seed is read": Control(
@@ -214,7 +217,7 @@ CONTROLS: dict[str, Control] = {
         "caches",
         "labels shifted",
         ("silent",),
-        {"rnnjax.data.corpora.cache:_fingerprint": lambda real: lambda *columns: "the same"},
+        {"rnnjax.data.corpora.prepared:_fingerprint": lambda real: lambda *columns: "the same"},
     ),
     "numbers that are not finite are saved and reported": Control(
         "configs",
@@ -223,8 +226,8 @@ CONTROLS: dict[str, Control] = {
         {
             "rnnjax.training.loop:check_loss": _skip,
             "rnnjax.training.loop:check_state": _skip,
-            "rnnjax.training.run:check_scores": _skip,
-            "rnnjax.training.trained:check_params": _skip,
+            "rnnjax.training.launch:check_scores": _skip,
+            "rnnjax.training.trained_run:check_params": _skip,
         },
     ),
     "a nested value is shown whole": Control(
@@ -238,13 +241,13 @@ CONTROLS: dict[str, Control] = {
         "packed pairs: bomb",
         ("memory",),
         {
-            "rnnjax.files:MAX_RATIO": _value(10**9),
-            "rnnjax.files:MAX_BYTES": _value(2**40),
-            "rnnjax.data.corpora.pairs:MAX_LINE": _value(2**40),
+            "rnnjax.input_files:MAX_RATIO": _value(10**9),
+            "rnnjax.input_files:MAX_BYTES": _value(2**40),
+            "rnnjax.data.corpora.parallel_text:MAX_LINE": _value(2**40),
         },
     ),
     "a pipe is waited for": Control(
-        "files", "text: no regular file", ("hang",), {"rnnjax.files:open_regular": _blocking}
+        "files", "text: no regular file", ("hang",), {"rnnjax.input_files:open_regular": _blocking}
     ),
     "JSON may be nested as deep as it likes": Control(
         "runs",
@@ -256,13 +259,13 @@ CONTROLS: dict[str, Control] = {
         "files",
         "vectors: lines joined",
         ("silent",),
-        {"rnnjax.data.vector_files:_read_text": _lenient_vectors},
+        {"rnnjax.data.word_vector_files:_read_text": _lenient_vectors},
     ),
     "binary vectors may be out of step": Control(
         "files",
         "binary vectors: space in a word",
         ("silent",),
-        {"rnnjax.data.vector_files:_read_binary": _lenient_binary},
+        {"rnnjax.data.word_vector_files:_read_binary": _lenient_binary},
     ),
     "names of classes end where Unicode ends lines": Control(
         "files",
@@ -271,7 +274,7 @@ CONTROLS: dict[str, Control] = {
         {"rnnjax.data.corpora.csv_files:read_text": _split_everywhere},
     ),
     "subwords are composed": Control(
-        "files", "subwords: separator", ("silent",), {"rnnjax.data.text:_of_unit": _composed}
+        "files", "subwords: separator", ("silent",), {"rnnjax.data.vocabulary:_of_unit": _composed}
     ),
     "metrics since the last line are forgotten": Control(
         "kills",
@@ -280,7 +283,7 @@ CONTROLS: dict[str, Control] = {
         {"rnnjax.training.checkpoint:Checkpoints.restore": _without_sums},
     ),
     "metrics after a checkpoint are left": Control(
-        "kills", "", ("different",), {"rnnjax.reporting.metrics:truncate": _skip}
+        "kills", "", ("different",), {"rnnjax.reporting.metrics_log:truncate": _skip}
     ),
     "a broken pipe ends a training as a success": Control(
         "pipes",

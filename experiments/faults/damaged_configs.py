@@ -123,7 +123,12 @@ def _saved_nan(workdir: Path) -> int:
 def _is_quick(config: config_lib.Config) -> bool:
     sizes = (config.model.features, config.model.embedding.features, config.batch_size)
     small = max(sizes) <= 64 and config.model.layers * config.replicates <= 3
-    return small and config.epochs <= 4 and config.data.buckets <= 8 and config.data.steps <= 64
+    return (
+        small
+        and config.epochs <= 4
+        and config.data.buckets <= 8
+        and config.data.sequence_length <= 64
+    )
 
 
 def _mutate(fault: str, values: dict[str, Any], draw: Draw, task: str) -> str:

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import mutations
 import references
 from mutations import Draw
-from rnnjax.data import corpora, vector_files
-from rnnjax.data.corpora import pairs, texts
+from rnnjax.data import corpora, word_vector_files
+from rnnjax.data.corpora import parallel_text, plain_text
 from rnnjax.data.corpora.csv_files import read_classes
-from rnnjax.data.text import Vocabulary
+from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
 from verdicts import Outcome, attempt, difference, refusal
 from workspace import WORDS, Workspace
@@ -50,13 +50,13 @@ def _read_corpus(path: Path) -> Any:
 
 
 def _read_text(path: Path) -> Any:
-    found = texts.of_file(path)
+    found = plain_text.of_file(path)
     return "".join(text for part in ("train", "test") for text in found.parts[part])
 
 
 def _read_subwords(path: Path) -> Any:
     """Reads a text, and writes it again from the numbers of its subwords."""
-    lines = texts.lines(_read_text(path))
+    lines = plain_text.lines(_read_text(path))
     vocabulary = Vocabulary.fit(lines, 4_000, "subword")
     numbers = vocabulary.encode(lines)
     return "".join(
@@ -66,12 +66,12 @@ def _read_subwords(path: Path) -> Any:
 
 
 def _read_pairs(path: Path) -> Any:
-    return tuple(pairs.read_pairs(path.parent, "de", "en").parts["train"].sources)
+    return tuple(parallel_text.read_pairs(path.parent, "de", "en").parts["train"].sources)
 
 
 def _read_vectors(path: Path) -> Any:
-    vector_files.check_beginning(path, FEATURES)
-    found, _ = vector_files.read_vectors(path, WANTED, FEATURES, str.lower)
+    word_vector_files.check_beginning(path, FEATURES)
+    found, _ = word_vector_files.read_vectors(path, WANTED, FEATURES, str.lower)
     if not found:  # as the embedding says it
         raise InputError(f"{path}: none of the words")
     return {word: vector.astype("<f4").tobytes() for word, vector in sorted(found.items())}

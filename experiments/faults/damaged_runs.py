@@ -9,8 +9,8 @@ from pathlib import Path
 
 import mutations
 from mutations import Draw
-from rnnjax.reporting.files import write_json
-from rnnjax.reporting.seal import sealed
+from rnnjax.reporting.atomic_files import write_json
+from rnnjax.reporting.record_digest import with_digest
 from verdicts import Outcome, attempt, judge
 from workspace import ASKS, WORDS, Workspace, shared_compilations
 
@@ -100,7 +100,7 @@ def _foreign_cell(workdir: Path, workspace: Workspace, draw: Draw) -> None:
     # Whoever makes up a run can seal it as well.
     manifest = json.loads((workdir / "environment.json").read_text(encoding="utf-8"))
     manifest["files"]["config.json"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    write_json(workdir / "environment.json", sealed(manifest))
+    write_json(workdir / "environment.json", with_digest(manifest))
 
 
 def _rename_folder(workdir: Path, workspace: Workspace, draw: Draw) -> Path:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rnnjax.experiment.records import read_sealed, write_sealed
-from rnnjax.experiment.renderers import write_pages
+from rnnjax.experiment.page_rendering import write_pages
+from rnnjax.experiment.records import read_verified, write_records
 from verdicts import Outcome
 
 HERE, RECORDS = Path(__file__).resolve().parent, "runs.jsonl"
@@ -46,7 +46,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
     Raises:
       InputError: a line is damaged.
     """
-    return read_sealed(folder / RECORDS)
+    return read_verified(folder / RECORDS)
 
 
 def add(folder: Path, record: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def add(folder: Path, record: dict[str, Any]) -> None:
     import render  # which reads this module
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_sealed(folder / RECORDS, [*read(folder), record])
+    write_records(folder / RECORDS, [*read(folder), record])
     if (folder / "README.md").exists():
         write_pages(folder, render.render(folder))
 

@@ -33,7 +33,7 @@ import controls
 import records
 from records import KINDS
 from rnnjax.errors import InputError
-from rnnjax.reporting.progress import Progress, say
+from rnnjax.reporting.progress import Progress, write_message
 from verdicts import Outcome
 from workspace import Workspace
 
@@ -131,7 +131,7 @@ def campaign(workspace: Workspace, wanted: dict[str, int], folder: Path, typed: 
                 progress.update(done)
                 if outcome.failed:
                     told = f"{outcome.fault}: {outcome.verdict}: {outcome.message[:300]}"
-                    say(f"{kind} {number}: {told}")
+                    write_message(f"{kind} {number}: {told}")
             failures += sum(outcome.failed for outcome in outcomes)
             records.add(folder, records.of_chunk(kind, numbers, outcomes, time.monotonic() - start))
     return failures
@@ -173,9 +173,9 @@ def find(workspace: Workspace, name: str, most: int) -> dict[str, Any]:
 
 
 def _manifest(typed: str) -> dict[str, Any]:
-    from rnnjax.training.environment import environment
+    from rnnjax.training.manifest import describe_environment
 
-    (found,), _ = _in_a_child(lambda: iter([environment(typed)]))
+    (found,), _ = _in_a_child(lambda: iter([describe_environment(typed)]))
     return found
 
 
@@ -224,7 +224,7 @@ def _controls(workspace: Workspace, folder: Path, typed: str) -> int:
         records.add(folder, {"manifest": _manifest(typed)})
     for name in names:
         found = find(workspace, name, KINDS[controls.CONTROLS[name].kind].count)
-        say(f"{name}: {found}")
+        write_message(f"{name}: {found}")
         records.add(folder, found)
     lines = [line for line in records.read(folder) if "control" in line]
     missed = [line["control"] for line in lines if not line["found"]]

@@ -27,8 +27,8 @@ import numpy as np
 
 from rnnjax import config as config_lib
 from rnnjax import training
-from rnnjax.reporting.report import write_report
-from rnnjax.training import trained
+from rnnjax.reporting.run_report import write_report
+from rnnjax.training import trained_run
 from rnnjax.training.checkpoint import Checkpoints
 
 WORDS = ["minister", "election", "border", "goal", "striker", "season"]
@@ -152,7 +152,7 @@ class Workspace:
     def train(self, workdir: Path, values: dict[str, Any] | None = None) -> dict[str, Any]:
         """Trains a run of the small config, or goes on with it."""
         config = config_lib.parse(self.config() if values is None else values)
-        return training.run(config, "small", workdir, "python -m rnnjax.main --config=small.py")
+        return training.train(config, "small", workdir, "python -m rnnjax.main --config=small.py")
 
     def _write_data(self) -> None:
         draw = random.Random(0)
@@ -218,15 +218,15 @@ def early_checks() -> Iterator[None]:
     def stop(*arguments: Any) -> None:
         raise Interruption
 
-    with mock.patch.object(sys.modules["rnnjax.training.run"], "_train_and_judge", stop):
+    with mock.patch.object(sys.modules["rnnjax.training.launch"], "_train_and_judge", stop):
         yield
 
 
 @contextmanager
 def shared_compilations() -> Iterator[None]:
     """Lets networks of the same definition share what is compiled to ask them."""
-    make = functools.lru_cache(trained.make_evaluate_step)
-    with mock.patch.object(trained, "make_evaluate_step", make):
+    make = functools.lru_cache(trained_run.make_evaluate_step)
+    with mock.patch.object(trained_run, "make_evaluate_step", make):
         yield
 
 

@@ -22,10 +22,10 @@ import jax
 import numpy as np
 
 from rnnjax import training
-from rnnjax.experiment.records import write_sealed
-from rnnjax.experiment.renderers import rendered_by_script, write_pages
+from rnnjax.experiment.page_rendering import rendered_by_script, write_pages
+from rnnjax.experiment.records import write_records
 from rnnjax.reporting import run_files
-from rnnjax.reporting.progress import say
+from rnnjax.reporting.progress import write_message
 
 FOLDER = Path(__file__).parent
 FLAGS = (
@@ -150,12 +150,12 @@ def main() -> None:
     records, folders = [], {}
     with tempfile.TemporaryDirectory() as base:
         for number, way in enumerate(ways, start=1):
-            say(f"{number} of {len(ways)}: {way.name}")
+            write_message(f"{number} of {len(ways)}: {way.name}")
             folder = Path(base, f"run{number}")
             command = train(way, given.data, folder)
             folders[way.name] = folder / way.member
             records.append(found(way, command, folders))
-    write_sealed(FOLDER / "runs.jsonl", records)
+    write_records(FOLDER / "runs.jsonl", records)
     write_pages(FOLDER, rendered_by_script(FOLDER))
 
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from rnnjax.experiment.records import read_sealed
+from rnnjax.experiment.records import read_verified
 from rnnjax.reporting import markdown
 
 
 def render(folder: Path) -> dict[str, str]:
     """Returns the part by the name of its marks."""
-    return {"runs": table(read_sealed(folder / "runs.jsonl"))}
+    return {"runs": table(read_verified(folder / "runs.jsonl"))}
 
 
 def table(records: list[dict[str, Any]]) -> str:

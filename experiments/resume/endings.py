@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from rnnjax.errors import InputError
-from rnnjax.reporting.files import encode
+from rnnjax.reporting.atomic_files import encode_json
 from rnnjax.tasks import TASKS
-from rnnjax.training.folder import RunFolder
 from rnnjax.training.optimizer import make_optimizer
+from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.state import TrainState, init_state
 
 OF_THE_PROCESS = (
@@ -65,7 +65,7 @@ def ending(workdir: Path) -> Ending:
         optimizer=_bytes(state.opt_state),
         rest=_bytes(state.replace(params=None, opt_state=None)),
         metrics=folder.metrics.read_bytes(),
-        result=encode({key: result[key] for key in result if key not in OF_THE_PROCESS}),
+        result=encode_json({key: result[key] for key in result if key not in OF_THE_PROCESS}),
         files={
             path.name
             for path in (*workdir.iterdir(), *folder.checkpoints.iterdir())

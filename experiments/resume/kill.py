@@ -24,10 +24,10 @@ from endings import HOW, Ending, damage, ending, same, snapshot
 from processes import HERE, Ended, Moment, moment_of, run
 from rnnjax.command import FAILED
 from rnnjax.errors import InputError
-from rnnjax.experiment.records import read_sealed, write_sealed
-from rnnjax.experiment.renderers import rendered_by_script, write_pages
-from rnnjax.reporting.progress import Progress, say
-from rnnjax.training.environment import environment
+from rnnjax.experiment.page_rendering import rendered_by_script, write_pages
+from rnnjax.experiment.records import read_verified, write_records
+from rnnjax.reporting.progress import Progress, write_message
+from rnnjax.training.manifest import describe_environment
 
 NEW, HALF_WAY, BARE = "new", "half way", "new, with nothing prepared and compiled"
 REFUSED = "refused with all others damaged too, and nothing was touched"
@@ -152,7 +152,7 @@ def _largest(folder: Path) -> Path:
 
 def record(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Writes runs.jsonl, and the part of README.md between its two marks."""
-    write_sealed(folder / "runs.jsonl", lines)
+    write_records(folder / "runs.jsonl", lines)
     write_pages(folder, rendered_by_script(folder))
 
 
@@ -164,7 +164,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     command = shlex.join(["python", "experiments/resume/kill.py", *arguments])
     path = HERE / "runs.jsonl"
-    lines = read_sealed(path)
+    lines = read_verified(path)
     todo = [
         (kind, number)
         for kind, count in (("kill", given.kills), ("damage", given.damages))
@@ -172,9 +172,9 @@ def main(arguments: Sequence[str]) -> int:
         if not any(line.get(kind) == number for line in lines)
     ]
     if todo:
-        lines.append({"manifest": environment(command)})
+        lines.append({"manifest": describe_environment(command)})
         with tempfile.TemporaryDirectory(prefix="rnnjax-resume-") as folder:
-            say("training undisturbed, three times")
+            write_message("training undisturbed, three times")
             bench = Bench(Path(folder))
             with Progress("kill and damage", len(todo)) as progress:
                 for done, (kind, number) in enumerate(todo, start=1):

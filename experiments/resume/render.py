@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnjax.experiment.records import read_sealed
+from rnnjax.experiment.records import read_verified
 from rnnjax.reporting import markdown
 
 
 def render(folder: Path) -> dict[str, str]:
     """Returns the part by the name of its marks."""
-    return {"runs": table(read_sealed(folder / "runs.jsonl"))}
+    return {"runs": table(read_verified(folder / "runs.jsonl"))}
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:

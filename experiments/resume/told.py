@@ -44,27 +44,27 @@ def main() -> None:
 
 
 def _functions() -> list[tuple[Any, str, str]]:
-    from rnnjax.data import labelled
-    from rnnjax.reporting import files, metrics, report, run_files
-    from rnnjax.tasks import Classification
+    from rnnjax.data import labelled_text
+    from rnnjax.reporting import atomic_files, metrics_log, run_files, run_report
+    from rnnjax.tasks import ClassificationTask
     from rnnjax.training import loop
     from rnnjax.training.checkpoint import Checkpoints
 
-    labelled._COMPILING = 0.0
-    run = sys.modules["rnnjax.training.run"]  # the package's own `run` is the function in it
+    labelled_text._COMPILING = 0.0
+    run = sys.modules["rnnjax.training.launch"]  # the package's own `run` is the function in it
     return [
-        (Classification, "load", "reading the corpus"),
+        (ClassificationTask, "load", "reading the corpus"),
         (run, "make_members", "making the data"),
         (Checkpoints, "restore", "restoring"),
         (run, "train", "training"),
         (loop, "answers", "validating"),
         (Checkpoints, "save", "saving"),
-        (metrics.MetricsFile, "write", "writing metrics"),
+        (metrics_log.MetricsLog, "write", "writing metrics"),
         (run, "answers", "judging"),
         (run, "write_report", "reporting"),
         *(
             (module, "write_text", "writing a file")
-            for module in (files, metrics, report, run_files)
+            for module in (atomic_files, metrics_log, run_report, run_files)
         ),
     ]
 

@@ -23,8 +23,8 @@ import tables
 from cases import CONTENDERS, OURS, Case, Contender, cases, disagreement
 from lesson import Lesson
 from rnnjax.errors import InputError
-from rnnjax.experiment.renderers import rendered_by_script, write_pages
-from rnnjax.reporting.progress import say
+from rnnjax.experiment.page_rendering import rendered_by_script, write_pages
+from rnnjax.reporting.progress import write_message
 from runs import Result, Runs, ratio
 from workers import HERE, Worker, Workers
 
@@ -172,7 +172,7 @@ def measure_group(
         if all(before) and have >= planned:
             continue
         start = time.monotonic()
-        say(f"{case.group} {number} of {len(group)}: {case.name}")
+        write_message(f"{case.group} {number} of {len(group)}: {case.name}")
         shares = peers.prepare(case)
         try:
             measure(shares, rounds, peers.least, have, planned)
@@ -181,7 +181,7 @@ def measure_group(
                 if share.result.reason or share.result.rounds:
                     line = share.result.as_line(of, case.group, case.name, share.contender.name)
                     runs.append(line)
-            say(f"  {_summary(shares)}; {time.monotonic() - start:.0f} s")
+            write_message(f"  {_summary(shares)}; {time.monotonic() - start:.0f} s")
             show()
 
 
@@ -278,7 +278,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.again:
             runs.drop(of, groups)
         if found["load"] > 0.5:
-            say(f"this machine is at work on something else (load {found['load']}): times will lie")
+            write_message(
+                f"this machine is at work on something else (load {found['load']}): times will lie"
+            )
         gpu = any(not each.startswith("cpu") for each in found["devices"])
         for name in groups:
             peers = Peers(workers, _TOLERANCES["gpu" if gpu else "cpu"])
@@ -287,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 peers = Lesson()
             group = cases(name, data)
             measure_group(runs, of, group, peers, given.rounds, show)
-    say(f"{runs.path}, rendered in {HERE / 'README.md'}")
+    write_message(f"{runs.path}, rendered in {HERE / 'README.md'}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import tables
-from rnnjax.experiment.renderers import name_of
+from rnnjax.experiment.page_rendering import name_of
 from runs import Runs
 
 

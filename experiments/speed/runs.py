@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnjax.errors import InputError
-from rnnjax.experiment.records import append, read_sealed, write_sealed
+from rnnjax.experiment.records import append, read_verified, write_records
 
 REASONS = ("missing", "not_offered", "error")
 
@@ -72,7 +72,7 @@ class Runs:
         self.path = path
         self.manifests: dict[str, dict[str, Any]] = {}
         self.results: dict[str, Results] = {}
-        for number, line in enumerate(read_sealed(path), start=1):
+        for number, line in enumerate(read_verified(path), start=1):
             try:
                 self._take(line)
             except (ValueError, KeyError, TypeError) as error:
@@ -96,10 +96,10 @@ class Runs:
         """Forgets what was measured in some groups, in the file as well."""
         kept = [
             line
-            for line in read_sealed(self.path)
+            for line in read_verified(self.path)
             if not (line.get("of") == of and line["group"] in groups)
         ]
-        write_sealed(self.path, kept)
+        write_records(self.path, kept)
         self.__init__(self.path)
 
     def newest(self, machine: str, group: str) -> str:

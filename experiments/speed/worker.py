@@ -36,9 +36,9 @@ def lap_seconds(run: Callable[[], Any], seconds: float) -> list[float]:
 def answer(message: dict[str, Any], module: Any, jobs: dict[str, Job]) -> dict[str, Any]:
     """Does what a message asks for and returns the reply."""
     if message["do"] == "environment":
-        from rnnjax.training.environment import environment
+        from rnnjax.training.manifest import describe_environment
 
-        return environment(message["command"])
+        return describe_environment(message["command"])
     if message["do"] == "forget":
         jobs.clear()
         gc.collect()

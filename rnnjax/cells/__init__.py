@@ -25,12 +25,12 @@ from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
 from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
 from rnnjax.cells.qrnn import QRNNCell, QRNNState
+from rnnjax.cells.registry import CELLS, make_cell
 from rnnjax.cells.rglru import RGLRUCell
 from rnnjax.cells.rhn import RHNCell
 from rnnjax.cells.simple import ACTIVATIONS, SimpleCell
 from rnnjax.cells.slstm import SLSTMCell, SLSTMState
 from rnnjax.cells.sru import SRUCell
-from rnnjax.cells.table import CELLS, make_cell
 from rnnjax.cells.wrappers import (
     Dropped,
     FlaxCell,

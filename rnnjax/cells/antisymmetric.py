@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell, Initializer
-from rnnjax.kernels import logistic
+from rnnjax.kernels import sigmoid
 
 
 class AntisymmetricCell(Cell):
@@ -78,6 +78,6 @@ class AntisymmetricCell(Cell):
         drive = projected.astype(state.dtype)
         n = jnp.tanh(product + drive[..., : self.features])
         if self.gated:
-            n = self.gate("update gate", logistic(product + drive[..., self.features :])) * n
+            n = self.gate("update gate", sigmoid(product + drive[..., self.features :])) * n
         new = state + self.epsilon * n
         return new, new.astype(projected.dtype)

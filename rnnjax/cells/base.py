@@ -18,7 +18,7 @@ from rnnjax.kernels import flat_dot_general, flat_matmul
 State = Any
 """The state of a cell: a pytree of arrays [batch, ...], a named tuple where it has several."""
 
-INSIDE = "inside"
+INTERNALS = "inside"
 """The collection of what a recurrent layer shows of its steps, where a call asks for it:
 `layer.apply(variables, inputs, mask, mutable="inside")`."""
 
@@ -44,7 +44,7 @@ class AbstractCell(nn.Module):
     """
 
     output_part: ClassVar[str | None] = None
-    zoned: ClassVar[tuple[str, ...]] = ("",)
+    zoneout_parts: ClassVar[tuple[str, ...]] = ("",)
     frozen: ClassVar[tuple[str, ...]] = ()
 
     def initial_state(self, input_shape: tuple[int, ...]) -> State:
@@ -76,7 +76,7 @@ class AbstractCell(nn.Module):
           name: in words, 'forget gate', so that it meets no name of a parameter.
           values: what the step multiplies by, from 0, closed, to 1, open.
         """
-        show(self, name, values)
+        record_internal(self, name, values)
         return values
 
     @property
@@ -213,16 +213,16 @@ class LinearCell(Cell):
         return new, self.read(new, projected)
 
 
-def shows_inside(module: nn.Module) -> bool:
+def is_recording(module: nn.Module) -> bool:
     """Returns whether a call asks what happens inside its recurrent layers."""
     # To make parameters is to ask for every collection there is.
-    return module.is_mutable_collection(INSIDE) and not module.is_initializing()
+    return module.is_mutable_collection(INTERNALS) and not module.is_initializing()
 
 
-def show(module: nn.Module, name: str, values: Any) -> None:
+def record_internal(module: nn.Module, name: str, values: Any) -> None:
     """Shows values by a name where a call asks for what happens inside, and costs nothing else."""
-    if shows_inside(module):
-        module.sow(INSIDE, name, values, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+    if is_recording(module):
+        module.sow(INTERNALS, name, values, init_fn=lambda: None, reduce_fn=lambda _, new: new)
 
 
 def require_rate(name: str, rate: Any) -> None:
@@ -246,14 +246,14 @@ def drop(
     return jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))
 
 
-def nested(cell: nn.Module) -> Iterator[nn.Module]:
+def inner_cells(cell: nn.Module) -> Iterator[nn.Module]:
     """Yields a cell and the cells inside it."""
     yield cell
     for field in dataclasses.fields(cell):
         value = getattr(cell, field.name, None)
         for each in value if isinstance(value, tuple | list) else [value]:
             if field.name != "parent" and isinstance(each, AbstractCell | nn.RNNCellBase):
-                yield from nested(each)
+                yield from inner_cells(each)
 
 
 def frozen_names(cell: nn.Module) -> frozenset[str]:
@@ -263,7 +263,7 @@ def frozen_names(cell: nn.Module) -> frozenset[str]:
       InputError: a cell gives a string in place of a tuple of names.
     """
     names: set[str] = set()
-    for each in nested(cell):
+    for each in inner_cells(cell):
         frozen = getattr(each, "frozen", ())
         if isinstance(frozen, str):
             raise InputError(
@@ -284,7 +284,7 @@ def symmetric_uniform(bound: float) -> Initializer:
     return draw
 
 
-def parts_of(state: State) -> dict[str, jax.Array]:
+def state_parts(state: State) -> dict[str, jax.Array]:
     """Returns the arrays of a state by their paths, as `output_part` has them."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

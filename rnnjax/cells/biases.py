@@ -23,9 +23,7 @@ def gate_bias(value: float = 1.0, gate: int = 1, gates: int = 4) -> Initializer:
     return _side_by_side(lambda key, shape, dtype: {gate: value}, gates)
 
 
-def chrono_bias(
-    max_steps: float, keeps: int | None, lets_in: int | None, gates: int
-) -> Initializer:
+def chrono_bias(max_steps: float, keeps: int | None, opens: int | None, gates: int) -> Initializer:
     r"""Returns an initializer: :math:`\log u` for the gate that keeps, its negative for the other.
 
     u is uniform on [1, max_steps - 1]. Either gate may be None: the cell has none of that kind.
@@ -33,7 +31,7 @@ def chrono_bias(
 
     def parts(key, shape, dtype):
         log_u = jnp.log(jax.random.uniform(key, shape, dtype, 1, max_steps - 1))
-        return {keeps: log_u, lets_in: -log_u}
+        return {keeps: log_u, opens: -log_u}
 
     return _side_by_side(parts, gates)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rnnjax.cells.base import Cell, Initializer, symmetric_uniform
-from rnnjax.cells.simple import Activation, function_of, require_activation
+from rnnjax.cells.simple import Activation, activation_function, require_activation
 from rnnjax.errors import InputError
 
 
@@ -132,6 +132,6 @@ class EchoStateCell(Cell):
     def step(self, state, projected):
         """Returns the next state twice: it is the output as well."""
         preactivation = projected + self.recurrent_product(state, self.recurrent_kernel)
-        driven = function_of(self.activation)(preactivation.astype(state.dtype))
+        driven = activation_function(self.activation)(preactivation.astype(state.dtype))
         new = (1 - self.leak) * state + self.leak * driven
         return new, new.astype(projected.dtype)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.errors import InputError
-from rnnjax.kernels import logistic, match_rank
+from rnnjax.kernels import match_rank, sigmoid
 
 
 class FastGRNNCell(GatedCell):
@@ -99,8 +99,8 @@ class FastGRNNCell(GatedCell):
         product = self.recurrent_product(product, self.recurrent_kernel)
         shared = (projected + product).astype(state.dtype)
         gate_bias, bias = (match_rank(each, shared) for each in (self.gate_bias, self.bias))
-        z = self.gate("update gate (1 keeps)", logistic(shared + gate_bias))
+        z = self.gate("update gate (1 keeps)", sigmoid(shared + gate_bias))
         n = self.dropped(jnp.tanh(shared + bias))
-        new = (logistic(self.zeta_logit) * (1 - z) + logistic(self.nu_logit)) * n + z * state
+        new = (sigmoid(self.zeta_logit) * (1 - z) + sigmoid(self.nu_logit)) * n + z * state
         new = new.astype(state.dtype)
         return new, new.astype(projected.dtype)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.errors import InputError
-from rnnjax.kernels import gru, logistic, match_rank
+from rnnjax.kernels import fused_gru, match_rank, sigmoid
 
 
 class GRUCell(GatedCell):
@@ -86,13 +86,13 @@ class GRUCell(GatedCell):
 
     def fused(self, state, projected, mask, reverse):
         """Returns the final state and the outputs of a whole sequence, by `kernels.gru`."""
-        return gru(projected, *self._recurrent(), state, mask, reverse)
+        return fused_gru(projected, *self._recurrent(), state, mask, reverse)
 
     def pallas(self, state, projected, mask, reverse):
         """Returns the final state and the outputs of a whole sequence, by a kernel for a GPU."""
         from rnnjax.kernels import pallas_gru
 
-        return pallas_gru.gru(projected, *self._recurrent(), state, mask, reverse)
+        return pallas_gru.pallas_gru_scan(projected, *self._recurrent(), state, mask, reverse)
 
     def _recurrent(self):
         if not self.fusible:
@@ -103,7 +103,7 @@ class GRUCell(GatedCell):
         return self.recurrent_kernel, self.recurrent_bias
 
     def _gates(self, units):
-        r, z = jnp.split(logistic(units), 2, axis=-1)
+        r, z = jnp.split(sigmoid(units), 2, axis=-1)
         return self.gate("reset gate", r), self.gate("update gate (1 keeps)", z)
 
     def _split(self, units):

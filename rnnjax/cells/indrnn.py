@@ -5,7 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 
 from rnnjax.cells.base import Cell, Initializer
-from rnnjax.cells.simple import Activation, function_of, require_activation
+from rnnjax.cells.simple import Activation, activation_function, require_activation
 from rnnjax.kernels import match_rank
 
 
@@ -57,7 +57,7 @@ class IndRNNCell(Cell):
 
     def step(self, state, projected):
         """Returns the next state twice: it is the output as well."""
-        new = function_of(self.activation)(
+        new = activation_function(self.activation)(
             projected.astype(state.dtype) + match_rank(self.recurrent_kernel, state) * state
         )
         return new, new.astype(projected.dtype)

@@ -133,11 +133,11 @@ def forget_bias(cell: Gated, value: float = 1.0) -> Gated:
     Raises:
       InputError: there is no such gate in this cell.
     """
-    keeps, lets_in, count = _gates_of("forget_bias", cell)
+    keeps, opens, count = _gates_of("forget_bias", cell)
     if keeps is not None:
         return _with_biases(cell, gate_bias(value, keeps, count))
-    assert lets_in is not None
-    return _with_biases(cell, gate_bias(-value, lets_in, count))
+    assert opens is not None
+    return _with_biases(cell, gate_bias(-value, opens, count))
 
 
 class _Gates(NamedTuple):
@@ -147,7 +147,7 @@ class _Gates(NamedTuple):
     """
 
     keeps: int | None
-    lets_in: int | None
+    opens: int | None
     count: int
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.cells.biases import gate_bias
-from rnnjax.kernels import logistic
+from rnnjax.kernels import sigmoid
 
 
 class JANETCell(GatedCell):
@@ -58,7 +58,7 @@ class JANETCell(GatedCell):
         """Returns the next state twice: it is the output as well."""
         gates = projected + self.recurrent_product(state, self.recurrent_kernel)
         f, g = jnp.split(gates.astype(state.dtype), 2, axis=-1)
-        kept = self.gate("forget gate", logistic(f)) * state
-        let_in = self.gate("input gate", 1 - logistic(f - self.beta))
+        kept = self.gate("forget gate", sigmoid(f)) * state
+        let_in = self.gate("input gate", 1 - sigmoid(f - self.beta))
         new = kept + let_in * self.dropped(jnp.tanh(g))
         return new, new.astype(projected.dtype)

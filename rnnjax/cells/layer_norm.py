@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.cells.biases import gate_bias
 from rnnjax.cells.lstm import LSTMState
-from rnnjax.kernels import logistic
+from rnnjax.kernels import sigmoid
 
 
 class LayerNormLSTMCell(GatedCell):
@@ -68,9 +68,9 @@ class LayerNormLSTMCell(GatedCell):
         """Returns the next state and its hidden part."""
         product = self.recurrent_norm(self.recurrent_product(state.hidden, self.recurrent_kernel))
         i, f, g, o = jnp.split(projected.astype(product.dtype) + product, 4, axis=-1)
-        kept = self.gate("forget gate", logistic(f)) * state.cell
-        cell = kept + self.gate("input gate", logistic(i)) * self.dropped(jnp.tanh(g))
-        hidden = self.gate("output gate", logistic(o)) * jnp.tanh(self.cell_norm(cell))
+        kept = self.gate("forget gate", sigmoid(f)) * state.cell
+        cell = kept + self.gate("input gate", sigmoid(i)) * self.dropped(jnp.tanh(g))
+        hidden = self.gate("output gate", sigmoid(o)) * jnp.tanh(self.cell_norm(cell))
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)
 
 
@@ -129,7 +129,7 @@ class LayerNormGRUCell(GatedCell):
         """Returns the next state twice: it is the output as well."""
         input_gates, input_new = self._split(projected.astype(state.dtype))
         gates, new = self._split(self.recurrent_product(state, self.recurrent_kernel))
-        r, z = jnp.split(logistic(input_gates + self.recurrent_norm(gates)), 2, axis=-1)
+        r, z = jnp.split(sigmoid(input_gates + self.recurrent_norm(gates)), 2, axis=-1)
         r, z = self.gate("reset gate", r), self.gate("update gate (1 keeps)", z)
         n = jnp.tanh(input_new + r * self.recurrent_norm_new(new))
         new = (1 - z) * self.dropped(n) + z * state

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.cells.biases import gate_bias
 from rnnjax.errors import InputError
-from rnnjax.kernels import logistic, lstm, match_rank
+from rnnjax.kernels import fused_lstm, match_rank, sigmoid
 
 
 class LSTMState(NamedTuple):
@@ -125,12 +125,12 @@ class LSTMCell(GatedCell):
             peepholes = (match_rank(row, state.cell) for row in self.recurrent_kernel_peepholes)
             *early_peepholes, late = peepholes
             early = [z + p * state.cell for z, p in zip(early, early_peepholes, strict=True)]
-        f = self.gate("forget gate", logistic(early[-1]))
-        i = self.gate("input gate", 1 - f if self.coupled else logistic(early[0]))
+        f = self.gate("forget gate", sigmoid(early[-1]))
+        i = self.gate("input gate", 1 - f if self.coupled else sigmoid(early[0]))
         cell = f * state.cell + i * self.dropped(jnp.tanh(g))
         if self.peepholes:
             o = o + late * cell
-        hidden = self.gate("output gate", logistic(o)) * jnp.tanh(cell)
+        hidden = self.gate("output gate", sigmoid(o)) * jnp.tanh(cell)
         if self.projection:
             # The sum keeps the state's dtype, or the hidden state would be rounded to `dtype`.
             shown, kernel = promote_dtype(hidden, self.projection_kernel, dtype=self.dtype)
@@ -145,7 +145,7 @@ class LSTMCell(GatedCell):
     def fused(self, state, projected, mask, reverse):
         """Returns the final state and the outputs of a whole sequence, by `kernels.lstm`."""
         self._require_plain()
-        final, outputs = lstm(projected, self.recurrent_kernel, state, mask, reverse)
+        final, outputs = fused_lstm(projected, self.recurrent_kernel, state, mask, reverse)
         return LSTMState(*final), outputs
 
     def pallas(self, state, projected, mask, reverse):
@@ -153,7 +153,9 @@ class LSTMCell(GatedCell):
         from rnnjax.kernels import pallas_lstm
 
         self._require_plain()
-        final, outputs = pallas_lstm.lstm(projected, self.recurrent_kernel, state, mask, reverse)
+        final, outputs = pallas_lstm.pallas_lstm_scan(
+            projected, self.recurrent_kernel, state, mask, reverse
+        )
         return LSTMState(*final), outputs
 
     def cudnn(self, state, inputs, mask, reverse):
@@ -170,7 +172,9 @@ class LSTMCell(GatedCell):
         inputs, kernel, bias, recurrent_kernel = promote_dtype(
             inputs, kernel, bias, self.recurrent_kernel, dtype=self.dtype
         )
-        final, outputs = cudnn.lstm(inputs, kernel, recurrent_kernel, bias, state, mask, reverse)
+        final, outputs = cudnn.cudnn_lstm(
+            inputs, kernel, recurrent_kernel, bias, state, mask, reverse
+        )
         return LSTMState(*final), outputs
 
     def _require_plain(self):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.cells.biases import gate_bias
-from rnnjax.kernels import logistic, match_rank
+from rnnjax.kernels import match_rank, sigmoid
 
 Reset = Literal["after", "before", "none"]
 
@@ -84,4 +84,4 @@ class MGUCell(GatedCell):
         return new, new.astype(projected.dtype)
 
     def _gate(self, units):
-        return self.gate("forget gate" if self.f_keeps else "update gate", logistic(units))
+        return self.gate("forget gate" if self.f_keeps else "update gate", sigmoid(units))

@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cells.base import Initializer, LinearCell
-from rnnjax.kernels import logistic
+from rnnjax.kernels import sigmoid
 
 
 def above_zero(x: jax.Array) -> jax.Array:
     """Returns x + 1/2 from zero on and the logistic function of x below: continuous, never < 0."""
-    return jnp.where(x >= 0, x + 0.5, logistic(x))
+    return jnp.where(x >= 0, x + 0.5, sigmoid(x))
 
 
 class MinGRUCell(LinearCell):
@@ -55,5 +55,5 @@ class MinGRUCell(LinearCell):
     def coefficients(self, projected):
         """Returns 1 - z, and z times the new part."""
         gate, new = jnp.split(projected.astype(self.param_dtype), 2, axis=-1)
-        z = self.gate("update gate", logistic(gate))
+        z = self.gate("update gate", sigmoid(gate))
         return 1 - z, z * (above_zero(new) if self.positive else new)

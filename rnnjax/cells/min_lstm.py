@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import Initializer, LinearCell
 from rnnjax.cells.min_gru import above_zero
-from rnnjax.kernels import logistic
+from rnnjax.kernels import sigmoid
 
 
 class MinLSTMCell(LinearCell):
@@ -53,6 +53,6 @@ class MinLSTMCell(LinearCell):
         f, i, new = jnp.split(projected.astype(self.param_dtype), 3, axis=-1)
         # f / (f + i) is a logistic function of log(f / i). The quotient itself is 0 / 0 where both
         # gates are closed.
-        forget = self.gate("forget gate", logistic(jax.nn.softplus(-i) - jax.nn.softplus(-f)))
+        forget = self.gate("forget gate", sigmoid(jax.nn.softplus(-i) - jax.nn.softplus(-f)))
         let_in = self.gate("input gate", 1 - forget)
         return forget, let_in * (above_zero(new) if self.positive else new)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.cells.biases import gate_bias
 from rnnjax.cells.lstm import LSTMState
-from rnnjax.kernels import logistic
+from rnnjax.kernels import sigmoid
 
 
 class MultiplicativeLSTMCell(GatedCell):
@@ -74,7 +74,7 @@ class MultiplicativeLSTMCell(GatedCell):
         m = factor * self.recurrent_product(state.hidden, self.recurrent_kernel_factor)
         gates = projected + self.recurrent_product(m, self.recurrent_kernel)
         i, f, g, o = jnp.split(gates.astype(state.cell.dtype), 4, axis=-1)
-        kept = self.gate("forget gate", logistic(f)) * state.cell
-        cell = kept + self.gate("input gate", logistic(i)) * self.dropped(jnp.tanh(g))
-        hidden = self.gate("output gate", logistic(o)) * jnp.tanh(cell)
+        kept = self.gate("forget gate", sigmoid(f)) * state.cell
+        cell = kept + self.gate("input gate", sigmoid(i)) * self.dropped(jnp.tanh(g))
+        hidden = self.gate("output gate", sigmoid(o)) * jnp.tanh(cell)
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)

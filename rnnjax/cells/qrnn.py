@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from rnnjax.cells.base import Cell, Initializer
-from rnnjax.kernels import logistic
+from rnnjax.kernels import sigmoid
 
 Window = Literal[1, 2]
 Pooling = Literal["f", "fo", "ifo"]
@@ -67,7 +67,7 @@ class QRNNCell(Cell):
         return "" if self.window == 1 else "cell"
 
     @property
-    def zoned(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def zoneout_parts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Where c stands in the state: an input does not take another one's place."""
         return ("",) if self.window == 1 else ("cell",)
 
@@ -106,7 +106,7 @@ class QRNNCell(Cell):
     def _pool(self, cell, units):
         z, *gates = jnp.split(units, len(self.pooling) + 1, axis=-1)
         at = {
-            letter: self.gate(_GATES[letter], logistic(gate))
+            letter: self.gate(_GATES[letter], sigmoid(gate))
             for letter, gate in zip(self.pooling, gates, strict=True)
         }
         cell = at["f"] * cell + at.get("i", 1 - at["f"]) * jnp.tanh(z)

@@ -7,7 +7,7 @@ from flax.linen.dtypes import promote_dtype
 
 from rnnjax.cells.base import Initializer, LinearCell
 from rnnjax.errors import InputError
-from rnnjax.kernels import logistic, match_rank
+from rnnjax.kernels import match_rank, sigmoid
 
 SHARPNESS = 8.0
 """c in the paper."""
@@ -99,7 +99,7 @@ class RGLRUCell(LinearCell):
         r = self.gate("recurrence gate", jax.nn.sigmoid(r))
         log_a = -SHARPNESS * r * match_rank(jax.nn.softplus(-self.decay), r)
         a = jnp.exp(log_a)
-        return a, _root(-jnp.expm1(2 * log_a)) * self.gate("input gate", logistic(i)) * x
+        return a, _root(-jnp.expm1(2 * log_a)) * self.gate("input gate", sigmoid(i)) * x
 
 
 def _root(x: jax.Array) -> jax.Array:

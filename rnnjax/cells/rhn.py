@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from rnnjax.cells.base import Cell, Initializer
 from rnnjax.cells.biases import gate_bias
 from rnnjax.errors import InputError
-from rnnjax.kernels import logistic, match_rank
+from rnnjax.kernels import match_rank, sigmoid
 
 
 class RHNCell(Cell):
@@ -80,6 +80,6 @@ class RHNCell(Cell):
             product = self.recurrent_product(state, kernel).astype(state.dtype)
             units = product + match_rank(offset.astype(state.dtype), product)
             h, g = jnp.split(units, 2, axis=-1)
-            g = self.gate(f"transform gate {layer}", logistic(g))
+            g = self.gate(f"transform gate {layer}", sigmoid(g))
             state = g * jnp.tanh(h) + (1 - g) * state
         return state, state.astype(projected.dtype)

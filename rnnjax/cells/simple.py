@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell, Initializer
 from rnnjax.errors import InputError
-from rnnjax.kernels import simple
+from rnnjax.kernels import fused_simple
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -30,7 +30,7 @@ def require_activation(given: str | Activation) -> None:
         )
 
 
-def function_of(activation: str | Activation) -> Activation:
+def activation_function(activation: str | Activation) -> Activation:
     """Returns an activation, which may be given by its name."""
     return ACTIVATIONS[activation] if isinstance(activation, str) else activation
 
@@ -91,7 +91,7 @@ class SimpleCell(Cell):
         # Added in the state's dtype: through relu or identity a sum rounded to bfloat16 would be
         # the state.
         preactivation = projected.astype(state.dtype) + product.astype(state.dtype)
-        new = function_of(self.activation)(preactivation)
+        new = activation_function(self.activation)(preactivation)
         return new, new.astype(projected.dtype)
 
     @property
@@ -107,4 +107,4 @@ class SimpleCell(Cell):
                 f"{', '.join(ACTIVATIONS)}; run it by the engine 'scan'"
             )
         activation: Any = self.activation
-        return simple(projected, self.recurrent_kernel, state, mask, reverse, activation)
+        return fused_simple(projected, self.recurrent_kernel, state, mask, reverse, activation)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from rnnjax.cells.base import GatedCell, Initializer
 from rnnjax.cells.biases import gate_bias
 from rnnjax.errors import InputError
-from rnnjax.kernels import logistic
+from rnnjax.kernels import sigmoid
 
 ForgetGate = Literal["sigmoid", "exponential"]
 
@@ -69,7 +69,7 @@ class SLSTMCell(GatedCell):
     """
 
     output_part: ClassVar[str | None] = "hidden"
-    zoned: ClassVar[tuple[str, ...]] = ("hidden",)  # the others count by one stabilizer
+    zoneout_parts: ClassVar[tuple[str, ...]] = ("hidden",)  # the others count by one stabilizer
 
     heads: int = 1
     forget_gate: ForgetGate = "sigmoid"
@@ -121,7 +121,7 @@ class SLSTMCell(GatedCell):
         f = self.gate("forget gate (stabilized)", jnp.exp(kept - stabilizer))
         cell = f * state.cell + i * self.dropped(jnp.tanh(z))
         normalizer = f * state.normalizer + i
-        hidden = self.gate("output gate", logistic(o)) * cell / normalizer
+        hidden = self.gate("output gate", sigmoid(o)) * cell / normalizer
         new = SLSTMState(hidden, cell, normalizer, stabilizer)
         return new, hidden.astype(projected.dtype)
 

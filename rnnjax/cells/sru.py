@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells.base import Cell, Initializer, symmetric_uniform
 from rnnjax.cells.biases import gate_bias
-from rnnjax.kernels import logistic, match_rank
+from rnnjax.kernels import match_rank, sigmoid
 
 
 class SRUCell(Cell):
@@ -70,7 +70,7 @@ class SRUCell(Cell):
         )
         both = jnp.concatenate([state, state], axis=-1)
         kernel, bias = (match_rank(each, both) for each in (self.recurrent_kernel, self.bias))
-        f, r = jnp.split(logistic(gates + kernel * both + bias), 2, axis=-1)
+        f, r = jnp.split(sigmoid(gates + kernel * both + bias), 2, axis=-1)
         f, r = self.gate("forget gate", f), self.gate("reset gate (1 shows the state)", r)
         cell = f * state + (1 - f) * new
         output = r * cell + (1 - r) * carried

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
 
-from rnnjax.cells.base import AbstractCell, Initializer, State, parts_of, require_rate
+from rnnjax.cells.base import AbstractCell, Initializer, State, require_rate, state_parts
 from rnnjax.errors import InputError
 
 
@@ -82,9 +82,9 @@ class Wrapper(AbstractCell):
         return self.cell.output_part
 
     @property
-    def zoned(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def zoneout_parts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The parts of which a unit may keep its old value, as the cell says."""
-        return self.cell.zoned
+        return self.cell.zoneout_parts
 
     @property
     def frozen(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -123,10 +123,11 @@ class Zoneout(Wrapper):
     ICLR 2017. Its LSTM has a rate for the hidden part and another for the cell.
 
     Attributes:
-      rate: probability to keep the old value, in [0, 1), of the parts that the cell's `zoned`
-        names: all but those that mean something only together, as the cell, the normalizer and the
-        stabilizer of an sLSTM do. Or a mapping, or pairs, from a part's path to its rate. Parts
-        that no path covers are left alone; where several cover one, the longest counts.
+      rate: probability to keep the old value, in [0, 1), of the parts that the cell's
+        `zoneout_parts` names: all but those that mean something only together, as the cell, the
+        normalizer and the stabilizer of an sLSTM do. Or a mapping, or pairs, from a part's path
+        to its rate. Parts that no path covers are left alone; where several cover
+        one, the longest counts.
 
     Raises:
       InputError: a rate is out of [0, 1), the rates are no pairs, or the state has no part of that
@@ -153,17 +154,19 @@ class Zoneout(Wrapper):
     def step(self, state, projected):
         """Returns the next state, some of it as it was, and the output."""
         new, output = self.cell.step(state, projected)
-        parts = parts_of(state)
+        parts = state_parts(state)
         rates = dict.fromkeys(parts, 0.0)
         given: Any = self.rate
-        given = given if isinstance(given, Mapping) else dict.fromkeys(self.cell.zoned, given)
+        given = (
+            given if isinstance(given, Mapping) else dict.fromkeys(self.cell.zoneout_parts, given)
+        )
         for part, rate in sorted(given.items(), key=lambda item: len(item[0])):
             for name in _covered(parts, part, "Zoneout.rate"):
                 rates[name] = rate
         each = zip(rates.values(), parts.values(), jax.tree.leaves(new), strict=True)
         new = jax.tree.unflatten(jax.tree.structure(new), [self._zoned(*given) for given in each])
         if self.output_part is not None:
-            output = parts_of(new)[self.output_part].astype(output.dtype)
+            output = state_parts(new)[self.output_part].astype(output.dtype)
         return new, output
 
     def _zoned(self, rate: float, old: jax.Array, new: jax.Array) -> jax.Array:
@@ -234,21 +237,21 @@ class RecurrentDropout(Wrapper):
         return part if part is None else f"state.{part}" if part else "state"
 
     @property
-    def zoned(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def zoneout_parts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The parts of which a unit may keep its old value: below `Dropped.state`."""
-        return tuple(f"state.{part}" if part else "state" for part in self.cell.zoned)
+        return tuple(f"state.{part}" if part else "state" for part in self.cell.zoneout_parts)
 
     def initial_state(self, input_shape):
         """Returns the cell's state and its mask, ones in an evaluation."""
         state = self.cell.initial_state(input_shape)
-        parts = parts_of(state)
+        parts = state_parts(state)
         keep = [self._keep(parts[name]) for name in self._dropped(parts)]
         return Dropped(state, keep[0] if len(keep) == 1 else tuple(keep))
 
     def step(self, state, projected):
         """Returns the next state beside the same mask, and the output."""
         state, keep = state
-        parts = parts_of(state)
+        parts = state_parts(state)
         for name, each in zip(self._dropped(parts), jax.tree.leaves(keep), strict=True):
             parts[name] = parts[name] * jax.lax.stop_gradient(each)
         read = jax.tree.unflatten(jax.tree.structure(state), parts.values())
@@ -305,7 +308,7 @@ class LearnedInitialState(Wrapper):
                 "LearnedInitialState: the cell's state holds a mask of dropout, which cannot be "
                 "learned; expected RecurrentDropout(LearnedInitialState(cell), rate)"
             )
-        parts = {name: self._learned(name, part, rows) for name, part in parts_of(own).items()}
+        parts = {name: self._learned(name, part, rows) for name, part in state_parts(own).items()}
         return jax.tree.unflatten(jax.tree.structure(own), parts.values())
 
     def _learned(self, name: str, own: jax.Array, rows: tuple[int, ...]) -> jax.Array:

@@ -10,28 +10,28 @@ from typing import Any
 
 import pydantic
 
-from rnnjax.config.schema import Acknowledged, Config, flat
+from rnnjax.config.schema import AcknowledgedConfig, Config, flat
 from rnnjax.errors import InputError
 
 __all__ = [
     "PATH_KEYS",
-    "Acknowledged",
+    "AcknowledgedConfig",
     "Config",
-    "apart",
+    "changed_values",
     "check_key",
     "defaults",
     "differences",
     "flat",
     "key_paths",
-    "of_replicates",
     "parse",
+    "replicate_configs",
 ]
 
 PATH_KEYS = ("data.dir", "data.file", "model.embedding.path", "init_from")
 """The keys that name a file or folder: what is read there counts, not how its path is spelled."""
 
 
-def of_replicates(config: Config) -> list[Config]:
+def replicate_configs(config: Config) -> list[Config]:
     """Returns the config of each replicate by itself."""
     seeds = range(config.seed, config.seed + config.replicates)
     return [config.model_copy(update={"seed": seed, "replicates": 1}) for seed in seeds]
@@ -63,7 +63,7 @@ def parse(values: Mapping[str, Any], name: str = "config") -> Config:
         raise InputError("\n".join(lines)) from None
 
 
-def apart(ours: Config, theirs: Config) -> dict[str, tuple[Any, Any]]:
+def changed_values(ours: Config, theirs: Config) -> dict[str, tuple[Any, Any]]:
     """Returns the values of each key in which two configs differ; what they acknowledge is none."""
     a, b = (dict(flat(each.model_dump(exclude={"acknowledged"}))) for each in (ours, theirs))
     return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
@@ -71,7 +71,7 @@ def apart(ours: Config, theirs: Config) -> dict[str, tuple[Any, Any]]:
 
 def differences(ours: Config, theirs: Config) -> list[str]:
     """Returns a line `key: ours, theirs` for each key in which two configs are apart."""
-    return [f"{key}: {a!r}, {b!r}" for key, (a, b) in apart(ours, theirs).items()]
+    return [f"{key}: {a!r}, {b!r}" for key, (a, b) in changed_values(ours, theirs).items()]
 
 
 def key_paths() -> list[str]:

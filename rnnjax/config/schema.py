@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from rnnjax import paths
-from rnnjax.config.read_by import readers
+from rnnjax.config.task_keys import readers
 
 _SEEDS = 2**32
 _COUNT = 2**31 - 1
@@ -19,7 +19,7 @@ FilePath = Annotated[str, pydantic.AfterValidator(paths.expand)]
 """A path, in which `~` becomes the home folder."""
 
 
-class Section(pydantic.BaseModel):
+class ConfigSection(pydantic.BaseModel):
     """A frozen part of a config in which every key is declared."""
 
     model_config = pydantic.ConfigDict(
@@ -27,7 +27,7 @@ class Section(pydantic.BaseModel):
     )
 
 
-class Vocabulary(Section):
+class VocabularyConfig(ConfigSection):
     """Which tokens the network knows."""
 
     unit: Literal["word", "character", "subword"] = "word"
@@ -41,25 +41,25 @@ class Vocabulary(Section):
     """It is fitted on this many rows from the start of the training data; 0 for all."""
 
 
-class Memory(Section):
+class MemoryConfig(ConfigSection):
     """A problem whose examples are made, not read: new ones at every step of a training."""
 
     problem: Literal["adding", "copy", "selective_copy", "parity"] = "adding"
-    """As `rnnjax.data.problems` has them."""
+    """As `rnnjax.data.synthetic_problems` has them."""
     length: int = pydantic.Field(default=100, ge=1, le=_LENGTH)
     """Greatest length of a training sequence: its steps, or in the two copy problems the blanks T
     of T + 20 steps."""
-    shortest: int = pydantic.Field(default=0, ge=0, le=_LENGTH)
+    min_length: int = pydantic.Field(default=0, ge=0, le=_LENGTH)
     """Every training sequence draws its length from here to `length`; 0 for `length` alone."""
-    tested: int = pydantic.Field(default=0, ge=0, le=_LENGTH)
+    test_length: int = pydantic.Field(default=0, ge=0, le=_LENGTH)
     """Length of every test sequence; 0 for `length`."""
     examples: int = pydantic.Field(default=10_000, ge=1, le=10**8)
     """Training sequences of an epoch. `data.validation` is a share of them, held besides."""
-    judged: int = pydantic.Field(default=1_000, ge=1, le=10**6)
+    test_examples: int = pydantic.Field(default=1_000, ge=1, le=10**6)
     """Test sequences, the same for every seed."""
 
 
-class Translation(Section):
+class TranslationConfig(ConfigSection):
     """A text in the place of another."""
 
     source: str = ""
@@ -68,17 +68,17 @@ class Translation(Section):
     """Language that is written."""
     attention: Literal["additive", "multiplicative"] = "multiplicative"
     """How the decoder asks what the encoder has read: by a small network, or by a product."""
-    feeding: bool = False
+    input_feeding: bool = False
     """Input feeding: a step also reads what the last token was scored from. Steps are then taken
     one by one, which is slower."""
     label_smoothing: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the probability that the loss in training asks for all tokens alike."""
-    sampling: float = pydantic.Field(default=0.0, ge=0.0, le=1.0)
+    scheduled_sampling: float = pydantic.Field(default=0.0, ge=0.0, le=1.0)
     """Scheduled sampling: the final probability that a step in training reads the network's own
     prediction instead of the right token; 0 for off."""
-    sampling_steps: int = pydantic.Field(default=1_000, ge=1, le=_COUNT)
+    scheduled_sampling_steps: int = pydantic.Field(default=1_000, ge=1, le=_COUNT)
     """Training steps in which that probability rises from zero."""
-    beam: int = pydantic.Field(default=5, ge=1, le=1_000)
+    beam_size: int = pydantic.Field(default=5, ge=1, le=1_000)
     """Texts that are looked at side by side when one is written; 1 for the most probable next
     token."""
     length_penalty: float = pydantic.Field(default=1.0, ge=0.0)
@@ -87,7 +87,7 @@ class Translation(Section):
     """Favours texts written with a look at each token of the source; 0 for off."""
 
 
-class Data(Section):
+class DataConfig(ConfigSection):
     """What the network reads."""
 
     corpus: Literal["ag_news_subset", "docstrings"] = "ag_news_subset"
@@ -113,7 +113,7 @@ class Data(Section):
     shuffle: bool = True
     """A new order of the training rows every epoch, of running text another place to begin at;
     otherwise the order of the file."""
-    steps: int = pydantic.Field(default=64, ge=1, le=_LENGTH)
+    sequence_length: int = pydantic.Field(default=64, ge=1, le=_LENGTH)
     """Tokens of running text that a row of a batch has, through which gradients flow."""
     restarts: float = pydantic.Field(default=0.05, ge=0.0, lt=1.0)
     """Probability that a row of a batch of running text is read in training as if a text began
@@ -122,11 +122,11 @@ class Data(Section):
     """Batches of texts of like length."""
     buckets: int = pydantic.Field(default=6, ge=1, le=64)
     """Most padded lengths, each compiled once."""
-    vocabulary: Vocabulary = Vocabulary()
-    memory: Memory = Memory()
+    vocabulary: VocabularyConfig = VocabularyConfig()
+    memory: MemoryConfig = MemoryConfig()
 
 
-class Embedding(Section):
+class EmbeddingConfig(ConfigSection):
     """How a token enters the network."""
 
     features: int = pydantic.Field(default=64, ge=0, le=_FEATURES)
@@ -140,18 +140,18 @@ class Embedding(Section):
     """The vectors score the next token as well."""
 
 
-class Regularization(Section):
+class RegularizationConfig(ConfigSection):
     """What makes training harder than reading, beside `model.dropout`. 0 is off."""
 
-    variational: bool = False
+    variational_dropout: bool = False
     """`model.dropout` draws one mask for all steps of a text, not one for each."""
-    embedding: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    embedding_dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Whole words of the embedding are dropped, once a batch."""
-    recurrent: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    recurrent_dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Units of the state are dropped where a step reads it, the same ones at every step."""
     zoneout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Units of the state keep their old value, others at every step."""
-    weights: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    weight_dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Weights of the recurrent kernels are dropped, once a batch."""
     adversarial: float = pydantic.Field(default=0.0, ge=0.0)
     """The vectors of each text are also moved to where its loss grows fastest, by this share of
@@ -159,10 +159,10 @@ class Regularization(Section):
     long."""
 
 
-class Model(Section):
+class ModelConfig(ConfigSection):
     """The network."""
 
-    embedding: Embedding = Embedding()
+    embedding: EmbeddingConfig = EmbeddingConfig()
     cell: str = pydantic.Field(default="LSTMCell", max_length=1_000)
     """A name in `rnnjax.cells.CELLS`, or `package.module:ClassName`; options may follow:
     'LSTMCell(peepholes=True)'."""
@@ -179,7 +179,7 @@ class Model(Section):
     """Padding is passed over. Otherwise it is read as text, up to the longest of the batch."""
     dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Rate on the embedded tokens, or other inputs, and on the outputs of every recurrent layer."""
-    learned_state: bool = False
+    learned_initial_state: bool = False
     """The state before the first token is learned; otherwise it is the cell's own."""
     engine: Literal["auto", "scan", "fused", "associative", "pallas", "cudnn"] = "auto"
     """How the steps of a recurrent layer are computed, as for `rnnjax.layers.RNN`; a cell or a
@@ -187,10 +187,10 @@ class Model(Section):
     remat: bool = False
     """Most states are computed once more in the backward pass instead of being kept: long texts
     then need memory by the square root of their length, and the forward pass is paid twice."""
-    regularization: Regularization = Regularization()
+    regularization: RegularizationConfig = RegularizationConfig()
 
 
-class Optimizer(Section):
+class OptimizerConfig(ConfigSection):
     """Adam, and what surrounds it."""
 
     b2: float = pydantic.Field(default=0.999, gt=0.0, lt=1.0)
@@ -202,7 +202,7 @@ class Optimizer(Section):
     """Decoupled (AdamW), times the learning rate; 0 for off."""
 
 
-class Averaging(Section):
+class AveragingConfig(ConfigSection):
     """A moving average of the parameters over the steps, in the place of the last ones."""
 
     decay: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
@@ -211,14 +211,14 @@ class Averaging(Section):
     training is that of the parameters themselves."""
 
 
-class EarlyStopping(Section):
+class EarlyStoppingConfig(ConfigSection):
     """When to stop before the last epoch. The best parameters so far are the ones kept."""
 
     patience: int = pydantic.Field(default=0, ge=0, le=_COUNT)
     """Evaluations without a lower validation loss that end the training; 0 for off."""
 
 
-class Checkpoint(Section):
+class CheckpointConfig(ConfigSection):
     """When to save. The end of the training and an interruption always save."""
 
     every: int = pydantic.Field(default=1_000, ge=0, le=_COUNT)
@@ -230,8 +230,8 @@ class Checkpoint(Section):
 Reason = Annotated[str, pydantic.StringConstraints(strip_whitespace=True)]
 
 
-class Acknowledged(Section):
-    """Why something that spoils experiments is meant, by the rule of `rnnjax.rules` that names it.
+class AcknowledgedConfig(ConfigSection):
+    """Reasons to accept what a rule of `rnnjax.lint_rules` would warn of, by the rule's name.
 
     '' where it is not meant. No reason changes a result, so none makes it another config.
     """
@@ -248,7 +248,7 @@ class Acknowledged(Section):
     bare_claim: Reason = ""
 
 
-class Config(Section):
+class Config(ConfigSection):
     """One experiment."""
 
     task: Literal["classification", "language_modeling", "memory", "translation"] = "classification"
@@ -282,14 +282,14 @@ class Config(Section):
     """Steps between two evaluations on the validation part; 0 for the end of every epoch."""
     preallocate: bool = False
     """Take most of a GPU's memory at the start, instead of growing on demand."""
-    data: Data = Data()
-    model: Model = Model()
-    translation: Translation = Translation()
-    optimizer: Optimizer = Optimizer()
-    averaging: Averaging = Averaging()
-    early_stopping: EarlyStopping = EarlyStopping()
-    checkpoint: Checkpoint = Checkpoint()
-    acknowledged: Acknowledged = Acknowledged()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    translation: TranslationConfig = TranslationConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    averaging: AveragingConfig = AveragingConfig()
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    acknowledged: AcknowledgedConfig = AcknowledgedConfig()
 
     @property
     def validated(self) -> bool:
@@ -322,16 +322,16 @@ class Config(Section):
                 "data.file and data.dir are set: the text is read from one of them, so leave the "
                 "other out"
             )
-        if self.task == "language_modeling" and self.model.regularization.recurrent:
+        if self.task == "language_modeling" and self.model.regularization.recurrent_dropout:
             raise ValueError(
-                "model.regularization.recurrent is set and task is 'language_modeling': it draws "
-                "once for a sequence, which running text is from one end to the other, so set "
-                "model.regularization.weights, which draws once a batch"
+                "model.regularization.recurrent_dropout is set and task is 'language_modeling': it "
+                "draws once for a sequence, which running text is from one end to the other, so "
+                "set model.regularization.weight_dropout, which draws once a batch"
             )
         memory = self.data.memory
-        if memory.shortest > memory.length:
+        if memory.min_length > memory.length:
             raise ValueError(
-                f"data.memory.shortest is {memory.shortest} and data.memory.length "
+                f"data.memory.min_length is {memory.min_length} and data.memory.length "
                 f"{memory.length}: no length lies between them, so set the first to at most the "
                 "second"
             )
@@ -368,10 +368,10 @@ class Config(Section):
                 "evaluate_every is set and data.validation is 0: there is nothing to evaluate on, "
                 "so set data.validation (0.1, say) or evaluate_every=0"
             )
-        if self.model.regularization.embedding and not self.model.embedding.features:
+        if self.model.regularization.embedding_dropout and not self.model.embedding.features:
             raise ValueError(
-                "model.regularization.embedding is set and model.embedding.features is 0: one-hot "
-                "input has no embedding to drop words of, so set one of them otherwise"
+                "model.regularization.embedding_dropout is set and model.embedding.features is 0: "
+                "one-hot input has no embedding to drop words of, so set one of them otherwise"
             )
         if self.model.regularization.adversarial and not self.model.embedding.features:
             raise ValueError(

@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     weights: Float32[np.ndarray, " batch"]
 
 
-class Stack(NamedTuple):
+class BatchGroup(NamedTuple):
     """Several batches of one padded shape, what goes to the device in one call of a training.
 
     Attributes:
@@ -149,8 +149,8 @@ class Epochs:
     Attributes:
       batch_size: rows of a batch.
       shuffle: a new order every epoch; otherwise that of the rows.
-      group: most batches of a `Stack`. Where batches are shuffled, so many of one padded shape come
-        one after the other.
+      group: most batches of a `BatchGroup`. Where batches are shuffled, so many of one padded shape
+        come one after the other.
     """
 
     batch_size: int
@@ -179,7 +179,7 @@ class Epochs:
         """Returns a batch of no examples of each shape that the first epoch of seed 0 has."""
         return [self._batch(np.zeros(0, np.int64), shape) for shape in self._used_shapes]
 
-    def blank_stacks(self) -> list[Stack]:
+    def blank_stacks(self) -> list[BatchGroup]:
         """Returns a stack of no batches of each shape that the first epoch of seed 0 has."""
         return [self._stack([], shape) for shape in self._used_shapes]
 
@@ -197,12 +197,12 @@ class Epochs:
         group, place = self._place(seed, step)
         return self._batch(group[place], self._padded(group[0]))
 
-    def stack_at(self, seed: int, step: int, most: int) -> Stack:
+    def stack_at(self, seed: int, step: int, most: int) -> BatchGroup:
         """Returns the batches from a step to the end of its group, but no more than `most`."""
         group, place = self._place(seed, step)
         return self._stack(group[place : place + most], self._padded(group[0]))
 
-    def stack_of(self, seed: int, steps: range, shape: Shape) -> Stack:
+    def stack_of(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
         """Returns the batches of some steps, all padded to the same lengths."""
         return self._stack([self.rows_at(seed, step) for step in steps], shape)
 
@@ -257,8 +257,8 @@ class Epochs:
         batch = self._filled([rows], 1, shape)
         return type(batch)(*(each[0] for each in batch))
 
-    def _stack(self, batches: list[Rows], shape: Shape) -> Stack:
-        return Stack(self._filled(batches, self.group, shape), np.int32(len(batches)))
+    def _stack(self, batches: list[Rows], shape: Shape) -> BatchGroup:
+        return BatchGroup(self._filled(batches, self.group, shape), np.int32(len(batches)))
 
     def _numbers(self, batches: list[Rows], size: int) -> Int[np.ndarray, "size batch"]:
         """Returns the rows of some batches, -1 where there are none."""

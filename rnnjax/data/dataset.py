@@ -7,11 +7,11 @@ import jax
 import numpy as np
 from jaxtyping import Int32
 
-from rnnjax.data.batches import Shape, Stack
-from rnnjax.data.text import Vocabulary, unknown_share
+from rnnjax.data.batches import BatchGroup, Shape
+from rnnjax.data.vocabulary import Vocabulary, unknown_share
 
 
-class Part(Protocol):
+class Split(Protocol):
     """The training, the validation or the test part: batches that follow from seed and step.
 
     A batch is a named tuple of arrays, `weights` among them: what in it counts, and how much.
@@ -54,11 +54,11 @@ class Part(Protocol):
         """Returns the lengths to which the batch of a step is padded."""
         ...
 
-    def stack_at(self, seed: int, step: int, most: int) -> Stack:
+    def stack_at(self, seed: int, step: int, most: int) -> BatchGroup:
         """Returns the batches from a step on that go to the device together, at most so many."""
         ...
 
-    def stack_of(self, seed: int, steps: range, shape: Shape) -> Stack:
+    def stack_of(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
         """Returns the batches of some steps, all padded to the same lengths."""
         ...
 
@@ -66,12 +66,12 @@ class Part(Protocol):
         """Returns a batch of no examples of each shape that is sure to come."""
         ...
 
-    def blank_stacks(self) -> list[Stack]:
+    def blank_stacks(self) -> list[BatchGroup]:
         """Returns a stack of no batches of each shape that is sure to come."""
         ...
 
 
-class OneShape:
+class FixedShape:
     """What a part shares of which all batches have one shape: a part derives from it."""
 
     boundaries: tuple[int, ...]
@@ -86,29 +86,31 @@ class OneShape:
         del seed, step
         return self.boundaries
 
-    def stack_at(self, seed: int, step: int, most: int) -> Stack:
+    def stack_at(self, seed: int, step: int, most: int) -> BatchGroup:
         """Returns the batches from a step on, at most a group and `most`."""
         steps = range(step, step + min(most, self.group))
         return self.stack_of(seed, steps, self.boundaries)
 
-    def stack_of(self, seed: int, steps: range, shape: Shape) -> Stack:
+    def stack_of(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
         """Returns the batches of some steps, and blank ones up to a group."""
         del shape
         batches = [self.batch_at(seed, step) for step in steps]
         if len(batches) < self.group:
             batches += self.blank_batches() * (self.group - len(batches))
-        return Stack(jax.tree.map(lambda *each: np.stack(each), *batches), np.int32(len(steps)))
+        return BatchGroup(
+            jax.tree.map(lambda *each: np.stack(each), *batches), np.int32(len(steps))
+        )
 
     def blank_batches(self) -> list[Any]:
         """Returns a batch of nothing, since all batches have one shape."""
         return [jax.tree.map(np.zeros_like, self.batch_at(0, 0))]
 
-    def blank_stacks(self) -> list[Stack]:
+    def blank_stacks(self) -> list[BatchGroup]:
         """Returns a stack of no batches."""
         return [self.stack_of(0, range(0), self.boundaries)]
 
 
-P_co = TypeVar("P_co", bound=Part, covariant=True)
+P_co = TypeVar("P_co", bound=Split, covariant=True)
 
 
 @dataclasses.dataclass(frozen=True)

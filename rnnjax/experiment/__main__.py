@@ -24,17 +24,17 @@ from absl import flags
 
 from rnnjax import command, paths
 from rnnjax.config import Config
-from rnnjax.console import show
+from rnnjax.console import write_output
 from rnnjax.errors import InputError
-from rnnjax.experiment import pages, prose
-from rnnjax.experiment.check import check_folder, check_repository, of_records
-from rnnjax.experiment.claims import FAIL, INCOMPARABLE, VERDICTS, Finding
-from rnnjax.experiment.folder import PLAN, Experiment
-from rnnjax.experiment.renderers import README, name_of
-from rnnjax.experiment.repeat import choose_entries, repeat
+from rnnjax.experiment import pages, prose_numbers
+from rnnjax.experiment.claim_digests import seal_claims
+from rnnjax.experiment.claims import FAIL, INCOMPARABLE, VERDICTS, ClaimResult
+from rnnjax.experiment.page_rendering import README, name_of
+from rnnjax.experiment.plan import PLAN, Experiment
+from rnnjax.experiment.repetition import choose_entries, repeat
 from rnnjax.experiment.runner import run_missing, sole
-from rnnjax.experiment.seals import seal_claims
-from rnnjax.reporting.progress import say
+from rnnjax.experiment.verification import check_folder, check_repository, of_records
+from rnnjax.reporting.progress import write_message
 
 _CHECK = flags.DEFINE_bool("check", False, "Train and write nothing; say what holds.")
 _SEEDS = flags.DEFINE_integer(
@@ -71,7 +71,9 @@ def main(arguments: list[str]) -> None:
         if _SEAL.value is not None:
             names = seal_claims(experiment, experiment.configs(), _SEAL.value)
             pages.write(experiment)  # the plot shows what is claimed
-            say(f"sealed: {', '.join(names) or 'nothing, all claims are as they were sealed'}")
+            write_message(
+                f"sealed: {', '.join(names) or 'nothing, all claims are as they were sealed'}"
+            )
         else:
             _run(folder)
     _end(_check([folder], whole=False))
@@ -103,26 +105,26 @@ def _all_folders() -> list[Path]:
     return found
 
 
-def _check(folders: Iterable[Path], whole: bool) -> list[Finding]:
+def _check(folders: Iterable[Path], whole: bool) -> list[ClaimResult]:
     """Prints the verdicts on folders, and on the pages above all if it is all folders."""
-    typed, checked, findings = prose.read_typed(), [], []
+    typed, checked, findings = prose_numbers.read_typed(), [], []
     for folder in folders:
         checked.append(check_folder(folder, typed))
-        show("\n".join([name_of(folder), *map(str, checked[-1].findings)]))
+        write_output("\n".join([name_of(folder), *map(str, checked[-1].findings)]))
         findings += checked[-1].findings
     if whole:
         above = check_repository(checked, typed)
-        show("\n".join(["pages and configs", *map(str, above)]))
+        write_output("\n".join(["pages and configs", *map(str, above)]))
         findings += above
     return findings
 
 
-def _end(findings: list[Finding]) -> None:
+def _end(findings: list[ClaimResult]) -> None:
     """Prints how many verdicts of each kind there are, and exits with the status they mean."""
     if _REPEAT.value is not None:
-        show("\n".join(map(str, findings)))
+        write_output("\n".join(map(str, findings)))
     verdicts = [finding.verdict for finding in findings]
-    show(", ".join(f"{verdicts.count(each)} {each}" for each in VERDICTS))
+    write_output(", ".join(f"{verdicts.count(each)} {each}" for each in VERDICTS))
     sys.exit(bool({FAIL, INCOMPARABLE} & {*verdicts}))
 
 
@@ -150,7 +152,9 @@ def _run(folder: Path) -> None:
     finally:
         experiment = Experiment.read(folder)
         pages.write(experiment)
-    say(f"{len(experiment.runs)} runs in {experiment.records}, rendered in {folder / README}")
+    write_message(
+        f"{len(experiment.runs)} runs in {experiment.records}, rendered in {folder / README}"
+    )
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rnnjax.errors import InputError
-from rnnjax.experiment.folder import Entry, Experiment
+from rnnjax.experiment.plan import Entry, Experiment
 from rnnjax.experiment.records import number
 from rnnjax.reporting.statistics import interval_of_score, prediction_interval
 
 PASS, FAIL, INCOMPARABLE, UNCHECKED = VERDICTS = ("PASS", "FAIL", "INCOMPARABLE", "UNCHECKED")
 
 
-class Finding(NamedTuple):
+class ClaimResult(NamedTuple):
     """One thing that was checked: the verdict, what it is of, and why."""
 
     verdict: str
@@ -24,7 +24,7 @@ class Finding(NamedTuple):
         return f"{self.verdict:<12}  {self.of}: {self.says}"
 
 
-def judge(experiment: Experiment, entry: Entry) -> list[Finding]:
+def judge(experiment: Experiment, entry: Entry) -> list[ClaimResult]:
     """Returns the verdict on each claim of an entry.
 
     FAIL is a seed without a run, of an entry without claims as well, or a mean that lies elsewhere;
@@ -39,7 +39,7 @@ def judge(experiment: Experiment, entry: Entry) -> list[Finding]:
     lacking = [seed for seed in plan.seeds if seed not in [run["seed"] for run in runs]]
     if lacking:
         says = f"lacks runs of seeds {in_words(lacking)}; run the experiment"
-        return [Finding(FAIL, entry.name, says)]
+        return [ClaimResult(FAIL, entry.name, says)]
     about = plan.data or runs[0]["data"]["fingerprint"]
     elsewhere = {
         run["seed"]: run["data"]["fingerprint"]
@@ -55,7 +55,7 @@ def judge(experiment: Experiment, entry: Entry) -> list[Finding]:
                 f"the claim is about data of the fingerprint {about[:12]}, and seeds "
                 f"{in_words(list(elsewhere))} were trained on others, {theirs[:12]} the first"
             )
-            findings.append(Finding(INCOMPARABLE, of, says))
+            findings.append(ClaimResult(INCOMPARABLE, of, says))
             continue
         values = [number(run, metric) for run in runs]
         if None in values:
@@ -72,7 +72,7 @@ def judge(experiment: Experiment, entry: Entry) -> list[Finding]:
             f"{mean:.4f}, interval {least:.4f} to {most:.4f} of seeds {seeds}; as many new runs: "
             f"{new.low:.4f} to {new.high:.4f}"
         )
-        findings.append(Finding(PASS if low <= mean <= high else FAIL, of, says))
+        findings.append(ClaimResult(PASS if low <= mean <= high else FAIL, of, says))
     return findings
 
 

@@ -6,7 +6,7 @@
 in the experiment's README.md holds the table of runs.jsonl. Marks with the name of a sentence of
 experiment.toml hold that sentence. Marks with the name of the experiment, `experiments/lesson` say,
 in the README.md where the command is typed, hold a shorter table; they have to be there where an
-entry says what it is about. `rnnjax.experiment.renderers` says how a script renders more. The
+entry says what it is about. `rnnjax.experiment.page_rendering` says how a script renders more. The
 docstring of a config that names the experiment holds the sentence of `sentence`, wrapped as it may
 be.
 """
@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnjax.errors import InputError
-from rnnjax.experiment import plot
+from rnnjax.experiment import seed_plot
 from rnnjax.experiment.claims import in_words
-from rnnjax.experiment.folder import PLAN, Entry, Experiment
+from rnnjax.experiment.page_rendering import README, fill_pages, write_pages
+from rnnjax.experiment.plan import PLAN, Entry, Experiment
 from rnnjax.experiment.records import Run, number
-from rnnjax.experiment.renderers import README, fill_pages, write_pages
-from rnnjax.experiment.sentences import fill_sentences
+from rnnjax.experiment.sentence_templates import fill_sentences
 from rnnjax.reporting import markdown
-from rnnjax.reporting.files import write_text
+from rnnjax.reporting.atomic_files import write_text
 from rnnjax.reporting.statistics import interval_of_score
 
 PLOT = "seeds.svg"
@@ -41,7 +41,7 @@ def parts(experiment: Experiment) -> dict[str, str]:
     if Path(README).exists() and _is_quoted(experiment, Path(README)):
         found[experiment.name] = quotation(experiment)
     if experiment.runs:
-        found[PLOT] = plot.described(experiment)
+        found[PLOT] = seed_plot.described(experiment)
     return found
 
 
@@ -74,7 +74,7 @@ def write(experiment: Experiment) -> None:
     """Renders the pages of an experiment, and draws its plot if there are runs."""
     write_pages(experiment.folder, parts(experiment))
     if experiment.runs:
-        write_text(experiment.folder / PLOT, plot.drawing(experiment))
+        write_text(experiment.folder / PLOT, seed_plot.drawing(experiment))
 
 
 def table(experiment: Experiment) -> str:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
-from rnnjax.reporting import metrics as lines
-from rnnjax.reporting import run_files, seal
-from rnnjax.reporting.files import encode, write_text
-from rnnjax.reporting.seal import sealed
+from rnnjax.reporting import metrics_log as lines
+from rnnjax.reporting import record_digest, run_files
+from rnnjax.reporting.atomic_files import encode_json, write_text
+from rnnjax.reporting.record_digest import with_digest
 
 Run = dict[str, Any]
 """A run: name, seed, command, config, scores, data, environment, digest."""
@@ -37,10 +37,10 @@ def read_runs(path: Path, *keys: str) -> list[Run]:
 
 def append(path: Path, run: Run) -> None:
     """Seals a run, and writes it at the end of a file."""
-    lines.MetricsFile(path).write(sealed(run))
+    lines.MetricsLog(path).write(with_digest(run))
 
 
-def read_sealed(path: Path) -> list[dict[str, Any]]:
+def read_verified(path: Path) -> list[dict[str, Any]]:
     """Returns the lines of a record of any kind, none if there is no file, without their digests.
 
     Raises:
@@ -48,14 +48,14 @@ def read_sealed(path: Path) -> list[dict[str, Any]]:
     """
     found = lines.read(path) if path.exists() else []
     for number, line in enumerate(found, start=1):
-        if not seal.is_whole(line):
-            raise InputError(f"{path}, line {number}: {seal.BROKEN}")
+        if not record_digest.has_valid_digest(line):
+            raise InputError(f"{path}, line {number}: {record_digest.BROKEN}")
     return [{key: value for key, value in line.items() if key != "digest"} for line in found]
 
 
-def write_sealed(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Writes a record, each line with its digest."""
-    write_text(path, "".join(f"{encode(sealed(record))}\n" for record in records))
+    write_text(path, "".join(f"{encode_json(with_digest(record))}\n" for record in records))
 
 
 def number(run: Run, path: str) -> float | None:

@@ -15,11 +15,11 @@ from rnnjax import command
 from rnnjax.config import Config
 from rnnjax.errors import InputError
 from rnnjax.experiment import records
-from rnnjax.experiment.folder import Entry, Experiment
+from rnnjax.experiment.plan import Entry, Experiment
 from rnnjax.interrupt import InterruptRequest
-from rnnjax.reporting import metrics
-from rnnjax.reporting.files import lock_file, open_no_follow
-from rnnjax.reporting.progress import say
+from rnnjax.reporting import metrics_log
+from rnnjax.reporting.atomic_files import lock_file, open_no_follow
+from rnnjax.reporting.progress import write_message
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 _SECONDS_BETWEEN_LINES = 10.0
@@ -114,7 +114,7 @@ def train(
         while running or (waiting and not failed and not request.signal):
             while waiting and len(running) < jobs and not failed and not request.signal:
                 running.append(_Training.begin(experiment, waiting.pop(0)))
-                say(f"{running[-1].name}: begun, {total - len(waiting)} of {total}")
+                write_message(f"{running[-1].name}: begun, {total - len(waiting)} of {total}")
             for each in running:
                 each.alone = each.alone and len(running) == 1
                 if request.signal:
@@ -125,17 +125,17 @@ def train(
                 if each.process.returncode == 0:
                     record(each.record())
                     left = len(waiting) + len(running)
-                    say(f"{each.name}: ended, {left} of {total} are left")
+                    write_message(f"{each.name}: ended, {left} of {total} are left")
                 elif not each.interrupted:
                     failed.append(each)
             if running and time.monotonic() - said_at > _SECONDS_BETWEEN_LINES:
                 shares = ", ".join(each.share(configs[each.entry.name]) for each in running)
-                say(f"{shares}; {len(waiting)} of {total} wait")
+                write_message(f"{shares}; {len(waiting)} of {total} wait")
                 said_at = time.monotonic()
     if failed:
         raise InputError("\n".join(each.failure() for each in failed))
     if request.signal:
-        say(f"{request.signal}: what was at hand is saved; the same command goes on")
+        write_message(f"{request.signal}: what was at hand is saved; the same command goes on")
         raise command.Terminated(signal.Signals[request.signal])
 
 
@@ -189,7 +189,7 @@ class _Training:
     def share(self, config: Config) -> str:
         """Returns in words how far it is."""
         path = self.workdir / "metrics.jsonl"
-        known = metrics.read(path) if path.exists() else []
+        known = metrics_log.read(path) if path.exists() else []
         done = max((line["epoch"] for line in known), default=0.0) / config.epochs
         return f"{self.name} ({100 * done:.0f} %)"
 

@@ -21,11 +21,11 @@ import flax.linen as nn
 import numpy as np
 
 from rnnjax.cells import GRUCell, LSTMCell, SimpleCell
-from rnnjax.interop.runs import (
+from rnnjax.interop.weight_layouts import (
     OURS,
-    Form,
-    Run,
+    LayerDirection,
     Shape,
+    WeightLayout,
     Weights,
     flat,
     sum_of_biases,
@@ -70,7 +70,7 @@ def to_flax(layer: nn.Module, params: Mapping[str, Any]) -> dict[str, Any]:
     return tree(translate(layer, flat(params, OURS.owner), OURS, FLAX))
 
 
-def _arrays(run: Run) -> dict[str, Shape]:
+def _arrays(run: LayerDirection) -> dict[str, Shape]:
     kind = type(run.cell)
     inside = (*([f"{run.direction}_rnn"] if run.direction else []), "cell")
     arrays: dict[str, Shape] = {}
@@ -83,7 +83,7 @@ def _arrays(run: Run) -> dict[str, Shape]:
     return arrays
 
 
-def _read(run: Run, *arrays: np.ndarray) -> Weights:
+def _read(run: LayerDirection, *arrays: np.ndarray) -> Weights:
     gates = len(_GATES[type(run.cell)])
     kernel, recurrent_kernel, bias = (
         np.concatenate(arrays[first : first + gates], axis=-1) for first in (0, gates, 2 * gates)
@@ -95,7 +95,7 @@ def _read(run: Run, *arrays: np.ndarray) -> Weights:
     return Weights(kernel, recurrent_kernel, bias, np.concatenate([zeros, zeros, new]))
 
 
-def _write(run: Run, weights: Weights) -> Iterable[np.ndarray]:
+def _write(run: LayerDirection, weights: Weights) -> Iterable[np.ndarray]:
     gates = len(_GATES[type(run.cell)])
     biases = np.split(weights.bias, gates)
     if weights.recurrent_bias is not None:
@@ -105,4 +105,4 @@ def _write(run: Run, weights: Weights) -> Iterable[np.ndarray]:
     return [*kernels, *np.split(weights.recurrent_kernel, gates, axis=-1), *biases]
 
 
-FLAX = Form("flax's params", ("activation",), _arrays, _read, _write)
+FLAX = WeightLayout("flax's params", ("activation",), _arrays, _read, _write)

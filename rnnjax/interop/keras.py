@@ -15,7 +15,17 @@ import numpy as np
 
 from rnnjax.cells import GRUCell
 from rnnjax.errors import InputError
-from rnnjax.interop.runs import OURS, Form, Run, Shape, Weights, flat, runs, translate, tree
+from rnnjax.interop.weight_layouts import (
+    OURS,
+    LayerDirection,
+    Shape,
+    WeightLayout,
+    Weights,
+    flat,
+    layer_directions,
+    translate,
+    tree,
+)
 from rnnjax.layers import Stack
 
 OWNER = "Keras' weights"
@@ -57,7 +67,7 @@ def to_keras(layer: nn.Module, params: Mapping[str, Any]) -> list[Any]:
 
 def _names(layer: nn.Module) -> list[list[str]]:
     """Returns the names of each layer's arrays, in the order of Keras."""
-    by_layer = groupby(runs(layer, KERAS), key=lambda run: run.layer)
+    by_layer = groupby(layer_directions(layer, KERAS), key=lambda run: run.layer)
     return [[name for run in group for name in _arrays(run)] for _, group in by_layer]
 
 
@@ -84,7 +94,7 @@ def _length(given: Any) -> str:
     return f"a list of {len(given)}" if isinstance(given, list | tuple) else type(given).__name__
 
 
-def _arrays(run: Run) -> dict[str, Shape]:
+def _arrays(run: LayerDirection) -> dict[str, Shape]:
     place = "" if run.layer is None else f"layer {run.layer}, "
     place += f"{run.direction} " if run.direction else ""
     return {
@@ -94,14 +104,14 @@ def _arrays(run: Run) -> dict[str, Shape]:
     }
 
 
-def _read(run: Run, *arrays: np.ndarray) -> Weights:
+def _read(run: LayerDirection, *arrays: np.ndarray) -> Weights:
     kernel, recurrent_kernel, bias = (_exchanged(run, array) for array in arrays)
     if run.recurrent_bias:
         return Weights(kernel, recurrent_kernel, bias[0], bias[1])
     return Weights(kernel, recurrent_kernel, bias)
 
 
-def _write(run: Run, weights: Weights) -> Iterable[np.ndarray]:
+def _write(run: LayerDirection, weights: Weights) -> Iterable[np.ndarray]:
     bias = weights.bias
     if weights.recurrent_bias is not None:
         bias = np.stack([bias, weights.recurrent_bias])
@@ -109,7 +119,7 @@ def _write(run: Run, weights: Weights) -> Iterable[np.ndarray]:
     return (_exchanged(run, array) for array in arrays)
 
 
-def _exchanged(run: Run, units: np.ndarray) -> np.ndarray:
+def _exchanged(run: LayerDirection, units: np.ndarray) -> np.ndarray:
     """Returns a GRU's gates r, z, n as z, r, n, and the other way about."""
     if not isinstance(run.cell, GRUCell):
         return units
@@ -117,4 +127,4 @@ def _exchanged(run: Run, units: np.ndarray) -> np.ndarray:
     return np.concatenate([other, one, new], axis=-1)
 
 
-KERAS = Form(OWNER, ("activation", "reset_after"), _arrays, _read, _write)
+KERAS = WeightLayout(OWNER, ("activation", "reset_after"), _arrays, _read, _write)

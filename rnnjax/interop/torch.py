@@ -20,14 +20,14 @@ import numpy as np
 
 from rnnjax.cells import SimpleCell
 from rnnjax.errors import InputError
-from rnnjax.interop.runs import (
+from rnnjax.interop.weight_layouts import (
     OURS,
-    Form,
-    Run,
+    LayerDirection,
     Shape,
+    WeightLayout,
     Weights,
     flat,
-    runs,
+    layer_directions,
     sum_of_biases,
     translate,
     tree,
@@ -77,7 +77,7 @@ def to_torch(layer: nn.Module, params: Mapping[str, Any]) -> dict[str, np.ndarra
 
 
 def _require_expressible(layer: nn.Module) -> None:
-    found = runs(layer, TORCH)
+    found = layer_directions(layer, TORCH)
     for cell in (run.cell for run in found):
         if isinstance(cell, SimpleCell) and cell.activation not in _ACTIVATIONS:
             raise InputError(
@@ -104,12 +104,12 @@ def _require_expressible(layer: nn.Module) -> None:
         )
 
 
-def _kind(run: Run) -> tuple[Any, ...]:
+def _kind(run: LayerDirection) -> tuple[Any, ...]:
     activation = getattr(run.cell, "activation", None)
     return type(run.cell), run.features, run.outputs, run.direction == "", activation
 
 
-def _arrays(run: Run) -> dict[str, Shape]:
+def _arrays(run: LayerDirection) -> dict[str, Shape]:
     end = f"_l{run.layer or 0}{'_reverse' if run.direction == 'backward' else ''}"
     arrays: dict[str, Shape] = {
         f"weight_ih{end}": (run.units, run.inputs),
@@ -122,7 +122,7 @@ def _arrays(run: Run) -> dict[str, Shape]:
     return arrays
 
 
-def _read(run: Run, *arrays: np.ndarray) -> Weights:
+def _read(run: LayerDirection, *arrays: np.ndarray) -> Weights:
     kernel, recurrent_kernel, bias, recurrent_bias, *projection = arrays
     if run.recurrent_bias:
         return Weights(kernel.T, recurrent_kernel.T, bias, recurrent_bias)
@@ -130,7 +130,7 @@ def _read(run: Run, *arrays: np.ndarray) -> Weights:
     return Weights(kernel.T, recurrent_kernel.T, bias, None, *(each.T for each in projection))
 
 
-def _write(run: Run, weights: Weights) -> Iterable[np.ndarray]:
+def _write(run: LayerDirection, weights: Weights) -> Iterable[np.ndarray]:
     bias, recurrent_bias = weights.bias, weights.recurrent_bias
     if recurrent_bias is None:
         recurrent_bias = np.zeros_like(bias)
@@ -140,4 +140,4 @@ def _write(run: Run, weights: Weights) -> Iterable[np.ndarray]:
     return arrays
 
 
-TORCH = Form(OWNER, ("activation", "projection"), _arrays, _read, _write)
+TORCH = WeightLayout(OWNER, ("activation", "projection"), _arrays, _read, _write)

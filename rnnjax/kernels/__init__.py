@@ -1,10 +1,18 @@
 """Mathematics as pure functions of arrays: no modules, no parameters of their own."""
 
+from rnnjax.kernels.activations import sigmoid
 from rnnjax.kernels.broadcasting import match_rank
-from rnnjax.kernels.flat import flat_dot_general, flat_matmul
-from rnnjax.kernels.gru import gru
-from rnnjax.kernels.logistic import logistic
-from rnnjax.kernels.lstm import lstm
-from rnnjax.kernels.simple import simple
+from rnnjax.kernels.fused_gru import fused_gru
+from rnnjax.kernels.fused_lstm import fused_lstm
+from rnnjax.kernels.fused_simple import fused_simple
+from rnnjax.kernels.matmul import flat_dot_general, flat_matmul
 
-__all__ = ["flat_dot_general", "flat_matmul", "gru", "logistic", "lstm", "match_rank", "simple"]
+__all__ = [
+    "flat_dot_general",
+    "flat_matmul",
+    "fused_gru",
+    "fused_lstm",
+    "fused_simple",
+    "match_rank",
+    "sigmoid",
+]

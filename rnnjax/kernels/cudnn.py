@@ -8,17 +8,17 @@ from jax.experimental import rnn
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.errors import InputError
-from rnnjax.kernels import lstm as hand_written
+from rnnjax.kernels import fused_lstm as hand_written
 from rnnjax.kernels.broadcasting import match_rank
-from rnnjax.kernels.lstm import Half
+from rnnjax.kernels.fused_lstm import Half
 
 
-def available() -> bool:
+def is_available() -> bool:
     """Returns whether JAX computes on a GPU here."""
     return jax.default_backend() == "gpu"
 
 
-def lstm(
+def cudnn_lstm(
     inputs: Float[Array, "batch time inputs"],
     kernel: Float[Array, "inputs gates"],
     recurrent_kernel: Float[Array, "features gates"],
@@ -30,8 +30,8 @@ def lstm(
     """Runs `rnnjax.cells.LSTMCell` over time, under the mask law.
 
     cuDNN reads rows that begin with their real steps, and knows their lengths. Whether a mask is
-    of that kind is only known when it runs: where it is not, `rnnjax.kernels.lstm` computes the
-    same. For `reverse`, the real steps of each row are turned round before, and their outputs
+    of that kind is only known when it runs: where it is not, `rnnjax.kernels.fused_lstm` computes
+    the same. For `reverse`, the real steps of each row are turned round before, and their outputs
     after. Reverse mode only.
 
     Args:
@@ -50,7 +50,7 @@ def lstm(
       InputError: there is no GPU, or something is not in float32, the one dtype that JAX's cuDNN
         has.
     """
-    if not available():
+    if not is_available():
         raise InputError(
             f"engine 'cudnn': given a machine where JAX computes on a {jax.default_backend()}, "
             "expected an NVIDIA GPU and jax[cuda12]; take another engine, or 'auto'"

@@ -6,24 +6,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.kernels.logistic import logistic
-from rnnjax.kernels.pallas import (
+from rnnjax.kernels.activations import sigmoid
+from rnnjax.kernels.pallas_tiles import (
     flags,
     gated,
-    held,
     launch,
+    load_kernel,
     product,
     tiled,
     wide,
     widened,
 )
-from rnnjax.kernels.sequence import before
+from rnnjax.kernels.time_scan import previous_states
 
 GATES = 3
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
-def gru(
+def pallas_gru_scan(
     projected: Float[Array, "batch time gates"],
     recurrent_kernel: Float[Array, "features gates"],
     recurrent_bias: Float[Array, " gates"],
@@ -33,7 +33,7 @@ def gru(
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch time features"]]:
     """Runs `rnnjax.cells.GRUCell`, its reset gate after the product, under the mask law.
 
-    It is made as `rnnjax.kernels.pallas_lstm.lstm` is. Reverse mode only.
+    It is made as `rnnjax.kernels.pallas_lstm.pallas_lstm_scan` is. Reverse mode only.
 
     Args:
       projected: the inputs' part of the gates r, z, n, `gates = 3 * features`. Its dtype is that of
@@ -71,7 +71,7 @@ def _run(projected, recurrent_kernel, recurrent_bias, state, mask, reverse, keep
     last, states, *kept = launch(
         functools.partial(_forward_steps, reverse=reverse),
         [
-            held(recurrent_kernel, GATES, projected.dtype),
+            load_kernel(recurrent_kernel, GATES, projected.dtype),
             widened(gated(recurrent_bias, GATES), 1).astype(wide(projected.dtype)),
         ],
         [tiled(gated(projected, GATES)), flags(mask, projected.shape), first],
@@ -89,8 +89,8 @@ def _forward_steps(kernel, bias, projected, real, first, last, states, *kept, re
     def body(step, state):
         at = time - 1 - step if reverse else step
         r, z, s = (product(state, w) + b[None] for w, b in zip(kernels, biases, strict=True))
-        r = logistic(projected[:, at, 0] + r)
-        z = logistic(projected[:, at, 1] + z)
+        r = sigmoid(projected[:, at, 0] + r)
+        z = sigmoid(projected[:, at, 1] + z)
         n = jnp.tanh(projected[:, at, 2] + r * s)
         if kept:
             for k, gate in enumerate((r, z, n, s)):
@@ -103,15 +103,15 @@ def _forward_steps(kernel, bias, projected, real, first, last, states, *kept, re
     last[...] = jax.lax.fori_loop(0, time, body, first[...])
 
 
-def _backward(reverse, saved, pulled):
+def _backward(reverse, saved, cotangents):
     recurrent_kernel, recurrent_bias, state, mask, states, gates = saved
-    d_state, d_outputs = pulled
+    d_state, d_outputs = cotangents
     (batch, time, features), dtype = d_outputs.shape, d_outputs.dtype
-    befores, d_state = before(states, state, reverse), tiled(d_state)
+    befores, d_state = previous_states(states, state, reverse), tiled(d_state)
     rows = gates.shape[0], time
     d_projected, d_product, d_state = launch(
         functools.partial(_backward_steps, reverse=reverse),
-        [held(recurrent_kernel, GATES, dtype)],
+        [load_kernel(recurrent_kernel, GATES, dtype)],
         [tiled(d_outputs), flags(mask, d_outputs.shape), tiled(befores), gates, d_state],
         [
             jax.ShapeDtypeStruct((*rows, GATES, gates.shape[-1]), dtype),
@@ -164,4 +164,4 @@ def _backward_steps(
     d_first[...] = jax.lax.fori_loop(0, time, body, d_last[...].astype(inner)).astype(d_first.dtype)
 
 
-gru.defvjp(_forward, _backward)
+pallas_gru_scan.defvjp(_forward, _backward)

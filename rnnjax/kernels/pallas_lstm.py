@@ -7,22 +7,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.kernels.logistic import logistic
-from rnnjax.kernels.lstm import Half
-from rnnjax.kernels.pallas import flags, gated, held, launch, product, tiled, wide
-from rnnjax.kernels.sequence import before
+from rnnjax.kernels.activations import sigmoid
+from rnnjax.kernels.fused_lstm import Half
+from rnnjax.kernels.pallas_tiles import flags, gated, launch, load_kernel, product, tiled, wide
+from rnnjax.kernels.time_scan import previous_states
 
 GATES = 4
 
 
-def lstm(
+def pallas_lstm_scan(
     projected: Float[Array, "batch time gates"],
     recurrent_kernel: Float[Array, "features gates"],
     state: Half,
     mask: Bool[Array, "batch time"] | None,
     reverse: bool,
 ) -> tuple[Half, Float[Array, "batch time features"]]:
-    """Runs `rnnjax.cells.LSTMCell` over time, under the mask law, as `rnnjax.kernels.lstm` does.
+    """Runs `rnnjax.cells.LSTMCell` over time, under the mask law, as `fused_lstm` does.
 
     A tile of the batch walks through time by itself, with the recurrent kernel and its state on the
     chip. The forward pass keeps the activated gates and the cell states; the backward pass walks
@@ -65,7 +65,7 @@ def _run(projected, recurrent_kernel, state, mask, reverse, keep):
     of_gates = jax.ShapeDtypeStruct((*steps.shape[:2], GATES, steps.shape[2]), dtype)
     last_hidden, last_cell, hidden, *kept = launch(
         functools.partial(_forward_steps, reverse=reverse),
-        [held(recurrent_kernel, GATES, projected.dtype)],
+        [load_kernel(recurrent_kernel, GATES, projected.dtype)],
         [tiled(gated(projected, GATES)), flags(mask, projected.shape), hidden, cell],
         [hidden, cell, steps, *([steps, of_gates] if keep else [])],
     )
@@ -85,7 +85,7 @@ def _forward_steps(
         hidden, cell = state
         at = time - 1 - step if reverse else step
         z = [projected[:, at, k] + product(hidden, each) for k, each in enumerate(kernels)]
-        i, f, g, o = logistic(z[0]), logistic(z[1]), jnp.tanh(z[2]), logistic(z[3])
+        i, f, g, o = sigmoid(z[0]), sigmoid(z[1]), jnp.tanh(z[2]), sigmoid(z[3])
         new_cell = f * cell + i * g
         new_hidden = o * jnp.tanh(new_cell)
         if kept:
@@ -102,21 +102,21 @@ def _forward_steps(
     last_hidden[...], last_cell[...] = jax.lax.fori_loop(0, time, body, (hidden[...], cell[...]))
 
 
-def _backward(reverse, saved, pulled):
+def _backward(reverse, saved, cotangents):
     recurrent_kernel, state, mask, hidden, before_cells, gates = saved
-    (d_hidden, d_cell), d_outputs = pulled
+    (d_hidden, d_cell), d_outputs = cotangents
     batch, _, features = d_outputs.shape
     d_state = tiled(d_hidden), tiled(d_cell)
     d_projected, *d_state = launch(
         functools.partial(_backward_steps, reverse=reverse),
-        [held(recurrent_kernel, GATES, d_outputs.dtype)],
+        [load_kernel(recurrent_kernel, GATES, d_outputs.dtype)],
         [tiled(d_outputs), flags(mask, d_outputs.shape), before_cells, gates, *d_state],
         [jax.ShapeDtypeStruct(gates.shape, d_outputs.dtype), *d_state],
     )
     d_projected = d_projected[:batch, ..., :features]
     d_kernel = jnp.einsum(
         "btf,btkg->fkg",
-        before(hidden, state[0], reverse).astype(d_projected.dtype),
+        previous_states(hidden, state[0], reverse).astype(d_projected.dtype),
         d_projected,
         preferred_element_type=recurrent_kernel.dtype,
     )

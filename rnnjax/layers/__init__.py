@@ -9,7 +9,7 @@ from rnnjax.layers.regularizers import (
     embedding_dropout,
     temporal_activation_regularization,
 )
-from rnnjax.layers.rnn import RNN, engines
+from rnnjax.layers.rnn import RNN, available_engines
 from rnnjax.layers.stack import Stack
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "Stack",
     "WeightDrop",
     "activation_regularization",
+    "available_engines",
     "embedding_dropout",
-    "engines",
     "mask_from_lengths",
     "temporal_activation_regularization",
 ]

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.errors import InputError
 from rnnjax.kernels import flat_dot_general
-from rnnjax.kernels.sequence import real
+from rnnjax.kernels.time_scan import zero_masked
 
 
 class AttentionMemory(NamedTuple):
@@ -56,7 +56,7 @@ class Attention(nn.Module):
                 "bool [batch, time]"
             )
         # Before the keys, not only after them: zero times NaN would be NaN in the gradient.
-        values = real(memory, mask)
+        values = zero_masked(memory, mask)
         return AttentionMemory(self.key(values), values, mask)
 
     def __call__(

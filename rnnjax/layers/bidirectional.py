@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
-from rnnjax.layers.given import require_cell, require_states
 from rnnjax.layers.rnn import RNN, Engine
+from rnnjax.layers.validation import require_cell, require_states
 
 Merge = Literal["concat", "sum", "mul", "ave", "none"]
 

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import AbstractCell, Cell, LinearCell, State
-from rnnjax.cells.base import INSIDE, parts_of, show, shows_inside
+from rnnjax.cells.base import INTERNALS, is_recording, record_internal, state_parts
 from rnnjax.errors import InputError
-from rnnjax.kernels.sequence import held, real
-from rnnjax.layers.given import given_state, own_state, require_arrays, require_cell
+from rnnjax.kernels.time_scan import where_mask, zero_masked
+from rnnjax.layers.validation import default_state, require_arrays, require_cell, validated_state
 
 Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
 
@@ -102,17 +102,17 @@ class RNN(nn.Module):
             does not have the size or the dtype, or the shapes or the mask's dtype are not as above.
         """
         require_cell(self.cell)
-        asked = "scan" if shows_inside(self) else self.engine
+        asked = "scan" if is_recording(self) else self.engine
         engine = _engine(asked, self.cell, resets is not None)
         require_arrays(inputs, mask=mask, resets=resets)
         if initial_state is None:
-            initial_state = own_state(self.cell, inputs)
+            initial_state = default_state(self.cell, inputs)
         else:
-            initial_state = given_state(self.cell, inputs, initial_state)
+            initial_state = validated_state(self.cell, inputs, initial_state)
         if resets is not None and self.reverse:
             # The step read before a document's last one begins the next document.
             resets = jnp.pad(resets[:, 1:], ((0, 0), (0, 1)))
-        fresh = None if resets is None else own_state(self.cell, inputs)
+        fresh = None if resets is None else default_state(self.cell, inputs)
         size = self._stretch(engine, inputs, initial_state)
         if size == inputs.shape[1]:
             return self._run(engine, inputs, mask, initial_state, resets, fresh)
@@ -121,7 +121,7 @@ class RNN(nn.Module):
     def _stretch(self, engine, inputs, state):
         """Returns how many steps are run at a time; all of them where nothing speaks against it."""
         batch, time = inputs.shape[:2]
-        if self.remat and not shows_inside(self):
+        if self.remat and not is_recording(self):
             return math.isqrt(time)
         if engine != "fused" or jax.default_backend() != "cpu":
             return time
@@ -130,7 +130,7 @@ class RNN(nn.Module):
 
     def _run(self, engine, inputs, mask, state, resets, fresh):
         # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
-        inputs = real(inputs, mask)
+        inputs = zero_masked(inputs, mask)
         if engine in WHOLE:
             final, outputs = self._whole(engine, inputs, mask, state)
         elif engine == "associative":
@@ -143,8 +143,8 @@ class RNN(nn.Module):
         if part is None or resets is not None:  # a reset may stand behind the last real step
             return final, _last(outputs, mask, self.reverse)
         # It stands in the state: the outputs of the other steps need not be gathered.
-        output = parts_of(final)[part].astype(outputs.dtype)
-        return final, output if mask is None else real(output, mask.any(axis=1))
+        output = state_parts(final)[part].astype(outputs.dtype)
+        return final, output if mask is None else zero_masked(output, mask.any(axis=1))
 
     def _in_stretches(self, size, engine, inputs, mask, state, resets, fresh):
         count, rest = divmod(inputs.shape[1], size)
@@ -206,7 +206,7 @@ class RNN(nn.Module):
         assert isinstance(self.cell, LinearCell)
         projected = self.cell.project(inputs)
         a, b = self.cell.coefficients(projected)
-        a, b = held(mask, a, jnp.ones_like(a)), real(b, mask)
+        a, b = where_mask(mask, a, jnp.ones_like(a)), zero_masked(b, mask)
         first, last = (-1, 0) if self.reverse else (0, -1)
         b = b.at[:, first].add(a[:, first] * state)
 
@@ -214,10 +214,10 @@ class RNN(nn.Module):
             return one[0] * other[0], one[1] * other[0] + other[1]
 
         _, states = jax.lax.associative_scan(both, (a, b), reverse=self.reverse, axis=1)
-        return states[:, last], real(self.cell.read(states, projected), mask)
+        return states[:, last], zero_masked(self.cell.read(states, projected), mask)
 
     def _scan(self, inputs, mask, state, resets, fresh):
-        native, shown = isinstance(self.cell, AbstractCell), shows_inside(self)
+        native, shown = isinstance(self.cell, AbstractCell), is_recording(self)
         steps = self.cell.project(inputs) if native else inputs
 
         def body(cell, state, at):
@@ -226,11 +226,11 @@ class RNN(nn.Module):
                 state = _held(reset, fresh, state)
             new, output = cell.step(state, step) if native else cell(state, step)
             state = _held(counts, new, state)
-            return state, (real(output, counts), state if shown else None)
+            return state, (zero_masked(output, counts), state if shown else None)
 
         scan = nn.scan(
             body,
-            variable_axes={INSIDE: 1},
+            variable_axes={INTERNALS: 1},
             variable_broadcast="params",
             split_rngs={"params": False, "dropout": True},
             in_axes=1,
@@ -238,11 +238,11 @@ class RNN(nn.Module):
             reverse=self.reverse,
         )
         final, (outputs, states) = scan(self.cell, state, (steps, mask, resets))
-        show(self, "state", states)
+        record_internal(self, "state", states)
         return final, outputs
 
 
-def engines(cell: nn.Module) -> tuple[str, ...]:
+def available_engines(cell: nn.Module) -> tuple[str, ...]:
     """Returns the engines that a cell has: 'scan', and those for which it gives what they need."""
     found = ["scan"]
     of_step = ("project", "step", "recurrent_product", "dropped", "gate")
@@ -270,7 +270,7 @@ def _overrides(cell: nn.Module, method: str, others: Iterable[str]) -> bool:
 def _engine(asked: str, cell: nn.Module, resets: bool) -> str:
     if asked not in get_args(Engine):
         raise InputError(f"engine: given {asked!r}, expected one of {', '.join(get_args(Engine))}")
-    offered = ("scan",) if resets else engines(cell)
+    offered = ("scan",) if resets else available_engines(cell)
     if asked == "auto":
         return "fused" if "fused" in offered and jax.default_backend() == "cpu" else "scan"
     if asked not in offered:
@@ -284,7 +284,7 @@ def _engine(asked: str, cell: nn.Module, resets: bool) -> str:
 
 def _held(mask: jax.Array | None, new: State, old: State) -> State:
     """Returns the new state in the rows where the mask is True, and the old one elsewhere."""
-    return jax.tree.map(functools.partial(held, mask), new, old)
+    return jax.tree.map(functools.partial(where_mask, mask), new, old)
 
 
 def _last(outputs: jax.Array, mask: jax.Array | None, reverse: bool) -> jax.Array:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from rnnjax.cells import AbstractCell, State
 from rnnjax.cells.base import require_rate
 from rnnjax.errors import InputError
-from rnnjax.layers.given import require_states
+from rnnjax.layers.validation import require_states
 
 
 class Stack(nn.Module):

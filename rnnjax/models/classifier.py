@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.cells import State
-from rnnjax.models.reader import Reader
+from rnnjax.models.token_encoder import TokenEncoder
 
 Pooling = Literal["last", "max"]
 
 
-class Kept(NamedTuple):
+class ClassifierCarry(NamedTuple):
     """What a classifier keeps of the tokens so far.
 
     Attributes:
@@ -24,7 +24,7 @@ class Kept(NamedTuple):
     output: Float[Array, "batch features"]
 
 
-class Classifier(Reader, kw_only=True):
+class Classifier(TokenEncoder, kw_only=True):
     """Reads tokens with recurrent layers, and scores classes from what these say.
 
     Attributes:
@@ -53,14 +53,14 @@ class Classifier(Reader, kw_only=True):
           tokens: as for `read`.
           mask: as for `read`. A row with no token that counts gets the scores of an empty text.
         """
-        return self.go_on(tokens, mask)[1]
+        return self.advance(tokens, mask)[1]
 
-    def go_on(
+    def advance(
         self,
         tokens: Int[Array, "batch time"],
         mask: Bool[Array, "batch time"],
-        kept: Kept | None = None,
-    ) -> tuple[Kept, Float[Array, "batch classes"]]:
+        kept: ClassifierCarry | None = None,
+    ) -> tuple[ClassifierCarry, Float[Array, "batch classes"]]:
         """Returns what is kept of the tokens so far, and the score of each class after them.
 
         Args:
@@ -78,4 +78,4 @@ class Classifier(Reader, kw_only=True):
             output = jnp.where(jnp.any(mask, axis=1)[:, None], output, kept.output)
         said = jnp.where(jnp.isneginf(output), 0, output) if self.pooling == "max" else output
         said = self.drop(said, deterministic=not self.has_rng("dropout"))
-        return Kept(states, output), self.score(said.astype(jnp.float32))
+        return ClassifierCarry(states, output), self.score(said.astype(jnp.float32))

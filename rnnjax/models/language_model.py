@@ -7,11 +7,11 @@ from jaxtyping import Array, Bool, Float, Int
 from rnnjax.cells import State
 from rnnjax.errors import InputError
 from rnnjax.kernels import flat_dot_general, match_rank
-from rnnjax.models import scoring
-from rnnjax.models.reader import Reader
+from rnnjax.models import token_logits
+from rnnjax.models.token_encoder import TokenEncoder
 
 
-class LanguageModel(Reader, kw_only=True):
+class LanguageModel(TokenEncoder, kw_only=True):
     """Reads tokens from left to right, and scores after each which one comes next.
 
     Called with the state that a call has returned, it goes on where that one ended: a text may be
@@ -56,7 +56,7 @@ class LanguageModel(Reader, kw_only=True):
             )
             self.score = Bias()
         else:
-            self.score = scoring.dense(self.vocabulary, self.dtype, kernel_init=initializer)
+            self.score = token_logits.dense(self.vocabulary, self.dtype, kernel_init=initializer)
 
     def __call__(
         self,
@@ -80,7 +80,7 @@ class LanguageModel(Reader, kw_only=True):
             return state, self.score(outputs)
         if outputs.shape[-1] != self.embedding:
             outputs = self.narrow(outputs)
-        return state, self.score(scoring.attend(self.embed, outputs))
+        return state, self.score(token_logits.attend(self.embed, outputs))
 
 
 class Bias(nn.Module):

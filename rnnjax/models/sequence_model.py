@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels import flat_dot_general
-from rnnjax.models.recurrent import Recurrent
+from rnnjax.models.recurrent_model import RecurrentModel
 
 
-class SequenceModel(Recurrent, kw_only=True):
+class SequenceModel(RecurrentModel, kw_only=True):
     """Reads vectors with recurrent layers, and answers after each of them.
 
     Attributes:

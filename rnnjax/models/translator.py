@@ -19,12 +19,12 @@ from rnnjax.layers import (
     MultiplicativeAttention,
     Stack,
 )
-from rnnjax.models import scoring
+from rnnjax.models import token_logits
 
 ATTENTIONS = {"additive": AdditiveAttention, "multiplicative": MultiplicativeAttention}
 
 
-class Source(NamedTuple):
+class EncodedSource(NamedTuple):
     """A text that has been read.
 
     Attributes:
@@ -60,10 +60,10 @@ class Translator(nn.Module):
     .. math::
         v = \tanh(W_v [h'; c])
 
-    from which the next token is scored. With `feeding`, the first layer reads the v of the last
-    step as well (input feeding), so that it knows where it has looked. Then the steps must be taken
-    one by one. Otherwise those of a text that is given (teacher forcing) are taken at once, layer
-    by layer, each on the fastest engine of its cell.
+    from which the next token is scored. With `input_feeding`, the first layer reads the v of the
+    last step as well (input feeding), so that it knows where it has looked. Then the steps must
+    be taken one by one. Otherwise those of a text that is given (teacher forcing) are taken at
+    once, layer by layer, each on the fastest engine of its cell.
 
     Dropout draws from the rng stream 'dropout'; a call that is given none is an evaluation.
 
@@ -99,7 +99,7 @@ class Translator(nn.Module):
     decoder_layers: int = 1
     embedding: int = 256
     attention: Literal["additive", "multiplicative"] = "multiplicative"
-    feeding: bool = False
+    input_feeding: bool = False
     tied: bool = True
     dropout: float = 0.0
     dtype: Any = jnp.float32
@@ -128,7 +128,7 @@ class Translator(nn.Module):
             self.rest = Stack(layers, dropout=self.dropout)
         self.combine = self._dense()
         if not self.tied:
-            self.score = scoring.dense(self.vocabulary, self.dtype)
+            self.score = token_logits.dense(self.vocabulary, self.dtype)
         self.drop = nn.Dropout(self.dropout)
 
     @property
@@ -172,7 +172,7 @@ class Translator(nn.Module):
             stream 'dropout' and passes no gradient.
         """
         read = self.encode(source, source_mask)
-        if sampling is None and not self.feeding:
+        if sampling is None and not self.input_feeding:
             _, vectors, _ = self._write(read, None, inputs, mask)
         else:
             vectors = self._step_by_step(read, inputs, mask, sampling)
@@ -180,15 +180,15 @@ class Translator(nn.Module):
 
     def encode(
         self, source: Int[Array, "batch source"], mask: Bool[Array, "batch source"]
-    ) -> Source:
+    ) -> EncodedSource:
         """Returns what has been read, for `start`, `step` and all that is written of it."""
         _, outputs = self.encoder(self._dropped(self.embed(source)), mask)
         # Masked outputs are zero.
         mean = outputs.sum(axis=1) / jnp.maximum(mask.sum(axis=1), 1)[:, None].astype(outputs.dtype)
         memory = self.ask.prepare(self._dropped(outputs), mask)
-        return Source(memory, self.summarize(mean))
+        return EncodedSource(memory, self.summarize(mean))
 
-    def start(self, read: Source) -> DecoderState:
+    def start(self, read: EncodedSource) -> DecoderState:
         """Returns the state before the first token is written."""
         # A row with no real step returns the state in which it begins.
         rows = read.summary.shape[0]
@@ -196,7 +196,7 @@ class Translator(nn.Module):
         return self._write(read, None, nothing, jnp.zeros((rows, 1), bool))[0]
 
     def step(
-        self, read: Source, state: DecoderState, tokens: Int[Array, " batch"]
+        self, read: EncodedSource, state: DecoderState, tokens: Int[Array, " batch"]
     ) -> tuple[DecoderState, Float[Array, "batch vocabulary"], Float[Array, "batch source"]]:
         """Returns the next state, the scores of the next token, and where the step has looked.
 
@@ -212,10 +212,10 @@ class Translator(nn.Module):
         """Returns the state after some tokens, the vector v at each of them, and the weights."""
         inputs = self._dropped(self.embed(tokens)) + read.summary[:, None]
         if state is None:
-            fed = self.embedding if self.feeding else 0
+            fed = self.embedding if self.input_feeding else 0
             vector = jnp.zeros((inputs.shape[0], fed), inputs.dtype)
             state = DecoderState(None, (None,) * (self.decoder_layers - 1), vector)
-        if self.feeding:
+        if self.input_feeding:
             assert inputs.shape[1] == 1
             inputs = jnp.concatenate([inputs, state.vector[:, None]], axis=-1)
         first, outputs = self.first(inputs, mask, state.first)
@@ -227,7 +227,7 @@ class Translator(nn.Module):
         vectors = jnp.tanh(self.combine(jnp.concatenate([outputs, contexts], axis=-1)))
         vectors = self._dropped(vectors)
         vector = state.vector
-        if self.feeding:
+        if self.input_feeding:
             vector = vectors[:, 0] if mask is None else jnp.where(mask, vectors[:, 0], vector)
         return DecoderState(first, rest, vector), vectors, weights
 
@@ -262,7 +262,7 @@ class Translator(nn.Module):
         return vectors
 
     def _scores(self, vectors):
-        return scoring.attend(self.embed, vectors) if self.tied else self.score(vectors)
+        return token_logits.attend(self.embed, vectors) if self.tied else self.score(vectors)
 
     def _dropped(self, values):
         return self.drop(values, deterministic=not self.has_rng("dropout"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rnnjax.errors import InputError
-from rnnjax.files import load_text
+from rnnjax.input_files import load_text
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

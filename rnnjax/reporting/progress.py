@@ -169,7 +169,7 @@ class Progress:
         return figures
 
 
-def say(text: str) -> None:
+def write_message(text: str) -> None:
     """Prints a line on the standard error stream, escaped, above a bar if one is open.
 
     Nothing is raised where the stream is closed, full or broken: a message lost ends no work.

@@ -17,17 +17,17 @@ from typing import Any, TypeVar
 import pydantic
 
 from rnnjax.errors import InputError
-from rnnjax.files import digest, explain, load_text, parse_json
-from rnnjax.reporting import metrics, seal
-from rnnjax.reporting.files import encode, plain, write_json, write_text
-from rnnjax.reporting.record import (
-    Config,
-    Data,
+from rnnjax.input_files import digest, explain, load_text, parse_json
+from rnnjax.reporting import metrics_log, record_digest
+from rnnjax.reporting.atomic_files import encode_json, to_builtin, write_json, write_text
+from rnnjax.reporting.run_schema import (
+    DataSummary,
     Manifest,
-    Outcome,
-    Part,
+    RecordedConfig,
+    RecordModel,
     ReplicatesResult,
-    Result,
+    RunOutcome,
+    RunResult,
 )
 
 CONFIG, MANIFEST, TOKENIZER = "config.json", "environment.json", "tokenizer.json"
@@ -38,10 +38,10 @@ METRICS, RESULT = "metrics.jsonl", "result.json"
 class Record:
     """A run, as its folder tells it."""
 
-    config: Config
+    config: RecordedConfig
     environment: Manifest
     metrics: list[dict[str, Any]]
-    result: Result
+    result: RunResult
 
     @property
     def fallback(self) -> str:
@@ -49,7 +49,7 @@ class Record:
         return self.result.data.fallback or self.environment.data.fallback or self.config.data
 
     @property
-    def data(self) -> Data:
+    def data(self) -> DataSummary:
         """What the run read."""
         return self.environment.data if self.environment.data.name else self.result.data
 
@@ -72,16 +72,16 @@ def read(folder: Path) -> Record:
         raise InputError(f"{folder} is not a folder; expected the folder of a run")
     config, manifest = read_config(folder), read_manifest(folder)
     result = read_result(folder, manifest)
-    return Record(config, manifest, metrics.read(folder / METRICS), result)
+    return Record(config, manifest, metrics_log.read(folder / METRICS), result)
 
 
-def read_config(folder: Path) -> Config:
+def read_config(folder: Path) -> RecordedConfig:
     """Returns config.json, which `read_manifest` verifies.
 
     Raises:
       InputError: it is missing or damaged.
     """
-    return _parse(folder / CONFIG, Config, _load(folder / CONFIG))
+    return _parse(folder / CONFIG, RecordedConfig, _load(folder / CONFIG))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -107,13 +107,13 @@ def load_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def read_result(folder: Path, manifest: Manifest) -> Result:
+def read_result(folder: Path, manifest: Manifest) -> RunResult:
     """Returns result.json of a run, and verifies the digest of its metrics.
 
     Raises:
       InputError: one of them is missing or damaged, or of another run.
     """
-    return _read_result(folder, manifest, Result)
+    return _read_result(folder, manifest, RunResult)
 
 
 def read_replicates_result(folder: Path, manifest: Manifest) -> ReplicatesResult:
@@ -125,7 +125,9 @@ def read_replicates_result(folder: Path, manifest: Manifest) -> ReplicatesResult
     return _read_result(folder, manifest, ReplicatesResult)
 
 
-def begin(folder: Path, config: Config, tokenizer: str, about: Mapping[str, Any]) -> Manifest:
+def begin(
+    folder: Path, config: RecordedConfig, tokenizer: str, about: Mapping[str, Any]
+) -> Manifest:
     """Writes everything that is fixed when a run begins, the manifest last.
 
     Args:
@@ -167,7 +169,7 @@ def is_being_replaced(folder: Path, config: Mapping[str, Any]) -> bool:
 
 def _config_text(folder: Path, config: Mapping[str, Any]) -> str:
     values = {**read_config(folder).values(), "config": config}
-    return encode(values, indent=2) + "\n"
+    return encode_json(values, indent=2) + "\n"
 
 
 def _text_digest(text: str) -> str:
@@ -191,28 +193,28 @@ def write_result(folder: Path, manifest: Manifest, values: Mapping[str, Any]) ->
       manifest: of the run.
       values: the result; of replicates if it has `seeds`.
     """
-    schema = ReplicatesResult if "seeds" in values else Result
-    files = _digests(folder, [METRICS] if schema is Result else [])
+    schema = ReplicatesResult if "seeds" in values else RunResult
+    files = _digests(folder, [METRICS] if schema is RunResult else [])
     return _write(folder / RESULT, schema, {**values, "run": manifest.run, "files": files}).values()
 
 
-_Schema = TypeVar("_Schema", bound=Part)
-_Outcome = TypeVar("_Outcome", bound=Outcome)
+_Schema = TypeVar("_Schema", bound=RecordModel)
+_Outcome = TypeVar("_Outcome", bound=RunOutcome)
 
 
 def _read_result(folder: Path, manifest: Manifest, schema: type[_Outcome]) -> _Outcome:
     result = _parse(folder / RESULT, schema, _unseal(folder / RESULT))
     if result.run != manifest.run:
         raise damaged(folder / RESULT, "it is of another run than environment.json")
-    if schema is Result and METRICS not in result.files:
+    if schema is RunResult and METRICS not in result.files:
         raise damaged(folder / RESULT, f"files: has no {METRICS!r}")
     _verify(folder, result.files, RESULT)
     return result
 
 
 def _write(path: Path, schema: type[_Schema], values: Mapping[str, Any]) -> _Schema:
-    written = schema.model_validate(plain(values))
-    write_json(path, seal.sealed(written.values()))
+    written = schema.model_validate(to_builtin(values))
+    write_json(path, record_digest.with_digest(written.values()))
     return written
 
 
@@ -254,7 +256,7 @@ def _missing(path: Path) -> InputError:
 
 def _unseal(path: Path) -> dict[str, Any]:
     values = _load(path)
-    if not seal.is_whole(values):
+    if not record_digest.has_valid_digest(values):
         raise damaged(path, "its digest does not fit what it says")
     return {key: value for key, value in values.items() if key != "digest"}
 

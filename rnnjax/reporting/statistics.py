@@ -110,7 +110,7 @@ def _cut(interval: Interval, bounds: Interval) -> Interval:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Contrast:
+class Comparison:
     """The difference of the means of two sides, `other` minus `first`.
 
     Attributes:
@@ -124,7 +124,9 @@ class Contrast:
     paired: bool
 
     @classmethod
-    def of_seeds(cls, first: Mapping[int, float], other: Mapping[int, float]) -> "Contrast":
+    def summarize_seeds(
+        cls, first: Mapping[int, float], other: Mapping[int, float]
+    ) -> "Comparison":
         """Returns the difference between scores by seed.
 
         They are paired if the sides share five seeds, or all those of the smaller side; what has no
@@ -293,7 +295,7 @@ class Contrast:
         return int(count[enough][0]) if enough.any() else 0
 
 
-class Judged(NamedTuple):
+class ComparisonResult(NamedTuple):
     """A comparison among all that were made at once.
 
     Attributes:
@@ -302,15 +304,15 @@ class Judged(NamedTuple):
       verdict: of the other side against the first; 'none' of too few seeds or no spread.
     """
 
-    contrast: Contrast
+    contrast: Comparison
     p: float
     verdict: Verdict
 
 
-def judge(contrasts: Sequence[Contrast]) -> list[Judged]:
+def compare_scores(contrasts: Sequence[Comparison]) -> list[ComparisonResult]:
     """Returns a verdict of each; where no side differs, one or more are wrong in 5 cases of 100."""
 
-    def verdict(contrast: Contrast, p: float) -> Verdict:
+    def verdict(contrast: Comparison, p: float) -> Verdict:
         if contrast.runs < FEWEST or not contrast.has_spread:
             return "none"
         if p > LEVEL:
@@ -319,7 +321,7 @@ def judge(contrasts: Sequence[Contrast]) -> list[Judged]:
 
     corrected = holm([contrast.p for contrast in contrasts])
     return [
-        Judged(contrast, p, verdict(contrast, p))
+        ComparisonResult(contrast, p, verdict(contrast, p))
         for contrast, p in zip(contrasts, corrected, strict=True)
     ]
 

@@ -12,20 +12,20 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config import Config
-from rnnjax.data import labelled
+from rnnjax.data import labelled_text
 from rnnjax.data.batches import Batch, Batches
 from rnnjax.data.corpora import Corpus
 from rnnjax.data.dataset import TextDataset
-from rnnjax.data.text import Vocabulary, unknown_share
+from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.models import Classifier
-from rnnjax.models.reader import PERTURBATION
-from rnnjax.tasks import scores
-from rnnjax.tasks.reading import Reading, reader_options
+from rnnjax.models.token_encoder import PERTURBATION
+from rnnjax.tasks import classification_metrics
 from rnnjax.tasks.task import Carry, Params, Sums
+from rnnjax.tasks.token_task import TokenTask, reader_options
 
 
 @dataclasses.dataclass(frozen=True)
-class Classification(Reading):
+class ClassificationTask(TokenTask):
     """Cross-entropy over classes.
 
     With adversarial training: Miyato, Dai, Goodfellow, "Adversarial training methods for
@@ -43,8 +43,8 @@ class Classification(Reading):
     rows = "texts"
     counted = "rows"
     shown = ("accuracy", "loss")
-    asked_with = "python -m rnnjax.predict"
-    labelled_axes = MappingProxyType(
+    usage_command = "python -m rnnjax.predict"
+    class_axes = MappingProxyType(
         {
             "embed/embedding": (0, "tokens"),
             "score/kernel": (1, "classes"),
@@ -56,7 +56,7 @@ class Classification(Reading):
     @staticmethod
     def load(config: Config) -> Corpus:
         """Returns labelled text."""
-        return labelled.load_corpus(config)
+        return labelled_text.load_corpus(config)
 
     @staticmethod
     def dataset(
@@ -67,11 +67,11 @@ class Classification(Reading):
     ) -> TextDataset[Batches]:
         """Returns batches of labelled text."""
         if sibling and not config.data.validation:
-            return labelled.like(sibling, config)
-        return labelled.make_dataset(config, corpus, vocabulary)
+            return labelled_text.like(sibling, config)
+        return labelled_text.make_dataset(config, corpus, vocabulary)
 
     @classmethod
-    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "Classification":
+    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "ClassificationTask":
         """Returns the task of a config; the classes are those that the data has."""
         embedding = config.model.embedding
         model = Classifier(
@@ -133,7 +133,7 @@ class Classification(Reading):
         del vocabulary
         return tuple(about["classes"])
 
-    def go_on(
+    def advance(
         self,
         params: Params,
         tokens: Int[Array, "batch time"],
@@ -145,17 +145,17 @@ class Classification(Reading):
         kept, logits = given
         return kept, jax.nn.log_softmax(logits)
 
-    def after_each(
+    def score_each_step(
         self, params: Params, tokens: Int[Array, " time"]
     ) -> Float[Array, "time classes"]:
         """Returns the log-probabilities of texts that end at each of the tokens."""
         steps = jnp.arange(len(tokens))
         prefixes = jnp.broadcast_to(tokens, (len(tokens), len(tokens)))
-        return self.go_on(params, prefixes, steps[None] <= steps[:, None])[1]
+        return self.advance(params, prefixes, steps[None] <= steps[:, None])[1]
 
     def summary(self, part: Batches, answers: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss', 'accuracy', 'macro_f1', 'rows' and 'unknown_share' (of the tokens)."""
-        found = scores.summary(part.labels, in_order(part, answers))
+        found = classification_metrics.summary(part.labels, in_order(part, answers))
         return {**found, "unknown_share": unknown_share(part.tokens)}
 
     def details(
@@ -166,16 +166,20 @@ class Classification(Reading):
         classes, test = dataset.corpus.classes, dataset.test
         labels, lengths = test.labels, test.sequences.lengths
         found = in_order(test, answers)
-        if len(classes) <= scores.MATRIX_CLASSES:
-            confusions = {"confusion": scores.confusion(labels, found).tolist()}
+        if len(classes) <= classification_metrics.MATRIX_CLASSES:
+            confusions = {"confusion": classification_metrics.confusion(labels, found).tolist()}
         else:
-            confusions = {"most_confused": scores.most_confused(labels, found, classes)}
-        rows = scores.worst_mistakes(labels, found)
+            confusions = {
+                "most_confused": classification_metrics.most_confused_pairs(labels, found, classes)
+            }
+        rows = classification_metrics.worst_mistakes(labels, found)
         texts = dataset.corpus.splits["test"].texts(config.data.text, rows)
         return {
             **confusions,
-            "per_class": scores.per_class(scores.tally(labels, found), classes),
-            "accuracy_by_length": scores.accuracy_by_length(labels, found, lengths),
+            "per_class": classification_metrics.per_class(
+                classification_metrics.tally(labels, found), classes
+            ),
+            "accuracy_by_length": classification_metrics.accuracy_by_length(labels, found, lengths),
             "worst_mistakes": [
                 {
                     "text": text,

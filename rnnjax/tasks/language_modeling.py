@@ -9,24 +9,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config import Config
-from rnnjax.data import running
-from rnnjax.data.corpora.texts import Texts
+from rnnjax.data import text_stream
+from rnnjax.data.corpora.plain_text import Texts
 from rnnjax.data.dataset import TextDataset
-from rnnjax.data.running import RunningText, Stretch
-from rnnjax.data.text import END, Vocabulary, unknown_share
+from rnnjax.data.text_stream import LMBatch, TextStream
+from rnnjax.data.vocabulary import END, Vocabulary, unknown_share
 from rnnjax.errors import InputError
 from rnnjax.models import LanguageModel
-from rnnjax.tasks import writing
-from rnnjax.tasks.reading import Reading, reader_options
+from rnnjax.tasks import sampling
 from rnnjax.tasks.task import Carry, Params, Sums
-from rnnjax.tasks.tokens import TOKEN_AXES, scores_of, sums_of
+from rnnjax.tasks.token_metrics import TOKEN_AXES, scores_of, sums_of
+from rnnjax.tasks.token_task import TokenTask, reader_options
 
 _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 500, 0.8
 """Of the text that a result shows."""
 
 
 @dataclasses.dataclass(frozen=True)
-class LanguageModeling(Reading):
+class LanguageModelingTask(TokenTask):
     """Cross-entropy of the next token.
 
     The state goes on from batch to batch, and gradients stay within one: truncated backpropagation
@@ -42,9 +42,9 @@ class LanguageModeling(Reading):
     rows = "pieces of the text"
     counted = "tokens"
     shown = ("loss", "bits", "perplexity")
-    asked_with = "python -m rnnjax.generate"
+    usage_command = "python -m rnnjax.generate"
     unit = "tokens"
-    labelled_axes = TOKEN_AXES
+    class_axes = TOKEN_AXES
     about = ("connected",)
 
     opening = (END,)
@@ -55,20 +55,20 @@ class LanguageModeling(Reading):
     @staticmethod
     def load(config: Config) -> Texts:
         """Returns running text."""
-        return running.load_corpus(config)
+        return text_stream.load_corpus(config)
 
     @staticmethod
     def dataset(
         config: Config,
         corpus: Texts,
         vocabulary: Vocabulary | None = None,
-        sibling: TextDataset[RunningText] | None = None,
-    ) -> TextDataset[RunningText]:
+        sibling: TextDataset[TextStream] | None = None,
+    ) -> TextDataset[TextStream]:
         """Returns batches of running text, which no seed changes but by the places to begin at."""
-        return sibling or running.make_dataset(config, corpus, vocabulary)
+        return sibling or text_stream.make_dataset(config, corpus, vocabulary)
 
     @classmethod
-    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "LanguageModeling":
+    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "LanguageModelingTask":
         """Returns the task of a config; what is connected is read without resets.
 
         Raises:
@@ -91,14 +91,14 @@ class LanguageModeling(Reading):
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
     def loss(
-        self, live: Params, batch: Stretch, carry: Carry, key: jax.Array
+        self, live: Params, batch: LMBatch, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
         """Returns the mean cross-entropy of the next token; where there is none nothing counts."""
         model, live = self.training_model(live)
         sums, carry = self._sums(model, live, batch, carry, rngs={"dropout": key})
         return sums["loss"] / sums["weight"], (sums, carry)
 
-    def answer(self, params: Params, batch: Stretch, carry: Carry) -> tuple[Sums, Carry]:
+    def answer(self, params: Params, batch: LMBatch, carry: Carry) -> tuple[Sums, Carry]:
         """Returns loss and hits, summed, and the sum of the weights."""
         return self._sums(self.model, params, batch, carry)
 
@@ -107,7 +107,7 @@ class LanguageModeling(Reading):
         del about
         return tuple(vocabulary.words)
 
-    def go_on(
+    def advance(
         self,
         params: Params,
         tokens: Int[Array, "batch time"],
@@ -123,7 +123,7 @@ class LanguageModeling(Reading):
             scores = jnp.where(mask.any(axis=1)[:, None], scores, before)
         return (state, scores), jax.nn.log_softmax(scores)
 
-    def after_each(
+    def score_each_step(
         self, params: Params, tokens: Int[Array, " time"]
     ) -> Float[Array, "time vocabulary"]:
         """Returns the log-probability of each next token after each of the tokens."""
@@ -131,7 +131,7 @@ class LanguageModeling(Reading):
         _, logits = _apply(self.model, params, tokens, jnp.ones_like(tokens, bool))
         return jax.nn.log_softmax(logits[0])
 
-    def summary(self, part: RunningText, answers: Sequence[Any]) -> dict[str, float | int]:
+    def summary(self, part: TextStream, answers: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'rows', 'unknown_share'.
 
         Rows are the tokens that were predicted, the ends of texts among them. Unknown ones are a
@@ -143,18 +143,20 @@ class LanguageModeling(Reading):
     def details(
         self,
         config: Config,
-        dataset: TextDataset[RunningText],
+        dataset: TextDataset[TextStream],
         params: Params,
         answers: Sequence[Any],
     ) -> dict[str, Any]:
         """Returns a text that the network has written."""
         del config, answers
-        choice = writing.Choice(_SAMPLE_TEMPERATURE)
-        pieces = writing.written(self, params, dataset.vocabulary, "", _SAMPLE_TOKENS, choice)
+        choice = sampling.SamplingOptions(_SAMPLE_TEMPERATURE)
+        pieces = sampling.generate_tokens(
+            self, params, dataset.vocabulary, "", _SAMPLE_TOKENS, choice
+        )
         return {"sample": {"text": "".join(pieces), "temperature": choice.temperature}}
 
     def _sums(
-        self, model: LanguageModel, params: Params, batch: Stretch, carry: Carry, **options: Any
+        self, model: LanguageModel, params: Params, batch: LMBatch, carry: Carry, **options: Any
     ) -> tuple[Sums, Carry]:
         own = self._own_state(model, params, len(batch.tokens))
 

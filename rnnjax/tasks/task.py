@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rnnjax.config import Config
-from rnnjax.data.dataset import Dataset, Part
-from rnnjax.data.text import Vocabulary
+from rnnjax.data.dataset import Dataset, Split
+from rnnjax.data.vocabulary import Vocabulary
 
 Params = Any
 """A pytree of arrays, as flax has it: nested dicts."""
@@ -45,9 +45,9 @@ class Task:
     rows: ClassVar[str]
     counted: ClassVar[str]
     unit: ClassVar[Literal["rows", "tokens"]] = "rows"
-    labelled_axes: ClassVar[Mapping[str, tuple[int, str]]] = {}
+    class_axes: ClassVar[Mapping[str, tuple[int, str]]] = {}
     shown: ClassVar[tuple[str, ...]]
-    asked_with: ClassVar[str] = ""
+    usage_command: ClassVar[str] = ""
     about: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
@@ -104,7 +104,7 @@ class Task:
         """
         raise NotImplementedError
 
-    def inputs(self, part: Part) -> tuple[jax.ShapeDtypeStruct, ...]:
+    def inputs(self, part: Split) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Returns dtypes and shapes of what the network reads at once, at the most."""
         raise NotImplementedError
 

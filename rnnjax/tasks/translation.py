@@ -12,22 +12,22 @@ from jaxtyping import Array, Float
 from rnnjax.cells import make_cell
 from rnnjax.cells.base import frozen_names
 from rnnjax.config import Config
-from rnnjax.data import pairs
-from rnnjax.data.corpora.pairs import PairCorpus
-from rnnjax.data.pairs import PairBatch, PairBatches, PairDataset
-from rnnjax.data.text import Vocabulary, unknown_share
+from rnnjax.data import translation_pairs
+from rnnjax.data.corpora.parallel_text import PairCorpus
+from rnnjax.data.translation_pairs import PairBatch, PairBatches, PairDataset
+from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.models import Translator
-from rnnjax.tasks.judging import check_judge, judged
+from rnnjax.tasks.bleu import require_sacrebleu, translation_scores
+from rnnjax.tasks.decoding import BeamOptions, translate_texts
 from rnnjax.tasks.task import Carry, Params, Sums, Task
-from rnnjax.tasks.tokens import TOKEN_AXES, scores_of, sums_of
-from rnnjax.tasks.translating import Beam, translations
+from rnnjax.tasks.token_metrics import TOKEN_AXES, scores_of, sums_of
 
 _EXAMPLES = 8
 """Of the test part, from its start, that a result shows."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Translation(Task):
+class TranslationTask(Task):
     """Cross-entropy of each token of the target, given the source and the tokens before it.
 
     Attributes:
@@ -37,23 +37,23 @@ class Translation(Task):
         epsilon, and epsilon shared out among all tokens. What is reported is without. Szegedy et
         al., Rethinking the Inception architecture, CVPR 2016.
       sampling: probability with which a step in training reads what the network found itself, as
-        `Translator` has it, after `sampling_steps` steps; it rises from 0 evenly.
+        `Translator` has it, after `scheduled_sampling_steps` steps; it rises from 0 evenly.
       sampling_steps: as for `sampling`.
     """
 
     rows = "pairs"
     counted = "texts"
     shown = ("bleu", "chrf", "exact", "perplexity")
-    asked_with = "python -m rnnjax.translate"
+    usage_command = "python -m rnnjax.translate"
     unit = "tokens"
-    labelled_axes = TOKEN_AXES
+    class_axes = TOKEN_AXES
     about = ("longest",)
 
     model: Translator
     longest: int
     label_smoothing: float = 0.0
     sampling: float = 0.0
-    sampling_steps: int = 1
+    scheduled_sampling_steps: int = 1
 
     @staticmethod
     def load(config: Config) -> PairCorpus:
@@ -62,8 +62,8 @@ class Translation(Task):
         Raises:
           InputError: they cannot be had, or what judges translations is not installed.
         """
-        check_judge()
-        return pairs.load_corpus(config)
+        require_sacrebleu()
+        return translation_pairs.load_corpus(config)
 
     @staticmethod
     def dataset(
@@ -76,10 +76,10 @@ class Translation(Task):
         if sibling:
             # A part of its own, which keeps the orders of its epochs.
             return dataclasses.replace(sibling, train=dataclasses.replace(sibling.train))
-        return pairs.make_dataset(config, corpus, vocabulary)
+        return translation_pairs.make_dataset(config, corpus, vocabulary)
 
     @classmethod
-    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "Translation":
+    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "TranslationTask":
         """Returns the task of a config; the two directions of the encoder share its features."""
         given, dtype = config.model, jnp.dtype(config.dtype)
         asked = config.translation
@@ -91,7 +91,7 @@ class Translation(Task):
             decoder_layers=given.layers,
             embedding=given.embedding.features,
             attention=asked.attention,
-            feeding=asked.feeding,
+            input_feeding=asked.input_feeding,
             tied=given.embedding.tied,
             dropout=given.dropout,
             dtype=dtype,
@@ -100,8 +100,8 @@ class Translation(Task):
             model,
             about["longest"] + 1,
             asked.label_smoothing,
-            asked.sampling,
-            asked.sampling_steps,
+            asked.scheduled_sampling,
+            asked.scheduled_sampling_steps,
         )
 
     def inputs(self, part: PairBatches) -> tuple[jax.ShapeDtypeStruct, ...]:
@@ -146,7 +146,7 @@ class Translation(Task):
         """
         rate = None
         if self.sampling:
-            rate = self.sampling * jnp.minimum(carry / self.sampling_steps, 1.0)
+            rate = self.sampling * jnp.minimum(carry / self.scheduled_sampling_steps, 1.0)
             carry = carry + 1
         logits = self._scores(live, batch, rate, rngs={"dropout": key})
         sums = sums_of(logits, batch.targets, batch.weights)
@@ -176,18 +176,18 @@ class Translation(Task):
     ) -> dict[str, Any]:
         """Returns how good the translations of the test part are, and some of them."""
         del answers
-        written = translations(
+        written = translate_texts(
             self.model,
             params,
             dataset.vocabulary,
             dataset.test.sources,
-            Beam.of(config),
+            BeamOptions.of(config),
             length=self.longest,
             batch_size=config.batch_size,
         )
         test = dataset.corpus.parts["test"]
         references = test.targets[: len(written)]
-        scores, signatures = judged([each.text for each in written], references)
+        scores, signatures = translation_scores([each.text for each in written], references)
         examples = [
             {
                 "source": source,

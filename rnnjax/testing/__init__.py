@@ -18,9 +18,9 @@ It needs no test runner. `INVARIANTS` is the table of what it looks at, from cau
 mistake often breaks several checks, and the first that breaks says most about it.
 """
 
-from rnnjax.testing.check import Check, cell_checks, check_cell
-from rnnjax.testing.report import CellError, Line, Report
-from rnnjax.testing.table import INVARIANTS, Invariant
+from rnnjax.testing.conformance import Check, cell_checks, check_cell
+from rnnjax.testing.conformance_report import CellError, Line, Report
+from rnnjax.testing.invariants.catalog import INVARIANTS, Invariant
 
 __all__ = [
     "INVARIANTS",

@@ -10,10 +10,10 @@ import argparse
 import sys
 
 from rnnjax.cells import make_cell
-from rnnjax.console import escape, show, standard_streams, write_error
+from rnnjax.console import escape, standard_streams, write_error, write_output
 from rnnjax.errors import InputError
-from rnnjax.testing.check import cell_checks
-from rnnjax.testing.report import CellError
+from rnnjax.testing.conformance import cell_checks
+from rnnjax.testing.conformance_report import CellError
 
 FEATURES = 4
 
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
         width = max(len(check.name) for check in checks)
         for check in checks:
             line = check.line()
-            show(f"{line.check:{width}}  {line.result}  {line.says}")
+            write_output(f"{line.check:{width}}  {line.result}  {line.says}")
     except CellError as error:
         write_error(escape(f"{error}\n"))
         return 1

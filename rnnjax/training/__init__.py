@@ -1,22 +1,22 @@
 """Training: state, steps, the loop, checkpoints and the folder of a run."""
 
 from rnnjax.interrupt import InterruptedRunError
-from rnnjax.training.inside import look
-from rnnjax.training.run import run
-from rnnjax.training.stream import Stream
-from rnnjax.training.trained import TrainedRun, usage_commands
+from rnnjax.training.inspection import inspect_texts
+from rnnjax.training.launch import train
+from rnnjax.training.streaming import TextStreaming
 from rnnjax.training.trained_classifier import TrainedClassifier
+from rnnjax.training.trained_language_model import TrainedLanguageModel
+from rnnjax.training.trained_run import TrainedRun, usage_commands
 from rnnjax.training.trained_translator import TrainedTranslator
-from rnnjax.training.trained_writer import TrainedWriter
 
 __all__ = [
     "InterruptedRunError",
-    "Stream",
+    "TextStreaming",
     "TrainedClassifier",
+    "TrainedLanguageModel",
     "TrainedRun",
     "TrainedTranslator",
-    "TrainedWriter",
-    "look",
-    "run",
+    "inspect_texts",
+    "train",
     "usage_commands",
 ]

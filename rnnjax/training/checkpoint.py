@@ -16,9 +16,9 @@ import orbax.checkpoint as ocp
 
 from rnnjax import paths
 from rnnjax.errors import InputError
-from rnnjax.files import explain
-from rnnjax.reporting import seal
-from rnnjax.reporting.progress import say
+from rnnjax.input_files import explain
+from rnnjax.reporting import record_digest
+from rnnjax.reporting.progress import write_message
 
 Tree = TypeVar("Tree")
 
@@ -148,7 +148,7 @@ class Checkpoints:
                 damaged[step] = self._with_own_path(_reason(error))
                 continue
             for each, reason in damaged.items():
-                say(
+                write_message(
                     f"WARNING: {self.folder}: the checkpoint of step {each} is damaged ({reason}); "
                     f"that of step {step} is used"
                 )
@@ -181,7 +181,7 @@ class Checkpoints:
             path: [*_signature(leaf), zlib.crc32(np.asarray(leaf).tobytes())]
             for path, leaf in _leaves(tree)
         }
-        return seal.sealed({**self._owner._asdict(), "step": step, "arrays": arrays})
+        return record_digest.with_digest({**self._owner._asdict(), "step": step, "arrays": arrays})
 
     def _with_own_path(self, message: str) -> str:
         return message.replace(str(self._directory), str(self.folder))
@@ -216,7 +216,7 @@ class Checkpoints:
 
     def _verify_owner(self, step: int, saved: Any) -> None:
         """Raises ValueError unless a checkpoint was saved by this run, as that of this step."""
-        if not isinstance(saved, dict) or not seal.is_whole(saved):
+        if not isinstance(saved, dict) or not record_digest.has_valid_digest(saved):
             raise ValueError("its checksums are not what was saved")
         if saved["run"] != self._owner.run:
             raise ValueError("it was saved by another run")

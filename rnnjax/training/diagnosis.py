@@ -17,7 +17,7 @@ from jax.core import Tracer
 
 from rnnjax.tasks import Task
 from rnnjax.training.finite import LOWER, NonFiniteError, non_finite_paths
-from rnnjax.training.members import Member
+from rnnjax.training.replicates import Replicate
 from rnnjax.training.state import DROPOUT, TrainState
 
 _MOST_BATCHES = 200
@@ -35,7 +35,7 @@ class _Replay(NamedTuple):
 
 
 def explained(
-    error: NonFiniteError, task: Task, members: Sequence[Member], state: TrainState
+    error: NonFiniteError, task: Task, members: Sequence[Replicate], state: TrainState
 ) -> NonFiniteError:
     """Returns the error, with its source in the message where that is not the learning rate.
 
@@ -56,7 +56,7 @@ def explained(
     return error
 
 
-def _source(task: Task, member: Member, state: TrainState, last: int) -> str:
+def _source(task: Task, member: Replicate, state: TrainState, last: int) -> str:
     """Returns a sentence on the source; '' if the parameters of the state are finite on all."""
     params, carry = member.own(state.params), member.own(state.carry)
     where = f"at the parameters of step {state.done}" if state.done else "at the first parameters"

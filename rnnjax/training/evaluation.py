@@ -4,13 +4,15 @@ from typing import Any
 
 import jax
 
-from rnnjax.data.dataset import Part
+from rnnjax.data.dataset import Split
 from rnnjax.reporting.progress import Progress
 from rnnjax.tasks import Task
 from rnnjax.training.step import Compiled
 
 
-def answers(task: Task, evaluate_step: Compiled, params: Any, part: Part, name: str) -> list[Any]:
+def predict_split(
+    task: Task, evaluate_step: Compiled, params: Any, part: Split, name: str
+) -> list[Any]:
     """Returns what the network says of each batch, as the task has it.
 
     Args:

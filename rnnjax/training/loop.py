@@ -12,19 +12,19 @@ from rnnjax.interrupt import InterruptedRunError, InterruptRequest
 from rnnjax.reporting.progress import Progress
 from rnnjax.tasks import Task
 from rnnjax.training.checkpoint import Checkpoints
-from rnnjax.training.evaluation import answers
+from rnnjax.training.evaluation import predict_split
 from rnnjax.training.finite import check_loss, check_state
-from rnnjax.training.members import Member, stack_at
 from rnnjax.training.optimizer import schedule
-from rnnjax.training.state import Best, TrainState
+from rnnjax.training.replicates import Replicate, stack_at
+from rnnjax.training.state import BestParams, TrainState
 from rnnjax.training.step import Compiled
 from rnnjax.training.timing import Timing
 
 
-def train(
+def run_loop(
     config: Config,
     task: Task,
-    members: Sequence[Member],
+    members: Sequence[Replicate],
     state: TrainState,
     train_step: Compiled,
     evaluate_step: Compiled,
@@ -88,7 +88,7 @@ def train(
                 if validation is None or not evaluate:
                     continue
                 params = member.own(state.judged)
-                found = answers(task, evaluate_step, params, validation, "validate")
+                found = predict_split(task, evaluate_step, params, validation, "validate")
                 summary = task.summary(validation, found)
                 check_loss(summary["loss"], "validation", step)
                 member.metrics.write({**at(step, "validation"), **summary})
@@ -152,6 +152,8 @@ def _remember(state: TrainState, loss: float) -> TrainState:
         return state
     if loss < float(best.loss):
         params = jax.tree.map(jnp.copy, state.judged)
-        best = Best(params, jnp.float32(loss), jnp.int32(state.done), jnp.zeros((), jnp.int32))
+        best = BestParams(
+            params, jnp.float32(loss), jnp.int32(state.done), jnp.zeros((), jnp.int32)
+        )
         return state.replace(best=best)
     return state.replace(best=best.replace(waited=best.waited + 1))

@@ -6,13 +6,13 @@ from typing import Any
 
 from rnnjax.config import Config
 from rnnjax.errors import InputError
-from rnnjax.files import digest
+from rnnjax.input_files import digest
 from rnnjax.reporting import run_files
-from rnnjax.reporting.progress import say
-from rnnjax.training.folder import RunFolder
-from rnnjax.training.initial import read_source
+from rnnjax.reporting.progress import write_message
 from rnnjax.training.loop import is_due
-from rnnjax.training.members import Member
+from rnnjax.training.replicates import Replicate
+from rnnjax.training.run_folder import RunFolder
+from rnnjax.training.warm_start import read_source
 
 
 def bucketing_epochs(folder: RunFolder, config: Config) -> int:
@@ -23,11 +23,13 @@ def bucketing_epochs(folder: RunFolder, config: Config) -> int:
     """
     epochs = run_files.read_manifest(folder.path).bucketing_epochs or config.epochs
     if epochs != config.epochs:
-        say(f"{config.epochs} epochs; batches keep the padded lengths chosen for {epochs}")
+        write_message(
+            f"{config.epochs} epochs; batches keep the padded lengths chosen for {epochs}"
+        )
     return epochs
 
 
-def check_contents(member: Member) -> None:
+def check_contents(member: Replicate) -> None:
     """Raises InputError if data, word vectors or first parameters are not those of the run."""
     config, folder = member.config, member.folder
     data, moved = folder.read_data(), folder.moved_paths(config)
@@ -40,7 +42,7 @@ def check_contents(member: Member) -> None:
         _check_same(folder, "run of init_from", account["digest"], read_source(config).digest)
 
 
-def check_same_data(member: Member, recorded: dict[str, Any]) -> None:
+def check_same_data(member: Replicate, recorded: dict[str, Any]) -> None:
     """Raises InputError unless a training reads the data, and the vectors, that were recorded."""
     described = member.describe()
     pairs = {"data": (recorded, described)}
@@ -64,10 +66,10 @@ def is_of_longer(config: Config, per_epoch: int) -> Callable[[dict[str, Any]], b
     The last step of a training writes lines that a longer one does not have, and test scores.
     """
 
-    def is_kept(line: dict[str, Any]) -> bool:
+    def keep_line(line: dict[str, Any]) -> bool:
         step, split = line["step"], line["split"]
         if split == "test":
             return False
         return step == config.epochs * per_epoch or is_due(config, split, step, per_epoch)
 
-    return is_kept
+    return keep_line

@@ -11,14 +11,14 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from rnnjax.config import Config
-from rnnjax.data.vectors import WordVectors
+from rnnjax.data.pretrained_embeddings import WordVectors
 from rnnjax.tasks import Task
 
 INIT, DROPOUT = 0, 1
 """The streams of random numbers that a seed begets, beside those of the data."""
 
 
-class Best(flax.struct.PyTreeNode):
+class BestParams(flax.struct.PyTreeNode):
     """The best parameters so far: those of the lowest validation loss.
 
     Attributes:
@@ -35,7 +35,7 @@ class Best(flax.struct.PyTreeNode):
 
 
 def is_found(loss: Float[Array, ""]) -> bool:
-    """Returns whether a `Best` of that loss has been found; before any evaluation it has not."""
+    """Returns whether there has been an evaluation with that loss; infinite means none yet."""
     return bool(jnp.isfinite(loss))
 
 
@@ -57,7 +57,7 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: Any
     average: Any | None
     sums: dict[str, Float[Array, ""]]
-    best: Best | None
+    best: BestParams | None
     carry: Any | None = None
 
     @property
@@ -112,7 +112,7 @@ def init_state(
         best = None
         if config.early_stopping.patience:
             never = jnp.zeros((), jnp.int32)
-            best = Best(copy(params), jnp.float32(jnp.inf), step=never, waited=never)
+            best = BestParams(copy(params), jnp.float32(jnp.inf), step=never, waited=never)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,

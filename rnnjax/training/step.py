@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rnnjax.data.batches import Stack
+from rnnjax.data.batches import BatchGroup
 from rnnjax.reporting.progress import uncounted
 from rnnjax.tasks import Task
 from rnnjax.training.state import DROPOUT, TrainState
@@ -113,7 +113,7 @@ def make_train_step(
             carry=carry,
         )
 
-    def train_steps(state: TrainState, stack: Stack, seed: Any) -> TrainState:
+    def train_steps(state: TrainState, stack: BatchGroup, seed: Any) -> TrainState:
         def one(index, live):
             return train_step(live, jax.tree.map(lambda each: each[index], stack.batches), seed)
 
@@ -124,7 +124,7 @@ def make_train_step(
             live = jax.lax.fori_loop(0, stack.count, one, live)
         return live.replace(**_parameters(task.with_live, state, live), best=state.best)
 
-    def of_replicates(state: TrainState, stack: Stack) -> TrainState:
+    def of_replicates(state: TrainState, stack: BatchGroup) -> TrainState:
         def of_one(state, batches, seed):
             return train_steps(state, stack._replace(batches=batches), seed)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pydantic
 
-from rnnjax.files import load_text, parse_json
-from rnnjax.reporting.files import write_json
-from rnnjax.reporting.progress import say
+from rnnjax.input_files import load_text, parse_json
+from rnnjax.reporting.atomic_files import write_json
+from rnnjax.reporting.progress import write_message
 
 
 class Total(pydantic.BaseModel):
@@ -93,5 +93,7 @@ def _read(path: Path) -> dict[int, Total]:
         return {int(step): Total.model_validate(total) for step, total in values.items()}
     except (OSError, ValueError, AttributeError) as error:
         reason = str(error).splitlines()[0]
-        say(f"WARNING: {path} cannot be used ({reason}): earlier training time is not counted")
+        write_message(
+            f"WARNING: {path} cannot be used ({reason}): earlier training time is not counted"
+        )
         return {}

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from rnnjax.data.corpora import read_csv
-from rnnjax.data.labelled import make_batches
-from rnnjax.data.text import Vocabulary, unknown_share
+from rnnjax.data.labelled_text import make_batches
+from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.errors import InputError
-from rnnjax.tasks import scores
+from rnnjax.tasks import classification_metrics
 from rnnjax.tasks.classification import in_order
-from rnnjax.training.evaluation import answers
+from rnnjax.training.evaluation import predict_split
 from rnnjax.training.step import is_out_of_memory
-from rnnjax.training.trained import TrainedRun
+from rnnjax.training.trained_run import TrainedRun
 
 _LONG = 512
 """Texts of more tokens than this are read one at a time, so that memory follows their length."""
@@ -51,7 +51,10 @@ class TrainedClassifier(TrainedRun):
         tokens = self.vocabulary.encode(texts, self.config.data.max_tokens).tokens
         share = unknown_share(tokens)
         self.warn_of_unknown(share, texts)
-        return {**scores.summary(labels, self.evaluate(texts, labels)), "unknown_share": share}
+        return {
+            **classification_metrics.summary(labels, self.evaluate(texts, labels)),
+            "unknown_share": share,
+        }
 
     def evaluate(
         self, texts: list[str], labels: Int32[np.ndarray, " rows"]
@@ -100,7 +103,7 @@ class TrainedClassifier(TrainedRun):
                 boundaries=boundaries,
             )
             try:
-                asked = answers(self.task, self.evaluate_step, self.params, batches, name)
+                asked = predict_split(self.task, self.evaluate_step, self.params, batches, name)
                 found[rows] = in_order(batches, asked)
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):

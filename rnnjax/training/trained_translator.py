@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Sequence
 
-from rnnjax.data.text import Vocabulary
+from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
-from rnnjax.tasks import Translation
-from rnnjax.tasks.translating import Beam, Written, translations
-from rnnjax.training.trained import TrainedRun
+from rnnjax.tasks import TranslationTask
+from rnnjax.tasks.decoding import BeamOptions, TranslatedText, translate_texts
+from rnnjax.training.trained_run import TrainedRun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +18,7 @@ class TrainedTranslator(TrainedRun):
 
     vocabulary: Vocabulary
 
-    def translate(self, texts: Sequence[str], beam: int = 0) -> list[Written]:
+    def translate(self, texts: Sequence[str], beam: int = 0) -> list[TranslatedText]:
         """Returns the best text for each, read by itself: what stands beside it does not matter.
 
         Args:
@@ -30,9 +30,9 @@ class TrainedTranslator(TrainedRun):
         """
         if beam < 0:
             raise InputError(f"beam: given {beam}, expected 1 or more, or 0 for that of the run")
-        assert isinstance(self.task, Translation)
-        asked = Beam.of(self.config)
-        return translations(
+        assert isinstance(self.task, TranslationTask)
+        asked = BeamOptions.of(self.config)
+        return translate_texts(
             self.task.model,
             self.params,
             self.vocabulary,

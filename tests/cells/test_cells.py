@@ -11,7 +11,7 @@ import pytest
 from jax.test_util import check_grads
 
 from rnnjax.cells import GRUCell, LSTMCell, LSTMState, SimpleCell, forget_bias
-from rnnjax.kernels import logistic
+from rnnjax.kernels import sigmoid
 from rnnjax.layers import RNN
 
 INPUTS, FEATURES = 5, 7
@@ -92,7 +92,7 @@ def test_a_simple_cell_takes_another_activation():
 
 def test_the_logistic_function_is_the_logistic_function():
     x = np.array([-200.0, -30.0, -2.5, 0.0, 0.3, 4.0, 200.0], np.float32)
-    y = logistic(jnp.asarray(x))
+    y = sigmoid(jnp.asarray(x))
     np.testing.assert_allclose(y, 1 / (1 + np.exp(-x.astype(np.float64))), atol=1e-7)
     assert y.dtype == np.float32
 

@@ -22,7 +22,7 @@ from rnnjax.cells.qrnn import QRNNCell, QRNNState
 from rnnjax.cells.rglru import RGLRUCell
 from rnnjax.cells.sru import SRUCell
 from rnnjax.errors import InputError
-from rnnjax.layers import RNN, engines
+from rnnjax.layers import RNN, available_engines
 
 ROWS, TIME, INPUTS, FEATURES = 5, 7, 3, 4
 RAGGED = np.array(
@@ -198,9 +198,9 @@ def test_a_window_of_two_is_a_convolution_padded_with_zeros():
 @pytest.mark.parametrize("name", LINEAR)
 def test_the_associative_engine_is_the_scan(name):
     cell = CASES[name][0]
-    assert engines(cell) == ("scan", "associative")
+    assert available_engines(cell) == ("scan", "associative")
     variables, x, state = given(name)
-    pulled = [drawn(jax.eval_shape(lambda: scanned(name)), seed) for seed in (4, 5)]
+    cotangents = [drawn(jax.eval_shape(lambda: scanned(name)), seed) for seed in (4, 5)]
 
     @functools.partial(jax.jit, static_argnums=0)
     def gradients(engine):
@@ -209,7 +209,7 @@ def test_the_associative_engine_is_the_scan(name):
             return [layer.apply(variables, x, RAGGED, state) for layer in layers]
 
         outputs, pull_back = jax.vjp(both, variables, x, state)
-        return outputs, pull_back(pulled)
+        return outputs, pull_back(cotangents)
 
     (outputs, pulled_back), expected = gradients("associative"), gradients("scan")
     assert_close((outputs, pulled_back), expected, 1e-5)

@@ -18,7 +18,7 @@ from rnnjax.cells.wrappers import (
     Zoneout,
 )
 from rnnjax.errors import InputError
-from rnnjax.layers import RNN, engines
+from rnnjax.layers import RNN, available_engines
 
 ROWS, TIME, INPUTS, FEATURES, RATE = 5, 7, 3, 4, 0.4
 INPUT = np.random.default_rng(0).standard_normal((ROWS, TIME, INPUTS)).astype(np.float32)
@@ -106,7 +106,7 @@ def test_each_part_has_its_rate_of_zoneout(rate):
         (LSTMCell(FEATURES), {"hidden", "cell"}),
     ],
 )
-def test_one_rate_is_of_the_parts_of_which_a_unit_may_keep_its_old_value(cell, zoned):
+def test_one_rate_is_of_the_parts_of_which_a_unit_may_keep_its_old_value(cell, zoneout_parts):
     @jax.jit
     def run():
         wrapped = RNN(Zoneout(cell, 0.75))
@@ -117,8 +117,8 @@ def test_one_rate_is_of_the_parts_of_which_a_unit_may_keep_its_old_value(cell, z
     # In an evaluation a part that begins at zero moves by 1 - rate of its way in the first step.
     moved, whole = run()
     moved, whole = (getattr(each, "state", each)._asdict() for each in (moved, whole))
-    assert {part for part in whole if not np.array_equal(moved[part], whole[part])} == zoned
-    for part in zoned:
+    assert {part for part in whole if not np.array_equal(moved[part], whole[part])} == zoneout_parts
+    for part in zoneout_parts:
         assert np.asarray(whole[part]).any()
         np.testing.assert_allclose(moved[part], 0.25 * whole[part], rtol=1e-5)
 
@@ -210,7 +210,7 @@ def test_a_wrapper_says_of_itself_what_the_cell_says():
     for wrapper in (zoneout, LearnedInitialState, Wrapper):
         made = wrapper(Frozen(FEATURES))
         assert made.frozen == ("recurrent_kernel",)
-        assert engines(wrapper(LSTMCell(FEATURES))) == ("scan",)
+        assert available_engines(wrapper(LSTMCell(FEATURES))) == ("scan",)
         assert wrapper(Reads(FEATURES)).output_part is None
     assert Wrapper(LSTMCell(FEATURES)).output_part == "hidden"
     assert RecurrentDropout(LSTMCell(FEATURES), RATE).output_part == "state.hidden"

@@ -226,7 +226,7 @@ def differentiated(wrapper, cell, built):
     made = WRAPPERS[wrapper](CELLS[cell](FEATURES))
     layer = RNN(made) if built == "single" else Bidirectional(made)
     returned, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), INPUT, MASK)
-    variables, state, pulled = drawn(variables, 2), drawn(returned[0], 3), drawn(returned, 4)
+    variables, state, cotangents = drawn(variables, 2), drawn(returned[0], 3), drawn(returned, 4)
 
     @jax.jit
     def run(inputs):
@@ -234,9 +234,9 @@ def differentiated(wrapper, cell, built):
             return layer.apply(variables, inputs, MASK, state, rngs=DROPOUT)
 
         returned, pull_back = jax.vjp(apply, variables, inputs, state)
-        return returned, pull_back(pulled)
+        return returned, pull_back(cotangents)
 
-    return run, state, pulled
+    return run, state, cotangents
 
 
 MASKED = [("zoneout", "lstm", "single"), ("dropout", "flax", "single")]
@@ -245,7 +245,7 @@ MASKED += [("learned", "gru", "single"), ("all", "simple", "built")]
 
 @pytest.mark.parametrize(("wrapper", "cell", "built"), MASKED)
 def test_the_mask_law_holds_in_training(wrapper, cell, built):
-    run, state, pulled = differentiated(wrapper, cell, built)
+    run, state, cotangents = differentiated(wrapper, cell, built)
     clean = run(np.where(MASK[..., None], INPUT, 7))
     for junk in (np.nan, np.inf):
         assert_identical(run(np.where(MASK[..., None], INPUT, np.float32(junk))), clean)
@@ -256,7 +256,7 @@ def test_the_mask_law_holds_in_training(wrapper, cell, built):
     assert (np.asarray(inputs)[MASK] != 0).any()
     of_empty = functools.partial(jax.tree.map, lambda leaf: leaf[EMPTY])
     assert_identical(of_empty(final), of_empty(state))
-    assert_identical(of_empty(of_state), of_empty(pulled[0]))
+    assert_identical(of_empty(of_state), of_empty(cotangents[0]))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "flax"])

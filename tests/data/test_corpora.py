@@ -14,8 +14,8 @@ import pytest
 
 from rnnjax import cache as shared_cache
 from rnnjax.data import corpora
-from rnnjax.data.corpora import Row, docstrings, download
-from rnnjax.data.corpora.pairs import read_pairs
+from rnnjax.data.corpora import CsvRow, docstrings, download
+from rnnjax.data.corpora.parallel_text import read_pairs
 from rnnjax.errors import InputError
 
 NEWS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ag_news_csv"
@@ -67,7 +67,7 @@ def internet(tmp_path, monkeypatch):
 
 def rows_of(split):
     return [
-        Row(int(label), *texts)
+        CsvRow(int(label), *texts)
         for label, *texts in zip(
             split.labels, split.fields["title"], split.fields["description"], strict=True
         )
@@ -85,14 +85,14 @@ def test_a_folder_of_csv_files_keeps_its_rows_and_their_order(news, capfd):
     assert corpus.source == f"AG News from train.csv and test.csv in {news}."
     assert corpus.classes == ("World", "Sports", "Business", "Sci/Tech")
     assert rows_of(corpus.splits["train"]) == [
-        Row(2, "Oil \\ up", "It rose."),
-        Row(0, "Vote", "ü counted."),
-        Row(3, "", "Only this"),
-        Row(1, "Goal", ""),
+        CsvRow(2, "Oil \\ up", "It rose."),
+        CsvRow(0, "Vote", "ü counted."),
+        CsvRow(3, "", "Only this"),
+        CsvRow(1, "Goal", ""),
     ]
     assert rows_of(corpus.splits["test"]) == [
-        Row(1, "Match #39;s over", "Two nil."),
-        Row(0, "Talks", "They ended."),
+        CsvRow(1, "Match #39;s over", "Two nil."),
+        CsvRow(0, "Talks", "They ended."),
     ]
     printed = capfd.readouterr()
     assert printed.out == ""
@@ -121,7 +121,7 @@ def test_columns_of_empty_texts_are_kept(news):
     (news / "test.csv").write_text("1,,\n2,,\n")
     test = corpora.load("ag_news_subset", str(news), "").splits["test"]
     assert test.texts("title") == ["", ""]
-    assert rows_of(test) == [Row(0, "", ""), Row(1, "", "")]
+    assert rows_of(test) == [CsvRow(0, "", ""), CsvRow(1, "", "")]
 
 
 def test_an_edited_file_is_prepared_again_and_changes_the_fingerprint(news, tmp_path):
@@ -218,10 +218,10 @@ def test_the_public_builder_is_downloaded_once_and_read_where_it_lies(
     assert corpus.name == "ag_news_subset"
     assert corpus.fallback == ""
     assert sorted(rows_of(corpus.splits["train"])) == [
-        Row(0, "Vote", "ü counted."),
-        Row(1, "Goal", ""),
-        Row(2, "Oil \\ up", "It rose."),
-        Row(3, "", "Only this"),
+        CsvRow(0, "Vote", "ü counted."),
+        CsvRow(1, "Goal", ""),
+        CsvRow(2, "Oil \\ up", "It rose."),
+        CsvRow(3, "", "Only this"),
     ]
     assert len(corpus.splits["test"]) == 2
     assert capfd.readouterr().out == ""
@@ -341,14 +341,14 @@ def test_what_cannot_be_asked_for(corpus, directory, fallback, says):
 
 
 def test_the_cache_follows_the_environment(tmp_path, monkeypatch):
-    assert shared_cache.folder(tmp_path / "given") == tmp_path / "given"
-    assert shared_cache.folder() == tmp_path / "cache"
+    assert shared_cache.cache_directory(tmp_path / "given") == tmp_path / "given"
+    assert shared_cache.cache_directory() == tmp_path / "cache"
     monkeypatch.delenv("RNNJAX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert shared_cache.folder() == tmp_path / "rnnjax"
+    assert shared_cache.cache_directory() == tmp_path / "rnnjax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert shared_cache.folder() == tmp_path / ".cache" / "rnnjax"
+    assert shared_cache.cache_directory() == tmp_path / ".cache" / "rnnjax"
 
 
 def test_a_cache_that_cannot_be_written_is_refused(news, tmp_path):

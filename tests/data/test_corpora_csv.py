@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnjax.data.corpora import Row, csv_files, read_csv
+from rnnjax.data.corpora import CsvRow, csv_files, read_csv
 from rnnjax.data.corpora.csv_files import AG_NEWS_CLASSES, read_classes
 from rnnjax.errors import InputError
 
@@ -27,15 +27,15 @@ def test_fields_are_taken_as_they_are(tmp_path):
         '"2","","ü\u2028 漢"\n',
     )
     assert rows == [
-        Row(2, "Fears #39;s \\", 'a "quoted", word'),
-        Row(3, "plain", "text"),
-        Row(0, "two\nlines", ""),
-        Row(1, "", "ü\u2028 漢"),
+        CsvRow(2, "Fears #39;s \\", 'a "quoted", word'),
+        CsvRow(3, "plain", "text"),
+        CsvRow(0, "two\nlines", ""),
+        CsvRow(1, "", "ü\u2028 漢"),
     ]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
-    assert read(tmp_path / "a.csv", b'\xef\xbb\xbf"2","a","b"\n') == [Row(1, "a", "b")]
+    assert read(tmp_path / "a.csv", b'\xef\xbb\xbf"2","a","b"\n') == [CsvRow(1, "a", "b")]
 
 
 def test_a_field_may_be_longer_than_the_default_limit_of_the_csv_module(tmp_path):
@@ -98,8 +98,8 @@ def test_other_delimiters_are_converted_by_the_command_of_the_message(tmp_path):
     command = str(caught.value).split("`")[1].replace("python", sys.executable, 1)
     assert subprocess.run(command, shell=True, check=True).returncode == 0
     assert list(read_csv(tmp_path / "my news.csv.new", AG_NEWS_CLASSES)) == [
-        Row(0, 'a, "b"', "c"),
-        Row(3, "'d'", "e;f"),
+        CsvRow(0, 'a, "b"', "c"),
+        CsvRow(3, "'d'", "e;f"),
     ]
 
 

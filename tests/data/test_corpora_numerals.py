@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from rnnjax.data.corpora.numerals import _FORMS, example, in_words, numerals, ordinal
+from rnnjax.data.corpora.numerals import _FORMS, example, numerals, ordinal, spell_number
 from rnnjax.errors import InputError
 
 ROWS = {"train": 3_000, "validation": 300, "test": 300}
@@ -36,17 +36,17 @@ def corpus():
     ],
 )
 def test_a_number_is_said_in_words(number, words):
-    assert in_words(number) == words
+    assert spell_number(number) == words
 
 
 def test_no_two_numbers_are_said_alike():
-    assert len({in_words(number) for number in range(0, 1_000_000, 7)}) == 142_858
+    assert len({spell_number(number) for number in range(0, 1_000_000, 7)}) == 142_858
 
 
 def test_a_number_out_of_range_is_refused():
     for number in (-1, 1_000_000):
         with pytest.raises(InputError, match=f"number: given {number}"):
-            in_words(number)
+            spell_number(number)
 
 
 def test_a_day_is_written_in_each_form():
@@ -82,7 +82,7 @@ def test_the_answers_are_right(corpus):
     for part in corpus.parts.values():
         for source, target in zip(part.sources, part.targets, strict=True):
             if source.isdecimal():
-                assert target == in_words(int(source))
+                assert target == spell_number(int(source))
             else:
                 assert target == day_of(source).isoformat()
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from rnnjax import config as config_lib
-from rnnjax.experiment import folder as folder_lib
+from rnnjax.experiment import plan as folder_lib
+from rnnjax.experiment.claim_digests import seal_claims
 from rnnjax.experiment.records import append
-from rnnjax.experiment.seals import seal_claims
 
 TOML = """
 flags = ["--config.epochs=2"]
@@ -32,7 +32,7 @@ CONFIG = '"""A network."""\n\n\ndef get_config():\n    return {"batch_size": 16}
 TRAINER = """
 import hashlib, json, runpy, signal, sys, time
 from pathlib import Path
-from rnnjax.reporting.seal import sealed
+from rnnjax.reporting.record_digest import sealed
 
 def save(*_):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

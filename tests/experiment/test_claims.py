@@ -5,7 +5,7 @@ import pytest
 from experiment.conftest import edit, record
 from rnnjax.errors import InputError
 from rnnjax.experiment.claims import FAIL, INCOMPARABLE, PASS, in_words, judge
-from rnnjax.experiment.folder import Experiment
+from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.records import append
 
 

@@ -13,12 +13,12 @@ import pytest
 
 from rnnjax import config as config_lib
 from rnnjax.errors import InputError
-from rnnjax.experiment import pages, prose, renderers
-from rnnjax.experiment.check import Checked, check_repository, of_pages, of_prose
+from rnnjax.experiment import page_rendering, pages, prose_numbers
+from rnnjax.experiment.claim_digests import check_seal
 from rnnjax.experiment.claims import PASS
-from rnnjax.experiment.folder import Experiment
-from rnnjax.experiment.seals import check_seal
-from rnnjax.reporting import markdown, metrics, seal
+from rnnjax.experiment.plan import Experiment
+from rnnjax.experiment.verification import VerificationResult, check_repository, of_pages, of_prose
+from rnnjax.reporting import markdown, metrics_log, record_digest
 from rnnjax.reporting.statistics import prediction_interval
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,12 +52,12 @@ def rendered(clone):
         patch.chdir(clone)
         found = {}
         for folder in FOLDERS:
-            parts, sentences = renderers.rendered_by_script(folder), {}
+            parts, sentences = page_rendering.rendered_by_script(folder), {}
             if folder in PLANNED:
                 experiment = Experiment.read(folder)
                 parts |= pages.parts(experiment)
                 sentences = pages.sentences(experiment)
-            found[folder] = Checked([], parts, sentences)
+            found[folder] = VerificationResult([], parts, sentences)
         return found
 
 
@@ -103,7 +103,7 @@ def changed(text, place):
     "page", [Path("README.md"), *(each / "README.md" for each in FOLDERS)], ids=str
 )
 def test_an_edited_digit_of_a_page_is_found(page, here, rendered):
-    typed, text = prose.read_typed(), markdown.read(page)
+    typed, text = prose_numbers.read_typed(), markdown.read(page)
     above = page == Path("README.md")
     own = list(rendered.values()) if above else [rendered[page.parent]]
     parts = [name for each in own for name in each.parts]
@@ -113,7 +113,7 @@ def test_an_edited_digit_of_a_page_is_found(page, here, rendered):
         if above:
             prose_of = [each for each in check_repository(own, typed) if each.of == "README.md"]
         else:
-            outside = prose.without_parts(markdown.read(page), parts)
+            outside = prose_numbers.without_parts(markdown.read(page), parts)
             prose_of = [of_prose(page, outside, typed)]
         rendered_of = [f for folder in folders for f in of_pages(folder, rendered[folder].parts)]
         return any(each.verdict != PASS for each in [*prose_of, *rendered_of])
@@ -133,11 +133,11 @@ def test_an_edited_digit_of_a_page_is_found(page, here, rendered):
 
 @pytest.mark.parametrize("config", sorted(ROOT.glob("configs/*.py")), ids=lambda path: path.name)
 def test_an_edited_digit_of_a_docstring_is_found(config, rendered, here):
-    typed, config = prose.read_typed(), Path("configs", config.name)
+    typed, config = prose_numbers.read_typed(), Path("configs", config.name)
     sentences = [each for own in rendered.values() for each in own.sentences.get(config, [])]
 
     def fails():
-        text = prose.without_sentences(config, sentences)
+        text = prose_numbers.without_sentences(config, sentences)
         return of_prose(config, text, typed).verdict != PASS
 
     assert not fails()
@@ -163,11 +163,11 @@ def test_an_edited_digit_of_a_record_is_found(record, tmp_path):
         place = draw.choice([match.start() for match in re.finditer(r"\d", line)])
         copy.write_text(f"{changed(line, place)}\n", encoding="utf-8")
         try:
-            (found,) = metrics.read(copy)
+            (found,) = metrics_log.read(copy)
         except InputError:
             continue  # it is no JSON any more, 01 say
-        assert not seal.is_whole(found), line[max(0, place - 40) : place + 20]
-        assert seal.is_whole(json.loads(line))
+        assert not record_digest.has_valid_digest(found), line[max(0, place - 40) : place + 20]
+        assert record_digest.has_valid_digest(json.loads(line))
 
 
 @pytest.mark.parametrize("folder", PLANNED, ids=str)

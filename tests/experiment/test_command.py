@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiment.conftest import CONFIG, edit, lines_of, starts
-from rnnjax.experiment.folder import PLAN
+from rnnjax.experiment.plan import PLAN
 
 COMMAND = (
     "import runpy; from rnnjax.experiment import folder; folder.TRAIN = ('trainer.py',); "

@@ -6,10 +6,10 @@ import pytest
 
 from experiment.conftest import README, edit, record
 from rnnjax.errors import InputError
-from rnnjax.experiment import pages, plot
-from rnnjax.experiment.folder import Experiment
+from rnnjax.experiment import pages, seed_plot
+from rnnjax.experiment.page_rendering import shows
+from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.records import append
-from rnnjax.experiment.renderers import shows
 
 ABOVE = "# All\n<!-- experiments/lesson: begin -->\n<!-- experiments/lesson: end -->\nmore\n"
 
@@ -114,7 +114,7 @@ def test_the_scores_that_are_shown_are_those_of_the_plan(recorded):
     assert (loss, by_seed) == ("**0.5000** ± 0.0000", "0.5000 0.5000 0.5000")
     assert accuracy == "0.5200"
     assert "test loss 0.5000 ± 0.0000" in pages.sentence(experiment, experiment.plan.entry[0])
-    assert "Test loss by seed: lstm 0.5000 0.5000 0.5000; gru" in plot.drawing(experiment)
+    assert "Test loss by seed: lstm 0.5000 0.5000 0.5000; gru" in seed_plot.drawing(experiment)
 
 
 def test_a_score_that_a_run_has_not_is_named_by_its_line(recorded):
@@ -142,15 +142,15 @@ def test_the_sentence_of_a_docstring(folder):
 
 def test_the_drawing_holds_what_it_shows_and_is_the_same_twice(recorded):
     experiment = Experiment.read(recorded)
-    drawing = plot.drawing(experiment)
+    drawing = seed_plot.drawing(experiment)
     assert "lstm 0.5000 0.5100 0.5500, claimed 0.5 to 0.6; gru 0.5000 0.5100 0.5500<" in drawing
-    assert drawing == plot.drawing(experiment)
+    assert drawing == seed_plot.drawing(experiment)
     path = recorded / "seeds.svg"
     path.write_text(drawing)
-    assert shows(path, plot.described(experiment))
+    assert shows(path, seed_plot.described(experiment))
     edit(recorded / "experiment.toml", "[0.5, 0.6]", "[0.5, 0.7]")
-    assert not shows(path, plot.described(Experiment.read(recorded)))
-    assert not shows(path, plot.described(read(recorded, record("gru", 9, 0.6))))
+    assert not shows(path, seed_plot.described(Experiment.read(recorded)))
+    assert not shows(path, seed_plot.described(read(recorded, record("gru", 9, 0.6))))
 
 
 @pytest.mark.parametrize("readme", ["# Question\n", README + README, README[::-1]])

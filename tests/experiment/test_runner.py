@@ -12,10 +12,10 @@ from experiment.conftest import CONFIG, edit, lines_of, record, starts
 from rnnjax import command
 from rnnjax.errors import InputError
 from rnnjax.experiment import runner
-from rnnjax.experiment.folder import Experiment
+from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.records import append
 from rnnjax.experiment.runner import run_missing, sole
-from rnnjax.reporting import seal
+from rnnjax.reporting import record_digest
 
 
 def run(folder, seeds=(0, 1, 5), jobs=1):
@@ -76,7 +76,7 @@ def test_only_missing_runs_are_run_and_each_is_recorded(folder):
     assert lstm["test"]["accuracy"] == 0.5
     assert lstm["environment"] == {"platform": "p", "cpus": 2, "devices": ["cpu:0 cpu"]}
     assert lstm["data"]["rows"]["train"] == 48_000
-    assert all(each["alone"] and seal.is_whole(each) for each in found)
+    assert all(each["alone"] and record_digest.has_valid_digest(each) for each in found)
     run(folder)
     assert len(starts()) == 4
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.layers import RNN
-from rnnjax.testing.bench import compiler_options
+from rnnjax.testing.harness import compiler_options
 
 INPUTS = 3
 
@@ -25,7 +25,7 @@ def fast(function: Any) -> Any:
     return jax.jit(function, compiler_options=compiler_options())
 
 
-def pulled(layer: RNN, rows: int, steps: int, mask: np.ndarray | None) -> Any:
+def cotangents(layer: RNN, rows: int, steps: int, mask: np.ndarray | None) -> Any:
     """Returns final state and outputs, and the gradients of everything that the layer reads."""
     inputs = drawn(jax.ShapeDtypeStruct((rows, steps, INPUTS), jnp.float32), 1)
     plain = layer.clone(engine="scan")

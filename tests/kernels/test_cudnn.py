@@ -13,7 +13,7 @@ from rnnjax.errors import InputError
 from rnnjax.kernels import cudnn
 from rnnjax.layers import RNN
 
-from .runs import INPUTS, drawn, fast, pulled, require_close
+from .runs import INPUTS, cotangents, drawn, fast, require_close
 
 ROWS, STEPS, FEATURES = 4, 5, 4
 
@@ -48,7 +48,7 @@ def reference(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_the_scan(real, reverse):
     layer = RNN(LSTMCell(FEATURES), reverse)
     found, expected = (
-        pulled(layer.clone(engine=engine), ROWS, STEPS, real) for engine in ("cudnn", "scan")
+        cotangents(layer.clone(engine=engine), ROWS, STEPS, real) for engine in ("cudnn", "scan")
     )
     require_close(found, expected, 1e-5)
 
@@ -80,11 +80,11 @@ def test_nothing_at_masked_steps_reaches_a_result(real, reverse):
 
         def apply(inputs, weights, state):
             kernel, recurrent_kernel, bias = weights
-            return cudnn.lstm(inputs, kernel, recurrent_kernel, bias, state, real, reverse)
+            return cudnn.cudnn_lstm(inputs, kernel, recurrent_kernel, bias, state, real, reverse)
 
         results, pull_back = jax.vjp(apply, inputs, weights, state)
-        pulled = jnp.where(real[..., None], 1.0, junk)
-        return results, pull_back((results[0], pulled + jnp.zeros_like(results[1])))
+        cotangents = jnp.where(real[..., None], 1.0, junk)
+        return results, pull_back((results[0], cotangents + jnp.zeros_like(results[1])))
 
     clean = run(0.0)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(clean))

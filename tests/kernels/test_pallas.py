@@ -14,7 +14,7 @@ from rnnjax.cells import GRUCell, LSTMCell
 from rnnjax.errors import InputError
 from rnnjax.layers import RNN
 
-from .runs import INPUTS, drawn, fast, pulled, require_close
+from .runs import INPUTS, cotangents, drawn, fast, require_close
 
 CELLS = (LSTMCell, GRUCell)
 HOLES = np.random.default_rng(0).random((17, 3)) > 0.3
@@ -30,7 +30,7 @@ HOLES = np.random.default_rng(0).random((17, 3)) > 0.3
 def test_a_kernel_is_the_scan_at_any_size(cell, rows, steps, features, mask, reverse):
     layer = RNN(cell(features), reverse)
     found, expected = (
-        pulled(layer.clone(engine=engine), rows, steps, mask) for engine in ("pallas", "scan")
+        cotangents(layer.clone(engine=engine), rows, steps, mask) for engine in ("pallas", "scan")
     )
     require_close(found, expected, 1e-5)
 
@@ -39,7 +39,7 @@ def test_a_kernel_is_the_scan_at_any_size(cell, rows, steps, features, mask, rev
 def test_states_have_their_own_dtype(cell):
     layer = RNN(cell(4, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16))
     found, expected = (
-        pulled(layer.clone(engine=engine), 3, 4, None) for engine in ("pallas", "scan")
+        cotangents(layer.clone(engine=engine), 3, 4, None) for engine in ("pallas", "scan")
     )
     require_close(found, expected, 0.05)
 

@@ -11,7 +11,7 @@ from jax.test_util import check_grads
 
 from rnnjax.cells import GRUCell, LinearCell, LSTMCell, MGUCell, SimpleCell
 from rnnjax.errors import InputError
-from rnnjax.layers import RNN, engines, rnn
+from rnnjax.layers import RNN, available_engines, rnn
 
 ROWS, TIME, INPUTS, FEATURES = 5, 7, 3, 4
 RAGGED = np.array(
@@ -63,7 +63,7 @@ def drawn(shapes: Any, seed: int) -> Any:
     )
 
 
-def pulled(layer: RNN, mask: np.ndarray | None) -> Any:
+def cotangents(layer: RNN, mask: np.ndarray | None) -> Any:
     """Returns final state and outputs, and the gradients of everything that the layer reads."""
     inputs = drawn(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float32), 1)
     returned, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs)
@@ -93,9 +93,9 @@ def test_a_sequence_too_large_for_the_caches_is_run_in_stretches(monkeypatch, se
     monkeypatch.setattr(rnn, "_AT_ONCE", 0)
     monkeypatch.setattr(rnn, "_ROWS", ROWS)
     layer = RNN(LSTMCell(FEATURES), reverse, sequences, "fused")
-    found = pulled(layer, RAGGED)
+    found = cotangents(layer, RAGGED)
     assert {*lengths} == {4, 3}
-    expected = pulled(layer.clone(engine="scan"), RAGGED)
+    expected = cotangents(layer.clone(engine="scan"), RAGGED)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected
     )
@@ -114,7 +114,7 @@ def test_a_sequence_too_large_for_the_caches_is_run_in_stretches(monkeypatch, se
 )
 def test_an_engine_is_the_scan(cell, engine, reverse, mask, dtype, tolerance):
     made = cell(FEATURES, dtype=jnp.dtype(dtype))
-    scan, other = (pulled(RNN(made, reverse, engine=each), mask) for each in ("scan", engine))
+    scan, other = (cotangents(RNN(made, reverse, engine=each), mask) for each in ("scan", engine))
 
     def compare(one, other):
         assert one.dtype == other.dtype
@@ -195,19 +195,19 @@ class Halved(Leaky):
 
 
 def test_engines_are_what_a_cell_offers():
-    assert engines(SimpleCell(FEATURES)) == ("scan", "fused")
-    assert engines(LSTMCell(FEATURES)) == ("scan", "fused", "pallas", "cudnn")
-    assert engines(GRUCell(FEATURES)) == ("scan", "fused", "pallas")
+    assert available_engines(SimpleCell(FEATURES)) == ("scan", "fused")
+    assert available_engines(LSTMCell(FEATURES)) == ("scan", "fused", "pallas", "cudnn")
+    assert available_engines(GRUCell(FEATURES)) == ("scan", "fused", "pallas")
     for cell in (
         SimpleCell(FEATURES, activation=jnp.sin),
         LSTMCell(FEATURES, peepholes=True),
         GRUCell(FEATURES, reset_after=False),
         GRUCell(FEATURES, update_dropout=0.1),
     ):
-        assert engines(cell) == ("scan",)
-    assert engines(Leaky(FEATURES)) == ("scan", "associative")
+        assert available_engines(cell) == ("scan",)
+    assert available_engines(Leaky(FEATURES)) == ("scan", "associative")
     for cell in (Negated(FEATURES), Dimmed(FEATURES), Halved(FEATURES)):
-        assert engines(cell) == ("scan",)
+        assert available_engines(cell) == ("scan",)
 
 
 def test_an_engine_that_there_is_not_is_refused():

@@ -71,7 +71,7 @@ class Case(NamedTuple):
     variables: Any
     inputs: np.ndarray
     state: Any
-    pulled: Any
+    cotangents: Any
     run: Callable[..., Result]
 
 
@@ -89,12 +89,12 @@ def case(cell: str, direction: str) -> Case:
     inputs = drawn(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float32), 1)
     returned, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs, RAGGED)
 
-    def run(variables, inputs, mask, state, pulled):
+    def run(variables, inputs, mask, state, cotangents):
         def apply(variables, inputs, state):
             return layer.apply(variables, inputs, mask, state)
 
         (final, outputs), pull_back = jax.vjp(apply, variables, inputs, state)
-        return Result(final, outputs, *pull_back(pulled))
+        return Result(final, outputs, *pull_back(cotangents))
 
     return Case(
         layer, drawn(variables, 2), inputs, drawn(returned[0], 3), drawn(returned, 4), jax.jit(run)
@@ -103,7 +103,7 @@ def case(cell: str, direction: str) -> Case:
 
 def run(given: Case, mask: np.ndarray | None, **changed: Any) -> Result:
     given = given._replace(**changed)
-    result = given.run(given.variables, given.inputs, mask, given.state, given.pulled)
+    result = given.run(given.variables, given.inputs, mask, given.state, given.cotangents)
     return jax.tree.map(np.asarray, result)
 
 
@@ -159,19 +159,19 @@ def test_a_row_without_a_real_step_returns_its_initial_state(cell, direction):
     result = run(given, RAGGED)
     of_empty = functools.partial(jax.tree.map, lambda leaf: leaf[EMPTY])
     assert_identical(of_empty(result.final), of_empty(given.state))
-    assert_identical(of_empty(result.state), of_empty(given.pulled[0]))
+    assert_identical(of_empty(result.state), of_empty(given.cotangents[0]))
 
 
 @pytest.mark.parametrize(("cell", "direction"), ALL)
 def test_masked_steps_anywhere_are_as_good_as_cut_out(cell, direction):
     given = case(cell, direction)
-    final, outputs = given.pulled
-    padded = run(given, FOUR_REAL, pulled=(final, outputs))
+    final, outputs = given.cotangents
+    padded = run(given, FOUR_REAL, cotangents=(final, outputs))
     dense = run(
         given,
         None,
         inputs=real_steps(given.inputs, FOUR_REAL),
-        pulled=(final, real_steps(outputs, FOUR_REAL)),
+        cotangents=(final, real_steps(outputs, FOUR_REAL)),
     )
     spread = padded._replace(
         outputs=scattered(dense.outputs, FOUR_REAL, 0.0),
@@ -191,7 +191,7 @@ def test_the_order_of_the_rows_changes_nothing(cell, direction):
         RAGGED[order],
         inputs=given.inputs[order],
         state=shuffled(given.state),
-        pulled=shuffled(given.pulled),
+        cotangents=shuffled(given.cotangents),
     )
     per_row = expected._replace(parameters=None)
     assert_close(actual._replace(parameters=None), shuffled(per_row))
@@ -232,8 +232,10 @@ def test_reading_backwards_is_reading_the_flipped_real_steps(cell):
         return values
 
     expected = run(reverse, RAGGED)
-    final, outputs = reverse.pulled
-    actual = run(forward, RAGGED, inputs=flipped(forward.inputs), pulled=(final, flipped(outputs)))
+    final, outputs = reverse.cotangents
+    actual = run(
+        forward, RAGGED, inputs=flipped(forward.inputs), cotangents=(final, flipped(outputs))
+    )
     restored = {"outputs": flipped(actual.outputs), "inputs": flipped(actual.inputs)}
     assert_close(actual._replace(**restored), expected)
 
@@ -257,7 +259,10 @@ def test_two_calls_with_the_carried_state_are_one(cell):
 )
 def test_no_mask_is_a_mask_of_real_steps_only(cell, direction):
     given = case(cell, direction)
-    steps = {"inputs": given.inputs[:, :4], "pulled": (given.pulled[0], given.pulled[1][:, :4])}
+    steps = {
+        "inputs": given.inputs[:, :4],
+        "pulled": (given.cotangents[0], given.cotangents[1][:, :4]),
+    }
     assert_close(run(given, None, **steps), run(given, np.ones((ROWS, 4), bool), **steps))
 
 

@@ -19,7 +19,7 @@ MASK = np.concatenate([MASK, np.zeros((1, TIME), bool)])
 RESETS = np.random.default_rng(5).random((ROWS, TIME)) < 0.3
 
 
-def pulled(layer, mask, resets=None, features=(INPUTS,)):
+def cotangents(layer, mask, resets=None, features=(INPUTS,)):
     """Returns final state and outputs, and the gradients of parameters, inputs and state."""
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.standard_normal((ROWS, TIME, *features)), jnp.float32)
@@ -41,7 +41,7 @@ def pulled(layer, mask, resets=None, features=(INPUTS,)):
 
 
 def compare(make, **given):
-    plain, remat = (pulled(make(remat), **given) for remat in (False, True))
+    plain, remat = (cotangents(make(remat), **given) for remat in (False, True))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), remat, plain)
     assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(remat))
 

@@ -12,8 +12,8 @@ import pytest
 
 from rnnjax.cells import Cell, GRUCell, LSTMCell, SimpleCell
 from rnnjax.config import parse
-from rnnjax.models import Classifier, table
-from rnnjax.tasks import Classification
+from rnnjax.models import Classifier, describe_layers
+from rnnjax.tasks import ClassificationTask
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 LESSON = {
@@ -41,12 +41,12 @@ def lesson_model(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = parse(module.get_config().to_dict(), name)
-    return Classification.of(config, 20_000, {"classes": "abcd"}).model
+    return ClassificationTask.of(config, 20_000, {"classes": "abcd"}).model
 
 
 def rows_of(model):
     """Returns the model's table for a batch of any four texts of six tokens."""
-    return table(
+    return describe_layers(
         model, jax.ShapeDtypeStruct((4, 6), jnp.int32), jax.ShapeDtypeStruct((4, 6), jnp.bool_)
     )
 
@@ -298,7 +298,7 @@ def test_variational_dropout_of_the_inputs_is_the_same_at_every_step(variational
 
 
 def test_the_table_names_what_wraps_a_cell():
-    model = classifier(LSTMCell(4), zoneout=0.1, weight_drop=0.2, learned_state=True)
+    model = classifier(LSTMCell(4), zoneout=0.1, weight_drop=0.2, learned_initial_state=True)
     (row,) = (row for row in rows_of(model) if row.layer.startswith("recurrent"))
     assert row.type == "WeightDrop(RNN(Zoneout(LearnedInitialState(LSTMCell(4)))))"
     assert row.parameters == 4 * 4 * (64 + 4 + 1) + 2 * 4

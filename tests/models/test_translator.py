@@ -312,8 +312,8 @@ def test_dropout_falls_on_what_is_said():
     ],
     ids=lambda each: type(each).__name__,
 )
-def test_any_cell_can_write(cell, feeding):
-    model = translator(cell=cell, feeding=feeding)
+def test_any_cell_can_write(cell, input_feeding):
+    model = translator(cell=cell, input_feeding=input_feeding)
     variables = parameters(model)
     whole = scores(model, variables)
     steps, _ = step_by_step(model, variables, lambda place, _: INPUTS[:, place])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax import config as schema
-from rnnjax.reporting import seal
+from rnnjax.reporting import record_digest
 
 TEXT = (
     "Oil prices fell below fifty dollars a barrel on Tuesday after the ministry said that stocks "
@@ -213,5 +213,5 @@ def reseal(folder: Path) -> Path:
     }.items():
         if (folder / name).exists():
             values = {"run": "0123", **json.loads((folder / name).read_text()), "files": files}
-            (folder / name).write_text(json.dumps(seal.sealed(values)))
+            (folder / name).write_text(json.dumps(record_digest.with_digest(values)))
     return folder

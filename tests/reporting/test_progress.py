@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rnnjax.reporting import progress
-from rnnjax.reporting.progress import Progress, say, uncounted
+from rnnjax.reporting.progress import Progress, uncounted, write_message
 
 
 class Terminal(io.StringIO):
@@ -196,11 +196,11 @@ def test_a_message_does_not_break_the_bar(clock, monkeypatch):
     terminal = a_terminal(monkeypatch)
     with Progress("train", 10) as bar:
         bar.update(3)
-        say("saved step 3")
+        write_message("saved step 3")
         clock.now += 1
         bar.update(4)
         seen = screen(terminal.getvalue())
-        say("saved step 4")
+        write_message("saved step 4")
     assert screen(terminal.getvalue())[1:] == ["saved step 4", seen[1]]
     message, bar = seen
     assert message == "saved step 3"
@@ -266,7 +266,7 @@ def test_a_line_is_no_wider_than_the_terminal_and_shows_first_what_matters(
             for step in range(1, 3_001):
                 clock.now += 2.0
                 bar.update(step, examples=1_000, loss=12.345, accuracy=0.75)
-            say("above")
+            write_message("above")
 
     lines = re.split("[\r\n]+", pseudo_terminal(columns, train).strip())
     assert len(lines) > 1_000
@@ -337,7 +337,7 @@ def test_no_stream_ends_a_loop(clock, monkeypatch, tmp_path, broken):
             for step in range(1, 4):
                 clock.now += 20
                 bar.update(step)
-                say("caf\N{LATIN SMALL LETTER E WITH ACUTE}\x1b[2J")
+                write_message("caf\N{LATIN SMALL LETTER E WITH ACUTE}\x1b[2J")
     if broken == "ascii":
         assert path.read_text("ascii").count("caf\\u00e9\\u001b[2J\n") == 3
     with contextlib.suppress(OSError):
@@ -345,14 +345,14 @@ def test_no_stream_ends_a_loop(clock, monkeypatch, tmp_path, broken):
 
 
 def test_a_message_without_a_terminal_is_a_line(capsys):
-    say("saved step 3")
+    write_message("saved step 3")
     assert capsys.readouterr() == ("", "saved step 3\n")
 
 
 def test_importing_is_light():
     heavy = "matplotlib numpy jax jinja2 pydantic tqdm".split()  # noqa: SIM905
     code = (
-        "import sys, rnnjax.reporting.progress, rnnjax.reporting.metrics\n"
+        "import sys, rnnjax.reporting.progress, rnnjax.reporting.metrics_log\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,7 +3,7 @@
 import json
 import re
 
-from rnnjax.reporting.report import write_report
+from rnnjax.reporting.run_report import write_report
 
 from . import runs
 

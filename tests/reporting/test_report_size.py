@@ -2,10 +2,10 @@
 
 import json
 
-from rnnjax.reporting.report import write_report
+from rnnjax.reporting.run_report import write_report
 
 from . import runs
-from .test_report import Page, page
+from .test_run_report import Page, page
 
 
 def test_the_page_of_ten_thousand_classes_is_small(tmp_path):
@@ -15,7 +15,7 @@ def test_the_page_of_ten_thousand_classes_is_small(tmp_path):
         for number, name in enumerate(names)
     ]
     pairs = [{"label": names[3], "predicted": names[7], "rows": 12, "share": 0.25}]
-    folder = runs.write(tmp_path, confusion=[], per_class=per_class, most_confused=pairs)
+    folder = runs.write(tmp_path, confusion=[], per_class=per_class, most_confused_pairs=pairs)
     environment = json.loads((folder / "environment.json").read_text())
     environment["data"]["classes"] = names
     (folder / "environment.json").write_text(json.dumps(environment))

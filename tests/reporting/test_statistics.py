@@ -7,11 +7,11 @@ import pytest
 from scipy import stats
 
 from rnnjax.reporting.statistics import (
-    Contrast,
+    Comparison,
+    compare_scores,
     holm,
     interval_of_mean,
     interval_of_score,
-    judge,
     pairs_for_permutation,
     prediction_interval,
 )
@@ -36,7 +36,7 @@ def collapsing(draw, shape):
 
 def alarms(pairs, paired=True):
     """How many verdicts of a difference are given, where there is none."""
-    verdicts = [judge([Contrast(a, b, paired)])[0].verdict for a, b in pairs]
+    verdicts = [compare_scores([Comparison(a, b, paired)])[0].verdict for a, b in pairs]
     assert set(verdicts) <= {"higher", "lower", "not shown"}
     return sum(verdict != "not shown" for verdict in verdicts)
 
@@ -69,7 +69,7 @@ def test_of_many_comparisons_with_one_side_any_false_alarm_is_rare():
     draw, cases, sides = np.random.default_rng(1), 1_000, 5
     wrong = uncorrected = 0
     for first, *others in draw.normal(0.8, 0.01, (cases, sides, 6)):
-        judged = judge([Contrast(first, other, True) for other in others])
+        judged = compare_scores([Comparison(first, other, True) for other in others])
         wrong += any(each.verdict != "not shown" for each in judged)
         uncorrected += any(each.contrast.p <= 0.05 for each in judged)
     assert wrong <= most(cases)
@@ -81,7 +81,7 @@ def test_intervals_hold_the_true_difference_at_their_rate(paired):
     draw, cases, truth = np.random.default_rng(2), 200, 0.02
     by_t = by_bootstrap = 0
     for a, b in zip(*alike(draw, (cases, 5)), strict=True):
-        contrast = Contrast(a, b + truth, paired)
+        contrast = Comparison(a, b + truth, paired)
         by_t += contrast.interval.low <= truth <= contrast.interval.high
         by_bootstrap += contrast.bootstrap.low <= truth <= contrast.bootstrap.high
     assert min(by_t, by_bootstrap) >= cases - most(cases)
@@ -91,23 +91,23 @@ def test_the_smallest_difference_is_shown_in_four_cases_of_five():
     draw, cases = np.random.default_rng(3), 1_000
     # What of six pairs that spread by the true amount is said to be shown, is.
     spread = np.array([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0]) * math.sqrt(5 / 6)
-    smallest = Contrast(np.zeros(6), spread, True).smallest()
+    smallest = Comparison(np.zeros(6), spread, True).smallest()
     shown = [
-        judge([Contrast(np.zeros(6), other, True)])[0].verdict == "higher"
+        compare_scores([Comparison(np.zeros(6), other, True)])[0].verdict == "higher"
         for other in draw.normal(smallest, 1.0, (cases, 6))
     ]
     assert stats.binom.ppf(0.001, cases, 0.8) <= sum(shown) <= stats.binom.isf(0.001, cases, 0.8)
     # As many seeds are needed for a difference as show it.
     for share, needed in ((1.001, 6), (0.999, 7)):
-        assert Contrast(np.zeros(6), spread + share * smallest, True).seeds_needed() == needed
-    assert Contrast(A, B, True).smallest(4) > Contrast(A, B, True).smallest()
-    assert Contrast(np.zeros(5), np.arange(5.0) - 1.9998, True).seeds_needed() == 0
+        assert Comparison(np.zeros(6), spread + share * smallest, True).seeds_needed() == needed
+    assert Comparison(A, B, True).smallest(4) > Comparison(A, B, True).smallest()
+    assert Comparison(np.zeros(5), np.arange(5.0) - 1.9998, True).seeds_needed() == 0
 
 
 def test_pairs_are_tested_by_the_paired_t_test():
     expected = stats.ttest_rel(B, A)
     statistic, p = expected
-    found = Contrast(A, B, True)
+    found = Comparison(A, B, True)
     assert found.p == pytest.approx(p)
     assert found.interval == pytest.approx(tuple(expected.confidence_interval()))
     assert found.mean == pytest.approx(statistic * np.std(B - A, ddof=1) / math.sqrt(6))
@@ -117,44 +117,44 @@ def test_pairs_are_tested_by_the_paired_t_test():
 def test_two_independent_sides_are_tested_by_welch():
     b = np.append(B, [0.95, 0.80])
     expected = stats.ttest_ind(b, A, equal_var=False)
-    found = Contrast(A, b, False)
+    found = Comparison(A, b, False)
     assert found.p == pytest.approx(expected[1])
     assert found.interval == pytest.approx(tuple(expected.confidence_interval()))
 
 
 def test_the_permutation_test_counts_every_way():
-    assert Contrast(A[:5], B[:5], True).permutation_p == 2 / 2**5
-    assert Contrast(A[:5], B[:5], True).least_permutation_p == 2 / 2**5
-    apart = Contrast(A, A + 0.1, False)
+    assert Comparison(A[:5], B[:5], True).permutation_p == 2 / 2**5
+    assert Comparison(A[:5], B[:5], True).least_permutation_p == 2 / 2**5
+    apart = Comparison(A, A + 0.1, False)
     assert apart.permutation_p == apart.least_permutation_p == 2 / math.comb(12, 6)
     # Of the eight ways to sign 1, 2 and -3, six give a sum at least as large as theirs, which is 0.
-    assert Contrast(np.zeros(3), np.array([1.0, 2.0, -3.0]), True).permutation_p == 1.0
-    assert Contrast(np.zeros(3), np.array([1.0, 2.0, -1.0]), True).permutation_p == 0.75
+    assert Comparison(np.zeros(3), np.array([1.0, 2.0, -3.0]), True).permutation_p == 1.0
+    assert Comparison(np.zeros(3), np.array([1.0, 2.0, -1.0]), True).permutation_p == 0.75
     assert [pairs_for_permutation(count) for count in (1, 2, 4)] == [6, 7, 8]
 
 
 def test_effect_sizes_are_those_of_hedges():
     d = (B - A).mean() / np.std(B - A, ddof=1)
-    assert Contrast(A, B, True).effect == pytest.approx(d * (1 - 3 / (4 * 5 - 1)), rel=5e-3)
+    assert Comparison(A, B, True).effect == pytest.approx(d * (1 - 3 / (4 * 5 - 1)), rel=5e-3)
     pooled = math.sqrt((np.var(A, ddof=1) + np.var(B, ddof=1)) / 2)
     g = (B.mean() - A.mean()) / pooled * (1 - 3 / (4 * 10 - 1))
-    assert Contrast(A, B, False).effect == pytest.approx(g, rel=5e-3)
+    assert Comparison(A, B, False).effect == pytest.approx(g, rel=5e-3)
 
 
 def test_seeds_of_both_sides_are_paired_and_the_rest_is_left_out():
     first = {seed: float(seed) for seed in range(8)}
     other = {seed: seed + 10.0 for seed in (9, 5, 3, 4, 7, 6)}
-    found = Contrast.of_seeds(first, other)
+    found = Comparison.summarize_seeds(first, other)
     assert found.paired
     assert found.first.tolist() == [3, 4, 5, 6, 7]
     assert found.other.tolist() == [13, 14, 15, 16, 17]
-    few = Contrast.of_seeds(first, {0: 1.0, 1: 2.0})
+    few = Comparison.summarize_seeds(first, {0: 1.0, 1: 2.0})
     assert (few.paired, few.runs) == (True, 2)
 
 
 def test_sides_that_share_few_seeds_are_not_paired():
     first, other = ({seed: 0.1 * seed for seed in seeds} for seeds in (range(6), range(5, 10)))
-    found = Contrast.of_seeds(first, other)
+    found = Comparison.summarize_seeds(first, other)
     assert not found.paired
     assert (len(found.first), len(found.other)) == (6, 5)
 
@@ -168,23 +168,23 @@ def test_holm_corrects_from_the_smallest_on():
 @pytest.mark.parametrize(
     ("contrast", "verdict"),
     [
-        (Contrast(A[:4], A[:4] + B[:4], True), "none"),
-        (Contrast(A, (A + B)[:4], False), "none"),
-        (Contrast(A, A, True), "none"),
-        (Contrast(A, A + 0.1, True), "none"),
-        (Contrast(A[:1], B[:1], True), "none"),
-        (Contrast(A, B, True), "higher"),
-        (Contrast(B, A, True), "lower"),
-        (Contrast(A, B, False), "not shown"),
+        (Comparison(A[:4], A[:4] + B[:4], True), "none"),
+        (Comparison(A, (A + B)[:4], False), "none"),
+        (Comparison(A, A, True), "none"),
+        (Comparison(A, A + 0.1, True), "none"),
+        (Comparison(A[:1], B[:1], True), "none"),
+        (Comparison(A, B, True), "higher"),
+        (Comparison(B, A, True), "lower"),
+        (Comparison(A, B, False), "not shown"),
     ],
     ids=["four pairs", "four of one side", "the same", "no spread", "one", "up", "down", "wide"],
 )
 def test_there_is_a_verdict_where_there_can_be(contrast, verdict):
-    assert judge([contrast])[0].verdict == verdict
+    assert compare_scores([contrast])[0].verdict == verdict
 
 
 def test_a_single_run_tells_a_difference_and_no_more():
-    one = Contrast(A[:1], B[:1], True)
+    one = Comparison(A[:1], B[:1], True)
     assert one.mean == pytest.approx(0.012)
     assert one.interval == one.bootstrap == (-math.inf, math.inf)
     assert one.p == one.least_permutation_p == 1.0
@@ -192,9 +192,9 @@ def test_a_single_run_tells_a_difference_and_no_more():
 
 
 def test_a_bootstrap_that_ties_cannot_end_says_so_and_is_the_same_every_time():
-    tied = Contrast(np.zeros(5), np.array([0.01, 0.01, 0.01, 0.01, 0.02]), True)
+    tied = Comparison(np.zeros(5), np.array([0.01, 0.01, 0.01, 0.01, 0.02]), True)
     assert tied.bootstrap.high == math.inf
-    assert Contrast(A, B, True).bootstrap == Contrast(A, B, True).bootstrap
+    assert Comparison(A, B, True).bootstrap == Comparison(A, B, True).bootstrap
 
 
 def test_the_interval_of_a_mean_is_that_of_the_tables_of_student():

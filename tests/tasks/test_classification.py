@@ -7,10 +7,10 @@ import pytest
 
 from rnnjax.cells import EchoStateCell, GRUCell, LSTMCell, SimpleCell
 from rnnjax.config import parse
-from rnnjax.data.batches import Batch, Stack
+from rnnjax.data.batches import Batch, BatchGroup
 from rnnjax.errors import InputError
 from rnnjax.models import Classifier
-from rnnjax.tasks import Classification
+from rnnjax.tasks import ClassificationTask
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.state import init_state
 from rnnjax.training.step import make_train_step
@@ -34,7 +34,7 @@ def batch_of(seed, lengths=(5, 2, 0, 4), weights=(1, 1, 1, 1)):
 
 def stack_of(*batches):
     """Returns batches as one stack."""
-    return Stack(Batch(*map(np.stack, zip(*batches, strict=True))), np.int32(len(batches)))
+    return BatchGroup(Batch(*map(np.stack, zip(*batches, strict=True))), np.int32(len(batches)))
 
 
 def model_of(**options):
@@ -45,7 +45,7 @@ def model_of(**options):
 
 def trained(known, config, steps=5):
     """Returns the parameters before and after some steps of training."""
-    task = Classification(model_of(dropout=config.model.dropout), known)
+    task = ClassificationTask(model_of(dropout=config.model.dropout), known)
     optimizer = make_optimizer(config, steps)
     state = init_state(task, optimizer, [3], config).make()
     before = jax.tree.map(np.array, state.params)
@@ -82,7 +82,7 @@ def test_clipping_is_felt_in_that_comparison():
 
 def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
     config = parse({"learning_rate": 0.05, "optimizer": {"weight_decay": 0.1}})
-    task = Classification(model_of(cell=EchoStateCell(4), vocabulary=KNOWN), KNOWN)
+    task = ClassificationTask(model_of(cell=EchoStateCell(4), vocabulary=KNOWN), KNOWN)
     optimizer = make_optimizer(config, 5, task.trained)
     state = init_state(task, optimizer, [3], config).make()
     before = jax.tree.map(np.array, state.params)
@@ -103,7 +103,7 @@ def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
             "optimizer": {"weight_decay": decay, "clip_norm": 0.5},
         }
     )
-    task = Classification.of(config, KNOWN, ABOUT)
+    task = ClassificationTask.of(config, KNOWN, ABOUT)
     optimizer = make_optimizer(config, 5, task.trained)
     state = init_state(task, optimizer, [3], config).make()
     moments = jax.tree_util.tree_leaves_with_path(state.opt_state)
@@ -120,7 +120,7 @@ def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
 
 
 def test_the_optimizer_keeps_nothing_for_rows_that_cannot_occur():
-    task = Classification(model_of(), KNOWN)
+    task = ClassificationTask(model_of(), KNOWN)
     params = task.init(jax.random.key(0))
     live = task.live(params)
     assert live["embed"]["embedding"].shape == (KNOWN, 3)
@@ -135,7 +135,7 @@ def test_the_optimizer_keeps_nothing_for_rows_that_cannot_occur():
 
 
 def test_one_hot_input_trains_every_row():
-    task = Classification(model_of(cell=SimpleCell(4), embedding=0), KNOWN)
+    task = ClassificationTask(model_of(cell=SimpleCell(4), embedding=0), KNOWN)
     params = task.init(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, task.live(params), params)
     value, _ = task.loss(task.live(params), batch_of(0), None, jax.random.key(0))
@@ -147,7 +147,7 @@ def test_weight_decay_moves_every_row(decay, known):
     config = parse(
         {"data": {"vocabulary": {"size": VOCABULARY}}, "optimizer": {"weight_decay": decay}}
     )
-    assert Classification.of(config, KNOWN, ABOUT).known == known
+    assert ClassificationTask.of(config, KNOWN, ABOUT).known == known
 
 
 def test_a_config_makes_the_network_that_it_says():
@@ -162,7 +162,7 @@ def test_a_config_makes_the_network_that_it_says():
         "embedding": {"features": 5},
     }
     config = parse({"dtype": "bfloat16", "model": model, "data": {"vocabulary": {"size": 50}}})
-    made = Classification.of(config, 10, ABOUT).model
+    made = ClassificationTask.of(config, 10, ABOUT).model
     half = jnp.dtype("bfloat16")
     assert made == Classifier(
         vocabulary=50,
@@ -177,7 +177,7 @@ def test_a_config_makes_the_network_that_it_says():
         dtype=half,
     )
     with pytest.raises(InputError, match=r"config\.model\.cell: given 'RNN'"):
-        Classification.of(parse({"model": {"cell": "RNN"}}), 10, ABOUT)
+        ClassificationTask.of(parse({"model": {"cell": "RNN"}}), 10, ABOUT)
 
 
 def by_hand(task, params, batch):
@@ -189,7 +189,7 @@ def by_hand(task, params, batch):
 
 @pytest.mark.parametrize("weights", [(1, 1, 1, 1), (1, 0, 0, 1), (0, 0, 0, 1), (0.5, 2, 0, 1)])
 def test_the_loss_is_a_mean_over_the_weights(weights):
-    task = Classification(model_of(), KNOWN)
+    task = ClassificationTask(model_of(), KNOWN)
     params = jax.tree.map(lambda leaf: 3 * leaf + 0.1, task.init(jax.random.key(1)))
     batch = batch_of(4, weights=weights)
     losses, hits = by_hand(task, params, batch)
@@ -201,7 +201,7 @@ def test_the_loss_is_a_mean_over_the_weights(weights):
 
 
 def test_rows_of_weight_zero_leave_no_trace_in_the_gradient():
-    task = Classification(model_of(cell=LSTMCell(4)), KNOWN)
+    task = ClassificationTask(model_of(cell=LSTMCell(4)), KNOWN)
     live = task.live(task.init(jax.random.key(1)))
     gradient = jax.jit(
         jax.grad(lambda live, batch: task.loss(live, batch, None, jax.random.key(0))[0])
@@ -217,7 +217,7 @@ def test_rows_of_weight_zero_leave_no_trace_in_the_gradient():
 
 
 def test_answers_are_log_probabilities_without_dropout():
-    task = Classification(model_of(dropout=0.5), KNOWN)
+    task = ClassificationTask(model_of(dropout=0.5), KNOWN)
     params = task.init(jax.random.key(1))
     batch = batch_of(4)
     answers, _ = task.answer(params, batch, None)
@@ -235,7 +235,7 @@ def test_a_network_keeps_nothing_between_batches():
 
 def test_adversarial_training_moves_the_texts_to_where_their_loss_grows():
     # Every token stands once, so that moving its row of the embedding moves one vector of one text.
-    plain = Classification(model_of(vocabulary=24), 24)
+    plain = ClassificationTask(model_of(vocabulary=24), 24)
     batch = batch_of(5, weights=(1, 0.5, 1, 0))._replace(
         tokens=np.arange(24, dtype=np.int32).reshape(4, 6)
     )
@@ -260,7 +260,7 @@ def test_adversarial_training_moves_the_texts_to_where_their_loss_grows():
     (moved, _), other = both(plain, there)
     assert moved > clean + 0.05
 
-    adversarial = Classification(plain.model, 24, adversarial=share)
+    adversarial = ClassificationTask(plain.model, 24, adversarial=share)
     (value, (counted, _)), found = both(adversarial, params)
     np.testing.assert_allclose(value, (clean + moved) / 2, rtol=1e-5)
     jax.tree.map(
@@ -273,7 +273,7 @@ def test_adversarial_training_moves_the_texts_to_where_their_loss_grows():
 
 
 def test_a_text_that_the_network_is_sure_of_is_moved_by_no_infinity():
-    task = Classification(model_of(), KNOWN, adversarial=0.3)
+    task = ClassificationTask(model_of(), KNOWN, adversarial=0.3)
     params = task.init(jax.random.key(1))
     batch = batch_of(6)._replace(labels=np.zeros(4, np.int32))
     params["score"]["bias"] = jnp.array([60.0, 0.0, 0.0])
@@ -284,4 +284,4 @@ def test_a_text_that_the_network_is_sure_of_is_moved_by_no_infinity():
 
 def test_the_share_of_adversarial_moves_is_that_of_the_config():
     config = parse({"model": {"regularization": {"adversarial": 0.25}}})
-    assert Classification.of(config, 10, ABOUT).adversarial == 0.25
+    assert ClassificationTask.of(config, 10, ABOUT).adversarial == 0.25

@@ -7,11 +7,11 @@ import pytest
 
 from rnnjax.cells import LSTMCell, make_cell
 from rnnjax.config import parse
-from rnnjax.data.running import RunningText, Stretch
-from rnnjax.data.text import END, UNKNOWN
+from rnnjax.data.text_stream import LMBatch, TextStream
+from rnnjax.data.vocabulary import END, UNKNOWN
 from rnnjax.errors import InputError
 from rnnjax.models import LanguageModel
-from rnnjax.tasks import LanguageModeling
+from rnnjax.tasks import LanguageModelingTask
 
 VOCABULARY = 7
 
@@ -19,7 +19,7 @@ VOCABULARY = 7
 def task_of(resets=False, **options):
     """Returns a task on a small network."""
     given = {"vocabulary": VOCABULARY, "cell": LSTMCell(5), "embedding": 4, **options}
-    return LanguageModeling(LanguageModel(**given), VOCABULARY, resets=resets)
+    return LanguageModelingTask(LanguageModel(**given), VOCABULARY, resets=resets)
 
 
 def tokens_of(count, seed=0):
@@ -32,7 +32,7 @@ def batch_of(tokens, first=False, weights=None):
     tokens = np.asarray(tokens, np.int32)
     weights = np.ones(tokens[:, 1:].shape) if weights is None else weights
     weights = np.asarray(weights, np.float32)
-    return Stretch(tokens[:, :-1], tokens[:, 1:], weights > 0, weights, np.full(len(tokens), first))
+    return LMBatch(tokens[:, :-1], tokens[:, 1:], weights > 0, weights, np.full(len(tokens), first))
 
 
 def losses(task, params, *batches):
@@ -82,7 +82,7 @@ def test_a_row_that_begins_anew_leaves_its_neighbours_alone():
 
 
 def test_what_is_carried_into_the_first_batch_counts_for_nothing():
-    task = task_of(learned_state=True)
+    task = task_of(learned_initial_state=True)
     params = task.init(jax.random.key(1))
     batch = batch_of(tokens_of(6)[None], first=True)
     carry = task.begin(1)
@@ -131,7 +131,7 @@ def test_the_summary_is_the_mean_over_tokens():
     task = task_of()
     tokens = tokens_of(12)
     tokens[[2, 5, 6]] = UNKNOWN
-    part = RunningText(tokens, 2, 3, shuffle=False)
+    part = TextStream(tokens, 2, 3, shuffle=False)
     answers = [
         {"loss": 6.0, "accuracy": 3.0, "weight": 6.0},
         {"loss": 10.0, "accuracy": 1.0, "weight": 5.0},
@@ -154,7 +154,7 @@ def test_a_token_at_a_time_scores_what_one_pass_scores(name):
     mask = jnp.ones((1, 9), bool)
     apply = jax.jit(task.model.apply)
     scores = np.asarray(apply({"params": params}, tokens[None], mask)[1])
-    step, found = jax.jit(task.go_on), []
+    step, found = jax.jit(task.advance), []
     kept, _ = step(params, tokens[None, :1], ~mask[:, :1])
     for token in tokens:
         kept, (answer,) = step(params, token[None, None], mask[:, :1], kept)
@@ -205,6 +205,6 @@ def test_separate_texts_are_not_read_by_an_engine_without_resets():
     config = parse({"task": "language_modeling", "model": {"engine": "fused"}})
     about = {"connected": False}
     with pytest.raises(InputError, match=r"config\.model\.engine: given 'fused', and a corpus of"):
-        LanguageModeling.of(config, VOCABULARY, about)
-    task = LanguageModeling.of(config, VOCABULARY, {"connected": True})
+        LanguageModelingTask.of(config, VOCABULARY, about)
+    task = LanguageModelingTask.of(config, VOCABULARY, {"connected": True})
     assert task.model.engine == "fused"

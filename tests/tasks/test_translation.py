@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rnnjax.config import parse
-from rnnjax.data.pairs import PairBatch
-from rnnjax.data.text import END
-from rnnjax.tasks import Translation
-from rnnjax.tasks.tokens import scores_of, sums_of
+from rnnjax.data.translation_pairs import PairBatch
+from rnnjax.data.vocabulary import END
+from rnnjax.tasks import TranslationTask
+from rnnjax.tasks.token_metrics import scores_of, sums_of
 
 VALUES: dict[str, Any] = {
     "task": "translation",
@@ -21,10 +21,10 @@ VALUES: dict[str, Any] = {
 KNOWN = 9
 
 
-def task_of(translation=(), **model) -> Translation:
+def task_of(translation=(), **model) -> TranslationTask:
     """Returns a small task."""
     changed = {"translation": dict(translation), "model": {**VALUES["model"], **model}}
-    return Translation.of(parse({**VALUES, **changed}), KNOWN, {"longest": 4})
+    return TranslationTask.of(parse({**VALUES, **changed}), KNOWN, {"longest": 4})
 
 
 def batch_of(seed=0, lengths=(3, 5, 2)) -> PairBatch:
@@ -138,12 +138,12 @@ def test_dropout_is_drawn_in_training_alone():
 def test_the_network_is_the_one_that_a_config_asks_for():
     task = task_of({"attention": "additive", "feeding": True}, layers=2, dropout=0.5)
     model = task.model
-    assert (model.attention, model.feeding, model.tied) == ("additive", True, False)
+    assert (model.attention, model.input_feeding, model.tied) == ("additive", True, False)
     assert (model.encoder_layers, model.decoder_layers, model.dropout) == (2, 2, 0.5)
     # A half of 5 features is 3, not 2.
     assert (model.encoder_cell.features, model.decoder_cell.features) == (3, 5)
     tied = task_of(embedding={"features": 4, "tied": True})
-    assert (tied.model.embedding, tied.model.tied, tied.model.feeding) == (4, True, False)
+    assert (tied.model.embedding, tied.model.tied, tied.model.input_feeding) == (4, True, False)
     assert (tied.model.vocabulary, tied.longest) == (KNOWN, 5)  # the end has room
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from rnnjax.cells import LinearCell, LSTMCell, LSTMState, SimpleCell
-from rnnjax.kernels import lstm
+from rnnjax.kernels import fused_lstm
 
 from .planted import planted
 
@@ -154,8 +154,8 @@ def _leaky(projected, mask):
 
 _leaky.defvjp(
     lambda projected, mask: (projected, mask),
-    lambda mask, pulled: (
-        pulled + 0.1 * ~mask[..., None] * pulled.sum(axis=1, keepdims=True),
+    lambda mask, cotangents: (
+        cotangents + 0.1 * ~mask[..., None] * cotangents.sum(axis=1, keepdims=True),
         None,
     ),
 )
@@ -260,7 +260,7 @@ def _doubled(kernel):
     return kernel
 
 
-_doubled.defvjp(lambda kernel: (kernel, None), lambda _, pulled: (2 * pulled,))
+_doubled.defvjp(lambda kernel: (kernel, None), lambda _, cotangents: (2 * cotangents,))
 
 
 @planted("loop_gradients", "gradient of parameters.recurrent_kernel")
@@ -268,7 +268,9 @@ class DoubledGradient(LSTMCell):
     """The hand-written derivative of the recurrent kernel is twice what it should be."""
 
     def fused(self, state, projected, mask, reverse):
-        final, outputs = lstm(projected, _doubled(self.recurrent_kernel), state, mask, reverse)
+        final, outputs = fused_lstm(
+            projected, _doubled(self.recurrent_kernel), state, mask, reverse
+        )
         return LSTMState(*final), outputs
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from rnnjax.cells import Cell, SimpleCell
-from rnnjax.kernels import logistic
+from rnnjax.kernels import sigmoid
 
 from .mistakes_in_cells import Simple
 from .planted import planted
@@ -41,7 +41,7 @@ class DeadHalf(Cell):
 
     def step(self, state, projected):
         half = projected[..., : self.features].astype(state.dtype)
-        gate = logistic(half)
+        gate = sigmoid(half)
         new = gate * state + (1 - gate) * jnp.tanh(half)
         return new, new.astype(projected.dtype)
 
@@ -99,7 +99,7 @@ def _twice(x):
     return x
 
 
-_twice.defvjp(lambda x: (x, None), lambda _, pulled: (2 * pulled,))
+_twice.defvjp(lambda x: (x, None), lambda _, cotangents: (2 * cotangents,))
 
 
 @planted("derivative", "gradient of inputs, along one direction")

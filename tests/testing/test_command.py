@@ -2,14 +2,14 @@
 
 import pytest
 
-from rnnjax.testing import INVARIANTS, check
+from rnnjax.testing import INVARIANTS, conformance
 from rnnjax.testing.__main__ import main
 
 
 @pytest.fixture(autouse=True)
 def _few_checks(monkeypatch):
     few = {name: INVARIANTS[name] for name in ("contract", "parameters")}
-    monkeypatch.setattr(check, "INVARIANTS", few)
+    monkeypatch.setattr(conformance, "INVARIANTS", few)
 
 
 @pytest.mark.parametrize(

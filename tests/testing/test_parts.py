@@ -8,10 +8,11 @@ import pytest
 
 from rnnjax.cells import LSTMCell, SimpleCell
 from rnnjax.cells.wrappers import FlaxCell, Zoneout
-from rnnjax.kernels.sequence import real
+from rnnjax.kernels.time_scan import zero_masked
 from rnnjax.layers import rnn
 from rnnjax.testing import CellError, check_cell
-from rnnjax.testing.compare import (
+from rnnjax.testing.cell_adapter import describe_cell, recast
+from rnnjax.testing.comparison import (
     BrokenError,
     differ,
     named,
@@ -21,8 +22,7 @@ from rnnjax.testing.compare import (
     require_same_structure,
     require_zero,
 )
-from rnnjax.testing.masks import drawn, flipped, masks, moved, sorted_to
-from rnnjax.testing.subject import described, recast
+from rnnjax.testing.mask_patterns import drawn, flipped, masks, moved, sorted_to
 
 
 def mask_of(*rows):
@@ -119,10 +119,13 @@ def test_no_difference_is_told_where_there_is_none():
 
 
 def test_a_cell_is_described_by_what_is_not_its_default():
-    assert described(SimpleCell(4)) == "SimpleCell(features=4)"
-    assert described(SimpleCell(4, activation=nn.relu)) == "SimpleCell(features=4, activation=relu)"
+    assert describe_cell(SimpleCell(4)) == "SimpleCell(features=4)"
+    assert (
+        describe_cell(SimpleCell(4, activation=nn.relu))
+        == "SimpleCell(features=4, activation=relu)"
+    )
     wrapped = Zoneout(FlaxCell(nn.GRUCell(4)), rate=0.5)
-    assert described(wrapped) == "Zoneout(cell=FlaxCell(cell=GRUCell(features=4)), rate=0.5)"
+    assert describe_cell(wrapped) == "Zoneout(cell=FlaxCell(cell=GRUCell(features=4)), rate=0.5)"
 
 
 def test_a_dtype_reaches_the_cells_inside_a_cell():
@@ -147,11 +150,11 @@ def test_a_mistake_in_the_layer_is_found_as_well(monkeypatch, function, mistake,
 
 
 def _unguarded(values, mask):
-    return values if values.shape[-1:] == (3,) else real(values, mask)
+    return values if values.shape[-1:] == (3,) else zero_masked(values, mask)
 
 
 def _leaking(values, mask):
-    found = real(values, mask)
+    found = zero_masked(values, mask)
     if values.shape[-1:] != (3,):
         return found
     nothing = jnp.pad(values - jax.lax.stop_gradient(values), ((0, 0), (1, 0), (0, 0)))

@@ -15,11 +15,11 @@ import pytest
 
 from rnnjax import config as schema
 from rnnjax import training
-from rnnjax.data import labelled
-from rnnjax.reporting import seal
-from rnnjax.tasks import Classification
-from rnnjax.training.folder import RunFolder
+from rnnjax.data import labelled_text
+from rnnjax.reporting import record_digest
+from rnnjax.tasks import ClassificationTask
 from rnnjax.training.optimizer import make_optimizer
+from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.state import TrainState, init_state
 from rnnjax.training.step import make_evaluate_step
 
@@ -83,16 +83,16 @@ def lines(workdir: Path) -> list[dict[str, Any]]:
 
 def state_of(config: schema.Config) -> TrainState:
     """Returns the state in which a run of the config begins."""
-    made = labelled.make_dataset(config, labelled.load_corpus(config))
-    task = Classification.of(config, len(made.vocabulary), made.describe())
+    made = labelled_text.make_dataset(config, labelled_text.load_corpus(config))
+    task = ClassificationTask.of(config, len(made.vocabulary), made.describe())
     optimizer = make_optimizer(config, config.epochs * made.train.steps_per_epoch, task.trained)
     return init_state(task, optimizer, [config.seed], config).make()
 
 
 def unlearned(config: schema.Config) -> training.TrainedClassifier:
     """Returns a network of random parameters, biases included, as if a run had trained it."""
-    made = labelled.make_dataset(config, labelled.load_corpus(config))
-    task = Classification.of(config, len(made.vocabulary), made.describe())
+    made = labelled_text.make_dataset(config, labelled_text.load_corpus(config))
+    task = ClassificationTask.of(config, len(made.vocabulary), made.describe())
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     draw = np.random.default_rng(config.seed)
     return training.TrainedClassifier(
@@ -159,7 +159,7 @@ def play(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def several_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     """Padded lengths as if compiling took no time, or a small corpus would have but one."""
-    monkeypatch.setattr(labelled, "_COMPILING", 0.0)
+    monkeypatch.setattr(labelled_text, "_COMPILING", 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -167,8 +167,8 @@ def finished(news: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, masked, with buckets of several lengths; only to be read."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelled, "_COMPILING", 0.0)
-        training.run(parse(news), "small", workdir, "python -m rnnjax.main --config=small.py")
+        patch.setattr(labelled_text, "_COMPILING", 0.0)
+        training.train(parse(news), "small", workdir, "python -m rnnjax.main --config=small.py")
     return workdir
 
 
@@ -178,7 +178,7 @@ def damage(checkpoint: Path, how: str) -> None:
         path = checkpoint / "checksums" / "metadata"
         saved = json.loads(path.read_text())
         sums = {key: [*rest, crc ^ 1] for key, (*rest, crc) in saved["arrays"].items()}
-        path.write_text(json.dumps(seal.sealed({**saved, "arrays": sums})))
+        path.write_text(json.dumps(record_digest.with_digest({**saved, "arrays": sums})))
         return
     path = max((checkpoint / "arrays" / "d").iterdir(), key=lambda each: each.stat().st_size)
     content = bytearray(path.read_bytes())

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from rnnjax import training
-from rnnjax.data.labelled import load_corpus, make_dataset
-from rnnjax.tasks import Classification, scores
+from rnnjax.data.labelled_text import load_corpus, make_dataset
+from rnnjax.tasks import ClassificationTask, classification_metrics
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.step import make_train_step
 
@@ -18,7 +18,7 @@ pytest_plugins = ["training.small"]
 def test_it_follows_the_parameters_at_a_pace_that_falls_to_what_was_asked(news):
     config = parse(news, averaging__decay=0.3, model__dropout=0.3, model__cell="EchoStateCell")
     dataset = make_dataset(config, load_corpus(config))
-    task = Classification.of(config, len(dataset.vocabulary), dataset.describe())
+    task = ClassificationTask.of(config, len(dataset.vocabulary), dataset.describe())
     step = make_train_step(task, make_optimizer(config, 8, task.trained), [3], decay=0.3)
     state = state_of(config)
     first = expected = jax.device_get(state.params)
@@ -47,7 +47,7 @@ def test_it_follows_the_parameters_at_a_pace_that_falls_to_what_was_asked(news):
 def loss_of(asked, dataset, config):
     texts = dataset.corpus.splits["test"].texts(config.data.text, np.arange(61))
     labels = dataset.test.labels
-    return scores.summary(labels, asked.evaluate(texts, labels))["loss"]
+    return classification_metrics.summary(labels, asked.evaluate(texts, labels))["loss"]
 
 
 @pytest.mark.parametrize("patience", [0, 50], ids=["last", "best"])
@@ -59,7 +59,7 @@ def test_it_is_what_a_run_is_judged_and_asked_by(news, tmp_path, patience):
         data__buckets=1,
         early_stopping__patience=patience,
     )
-    result = training.run(config, "small", tmp_path)
+    result = training.train(config, "small", tmp_path)
     state, asked = saved(config, tmp_path), training.TrainedClassifier.load(tmp_path)
     # The loss still falls, so that the best is the last.
     assert_same(asked.params, state.average)

@@ -40,7 +40,7 @@ def test_every_config_takes_two_shrunk_steps(path, news, play, tmp_path):
     else:
         values["data"] |= {"file": str(play), "take": 20}
         values["data"]["steps"] = 200 // values["batch_size"]
-    result = training.run(schema.parse(values), path.stem, tmp_path)
+    result = training.train(schema.parse(values), path.stem, tmp_path)
     rows = result["data"]["rows"]
     if values["task"] != "language_modeling":
         assert result["steps"] == 2

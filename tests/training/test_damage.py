@@ -13,16 +13,16 @@ import pytest
 from endings import HOW
 from endings import damage as spoil
 from rnnjax import training
-from rnnjax.data.labelled import load_corpus, make_dataset
+from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.errors import InputError
-from rnnjax.reporting import files, run_files
-from rnnjax.training.folder import RunFolder
+from rnnjax.reporting import atomic_files, run_files
+from rnnjax.training.run_folder import RunFolder
 
 from .small import assert_same, parse, saved, snapshot
 
 pytest_plugins = ["training.small"]
 
-run_module = sys.modules["rnnjax.training.run"]
+run_module = sys.modules["rnnjax.training.launch"]
 ONE = {
     "epochs": 1,
     "model__cell": "SimpleCell",
@@ -34,7 +34,7 @@ NAMES = ("config.json", "environment.json", "tokenizer.json", "metrics.jsonl", "
 
 
 def run(config, workdir):
-    return training.run(config, "small", workdir, "python -m rnnjax.main")
+    return training.train(config, "small", workdir, "python -m rnnjax.main")
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_data_mended_before_the_first_step_is_read_with_its_own_vocabulary(
 def test_a_run_that_is_killed_at_each_of_its_writes_ends_as_if_nothing_had_been(
     news, trained, tmp_path, monkeypatch
 ):
-    config, workdir, write = parse(news, **ONE), tmp_path / "run", files.write_text
+    config, workdir, write = parse(news, **ONE), tmp_path / "run", atomic_files.write_text
     for last in ("config.json", "tokenizer.json", "environment.json", "result.json"):
         for after in (False, True):
 
@@ -195,7 +195,7 @@ def test_a_run_that_is_killed_at_each_of_its_writes_ends_as_if_nothing_had_been(
                     raise KeyboardInterrupt
 
             with monkeypatch.context() as patch:
-                for module in (files, run_files, sys.modules["rnnjax.reporting.report"]):
+                for module in (atomic_files, run_files, sys.modules["rnnjax.reporting.run_report"]):
                     patch.setattr(module, "write_text", interrupted)
                 with pytest.raises(KeyboardInterrupt):
                     run(config, workdir)

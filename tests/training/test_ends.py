@@ -20,7 +20,7 @@ pytest_plugins = ["training.small"]
 
 
 def run(config, workdir):
-    return training.run(config, "small", workdir)
+    return training.train(config, "small", workdir)
 
 
 def test_what_is_judged_is_what_was_trained_where_nothing_was_validated_on_the_way(news, tmp_path):
@@ -118,7 +118,7 @@ def test_the_manifest_matches_the_steps_of_the_checkpoints(news, tmp_path, capsy
 def test_a_cell_that_cannot_read_the_text_is_refused_before_anything_is_written(news, tmp_path):
     config = parse(news, model__cell="ConvLSTMCell")
     with pytest.raises(InputError, match=r"shape \(16, 6\); expected 2 axes of an image"):
-        training.run(config, "small", tmp_path / "run")
+        training.train(config, "small", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -10,7 +10,7 @@ from rnnjax.cells import SimpleCell
 from rnnjax.errors import InputError
 from rnnjax.training import finite
 from rnnjax.training.checkpoint import Checkpoints
-from rnnjax.training.folder import RunFolder
+from rnnjax.training.run_folder import RunFolder
 
 from .small import parse, saved, state_of
 
@@ -48,7 +48,7 @@ class RootCell(SimpleCell):
 
 
 def run(config, workdir):
-    return training.run(config, "small", workdir, "python -m rnnjax.main")
+    return training.train(config, "small", workdir, "python -m rnnjax.main")
 
 
 @pytest.mark.parametrize("every", [0, 1])

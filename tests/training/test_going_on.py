@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnnjax import training
-from rnnjax.data.labelled import load_corpus, make_dataset
+from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.errors import InputError
 from rnnjax.training import loop
 from rnnjax.training.checkpoint import Checkpoints
@@ -18,7 +18,7 @@ from .small import assert_same, parse, saved, snapshot
 
 pytest_plugins = ["training.small"]
 
-run_module = sys.modules["rnnjax.training.run"]
+run_module = sys.modules["rnnjax.training.launch"]
 
 UNEVEN = {
     "data__buckets": 1,
@@ -34,7 +34,7 @@ UNEVEN = {
 
 def run(config, workdir):
     command = f"python -m rnnjax.main --config.epochs={config.epochs}"
-    return training.run(config, "small", workdir, command)
+    return training.train(config, "small", workdir, command)
 
 
 def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(news, tmp_path):
@@ -58,7 +58,7 @@ def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(news, tmp_path):
 
 
 def test_more_epochs_keep_the_padded_lengths_of_the_first(news, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("rnnjax.data.labelled._COMPILING", 10.0)
+    monkeypatch.setattr("rnnjax.data.labelled_text._COMPILING", 10.0)
     longer = parse(news, epochs=2)
     assert make_dataset(longer, load_corpus(longer)).train.boundaries == (12, 24)
     assert run(parse(news, epochs=1), tmp_path)["buckets"] == [24]

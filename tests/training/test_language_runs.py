@@ -14,8 +14,8 @@ from rnnjax import config as schema
 from rnnjax import training
 from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError
-from rnnjax.tasks import LanguageModeling
-from rnnjax.tasks.writing import Choice
+from rnnjax.tasks import LanguageModelingTask
+from rnnjax.tasks.sampling import SamplingOptions
 from rnnjax.training import loop
 
 from .small import assert_same, changed, lines, typed
@@ -46,7 +46,7 @@ def parse(play: Path, **changes) -> schema.Config:
 
 def run(config: schema.Config, workdir: Path) -> dict:
     """Returns the result of a run."""
-    return training.run(config, "play", workdir, "python -m rnnjax.main --config=play.py")
+    return training.train(config, "play", workdir, "python -m rnnjax.main --config=play.py")
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,9 @@ def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(
         run(config, tmp_path / "cut")
     monkeypatch.undo()
     run(config, tmp_path / "cut")
-    whole, cut = (training.TrainedWriter.load(tmp_path / name).params for name in ("whole", "cut"))
+    whole, cut = (
+        training.TrainedLanguageModel.load(tmp_path / name).params for name in ("whole", "cut")
+    )
     assert_same(whole, cut)
     assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
 
@@ -129,7 +131,7 @@ def test_replicates_are_as_single_runs(play, tmp_path):
     run(parse(play, replicates=2), tmp_path / "both")
     run(parse(play, seed=4), tmp_path / "single")
     ours, theirs = (
-        training.TrainedWriter.load(path).params
+        training.TrainedLanguageModel.load(path).params
         for path in (tmp_path / "both" / "seed-4", tmp_path / "single")
     )
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
@@ -142,8 +144,8 @@ def test_documents_are_read_with_resets(play, tmp_path):
     )
     result = run(config, tmp_path / "run")
     assert result["data"]["connected"] is False
-    task = training.TrainedWriter.load(tmp_path / "run").task
-    assert isinstance(task, LanguageModeling)
+    task = training.TrainedLanguageModel.load(tmp_path / "run").task
+    assert isinstance(task, LanguageModelingTask)
     assert task.resets
 
 
@@ -172,7 +174,7 @@ def test_words_begin_with_the_vectors_of_a_file(play, tmp_path):
         model__embedding__trainable=False,
     )
     run(config, tmp_path / "run")
-    asked = training.TrainedWriter.load(tmp_path / "run")
+    asked = training.TrainedLanguageModel.load(tmp_path / "run")
     table = asked.params["embed"]["embedding"]
     assert len(table) == len(asked.vocabulary) < 40
     found = table[asked.vocabulary.words.index("king")]
@@ -181,16 +183,16 @@ def test_words_begin_with_the_vectors_of_a_file(play, tmp_path):
 
 def test_the_table_of_layers_has_every_parameter(play, tmp_path):
     result = run(parse(play, model__embedding__tied=True), tmp_path / "run")
-    params = training.TrainedWriter.load(tmp_path / "run").params
+    params = training.TrainedLanguageModel.load(tmp_path / "run").params
     assert result["parameters"] == sum(leaf.size for leaf in jax.tree.leaves(params))
     assert {row["layer"] for row in result["model"]} >= {"embed", "score", "narrow"}
 
 
 def test_the_same_seed_writes_the_same_text(finished):
-    asked = training.TrainedWriter.load(finished)
+    asked = training.TrainedLanguageModel.load(finished)
 
     def text(**choice):
-        return "".join(asked.write("ANN:", 60, Choice(**choice)))
+        return "".join(asked.write("ANN:", 60, SamplingOptions(**choice)))
 
     assert text(seed=1) == text(seed=1)
     assert text(seed=1) != text(seed=2)
@@ -205,8 +207,8 @@ def test_the_command_prints_prompt_and_text(finished, tmp_path):
     assert "WARNING: 10.0% of the tokens of the prompt are unknown to the network" in one.err
     assert one.out.startswith(prompt)
     assert 1 < len(one.out) <= len(prompt) + 31
-    asked = training.TrainedWriter.load(finished)
-    choice = Choice(temperature=0.7, seed=7)
+    asked = training.TrainedLanguageModel.load(finished)
+    choice = SamplingOptions(temperature=0.7, seed=7)
     assert one.out == prompt + "".join(asked.write(prompt, 30, choice)) + "\n"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from rnnjax import training
 from rnnjax.errors import InputError
-from rnnjax.training import memory
+from rnnjax.training import memory_limits
 
 from .small import parse
 
@@ -14,7 +14,7 @@ pytest_plugins = ["training.small"]
 def test_a_folder_that_cannot_be_made_is_refused_before_data_are_read(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"workdir .*run: cannot be written \(Not a directory\)"):
-        training.run(parse(tmp_path / "no news"), "small", tmp_path / "file" / "run")
+        training.train(parse(tmp_path / "no news"), "small", tmp_path / "file" / "run")
 
 
 @pytest.mark.parametrize(
@@ -27,11 +27,11 @@ def test_a_folder_that_cannot_be_made_is_refused_before_data_are_read(tmp_path):
     ids=["embedding, before data are read", "layers", "replicates"],
 )
 def test_parameters_beyond_all_memory_are_refused(news, tmp_path, monkeypatch, changes):
-    monkeypatch.setattr(memory, "device_memory", lambda: 2**36)
+    monkeypatch.setattr(memory_limits, "device_memory", lambda: 2**36)
     with pytest.raises(InputError, match=r"parameters take [\d,.]+ GiB .* has 64\.0 GiB; lower"):
-        training.run(parse(news, **changes), "small", tmp_path / "run")
+        training.train(parse(news, **changes), "small", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_the_memory_of_the_device_is_that_of_this_machine():
-    assert 2**30 < memory.device_memory() < 2**50
+    assert 2**30 < memory_limits.device_memory() < 2**50

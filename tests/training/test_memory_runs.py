@@ -45,7 +45,7 @@ def parse(**changes) -> schema.Config:
 
 def run(config: schema.Config, workdir: Path) -> dict:
     """Returns the result of a run."""
-    return training.run(config, "parity", workdir, "python -m rnnjax.main --config=parity.py")
+    return training.train(config, "parity", workdir, "python -m rnnjax.main --config=parity.py")
 
 
 @pytest.fixture(scope="module")

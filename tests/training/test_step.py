@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.data.batches import Batch, Stack
-from rnnjax.data.labelled import load_corpus, make_dataset
-from rnnjax.tasks import Classification
+from rnnjax.data.batches import Batch, BatchGroup
+from rnnjax.data.labelled_text import load_corpus, make_dataset
+from rnnjax.tasks import ClassificationTask
 from rnnjax.tasks.classification import in_order
-from rnnjax.training.evaluation import answers
+from rnnjax.training.evaluation import predict_split
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.step import make_train_step
 
@@ -25,7 +25,7 @@ def stepped(news):
     def stepped(rate, seed, number=0):
         config = parse(news, model__dropout=rate, data__take=16, model__cell="SimpleCell")
         dataset = make_dataset(config, load_corpus(config))
-        task = Classification.of(config, len(dataset.vocabulary), dataset.describe())
+        task = ClassificationTask.of(config, len(dataset.vocabulary), dataset.describe())
         step = make_train_step(task, make_optimizer(config, 10, task.trained), [seed])
         state = state_of(config).replace(step=jnp.int32(number))
         state = step(state, dataset.train.stack_at(3, 0, 1))
@@ -51,7 +51,7 @@ def test_how_a_training_is_cut_into_calls_changes_no_bit(news, several_lengths):
     config = parse(news, steps_per_call=4, data__buckets=2, model__dropout=0.3)
     config = config.model_copy(update={"warmup_steps": 2, "schedule": "cosine"})
     dataset = make_dataset(config, load_corpus(config))
-    task = Classification.of(config, len(dataset.vocabulary), dataset.describe())
+    task = ClassificationTask.of(config, len(dataset.vocabulary), dataset.describe())
     step = make_train_step(task, make_optimizer(config, 20, task.trained), [3])
 
     def trained(*most):
@@ -76,14 +76,14 @@ def test_how_a_training_is_cut_into_calls_changes_no_bit(news, several_lengths):
 def test_several_steps_a_call_are_the_steps_one_by_one(news, several_lengths):
     config = parse(news, steps_per_call=4, model__dropout=0.3, optimizer__clip_norm=0.5)
     dataset = make_dataset(config, load_corpus(config))
-    task = Classification.of(config, len(dataset.vocabulary), dataset.describe())
+    task = ClassificationTask.of(config, len(dataset.vocabulary), dataset.describe())
     step = make_train_step(task, make_optimizer(config, 20, task.trained), [3])
     single = state = state_of(config)
     single = jax.tree.map(jnp.copy, single)
     while int(state.step) < 8:
         stack = dataset.train.stack_at(3, int(state.step), 8)
         for index in range(int(stack.count)):
-            one = Stack(Batch(*(each[index][None] for each in stack.batches)), np.int32(1))
+            one = BatchGroup(Batch(*(each[index][None] for each in stack.batches)), np.int32(1))
             single = step(single, one)
         state = step(state, stack)
     for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(single), strict=True):
@@ -109,8 +109,8 @@ def test_evaluation_answers_every_example_once_in_its_own_order(news, several_le
         asked.append(int(batch.weights.sum()))
         return jnp.stack([batch.tokens.sum(1), batch.mask.sum(1), batch.labels], axis=1), state[1]
 
-    task = Classification.of(config, 64, {"classes": "abcd"})
-    asked_of = answers(task, step, None, test, "test")  # pyright: ignore[reportArgumentType]
+    task = ClassificationTask.of(config, 64, {"classes": "abcd"})
+    asked_of = predict_split(task, step, None, test, "test")  # pyright: ignore[reportArgumentType]
     found = in_order(test, asked_of)
     sums = np.add.reduceat(np.append(test.sequences.tokens, 0), test.sequences.offsets[:-1])
     np.testing.assert_array_equal(found[:, 0], sums)

@@ -66,7 +66,7 @@ def parse(counted: Path, **changes) -> schema.Config:
 
 def run(config: schema.Config, workdir: Path) -> dict:
     """Returns the result of a run."""
-    return training.run(config, "counted", workdir, "python -m rnnjax.main --config=counted.py")
+    return training.train(config, "counted", workdir, "python -m rnnjax.main --config=counted.py")
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from rnnjax import training
-from rnnjax.data.labelled import load_corpus
+from rnnjax.data.labelled_text import load_corpus
 from rnnjax.errors import InputError
-from rnnjax.reporting.metrics import MetricsFile
-from rnnjax.tasks import Classification
+from rnnjax.reporting.metrics_log import MetricsLog
+from rnnjax.tasks import ClassificationTask
 from rnnjax.training import loop
-from rnnjax.training.folder import RunFolder
-from rnnjax.training.members import make_members
+from rnnjax.training.replicates import make_replicates
+from rnnjax.training.run_folder import RunFolder
 
 from .small import WORDS, assert_same, lines, parse, saved, snapshot, state_of
 
 pytest_plugins = ["training.small"]
 
-run_module = sys.modules["rnnjax.training.run"]
+run_module = sys.modules["rnnjax.training.launch"]
 
 HAVE = [*" ".join(WORDS.values()).split(), "the", "of", "elsewhere"]
 COVERED = {*HAVE} - {"elsewhere"}
@@ -30,7 +30,7 @@ ONE = {"epochs": 1, "model__cell": "SimpleCell", "data__buckets": 1}
 
 
 def run(config, workdir):
-    return training.run(config, "small", workdir, "python -m rnnjax.main")
+    return training.train(config, "small", workdir, "python -m rnnjax.main")
 
 
 def write(path, seed):
@@ -136,7 +136,7 @@ def test_a_run_without_a_step_begins_again_with_another_file_and_one_with_steps_
                 run(config, workdir)
         fingerprints.append(recorded())
     assert len(set(fingerprints)) == 2
-    MetricsFile(workdir / "metrics.jsonl").write({"step": 3})
+    MetricsLog(workdir / "metrics.jsonl").write({"step": 3})
     write(path, 2)
     before = snapshot(workdir)
     with pytest.raises(InputError, match=r"the file of vectors is now .* bring back the file"):
@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_used_is_told_before_any_work(
     def load(config):
         raise AssertionError("the corpus is prepared")
 
-    monkeypatch.setattr(Classification, "load", staticmethod(load))
+    monkeypatch.setattr(ClassificationTask, "load", staticmethod(load))
     with pytest.raises(InputError, match=message):
         run(parse(news, model__embedding__path=str(path)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -178,7 +178,7 @@ def test_replicates_begin_each_with_the_vectors_of_its_own_words(news, tmp_path,
     options = {**ONE, **held_out, "learning_rate": 1e-30, "data__shuffle": False}
     config = parse(news, **options, replicates=2, model__embedding__path=str(path))
     run(config, tmp_path / "run")
-    members = make_members(config, RunFolder(tmp_path / "run"), load_corpus(config), begin=False)
+    members = make_replicates(config, RunFolder(tmp_path / "run"), load_corpus(config), begin=False)
     assert all(member.vectors is None for member in members)
     vocabularies = [member.dataset.vocabulary for member in members]
     first, second = (each.words for each in vocabularies if each)

@@ -16,7 +16,7 @@ from contenders import Job, NotOfferedError
 from contenders.in_jax import layer_job, named_kernels
 from rnnjax.cells import GRUCell, LSTMCell, SimpleCell
 from rnnjax.interop import from_torch
-from rnnjax.layers import RNN, Bidirectional, Stack, engines
+from rnnjax.layers import RNN, Bidirectional, Stack, available_engines
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 _OF_GPUS = ("pallas", "cudnn")
@@ -40,7 +40,9 @@ def layers(spec: dict[str, Any], variant: str) -> Job:
     """Returns the job of a layer; `variant` is the engine."""
     cell = _CELLS[spec["cell"]](spec["hidden"])
     here = [
-        each for each in engines(cell) if each not in _OF_GPUS or jax.default_backend() == "gpu"
+        each
+        for each in available_engines(cell)
+        if each not in _OF_GPUS or jax.default_backend() == "gpu"
     ]
     if variant not in ("auto", *here):
         raise NotOfferedError(f"{type(cell).__name__} has here the engines {', '.join(here)}")
@@ -87,20 +89,20 @@ def config_of(name: str) -> Any:
 
 def training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any, Any]:
     """Returns the training step of some seeds side by side, the state, and what is read."""
-    from rnnjax.data.batches import Batch, Stack
-    from rnnjax.tasks import Classification
+    from rnnjax.data.batches import Batch, BatchGroup
+    from rnnjax.tasks import ClassificationTask
     from rnnjax.training.optimizer import make_optimizer
     from rnnjax.training.state import init_state
     from rnnjax.training.step import make_train_step
 
     data, config = step_data(spec), config_of(spec["network"])
-    task = Classification.of(config, KNOWN, {"classes": range(CLASSES)})
+    task = ClassificationTask.of(config, KNOWN, {"classes": range(CLASSES)})
     optimizer = make_optimizer(config, 1_000, task.trained)
     state = init_state(task, optimizer, seeds, config).make()
     batch = Batch(data.tokens, data.mask, data.labels, np.ones(len(data.labels), np.float32))
     axes = (len(seeds), 1) if len(seeds) > 1 else (1,)
     read = Batch(*(np.broadcast_to(each, (*axes, *each.shape)) for each in batch))
-    return make_train_step(task, optimizer, seeds), state, Stack(read, np.int32(1))
+    return make_train_step(task, optimizer, seeds), state, BatchGroup(read, np.int32(1))
 
 
 def steps(spec: dict[str, Any], variant: str) -> Job:
@@ -146,8 +148,8 @@ def text(spec: dict[str, Any], variant: str) -> Job:
     """Returns the jobs from CSV files to batches; `variant` means nothing here."""
     del variant
     from rnnjax.data import corpora
-    from rnnjax.data.labelled import make_batches
-    from rnnjax.data.text import Vocabulary
+    from rnnjax.data.labelled_text import make_batches
+    from rnnjax.data.vocabulary import Vocabulary
 
     config = config_of("masked_rnn")
 

@@ -12,8 +12,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from rnnjax.data.corpora.cache import Prepared
-from rnnjax.data.corpora.csv_files import Row
+from rnnjax.data.corpora.csv_files import CsvRow
+from rnnjax.data.corpora.prepared import PreparedCorpus
 from rnnjax.errors import InputError
 
 _FEATURES = "tensorflow_datasets.core.features."
@@ -24,7 +24,7 @@ class _RowBuilder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(self, source: Prepared, data_dir: Path):
+    def __init__(self, source: PreparedCorpus, data_dir: Path):
         self._source = source
         super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -41,7 +41,7 @@ class _RowBuilder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         return {part: self._generate_examples(rows) for part, rows in self._source.rows.items()}
 
-    def _generate_examples(self, rows: Sequence[Row]):
+    def _generate_examples(self, rows: Sequence[CsvRow]):
         for number, row in enumerate(rows):
             yield number, row._asdict()
 
@@ -54,7 +54,9 @@ class Docstrings(_RowBuilder):
     """The docstrings of the installed libraries."""
 
 
-def prepare(builder_class: type[_RowBuilder], source: Prepared, folder: Path) -> Prepared:
+def prepare(
+    builder_class: type[_RowBuilder], source: PreparedCorpus, folder: Path
+) -> PreparedCorpus:
     """Returns the rows of a source by way of a builder of ours, prepared in a folder."""
     with _quiet():
         builder = builder_class(source, folder)
@@ -68,7 +70,7 @@ def download(name: str, data_dir: Path) -> None:
         tfds.builder(name, data_dir=data_dir, file_format="array_record").download_and_prepare()
 
 
-def read(folder: Path) -> Prepared:
+def read(folder: Path) -> PreparedCorpus:
     """Returns the rows of a prepared data set, given the folder that bears its version.
 
     Raises:
@@ -95,19 +97,19 @@ def _check_features(path: Path, values: Any) -> None:
         _check_features(path, value)
 
 
-def _rows_of(builder: Any) -> Prepared:
+def _rows_of(builder: Any) -> PreparedCorpus:
     rows = {part: list(_rows(builder, part)) for part in ("train", "test")}
-    return Prepared(builder.info.features["label"].names, rows)
+    return PreparedCorpus(builder.info.features["label"].names, rows)
 
 
-def _rows(builder: Any, part: str, batch: int = 1_000) -> Iterator[Row]:
+def _rows(builder: Any, part: str, batch: int = 1_000) -> Iterator[CsvRow]:
     source = builder.as_data_source(part)
     with tqdm(total=len(source), desc=f"Reading {part}", unit=" rows", disable=None) as bar:
         for start in range(0, len(source), batch):
             # One by one is five times slower.
             numbers = range(start, min(start + batch, len(source)))
             for row in source.__getitems__(list(numbers)):
-                yield Row(int(row["label"]), row["title"].decode(), row["description"].decode())
+                yield CsvRow(int(row["label"]), row["title"].decode(), row["description"].decode())
             bar.update(len(numbers))
 
 

@@ -35,7 +35,7 @@ class TextColumn(Sequence[str]):
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
+class CorpusSplit:
     """The training or the test part: a label for each row, and text in named fields."""
 
     labels: Int32[np.ndarray, " rows"]
@@ -85,7 +85,7 @@ class Corpus:
     fingerprint: str
     """SHA-256 of classes, labels and texts, in their order: the same wherever they are the same."""
     classes: tuple[str, ...]
-    splits: Mapping[str, Split]
+    splits: Mapping[str, CorpusSplit]
     """'train' and 'test'."""
 
     def describe(self) -> dict[str, Any]:

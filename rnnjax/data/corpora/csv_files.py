@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rnnjax.errors import InputError
-from rnnjax.files import MAX_LINE, read_text
+from rnnjax.input_files import MAX_LINE, read_text
 
 AG_NEWS_CLASSES = ("World", "Sports", "Business", "Sci/Tech")
 
@@ -18,7 +18,7 @@ _DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d"
 
 
-class Row(NamedTuple):
+class CsvRow(NamedTuple):
     """A labelled text."""
 
     label: int
@@ -27,7 +27,7 @@ class Row(NamedTuple):
     description: str
 
 
-def read_csv(path: Path, classes: Sequence[str]) -> Iterator[Row]:
+def read_csv(path: Path, classes: Sequence[str]) -> Iterator[CsvRow]:
     """Yields the rows of a file in its order, each checked.
 
     Fields are quoted or not, and nothing in them is altered. Blank lines are passed over. Empty
@@ -70,7 +70,7 @@ def read_csv(path: Path, classes: Sequence[str]) -> Iterator[Row]:
             following = None if rows else _label_after(lines)
             raise _label_error(path, line, fields[0], classes, labels, following)
         rows += 1
-        yield Row(label, fields[1], fields[2])
+        yield CsvRow(label, fields[1], fields[2])
     if not rows:
         raise InputError(
             f'{path}: there are no rows; expected lines "class","title","description": give '

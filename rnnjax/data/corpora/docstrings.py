@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from rnnjax.data.corpora.csv_files import Row
+from rnnjax.data.corpora.csv_files import CsvRow
 from rnnjax.errors import InputError
 
 CLASSES = ("Python", "NumPy", "SciPy", "JAX")
@@ -50,7 +50,7 @@ def versions() -> dict[str, str]:
     return {"Python": platform.python_version()} | installed
 
 
-def collect() -> dict[str, list[Row]]:
+def collect() -> dict[str, list[CsvRow]]:
     """Returns the rows of the training and the test part.
 
     No two rows share a title, so no test title was seen in training. Order and parts follow from
@@ -68,8 +68,8 @@ def collect() -> dict[str, list[Row]]:
                 title, description = shape(docstring)
                 if len(title.split()) >= 3 and len(_words(title + " " + description)) >= 5:
                     key = hashlib.sha256(" ".join(_words(title)).encode()).digest()
-                    found.setdefault(key, Row(label, title, description))
-    rows: dict[str, list[Row]] = {"train": [], "test": []}
+                    found.setdefault(key, CsvRow(label, title, description))
+    rows: dict[str, list[CsvRow]] = {"train": [], "test": []}
     taken = [0] * len(CLASSES)
     for key, row in sorted(found.items()):
         if taken[row.label] < ROWS_PER_CLASS:

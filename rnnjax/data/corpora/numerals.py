@@ -10,7 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Mapping
 
-from rnnjax.data.corpora.pairs import PairCorpus, Pairs
+from rnnjax.data.corpora.parallel_text import PairCorpus, Pairs
 from rnnjax.errors import InputError
 
 ROWS = {"train": 50_000, "validation": 2_000, "test": 2_000}
@@ -90,7 +90,7 @@ def example(part: str, seed: int, index: int) -> tuple[str, str]:
             stream, digits = divmod(stream, 6)
             number = stream % 10 ** (digits + 1)
             if _part_of("number", number) == part:
-                return str(number), in_words(number)
+                return str(number), spell_number(number)
         else:
             stream, form = divmod(stream, len(_FORMS))
             days = (_LAST_DAY - _FIRST_DAY).days + 1
@@ -100,7 +100,7 @@ def example(part: str, seed: int, index: int) -> tuple[str, str]:
     raise AssertionError
 
 
-def in_words(number: int) -> str:
+def spell_number(number: int) -> str:
     """Returns a number in English words, without 'and': 'twenty-one thousand one hundred five'.
 
     Raises:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from rnnjax import cache as shared_cache
 from rnnjax import paths
-from rnnjax.data.corpora import cache as kept_corpora
 from rnnjax.data.corpora import docstrings
+from rnnjax.data.corpora import prepared as kept_corpora
 from rnnjax.data.corpora.corpus import Corpus
 from rnnjax.data.corpora.csv_files import read_classes, read_csv
 from rnnjax.data.corpora.download import DownloadError, download
 from rnnjax.errors import InputError
-from rnnjax.files import digest, load_text, parse_json, reading
-from rnnjax.reporting.progress import say
+from rnnjax.input_files import digest, load_text, parse_json, reading
+from rnnjax.reporting.progress import write_message
 
 _SUBSET = Path("ag_news_subset", "1.0.0")
 _PARTS = ("train", "test")
@@ -45,7 +45,7 @@ def load(corpus: str, directory: str, fallback: str, cache: Path | None = None) 
             f"corpus {corpus!r} with fallback {fallback!r}: there is no such corpus; use "
             "'ag_news_subset' or 'docstrings', and as the fallback 'docstrings' or ''"
         )
-    root = shared_cache.folder(cache)
+    root = shared_cache.cache_directory(cache)
     if corpus == "docstrings":
         if directory:
             raise InputError(
@@ -75,10 +75,10 @@ def load(corpus: str, directory: str, fallback: str, cache: Path | None = None) 
 def _docstrings(root: Path) -> Corpus:
     versions = docstrings.versions()
 
-    def prepare(scratch: Path) -> kept_corpora.Prepared:
+    def prepare(scratch: Path) -> kept_corpora.PreparedCorpus:
         from rnnjax.data.corpora import builders
 
-        source = kept_corpora.Prepared(docstrings.CLASSES, docstrings.collect())
+        source = kept_corpora.PreparedCorpus(docstrings.CLASSES, docstrings.collect())
         return builders.prepare(builders.Docstrings, source, scratch)
 
     key = kept_corpora.key_of([json.dumps(versions).encode()])
@@ -117,11 +117,11 @@ def _csv(folder: Path, directory: str, root: Path) -> Corpus:
     paths = {part: folder / f"{part}.csv" for part in _PARTS}
     classes = read_classes(folder)
 
-    def prepare(scratch: Path) -> kept_corpora.Prepared:
+    def prepare(scratch: Path) -> kept_corpora.PreparedCorpus:
         rows = {part: list(read_csv(path, classes)) for part, path in paths.items()}
         from rnnjax.data.corpora import builders
 
-        source = kept_corpora.Prepared(classes, rows)
+        source = kept_corpora.PreparedCorpus(classes, rows)
         return builders.prepare(builders.AgNewsCsv, source, scratch)
 
     contents = [json.dumps(classes).encode(), *map(digest, paths.values())]
@@ -132,7 +132,7 @@ def _csv(folder: Path, directory: str, root: Path) -> Corpus:
 def _subset(data_dir: Path, directory: str, root: Path) -> Corpus:
     place = data_dir / _SUBSET
 
-    def prepare(scratch: Path) -> kept_corpora.Prepared:
+    def prepare(scratch: Path) -> kept_corpora.PreparedCorpus:
         from rnnjax.data.corpora import builders
 
         try:
@@ -153,7 +153,7 @@ def _subset(data_dir: Path, directory: str, root: Path) -> Corpus:
     return _corpus("ag_news_subset", source, kept)
 
 
-def _corpus(name: str, source: str, kept: kept_corpora.Kept) -> Corpus:
+def _corpus(name: str, source: str, kept: kept_corpora.CachedCorpus) -> Corpus:
     return Corpus(name, source, "", kept.fingerprint, kept.classes, kept.splits)
 
 
@@ -187,4 +187,4 @@ def _announce(problem: str) -> None:
     ]
     edge = "+" + "=" * (width + 2) + "+"
     box = [edge, *(f"| {line:{width}} |" for line in wrapped), edge]
-    say("\n".join(["", *box, ""]))
+    write_message("\n".join(["", *box, ""]))

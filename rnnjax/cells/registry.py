@@ -1,0 +1,176 @@
+"""The cells by name, and a cell from what a config says."""
+
+import ast
+import dataclasses
+import difflib
+import re
+from typing import Any
+
+import flax.linen as nn
+
+from rnnjax.cells.antisymmetric import AntisymmetricCell
+from rnnjax.cells.base import AbstractCell
+from rnnjax.cells.class_import import find_module, import_class, source_path
+from rnnjax.cells.conv_lstm import ConvLSTMCell
+from rnnjax.cells.cornn import CoRNNCell
+from rnnjax.cells.echo_state import EchoStateCell
+from rnnjax.cells.fast_grnn import FastGRNNCell
+from rnnjax.cells.gru import GRUCell
+from rnnjax.cells.indrnn import IndRNNCell
+from rnnjax.cells.janet import JANETCell
+from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
+from rnnjax.cells.lru import LRUCell
+from rnnjax.cells.lstm import LSTMCell
+from rnnjax.cells.mgu import MGUCell
+from rnnjax.cells.min_gru import MinGRUCell
+from rnnjax.cells.min_lstm import MinLSTMCell
+from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
+from rnnjax.cells.qrnn import QRNNCell
+from rnnjax.cells.rglru import RGLRUCell
+from rnnjax.cells.rhn import RHNCell
+from rnnjax.cells.simple import SimpleCell
+from rnnjax.cells.slstm import SLSTMCell
+from rnnjax.cells.sru import SRUCell
+from rnnjax.errors import InputError
+
+CELLS: dict[str, type[AbstractCell]] = {
+    "SimpleCell": SimpleCell,
+    "LSTMCell": LSTMCell,
+    "GRUCell": GRUCell,
+    "MGUCell": MGUCell,
+    "JANETCell": JANETCell,
+    "LayerNormLSTMCell": LayerNormLSTMCell,
+    "LayerNormGRUCell": LayerNormGRUCell,
+    "MultiplicativeLSTMCell": MultiplicativeLSTMCell,
+    "RHNCell": RHNCell,
+    "SLSTMCell": SLSTMCell,
+    "IndRNNCell": IndRNNCell,
+    "AntisymmetricCell": AntisymmetricCell,
+    "CoRNNCell": CoRNNCell,
+    "FastGRNNCell": FastGRNNCell,
+    "SRUCell": SRUCell,
+    "QRNNCell": QRNNCell,
+    "MinGRUCell": MinGRUCell,
+    "MinLSTMCell": MinLSTMCell,
+    "LRUCell": LRUCell,
+    "RGLRUCell": RGLRUCell,
+    "EchoStateCell": EchoStateCell,
+    "ConvLSTMCell": ConvLSTMCell,
+}
+"""Every cell of the package. A config names them without a module."""
+
+_NAME = r"[^\W\d]\w*"
+_SPEC = re.compile(
+    rf"(?:(?P<module>{_NAME}(?:\.{_NAME})*):)?(?P<name>{_NAME})(?P<options>\(.*\))?", re.DOTALL
+)
+
+_PACKAGES = re.compile(r"flax\.linen|rnnjax\.cells(\..+)?")
+"""Modules that are imported in any case."""
+
+
+def is_in_package(spec: str) -> bool:
+    """Returns whether making a cell imports no module from outside rnnjax and flax."""
+    found = _SPEC.fullmatch(spec.strip())
+    return not (found and found["module"]) or bool(_PACKAGES.fullmatch(found["module"]))
+
+
+def check_in_package(spec: str) -> None:
+    """Raises InputError if making a cell would import a module from outside rnnjax and flax."""
+    found = _SPEC.fullmatch(spec.strip())
+    if found and not is_in_package(spec):
+        module = found["module"]
+        source = find_module(module)
+        where = source_path(source) if source else "not found here"
+        raise InputError(
+            f"the class {found['name']} of the module {module} ({where}), which is not part of the "
+            "package and would be imported, and so run"
+        )
+
+
+def make_cell(spec: str, features: int, dtype: Any = None) -> nn.Module:
+    """Returns the cell that a config describes; imports, and so runs, the module that it names.
+
+    Args:
+      spec: a name in `CELLS`, or `package.module:ClassName` for any other cell, of flax say
+        (`flax.linen:LSTMCell`); options may follow, `LSTMCell(peepholes=True)`, whose values are
+        Python literals.
+      features: of the cell.
+      dtype: of its computation.
+
+    Raises:
+      InputError: the spec cannot be read, there is no such module, class or option, or it is no
+        cell.
+    """
+    found = _SPEC.fullmatch(spec.strip())
+    if not found:
+        raise InputError(
+            f"config.model.cell: given {spec!r}, expected a name (LSTMCell), one with options "
+            "(LSTMCell(peepholes=True)), or package.module:ClassName"
+        )
+    made = _class(spec, found["module"], found["name"])
+    options = _options(spec, found["options"] or "()")
+    fields = {field.name for field in dataclasses.fields(made) if field.init}
+    own = {"features": features, "dtype": dtype} if "dtype" in fields else {"features": features}
+    fields -= {"features", "dtype", "param_dtype", "parent", "name"}
+    for option in options:
+        if option not in fields:
+            hint = f"expected one of {', '.join(sorted(fields))}"
+            if option in vars(made):
+                hint = (
+                    f"there it is a class attribute without annotation, which nobody can set: "
+                    f"write `{option}: {type(vars(made)[option]).__name__} = ...` in the class"
+                )
+            raise InputError(
+                f"config.model.cell: given {spec!r}, and {made.__name__} has no option "
+                f"{option!r}; {hint}"
+            )
+    try:
+        return made(**own, **options)
+    except InputError as error:
+        raise InputError(f"config.model.cell: given {spec!r}; {error}") from error
+    except TypeError as error:
+        raise InputError(
+            f"config.model.cell: given {spec!r}, which cannot be made with features={features} "
+            f"({error}); expected a cell with the attribute features"
+        ) from error
+
+
+def _class(spec: str, module: str | None, name: str) -> type[nn.Module]:
+    if module is None:
+        if name not in CELLS:
+            close = difflib.get_close_matches(name, CELLS, n=1)
+            hint = f"did you mean {close[0]}? There are " if close else "expected one of "
+            raise InputError(
+                f"config.model.cell: given {spec!r}; {hint}{', '.join(CELLS)}, or "
+                "package.module:ClassName"
+            )
+        return CELLS[name]
+    try:
+        found = import_class(module, name)
+    except InputError as error:
+        raise InputError(f"config.model.cell: given {spec!r}, and {error}") from error
+    if not (isinstance(found, type) and issubclass(found, AbstractCell | nn.RNNCellBase)):
+        raise InputError(
+            f"config.model.cell: given {spec!r}, and {module} has no cell of that name; expected a "
+            "class that derives from rnnjax.cells.Cell or from flax's RNNCellBase"
+        )
+    if found.__module__ == AbstractCell.__module__:
+        raise InputError(
+            f"config.model.cell: given {spec!r}, and {name} is a base class that has no equations; "
+            "expected a cell that derives from it"
+        )
+    return found
+
+
+def _options(spec: str, text: str) -> dict[str, Any]:
+    try:
+        call = ast.parse(f"cell{text}", mode="eval").body
+        assert isinstance(call, ast.Call)
+        if call.args or any(keyword.arg is None for keyword in call.keywords):
+            raise ValueError("an option has no name")
+        return {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+    except (SyntaxError, ValueError, AssertionError) as error:
+        raise InputError(
+            f"config.model.cell: given {spec!r}, whose options cannot be read ({error}); expected "
+            "name=value with numbers, strings, True, False: LSTMCell(peepholes=True)"
+        ) from error

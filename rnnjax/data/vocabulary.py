@@ -1,0 +1,281 @@
+"""Vocabularies: text to numbers and back."""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tokenizers
+from jaxtyping import Int32
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+
+from rnnjax.data.batches import Sequences
+from rnnjax.errors import InputError
+from rnnjax.input_files import load_text
+
+PADDING = 0
+UNKNOWN = 1
+END = 2
+"""Ends a text, where a network writes; a vocabulary without ends has a word in its place."""
+MOST_UNKNOWN = 0.1
+"""Share of unknown tokens up to which no warning is due."""
+_PADDING, _UNKNOWN, _END = "[PAD]", "[UNK]", "[END]"
+
+Unit = Literal["word", "character", "subword"]
+
+_SPACE = "\u2581"
+"""Writes a space in the tokens of subwords, and a space writes this character there."""
+_ESCAPE = "\u241b"
+_SPACES_SWAPPED = (
+    (_ESCAPE, _ESCAPE + "-"),
+    (_SPACE, _ESCAPE + "_"),
+    (" ", _SPACE),
+    (_ESCAPE + "_", " "),
+    (_ESCAPE + "-", _ESCAPE),
+)
+"""Replacements, in their order, that swap the two in any text: escapes stand for one of them on the
+way and are all gone in the end. The swap is its own inverse."""
+
+_LONGEST_PIECE = 512
+"""Letters without a space or punctuation of which subwords are joined; longer ones are parted."""
+
+_PUNCTUATION = r"""[!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']"""
+
+
+class Vocabulary:
+    """The tokens that a network knows, numbered: 0 is padding, 1 is unknown, then by falling count.
+
+    Words are found as Keras' TextVectorization finds them: lower case, the punctuation of ASCII
+    removed, split on white space. Subwords are those of byte pair encoding (Sennrich, Haddow,
+    Birch, ACL 2016), which no punctuation shares with a word; they are numbered as they were
+    joined. Characters, which are code points, and subwords keep a text as it is: no Unicode
+    normalization takes place, and decoding what was encoded returns the same code points where all
+    of them are known. Hugging Face tokenizers does the work; `tokenizer.json` is a file of that
+    library.
+    """
+
+    def __init__(self, tokenizer: tokenizers.Tokenizer):
+        """Wraps a tokenizer whose tokens 0 and 1 are padding and unknown."""
+        self.tokenizer = tokenizer
+        # A text that says "[UNK]" or "[PAD]" says these five characters, no entry of ours.
+        self.tokenizer.encode_special_tokens = True
+
+    @classmethod
+    def fit(
+        cls, texts: Iterable[str], size: int, unit: Unit = "word", *, ends: bool = False
+    ) -> "Vocabulary":
+        """Returns the vocabulary of the most frequent tokens of the texts.
+
+        Args:
+          texts: what to count.
+          size: most entries, padding, unknown and end included. Equal counts: by the alphabet. An
+            alphabet that is larger is cut as words are.
+          unit: what a token is.
+          ends: whether there is a token that ends a text, `END`.
+
+        Raises:
+          InputError: the texts hold no token at all.
+        """
+        special = [_PADDING, _UNKNOWN, *([_END] if ends else [])]
+        tokenizer, trainer = _of_unit(unit, size, special)
+        tokenizer.train_from_iterator(_checked(texts), trainer)
+        if tokenizer.get_vocab_size() == len(special):
+            if size <= len(special):
+                raise InputError(
+                    f"config.data.vocabulary.size: given {size}, which {', '.join(special)} fill; "
+                    f"expected more than {len(special)}"
+                )
+            raise InputError(
+                f"the texts to fit the vocabulary on hold no {unit}: give texts that do, or fit it "
+                "on more of them (config.data.vocabulary.rows and .text)"
+            )
+        return cls(tokenizer)
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        """Returns the vocabulary of a tokenizer.json.
+
+        Raises:
+          InputError: the file is missing or damaged.
+        """
+        try:
+            tokenizer = tokenizers.Tokenizer.from_str(load_text(path))
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); repeat the command of the run, which "
+                "writes it again, or bring it back from a copy"
+            ) from error
+        except Exception as error:  # the library raises plain Exception for what it cannot parse
+            raise InputError(
+                f"{path}: is no tokenizer of the Hugging Face tokenizers library ({error}); "
+                "restore the file, or train again in a new folder"
+            ) from error
+        first = [tokenizer.id_to_token(number) for number in (PADDING, UNKNOWN)]
+        if first != [_PADDING, _UNKNOWN]:
+            raise InputError(
+                f"{path}: its tokens 0 and 1 are {first}, expected {[_PADDING, _UNKNOWN]}, which "
+                "networks read as padding and unknown; restore the file, or train again in a new "
+                "folder"
+            )
+        numbers = tokenizer.get_vocab()
+        if sorted(numbers.values()) != list(range(len(numbers))):
+            raise InputError(
+                f"{path}: its {len(numbers)} tokens are numbered up to {max(numbers.values())}, "
+                f"expected each number from 0 to {len(numbers) - 1} once; restore the file, or "
+                "train again in a new folder"
+            )
+        if numbers.get(_END, END) != END:
+            raise InputError(
+                f"{path}: the token {_END}, which ends a text, is number {numbers[_END]}, expected "
+                f"{END}; restore the file, or train again in a new folder"
+            )
+        return cls(tokenizer)
+
+    def to_json(self) -> str:
+        """Returns the text of a tokenizer.json."""
+        return self.tokenizer.to_str(pretty=True)
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens by number, padding and unknown included."""
+        numbers = self.tokenizer.get_vocab()
+        return sorted(numbers, key=numbers.__getitem__)
+
+    def normalize(self, text: str) -> str:
+        """Returns a text as the tokens are written: words in lower case and without punctuation."""
+        normalizer = self.tokenizer.normalizer
+        return normalizer.normalize_str(text) if normalizer else text
+
+    def __len__(self) -> int:
+        """Returns the number of entries, padding and unknown included."""
+        return self.tokenizer.get_vocab_size()
+
+    def encode(self, texts: Iterable[str], max_tokens: int = 0) -> Sequences:
+        """Returns the numbers of the tokens of each text.
+
+        Args:
+          texts: any strings; an empty one becomes an empty sequence.
+          max_tokens: longer sequences lose their end; 0 for no limit.
+
+        Raises:
+          InputError: a text is not valid Unicode.
+        """
+        encodings = self.tokenizer.encode_batch_fast(
+            list(_checked(texts)), add_special_tokens=False
+        )
+        rows = [encoding.ids[: max_tokens or None] for encoding in encodings]
+        return Sequences.of(rows)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Returns where in a text each of its tokens begins and ends.
+
+        Raises:
+          InputError: the text is not valid Unicode.
+        """
+        (text,) = _checked([text])
+        return self.tokenizer.encode(text, add_special_tokens=False).offsets
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """Returns the text of some tokens, without padding and ends: words joined by spaces."""
+        kept = [int(number) for number in numbers if number != PADDING]
+        if self.ends:
+            kept = [number for number in kept if number != END]
+        # What is special to the library is ours to leave out: an unknown token is to be seen.
+        return self.tokenizer.decode(kept, skip_special_tokens=False)
+
+    @property
+    def ends(self) -> bool:
+        """Whether there is a token that ends a text."""
+        return self.tokenizer.id_to_token(END) == _END
+
+    def unknown_shares(self, texts: Iterable[str], max_tokens: int = 0) -> list[float]:
+        """Returns for each text the share of its tokens that are unknown, 1 if it has none.
+
+        Args:
+          texts: as for `encode`.
+          max_tokens: as for `encode`.
+        """
+        sequences = self.encode(texts, max_tokens)
+        known = np.concatenate([[0], np.cumsum(sequences.tokens != UNKNOWN)])
+        counts = np.diff(known[sequences.offsets])
+        return (1 - counts / np.maximum(sequences.lengths, 1)).tolist()
+
+    def advise_form(self, texts: Sequence[str], max_tokens: int = 0) -> str:
+        """Returns advice to normalize texts that have fewer unknown tokens in a Unicode form.
+
+        Text of the same letters may be written in other code points (NFC, NFD) than the text that
+        the vocabulary was fitted on, and no vocabulary normalizes. '' where that is not the case.
+
+        Args:
+          texts: as for `encode`.
+          max_tokens: as for `encode`.
+        """
+        for form in ("NFC", "NFD"):
+            if all(unicodedata.is_normalized(form, text) for text in texts):
+                continue
+            share = unknown_share(self.encode(texts, max_tokens).tokens)
+            normalized = [unicodedata.normalize(form, text) for text in texts]
+            share_in_form = unknown_share(self.encode(normalized, max_tokens).tokens)
+            if share_in_form < share / 2:
+                return f"; in the Unicode form {form} {share_in_form:.1%} are: convert the text"
+        return ""
+
+
+def _of_unit(
+    unit: Unit, size: int, special: list[str]
+) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
+    """Returns an empty tokenizer of a unit, and what fills it."""
+    options = {"vocab_size": size, "special_tokens": special, "show_progress": False}
+    if unit == "subword":
+        tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=_UNKNOWN))
+        # Not Metaspace, from whose tokens a "\u2581" of the text comes back as a space.
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.Replace(*each) for each in _SPACES_SWAPPED]
+        )
+        # Nothing is added before a text, and no token crosses lines: lines make up their text.
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split("\n", "isolated"),
+                pre_tokenizers.Split(_SPACE, "merged_with_next"),
+                pre_tokenizers.Punctuation(),
+                # Joining takes time by the square of the letters: 5 minutes for a million of them.
+                pre_tokenizers.FixedLength(_LONGEST_PIECE),
+            ]
+        )
+        tokenizer.decoder = decoders.Sequence(
+            [decoders.Fuse(), *(decoders.Replace(*each) for each in _SPACES_SWAPPED)]
+        )
+        limit = max(size - len(special), 1)
+        return tokenizer, trainers.BpeTrainer(**options, limit_alphabet=limit)
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=_UNKNOWN))
+    if unit == "word":
+        strip = normalizers.Replace(tokenizers.Regex(_PUNCTUATION), "")
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), strip])
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+    return tokenizer, trainers.WordLevelTrainer(**options)
+
+
+def _checked(texts: Iterable[str]) -> Iterable[str]:
+    for number, text in enumerate(texts, start=1):
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text {number} is not valid Unicode (character {error.start + 1} is half of a "
+                "pair or a byte of another encoding): give it as UTF-8"
+            ) from None
+        yield text
+
+
+def unknown_share(tokens: Int32[np.ndarray, " tokens"]) -> float:
+    """Returns the share of tokens that the vocabulary does not know, 0 if there are none."""
+    return float(np.mean(tokens == UNKNOWN)) if len(tokens) else 0.0
+
+
+def is_unfamiliar(share: float, training_share: float) -> bool:
+    """Returns whether a share of unknown tokens is large beside that of the training text."""
+    return share > max(MOST_UNKNOWN, 2 * training_share)

@@ -1,0 +1,174 @@
+"""The folder of an experiment: what it is to run, and what it has run.
+
+`experiment.toml` says which configs, flags and seeds, and what is claimed; `runs.jsonl` has a line
+for each run that has ended; `README.md` has parts that are rendered from it.
+"""
+
+import dataclasses
+import os
+import shlex
+import subprocess
+import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pydantic
+
+from rnnjax import config as config_lib
+from rnnjax.config import Config
+from rnnjax.config.schema import FilePath
+from rnnjax.errors import InputError
+from rnnjax.experiment.page_rendering import name_of
+from rnnjax.experiment.records import Run, read_runs
+from rnnjax.input_files import load_text, parse_json
+
+PLAN, RECORDS = "experiment.toml", "runs.jsonl"
+_RECORDED = ("config", "data", "environment", "parameters", "resumed_from", "train_seconds")
+TRAIN = ("-m", "rnnjax.main")
+"""What Python is given to train, before the flags."""
+
+
+class Entry(pydantic.BaseModel):
+    """A config that the experiment runs."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    config: FilePath
+    """Its file, seen from where the command is typed."""
+    name: str = ""
+    """What the tables call it; '' for the file's name without its ending."""
+    about: str = ""
+    """What it is, in a few words: for the README.md where the command is typed, if there is one,
+    which then has to quote the experiment."""
+    flags: list[str] = []
+    """Given to its runs beside those of the experiment: ["--config.model.cell=my_cell:MyCell"]."""
+    beside: dict[str, str] = {}
+    """What others report, by the heading of its column."""
+    claims: dict[str, tuple[float, float]] = {}
+    """Between which two values the mean over the seeds lies: {"test.accuracy" = [0.86, 0.90]}, by
+    the path of a number in a line of runs.jsonl."""
+
+    @pydantic.model_validator(mode="after")
+    def _named(self) -> "Entry":
+        self.name = self.name or Path(self.config).stem
+        for metric, (low, high) in self.claims.items():
+            if not low <= high:
+                raise ValueError(
+                    f"{self.name} claims {metric} from {low} to {high}; expected the lower first"
+                )
+        return self
+
+
+class Plan(pydantic.BaseModel):
+    """The file experiment.toml."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    flags: list[str] = []
+    """Given to every run, beside --config and --config.seed."""
+    seeds: list[int] = pydantic.Field(min_length=1)
+    """Which every entry must have been trained with. Those of other runs count as well."""
+    scores: list[str] = pydantic.Field(default=["accuracy", "macro_f1"], min_length=1)
+    """Of the test part: the first is shown with its spread, the others by their means."""
+    data: str = ""
+    """Fingerprint of the data that the claims are about; '' for those of an entry's first seed."""
+    timed: bool = True
+    """Whether the table has the seconds of training; False where the machine had other work."""
+    sentences: dict[str, str] = {}
+    """Sentences of the README.md with values of the runs, by the names of their marks:
+    {cost = "A run took {gru.cpu_seconds.max:.0f} seconds."}; `rnnjax.experiment.sentence_templates`
+    says which values there are."""
+    entry: list[Entry]
+
+    @pydantic.model_validator(mode="after")
+    def _nothing_is_there_twice(self) -> "Plan":
+        names = [entry.name for entry in self.entry]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two entries are named {twice[0]!r}; give one of them another name")
+        if odd := [name for name in self.sentences if name == "runs" or not name.isidentifier()]:
+            raise ValueError(f"a sentence is named {odd[0]!r}; expected a word other than runs")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds are {self.seeds}; expected each of them once")
+        return self
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What is to be run, and the runs there are."""
+
+    folder: Path
+    plan: Plan
+    runs: list[Run]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Experiment":
+        """Returns what is in a folder.
+
+        Raises:
+          InputError: it is not the folder of an experiment, or a file in it is damaged.
+        """
+        path = folder / PLAN
+        try:
+            plan = Plan.model_validate(tomllib.loads(load_text(path)))
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be read ({error.strerror}); expected the folder of an experiment"
+            ) from error
+        except (ValueError, RecursionError) as error:  # of too many digits or brackets, too
+            raise InputError(f"{path}: {error}") from error
+        return cls(folder, plan, read_runs(folder / RECORDS, *_RECORDED))
+
+    @property
+    def name(self) -> str:
+        """What others call it: the folder, seen from where the command is typed."""
+        return name_of(self.folder)
+
+    @property
+    def records(self) -> Path:
+        """The file of its runs."""
+        return self.folder / RECORDS
+
+    def runs_of(self, entry: Entry) -> list[Run]:
+        """Returns the runs of an entry in the order of their seeds."""
+        return sorted(
+            (run for run in self.runs if run["name"] == entry.name), key=lambda run: run["seed"]
+        )
+
+    def typed(self, entry: Entry, *more: str) -> list[str]:
+        """Returns what is typed after `python` to train an entry."""
+        return [*TRAIN, f"--config={entry.config}", *self.plan.flags, *entry.flags, *more]
+
+    def configs(self) -> dict[str, Config]:
+        """Returns the config that each entry asks for now, by its name; the seed means nothing.
+
+        Raises:
+          InputError: one of them is none, or asks for replicates.
+        """
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            found = dict(
+                zip(
+                    (entry.name for entry in self.plan.entry),
+                    threads.map(self._config, self.plan.entry),
+                    strict=True,
+                )
+            )
+        several = [name for name, config in found.items() if config.replicates > 1]
+        if several:
+            raise InputError(
+                f"{self.folder}: {', '.join(several)} ask for replicates, and a record is of one "
+                "seed that was trained by itself; leave config.replicates at 1 and list the seeds "
+                f"in {PLAN}"
+            )
+        return found
+
+    def _config(self, entry: Entry) -> Config:
+        # In a process of its own, because the flags of a config are read from the command line.
+        typed = self.typed(entry, "--print_config")
+        ended = subprocess.run(
+            [sys.executable, *typed], check=False, capture_output=True, text=True
+        )
+        if ended.returncode:
+            raise InputError(f"{shlex.join(['python', *typed])}\n{ended.stderr.strip()}")
+        return config_lib.parse(parse_json(ended.stdout))

@@ -1,0 +1,99 @@
+"""A whole sequence of the simple recurrent network with a hand-written derivative."""
+
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from rnnjax.kernels.time_scan import (
+    kernel_gradient,
+    previous_states,
+    scan_time,
+    where_mask,
+    zero_masked,
+)
+
+Activation = Literal["tanh", "relu", "identity"]
+
+
+def fused_simple(
+    projected: Float[Array, "batch time features"],
+    recurrent_kernel: Float[Array, "features features"],
+    state: Float[Array, "batch features"],
+    mask: Bool[Array, "batch time"] | None,
+    reverse: bool,
+    activation: Activation = "tanh",
+) -> tuple[Float[Array, "batch features"], Float[Array, "batch time features"]]:
+    """Runs `rnnjax.cells.SimpleCell` over time, under the mask law.
+
+    The derivative of each of these activations follows from its value, so that the states are all
+    that the forward pass keeps. Reverse mode only.
+
+    Args:
+      projected: the inputs' part of the sum. Its dtype is that of the product.
+      recurrent_kernel: of the state.
+      state: before the first step. Its dtype is that of the sum and of the states.
+      mask: True where a step is real; None if all are.
+      reverse: from the last step to the first.
+      activation: what is done to the sum.
+
+    Returns:
+      The state after the last step, and the states, zero at masked steps, in the dtype of
+      `projected`.
+    """
+    result: Any = _simple(projected, recurrent_kernel, state, mask, reverse, activation)
+    return result
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _simple(projected, recurrent_kernel, state, mask, reverse, activation):
+    return _forward(projected, recurrent_kernel, state, mask, reverse, activation)[0]
+
+
+def _forward(projected, recurrent_kernel, state, mask, reverse, activation):
+    kernel = recurrent_kernel.astype(projected.dtype)
+    activate = {"tanh": jnp.tanh, "relu": jax.nn.relu, "identity": lambda x: x}[activation]
+
+    def step(state, given, at):
+        product = state.astype(kernel.dtype) @ kernel
+        new = activate(given + product.astype(state.dtype))
+        if mask is not None:
+            new = where_mask(at(mask), new, state)
+        return new, new
+
+    final, states = scan_time(step, state, projected.astype(state.dtype), reverse)
+    outputs = zero_masked(states, mask).astype(projected.dtype)
+    return (final, outputs), (recurrent_kernel, state, mask, states)
+
+
+def _backward(reverse, activation, saved, cotangents):
+    recurrent_kernel, state, mask, states = saved
+    d_state, d_outputs = cotangents
+    dtype = d_outputs.dtype
+    slopes = {
+        "tanh": lambda y: 1 - y * y,
+        "relu": lambda y: (y > 0).astype(y.dtype),
+        "identity": jnp.ones_like,
+    }
+    slope = zero_masked(slopes[activation](states), mask)
+    d_outputs = zero_masked(d_outputs.astype(states.dtype), mask)
+    kernel = recurrent_kernel.T.astype(dtype)
+
+    def step(d_state, slope, at):
+        d_sum = ((d_state + at(d_outputs)) * slope).astype(dtype)
+        below = (d_sum @ kernel).astype(d_state.dtype)
+        if mask is not None:
+            below = where_mask(at(mask), below, d_state)
+        return below, d_sum.astype(slope.dtype)
+
+    d_state, d_projected = scan_time(step, d_state, slope, not reverse)
+    d_projected = d_projected.astype(dtype)
+    d_kernel = kernel_gradient(
+        previous_states(states, state, reverse), d_projected, recurrent_kernel
+    )
+    return d_projected, d_kernel, d_state, None
+
+
+_simple.defvjp(_forward, _backward)

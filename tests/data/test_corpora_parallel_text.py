@@ -1,0 +1,107 @@
+"""Texts in two languages: what is read from their files, and how the unusable are refused."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from rnnjax.data.corpora.parallel_text import PairCorpus, Pairs, read_pairs
+from rnnjax.errors import InputError
+
+MULTI30K = Path(__file__).resolve().parents[3] / "shared" / "data" / "multi30k"
+FILES = {
+    "train.de": "ein Hund\nzwei\u2028 Katzen\n\n",
+    "train.en": "a dog\ntwo cats\r\n\n",
+    "val.de": "drei\n",
+    "val.en": "three",
+    "test_2016_flickr.de": "vier\n",
+    "test_2016_flickr.en": "four\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Returns a folder with a small corpus, half of it packed."""
+    for name, text in FILES.items():
+        if name.endswith("de"):
+            (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+        else:
+            (tmp_path / name).write_bytes(text.encode())
+    return tmp_path
+
+
+def test_lines_stand_beside_lines(folder):
+    corpus = read_pairs(folder, "de", "en")
+    train = corpus.parts["train"]
+    assert train == Pairs(("ein Hund", "zwei\u2028 Katzen", ""), ("a dog", "two cats", ""))
+    assert len(train) == 3
+    assert corpus.parts["validation"] == Pairs(("drei",), ("three",))
+    assert corpus.parts["test"] == Pairs(("vier",), ("four",))
+    back = read_pairs(folder, "en", "de")
+    assert back.parts["train"] == Pairs(train.targets, train.sources)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(folder):
+    (folder / "val.en").write_text("three", encoding="utf-8-sig")
+    assert read_pairs(folder, "de", "en").parts["validation"] == Pairs(("drei",), ("three",))
+
+
+def test_the_fingerprint_is_that_of_the_texts(folder):
+    corpus = read_pairs(folder, "de", "en")
+    (folder / "train.de").write_text(FILES["train.de"])
+    assert read_pairs(folder, "de", "en").fingerprint == corpus.fingerprint
+    assert read_pairs(folder, "en", "de").fingerprint != corpus.fingerprint
+
+    def of(*sides):
+        return PairCorpus("", "", {"train": Pairs(*sides)}).fingerprint
+
+    marks = [of(("ab", ""), ("c", "d")), of(("a", "b"), ("c", "d")), of(("a", "b"), ("c", "e"))]
+    parted = {"test": Pairs(("a",), ("b",)), "train": Pairs(("c",), ("d",))}
+    assert len({*marks, PairCorpus("", "", parted).fingerprint}) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("val.en", None, "val.en or val.en.gz, and it has val.de.gz"),
+        ("val.en", b"three\nfour\n", r"val.de.gz has 1 lines, and .*val.en has 2"),
+        ("train.en", b"a\nb\xe9\nc\n", r"train.en, line 2: byte 0xe9 is not UTF-8"),
+        ("train.en", b"\xef\xbb\xbfa\nb\xe9\nc\n", r"train.en, line 2: byte 0xe9 is not UTF-8"),
+        ("train.en", "a\nb\nc\n".encode("utf-16-le"), r"train.en, line 1: a NUL character"),
+        ("train.de.gz", b"train", "train.de.gz: cannot be unpacked"),
+        ("train.de.gz", gzip.compress(FILES["train.de"].encode(), mtime=0)[:-9], "lost its end"),
+        ("train.de.gz", gzip.compress(b"x" * 99, mtime=0)[:12] + b"\xff" * 9, "cannot be unpacked"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name(folder, name, content, says):
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        read_pairs(folder, "de", "en")
+
+
+def test_empty_files_and_a_missing_folder_are_refused(folder):
+    for name in ("val.de", "val.en"):
+        (folder / name).write_text("")
+    with pytest.raises(InputError, match="there are no lines"):
+        read_pairs(folder, "de", "en")
+    with pytest.raises(InputError, match=r"no such folder; give one that holds train\.de"):
+        read_pairs(folder / "none", "de", "en")
+    with pytest.raises(InputError, match="given 'de' twice"):
+        read_pairs(folder, "de", "de")
+    with pytest.raises(InputError, match=r"there is no train\.fr or train\.fr\.gz, and it has"):
+        read_pairs(folder, "fr", "en")
+
+
+@pytest.mark.skipif(not MULTI30K.is_dir(), reason="needs ../shared/data/multi30k")
+def test_multi30k_is_read():
+    corpus = read_pairs(MULTI30K, "de", "en")
+    assert {name: len(part) for name, part in corpus.parts.items()} == {
+        "train": 29_000,
+        "validation": 1_014,
+        "test": 1_000,
+    }
+    first = corpus.parts["train"]
+    assert first.sources[0].startswith("Zwei junge weiße Männer")
+    assert first.targets[0].startswith("Two young, White males")

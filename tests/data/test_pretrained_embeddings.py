@@ -1,0 +1,73 @@
+"""What an embedding begins with: the vectors of each vocabulary, and how much they cover."""
+
+import numpy as np
+import pytest
+
+from rnnjax.config import parse
+from rnnjax.data.corpora import Corpus, CorpusSplit, TextColumn
+from rnnjax.data.labelled_text import make_dataset
+from rnnjax.data.pretrained_embeddings import check_vectors, word_vectors
+from rnnjax.data.vocabulary import Vocabulary
+from rnnjax.errors import InputError
+
+TEXTS = ["Oil prices fall", "oil falls, oil rises", "don't panic", "quiet"]
+
+
+def dataset(config, texts, known):
+    """Returns a data set of some texts whose vocabulary is that of others."""
+    encoded = [text.encode() for text in texts]
+    offsets = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
+    column = TextColumn(np.frombuffer(b"".join(encoded), np.uint8), offsets)
+    split = CorpusSplit(np.zeros(len(texts), np.int32), {"title": column})
+    corpus = Corpus("made up", "These tests.", "", "0", ("a",), {"train": split, "test": split})
+    return make_dataset(config, corpus, Vocabulary.fit(known, config.data.vocabulary.size))
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A config that names a file of vectors."""
+    path = tmp_path / "vectors.txt"
+    path.write_text("oil 1 2\nPrices 3 4\nDon't 5 6\nnothing 7 8\nunk 9 9\n")
+    embedding = {"path": str(path), "features": 2}
+    data = {"text": "title", "vocabulary": {"size": 12}}
+    return parse({"data": data, "model": {"embedding": embedding}})
+
+
+def test_each_vocabulary_gets_its_vectors(config, capsys):
+    datasets = [dataset(config, TEXTS, TEXTS), dataset(config, TEXTS, TEXTS[2:])]
+    made = word_vectors(config, datasets)
+    expected = [{"oil": [1, 2], "prices": [3, 4], "dont": [5, 6]}, {"dont": [5, 6]}]
+    for vectors, given, rows in zip(made, datasets, expected, strict=True):
+        assert vectors.rows.shape == (12, 2)
+        assert vectors.rows.dtype == np.float32
+        words = [*given.vocabulary.words, *[""] * 12][:12]
+        assert [word in rows for word in words] == vectors.found.tolist()
+        for word, row in zip(words, vectors.rows, strict=True):
+            assert row.tolist() == rows.get(word, [0, 0])
+    whole, part = (vectors.about for vectors in made)
+    assert whole["fingerprint"] == part["fingerprint"]
+    assert (whole["words"], part["words"]) == (3, 1)
+    # Of oil, prices, fall, falls, rises, dont, panic, quiet; of dont, panic, quiet.
+    assert (whole["share_of_vocabulary"], part["share_of_vocabulary"]) == (3 / 8, 1 / 3)
+    # Of ten tokens, oil thrice, prices and dont.
+    assert (whole["share_of_tokens"], part["share_of_tokens"]) == (5 / 10, 1 / 10)
+    said = capsys.readouterr().err
+    assert "vectors.txt has vectors for 3 tokens, 37.5 % of the vocabulary and 50.0 %" in said
+
+
+def test_what_is_said_of_several_is_said_once(config, capsys):
+    given = dataset(config, TEXTS, TEXTS)
+    word_vectors(config, [given, given, given])
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_vectors_of_none_of_the_words_are_refused(config):
+    with pytest.raises(InputError, match=r"none of the 1 tokens of the vocabulary \(quiet"):
+        word_vectors(config, [dataset(config, TEXTS, TEXTS[3:])])
+
+
+def test_a_path_may_begin_at_home(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    check_vectors(parse({"model": {"embedding": {"path": "~/vectors.txt", "features": 2}}}))
+    with pytest.raises(InputError, match=rf"no file {tmp_path}/other.txt"):
+        check_vectors(parse({"model": {"embedding": {"path": "~/other.txt", "features": 2}}}))

@@ -1,0 +1,350 @@
+"""Vocabularies: which tokens a text has, how they are numbered, and what is refused."""
+
+import json
+import random
+import re
+import time
+import unicodedata
+
+import pytest
+import tokenizers
+from tokenizers import models, pre_tokenizers, trainers
+
+from rnnjax.data.vocabulary import Vocabulary, is_unfamiliar, unknown_share
+from rnnjax.errors import InputError
+
+KERAS = r"""[!"#$%&()\*\+,-\./:;<=>?@\[\\\]^_`{|}~\']"""
+"""What Keras' TextVectorization removes after it has made the text lower case."""
+
+TEXTS = [
+    "The cat, the DOG.",
+    "don't re-do   U.S. #39;s\tthings\n(now)",
+    "  ",
+    "",
+    "!?...",
+    "a \\ b ` c ~ d ^ e _ f | g",
+    "[x] {y} <z> $1.50 50% a&b a@b c++ a=b 'quoted' \"too\"",
+    "1,000 - 2/3; 4:5",
+    "naïve café — “curly” …",
+    "[UNK] [PAD] unk pad",
+    "日本 語",
+    "\r\n line \x0b feed \x0c",
+]
+
+
+def words(text):
+    """Returns the tokens of a text as Keras documents them."""
+    return re.sub(KERAS, "", text.lower()).split()
+
+
+def numbers(vocabulary, *texts, **options):
+    """Returns the numbers of each text as lists."""
+    sequences = vocabulary.encode(texts, **options)
+    ends = sequences.offsets
+    return [sequences.tokens[ends[i] : ends[i + 1]].tolist() for i in range(len(texts))]
+
+
+def entries(vocabulary):
+    """Returns the entries by number."""
+    return [vocabulary.tokenizer.id_to_token(number) for number in range(len(vocabulary))]
+
+
+def test_the_punctuation_removed_is_that_of_keras():
+    # The class is compared character by character, over all of ASCII and what stands beside it.
+    vocabulary = Vocabulary.fit(["ab"], 10)
+    for code in range(33, 0x180):
+        removed = numbers(vocabulary, f"a{chr(code)}b") == [[2]]
+        assert removed == bool(re.fullmatch(KERAS, chr(code))), repr(chr(code))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_words_are_those_of_keras(text):
+    vocabulary = Vocabulary.fit([*TEXTS, "anchor"], 1000)
+    names = entries(vocabulary)
+    (found,) = numbers(vocabulary, text)
+    assert [names[number] for number in found] == words(text)
+
+
+def test_the_first_numbers_are_padding_and_unknown():
+    vocabulary = Vocabulary.fit(["a b"], 10)
+    assert entries(vocabulary)[:2] == ["[PAD]", "[UNK]"]
+    assert numbers(vocabulary, "z a y") == [[1, 2, 1]]
+
+
+def test_words_are_numbered_by_falling_count_then_by_the_alphabet():
+    vocabulary = Vocabulary.fit(["d c c b b", "a d b"], 10)
+    assert entries(vocabulary)[2:] == ["b", "c", "d", "a"]
+
+
+def test_the_size_counts_padding_and_unknown():
+    texts = ["one two two three three three"]
+    assert entries(Vocabulary.fit(texts, 4))[2:] == ["three", "two"]
+    assert len(Vocabulary.fit(texts, 4)) == 4
+    assert len(Vocabulary.fit(texts, 100)) == 5
+
+
+def test_a_long_text_loses_its_end():
+    vocabulary = Vocabulary.fit(["a b c"], 10)
+    assert numbers(vocabulary, "c b a", "a", max_tokens=2) == [[4, 3], [2]]
+    assert numbers(vocabulary, "c b a", max_tokens=0) == [[4, 3, 2]]
+
+
+@pytest.mark.parametrize("text", ["Ab, a\tb!", "line\nend\r\n", "日本 é", "[PAD][UNK]", ""])
+def test_characters_are_kept_as_they_are(text):
+    vocabulary = Vocabulary.fit(
+        ["Ab, a\tb!", "line\nend\r\n", "日本 é[PAD][UNK]"], 100, "character"
+    )
+    names = entries(vocabulary)
+    (found,) = numbers(vocabulary, text)
+    assert [names[number] for number in found] == list(text)
+
+
+def test_saved_and_read_a_vocabulary_is_the_same(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    vocabulary = Vocabulary.fit(TEXTS, 20)
+    path.write_text(vocabulary.to_json(), encoding="utf-8")
+    again = Vocabulary.load(path)
+    assert entries(again) == entries(vocabulary)
+    assert numbers(again, *TEXTS) == numbers(vocabulary, *TEXTS)
+    assert again.to_json() == vocabulary.to_json()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"not json", b"\xff\xfe\x00", b'{"model": 3}'])
+def test_a_damaged_file_is_refused(tmp_path, content):
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"tokenizer\.json: is no tokenizer .* restore"):
+        Vocabulary.load(path)
+
+
+def test_a_cut_off_file_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    whole = Vocabulary.fit(TEXTS, 20).to_json()
+    path.write_text(whole[: len(whole) // 2], encoding="utf-8")
+    with pytest.raises(InputError, match=r"tokenizer\.json: is no tokenizer"):
+        Vocabulary.load(path)
+
+
+def test_a_file_of_other_first_numbers_is_refused(tmp_path):
+    path = tmp_path / "tokenizer.json"
+    other = Vocabulary.fit(TEXTS, 20).to_json().replace("[UNK]", "[CLS]")
+    path.write_text(other, encoding="utf-8")
+    with pytest.raises(InputError, match=r"tokenizer\.json: its tokens 0 and 1 are \['\[PAD\]'"):
+        Vocabulary.load(path)
+
+
+@pytest.mark.parametrize(
+    ("token", "number", "says"),
+    [
+        ("a", 10**6, r"numbered up to 1000000, expected each number from 0 to 6 once"),
+        ("a", 2, r"expected each number from 0 to \d+ once"),
+        ("[END]", 6, r"\[END\], which ends a text, is number 6, expected 2"),
+    ],
+)
+def test_numbers_with_gaps_or_twice_and_an_end_elsewhere_are_refused(tmp_path, token, number, says):
+    path = tmp_path / "tokenizer.json"
+    values = json.loads(Vocabulary.fit(["a b c d"], 20, ends=True).to_json())
+    vocabulary = values["model"]["vocab"]
+    other = {at: name for name, at in vocabulary.items()}.get(number)
+    if token == "[END]":
+        vocabulary[other] = vocabulary[token]
+        values["added_tokens"][2]["id"] = number
+    vocabulary[token] = number
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        Vocabulary.load(path)
+
+
+@pytest.mark.parametrize("unit", ["word", "character", "subword"])
+@pytest.mark.parametrize("ends", [False, True])
+def test_what_is_fitted_is_numbered_without_gaps(tmp_path, unit, ends):
+    path = tmp_path / "tokenizer.json"
+    for size in (8, 12, 400):
+        vocabulary = Vocabulary.fit(["low lower lowest, new newer"] * 3, size, unit, ends=ends)
+        path.write_text(vocabulary.to_json(), encoding="utf-8")
+        assert len(Vocabulary.load(path)) == len(vocabulary)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.json: cannot be read \(No such file"):
+        Vocabulary.load(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize("text", ["half \ud83d", "\udce9t\udce9"])
+def test_text_that_is_no_unicode_is_refused_by_number(text):
+    vocabulary = Vocabulary.fit(["half"], 10)
+    with pytest.raises(InputError, match=r"text 2 is not valid Unicode .*UTF-8"):
+        vocabulary.encode(["fine", text])
+    with pytest.raises(InputError, match=r"text 3 is not valid Unicode"):
+        Vocabulary.fit(iter(["fine", "too", text]), 10)
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["!!!", " \n"]])
+def test_texts_without_a_word_make_no_vocabulary(texts):
+    with pytest.raises(InputError, match="hold no word"):
+        Vocabulary.fit(texts, 10)
+
+
+def test_the_share_of_unknown_words_is_counted_by_text():
+    vocabulary = Vocabulary.fit(["a b"], 10)
+    texts = ["a b z z", "", "z", "b"]
+    assert vocabulary.unknown_shares(texts) == [0.5, 1.0, 1.0, 0.0]
+    assert vocabulary.unknown_shares(["z a b", "z"], max_tokens=1) == [1.0, 1.0]
+    assert unknown_share(vocabulary.encode(texts).tokens) == 0.5
+    assert unknown_share(vocabulary.encode([""]).tokens) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("share", "training_share", "large"),
+    [
+        (0.1, 0.0, False),
+        (0.11, 0.0, True),
+        (0.3, 0.15, False),
+        (0.31, 0.15, True),
+        (1.0, 0.6, False),
+    ],
+)
+def test_unknown_tokens_are_many_by_themselves_and_beside_the_training(
+    share, training_share, large
+):
+    assert is_unfamiliar(share, training_share) == large
+
+
+@pytest.mark.parametrize("unit", ["word", "character", "subword"])
+@pytest.mark.parametrize(("fitted", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_the_form_in_which_a_text_is_known_is_advised(unit, fitted, written):
+    texts = ["Việt Nam là đẹp", "rất đẹp"]
+    own, other = (
+        [unicodedata.normalize(form, text) for text in texts] for form in (fitted, written)
+    )
+    vocabulary = Vocabulary.fit(own, 200, unit)
+    assert vocabulary.advise_form(own) == ""
+    assert f"in the Unicode form {fitted} 0.0% are" in vocabulary.advise_form(other)
+    # In no form are they known.
+    assert vocabulary.advise_form(["Йж Ё"]) == ""
+
+
+def test_words_stand_in_the_order_of_their_numbers():
+    vocabulary = Vocabulary.fit(["b a b", "c b a"], 10)
+    assert vocabulary.words == ["[PAD]", "[UNK]", "b", "a", "c"]
+    assert vocabulary.encode(["c a"]).tokens.tolist() == [4, 3]
+
+
+def test_a_word_is_normalized_as_texts_are():
+    assert Vocabulary.fit(["us"], 5).normalize("U.S.") == "us"
+    assert Vocabulary.fit(["us"], 5, "character").normalize("U.S.") == "U.S."
+
+
+SENTENCES = ["Ein Mann läuft.", "Zwei Männer laufen; ein Hund bellt!", "der Hund, der läuft"]
+
+
+@pytest.mark.parametrize("unit", ["character", "subword"])
+@pytest.mark.parametrize("text", [*SENTENCES, "Hund bellt; Mann", ".", " Mann ein  Hund"])
+def test_characters_and_subwords_give_a_text_back(unit, text):
+    vocabulary = Vocabulary.fit(SENTENCES, 60, unit, ends=True)
+    (found,) = numbers(vocabulary, text)
+    assert vocabulary.decode([*found, 2, 0, 0]) == text
+
+
+def test_subwords_of_an_endless_word_are_found_in_time_and_give_it_back():
+    # Joined in one piece, 50,000 letters take a second, and a million five minutes.
+    text = f"a {'x' * 200_000}é b"
+    start = time.process_time()
+    vocabulary = Vocabulary.fit([text], 20, "subword")
+    (found,) = numbers(vocabulary, text)
+    assert vocabulary.decode(found) == text
+    assert time.process_time() - start < 10
+
+
+FORMS = {
+    "decomposed": unicodedata.normalize("NFD", "Äpfel für café, Tiếng Việt 한국어 が"),
+    "singletons": "\u212b \u212a \u2126 ﬁ ² \uff21 \u0344 \uf900",
+    "space marker": "\u2581a\u2581 \u2581\u2581b \u241b\u241b_ \u241b- a\u241b\u2581",
+    "joiners": "👩\u200d👩\u200d👧 नि\u200dक\u200c 🇩🇪 \ufe0f\ufeff\u00ad",
+    "white space": "  a\tb\x0b\x0c\x85\xa0\u2028\u2029\u3000 \r\n\n \r ",
+    "other planes": "🜁 \U0001d518 \U0010ffff\uffff\ue000\x00\x7f",
+}
+"""Texts that a Unicode normalization, or a space that is written as another character, changes."""
+
+
+def random_texts(count):
+    """Returns texts of the characters of all forms, in any order, some of them spaces."""
+    draw = random.Random(5)
+    alphabet = sorted({*"".join(FORMS.values()), *"\u0301\u0323\u0308 e.-_"})
+    return [
+        "".join(draw.choice([" ", "\u2581", *alphabet]) for _ in range(draw.randint(1, 30)))
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("unit", ["character", "subword"])
+def test_decoding_returns_the_code_points_that_were_encoded(unit):
+    texts = [*FORMS.values(), *random_texts(500)]
+    # Merges are learned from a part, so that most of the others are new to them.
+    fitted = [*texts[:100], "".join(texts)]
+    vocabulary = Vocabulary.fit(fitted, 2000, unit, ends=True)
+    for text, found in zip(texts, numbers(vocabulary, *texts), strict=True):
+        assert 1 not in found
+        assert vocabulary.decode(found) == text
+        # One by one as well, which is how a text is generated.
+        assert "".join(vocabulary.decode([number]) for number in found) == text
+        spans = vocabulary.spans(text)
+        assert [text[begin:end] for begin, end in spans] == [
+            vocabulary.decode([number]) for number in found
+        ]
+
+
+def test_subwords_of_ordinary_text_are_those_of_metaspace():
+    # Recorded results stand on these numbers.
+    texts = [*SENTENCES, *TEXTS, " a  b\nb a ", "Ein Hund\n\n läuft"]
+    vocabulary = Vocabulary.fit(texts, 200, "subword", ends=True)
+    other = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
+    metaspace = pre_tokenizers.Metaspace(prepend_scheme="never")
+    newline = pre_tokenizers.Split("\n", "isolated")
+    other.pre_tokenizer = pre_tokenizers.Sequence(
+        [newline, metaspace, pre_tokenizers.Punctuation()]
+    )
+    special = ["[PAD]", "[UNK]", "[END]"]
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    other.train_from_iterator(texts, trainer)
+    other.encode_special_tokens = True
+    assert vocabulary.tokenizer.get_vocab() == other.get_vocab()
+    assert numbers(vocabulary, *texts) == [found.ids for found in other.encode_batch(texts)]
+
+
+@pytest.mark.parametrize("unit", ["word", "character", "subword"])
+def test_lines_have_the_tokens_of_their_text(unit):
+    lines = ["der Hund\n", "\n", "läuft, ein Mann\n", " bellt"]
+    vocabulary = Vocabulary.fit(lines, 60, unit)
+    whole = vocabulary.encode(["".join(lines)]).tokens
+    assert vocabulary.encode(lines).tokens.tolist() == whole.tolist()
+    assert unit == "word" or vocabulary.decode(whole) == "".join(lines)
+
+
+def test_words_are_given_back_with_spaces():
+    vocabulary = Vocabulary.fit(SENTENCES, 60, ends=True)
+    assert vocabulary.decode(numbers(vocabulary, "Ein  HUND, neu")[0]) == "ein hund [UNK]"
+
+
+def test_subwords_join_what_is_frequent_and_never_a_word_with_its_punctuation():
+    vocabulary = Vocabulary.fit(["aab aab. aab, c."] * 3, 60, "subword")
+    assert {"aab", "▁aab"} <= set(entries(vocabulary))
+    assert {entry for entry in vocabulary.words if set(entry) & set(".,")} == {".", ","}
+
+
+def test_a_small_vocabulary_of_subwords_keeps_to_its_size():
+    vocabulary = Vocabulary.fit(["abcdefgh abc ab a"], 6, "subword", ends=True)
+    assert len(vocabulary) <= 6
+    assert 1 in numbers(vocabulary, "h")[0]
+
+
+@pytest.mark.parametrize("unit", ["word", "character", "subword"])
+def test_the_end_is_a_token_that_no_text_holds(unit, tmp_path):
+    vocabulary = Vocabulary.fit(["[END] end"], 60, unit, ends=True)
+    assert vocabulary.ends
+    assert entries(vocabulary)[2] == "[END]"
+    assert 2 not in numbers(vocabulary, "[END] end")[0]
+    assert not Vocabulary.fit(["[END] end"], 60, unit).ends
+    path = tmp_path / "tokenizer.json"
+    path.write_text(vocabulary.to_json(), encoding="utf-8")
+    assert Vocabulary.load(path).ends

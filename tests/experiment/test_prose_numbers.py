@@ -1,0 +1,205 @@
+"""Numbers in prose are rendered from records or listed as typed; any other is named."""
+
+from pathlib import Path
+
+import pytest
+
+from experiment.conftest import edit, lines_of, record
+from rnnjax.errors import InputError
+from rnnjax.experiment import page_rendering, pages, prose_numbers
+from rnnjax.experiment.claims import FAIL, PASS, UNCHECKED
+from rnnjax.experiment.plan import Experiment
+from rnnjax.experiment.records import append, read_verified, write_records
+from rnnjax.experiment.sentence_templates import fill_sentences
+from rnnjax.experiment.verification import check_folder, check_repository, of_prose
+
+PAGE = """Of 7,600 rows, see [the 3rd](a/5.md), `--x=7` and float32:
+
+```sh
+seq 9
+```
+
+.05 of 95 %
+"""
+
+
+@pytest.mark.parametrize(
+    ("phrases", "wrong"),
+    [
+        (["7,600 rows", "95 %", ".05"], ["3rd at line 1"]),
+        (["7,600 rows", "the 3rd", ".05 of 95 %"], []),
+        (["7,600 rows", "the 3rd", ".05"], ["95 at line 7"]),
+        (["600 rows", "the 3rd", ".05 of 95 %"], ["'600 rows' is listed", "7,600 at line 1"]),
+        (["7,600 rows", "the 3rd", "5 of 95 %"], ["'5 of 95 %' is listed", ".05 at", "95 at"]),
+        (["7,600 rows", "the 3rd", ".05 of 95 %", "8 layers"], ["'8 layers' is listed"]),
+    ],
+)
+def test_numbers_in_prose_are_those_of_the_phrases(phrases, wrong):
+    found = prose_numbers.check_prose(PAGE, phrases)
+    assert [given.startswith(start) for given, start in zip(found, wrong, strict=True)] == [
+        True
+    ] * len(wrong)
+
+
+def test_a_phrase_stands_wherever_the_lines_break():
+    assert (
+        prose_numbers.check_prose("tested on all 7,600\nofficial rows", ["7,600 official rows"])
+        == []
+    )
+
+
+def test_a_page_that_lists_nothing_is_named_and_one_that_does_fails():
+    page = Path("a.md")
+    assert of_prose(page, "ten rows", {}).verdict == PASS
+    found = of_prose(page, "10 rows", {})
+    assert (found.verdict, found.of) == (UNCHECKED, "a.md")
+    assert "10 at line 1" in found.says
+    assert of_prose(page, "10 rows", {"a.md": []}).verdict == FAIL
+    assert of_prose(page, "10 rows", {"a.md": ["10 rows"]}).verdict == PASS
+
+
+def test_parts_that_nobody_renders_are_prose():
+    ours, theirs = (
+        f"<!-- {name}: begin -->\n0.{number}\n<!-- {name}: end -->\n"
+        for name, number in (("runs", 5), ("mine", 6))
+    )
+    text = ours + theirs
+    assert prose_numbers.check_prose(prose_numbers.without_parts(text, ["runs"]), []) == [
+        "0.6 at line 5"
+    ]
+
+
+def test_pages_above_all_experiments_and_configs_are_checked_as_well(recorded):
+    Path("README.md").write_text("In 3 minutes.\n")
+    edit(recorded / "experiment.toml", 'about = "LSTM, no mask"\n', "")
+    pages.write(Experiment.read(recorded))
+    sentence = pages.sentence(Experiment.read(recorded), Experiment.read(recorded).plan.entry[0])
+    edit(Path("configs/lstm.py"), "A network.", f"A network.\n\n{sentence} At 1e-3.\n")
+    checked = check_folder(recorded, {})
+    typed = {"README.md": ["In 3 minutes"], "configs/lstm.py": ["At 1e-3"]}
+    assert {each.verdict for each in check_repository([checked], typed)} == {PASS}
+    edit(Path("README.md"), "3", "4")
+    edit(Path("configs/lstm.py"), "0.5200", "0.5300")
+    found = check_repository([checked], {**typed, "configs/lost.py": ["7 rows"]})
+    assert [(each.verdict, each.of) for each in found if each.verdict != PASS] == [
+        (FAIL, "README.md"),
+        (FAIL, "configs/lstm.py"),
+        (FAIL, "experiments/typed.toml"),
+    ]
+    assert UNCHECKED in {each.verdict for each in check_repository([checked], {})}
+
+
+@pytest.mark.parametrize("text", ["a = [", 'a = "b"', "a = [1]", "[a]\nb = 1"])
+def test_a_damaged_list_of_phrases_is_refused(folder, text):
+    assert prose_numbers.read_typed() == {}
+    prose_numbers.TYPED.write_text(text)
+    with pytest.raises(InputError, match=r"experiments/typed.toml: "):
+        prose_numbers.read_typed()
+
+
+def sentence(folder, template):
+    """Returns what a template of experiment.toml becomes."""
+    edit(folder / "experiment.toml", "seeds =", f"sentences.cost = {template!r}\nseeds =")
+    return fill_sentences(Experiment.read(folder))["cost"]
+
+
+def test_a_sentence_has_values_of_the_runs(recorded):
+    for seed, seconds in ((7, 90.0), (8, 150.0)):
+        append(recorded / "runs.jsonl", record("gru", seed, 0.5, cpu_seconds=seconds))
+    for run in (lines := read_verified(recorded / "runs.jsonl")):
+        run.setdefault("cpu_seconds", 30.0)
+    write_records(recorded / "runs.jsonl", lines)
+    assert (
+        sentence(
+            recorded,
+            "Took {gru.cpu_seconds.min:.0f} to {gru.cpu_seconds.max/60:.1f}, "
+            "{gru.parameters.mean:,.0f} parameters, {lstm.test.accuracy.each:.3f}.",
+        )
+        == "Took 30 to 2.5, 1,281,348 parameters, 0.500 0.510 0.550."
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["{gru.seconds.max}", "{grus.test.accuracy.max}", "{gru.test.loss.least}", "{gru.seed.max:q}"],
+)
+def test_a_sentence_without_its_value_is_refused(recorded, value):
+    with pytest.raises(InputError, match=r"experiment.toml: \{"):
+        sentence(recorded, value)
+
+
+def test_a_sentence_waits_for_its_runs(folder):
+    assert sentence(folder, "In {gru.cpu_seconds.max} seconds.") == "In ? seconds."
+
+
+def test_an_edited_sentence_is_found(recorded):
+    edit(
+        recorded / "experiment.toml",
+        "seeds =",
+        'sentences.cost = "{gru.parameters.max:,.0f}"\nseeds =',
+    )
+    with (recorded / "README.md").open("a") as file:
+        file.write("<!-- cost: begin -->\n<!-- cost: end -->\n")
+    pages.write(Experiment.read(recorded))
+    assert {each.verdict for each in check_folder(recorded, {}).findings} == {PASS}
+    text = (recorded / "README.md").read_text()
+    (recorded / "README.md").write_text(text.replace("\n1,281,348\n", "\n1,281,347\n"))
+    (failure,) = (each for each in check_folder(recorded, {}).findings if each.verdict == FAIL)
+    assert failure.of == "experiments/lesson/README.md"
+
+
+SCRIPT = """
+import beside
+from rnnjax.experiment.records import read_sealed
+
+def render(folder):
+    (line,) = read_sealed(folder / "found.jsonl")
+    return {"found": f"{line['rate']} {beside.UNIT}", "rate.svg": f"rate {line['rate']}"}
+"""
+
+
+@pytest.fixture
+def scripted(tmp_path, monkeypatch):
+    """The folder of an experiment with a record and a script of its own."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("experiments", "rates")
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("# Rates\n<!-- found: begin -->\n<!-- found: end -->\n")
+    write_records(folder / "found.jsonl", [{"rate": 0.25}])
+    (folder / "render.py").write_text(SCRIPT)
+    (folder / "beside.py").write_text("UNIT = 'per cent'\n")
+    (folder / "rate.svg").write_text("<svg>rate 0.25</svg>")
+    page_rendering.write_pages(folder, page_rendering.rendered_by_script(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "of"),
+    [
+        ("README.md", "0.25", "0.24", "README.md"),
+        ("found.jsonl", "0.25", "0.24", "found.jsonl, line 1"),
+        ("rate.svg", "0.25", "0.24", "rate.svg"),
+        ("README.md", "# Rates", "# 12 rates", "README.md"),
+    ],
+)
+def test_what_a_script_renders_is_checked(scripted, file, old, new, of):
+    assert "0.25 per cent" in (scripted / "README.md").read_text()
+    assert {each.verdict for each in check_folder(scripted, {}).findings} == {PASS}
+    edit(scripted / file, old, new)
+    (found,) = (each for each in check_folder(scripted, {}).findings if each.verdict != PASS)
+    assert found.of == f"{scripted}/{of}"
+    assert found.verdict == (UNCHECKED if "12" in new else FAIL)
+
+
+def test_a_script_that_fails_is_named(scripted):
+    (scripted / "render.py").write_text("def render(folder):\n    return {}['found']\n")
+    with pytest.raises(InputError, match=r"rates/render.py: cannot render: KeyError: 'found'"):
+        check_folder(scripted, {})
+
+
+def test_records_keep_what_they_say(tmp_path):
+    path = tmp_path / "found.jsonl"
+    write_records(path, [{"a": 1.5}, {"b": [1, "ä"]}])
+    assert read_verified(path) == [{"a": 1.5}, {"b": [1, "ä"]}]
+    assert all(line["digest"] for line in lines_of(path))
+    assert read_verified(tmp_path / "none.jsonl") == []

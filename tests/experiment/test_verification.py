@@ -1,0 +1,233 @@
+"""What is recorded, asked for, claimed and written agrees, or the check names what does not."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiment.conftest import edit, record
+from rnnjax.errors import InputError
+from rnnjax.experiment import pages
+from rnnjax.experiment.claims import FAIL, PASS
+from rnnjax.experiment.plan import Experiment
+from rnnjax.experiment.records import append
+from rnnjax.experiment.verification import check_folder
+from rnnjax.reporting import record_digest
+
+ABOVE = "# All\n<!-- experiments/lesson: begin -->\n<!-- experiments/lesson: end -->\nmore\n"
+SENTENCE = (
+    "experiments/lesson, {}: 1,281,348 parameters, 48,000 training rows, test accuracy "
+    "0.5200 ± 0.0265 (mean ± sd of seeds 0, 1, 5)."
+)
+
+
+def checked(folder, typed=()):
+    return check_folder(folder, dict(typed)).findings
+
+
+def failures(folder):
+    """Returns what fails, in words."""
+    findings = checked(folder)
+    assert {finding.verdict for finding in findings} <= {PASS, FAIL}
+    return [f"{each.of}: {each.says}" for each in findings if each.verdict == FAIL]
+
+
+@pytest.fixture
+def rendered(recorded):
+    Path("README.md").write_text(ABOVE)
+    pages.write(Experiment.read(recorded))
+    return recorded
+
+
+def document(config, *said):
+    """Puts paragraphs into a config's docstring."""
+    edit(Path("configs", f"{config}.py"), "A network.", "A network.\n\n" + "\n".join(said) + "\n")
+
+
+def test_what_agrees_passes_and_says_so(rendered):
+    assert [(each.verdict, each.of) for each in checked(rendered)] == [
+        (PASS, "experiments/lesson/runs.jsonl"),
+        (PASS, "experiments/lesson/claims.jsonl, lstm"),
+        (PASS, "lstm, test.accuracy from 0.5 to 0.6"),
+        (PASS, "experiments/lesson/README.md"),
+        (PASS, "README.md"),
+        (PASS, "experiments/lesson/seeds.svg"),
+        (PASS, "experiments/lesson/README.md"),
+    ]
+
+
+@pytest.mark.parametrize("page", ["README.md", "experiments/lesson/README.md"])
+def test_an_edited_number_of_a_page_is_found(rendered, page):
+    text = Path(page).read_text()
+    Path(page).write_text(text.replace("0.5200", "0.5300", 1))
+    (failure,) = failures(rendered)
+    number = text[: text.index("0.5200")].count("\n") + 1
+    assert failure.startswith(f"{page}: is not what the runs say at line {number};")
+
+
+def test_a_plot_of_other_runs_or_none_is_found(rendered):
+    append(rendered / "runs.jsonl", record("gru", 7, 0.6))
+    assert any("seeds.svg: shows other runs" in each for each in failures(rendered))
+    pages.write(Experiment.read(rendered))
+    (rendered / "seeds.svg").unlink()
+    (failure,) = failures(rendered)
+    assert failure.startswith("experiments/lesson/seeds.svg: shows other runs, or is missing")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"loss": 0.5', '"loss": 0.4'), ('"steps": 9', '"steps": 8')]
+)
+def test_an_edited_line_is_found_also_where_no_page_shows_it(rendered, old, new):
+    append(rendered / "runs.jsonl", record("gru", 7, 0.6, steps=9))
+    pages.write(Experiment.read(rendered))
+    assert failures(rendered) == []
+    path = rendered / "runs.jsonl"
+    *others, last = path.read_text().splitlines()
+    assert old in last
+    path.write_text("\n".join([*others, last.replace(old, new)]) + "\n")
+    (failure,) = failures(rendered)
+    assert failure.startswith(f"{path}, line 7: gru, seed 7, is not as it was recorded")
+
+
+def test_a_line_without_its_digest_is_found(rendered):
+    path = rendered / "runs.jsonl"
+    first, *others = path.read_text().splitlines()
+    run = json.loads(first)
+    del run["digest"]
+    path.write_text("\n".join([json.dumps(run), *others]) + "\n")
+    assert [each[:44] for each in failures(rendered)] == [f"{path}, line 1: lstm, seed 0"[:44]]
+
+
+@pytest.mark.parametrize("key", ["name", "seed", "config", "test", "data", "environment"])
+def test_a_line_that_is_no_record_of_a_run_is_refused(rendered, key):
+    path = rendered / "runs.jsonl"
+    first, *others = path.read_text().splitlines()
+    run = json.loads(first)
+    del run[key]
+    path.write_text("\n".join([json.dumps(run), *others]) + "\n")
+    with pytest.raises(InputError, match=rf"line 1: is no record of a run, it has no '{key}'"):
+        Experiment.read(rendered)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("name", ["lstm"]), ("seed", "0"), ("config", "c"), ("test", "t"), ("data", "d")],
+        *[("data", {}), ("environment", "e"), ("parameters", "p"), ("test", {"accuracy": "high"})],
+    ],
+)
+def test_an_edited_line_is_named_whatever_it_was_made_to_say(rendered, key, value):
+    path = rendered / "runs.jsonl"
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), key: value}), *others]) + "\n")
+    (failure,) = failures(rendered)
+    assert failure.startswith(f"{path}, line 1: ")
+    assert failure.endswith(record_digest.BROKEN)
+
+
+def test_the_lines_of_other_files_are_sealed_as_well(rendered):
+    run = {"name": "scan", "seed": 0, "test": {"accuracy": 0.5}, "engine": "scan"}
+    append(rendered / "rounding.jsonl", run)
+    assert failures(rendered) == []
+    edit(rendered / "rounding.jsonl", '"engine": "scan"', '"engine": "none"')
+    (failure,) = failures(rendered)
+    assert failure.startswith("experiments/lesson/rounding.jsonl, line 1: scan, seed 0, is not")
+
+
+def test_a_changed_config_is_named_by_its_keys_and_its_claims_are_not_judged(rendered):
+    edit(Path("configs/lstm.py"), '"batch_size": 16', '"batch_size": 8, "log_every": 5')
+    findings = checked(rendered)
+    (failure,) = [each for each in findings if each.verdict == FAIL]
+    assert failure.of == "lstm"
+    assert failure.says == (
+        "seeds 0, 1, 5 are of another config (now, then): batch_size: 8, 16; log_every: 5, 100"
+    )
+    assert not any("test.accuracy" in each.of for each in findings)
+
+
+def test_changed_flags_are_a_changed_config(rendered):
+    edit(rendered / "experiment.toml", "epochs=2", "epochs=9")
+    assert [each.split(":")[0] for each in failures(rendered)] == ["lstm", "gru"]
+
+
+def test_a_record_from_before_a_key_was_there_is_of_its_default(rendered):
+    path = rendered / "runs.jsonl"
+    runs = [json.loads(line) for line in path.read_text().splitlines()]
+    del runs[0]["config"]["data"]["take"]
+    path.write_text("".join(json.dumps(record_digest.with_digest(run)) + "\n" for run in runs))
+    assert failures(rendered) == []
+    runs[0]["config"]["data"]["take"] = 5
+    path.write_text("".join(json.dumps(record_digest.with_digest(run)) + "\n" for run in runs))
+    assert failures(rendered) == [
+        "lstm: seeds 0 are of another config (now, then): data.take: 0, 5"
+    ]
+    runs[0]["config"]["data"]["tike"] = 5
+    path.write_text("".join(json.dumps(record_digest.with_digest(run)) + "\n" for run in runs))
+    (failure,) = failures(rendered)
+    assert "seeds 0 are of a config that is none now: config.data.tike: there is no" in failure
+
+
+def test_what_is_acknowledged_makes_no_other_config(rendered):
+    path = rendered / "runs.jsonl"
+    runs = [json.loads(line) for line in path.read_text().splitlines()]
+    runs[0]["config"]["acknowledged"]["padding_read"] = "to see it"
+    path.write_text("".join(json.dumps(record_digest.with_digest(run)) + "\n" for run in runs))
+    assert failures(rendered) == []
+
+
+def test_runs_of_no_entry_and_runs_that_are_there_twice_are_found(rendered):
+    append(rendered / "runs.jsonl", record("lost", 0, 0.5))
+    append(rendered / "runs.jsonl", record("gru", 1, 0.51))
+    found = failures(rendered)
+    assert found[:2] == [
+        "experiments/lesson/runs.jsonl: has gru, seed 1, more than once",
+        "lost: seeds 0 are of no entry of experiment.toml",
+    ]
+
+
+def test_a_docstring_that_names_the_experiment_says_what_its_runs_say(rendered):
+    wrapped = SENTENCE.format("lstm").replace(" training rows,", "\ntraining rows,")
+    document("lstm", "Adam.", wrapped, "See experiments/lesson/runs.jsonl.")
+    assert failures(rendered) == []
+    assert (PASS, "configs/lstm.py") in [(each.verdict, each.of) for each in checked(rendered)]
+    edit(Path("configs/lstm.py"), "0.5200", "0.5300")
+    assert failures(rendered) == [
+        "configs/lstm.py: names experiments/lesson and does not say of it, or not only:\n    "
+        + SENTENCE.format("lstm")
+    ]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Test accuracy 0.9. Evidence: experiments/lesson/runs.jsonl.",
+        f"{SENTENCE.format('lstm')} experiments/lesson, lstm: test accuracy 0.9",
+        f"{SENTENCE.format('lstm')} {SENTENCE.format('gru')}",
+    ],
+)
+def test_a_docstring_may_not_say_less_or_more_of_the_experiment(rendered, said):
+    document("lstm", said)
+    (failure,) = failures(rendered)
+    assert failure.startswith("configs/lstm.py: names experiments/lesson and does not say")
+
+
+def test_an_experiment_of_a_longer_name_is_another(rendered):
+    document("lstm", "As experiments/lesson_two and experiments/lesson-3 have it: 0.9.")
+    assert failures(rendered) == []
+
+
+def test_entries_of_one_config_have_a_sentence_each(rendered):
+    more = '\n[[entry]]\nname = "mine"\nconfig = "configs/gru.py"\n'
+    (rendered / "experiment.toml").write_text((rendered / "experiment.toml").read_text() + more)
+    for seed in (0, 1, 5):
+        append(rendered / "runs.jsonl", record("mine", seed, 0.5 + seed / 100))
+    pages.write(Experiment.read(rendered))
+    document("gru", SENTENCE.format("mine"))
+    assert failures(rendered) == []
+
+
+def test_a_docstring_without_runs_fails(rendered):
+    document("gru", SENTENCE.format("gru"))
+    (rendered / "runs.jsonl").unlink()
+    pages.write(Experiment.read(rendered))
+    assert "configs/gru.py: names experiments/lesson, which has no runs of it" in failures(rendered)

@@ -1,0 +1,305 @@
+"""Each rule trips where it should, is silent beside it, and says what was measured."""
+
+import ast
+import inspect
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+from training.small import parse, write_csv
+
+from rnnjax import config as schema
+from rnnjax import lint_rules
+from rnnjax.config import AcknowledgedConfig, Config
+from rnnjax.data import text_stream, translation_pairs
+from rnnjax.data.corpora.parallel_text import PairCorpus, Pairs
+from rnnjax.data.corpora.plain_text import Texts
+from rnnjax.data.labelled_text import load_corpus, make_dataset
+from rnnjax.lint_rules import RULES, TESTED_MISTAKES, LintFinding
+
+pytest_plugins = ["training.small"]
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = [rule.__name__ for place in RULES.values() for rule in place]
+
+
+def config_of(**changes):
+    return parse(Path("news"), **changes)
+
+
+def test_what_can_be_acknowledged_are_the_rules():
+    assert sorted(NAMES) == sorted(AcknowledgedConfig.model_fields)
+
+
+TITLES = {"data__vocabulary__text": "title"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes", "says"),
+    [
+        (lint_rules.padding_read, {"model__mask": False}, "model.mask is False"),
+        (lint_rules.padding_read, {}, ""),
+        (lint_rules.padding_read, {"model__mask": False, "batch_size": 1}, ""),
+        (lint_rules.not_shuffled, {"data__shuffle": False}, "data.shuffle is False"),
+        (lint_rules.not_shuffled, {}, ""),
+        (lint_rules.narrow_vocabulary, {}, ""),
+        (lint_rules.narrow_vocabulary, TITLES, "on the title of all training rows"),
+        (lint_rules.narrow_vocabulary, {**TITLES, "data__text": "title"}, ""),
+        (
+            lint_rules.narrow_vocabulary,
+            {"data__text": "title", "data__vocabulary__rows": 9},
+            "first 9 ",
+        ),
+        (
+            lint_rules.narrow_vocabulary,
+            {"data__text": "title", "data__vocabulary__text": "title+description"},
+            "",
+        ),
+        (
+            lint_rules.narrow_vocabulary,
+            {"data__vocabulary__rows": 90, "data__take": 100},
+            "first 90 ",
+        ),
+        (lint_rules.narrow_vocabulary, {"data__vocabulary__rows": 100, "data__take": 100}, ""),
+        (
+            lint_rules.narrow_vocabulary,
+            {"data__vocabulary__rows": 90, "data__take": 100, "data__validation": 0.1},
+            "",
+        ),
+    ],
+)
+def test_a_config_is_found_wrong_or_right(rule, changes, says):
+    found = rule(config_of(**changes))
+    assert says in found if says else found == ""
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (
+            "translation",
+            ["on the first 90 training rows, and the network reads all;", "the file's"],
+        ),
+        ("language_modeling", ["on the first 90 training rows, and the network reads all;"]),
+    ],
+)
+def test_what_writes_a_text_is_looked_at_too(task, expected):
+    wrong = {"shuffle": False, "vocabulary": {"rows": 90}}
+    config = schema.parse({"task": task, "data": wrong})
+    found = lint_rules.find("config", config.acknowledged, config)
+    assert len(found) == len(expected)
+    assert all(says in each.says for says, each in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("claim", "wrong"),
+    [
+        ("A GRU.\n\nTest accuracy 0.8850.", True),
+        ("A GRU.\n\nAccuracy on the test rows\nis 88.5 %.", True),
+        ("F1 .88 ± .01 in one epoch.", True),
+        ("Accuracy .88 with seed 3.", True),
+        ("Perplexity 12.1 ± 0.1 with seed 0.", True),
+        ("It reaches 88.5 % accuracy.", True),
+        ("About .92 test accuracy in a minute.", True),
+        ("In the end 1.55 bits a character.", True),
+        ("Decay 0.9, loss by the token.", False),
+        ("Seeds 0 to 2 with spread, ±.\n\nTest accuracy 0.8850.", True),
+        ("Test accuracy 0.8804 ± 0.0037 (mean and\nstandard deviation of seeds 0 to 2).", False),
+        ("Adam at 1e-3, dropout 0.3, one epoch.", False),
+        ("The accuracy is told in experiments/lesson. Dropout is 0.3.", False),
+        ("", False),
+    ],
+)
+def test_a_score_needs_its_seeds_and_its_spread_beside_it(claim, wrong):
+    assert bool(lint_rules.bare_claim(claim)) == wrong
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory):
+    """News of 200 rows to train on, and 100 to test of which two are among them."""
+    folder = tmp_path_factory.mktemp("leaky")
+    write_csv(folder / "train.csv", 200, seed=1)
+    write_csv(folder / "test.csv", 98, seed=2)
+    rows = (folder / "train.csv").read_text().splitlines(keepends=True)
+    with (folder / "test.csv").open("a") as file:
+        file.writelines([rows[3], rows[170]])
+    return folder
+
+
+def of_data(rule, folder, **changes):
+    config = parse(folder, **changes)
+    return rule(config, make_dataset(config, load_corpus(config)))
+
+
+def test_test_texts_among_the_training_rows_are_counted(leaky, news):
+    assert of_data(lint_rules.test_leak, leaky).startswith(
+        "2.0% of the test texts (title+description)"
+    )
+    assert of_data(lint_rules.test_leak, news) == ""
+    # Of the 100 training rows that are taken, one is among the test rows: no more than 1 %.
+    assert of_data(lint_rules.test_leak, leaky, data__take=100) == ""
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "says"),
+    [
+        (translation_pairs, {"task": "translation"}, "25.0% of the test texts are"),
+        (
+            text_stream,
+            {"task": "language_modeling"},
+            "25.0% of the test texts (title+description) are",
+        ),
+        (text_stream, {"task": "language_modeling", "data": {"file": "lines.txt"}}, ""),
+    ],
+)
+def test_texts_that_are_written_can_leak_too(make, values, says):
+    train, test = [f"{n} of them" for n in range(40)], ["7 of them", "so", "it", "goes"]
+    config = schema.parse(values)
+    if config.task == "translation":
+        parts = {"train": Pairs(train, train), "validation": Pairs(test, test)}
+        corpus = PairCorpus("two", "", {**parts, "test": Pairs(test, ["a", "b", "c", "d"])})
+    else:
+        corpus = Texts("one", "", "", "", connected=False, parts={"train": train, "test": test})
+    found = lint_rules.test_leak(config, make.make_dataset(config, corpus))
+    assert found.startswith(says) if says else found == ""
+
+
+def test_unknown_tokens_that_the_training_does_not_have_are_counted():
+    train, test = ["a b c d e f g h i"] * 3, ["a b c d e x y"]
+
+    def found(train, test, **data):
+        parts = {"train": train, "test": test}
+        corpus = Texts("one", "", "", "", connected=False, parts=parts)
+        config = schema.parse({"task": "language_modeling", "data": data})
+        return lint_rules.unknown_text(config, text_stream.make_dataset(config, corpus))
+
+    # Two of seven words and two ends.
+    assert found(train, test).startswith("22.2% of the test tokens are unknown, and 0.0% of the")
+    assert found(train, train) == ""
+    assert found(train, test, vocabulary={"size": 8}) == ""  # so that most of the training are too
+    both = found([*train, *test, *test], test, validation=0.4)  # four of fourteen, and three ends
+    assert both.startswith("23.5% of the validation tokens and 22.2% of the test tokens are")
+
+
+@pytest.mark.parametrize(("tests", "says"), [(["", " ", "so"], ""), (["", "x", "so"], "50.0%")])
+def test_blank_lines_are_no_leak(tests, says):
+    part, test = Pairs(["", "x"], ["", "y"]), Pairs(tests, ["a", "b", "c"])
+    corpus = PairCorpus("two", "", {"train": part, "validation": part, "test": test})
+    config = schema.parse({"task": "translation"})
+    found = lint_rules.test_leak(config, translation_pairs.make_dataset(config, corpus))
+    assert found.startswith(says) if says else found == ""
+
+
+def test_tokens_that_are_cut_off_are_counted(news):
+    whole = of_data(lambda _, dataset: dataset.train.sequences.lengths, news)
+    for most in (5, 20):
+        share = sum(max(length - most, 0) for length in whole) / sum(whole)
+        found = of_data(lint_rules.truncated, news, data__max_tokens=most)
+        assert (share > lint_rules.MOST_CUT) == bool(found)
+        assert not found or f"max_tokens={most} cuts off {share:.0%} of" in found
+    assert of_data(lint_rules.truncated, news) == ""
+
+
+def beside(rule, name, seeds=(0, 1, 2), **entries):
+    configs = {entry: config_of(**changes) for entry, changes in entries.items()}
+    return rule(name, configs, list(seeds))
+
+
+def test_one_seed_or_two_are_few():
+    assert "seeds [4]" in beside(lint_rules.few_seeds, "a", seeds=[4], a={})
+    assert beside(lint_rules.few_seeds, "a", seeds=[4, 5], a={})
+    assert beside(lint_rules.few_seeds, "a", a={}) == ""
+
+
+def test_another_batch_size_than_the_first_has_is_found():
+    entries = {"a": {}, "b": {"epochs": 3}, "c": {"batch_size": 5}}
+    found = [beside(lint_rules.unlike_batch_size, name, **entries) for name in entries]
+    assert found[:2] == ["", ""]
+    assert found[2].startswith("batch_size is 5, and that of a, beside it, 16")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"learning_rate": 0.5}, "differs from a in learning_rate alone"),
+        ({"learning_rate": 0.5, "model__dropout": 0.1}, "in learning_rate, model.dropout alone"),
+        ({"learning_rate": 0.5, "data__validation": 0.1}, ""),
+        ({"learning_rate": 0.5, "model__cell": "GRUCell"}, ""),
+        ({"learning_rate": 0.5, "model__mask": False}, ""),
+        ({"data__take": 5}, ""),
+        ({"acknowledged__padding_read": "so", "seed": 9}, ""),
+        ({"learning_rate": 0.5, "acknowledged__padding_read": "so"}, "in learning_rate alone"),
+    ],
+)
+def test_a_search_without_rows_to_choose_by_is_found(changes, says):
+    found = [beside(lint_rules.chosen_on_test, name, a={}, b=changes) for name in ("a", "b")]
+    assert found[0] == ""
+    assert says in found[1] if says else found[1] == ""
+
+
+def test_pairs_of_texts_come_with_rows_to_choose_by():
+    rates = {"a": 0.1, "b": 0.2}
+    configs = {
+        name: schema.parse({"task": "translation", "learning_rate": rate})
+        for name, rate in rates.items()
+    }
+    assert lint_rules.chosen_on_test("b", configs, [0]) == ""
+
+
+def test_a_reason_goes_with_what_is_found():
+    config = config_of(model__mask=False, data__shuffle=False, acknowledged__not_shuffled="so")
+    found = lint_rules.find("config", config.acknowledged, config)
+    assert [(rule, reason) for rule, _, reason in found] == [
+        ("padding_read", ""),
+        ("not_shuffled", "so"),
+    ]
+    assert all(isinstance(finding, LintFinding) and finding.says for finding in found)
+
+
+def test_a_run_says_what_is_not_acknowledged_and_where_to_read_more(leaky):
+    def said(**changes):
+        config = parse(leaky, **changes)
+        return lint_rules.warnings(config, make_dataset(config, load_corpus(config)))
+
+    first, second, hint = said(data__shuffle=False)
+    assert first.startswith("WARNING: not_shuffled: ")
+    assert second.startswith("WARNING: test_leak: 2.0%")
+    assert "--rules" in hint
+    reasons = {f"acknowledged__{name}": "so" for name in Config().acknowledged.model_dump()}
+    assert said(data__shuffle=False, **reasons) == []
+
+
+@pytest.mark.parametrize("held", TESTED_MISTAKES, ids=lambda held: held.mistake)
+def test_what_no_config_can_say_is_held_by_a_test_that_is_there(held):
+    file, name = held.test.split("::")
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    assert name in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def measured():
+    """Returns the test accuracies of each entry of experiments/mistakes, by seed."""
+    found = {}
+    path = ROOT / "experiments" / "mistakes" / "runs.jsonl"
+    for line in path.read_text(encoding="utf-8").splitlines():
+        run = json.loads(line)
+        found.setdefault(run["name"], []).append(run["test"]["accuracy"])
+    return found
+
+
+_QUOTED = re.compile(r"`(\w+)` (\.\d{4}) (±|to) (\.\d{4})")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_damage_that_a_rule_tells_is_what_was_measured(name):
+    text = " ".join((inspect.getdoc(getattr(lint_rules, name)) or "").split())
+    quoted = _QUOTED.findall(text)
+    assert quoted
+    assert re.findall(r"\.\d{2,}", _QUOTED.sub("", text)) == []
+    for entry, first, kind, second in quoted:
+        values = measured()[entry]
+        assert len(values) >= lint_rules.FEWEST_SEEDS
+        spread = statistics.mean(values), statistics.stdev(values)
+        expected = spread if kind == "±" else (min(values), max(values))
+        assert (first, second) == tuple(f"{value:.4f}"[1:] for value in expected)

@@ -1,0 +1,200 @@
+"""What is said of the inside of a trained network is what it does."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rnnjax import config as schema
+from rnnjax.cells import Cell, LSTMCell
+from rnnjax.data.vocabulary import END, Vocabulary
+from rnnjax.errors import InputError
+from rnnjax.models import LanguageModel
+from rnnjax.reporting.inspection_page import render
+from rnnjax.tasks import LanguageModelingTask
+from rnnjax.training import TrainedRun, inspect_texts, inspection
+from rnnjax.training.step import make_evaluate_step
+
+from .small import parse, unlearned
+
+pytest_plugins = ["training.small"]
+
+TEXTS = ["Goal, said the striker; xyzzy of profit!", "rocket"]
+FEATURES = 8
+NETWORKS = {
+    "two layers, the greatest output": {"model__layers": 2, "model__pooling": "max"},
+    "from both ends": {"model__bidirectional": True, "model__cell": "GRUCell"},
+    "of padding, one-hot, two layers from both ends": {
+        "model__bidirectional": True,
+        "model__cell": "MinGRUCell",
+        "model__embedding__features": 0,
+        "model__layers": 2,
+        "model__mask": False,
+    },
+    "regularized, the first state learned": {
+        "model__learned_state": True,
+        "model__regularization__recurrent": 0.2,
+        "model__regularization__weights": 0.2,
+    },
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def run(request, news):
+    """A network that nothing was taught."""
+    return unlearned(parse(news, **NETWORKS[request.param]))
+
+
+def test_an_account_is_what_the_network_does(run):
+    both = inspect_texts(run, TEXTS)
+    account = both[0]
+    tokens = [account.text[begin:end].lower() for begin, end in account.spans]
+    assert " ".join(tokens) == "goal said the striker xyzzy of profit"
+    assert account.known.tolist() == [word != "xyzzy" for word in tokens]
+
+    # So far is what is said of a text that ends there, and padding says nothing.
+    so_far = [" ".join(tokens[: count + 1]) for count in range(len(tokens))]
+    np.testing.assert_allclose(account.probabilities, run.predict(so_far), rtol=1e-4)
+    np.testing.assert_allclose(both[1].probabilities, run.predict(["rocket"]), rtol=1e-4)
+
+    directions = 1 + run.config.model.bidirectional
+    assert len(account.layers) == directions * run.config.model.layers
+    for layer in account.layers:
+        assert layer.gates
+        parts = {"LSTMCell": ["hidden", "cell"]}.get(run.config.model.cell, ["state"])
+        assert [state.name for state in layer.states] == parts
+        for values in layer.gates.values():
+            assert values.shape == (7, FEATURES)
+            assert values.std(axis=0).min() > 0
+        for state in layer.states:
+            assert state.values.shape == (7, FEATURES)
+            reverse = "backward" in layer.name
+            values = state.values[::-1] if reverse else state.values
+            changes = state.changes[::-1] if reverse else state.changes
+            np.testing.assert_allclose(np.diff(values, axis=0), changes[1:], atol=1e-6)
+            begun = values[0] - changes[0]
+            assert begun.any() == run.config.model.learned_initial_state
+
+    # A text says the same beside another one.
+    (alone,) = inspect_texts(run, TEXTS[:1])
+    np.testing.assert_allclose(account.moved, alone.moved, rtol=1e-3, atol=1e-5)
+    for one, other in zip(account.layers, alone.layers, strict=True):
+        assert one.name == other.name
+        for state, same in zip(one.states, other.states, strict=True):
+            np.testing.assert_allclose(state.values, same.values, rtol=1e-4, atol=1e-5)
+
+
+def test_what_a_word_moves_is_the_slope_of_the_odds_by_its_vector(run):
+    if not run.config.model.embedding.features:
+        pytest.skip("one-hot vectors stand in no table that could be scaled")
+    (account,) = inspect_texts(run, ["goal the minister of profit"])
+    answer, other = account.ranked[:2]
+    table = np.array(run.params["embed"]["embedding"])
+    numbers = run.vocabulary.encode(["goal the minister of profit"]).tokens
+    advance = jax.jit(run.reading.advance)
+
+    def odds(number, scale):
+        scaled = table.copy()
+        scaled[number] *= scale
+        params = {**run.params, "embed": {"embedding": scaled}}
+        _, (row,) = advance(params, numbers[None], np.ones((1, len(numbers)), bool))
+        return float(row[answer] - row[other])
+
+    step = 0.05
+    slopes = [(odds(each, 1 + step) - odds(each, 1 - step)) / (2 * step) for each in numbers]
+    np.testing.assert_allclose(account.moved, slopes, rtol=0.02, atol=1e-4)
+    assert np.ptp(account.moved) > 1e-3
+
+
+def test_a_text_that_no_page_can_show_is_named(news, monkeypatch):
+    run = unlearned(parse(news))
+    monkeypatch.setattr(inspection, "_MOST_TOKENS", 5)
+    for texts, says in (
+        ([], "given 0 texts, expected 1 to 20"),
+        (["goal"] * 21, "given 21 texts, expected 1 to 20"),
+        (["goal", "--"], "text 2 has 0 words that count, expected 1 to 5"),
+        (["goal " * 6], "text 1 has 6 words that count, expected 1 to 5"),
+        (["goal", "caf\udce9"], "text 2 is not valid Unicode"),
+    ):
+        with pytest.raises(InputError, match=says):
+            inspect_texts(run, texts)
+
+
+def test_of_a_language_model_the_next_tokens_are_told_and_streamed():
+    text = "to be or not to be"
+    vocabulary = Vocabulary.fit([text], 20, "character", ends=True)
+    model = LanguageModel(vocabulary=len(vocabulary), cell=LSTMCell(5), embedding=4, layers=2)
+    task = LanguageModelingTask(model, len(vocabulary))
+    draw = np.random.default_rng(0)
+    shapes = jax.eval_shape(task.init, jax.random.key(0))
+    run = TrainedRun(
+        config=schema.parse(
+            {"task": "language_modeling", "data": {"vocabulary": {"unit": "character"}}}
+        ),
+        task=task,
+        data={"fallback": ""},
+        vocabulary=vocabulary,
+        boundaries=(),
+        params=jax.tree.map(lambda leaf: draw.standard_normal(leaf.shape, np.float32), shapes),
+        step=0,
+        evaluate_step=make_evaluate_step(task),
+    )
+    (account,) = inspect_texts(run, [text])
+    assert account.outcomes == tuple(vocabulary.words)
+    assert account.unit == "character"
+    # The network has read that a text begins.
+    numbers = [END, *vocabulary.encode([text]).tokens]
+    given: Any = model.apply({"params": run.params}, np.array([numbers]), np.ones((1, 19), bool))
+    expected = jax.nn.softmax(given[1][0])
+    np.testing.assert_allclose(account.probabilities, expected[1:], rtol=1e-4)
+    assert account.moved.shape == (len(text),)
+    assert [layer.name for layer in account.layers] == ["layer 1", "layer 2"]
+    begun = account.layers[0].states[0].values[0] - account.layers[0].states[0].changes[0]
+    assert begun.any()
+    stream = run.stream()
+    np.testing.assert_allclose(stream.feed(""), expected[0], rtol=1e-4)
+    found = [stream.feed(character) for character in text]
+    np.testing.assert_allclose(found, account.probabilities, rtol=1e-4)
+    np.testing.assert_array_equal(stream.feed(""), found[-1])
+
+
+class MatrixState(NamedTuple):
+    matrix: jax.Array
+    steps: jax.Array
+
+
+class MatrixCell(Cell):
+    """A cell whose state is a matrix and a number a row."""
+
+    def setup(self):
+        self.input = self.dense(self.features)
+
+    def initial_state(self, input_shape):
+        batch = input_shape[:-1]
+        matrix = jnp.zeros((*batch, self.features, self.features), self.param_dtype)
+        return MatrixState(matrix, jnp.zeros(batch, jnp.int32))
+
+    def project(self, inputs):
+        return self.input(inputs)
+
+    def step(self, state, projected):
+        outer = projected[..., :, None] * projected[..., None, :]
+        matrix = state.matrix + self.gate("write gate", outer)
+        return MatrixState(matrix, state.steps + 1), jnp.tanh(matrix.sum(axis=-1))
+
+
+def test_states_of_any_shape_have_a_unit_for_each_entry(news):
+    run = unlearned(parse(news, model__cell="training.test_inside:MatrixCell"))
+    (account, _) = inspect_texts(run, TEXTS)
+    (layer,) = account.layers
+    matrix, steps = layer.states
+    tokens = len(account.spans)
+    assert [state.name for state in layer.states] == ["matrix", "steps"]
+    assert steps.values.tolist() == [[number] for number in range(1, tokens + 1)]
+    assert steps.changes.tolist() == [[1.0]] * tokens
+    outer = layer.gates["write gate"].reshape(tokens, FEATURES, FEATURES)
+    np.testing.assert_allclose(outer, outer.swapaxes(1, 2))
+    np.testing.assert_allclose(matrix.values, outer.cumsum(0).reshape(tokens, -1), rtol=1e-5)
+    assert "write gate" in render([account], name="run", cell="MatrixCell", fallback="")

@@ -1,0 +1,139 @@
+"""The environment of a run says what its numbers depend on beside its config."""
+
+import importlib.metadata
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from rnnjax.data import labelled_text
+from rnnjax.data.batches import permutation
+from rnnjax.reporting.atomic_files import encode_json
+from rnnjax.tasks import ClassificationTask
+from rnnjax.training import manifest as lib
+from rnnjax.training import processor
+from rnnjax.training import step as step_lib
+from training.small import assert_same, parse, state_of
+
+pytest_plugins = ["training.small"]
+
+
+def test_it_is_json_and_says_what_the_numbers_depend_on():
+    found = json.loads(encode_json(lib.describe_environment("typed")))
+    assert found["command"] == "typed"
+    assert found["packages"]["jaxlib"] == importlib.metadata.version("jaxlib")
+    assert found["devices"] == ["cpu:0 cpu"]
+    assert found["processor"]
+    assert {"vendor", "family", "model", "stepping"} <= set(found["processor_identity"])
+    assert found["threads"]["of_xla"] <= found["cpus"] <= found["threads"]["online"]
+    assert found["driver"]
+    assert found["jax_config"] == {
+        "default_matmul_precision": None,
+        "default_prng_impl": "threefry2x32",
+        "enable_x64": False,
+        "threefry_partitionable": True,
+    }
+    with jax.default_matmul_precision("bfloat16"):
+        assert lib.describe_environment("")["jax_config"]["default_matmul_precision"] == "bfloat16"
+
+
+X86 = """processor\t: 0
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+model\t\t: 17
+model name\t: AMD EPYC
+stepping\t: 1
+microcode\t: 0x1
+flags\t\t: fpu sse4_2 avx2 avx512f fma smep amx_bf16 f16c
+
+processor\t: 1
+model name\t: another
+"""
+ARM = "processor : 0\nFeatures : fp asimd sve2 bf16\nCPU implementer : 0x41\nCPU part : 0xd40\n"
+
+
+def test_the_processor_is_told_with_what_decides_how_it_rounds(monkeypatch, tmp_path):
+    folder = tmp_path / "cache" / "index2"
+    folder.mkdir(parents=True)
+    for name, text in (("level", "2"), ("type", "Unified"), ("size", "1024K")):
+        (folder / name).write_text(f"{text}\n")
+    assert processor._caches(folder.parent) == {"L2 unified": "1024K"}
+    read = processor.read_text
+    monkeypatch.setattr(processor, "read_text", lambda path: X86 if "info" in path else read(path))
+    found = processor.describe_processor()
+    assert found["processor"] == "AMD EPYC"
+    identity = {"vendor": "AuthenticAMD", "family": "25", "model": "17", "stepping": "1"}
+    assert found["processor_identity"] == {**identity, "microcode": "0x1"}
+    assert found["instruction_sets"] == ["amx_bf16", "avx2", "avx512f", "f16c", "fma", "sse4_2"]
+    monkeypatch.setattr(processor, "read_text", lambda path: ARM if "info" in path else "")
+    found = processor.describe_processor()
+    assert found["instruction_sets"] == ["asimd", "bf16", "sve2"]
+    assert found["processor_identity"]["vendor"] == "0x41"
+    monkeypatch.setattr(processor, "read_text", lambda path: "")
+    assert processor.describe_processor()["instruction_sets"] == []
+
+
+def test_the_driver_of_a_gpu_is_read(monkeypatch):
+    class Device:
+        platform = "gpu"
+
+        class client:  # noqa: N801
+            platform_version = "PJRT C API\ncuda 12090"
+
+    told = (
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\n"
+        "GCC version:  gcc 12.3.0\n"
+    )
+    monkeypatch.setattr(lib, "read_text", {"/proc/driver/nvidia/version": told}.__getitem__)
+    assert lib._driver(Device()) == "PJRT C API cuda 12090, NVIDIA driver 570.86.15"  # type: ignore
+    monkeypatch.setattr(lib, "read_text", lambda path: "")
+    assert lib._driver(Device()) == "PJRT C API cuda 12090"  # type: ignore
+
+
+def drawn(stream, **names):
+    """What a line of the environment stands for."""
+    return eval(lib.SEED_STREAMS[stream], {"jax": jax, "permutation": permutation, **names})
+
+
+def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, monkeypatch):
+    config = parse(news, model__dropout=0.5)
+    made = labelled_text.make_dataset(config, labelled_text.load_corpus(config))
+    task = ClassificationTask.of(config, len(made.vocabulary), made.describe())
+    state = state_of(config)
+    assert_same(state.params, jax.jit(task.init)(drawn("parameters", seed=config.seed)))
+    keys = []
+    monkeypatch.setattr(ClassificationTask, "loss", lambda *given: keys.append(given[-1]) or stop())
+
+    def stop():
+        raise InterruptedError
+
+    step = step_lib.make_train_step(task, None, [config.seed])  # type: ignore
+    with pytest.raises(InterruptedError), jax.disable_jit():
+        step._function(state.replace(step=7), made.train.stack_at(config.seed, 7, 1))
+    expected = drawn("dropout", seed=config.seed, step=7)
+    assert (jax.random.key_data(keys[0]) == jax.random.key_data(expected)).all()
+
+
+def test_rows_and_batches_are_ordered_by_the_streams_that_are_named(news, several_lengths):
+    config = parse(news, data__validation=0.25)
+    corpus = labelled_text.load_corpus(config)
+    made = labelled_text.make_dataset(config, corpus)
+    order = drawn("validation rows", seed=config.seed, rows=240)
+    labels = corpus.splits["train"].labels
+    assert made.validation is not None
+    np.testing.assert_array_equal(made.validation.labels, labels[np.sort(order[:60])])
+    train, epoch, size = made.train, 2, config.batch_size
+    lengths = train.sequences.lengths
+    bucket_of = np.searchsorted(train.boundaries, lengths)
+    batches = []
+    for bucket in sorted(set(bucket_of)):
+        rows = np.flatnonzero(bucket_of == bucket)
+        names = {"seed": config.seed, "epoch": epoch, "rows_of_bucket": len(rows), "bucket": bucket}
+        rows = rows[drawn("order of rows", **names)]
+        batches += [rows[start : start + size] for start in range(0, len(rows), size)]
+    assert len(set(bucket_of)) > 1
+    order = drawn("order of batches", seed=config.seed, epoch=epoch, groups=len(batches))
+    begin = epoch * train.steps_per_epoch
+    for index, place in enumerate(order):
+        np.testing.assert_array_equal(train.rows_at(config.seed, begin + index), batches[place])

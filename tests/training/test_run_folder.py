@@ -1,0 +1,303 @@
+"""The folder of a run: it belongs to one config and one process, and its files are read warily."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rnnjax.config import Config
+from rnnjax.data.vocabulary import Vocabulary
+from rnnjax.errors import InputError
+from rnnjax.reporting import atomic_files, run_files, run_schema
+from rnnjax.reporting.record_digest import with_digest
+from rnnjax.training.run_folder import RunFolder
+from training.small import snapshot
+
+
+def config_file():
+    return run_schema.RecordedConfig(name="small", config=Config().model_dump())
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    with folder.claim(Config()):
+        atomic_files.write_json(folder.config, config_file().values())
+    return folder
+
+
+def test_a_new_folder_is_made_with_those_above_it(tmp_path):
+    folder = RunFolder(tmp_path / "a" / "b")
+    with folder.claim(Config()):
+        assert folder.path.is_dir()
+
+
+def test_it_is_taken_up_again_by_the_same_config(run):
+    with run.claim(Config()):
+        pass
+    assert run.read_config() == ("small", Config())
+
+
+def test_a_second_process_is_kept_out_until_the_first_has_left(run):
+    with (
+        run.claim(Config()),
+        pytest.raises(InputError, match="another process is running in it"),
+        RunFolder(run.path).claim(Config()),
+    ):
+        pass
+    with RunFolder(run.path).claim(Config()):
+        pass
+
+
+def test_another_config_is_refused_by_the_keys_that_differ(run):
+    values = Config().model_dump()
+    values["seed"] = 7
+    values["data"]["vocabulary"]["size"] = 300
+    other = Config.model_validate(values)
+    with pytest.raises(InputError, match="another config") as caught, run.claim(other):
+        pass
+    lines = [line.strip() for line in str(caught.value).splitlines() if line.startswith("  ")]
+    assert lines == ["config.seed: 7, 0", "config.data.vocabulary.size: 300, 20000"]
+
+
+def test_a_file_and_a_folder_of_other_things_are_refused_and_left_alone(tmp_path):
+    file, other = tmp_path / "file", tmp_path / "other"
+    file.write_text("mine")
+    other.mkdir()
+    (other / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="is a file"), RunFolder(file).claim(Config()):
+        pass
+    with pytest.raises(InputError, match=r"holds thesis\.tex"), RunFolder(other).claim(Config()):
+        pass
+    assert file.read_text() == "mine"
+    assert [path.name for path in other.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_below_a_file_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    folder = RunFolder(tmp_path / "file" / "run")
+    with pytest.raises(InputError, match="cannot be written"), folder.claim(Config()):
+        pass
+
+
+def test_what_a_kill_in_a_write_leaves_does_not_bar_the_folder_and_is_cleared_away(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process deletes nothing
+    with pytest.raises(ZeroDivisionError):
+        atomic_files.write_text(tmp_path / "config.json", '{"na')
+    monkeypatch.undo()
+    (tmp_path / ".lock").write_text("")
+    assert len(list(tmp_path.iterdir())) == 2
+    with RunFolder(tmp_path).claim(Config()):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_hidden_files_of_others_are_no_drafts_and_stay(tmp_path, run):
+    names = {".notes.2024", ".bash_history.1", ".config.json.4711", ".rnnjax-draft-mine"}
+    for name in names:
+        (tmp_path / name).write_text("mine")
+        (run.path / name).write_text("mine")
+    with pytest.raises(InputError, match=r"holds \.bash_history\.1"):
+        RunFolder(tmp_path).check(Config())
+    before = snapshot(tmp_path)
+    with run.claim(Config()):
+        assert snapshot(tmp_path) == before
+
+
+def test_a_draft_that_is_no_regular_file_stays(tmp_path):
+    draft = ".rnnjax-draft-0123456789abcdef"
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / draft).symlink_to(tmp_path / "mine")
+    with pytest.raises(InputError, match=f"holds {draft}"):
+        RunFolder(tmp_path / "new").check(Config())
+
+
+RUN_FILES = [
+    *("config.json", "environment.json", "tokenizer.json", "metrics.jsonl", "result.json"),
+    *("report.html", ".lock", "checkpoints"),
+]
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_nothing_is_written_through_a_link(run, tmp_path, name):
+    mine = tmp_path / "mine"
+    (mine.mkdir if name == "checkpoints" else mine.touch)()
+    if name == "config.json":
+        mine.write_bytes(run.config.read_bytes())
+    (run.path / name).unlink(missing_ok=True)
+    (run.path / name).symlink_to(mine)
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match=f"{name}: is a symbolic link"), run.claim(Config()):
+        pass
+    assert snapshot(tmp_path) == before
+    assert (run.path / name).is_symlink()
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_something_of_another_kind_in_the_place_of_a_file_is_named(run, name):
+    (run.path / name).unlink(missing_ok=True)
+    if name == "checkpoints":
+        (run.path / name).touch()
+    elif name == ".lock":
+        os.mkfifo(run.path / name)
+    else:
+        (run.path / name).mkdir()
+    with pytest.raises(InputError, match=f"{name}: is (a f|no reg)"), run.claim(Config()):
+        pass
+
+
+def test_replicates_are_not_written_through_a_link(tmp_path):
+    config = Config(replicates=2, seed=3)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "run" / "seed-4").symlink_to(tmp_path / "mine")
+    with pytest.raises(InputError, match="seed-4: is a symbolic link"):
+        RunFolder(tmp_path / "run").check(config)
+
+
+def test_the_folder_of_a_run_may_be_a_link_itself(tmp_path, run):
+    (tmp_path / "link").symlink_to(run.path)
+    with RunFolder(tmp_path / "link").claim(Config()):
+        pass
+
+
+@pytest.mark.parametrize("name", ["a\0b", "caf\udce9", "\ud800"])
+def test_a_name_that_no_folder_can_have_is_refused(name):
+    with pytest.raises(InputError, match="workdir: given '"):
+        RunFolder(Path(name))
+
+
+def test_a_name_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(InputError, match="File name too long"):
+        RunFolder(tmp_path / ("a" * 300)).check(Config())
+
+
+def test_a_killed_process_lets_go_of_the_folder(tmp_path):
+    code = (
+        "import sys, time, pathlib\n"
+        "from rnnjax.config import Config\n"
+        "from rnnjax.training.run_folder import RunFolder\n"
+        "with RunFolder(pathlib.Path(sys.argv[1])).claim(Config()):\n"
+        "    print('in', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    folder = RunFolder(tmp_path / "run")
+    command = [sys.executable, "-c", code, str(folder.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"in\n"
+        with pytest.raises(InputError, match="another process"), folder.claim(Config()):
+            pass
+        process.kill()
+        process.wait()
+        with folder.claim(Config()):
+            pass
+
+
+def test_a_folder_that_may_not_be_written_is_an_error_that_says_so(tmp_path, monkeypatch):
+    tmp_path.chmod(0o555)
+    monkeypatch.chdir(tmp_path)  # so that nobody need look at the folders above
+    if root := not os.geteuid():
+        os.seteuid(65534)  # the superuser may write everywhere
+    try:
+        with (
+            pytest.raises(InputError, match=r"run: cannot be written \(Permission denied\)"),
+            RunFolder(Path("run")).claim(Config()),
+        ):
+            pass
+    finally:
+        if root:
+            os.seteuid(0)
+        tmp_path.chmod(0o755)
+
+
+def tokenizer():
+    return Vocabulary.fit(["a small text"], 20).to_json()
+
+
+DATA = {"fingerprint": "f00d", "fallback": "", "vocabulary": 5}
+
+
+@pytest.fixture
+def begun(run):
+    """A folder in which a run has begun that reads text."""
+    run_files.begin(run.path, config_file(), tokenizer(), {"data": DATA})
+    return run
+
+
+def test_what_is_written_when_a_run_begins_is_read_again(begun):
+    config, manifest = begun.read()
+    assert config == Config()
+    assert manifest.files.keys() == {"config.json", "tokenizer.json"}
+    assert begun.read_data() == DATA
+    assert len(begun.read_vocabulary()) == 5
+    run_files.begin(begun.path, config_file(), tokenizer(), {"data": DATA})
+    assert begun.read()[1].run != manifest.run
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"name": "small", "con', "is damaged"),
+        (b"\xff\xfe", "is damaged"),
+        ("[]", "not a JSON object"),
+        ("[" * 5_000, "is nested more than"),
+        ("{}", "name: Field required"),
+        ('{"name": "small"}', "config: Field required"),
+        ('{"name": 1, "config": {}}', "name: Input should be a valid string, given '1'"),
+        ('{"name": "small", "config": 3}', "config: Input should be a valid dictionary"),
+        ('{"name": "small", "config": {"sede": 1}}', "did you mean"),
+        ('{"name": "small", "config": {}}', "its digest is not the one in environment.json"),
+    ],
+)
+def test_a_damaged_config_is_named(begun, content, says):
+    begun.config.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=says) as caught:
+        begun.read()
+    assert str(begun.config) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"run": None}, "run: Input should be a valid string"),
+        ({"files": {}}, "files: has no 'config.json'"),
+        ({"files": {"../../other": ""}}, "files.../../other.*: Input should be 'config.json' or"),
+        ({"data": {"fingerprint": ""}}, "data: has no 'fallback'"),
+        ({"data": {**DATA, "classes": [1]}}, "data.classes.0: Input should be a valid string"),
+        ({"data": {**DATA, "vocabulary": "5"}}, "data.vocabulary: Input should be a valid integer"),
+    ],
+)
+def test_a_manifest_of_another_form_is_named(begun, change, says):
+    values = json.loads(begun.environment.read_text()) | change
+    begun.environment.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"environment\.json is damaged \(its digest does not fit"):
+        begun.read()
+    begun.environment.write_text(json.dumps(with_digest(values)))
+    with pytest.raises(InputError, match=says) as caught:
+        begun.read_data()
+    assert str(begun.environment) in str(caught.value)
+
+
+def test_a_vocabulary_of_another_size_than_was_recorded_is_refused(begun):
+    run_files.begin(begun.path, config_file(), tokenizer(), {"data": {**DATA, "vocabulary": 6}})
+    with pytest.raises(InputError, match=r"tokenizer\.json .* \(5 entries, and 6 were recorded\)"):
+        begun.read_vocabulary()
+    run_files.begin(begun.path, config_file(), "", {"data": DATA})
+    with pytest.raises(InputError, match=r"environment\.json .*files: has no 'tokenizer\.json'"):
+        begun.read_vocabulary()
+
+
+def test_a_missing_file_and_what_is_no_file_are_named(tmp_path):
+    folder = RunFolder(tmp_path)
+    with pytest.raises(InputError, match=r"config\.json is missing"):
+        folder.read()
+    os.mkfifo(folder.config)
+    with pytest.raises(InputError, match=r"config\.json: cannot be read \(it is a pipe"):
+        folder.read()
