@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     run = TrainedLanguageModel.load(Path(_WORKDIR.value), _TRUST.value)
     (share,) = run.vocabulary.unknown_shares([_PROMPT.value])
     if _PROMPT.value and share:
-        advice = run.vocabulary.advise_form([_PROMPT.value])
+        advice = run.vocabulary.advise_unicode_form([_PROMPT.value])
         write_message(
             f"WARNING: {share:.1%} of the tokens of the prompt are unknown to the network, which "
             f"reads all of them as one and the same{advice}"

@@ -14,7 +14,7 @@ import numpy as np
 
 from rnnjax.config import AcknowledgedConfig, Config, changed_values
 from rnnjax.data.dataset import Dataset, TextDataset
-from rnnjax.data.vocabulary import is_unfamiliar, unknown_share
+from rnnjax.data.vocabulary import has_excess_unknowns, unknown_share
 
 MOST_CUT = 0.05
 """Share of the training tokens that may be cut off unremarked."""
@@ -131,7 +131,7 @@ def unknown_text(config: Config, dataset: TextDataset) -> str:
     found = [
         f"{share:.1%} of the {name} tokens"
         for name, share in shares.items()
-        if is_unfamiliar(share, training)
+        if has_excess_unknowns(share, training)
     ]
     if not found:
         return ""
@@ -290,7 +290,7 @@ def _texts(config: Config, dataset: TextDataset, part: str) -> Sequence[str]:
     rows = slice(0, config.data.take or None)
     if config.task == "classification":
         return dataset.corpus.splits[part].texts(config.data.text, rows)
-    texts = dataset.corpus.parts[part]
+    texts = dataset.corpus.splits[part]
     return (texts.sources if config.task == "translation" else texts)[rows]
 
 

@@ -21,7 +21,7 @@ _SHOWN = 80
 
 def main(texts: list[str]) -> None:
     """Prints class and probabilities of each text, of the lines of standard input without any."""
-    from rnnjax.data.vocabulary import is_unfamiliar
+    from rnnjax.data.vocabulary import has_excess_unknowns
     from rnnjax.training import TrainedClassifier
 
     run = TrainedClassifier.load(Path(_WORKDIR.value), _TRUST.value)
@@ -34,7 +34,7 @@ def main(texts: list[str]) -> None:
                 line = _json(text, share, probabilities)
             else:
                 line = _line(text, probabilities) + _note(
-                    text, share, is_unfamiliar(share, trained_on)
+                    text, share, has_excess_unknowns(share, trained_on)
                 )
             write_output(line)
 

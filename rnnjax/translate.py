@@ -37,7 +37,7 @@ def main(texts: list[str]) -> None:
             write_message(
                 f"WARNING: {len(doubtful)} of {len(chunk)} texts are empty or have tokens that the "
                 f"network does not know, {doubtful[0][:_SHOWN]!r} is the first of them: do not "
-                f"trust their translations{run.vocabulary.advise_form(chunk)}"
+                f"trust their translations{run.vocabulary.advise_unicode_form(chunk)}"
             )
         for written in run.translate(chunk, _BEAM.value):
             write_output(written.text)

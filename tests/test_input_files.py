@@ -15,8 +15,8 @@ import pytest
 
 from rnnjax import command, input_files, lint
 from rnnjax.data.corpora.csv_files import read_classes, read_csv
-from rnnjax.data.corpora.parallel_text import read_pairs
-from rnnjax.data.corpora.plain_text import of_file
+from rnnjax.data.corpora.parallel_text import read_parallel_text
+from rnnjax.data.corpora.plain_text import load_text_file
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.data.word_vector_files import check_beginning, read_vectors
 from rnnjax.errors import InputError
@@ -27,9 +27,9 @@ from rnnjax.training.run_folder import RunFolder
 READERS = {
     "csv": ("x", lambda folder: list(read_csv(folder / "x", ("a", "b")))),
     "classes": ("classes.txt", read_classes),
-    "text": ("x", lambda folder: of_file(folder / "x")),
-    "pairs": ("train.de", lambda folder: read_pairs(folder, "de", "en")),
-    "packed pairs": ("train.de.gz", lambda folder: read_pairs(folder, "de", "en")),
+    "text": ("x", lambda folder: load_text_file(folder / "x")),
+    "pairs": ("train.de", lambda folder: read_parallel_text(folder, "de", "en")),
+    "packed pairs": ("train.de.gz", lambda folder: read_parallel_text(folder, "de", "en")),
     "digest": ("x", lambda folder: input_files.digest(folder / "x")),
     "vectors, beginning": ("x", lambda folder: check_beginning(folder / "x", 3)),
     "vectors": ("x", lambda folder: read_vectors(folder / "x", ["a"], 3)),

@@ -14,8 +14,8 @@ from rnnjax import config as schema
 from rnnjax import lint_rules
 from rnnjax.config import AcknowledgedConfig, Config
 from rnnjax.data import text_stream, translation_pairs
-from rnnjax.data.corpora.parallel_text import PairCorpus, Pairs
-from rnnjax.data.corpora.plain_text import Texts
+from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs
+from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.lint_rules import RULES, TESTED_MISTAKES, LintFinding
 
@@ -158,10 +158,14 @@ def test_texts_that_are_written_can_leak_too(make, values, says):
     train, test = [f"{n} of them" for n in range(40)], ["7 of them", "so", "it", "goes"]
     config = schema.parse(values)
     if config.task == "translation":
-        parts = {"train": Pairs(train, train), "validation": Pairs(test, test)}
-        corpus = PairCorpus("two", "", {**parts, "test": Pairs(test, ["a", "b", "c", "d"])})
+        splits = {"train": SentencePairs(train, train), "validation": SentencePairs(test, test)}
+        corpus = ParallelCorpus(
+            "two", "", {**splits, "test": SentencePairs(test, ["a", "b", "c", "d"])}
+        )
     else:
-        corpus = Texts("one", "", "", "", connected=False, parts={"train": train, "test": test})
+        corpus = TextCorpus(
+            "one", "", "", "", connected=False, splits={"train": train, "test": test}
+        )
     found = lint_rules.test_leak(config, make.make_dataset(config, corpus))
     assert found.startswith(says) if says else found == ""
 
@@ -170,8 +174,8 @@ def test_unknown_tokens_that_the_training_does_not_have_are_counted():
     train, test = ["a b c d e f g h i"] * 3, ["a b c d e x y"]
 
     def found(train, test, **data):
-        parts = {"train": train, "test": test}
-        corpus = Texts("one", "", "", "", connected=False, parts=parts)
+        splits = {"train": train, "test": test}
+        corpus = TextCorpus("one", "", "", "", connected=False, splits=splits)
         config = schema.parse({"task": "language_modeling", "data": data})
         return lint_rules.unknown_text(config, text_stream.make_dataset(config, corpus))
 
@@ -185,8 +189,8 @@ def test_unknown_tokens_that_the_training_does_not_have_are_counted():
 
 @pytest.mark.parametrize(("tests", "says"), [(["", " ", "so"], ""), (["", "x", "so"], "50.0%")])
 def test_blank_lines_are_no_leak(tests, says):
-    part, test = Pairs(["", "x"], ["", "y"]), Pairs(tests, ["a", "b", "c"])
-    corpus = PairCorpus("two", "", {"train": part, "validation": part, "test": test})
+    part, test = SentencePairs(["", "x"], ["", "y"]), SentencePairs(tests, ["a", "b", "c"])
+    corpus = ParallelCorpus("two", "", {"train": part, "validation": part, "test": test})
     config = schema.parse({"task": "translation"})
     found = lint_rules.test_leak(config, translation_pairs.make_dataset(config, corpus))
     assert found.startswith(says) if says else found == ""

@@ -50,8 +50,8 @@ def _read_corpus(path: Path) -> Any:
 
 
 def _read_text(path: Path) -> Any:
-    found = plain_text.of_file(path)
-    return "".join(text for part in ("train", "test") for text in found.parts[part])
+    found = plain_text.load_text_file(path)
+    return "".join(text for part in ("train", "test") for text in found.splits[part])
 
 
 def _read_subwords(path: Path) -> Any:
@@ -66,7 +66,7 @@ def _read_subwords(path: Path) -> Any:
 
 
 def _read_pairs(path: Path) -> Any:
-    return tuple(parallel_text.read_pairs(path.parent, "de", "en").parts["train"].sources)
+    return tuple(parallel_text.read_parallel_text(path.parent, "de", "en").splits["train"].sources)
 
 
 def _read_vectors(path: Path) -> Any:

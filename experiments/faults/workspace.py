@@ -110,13 +110,13 @@ class Workspace:
         values |= {"task": task, "averaging": {}}
         values["data"] = {"vocabulary": {"size": 40}}
         if task == "language_modeling":
-            values["data"] |= {"file": str(self.folder / "play.txt"), "steps": 8}
+            values["data"] |= {"file": str(self.folder / "play.txt"), "sequence_length": 8}
         elif task == "memory":
-            values["data"] = {"memory": {"length": 8, "examples": 48, "judged": 16}}
+            values["data"] = {"memory": {"length": 8, "examples": 48, "test_examples": 16}}
             values["model"]["embedding"] = {}
         else:
             values["data"]["dir"] = str(self.pairs)
-            values["translation"] = {"source": "de", "target": "en", "beam": 2}
+            values["translation"] = {"source": "de", "target": "en", "beam_size": 2}
         return values
 
     def files(self) -> dict[str, tuple[Path, bytes]]:

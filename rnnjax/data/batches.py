@@ -49,7 +49,7 @@ class Sequences:
     offsets: Int[np.ndarray, " ends"]
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> "Sequences":
+    def from_lists(cls, rows: Sequence[Sequence[int]]) -> "Sequences":
         """Returns the sequences given as lists of numbers."""
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
@@ -72,7 +72,7 @@ class Sequences:
         shifts = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
         return Sequences(self.tokens[shifts + np.arange(offsets[-1])], offsets)
 
-    def padded(
+    def pad(
         self, rows: Int[np.ndarray, "*shape"], time: int
     ) -> tuple[Int32[np.ndarray, "*shape time"], Bool[np.ndarray, "*shape time"]]:
         """Returns the tokens of some rows, zeros after them, and where they are.
@@ -149,13 +149,13 @@ class Epochs:
     Attributes:
       batch_size: rows of a batch.
       shuffle: a new order every epoch; otherwise that of the rows.
-      group: most batches of a `BatchGroup`. Where batches are shuffled, so many of one padded shape
-        come one after the other.
+      group_size: most batches of a `BatchGroup`. Where batches are shuffled, so many of one padded
+        shape come one after the other.
     """
 
     batch_size: int
     shuffle: bool
-    group: int
+    group_size: int
 
     @functools.cached_property
     def _buckets(self) -> list[Rows]:
@@ -175,11 +175,11 @@ class Epochs:
         """Number of batches, the same in every epoch."""
         return sum(-(-len(rows) // self.batch_size) for rows in self._buckets)
 
-    def blank_batches(self) -> list[Any]:
+    def empty_batches(self) -> list[Any]:
         """Returns a batch of no examples of each shape that the first epoch of seed 0 has."""
         return [self._batch(np.zeros(0, np.int64), shape) for shape in self._used_shapes]
 
-    def blank_stacks(self) -> list[BatchGroup]:
+    def empty_batch_groups(self) -> list[BatchGroup]:
         """Returns a stack of no batches of each shape that the first epoch of seed 0 has."""
         return [self._stack([], shape) for shape in self._used_shapes]
 
@@ -187,7 +187,7 @@ class Epochs:
     def _used_shapes(self) -> list[Shape]:
         return sorted({self._padded(group[0]) for group in self._order(0, 0)})
 
-    def rows_at(self, seed: int, step: int) -> Rows:
+    def indices_at(self, seed: int, step: int) -> Rows:
         """Returns the examples of a batch; every example is in one batch of each epoch."""
         group, place = self._place(seed, step)
         return group[place]
@@ -197,18 +197,18 @@ class Epochs:
         group, place = self._place(seed, step)
         return self._batch(group[place], self._padded(group[0]))
 
-    def stack_at(self, seed: int, step: int, most: int) -> BatchGroup:
+    def batch_group_at(self, seed: int, step: int, most: int) -> BatchGroup:
         """Returns the batches from a step to the end of its group, but no more than `most`."""
         group, place = self._place(seed, step)
         return self._stack(group[place : place + most], self._padded(group[0]))
 
-    def stack_of(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
+    def stack_batches(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
         """Returns the batches of some steps, all padded to the same lengths."""
-        return self._stack([self.rows_at(seed, step) for step in steps], shape)
+        return self._stack([self.indices_at(seed, step) for step in steps], shape)
 
-    def padded_at(self, seed: int, step: int) -> Shape:
+    def padded_shape_at(self, seed: int, step: int) -> Shape:
         """Returns the lengths to which the batch of a step is padded."""
-        return self._padded(self.rows_at(seed, step))
+        return self._padded(self.indices_at(seed, step))
 
     def _place(self, seed: int, step: int) -> tuple[list[Rows], int]:
         """Returns the group of a step, and where in it the step is."""
@@ -247,7 +247,7 @@ class Epochs:
             shape = self._padded(rows)
             if not self.shuffle and shape not in growing:
                 growing = {}  # an order that is to stay joins neighbours alone
-            if len(growing.get(shape, ())) in (0, self.group):
+            if len(growing.get(shape, ())) in (0, self.group_size):
                 growing[shape] = []
                 groups.append(growing[shape])
             growing[shape].append(rows)
@@ -258,7 +258,7 @@ class Epochs:
         return type(batch)(*(each[0] for each in batch))
 
     def _stack(self, batches: list[Rows], shape: Shape) -> BatchGroup:
-        return BatchGroup(self._filled(batches, self.group, shape), np.int32(len(batches)))
+        return BatchGroup(self._filled(batches, self.group_size, shape), np.int32(len(batches)))
 
     def _numbers(self, batches: list[Rows], size: int) -> Int[np.ndarray, "size batch"]:
         """Returns the rows of some batches, -1 where there are none."""
@@ -281,7 +281,7 @@ class Batches(Epochs):
       shuffle: as for `Epochs`.
       mask_padding: the mask is False on padding. Otherwise every step up to the longest example of
         the batch is real.
-      group: as for `Epochs`.
+      group_size: as for `Epochs`.
     """
 
     sequences: Sequences
@@ -291,7 +291,7 @@ class Batches(Epochs):
     bucketing: bool = True
     shuffle: bool = True
     mask_padding: bool = True
-    group: int = 1
+    group_size: int = 1
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -316,7 +316,7 @@ class Batches(Epochs):
     def _filled(self, batches: list[Rows], size: int, shape: Shape) -> Batch:
         rows = self._numbers(batches, size)
         there = rows >= 0
-        tokens, real = self.sequences.padded(rows, *shape)
+        tokens, real = self.sequences.pad(rows, *shape)
         mask = real
         if not self.mask_padding:
             longest = real.sum(axis=-1).max(axis=-1)[:, None, None]

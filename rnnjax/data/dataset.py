@@ -28,7 +28,7 @@ class Split(Protocol):
         ...
 
     @property
-    def group(self) -> int:
+    def group_size(self) -> int:
         """Most batches of a stack."""
         ...
 
@@ -50,23 +50,23 @@ class Split(Protocol):
         """Returns the batch of a step, counted over all epochs."""
         ...
 
-    def padded_at(self, seed: int, step: int) -> Shape:
+    def padded_shape_at(self, seed: int, step: int) -> Shape:
         """Returns the lengths to which the batch of a step is padded."""
         ...
 
-    def stack_at(self, seed: int, step: int, most: int) -> BatchGroup:
+    def batch_group_at(self, seed: int, step: int, most: int) -> BatchGroup:
         """Returns the batches from a step on that go to the device together, at most so many."""
         ...
 
-    def stack_of(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
+    def stack_batches(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
         """Returns the batches of some steps, all padded to the same lengths."""
         ...
 
-    def blank_batches(self) -> list[Any]:
+    def empty_batches(self) -> list[Any]:
         """Returns a batch of no examples of each shape that is sure to come."""
         ...
 
-    def blank_stacks(self) -> list[BatchGroup]:
+    def empty_batch_groups(self) -> list[BatchGroup]:
         """Returns a stack of no batches of each shape that is sure to come."""
         ...
 
@@ -75,39 +75,39 @@ class FixedShape:
     """What a part shares of which all batches have one shape: a part derives from it."""
 
     boundaries: tuple[int, ...]
-    group: int
+    group_size: int
 
     def batch_at(self, seed: int, step: int) -> Any:
         """Returns the batch of a step, counted over all epochs."""
         raise NotImplementedError
 
-    def padded_at(self, seed: int, step: int) -> Shape:
+    def padded_shape_at(self, seed: int, step: int) -> Shape:
         """Returns the number of steps of a batch."""
         del seed, step
         return self.boundaries
 
-    def stack_at(self, seed: int, step: int, most: int) -> BatchGroup:
+    def batch_group_at(self, seed: int, step: int, most: int) -> BatchGroup:
         """Returns the batches from a step on, at most a group and `most`."""
-        steps = range(step, step + min(most, self.group))
-        return self.stack_of(seed, steps, self.boundaries)
+        steps = range(step, step + min(most, self.group_size))
+        return self.stack_batches(seed, steps, self.boundaries)
 
-    def stack_of(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
+    def stack_batches(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
         """Returns the batches of some steps, and blank ones up to a group."""
         del shape
         batches = [self.batch_at(seed, step) for step in steps]
-        if len(batches) < self.group:
-            batches += self.blank_batches() * (self.group - len(batches))
+        if len(batches) < self.group_size:
+            batches += self.empty_batches() * (self.group_size - len(batches))
         return BatchGroup(
             jax.tree.map(lambda *each: np.stack(each), *batches), np.int32(len(steps))
         )
 
-    def blank_batches(self) -> list[Any]:
+    def empty_batches(self) -> list[Any]:
         """Returns a batch of nothing, since all batches have one shape."""
         return [jax.tree.map(np.zeros_like, self.batch_at(0, 0))]
 
-    def blank_stacks(self) -> list[BatchGroup]:
+    def empty_batch_groups(self) -> list[BatchGroup]:
         """Returns a stack of no batches."""
-        return [self.stack_of(0, range(0), self.boundaries)]
+        return [self.stack_batches(0, range(0), self.boundaries)]
 
 
 P_co = TypeVar("P_co", bound=Split, covariant=True)
@@ -132,13 +132,13 @@ class Dataset(Generic[P_co]):
     test: P_co
 
     @property
-    def mark(self) -> dict[str, str]:
+    def fallback_fields(self) -> dict[str, str]:
         """What marks every file of a run that was trained on fallback data; empty otherwise."""
         fallback = self.corpus.fallback
         return {"data": f"{fallback} (fallback)"} if fallback else {}
 
     @property
-    def known(self) -> int:
+    def vocab_size(self) -> int:
         """Size of the vocabulary; 0 without one."""
         return len(self.vocabulary) if self.vocabulary else 0
 
@@ -150,7 +150,7 @@ class Dataset(Generic[P_co]):
             "rows": {name: len(part) if part else 0 for name, part in parts.items()},
         }
         if self.vocabulary:
-            told["vocabulary"] = self.known
+            told["vocabulary"] = self.vocab_size
             told["unknown_share"] = unknown_share(self.train.tokens)
         return told
 

@@ -65,7 +65,7 @@ def make_dataset(
         labels = np.asarray(split.labels[rows], np.int32)
         return make_batches(config, vocabulary, texts, labels, **options)
 
-    trained = part(train, train_rows, shuffle=given.shuffle, group=config.steps_per_call)
+    trained = part(train, train_rows, shuffle=given.shuffle, group_size=config.steps_per_call)
     padded = {"boundaries": trained.boundaries}
     return TextDataset(
         corpus=corpus,
@@ -76,7 +76,7 @@ def make_dataset(
     )
 
 
-def like(dataset: TextDataset[Batches], config: Config) -> TextDataset[Batches]:
+def reuse_dataset(dataset: TextDataset[Batches], config: Config) -> TextDataset[Batches]:
     """Returns the dataset of a config that differs in its seed alone, and holds no rows out.
 
     No text is numbered again: the seed then decides nothing but the order.
@@ -91,7 +91,7 @@ def make_batches(
     labels: np.ndarray,
     *,
     shuffle: bool = False,
-    group: int = 1,
+    group_size: int = 1,
     boundaries: tuple[int, ...] = (),
 ) -> Batches:
     """Returns batches of labelled texts.
@@ -102,7 +102,7 @@ def make_batches(
       texts: at least one.
       labels: int32, one for each text.
       shuffle: a new order every epoch; otherwise that of the texts.
-      group: most batches of a stack.
+      group_size: most batches of a `BatchGroup`.
       boundaries: padded lengths to use where the texts fit, since a network may be compiled for
         them; without any they are chosen.
     """
@@ -116,7 +116,7 @@ def make_batches(
         bucketing=config.data.bucketing,
         shuffle=shuffle,
         mask_padding=config.model.mask,
-        group=group,
+        group_size=group_size,
     )
     if boundaries:
         shorter = [boundary for boundary in boundaries if boundary < longest]
@@ -136,7 +136,7 @@ def _with_boundaries(config: Config, batches: Batches) -> Batches:
     if not config.data.bucketing:
         # Another epoch puts other texts together, but the longest fits the last boundary.
         steps = range(batches.steps_per_epoch)
-        rows = [batches.rows_at(config.seed, step) for step in steps]
+        rows = [batches.indices_at(config.seed, step) for step in steps]
         lengths, together = np.array([lengths[each].max() for each in rows]), 1
     price = _COMPILING * float(lengths.mean()) / config.epochs
     boundaries = choose_boundaries(lengths, config.data.buckets, together, price)

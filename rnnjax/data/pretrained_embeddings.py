@@ -21,17 +21,17 @@ class WordVectors:
     """What an embedding begins with.
 
     Attributes:
-      rows: the vector of each token; zeros where there is none.
-      found: whether there is one.
-      about: what a run's files say of them, ready for JSON.
+      table: the vector of each token; zeros where there is none.
+      has_vector: whether there is one.
+      metadata: what a run's files say of them, ready for JSON.
     """
 
-    rows: Float32[np.ndarray, "tokens features"]
-    found: Bool[np.ndarray, " tokens"]
-    about: dict[str, Any]
+    table: Float32[np.ndarray, "tokens features"]
+    has_vector: Bool[np.ndarray, " tokens"]
+    metadata: dict[str, Any]
 
 
-def word_vectors(config: Config, datasets: Sequence[TextDataset]) -> list[WordVectors]:
+def load_word_vectors(config: Config, datasets: Sequence[TextDataset]) -> list[WordVectors]:
     """Returns for each data set the vectors of its vocabulary, and says how much they cover.
 
     The file is read once. Padding and unknown have no vector in it.
@@ -69,7 +69,7 @@ def word_vectors(config: Config, datasets: Sequence[TextDataset]) -> list[WordVe
             "share_of_tokens": float(found[tokens].mean()) if len(tokens) else 0.0,
         }
         made.append(WordVectors(rows, found, about))
-    for line in dict.fromkeys(_coverage(path, each.about) for each in made):
+    for line in dict.fromkeys(_coverage(path, each.metadata) for each in made):
         write_message(line)
     return made
 
@@ -82,7 +82,7 @@ def _coverage(path: Path, about: dict[str, Any]) -> str:
     )
 
 
-def check_vectors(config: Config) -> None:
+def check_word_vectors(config: Config) -> None:
     """Raises InputError if the file cannot be read or begins otherwise than the config needs it."""
     check_beginning(_path(config), config.model.embedding.features)
 

@@ -45,7 +45,7 @@ class SyntheticSplit(FixedShape):
       longest: greatest length; between these two, each length is drawn as often.
       stream: names the random numbers.
       fixed: every epoch and every seed has the same examples.
-      group: most batches of a `Stack`.
+      group_size: most batches of a `BatchGroup`.
     """
 
     problem: Problem
@@ -55,7 +55,7 @@ class SyntheticSplit(FixedShape):
     longest: int
     stream: int
     fixed: bool = True
-    group: int = 1
+    group_size: int = 1
 
     def __len__(self) -> int:
         return self.count
@@ -120,7 +120,7 @@ def load_problem(config: Config) -> Problem:
     """
     given = config.data.memory
     problem = PROBLEMS[given.problem]
-    for key in ("length", "shortest", "tested"):
+    for key in ("length", "min_length", "test_length"):
         length = getattr(given, key)
         if length and length < problem.least:
             raise InputError(
@@ -169,7 +169,7 @@ def make_dataset(config: Config, problem: Problem) -> Dataset[SyntheticSplit]:
     return Dataset(
         corpus=SyntheticSource(given.problem, problem.about, _fingerprint(test)),
         vocabulary=None,
-        train=part(_TRAIN, given.examples, *lengths, fixed=False, group=config.steps_per_call),
+        train=part(_TRAIN, given.examples, *lengths, fixed=False, group_size=config.steps_per_call),
         validation=part(_VALIDATION, held_out, *lengths) if held_out else None,
         test=test,
     )

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Int32
 from rnnjax.config import Config
 from rnnjax.data.corpora import load as load_labelled
 from rnnjax.data.corpora import plain_text
-from rnnjax.data.corpora.plain_text import Texts
+from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.dataset import FixedShape, TextDataset
 from rnnjax.data.vocabulary import END, Vocabulary
 from rnnjax.errors import InputError
@@ -56,7 +56,7 @@ class TextStream(FixedShape):
       shuffle: a new place every epoch; otherwise the beginning.
       restarts: probability that a row of a batch begins anew.
       warm_up: tokens that a row reads before its piece, where there are so many.
-      group: most batches of a `Stack`.
+      group_size: most batches of a `BatchGroup`.
     """
 
     tokens: Int32[np.ndarray, " tokens"]
@@ -65,7 +65,7 @@ class TextStream(FixedShape):
     shuffle: bool = True
     restarts: float = 0.0
     warm_up: int = 0
-    group: int = 1
+    group_size: int = 1
 
     def __len__(self) -> int:
         return len(self.tokens) - 1
@@ -117,7 +117,7 @@ class TextStream(FixedShape):
         return int(stream.random_raw()) % len(self)
 
 
-def load_corpus(config: Config) -> Texts:
+def load_corpus(config: Config) -> TextCorpus:
     """Returns the texts of a config: a file, or a labelled corpus without its labels.
 
     Raises:
@@ -125,12 +125,14 @@ def load_corpus(config: Config) -> Texts:
     """
     given = config.data
     if given.file:
-        return plain_text.of_file(Path(given.file))
-    return plain_text.of_corpus(load_labelled(given.corpus, given.dir, given.fallback), given.text)
+        return plain_text.load_text_file(Path(given.file))
+    return plain_text.strip_labels(
+        load_labelled(given.corpus, given.dir, given.fallback), given.text
+    )
 
 
 def make_dataset(
-    config: Config, corpus: Texts, vocabulary: Vocabulary | None = None
+    config: Config, corpus: TextCorpus, vocabulary: Vocabulary | None = None
 ) -> TextDataset[TextStream]:
     """Returns the batches of a config.
 
@@ -146,7 +148,7 @@ def make_dataset(
       InputError: there is too little text for what the config asks.
     """
     given = config.data
-    train, test = (corpus.parts[name][: given.take or None] for name in ("train", "test"))
+    train, test = (corpus.splits[name][: given.take or None] for name in ("train", "test"))
     kept, validation = list(train), []
     if given.validation:
         kept, validation = plain_text.cut(train, given.validation, connected=corpus.connected)
@@ -158,40 +160,42 @@ def make_dataset(
     if vocabulary is None:
         wanted = given.vocabulary
         vocabulary = Vocabulary.fit(
-            kept[: wanted.rows or None], wanted.size, wanted.unit, ends=True
+            kept[: wanted.rows or None], wanted.size, wanted.unit, end_token=True
         )
 
     return TextDataset(
         corpus=corpus,
         vocabulary=vocabulary,
         train=TextStream(
-            numbered("train", kept, vocabulary, connected=corpus.connected),
+            encode_texts("train", kept, vocabulary, connected=corpus.connected),
             config.batch_size,
             given.sequence_length,
             shuffle=given.shuffle,
             restarts=given.restarts,
-            group=config.steps_per_call,
+            group_size=config.steps_per_call,
         ),
         validation=(
-            judged("validation", config, validation, vocabulary, connected=corpus.connected)
+            make_evaluation_stream(
+                "validation", config, validation, vocabulary, connected=corpus.connected
+            )
             if validation
             else None
         ),
-        test=judged("test", config, test, vocabulary, connected=corpus.connected),
+        test=make_evaluation_stream("test", config, test, vocabulary, connected=corpus.connected),
     )
 
 
-def judged(
+def make_evaluation_stream(
     name: str, config: Config, rows: Sequence[str], vocabulary: Vocabulary, *, connected: bool
 ) -> TextStream:
-    """Returns batches of texts by which a network is judged, numbered as `numbered` has it."""
-    tokens = numbered(name, rows, vocabulary, connected=connected)
+    """Returns batches of texts by which a network is judged, numbered as `encode_texts` has it."""
+    tokens = encode_texts(name, rows, vocabulary, connected=connected)
     return TextStream(
         tokens, config.batch_size, config.data.sequence_length, shuffle=False, warm_up=_WARM_UP
     )
 
 
-def numbered(
+def encode_texts(
     name: str, rows: Sequence[str], vocabulary: Vocabulary, *, connected: bool
 ) -> Int32[np.ndarray, " tokens"]:
     """Returns the tokens of texts, an `END` before each and after the last.

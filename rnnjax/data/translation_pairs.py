@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32, Int, Int32
 from rnnjax.config import Config
 from rnnjax.data.batches import Epochs, Rows, Sequences, Shape, choose_boundaries
 from rnnjax.data.corpora.numerals import ROWS, numerals
-from rnnjax.data.corpora.parallel_text import PairCorpus, Pairs, read_pairs
+from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs, read_parallel_text
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.vocabulary import END, Vocabulary
 
@@ -21,7 +21,7 @@ _COMPILING = 300
 network is large, and about a thousand where it is small."""
 
 
-class PairBatch(NamedTuple):
+class TranslationBatch(NamedTuple):
     """What goes to the device at once. Rows whose weights are all zero only fill it.
 
     Attributes:
@@ -40,7 +40,7 @@ class PairBatch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PairBatches(Epochs):
+class TranslationBatches(Epochs):
     """Batches of pairs; those of a batch are padded to the same lengths.
 
     Attributes:
@@ -50,7 +50,7 @@ class PairBatches(Epochs):
       shapes: padded lengths of source and target, the end included. A pair goes into the smallest
         that holds it, and each is held by one.
       shuffle: as for `Epochs`.
-      group: as for `Epochs`.
+      group_size: as for `Epochs`.
     """
 
     sources: Sequences
@@ -58,7 +58,7 @@ class PairBatches(Epochs):
     batch_size: int
     shapes: tuple[Shape, ...]
     shuffle: bool = True
-    group: int = 1
+    group_size: int = 1
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -89,16 +89,16 @@ class PairBatches(Epochs):
     def _padded(self, rows: Rows) -> Shape:
         return self.shapes[self._bucket[rows[0]]]
 
-    def _filled(self, batches: list[Rows], size: int, shape: Shape) -> PairBatch:
+    def _filled(self, batches: list[Rows], size: int, shape: Shape) -> TranslationBatch:
         rows = self._numbers(batches, size)
         source, target = shape
-        read, read_mask = self.sources.padded(rows, source)
-        written, mask = self.targets.padded(rows, target)
+        read, read_mask = self.sources.pad(rows, source)
+        written, mask = self.targets.pad(rows, target)
         there = np.broadcast_to((rows >= 0)[..., None], (*rows.shape, 1))
         # Moved by one place, the mask has room for the end.
         weights = np.concatenate([there, mask[..., :-1]], axis=-1)
         inputs = np.concatenate([np.where(there, END, 0), written[..., :-1]], axis=-1)
-        return PairBatch(
+        return TranslationBatch(
             source=read,
             source_mask=read_mask,
             inputs=inputs.astype(np.int32),
@@ -138,7 +138,7 @@ def choose_shapes(
     return min(choices)[1]
 
 
-def with_room(
+def extend_shapes(
     shapes: tuple[Shape, ...], sources: Sequences, targets: Sequences
 ) -> tuple[Shape, ...]:
     """Returns the shapes, and one more if there are pairs that fit into none of them."""
@@ -152,17 +152,17 @@ def with_room(
 
 
 @dataclasses.dataclass(frozen=True)
-class PairDataset(TextDataset[PairBatches]):
+class TranslationDataset(TextDataset[TranslationBatches]):
     """What a run reads that writes a text for each."""
 
-    corpus: PairCorpus
+    corpus: ParallelCorpus
 
     def describe(self) -> dict[str, Any]:
         """Returns what a run's files say of it: also the tokens of the longest training target."""
         return {**super().describe(), "longest": int(self.train.targets.lengths.max())}
 
 
-def load_corpus(config: Config) -> PairCorpus:
+def load_corpus(config: Config) -> ParallelCorpus:
     """Returns the pairs of a config: those of a folder, or numbers and dates.
 
     Raises:
@@ -170,14 +170,14 @@ def load_corpus(config: Config) -> PairCorpus:
     """
     given, wanted = config.data, config.translation
     if given.dir:
-        return read_pairs(Path(given.dir), wanted.source, wanted.target)
+        return read_parallel_text(Path(given.dir), wanted.source, wanted.target)
     most = given.take or max(ROWS.values())
     return numerals(rows={part: min(count, most) for part, count in ROWS.items()})
 
 
 def make_dataset(
-    config: Config, corpus: PairCorpus, vocabulary: Vocabulary | None = None
-) -> PairDataset:
+    config: Config, corpus: ParallelCorpus, vocabulary: Vocabulary | None = None
+) -> TranslationDataset:
     """Returns the batches of a config; both languages have one vocabulary.
 
     Args:
@@ -191,13 +191,14 @@ def make_dataset(
     given = config.data
     taken = slice(0, given.take or None)
     parts = {
-        name: Pairs(part.sources[taken], part.targets[taken]) for name, part in corpus.parts.items()
+        name: SentencePairs(part.sources[taken], part.targets[taken])
+        for name, part in corpus.splits.items()
     }
     if vocabulary is None:
         wanted, fitted = given.vocabulary, parts["train"]
         counted = slice(0, wanted.rows or None)
         texts = itertools.chain(fitted.sources[counted], fitted.targets[counted])
-        vocabulary = Vocabulary.fit(texts, wanted.size, wanted.unit, ends=True)
+        vocabulary = Vocabulary.fit(texts, wanted.size, wanted.unit, end_token=True)
     numbers = {
         name: (vocabulary.encode(part.sources), vocabulary.encode(part.targets))
         for name, part in parts.items()
@@ -207,14 +208,14 @@ def make_dataset(
         *numbers["train"], given.buckets, config.batch_size, price / config.epochs
     )
 
-    def part(name: str, **options: Any) -> PairBatches:
-        fitting = with_room(shapes, *numbers[name])
-        return PairBatches(*numbers[name], config.batch_size, fitting, **options)
+    def part(name: str, **options: Any) -> TranslationBatches:
+        fitting = extend_shapes(shapes, *numbers[name])
+        return TranslationBatches(*numbers[name], config.batch_size, fitting, **options)
 
-    return PairDataset(
+    return TranslationDataset(
         corpus=corpus,
         vocabulary=vocabulary,
-        train=part("train", shuffle=given.shuffle, group=config.steps_per_call),
+        train=part("train", shuffle=given.shuffle, group_size=config.steps_per_call),
         validation=part("validation", shuffle=False),
         test=part("test", shuffle=False),
     )

@@ -63,7 +63,7 @@ class Vocabulary:
 
     @classmethod
     def fit(
-        cls, texts: Iterable[str], size: int, unit: Unit = "word", *, ends: bool = False
+        cls, texts: Iterable[str], size: int, unit: Unit = "word", *, end_token: bool = False
     ) -> "Vocabulary":
         """Returns the vocabulary of the most frequent tokens of the texts.
 
@@ -72,12 +72,12 @@ class Vocabulary:
           size: most entries, padding, unknown and end included. Equal counts: by the alphabet. An
             alphabet that is larger is cut as words are.
           unit: what a token is.
-          ends: whether there is a token that ends a text, `END`.
+          end_token: whether there is a token that ends a text, `END`.
 
         Raises:
           InputError: the texts hold no token at all.
         """
-        special = [_PADDING, _UNKNOWN, *([_END] if ends else [])]
+        special = [_PADDING, _UNKNOWN, *([_END] if end_token else [])]
         tokenizer, trainer = _of_unit(unit, size, special)
         tokenizer.train_from_iterator(_checked(texts), trainer)
         if tokenizer.get_vocab_size() == len(special):
@@ -165,7 +165,7 @@ class Vocabulary:
             list(_checked(texts)), add_special_tokens=False
         )
         rows = [encoding.ids[: max_tokens or None] for encoding in encodings]
-        return Sequences.of(rows)
+        return Sequences.from_lists(rows)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Returns where in a text each of its tokens begins and ends.
@@ -179,13 +179,13 @@ class Vocabulary:
     def decode(self, numbers: Iterable[int]) -> str:
         """Returns the text of some tokens, without padding and ends: words joined by spaces."""
         kept = [int(number) for number in numbers if number != PADDING]
-        if self.ends:
+        if self.has_end_token:
             kept = [number for number in kept if number != END]
         # What is special to the library is ours to leave out: an unknown token is to be seen.
         return self.tokenizer.decode(kept, skip_special_tokens=False)
 
     @property
-    def ends(self) -> bool:
+    def has_end_token(self) -> bool:
         """Whether there is a token that ends a text."""
         return self.tokenizer.id_to_token(END) == _END
 
@@ -201,7 +201,7 @@ class Vocabulary:
         counts = np.diff(known[sequences.offsets])
         return (1 - counts / np.maximum(sequences.lengths, 1)).tolist()
 
-    def advise_form(self, texts: Sequence[str], max_tokens: int = 0) -> str:
+    def advise_unicode_form(self, texts: Sequence[str], max_tokens: int = 0) -> str:
         """Returns advice to normalize texts that have fewer unknown tokens in a Unicode form.
 
         Text of the same letters may be written in other code points (NFC, NFD) than the text that
@@ -276,6 +276,6 @@ def unknown_share(tokens: Int32[np.ndarray, " tokens"]) -> float:
     return float(np.mean(tokens == UNKNOWN)) if len(tokens) else 0.0
 
 
-def is_unfamiliar(share: float, training_share: float) -> bool:
+def has_excess_unknowns(share: float, training_share: float) -> bool:
     """Returns whether a share of unknown tokens is large beside that of the training text."""
     return share > max(MOST_UNKNOWN, 2 * training_share)

@@ -67,7 +67,7 @@ class ClassificationTask(TokenTask):
     ) -> TextDataset[Batches]:
         """Returns batches of labelled text."""
         if sibling and not config.data.validation:
-            return labelled_text.like(sibling, config)
+            return labelled_text.reuse_dataset(sibling, config)
         return labelled_text.make_dataset(config, corpus, vocabulary)
 
     @classmethod
@@ -203,7 +203,7 @@ def in_order(
     part: Batches, answers: Sequence[Float[np.ndarray, "batch classes"]]
 ) -> Float[np.ndarray, "rows classes"]:
     """Returns the answers to batches in the order of the examples, each of which was in one."""
-    rows = [part.rows_at(0, step) for step in range(part.steps_per_epoch)]
+    rows = [part.indices_at(0, step) for step in range(part.steps_per_epoch)]
     result = np.empty((len(part), answers[0].shape[1]), answers[0].dtype)
     for answer, own in zip(answers, rows, strict=True):
         result[own] = answer[: len(own)]

@@ -108,7 +108,7 @@ def translate_texts(
             rows = np.full(size if start < long else 1, -1)
             rows[: end - start] = order[start:end]
             time = _MULTIPLE * max(-(-int(sources.lengths[order[end - 1]]) // _MULTIPLE), 1)
-            tokens, mask = sources.padded(rows, time)
+            tokens, mask = sources.pad(rows, time)
             best = jax.device_get(_search(model, params, tokens, mask, beam=beam, length=length))
             for place, row in enumerate(rows[rows >= 0].tolist()):
                 written = best.tokens[place][best.tokens[place] > 0]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config import Config
 from rnnjax.data import text_stream
-from rnnjax.data.corpora.plain_text import Texts
+from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.text_stream import LMBatch, TextStream
 from rnnjax.data.vocabulary import END, Vocabulary, unknown_share
@@ -53,14 +53,14 @@ class LanguageModelingTask(TokenTask):
     resets: bool = False
 
     @staticmethod
-    def load(config: Config) -> Texts:
+    def load(config: Config) -> TextCorpus:
         """Returns running text."""
         return text_stream.load_corpus(config)
 
     @staticmethod
     def dataset(
         config: Config,
-        corpus: Texts,
+        corpus: TextCorpus,
         vocabulary: Vocabulary | None = None,
         sibling: TextDataset[TextStream] | None = None,
     ) -> TextDataset[TextStream]:

@@ -13,8 +13,8 @@ from rnnjax.cells import make_cell
 from rnnjax.cells.base import frozen_names
 from rnnjax.config import Config
 from rnnjax.data import translation_pairs
-from rnnjax.data.corpora.parallel_text import PairCorpus
-from rnnjax.data.translation_pairs import PairBatch, PairBatches, PairDataset
+from rnnjax.data.corpora.parallel_text import ParallelCorpus
+from rnnjax.data.translation_pairs import TranslationBatch, TranslationBatches, TranslationDataset
 from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.models import Translator
 from rnnjax.tasks.bleu import require_sacrebleu, translation_scores
@@ -56,7 +56,7 @@ class TranslationTask(Task):
     scheduled_sampling_steps: int = 1
 
     @staticmethod
-    def load(config: Config) -> PairCorpus:
+    def load(config: Config) -> ParallelCorpus:
         """Returns pairs of texts.
 
         Raises:
@@ -68,10 +68,10 @@ class TranslationTask(Task):
     @staticmethod
     def dataset(
         config: Config,
-        corpus: PairCorpus,
+        corpus: ParallelCorpus,
         vocabulary: Vocabulary | None = None,
-        sibling: PairDataset | None = None,
-    ) -> PairDataset:
+        sibling: TranslationDataset | None = None,
+    ) -> TranslationDataset:
         """Returns batches of pairs, of which a seed changes the order alone."""
         if sibling:
             # A part of its own, which keeps the orders of its epochs.
@@ -104,7 +104,7 @@ class TranslationTask(Task):
             asked.scheduled_sampling_steps,
         )
 
-    def inputs(self, part: PairBatches) -> tuple[jax.ShapeDtypeStruct, ...]:
+    def inputs(self, part: TranslationBatches) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Returns dtypes and shapes of source, its mask, inputs and theirs."""
         source, target = ((part.batch_size, each) for each in np.max(part.boundaries, axis=0))
         return tuple(
@@ -138,7 +138,7 @@ class TranslationTask(Task):
         return jax.tree_util.tree_map_with_path(may_change, params)
 
     def loss(
-        self, live: Params, batch: PairBatch, carry: Carry, key: jax.Array
+        self, live: Params, batch: TranslationBatch, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
         """Returns the mean loss of the tokens of a batch, smoothed, and their sums, which are not.
 
@@ -156,11 +156,11 @@ class TranslationTask(Task):
             loss = (1 - self.label_smoothing) * loss + self.label_smoothing * alike
         return loss / sums["weight"], (sums, carry)
 
-    def answer(self, params: Params, batch: PairBatch, carry: Carry) -> tuple[Sums, Carry]:
+    def answer(self, params: Params, batch: TranslationBatch, carry: Carry) -> tuple[Sums, Carry]:
         """Returns loss and hits, summed, and the sum of the weights."""
         return sums_of(self._scores(params, batch), batch.targets, batch.weights), carry
 
-    def summary(self, part: PairBatches, answers: Sequence[Any]) -> dict[str, float | int]:
+    def summary(self, part: TranslationBatches, answers: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'tokens', 'rows' and
         'unknown_share'.
 
@@ -172,7 +172,7 @@ class TranslationTask(Task):
         return {**scores, "tokens": tokens, "rows": len(part), "unknown_share": unknown}
 
     def details(
-        self, config: Config, dataset: PairDataset, params: Params, answers: Sequence[Any]
+        self, config: Config, dataset: TranslationDataset, params: Params, answers: Sequence[Any]
     ) -> dict[str, Any]:
         """Returns how good the translations of the test part are, and some of them."""
         del answers
@@ -185,7 +185,7 @@ class TranslationTask(Task):
             length=self.longest,
             batch_size=config.batch_size,
         )
-        test = dataset.corpus.parts["test"]
+        test = dataset.corpus.splits["test"]
         references = test.targets[: len(written)]
         scores, signatures = translation_scores([each.text for each in written], references)
         examples = [
@@ -204,6 +204,8 @@ class TranslationTask(Task):
         ]
         return {"test": scores, "translation": {"signatures": signatures, "examples": examples}}
 
-    def _scores(self, params: Params, batch: PairBatch, rate: Any = None, **options: Any) -> Any:
+    def _scores(
+        self, params: Params, batch: TranslationBatch, rate: Any = None, **options: Any
+    ) -> Any:
         given = batch.source, batch.source_mask, batch.inputs, batch.weights > 0
         return self.model.apply({"params": params}, *given, rate, **options)

@@ -12,7 +12,7 @@ import jax
 from rnnjax import cache, lint_rules, models
 from rnnjax.cells import make_cell
 from rnnjax.config import Config
-from rnnjax.data.pretrained_embeddings import check_vectors
+from rnnjax.data.pretrained_embeddings import check_word_vectors
 from rnnjax.errors import InputError
 from rnnjax.input_files import check_writable, explain
 from rnnjax.reporting import metrics_log as metrics_lib
@@ -29,7 +29,7 @@ from rnnjax.training.loop import has_stopped, run_loop
 from rnnjax.training.manifest import describe_environment
 from rnnjax.training.memory_limits import check_embedding, check_parameters
 from rnnjax.training.optimizer import make_optimizer
-from rnnjax.training.replicates import Replicate, blank_stacks, make_replicates
+from rnnjax.training.replicates import Replicate, empty_batch_groups, make_replicates
 from rnnjax.training.resume import (
     bucketing_epochs,
     check_contents,
@@ -84,7 +84,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
         epochs = bucketing_epochs(folder, config)
     else:
         if config.model.embedding.path:
-            check_vectors(config)
+            check_word_vectors(config)
         if config.init_from:
             source = read_source(config)
     corpus = TASKS[config.task].load(config)
@@ -104,7 +104,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
     dataset = members[0].dataset
     for line in lint_rules.warnings(config, dataset):
         write_message(line)
-    known = max(member.dataset.known for member in members)
+    known = max(member.dataset.vocab_size for member in members)
     task = TASKS[config.task].of(config, known, dataset.describe())
     # A cell that cannot read what the task gives it is found here, before anything is written.
     rows = models.describe_layers(task.model, *task.inputs(dataset.train))
@@ -204,7 +204,7 @@ def _write_beginning(
     vocabulary = dataset.vocabulary if folder == member.folder else None
     run_files.begin(
         folder.path,
-        ConfigFile(name=name, config=config.model_dump(), **dataset.mark),
+        ConfigFile(name=name, config=config.model_dump(), **dataset.fallback_fields),
         vocabulary.to_json() if vocabulary else "",
         {**made_with, "data": member.describe()},
     )
@@ -235,7 +235,7 @@ def _train_and_judge(
         contextlib.closing(make_evaluate_step(task)) as evaluate_step,
     ):
         if max(checkpoints.steps, default=0) < total:
-            train_step.prepare(first.shapes, blank_stacks(members))
+            train_step.prepare(first.shapes, empty_batch_groups(members))
         state = first.make()
         restored = checkpoints.restore(state, repair=True)
         if restored is not None:
@@ -252,7 +252,7 @@ def _train_and_judge(
                 f"{', '.join(map(str, dataset.train.boundaries))} steps, each compiled once"
             )
         asked = members[0].own(state.params), task.begin(config.batch_size)
-        evaluate_step.prepare(asked, dataset.test.blank_batches())
+        evaluate_step.prepare(asked, dataset.test.empty_batches())
         timing = Timing(folder.timing, begun_at)
         try:
             state = run_loop(

@@ -15,7 +15,7 @@ from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.evaluation import predict_split
 from rnnjax.training.finite import check_loss, check_state
 from rnnjax.training.optimizer import schedule
-from rnnjax.training.replicates import Replicate, stack_at
+from rnnjax.training.replicates import Replicate, batch_group_at
 from rnnjax.training.state import BestParams, TrainState
 from rnnjax.training.step import Compiled
 from rnnjax.training.timing import Timing
@@ -63,7 +63,9 @@ def run_loop(
     with InterruptRequest() as request, Progress("train", total, start, unit=task.unit) as progress:
         step = start
         while step < total and not stopped:
-            stack = stack_at(members, step, min(_pause(config, step, per_epoch), total) - step)
+            stack = batch_group_at(
+                members, step, min(_pause(config, step, per_epoch), total) - step
+            )
             state = train_step(state, stack)
             step += int(stack.count)
             examples = task.count(stack.batches.weights)

@@ -11,7 +11,7 @@ import numpy as np
 from rnnjax.config import Config
 from rnnjax.data.batches import BatchGroup
 from rnnjax.data.dataset import Dataset, TextDataset
-from rnnjax.data.pretrained_embeddings import WordVectors, word_vectors
+from rnnjax.data.pretrained_embeddings import WordVectors, load_word_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting.metrics_log import MetricsLog
 from rnnjax.tasks import TASKS
@@ -41,12 +41,12 @@ class Replicate:
     @functools.cached_property
     def metrics(self) -> MetricsLog:
         """How it goes."""
-        return MetricsLog(self.folder.metrics, self.dataset.mark)
+        return MetricsLog(self.folder.metrics, self.dataset.fallback_fields)
 
     def describe(self) -> dict[str, Any]:
         """Returns what environment.json says of what it reads."""
         told = self.dataset.describe()
-        return {**told, "vectors": self.vectors.about} if self.vectors else told
+        return {**told, "vectors": self.vectors.metadata} if self.vectors else told
 
     def own(self, tree: Tree) -> Tree:
         """Returns its part of arrays of all members."""
@@ -85,7 +85,7 @@ def make_replicates(
     if not (begin and config.model.embedding.path):
         return members
     texts = [dataset for dataset in datasets if isinstance(dataset, TextDataset)]
-    vectors = word_vectors(config, texts)
+    vectors = load_word_vectors(config, texts)
     return [
         dataclasses.replace(member, vectors=each)
         for member, each in zip(members, vectors, strict=True)
@@ -100,7 +100,7 @@ def _check_they_agree(config: Config, datasets: Sequence[Dataset]) -> None:
             f"{steps[-1]} steps, and replicates take every step together; set "
             "config.data.bucketing=False, or config.data.validation=0"
         )
-    sizes = sorted({dataset.known for dataset in datasets})
+    sizes = sorted({dataset.vocab_size for dataset in datasets})
     if len(sizes) > 1 and not config.model.embedding.features:
         raise InputError(
             "config.replicates: the rows that each seed holds out leave vocabularies of "
@@ -109,7 +109,7 @@ def _check_they_agree(config: Config, datasets: Sequence[Dataset]) -> None:
         )
 
 
-def stack_at(members: Sequence[Replicate], step: int, most: int) -> BatchGroup:
+def batch_group_at(members: Sequence[Replicate], step: int, most: int) -> BatchGroup:
     """Returns the next batches of all members, at most so many of each.
 
     Side by side, each in its own order, all are padded to the longest among them, and the arrays
@@ -118,19 +118,19 @@ def stack_at(members: Sequence[Replicate], step: int, most: int) -> BatchGroup:
     parts = [(member.dataset.train, member.config.seed) for member in members]
     if len(parts) == 1:
         ((part, seed),) = parts
-        return part.stack_at(seed, step, most)
-    steps = range(step, step + min(most, parts[0][0].group))
-    shapes = [part.padded_at(seed, each) for part, seed in parts for each in steps]
+        return part.batch_group_at(seed, step, most)
+    steps = range(step, step + min(most, parts[0][0].group_size))
+    shapes = [part.padded_shape_at(seed, each) for part, seed in parts for each in steps]
     longest = tuple(map(max, zip(*shapes, strict=True)))
-    stacks = [part.stack_of(seed, steps, longest) for part, seed in parts]
+    stacks = [part.stack_batches(seed, steps, longest) for part, seed in parts]
     return BatchGroup(
         jax.tree.map(lambda *each: np.stack(each), *(stack.batches for stack in stacks)),
         stacks[0].count,
     )
 
 
-def blank_stacks(members: Sequence[Replicate]) -> list[BatchGroup]:
+def empty_batch_groups(members: Sequence[Replicate]) -> list[BatchGroup]:
     """Returns a stack of each shape that is sure to come: with others, a batch is rarely short."""
     if len(members) == 1:
-        return members[0].dataset.train.blank_stacks()
-    return [stack_at(members, 0, 1)]
+        return members[0].dataset.train.empty_batch_groups()
+    return [batch_group_at(members, 0, 1)]

@@ -124,7 +124,9 @@ def init_state(
         )
 
     keys = [jax.random.fold_in(jax.random.key(seed), INIT) for seed in seeds]
-    tables = [[each.rows for each in vectors], [each.found for each in vectors]] if vectors else []
+    tables = (
+        [[each.table for each in vectors], [each.has_vector for each in vectors]] if vectors else []
+    )
     if len(keys) == 1:
         traced = jax.jit(init).trace(*(given := (keys[0], *(each for (each,) in tables))))
     else:

@@ -38,7 +38,7 @@ class TrainedLanguageModel(TrainedRun):
             rows = [line.rstrip("\r\n") for line in rows if line.strip()]
         if not rows:
             raise InputError(f"{path}: there is no text; give another file")
-        judged = text_stream.judged(
+        judged = text_stream.make_evaluation_stream(
             "evaluate", self.config, rows, self.vocabulary, connected=connected
         )
         self.warn_of_unknown(unknown_share(judged.tokens), rows)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from rnnjax import cache
 from rnnjax.cells.registry import check_in_package, is_in_package
 from rnnjax.config import Config
-from rnnjax.data.vocabulary import Vocabulary, is_unfamiliar
+from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns
 from rnnjax.errors import InputError
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import TASKS, Task
@@ -109,8 +109,8 @@ class TrainedRun:
           texts: that are scored.
         """
         trained_on = self.data.get("unknown_share", 0.0)
-        advice = self.numbering.advise_form(texts, self.config.data.max_tokens)
-        if advice or is_unfamiliar(share, trained_on):
+        advice = self.numbering.advise_unicode_form(texts, self.config.data.max_tokens)
+        if advice or has_excess_unknowns(share, trained_on):
             write_message(
                 f"WARNING: {share:.1%} of the tokens are unknown to the network, and "
                 f"{trained_on:.1%} of its training text; it reads all of them as one and the same, "

@@ -14,7 +14,7 @@ LENGTHS = [3, 1, 7, 4, 4, 0, 2, 9, 6, 5, 1, 8, 3, 2, 7, 5, 4]
 
 def sequences():
     """Returns sequences whose first token names the row."""
-    return Sequences.of(
+    return Sequences.from_lists(
         [[100 + row, *range(1, length)][:length] for row, length in enumerate(LENGTHS)]
     )
 
@@ -81,7 +81,7 @@ def test_the_batches_of_an_epoch_come_in_another_order_too():
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize(("batch_size", "group"), [(1, 1), (1, 4), (4, 2), (17, 3), (50, 1)])
 def test_every_example_is_seen_once_an_epoch(bucketing, shuffle, batch_size, group):
-    given = batches(bucketing=bucketing, shuffle=shuffle, batch_size=batch_size, group=group)
+    given = batches(bucketing=bucketing, shuffle=shuffle, batch_size=batch_size, group_size=group)
     whole = sequences()
     expected = sorted(
         (tuple(whole.tokens[start:end]), row % 3)
@@ -124,20 +124,20 @@ def test_the_order_of_single_batches_never_changes(bucketing):
         False: [[3, 8, 6, 12], [5, 15, 7, 0], [13, 2, 10, 9], [11, 1, 14, 16], [4]],
     }
     second = range(given.steps_per_epoch, 2 * given.steps_per_epoch)
-    assert [given.rows_at(3, step).tolist() for step in second] == expected[bucketing]
+    assert [given.indices_at(3, step).tolist() for step in second] == expected[bucketing]
 
 
 def stacks(given, seed, start, most):
     """Returns the stacks of the steps from `start` to the end of the first epoch."""
     while start < given.steps_per_epoch:
-        yield start, (stack := given.stack_at(seed, start, most))
+        yield start, (stack := given.batch_group_at(seed, start, most))
         start += int(stack.count)
 
 
 @pytest.mark.parametrize("bucketing", [True, False])
 @pytest.mark.parametrize(("start", "most"), [(0, 9), (0, 2), (3, 9), (5, 1)])
 def test_a_stack_holds_the_batches_of_its_steps_wherever_it_is_cut(bucketing, start, most):
-    given = batches(batch_size=2, group=3, bucketing=bucketing)
+    given = batches(batch_size=2, group_size=3, bucketing=bucketing)
     counts = []
     for step, stack in stacks(given, 4, start, most):
         count = int(stack.count)
@@ -152,7 +152,7 @@ def test_a_stack_holds_the_batches_of_its_steps_wherever_it_is_cut(bucketing, st
 
 @pytest.mark.parametrize("bucketing", [True, False])
 def test_groups_are_as_large_as_can_be_and_come_in_another_order_each_epoch(bucketing):
-    given = batches(batch_size=1, group=3, bucketing=bucketing)
+    given = batches(batch_size=1, group_size=3, bucketing=bucketing)
     widths = [stack.batches.tokens.shape[2] for _, stack in stacks(given, 0, 0, 9)]
     # 7 examples of up to 3 tokens, 6 of up to 6, 4 of up to 9.
     assert sorted(widths) == [3, 3, 3, 6, 6, 9, 9]
@@ -164,8 +164,8 @@ def test_groups_are_as_large_as_can_be_and_come_in_another_order_each_epoch(buck
 
 
 def test_without_shuffling_only_neighbours_share_a_stack():
-    given = batches(batch_size=2, group=3, bucketing=False, shuffle=False)
-    rows = [given.rows_at(0, step)[0] for step in range(given.steps_per_epoch)]
+    given = batches(batch_size=2, group_size=3, bucketing=False, shuffle=False)
+    rows = [given.indices_at(0, step)[0] for step in range(given.steps_per_epoch)]
     assert rows == [*range(0, len(LENGTHS), 2)]
     counts = [int(stack.count) for _, stack in stacks(given, 0, 0, 9)]
     # Padded to 3, 9, 6, 9, 6, 9, 3, 9 and 6.
@@ -173,10 +173,10 @@ def test_without_shuffling_only_neighbours_share_a_stack():
 
 
 def test_blanks_have_the_shapes_that_will_come():
-    given = batches(boundaries=(3, 6, 9, 20), group=2)
+    given = batches(boundaries=(3, 6, 9, 20), group_size=2)
     shapes = {batch.tokens.shape for batch in epoch(given)}
-    assert [batch.tokens.shape for batch in given.blank_batches()] == sorted(shapes)
-    for blank in given.blank_stacks():
+    assert [batch.tokens.shape for batch in given.empty_batches()] == sorted(shapes)
+    for blank in given.empty_batch_groups():
         assert blank.batches.tokens.shape[:2] == (2, 4)
         assert blank.batches.tokens.shape[1:] in shapes
         assert blank.count == 0
@@ -198,11 +198,11 @@ def test_a_bucket_without_examples_costs_no_step(bucketing):
 
 def test_without_shuffling_the_rows_keep_their_order():
     given = batches(bucketing=False, shuffle=False)
-    rows = np.concatenate([given.rows_at(8, step) for step in range(given.steps_per_epoch)])
+    rows = np.concatenate([given.indices_at(8, step) for step in range(given.steps_per_epoch)])
     assert rows.tolist() == list(range(len(LENGTHS)))
     bucketed = batches(shuffle=False)
     for step in range(bucketed.steps_per_epoch):
-        rows = bucketed.rows_at(8, step).tolist()
+        rows = bucketed.indices_at(8, step).tolist()
         assert rows == sorted(rows)
 
 
@@ -210,7 +210,7 @@ def test_padding_is_masked():
     given = batches(bucketing=False)
     for step in range(given.steps_per_epoch):
         batch = given.batch_at(0, step)
-        for index, row in enumerate(given.rows_at(0, step)):
+        for index, row in enumerate(given.indices_at(0, step)):
             assert batch.mask[index].tolist() == [
                 time < LENGTHS[row] for time in range(batch.mask.shape[1])
             ]
@@ -223,7 +223,7 @@ def test_padding_that_is_read_reaches_to_the_longest_and_not_further():
     beyond = 0
     for step in range(given.steps_per_epoch):
         batch = given.batch_at(0, step)
-        longest = max(LENGTHS[row] for row in given.rows_at(0, step))
+        longest = max(LENGTHS[row] for row in given.indices_at(0, step))
         assert batch.mask[:, :longest].all()
         assert not batch.mask[:, longest:].any()
         beyond += batch.mask.shape[1] - longest
@@ -235,7 +235,11 @@ def test_padding_that_is_read_reaches_to_the_longest_and_not_further():
 
 def test_empty_sequences_make_a_batch():
     given = Batches(
-        Sequences.of([[], [], []]), np.zeros(3, np.int32), 2, boundaries=(1,), mask_padding=False
+        Sequences.from_lists([[], [], []]),
+        np.zeros(3, np.int32),
+        2,
+        boundaries=(1,),
+        mask_padding=False,
     )
     batch = given.batch_at(0, 0)
     assert batch.tokens.shape == (2, 1)
@@ -244,10 +248,10 @@ def test_empty_sequences_make_a_batch():
 
 
 def test_sequences_are_taken_in_the_order_asked_for():
-    taken = Sequences.of([[1, 2], [], [3], [4, 5, 6]]).take(np.array([3, 1, 0, 3]))
+    taken = Sequences.from_lists([[1, 2], [], [3], [4, 5, 6]]).take(np.array([3, 1, 0, 3]))
     assert taken.tokens.tolist() == [4, 5, 6, 1, 2, 4, 5, 6]
     assert taken.lengths.tolist() == [3, 0, 2, 3]
-    nothing = Sequences.of([[1]]).take(np.array([], np.int64))
+    nothing = Sequences.from_lists([[1]]).take(np.array([], np.int64))
     assert len(nothing) == 0
     assert nothing.tokens.dtype == np.int32
 

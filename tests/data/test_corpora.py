@@ -15,7 +15,7 @@ import pytest
 from rnnjax import cache as shared_cache
 from rnnjax.data import corpora
 from rnnjax.data.corpora import CsvRow, docstrings, download
-from rnnjax.data.corpora.parallel_text import read_pairs
+from rnnjax.data.corpora.parallel_text import read_parallel_text
 from rnnjax.errors import InputError
 
 NEWS = Path(__file__).resolve().parents[3] / "shared" / "data" / "ag_news_csv"
@@ -188,7 +188,7 @@ def test_a_folder_with_one_of_the_two_files_is_refused(news):
 def test_a_name_that_no_folder_can_have_is_refused():
     for read in (
         lambda: corpora.load("ag_news_subset", "a/" * 3_000, ""),
-        lambda: read_pairs(Path("a/" * 3_000), "de", "en"),
+        lambda: read_parallel_text(Path("a/" * 3_000), "de", "en"),
     ):
         with pytest.raises(InputError, match=r"cannot be read \(File name too long\)"):
             read()

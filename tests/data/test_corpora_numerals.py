@@ -79,7 +79,7 @@ def day_of(text):
 
 
 def test_the_answers_are_right(corpus):
-    for part in corpus.parts.values():
+    for part in corpus.splits.values():
         for source, target in zip(part.sources, part.targets, strict=True):
             if source.isdecimal():
                 assert target == spell_number(int(source))
@@ -88,10 +88,10 @@ def test_the_answers_are_right(corpus):
 
 
 def test_parts_share_no_answer_and_have_both_kinds(corpus):
-    answers = {name: set(part.targets) for name, part in corpus.parts.items()}
+    answers = {name: set(part.targets) for name, part in corpus.splits.items()}
     assert not answers["train"] & (answers["validation"] | answers["test"])
     assert not answers["validation"] & answers["test"]
-    for name, part in corpus.parts.items():
+    for name, part in corpus.splits.items():
         numbers = [text for text in part.sources if text.isdecimal()]
         assert 0.4 < len(numbers) / ROWS[name] < 0.6
         assert {len(text) for text in numbers} == set(range(1 if name == "train" else 4, 7))
@@ -100,12 +100,12 @@ def test_parts_share_no_answer_and_have_both_kinds(corpus):
 
 
 def test_an_example_follows_from_seed_and_index_alone(corpus):
-    for name, part in corpus.parts.items():
+    for name, part in corpus.splits.items():
         for index in (0, 5, 299):
             assert example(name, 0, index) == (part.sources[index], part.targets[index])
     small = numerals(0, {"train": 10})
-    assert small.parts["train"].sources == corpus.parts["train"].sources[:10]
-    assert numerals(1, {"train": 10}).parts["train"].sources != small.parts["train"].sources
+    assert small.splits["train"].sources == corpus.splits["train"].sources[:10]
+    assert numerals(1, {"train": 10}).splits["train"].sources != small.splits["train"].sources
     assert numerals(0, ROWS).fingerprint == corpus.fingerprint
     assert small.fingerprint == ("edeb4dad6bf54a316c080d08f7989225bee83013423394db1b9aaccc94c54b73")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnjax.data.corpora.parallel_text import PairCorpus, Pairs, read_pairs
+from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs, read_parallel_text
 from rnnjax.errors import InputError
 
 MULTI30K = Path(__file__).resolve().parents[3] / "shared" / "data" / "multi30k"
@@ -31,33 +31,35 @@ def folder(tmp_path):
 
 
 def test_lines_stand_beside_lines(folder):
-    corpus = read_pairs(folder, "de", "en")
-    train = corpus.parts["train"]
-    assert train == Pairs(("ein Hund", "zwei\u2028 Katzen", ""), ("a dog", "two cats", ""))
+    corpus = read_parallel_text(folder, "de", "en")
+    train = corpus.splits["train"]
+    assert train == SentencePairs(("ein Hund", "zwei\u2028 Katzen", ""), ("a dog", "two cats", ""))
     assert len(train) == 3
-    assert corpus.parts["validation"] == Pairs(("drei",), ("three",))
-    assert corpus.parts["test"] == Pairs(("vier",), ("four",))
-    back = read_pairs(folder, "en", "de")
-    assert back.parts["train"] == Pairs(train.targets, train.sources)
+    assert corpus.splits["validation"] == SentencePairs(("drei",), ("three",))
+    assert corpus.splits["test"] == SentencePairs(("vier",), ("four",))
+    back = read_parallel_text(folder, "en", "de")
+    assert back.splits["train"] == SentencePairs(train.targets, train.sources)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_text(folder):
     (folder / "val.en").write_text("three", encoding="utf-8-sig")
-    assert read_pairs(folder, "de", "en").parts["validation"] == Pairs(("drei",), ("three",))
+    assert read_parallel_text(folder, "de", "en").splits["validation"] == SentencePairs(
+        ("drei",), ("three",)
+    )
 
 
 def test_the_fingerprint_is_that_of_the_texts(folder):
-    corpus = read_pairs(folder, "de", "en")
+    corpus = read_parallel_text(folder, "de", "en")
     (folder / "train.de").write_text(FILES["train.de"])
-    assert read_pairs(folder, "de", "en").fingerprint == corpus.fingerprint
-    assert read_pairs(folder, "en", "de").fingerprint != corpus.fingerprint
+    assert read_parallel_text(folder, "de", "en").fingerprint == corpus.fingerprint
+    assert read_parallel_text(folder, "en", "de").fingerprint != corpus.fingerprint
 
     def of(*sides):
-        return PairCorpus("", "", {"train": Pairs(*sides)}).fingerprint
+        return ParallelCorpus("", "", {"train": SentencePairs(*sides)}).fingerprint
 
     marks = [of(("ab", ""), ("c", "d")), of(("a", "b"), ("c", "d")), of(("a", "b"), ("c", "e"))]
-    parted = {"test": Pairs(("a",), ("b",)), "train": Pairs(("c",), ("d",))}
-    assert len({*marks, PairCorpus("", "", parted).fingerprint}) == 4
+    parted = {"test": SentencePairs(("a",), ("b",)), "train": SentencePairs(("c",), ("d",))}
+    assert len({*marks, ParallelCorpus("", "", parted).fingerprint}) == 4
 
 
 @pytest.mark.parametrize(
@@ -78,30 +80,30 @@ def test_a_bad_file_is_refused_by_name(folder, name, content, says):
     if content is not None:
         (folder / name).write_bytes(content)
     with pytest.raises(InputError, match=says):
-        read_pairs(folder, "de", "en")
+        read_parallel_text(folder, "de", "en")
 
 
 def test_empty_files_and_a_missing_folder_are_refused(folder):
     for name in ("val.de", "val.en"):
         (folder / name).write_text("")
     with pytest.raises(InputError, match="there are no lines"):
-        read_pairs(folder, "de", "en")
+        read_parallel_text(folder, "de", "en")
     with pytest.raises(InputError, match=r"no such folder; give one that holds train\.de"):
-        read_pairs(folder / "none", "de", "en")
+        read_parallel_text(folder / "none", "de", "en")
     with pytest.raises(InputError, match="given 'de' twice"):
-        read_pairs(folder, "de", "de")
+        read_parallel_text(folder, "de", "de")
     with pytest.raises(InputError, match=r"there is no train\.fr or train\.fr\.gz, and it has"):
-        read_pairs(folder, "fr", "en")
+        read_parallel_text(folder, "fr", "en")
 
 
 @pytest.mark.skipif(not MULTI30K.is_dir(), reason="needs ../shared/data/multi30k")
 def test_multi30k_is_read():
-    corpus = read_pairs(MULTI30K, "de", "en")
-    assert {name: len(part) for name, part in corpus.parts.items()} == {
+    corpus = read_parallel_text(MULTI30K, "de", "en")
+    assert {name: len(part) for name, part in corpus.splits.items()} == {
         "train": 29_000,
         "validation": 1_014,
         "test": 1_000,
     }
-    first = corpus.parts["train"]
+    first = corpus.splits["train"]
     assert first.sources[0].startswith("Zwei junge weiße Männer")
     assert first.targets[0].startswith("Two young, White males")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnnjax.data.corpora.corpus import Corpus, CorpusSplit, TextColumn
-from rnnjax.data.corpora.plain_text import of_corpus, of_file
+from rnnjax.data.corpora.plain_text import load_text_file, strip_labels
 from rnnjax.errors import InputError
 
 
@@ -17,8 +17,8 @@ def file_of(tmp_path, content):
 
 def test_the_last_twentieth_of_the_lines_is_the_test_part(tmp_path):
     lines = [f"line {number:02}\n" for number in range(40)]
-    found = of_file(file_of(tmp_path, "".join(lines).encode()))
-    assert found.parts == {"train": lines[:38], "test": lines[38:]}
+    found = load_text_file(file_of(tmp_path, "".join(lines).encode()))
+    assert found.splits == {"train": lines[:38], "test": lines[38:]}
     assert found.connected
     assert found.name == "play"
     assert "320 characters" in found.source
@@ -29,19 +29,19 @@ def test_the_last_twentieth_of_the_lines_is_the_test_part(tmp_path):
     "content", [b"one\ntwo", b"one\n\n\ntwo\n", b"\xef\xbb\xbfone\r\ntwo\x0cthree\n"]
 )
 def test_nothing_of_the_text_is_lost(tmp_path, content):
-    found = of_file(file_of(tmp_path, content))
-    whole = "".join(found.parts["train"]) + "".join(found.parts["test"])
+    found = load_text_file(file_of(tmp_path, content))
+    whole = "".join(found.splits["train"]) + "".join(found.splits["test"])
     assert whole.encode() == content.removeprefix(b"\xef\xbb\xbf")
 
 
 def test_a_text_of_one_line_is_cut_within_it(tmp_path):
-    found = of_file(file_of(tmp_path, b"abcdefghij" * 10))
-    assert found.parts == {"train": [("abcdefghij" * 10)[:95]], "test": ["fghij"]}
+    found = load_text_file(file_of(tmp_path, b"abcdefghij" * 10))
+    assert found.splits == {"train": [("abcdefghij" * 10)[:95]], "test": ["fghij"]}
 
 
 def test_the_fingerprint_is_that_of_the_text(tmp_path):
     one, same, other = (
-        of_file(file_of(tmp_path, content)).fingerprint
+        load_text_file(file_of(tmp_path, content)).fingerprint
         for content in (b"a\nb\n", b"a\nb\n", b"a\nc\n")
     )
     assert one == same
@@ -58,12 +58,12 @@ def test_the_fingerprint_is_that_of_the_text(tmp_path):
 )
 def test_what_cannot_be_read_is_an_error(tmp_path, content, message):
     with pytest.raises(InputError, match=message):
-        of_file(file_of(tmp_path, content))
+        load_text_file(file_of(tmp_path, content))
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"absent\.txt: there is no such file"):
-        of_file(tmp_path / "absent.txt")
+        load_text_file(tmp_path / "absent.txt")
 
 
 def column(texts):
@@ -78,8 +78,8 @@ def test_the_texts_of_a_labelled_corpus_are_documents():
         np.zeros(2, np.int32), {"title": column(["a", "b"]), "description": column(["c", "d"])}
     )
     corpus = Corpus("n", "s", "f", "1", ("x",), {"train": split, "test": split})
-    found = of_corpus(corpus, "title+description")
-    assert found.parts["train"] == ["a c", "b d"]
+    found = strip_labels(corpus, "title+description")
+    assert found.splits["train"] == ["a c", "b d"]
     assert not found.connected
     assert found.fallback == "f"
-    assert found.fingerprint != of_corpus(corpus, "title").fingerprint
+    assert found.fingerprint != strip_labels(corpus, "title").fingerprint

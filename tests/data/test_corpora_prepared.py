@@ -35,13 +35,12 @@ PREPARED = kept_corpora.PreparedCorpus(
 def test_a_killed_preparation_leaves_nothing_that_is_read(tmp_path, where):
     code = f"""
 import os, signal, pathlib
-from rnnjax.data.corpora import cache
-from rnnjax.data.corpora.csv_files import Row
+from rnnjax.data.corpora import prepared as cache
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-prepared = cache.Prepared(("no", "no"), {{"train": [], "test": []}})
+corpus = cache.PreparedCorpus(("no", "no"), {{"train": [], "test": []}})
 if {where!r} == "_publish":
     cache._publish = die
-prepare = die if {where!r} == "prepare" else lambda _: prepared
+prepare = die if {where!r} == "prepare" else lambda _: corpus
 cache.keep(pathlib.Path({str(tmp_path)!r}), "c", "k", prepare)
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9

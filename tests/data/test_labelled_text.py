@@ -160,7 +160,7 @@ def test_only_training_is_shuffled():
     assert given.validation is not None
     assert given.train.shuffle
     for part in (given.validation, given.test):
-        rows = [part.rows_at(0, step) for step in range(part.steps_per_epoch)]
+        rows = [part.indices_at(0, step) for step in range(part.steps_per_epoch)]
         assert np.concatenate(rows).tolist() == list(range(len(part.labels)))
     assert not dataset(shuffle=False).train.shuffle
 

@@ -6,7 +6,7 @@ import pytest
 from rnnjax.config import parse
 from rnnjax.data.corpora import Corpus, CorpusSplit, TextColumn
 from rnnjax.data.labelled_text import make_dataset
-from rnnjax.data.pretrained_embeddings import check_vectors, word_vectors
+from rnnjax.data.pretrained_embeddings import check_word_vectors, load_word_vectors
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
 
@@ -35,16 +35,16 @@ def config(tmp_path):
 
 def test_each_vocabulary_gets_its_vectors(config, capsys):
     datasets = [dataset(config, TEXTS, TEXTS), dataset(config, TEXTS, TEXTS[2:])]
-    made = word_vectors(config, datasets)
+    made = load_word_vectors(config, datasets)
     expected = [{"oil": [1, 2], "prices": [3, 4], "dont": [5, 6]}, {"dont": [5, 6]}]
     for vectors, given, rows in zip(made, datasets, expected, strict=True):
-        assert vectors.rows.shape == (12, 2)
-        assert vectors.rows.dtype == np.float32
+        assert vectors.table.shape == (12, 2)
+        assert vectors.table.dtype == np.float32
         words = [*given.vocabulary.words, *[""] * 12][:12]
-        assert [word in rows for word in words] == vectors.found.tolist()
-        for word, row in zip(words, vectors.rows, strict=True):
+        assert [word in rows for word in words] == vectors.has_vector.tolist()
+        for word, row in zip(words, vectors.table, strict=True):
             assert row.tolist() == rows.get(word, [0, 0])
-    whole, part = (vectors.about for vectors in made)
+    whole, part = (vectors.metadata for vectors in made)
     assert whole["fingerprint"] == part["fingerprint"]
     assert (whole["words"], part["words"]) == (3, 1)
     # Of oil, prices, fall, falls, rises, dont, panic, quiet; of dont, panic, quiet.
@@ -57,17 +57,17 @@ def test_each_vocabulary_gets_its_vectors(config, capsys):
 
 def test_what_is_said_of_several_is_said_once(config, capsys):
     given = dataset(config, TEXTS, TEXTS)
-    word_vectors(config, [given, given, given])
+    load_word_vectors(config, [given, given, given])
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_vectors_of_none_of_the_words_are_refused(config):
     with pytest.raises(InputError, match=r"none of the 1 tokens of the vocabulary \(quiet"):
-        word_vectors(config, [dataset(config, TEXTS, TEXTS[3:])])
+        load_word_vectors(config, [dataset(config, TEXTS, TEXTS[3:])])
 
 
 def test_a_path_may_begin_at_home(config, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    check_vectors(parse({"model": {"embedding": {"path": "~/vectors.txt", "features": 2}}}))
+    check_word_vectors(parse({"model": {"embedding": {"path": "~/vectors.txt", "features": 2}}}))
     with pytest.raises(InputError, match=rf"no file {tmp_path}/other.txt"):
-        check_vectors(parse({"model": {"embedding": {"path": "~/other.txt", "features": 2}}}))
+        check_word_vectors(parse({"model": {"embedding": {"path": "~/other.txt", "features": 2}}}))

@@ -21,7 +21,13 @@ def dataset(batch_size=4, validation=0.5, steps_per_call=1, **given: Any) -> Any
             "steps_per_call": steps_per_call,
             "data": {
                 "validation": validation,
-                "memory": {"problem": "copy", "length": 5, "examples": 10, "judged": 7, **given},
+                "memory": {
+                    "problem": "copy",
+                    "length": 5,
+                    "examples": 10,
+                    "test_examples": 7,
+                    **given,
+                },
             },
         }
     )
@@ -88,7 +94,14 @@ def test_rows_beyond_the_last_example_weigh_nothing():
 
 
 def test_lengths_are_drawn_and_test_sequences_are_of_their_own_length():
-    data = dataset(batch_size=300, examples=900, shortest=2, tested=40, problem="parity", judged=9)
+    data = dataset(
+        batch_size=300,
+        examples=900,
+        min_length=2,
+        test_length=40,
+        problem="parity",
+        test_examples=9,
+    )
     lengths = np.concatenate([data.train.batch_at(0, step).mask.sum(1) for step in range(3)])
     assert set(lengths) == {2, 3, 4, 5}
     assert np.bincount(lengths)[2:].min() > 170
@@ -96,19 +109,19 @@ def test_lengths_are_drawn_and_test_sequences_are_of_their_own_length():
     assert set(data.test.batch_at(0, 0).mask.sum(1)) == {40, 0}
     assert data.train.boundaries == (5,)
     assert data.test.boundaries == (40,)
-    copying = dataset(shortest=3, tested=80)
+    copying = dataset(min_length=3, test_length=80)
     assert copying.validation.baseline == PROBLEMS["copy"].baseline(4)
     assert copying.test.baseline == PROBLEMS["copy"].baseline(80)
 
 
 def test_a_stack_is_its_batches_and_blanks():
     train = dataset(steps_per_call=3).train
-    stack = train.stack_at(1, 4, 2)
+    stack = train.batch_group_at(1, 4, 2)
     assert stack.count == 2
     for index in range(2):
         assert same([leaf[index] for leaf in stack.batches], train.batch_at(1, 4 + index))
     assert not stack.batches.weights[2].any()
-    (blank,) = train.blank_stacks()
+    (blank,) = train.empty_batch_groups()
     assert [leaf.shape for leaf in blank.batches] == [leaf.shape for leaf in stack.batches]
 
 
@@ -118,7 +131,7 @@ def test_what_a_run_says_of_it():
     assert told["rows"] == {"train": 10, "validation": 5, "test": 7}
     assert "vocabulary" not in told
     assert told["fingerprint"] == dataset(batch_size=3, examples=50).describe()["fingerprint"]
-    changes: list[dict[str, Any]] = [{"judged": 8}, {"length": 6}, {"problem": "adding"}]
+    changes: list[dict[str, Any]] = [{"test_examples": 8}, {"length": 6}, {"problem": "adding"}]
     others = [dataset(**each) for each in changes]
     assert len({told["fingerprint"], *(each.describe()["fingerprint"] for each in others)}) == 4
 
@@ -127,9 +140,9 @@ def test_what_a_run_says_of_it():
     ("given", "message"),
     [
         ({"problem": "adding", "length": 1}, r"memory\.length: given 1, and 'adding' needs .* 2"),
-        ({"problem": "adding", "tested": 1}, r"memory\.tested: given 1"),
+        ({"problem": "adding", "test_length": 1}, r"memory\.test_length: given 1"),
         ({"validation": 0.01}, r"0\.01 of 10 examples is 0"),
-        ({"shortest": 6}, r"shortest is 6 and data\.memory\.length 5"),
+        ({"min_length": 6}, r"min_length is 6 and data\.memory\.length 5"),
         ({"problem": "pasting"}, r"problem: given 'pasting'"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from rnnjax.config import parse
 from rnnjax.data import text_stream
-from rnnjax.data.corpora.plain_text import Texts
+from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.text_stream import TextStream
 from rnnjax.data.vocabulary import END, Vocabulary
 from rnnjax.errors import InputError
@@ -88,16 +88,16 @@ def test_rows_begin_anew_as_often_as_is_asked():
 
 
 def test_a_stack_is_its_batches_and_blanks():
-    given = TextStream(TOKENS, 4, 3, group=4)
-    stack = given.stack_at(5, 2, 3)
+    given = TextStream(TOKENS, 4, 3, group_size=4)
+    stack = given.batch_group_at(5, 2, 3)
     assert stack.count == 3
     for index in range(3):
         batch = given.batch_at(5, 2 + index)
         for ours, theirs in zip(stack.batches, batch, strict=True):
             np.testing.assert_array_equal(ours[index], theirs)
     assert not stack.batches.weights[3].any()
-    assert given.stack_at(5, 2, 9).count == 4
-    (blank,) = given.blank_stacks()
+    assert given.batch_group_at(5, 2, 9).count == 4
+    (blank,) = given.empty_batch_groups()
     assert [each.shape for each in blank.batches] == [each.shape for each in stack.batches]
 
 
@@ -107,13 +107,13 @@ def test_length_is_that_of_what_is_predicted():
     assert sum(batch.weights.sum() for batch in epoch(given)) == 30
 
 
-TEXTS = Texts(
+TEXTS = TextCorpus(
     "made",
     "Made here.",
     "",
     "0" * 64,
     connected=False,
-    parts={"train": ["ab", "b", "aab", "a", "bb", "abab"], "test": ["ba", "c"]},
+    splits={"train": ["ab", "b", "aab", "a", "bb", "abab"], "test": ["ba", "c"]},
 )
 
 
@@ -123,7 +123,7 @@ def config_of(**data):
         {
             "task": "language_modeling",
             "batch_size": 2,
-            "data": {"steps": 4, "vocabulary": {"unit": "character", "size": 9}, **data},
+            "data": {"sequence_length": 4, "vocabulary": {"unit": "character", "size": 9}, **data},
         }
     )
 
@@ -150,12 +150,12 @@ def test_connected_texts_are_one():
 
 
 def test_the_vocabulary_is_that_of_the_training_part_alone():
-    parts = {"train": ["ab", "xy"], "test": ["ab"]}
+    splits = {"train": ["ab", "xy"], "test": ["ab"]}
     made = text_stream.make_dataset(
-        config_of(validation=0.5), dataclasses.replace(TEXTS, parts=parts)
+        config_of(validation=0.5), dataclasses.replace(TEXTS, splits=splits)
     )
     assert set(made.vocabulary.words) == {"[PAD]", "[UNK]", "[END]", "a", "b"}
-    given = Vocabulary.fit(["abxy"], 9, "character", ends=True)
+    given = Vocabulary.fit(["abxy"], 9, "character", end_token=True)
     made = text_stream.make_dataset(config_of(), TEXTS, given)
     assert made.vocabulary is given
 

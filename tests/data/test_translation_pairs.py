@@ -8,13 +8,13 @@ import pytest
 
 from rnnjax.config import parse
 from rnnjax.data.batches import Sequences
-from rnnjax.data.corpora.parallel_text import PairCorpus, Pairs
+from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs
 from rnnjax.data.translation_pairs import (
-    PairBatches,
+    TranslationBatches,
     choose_shapes,
+    extend_shapes,
     load_corpus,
     make_dataset,
-    with_room,
 )
 from rnnjax.data.vocabulary import END
 
@@ -29,14 +29,14 @@ def sequences():
         for side, base in ((0, 1_000), (1, 3_000))
         for pairs in [list(enumerate(LENGTHS))]
     ]
-    return tuple(map(Sequences.of, sides))
+    return tuple(map(Sequences.from_lists, sides))
 
 
 def batches(**options):
     """Returns batches of three of the pairs above."""
     sources, targets = sequences()
     given: dict[str, Any] = {"batch_size": 3, "shapes": SHAPES, **options}
-    return PairBatches(sources, targets, **given)
+    return TranslationBatches(sources, targets, **given)
 
 
 def rows_of(given):
@@ -54,7 +54,7 @@ def epoch(given, seed=0, number=0):
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize(("batch_size", "group"), [(1, 1), (3, 2), (20, 1)])
 def test_every_pair_is_seen_once_an_epoch_with_its_end(shuffle, batch_size, group):
-    given = batches(shuffle=shuffle, batch_size=batch_size, group=group)
+    given = batches(shuffle=shuffle, batch_size=batch_size, group_size=group)
     expected = sorted(zip(*map(rows_of, sequences()), strict=True))
     for number in range(2):
         seen = []
@@ -89,7 +89,7 @@ def test_a_pair_goes_into_the_smallest_shape_that_holds_it():
     seen = {}
     for step in range(given.steps_per_epoch):
         batch = given.batch_at(0, step)
-        seen[int(given.rows_at(0, step)[0])] = (batch.source.shape[1], batch.targets.shape[1])
+        seen[int(given.indices_at(0, step)[0])] = (batch.source.shape[1], batch.targets.shape[1])
     for row, (source, target) in enumerate(LENGTHS):
         fitting = [each for each in shapes if source <= each[0] and target + 1 <= each[1]]
         assert seen[row] == min(fitting, key=sum)
@@ -102,33 +102,36 @@ def test_a_batch_follows_from_seed_and_step_alone():
     for a, b in zip(there, back, strict=True):
         assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
     orders = {
-        tuple(row for step in range(n, n + 4) for row in one.rows_at(seed, step))
+        tuple(row for step in range(n, n + 4) for row in one.indices_at(seed, step))
         for seed in (0, 1) for n in (0, one.steps_per_epoch)
     }  # fmt: skip
     assert len(orders) == 4
 
 
 def test_a_stack_holds_the_batches_of_its_steps():
-    given = batches(group=2, batch_size=2)
+    given = batches(group_size=2, batch_size=2)
     step = 0
     while step < given.steps_per_epoch:
-        stack = given.stack_at(0, step, 2)
+        stack = given.batch_group_at(0, step, 2)
         for index in range(int(stack.count)):
             for stacked, single in zip(stack.batches, given.batch_at(0, step + index), strict=True):
                 np.testing.assert_array_equal(stacked[index], single)
         step += int(stack.count)
-    shapes = sorted({stack.batches.source.shape[2] for stack in given.blank_stacks()})
+    shapes = sorted({stack.batches.source.shape[2] for stack in given.empty_batch_groups()})
     assert shapes == [4, 8]
-    assert all(not batch.weights.any() for batch in given.blank_batches())
+    assert all(not batch.weights.any() for batch in given.empty_batches())
 
 
 def test_batches_can_be_padded_to_a_longer_shape():
-    given = batches(group=2)
+    given = batches(group_size=2)
     assert len(given) == len(LENGTHS)
-    stack = given.stack_of(0, range(1, 3), (9, 10))
+    stack = given.stack_batches(0, range(1, 3), (9, 10))
     for index in range(2):
         single = given.batch_at(0, 1 + index)
-        assert given.padded_at(0, 1 + index) == (single.source.shape[1], single.targets.shape[1])
+        assert given.padded_shape_at(0, 1 + index) == (
+            single.source.shape[1],
+            single.targets.shape[1],
+        )
         for stacked, array in zip(stack.batches, single, strict=True):
             assert stacked.shape[2] in (9, 10)
             np.testing.assert_array_equal(stacked[index, :, : array.shape[1]], array)
@@ -138,12 +141,12 @@ def test_batches_can_be_padded_to_a_longer_shape():
 def test_chosen_shapes_hold_every_pair_and_cost_less_than_one():
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 30, 400)
-    sources = Sequences.of([[1] * n for n in lengths])
+    sources = Sequences.from_lists([[1] * n for n in lengths])
     others = np.maximum(lengths + rng.integers(-4, 5, 400), 1)
-    targets = Sequences.of([[1] * n for n in others])
+    targets = Sequences.from_lists([[1] * n for n in others])
 
     def places(shapes):
-        given = PairBatches(sources, targets, 8, shapes)
+        given = TranslationBatches(sources, targets, 8, shapes)
         steps = range(given.steps_per_epoch)
         assert sum(int(given.batch_at(0, step).weights.sum()) for step in steps) == (
             len(targets.tokens) + len(targets)
@@ -160,13 +163,15 @@ def test_chosen_shapes_hold_every_pair_and_cost_less_than_one():
 
 def test_pairs_that_fit_nowhere_get_a_shape_of_their_own():
     sources, targets = sequences()
-    assert with_room(SHAPES, sources, targets) == SHAPES
-    assert with_room(SHAPES[:2], sources, targets) == (*SHAPES[:2], (7, 8))
+    assert extend_shapes(SHAPES, sources, targets) == SHAPES
+    assert extend_shapes(SHAPES[:2], sources, targets) == (*SHAPES[:2], (7, 8))
 
 
 def corpus_of(**parts):
     """Returns a corpus of such texts."""
-    return PairCorpus("made", "made here", {name: Pairs(*sides) for name, sides in parts.items()})
+    return ParallelCorpus(
+        "made", "made here", {name: SentencePairs(*sides) for name, sides in parts.items()}
+    )
 
 
 def test_both_languages_of_the_training_part_make_the_vocabulary():
@@ -205,8 +210,8 @@ def test_batches_are_made_as_a_config_asks():
         }.items()
     }
     plain, other = made["plain"], made["other"]
-    assert (plain.train.shuffle, plain.train.group, len(plain.train.shapes)) == (True, 1, 1)
-    assert (other.train.shuffle, other.train.group) == (False, 3)
+    assert (plain.train.shuffle, plain.train.group_size, len(plain.train.shapes)) == (True, 1, 1)
+    assert (other.train.shuffle, other.train.group_size) == (False, 3)
     # What compiling costs is shared out among the epochs.
     assert 1 < len(other.train.shapes) <= 6
     assert plain.validation is not None
@@ -219,7 +224,7 @@ def test_numbers_and_dates_are_made_as_needed():
     config = parse({"task": "translation", "data": {"take": 7}})
     corpus = load_corpus(config)
     assert corpus.name == "numerals"
-    assert {name: len(part) for name, part in corpus.parts.items()} == {
+    assert {name: len(part) for name, part in corpus.splits.items()} == {
         "train": 7,
         "validation": 7,
         "test": 7,

@@ -10,7 +10,7 @@ import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from rnnjax.data.vocabulary import Vocabulary, is_unfamiliar, unknown_share
+from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_share
 from rnnjax.errors import InputError
 
 KERAS = r"""[!"#$%&()\*\+,-\./:;<=>?@\[\\\]^_`{|}~\']"""
@@ -143,7 +143,7 @@ def test_a_file_of_other_first_numbers_is_refused(tmp_path):
 )
 def test_numbers_with_gaps_or_twice_and_an_end_elsewhere_are_refused(tmp_path, token, number, says):
     path = tmp_path / "tokenizer.json"
-    values = json.loads(Vocabulary.fit(["a b c d"], 20, ends=True).to_json())
+    values = json.loads(Vocabulary.fit(["a b c d"], 20, end_token=True).to_json())
     vocabulary = values["model"]["vocab"]
     other = {at: name for name, at in vocabulary.items()}.get(number)
     if token == "[END]":
@@ -160,7 +160,7 @@ def test_numbers_with_gaps_or_twice_and_an_end_elsewhere_are_refused(tmp_path, t
 def test_what_is_fitted_is_numbered_without_gaps(tmp_path, unit, ends):
     path = tmp_path / "tokenizer.json"
     for size in (8, 12, 400):
-        vocabulary = Vocabulary.fit(["low lower lowest, new newer"] * 3, size, unit, ends=ends)
+        vocabulary = Vocabulary.fit(["low lower lowest, new newer"] * 3, size, unit, end_token=ends)
         path.write_text(vocabulary.to_json(), encoding="utf-8")
         assert len(Vocabulary.load(path)) == len(vocabulary)
 
@@ -207,7 +207,7 @@ def test_the_share_of_unknown_words_is_counted_by_text():
 def test_unknown_tokens_are_many_by_themselves_and_beside_the_training(
     share, training_share, large
 ):
-    assert is_unfamiliar(share, training_share) == large
+    assert has_excess_unknowns(share, training_share) == large
 
 
 @pytest.mark.parametrize("unit", ["word", "character", "subword"])
@@ -218,10 +218,10 @@ def test_the_form_in_which_a_text_is_known_is_advised(unit, fitted, written):
         [unicodedata.normalize(form, text) for text in texts] for form in (fitted, written)
     )
     vocabulary = Vocabulary.fit(own, 200, unit)
-    assert vocabulary.advise_form(own) == ""
-    assert f"in the Unicode form {fitted} 0.0% are" in vocabulary.advise_form(other)
+    assert vocabulary.advise_unicode_form(own) == ""
+    assert f"in the Unicode form {fitted} 0.0% are" in vocabulary.advise_unicode_form(other)
     # In no form are they known.
-    assert vocabulary.advise_form(["Йж Ё"]) == ""
+    assert vocabulary.advise_unicode_form(["Йж Ё"]) == ""
 
 
 def test_words_stand_in_the_order_of_their_numbers():
@@ -241,7 +241,7 @@ SENTENCES = ["Ein Mann läuft.", "Zwei Männer laufen; ein Hund bellt!", "der Hu
 @pytest.mark.parametrize("unit", ["character", "subword"])
 @pytest.mark.parametrize("text", [*SENTENCES, "Hund bellt; Mann", ".", " Mann ein  Hund"])
 def test_characters_and_subwords_give_a_text_back(unit, text):
-    vocabulary = Vocabulary.fit(SENTENCES, 60, unit, ends=True)
+    vocabulary = Vocabulary.fit(SENTENCES, 60, unit, end_token=True)
     (found,) = numbers(vocabulary, text)
     assert vocabulary.decode([*found, 2, 0, 0]) == text
 
@@ -282,7 +282,7 @@ def test_decoding_returns_the_code_points_that_were_encoded(unit):
     texts = [*FORMS.values(), *random_texts(500)]
     # Merges are learned from a part, so that most of the others are new to them.
     fitted = [*texts[:100], "".join(texts)]
-    vocabulary = Vocabulary.fit(fitted, 2000, unit, ends=True)
+    vocabulary = Vocabulary.fit(fitted, 2000, unit, end_token=True)
     for text, found in zip(texts, numbers(vocabulary, *texts), strict=True):
         assert 1 not in found
         assert vocabulary.decode(found) == text
@@ -297,7 +297,7 @@ def test_decoding_returns_the_code_points_that_were_encoded(unit):
 def test_subwords_of_ordinary_text_are_those_of_metaspace():
     # Recorded results stand on these numbers.
     texts = [*SENTENCES, *TEXTS, " a  b\nb a ", "Ein Hund\n\n läuft"]
-    vocabulary = Vocabulary.fit(texts, 200, "subword", ends=True)
+    vocabulary = Vocabulary.fit(texts, 200, "subword", end_token=True)
     other = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
     metaspace = pre_tokenizers.Metaspace(prepend_scheme="never")
     newline = pre_tokenizers.Split("\n", "isolated")
@@ -322,7 +322,7 @@ def test_lines_have_the_tokens_of_their_text(unit):
 
 
 def test_words_are_given_back_with_spaces():
-    vocabulary = Vocabulary.fit(SENTENCES, 60, ends=True)
+    vocabulary = Vocabulary.fit(SENTENCES, 60, end_token=True)
     assert vocabulary.decode(numbers(vocabulary, "Ein  HUND, neu")[0]) == "ein hund [UNK]"
 
 
@@ -333,18 +333,18 @@ def test_subwords_join_what_is_frequent_and_never_a_word_with_its_punctuation():
 
 
 def test_a_small_vocabulary_of_subwords_keeps_to_its_size():
-    vocabulary = Vocabulary.fit(["abcdefgh abc ab a"], 6, "subword", ends=True)
+    vocabulary = Vocabulary.fit(["abcdefgh abc ab a"], 6, "subword", end_token=True)
     assert len(vocabulary) <= 6
     assert 1 in numbers(vocabulary, "h")[0]
 
 
 @pytest.mark.parametrize("unit", ["word", "character", "subword"])
 def test_the_end_is_a_token_that_no_text_holds(unit, tmp_path):
-    vocabulary = Vocabulary.fit(["[END] end"], 60, unit, ends=True)
-    assert vocabulary.ends
+    vocabulary = Vocabulary.fit(["[END] end"], 60, unit, end_token=True)
+    assert vocabulary.has_end_token
     assert entries(vocabulary)[2] == "[END]"
     assert 2 not in numbers(vocabulary, "[END] end")[0]
-    assert not Vocabulary.fit(["[END] end"], 60, unit).ends
+    assert not Vocabulary.fit(["[END] end"], 60, unit).has_end_token
     path = tmp_path / "tokenizer.json"
     path.write_text(vocabulary.to_json(), encoding="utf-8")
-    assert Vocabulary.load(path).ends
+    assert Vocabulary.load(path).has_end_token

@@ -32,7 +32,7 @@ def batch_of(seed, lengths=(5, 2, 0, 4), weights=(1, 1, 1, 1)):
     )
 
 
-def stack_of(*batches):
+def stack_batches(*batches):
     """Returns batches as one stack."""
     return BatchGroup(Batch(*map(np.stack, zip(*batches, strict=True))), np.int32(len(batches)))
 
@@ -51,7 +51,7 @@ def trained(known, config, steps=5):
     before = jax.tree.map(np.array, state.params)
     step = make_train_step(task, optimizer, [3])
     for number in range(steps):
-        state = step(state, stack_of(batch_of(number)))
+        state = step(state, stack_batches(batch_of(number)))
     return before, jax.tree.map(np.asarray, state.params)
 
 
@@ -86,7 +86,7 @@ def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
     optimizer = make_optimizer(config, 5, task.trained)
     state = init_state(task, optimizer, [3], config).make()
     before = jax.tree.map(np.array, state.params)
-    after = make_train_step(task, optimizer, [3])(state, stack_of(batch_of(0))).params
+    after = make_train_step(task, optimizer, [3])(state, stack_batches(batch_of(0))).params
     jax.tree.map(np.testing.assert_array_equal, after["recurrent"], before["recurrent"])
     for name in ("embed", "score"):
         for ours, theirs in zip(*map(jax.tree.leaves, (after[name], before[name])), strict=True):
@@ -109,7 +109,9 @@ def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
     moments = jax.tree_util.tree_leaves_with_path(state.opt_state)
     assert "embed" not in "".join(jax.tree_util.keystr(path) for path, _ in moments)
     before = jax.tree.map(np.array, state.params)
-    after = make_train_step(task, optimizer, [3])(state, stack_of(batch_of(0), batch_of(1))).params
+    after = make_train_step(task, optimizer, [3])(
+        state, stack_batches(batch_of(0), batch_of(1))
+    ).params
     np.testing.assert_array_equal(after["embed"]["embedding"], before["embed"]["embedding"])
     for name in ("recurrent", "score"):
         for ours, theirs in zip(*map(jax.tree.leaves, (after[name], before[name])), strict=True):

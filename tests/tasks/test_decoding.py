@@ -14,7 +14,7 @@ from rnnjax.tasks.decoding import BeamOptions, TranslatedText, translate_texts
 
 TEXTS = ["a b", "", "e d c b a a a", "c"]
 LENGTH = 6
-VOCABULARY = Vocabulary.fit(["a b c d e"], 10, ends=True)
+VOCABULARY = Vocabulary.fit(["a b c d e"], 10, end_token=True)
 MODEL = Translator(
     vocabulary=len(VOCABULARY),
     encoder_cell=GRUCell(3),

@@ -78,8 +78,8 @@ class Cycle:
         return count, 50.0 * jax.nn.one_hot(following, self.size)[None]
 
 
-WORDS = Vocabulary.fit(["a a a a b b b c c d"], 9, ends=True)
-CHARACTERS = Vocabulary.fit(["aaaabbbccd"], 9, "character", ends=True)
+WORDS = Vocabulary.fit(["a a a a b b b c c d"], 9, end_token=True)
+CHARACTERS = Vocabulary.fit(["aaaabbbccd"], 9, "character", end_token=True)
 
 
 def write(prompt="", length=9, vocabulary=CHARACTERS, choice=None):
@@ -106,7 +106,7 @@ def test_words_are_written_with_the_spaces_between_them():
 
 
 def test_a_space_that_is_a_character_is_written_after_a_blank_that_is_unknown():
-    vocabulary = Vocabulary.fit(["aaaa    bb"], 9, "character", ends=True)
+    vocabulary = Vocabulary.fit(["aaaa    bb"], 9, "character", end_token=True)
     (space,) = vocabulary.encode([" "]).tokens.tolist()
 
     class Spaces:

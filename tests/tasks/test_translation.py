@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnnjax.config import parse
-from rnnjax.data.translation_pairs import PairBatch
+from rnnjax.data.translation_pairs import TranslationBatch
 from rnnjax.data.vocabulary import END
 from rnnjax.tasks import TranslationTask
 from rnnjax.tasks.token_metrics import scores_of, sums_of
@@ -27,7 +27,7 @@ def task_of(translation=(), **model) -> TranslationTask:
     return TranslationTask.of(parse({**VALUES, **changed}), KNOWN, {"longest": 4})
 
 
-def batch_of(seed=0, lengths=(3, 5, 2)) -> PairBatch:
+def batch_of(seed=0, lengths=(3, 5, 2)) -> TranslationBatch:
     """Returns pairs whose targets have so many places."""
     draw = np.random.default_rng(seed)
     source = draw.integers(3, KNOWN, (len(lengths), 6)).astype(np.int32)
@@ -36,7 +36,7 @@ def batch_of(seed=0, lengths=(3, 5, 2)) -> PairBatch:
     inputs = np.concatenate([np.full((len(lengths), 1), END), written[:, :-1]], axis=1)
     inputs = np.where(mask, inputs, 0).astype(np.int32)
     source_mask = np.arange(6) < np.array([4, 6, 1])[: len(lengths), None]
-    return PairBatch(source, source_mask, inputs, written, mask.astype(np.float32))
+    return TranslationBatch(source, source_mask, inputs, written, mask.astype(np.float32))
 
 
 def params_of(task):
@@ -108,7 +108,7 @@ def test_rows_that_weigh_nothing_do_not_count():
     task = task_of()
     params, batch = params_of(task), batch_of()
     filled = batch._replace(weights=batch.weights * np.array([[1], [1], [0]], np.float32))
-    alone = PairBatch(*(each[:2] for each in batch))
+    alone = TranslationBatch(*(each[:2] for each in batch))
     assert loss_of(task, params, filled)[0] == pytest.approx(loss_of(task, params, alone)[0])
 
 

@@ -23,7 +23,7 @@ def test_it_follows_the_parameters_at_a_pace_that_falls_to_what_was_asked(news):
     state = state_of(config)
     first = expected = jax.device_get(state.params)
     for decay in (2 / 11, 3 / 12, 0.3, 0.3, 0.3):
-        state = step(state, dataset.train.stack_at(3, state.done, 1))
+        state = step(state, dataset.train.batch_group_at(3, state.done, 1))
         expected = jax.tree.map(
             lambda old, new, decay=decay: decay * old + (1 - decay) * np.asarray(new),
             expected,

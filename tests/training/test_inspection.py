@@ -124,7 +124,7 @@ def test_a_text_that_no_page_can_show_is_named(news, monkeypatch):
 
 def test_of_a_language_model_the_next_tokens_are_told_and_streamed():
     text = "to be or not to be"
-    vocabulary = Vocabulary.fit([text], 20, "character", ends=True)
+    vocabulary = Vocabulary.fit([text], 20, "character", end_token=True)
     model = LanguageModel(vocabulary=len(vocabulary), cell=LSTMCell(5), embedding=4, layers=2)
     task = LanguageModelingTask(model, len(vocabulary))
     draw = np.random.default_rng(0)

@@ -107,7 +107,7 @@ def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(
 ):
     config = parse(play, **changes)
     run(config, tmp_path / "whole")
-    steps, real = [], loop.stack_at
+    steps, real = [], loop.batch_group_at
 
     def stopping(members, step, most):
         steps.append(step)
@@ -115,7 +115,7 @@ def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(
             raise KeyboardInterrupt
         return real(members, step, most)
 
-    monkeypatch.setattr(loop, "stack_at", stopping)
+    monkeypatch.setattr(loop, "batch_group_at", stopping)
     with pytest.raises((KeyboardInterrupt, InterruptedRunError)):
         run(config, tmp_path / "cut")
     monkeypatch.undo()

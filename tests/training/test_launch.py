@@ -139,7 +139,7 @@ def test_metrics_are_of_the_examples_since_the_line_before(finished, news, sever
     for line in lines(finished):
         if line["split"] == "train":
             rows = sum(
-                len(train.rows_at(3, step))
+                len(train.indices_at(3, step))
                 for step in range((line["step"] - 1) // 3 * 3, line["step"])
             )
             assert (line["accuracy"] * rows) == pytest.approx(round(line["accuracy"] * rows))

@@ -110,7 +110,7 @@ def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, 
 
     step = step_lib.make_train_step(task, None, [config.seed])  # type: ignore
     with pytest.raises(InterruptedError), jax.disable_jit():
-        step._function(state.replace(step=7), made.train.stack_at(config.seed, 7, 1))
+        step._function(state.replace(step=7), made.train.batch_group_at(config.seed, 7, 1))
     expected = drawn("dropout", seed=config.seed, step=7)
     assert (jax.random.key_data(keys[0]) == jax.random.key_data(expected)).all()
 
@@ -136,4 +136,4 @@ def test_rows_and_batches_are_ordered_by_the_streams_that_are_named(news, severa
     order = drawn("order of batches", seed=config.seed, epoch=epoch, groups=len(batches))
     begin = epoch * train.steps_per_epoch
     for index, place in enumerate(order):
-        np.testing.assert_array_equal(train.rows_at(config.seed, begin + index), batches[place])
+        np.testing.assert_array_equal(train.indices_at(config.seed, begin + index), batches[place])

@@ -84,14 +84,14 @@ def test_a_run_leaves_a_report_and_no_vocabulary(finished):
 def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(tmp_path, changes, monkeypatch):
     config = parse(data__memory__examples=200, checkpoint__every=8, model__dropout=0.2, **changes)
     run(config, tmp_path / "whole")
-    real = loop.stack_at
+    real = loop.batch_group_at
 
     def stopping(members, step, most):
         if step >= 21:
             raise KeyboardInterrupt
         return real(members, step, most)
 
-    monkeypatch.setattr(loop, "stack_at", stopping)
+    monkeypatch.setattr(loop, "batch_group_at", stopping)
     with pytest.raises((KeyboardInterrupt, InterruptedRunError)):
         run(config, tmp_path / "cut")
     monkeypatch.undo()

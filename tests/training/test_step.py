@@ -28,7 +28,7 @@ def stepped(news):
         task = ClassificationTask.of(config, len(dataset.vocabulary), dataset.describe())
         step = make_train_step(task, make_optimizer(config, 10, task.trained), [seed])
         state = state_of(config).replace(step=jnp.int32(number))
-        state = step(state, dataset.train.stack_at(3, 0, 1))
+        state = step(state, dataset.train.batch_group_at(3, 0, 1))
         assert int(state.step) == number + 1
         return state.params
 
@@ -58,7 +58,7 @@ def test_how_a_training_is_cut_into_calls_changes_no_bit(news, several_lengths):
         state, counts = state_of(config), []
         while sum(counts) < 12:
             here = min(most[len(counts) % len(most)], 12 - sum(counts))
-            stack = dataset.train.stack_at(3, sum(counts), here)
+            stack = dataset.train.batch_group_at(3, sum(counts), here)
             state = step(state, stack)
             counts.append(int(stack.count))
         assert int(state.step) == 12
@@ -81,7 +81,7 @@ def test_several_steps_a_call_are_the_steps_one_by_one(news, several_lengths):
     single = state = state_of(config)
     single = jax.tree.map(jnp.copy, single)
     while int(state.step) < 8:
-        stack = dataset.train.stack_at(3, int(state.step), 8)
+        stack = dataset.train.batch_group_at(3, int(state.step), 8)
         for index in range(int(stack.count)):
             one = BatchGroup(Batch(*(each[index][None] for each in stack.batches)), np.int32(1))
             single = step(single, one)
@@ -96,7 +96,7 @@ def test_a_new_seed_changes_parameters_and_order(news):
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
     train = make_dataset(one, load_corpus(one)).train
-    assert not np.array_equal(train.rows_at(3, 0), train.rows_at(4, 0))
+    assert not np.array_equal(train.indices_at(3, 0), train.indices_at(4, 0))
 
 
 @pytest.mark.parametrize("bucketing", [True, False])

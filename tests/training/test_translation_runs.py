@@ -120,7 +120,7 @@ def test_a_run_leaves_scores_examples_and_a_report(finished, counted):
 def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(
     counted, whole, tmp_path, monkeypatch
 ):
-    real = loop.stack_at
+    real = loop.batch_group_at
 
     def stopping(members, step, most):
         if step >= 6:
@@ -128,7 +128,7 @@ def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(
         return real(members, step, most)
 
     config, workdir = parse(counted, **DRAWING), tmp_path / "cut"
-    monkeypatch.setattr(loop, "stack_at", stopping)
+    monkeypatch.setattr(loop, "batch_group_at", stopping)
     with pytest.raises((KeyboardInterrupt, InterruptedRunError)):
         run(config, workdir)
     monkeypatch.undo()

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Mapping
 
-from rnnjax.data.corpora.parallel_text import PairCorpus, Pairs
+from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs
 from rnnjax.errors import InputError
 
 ROWS = {"train": 50_000, "validation": 2_000, "test": 2_000}
@@ -53,7 +53,7 @@ _FORMS: tuple[Callable[[datetime.date], str], ...] = (
 """How a date is written; the last one has the day first, as in most of Europe."""
 
 
-def numerals(seed: int = 0, rows: Mapping[str, int] = ROWS) -> PairCorpus:
+def numerals(seed: int = 0, rows: Mapping[str, int] = ROWS) -> ParallelCorpus:
     """Returns a corpus of numbers and dates.
 
     Args:
@@ -72,9 +72,9 @@ def numerals(seed: int = 0, rows: Mapping[str, int] = ROWS) -> PairCorpus:
     parts = {}
     for part, count in rows.items():
         sources, targets = zip(*(example(part, seed, index) for index in range(count)), strict=True)
-        parts[part] = Pairs(sources, targets)
+        parts[part] = SentencePairs(sources, targets)
     made = "numbers to English words and dates to ISO 8601, made here"
-    return PairCorpus("numerals", f"{made}, seed {seed}", parts)
+    return ParallelCorpus("numerals", f"{made}, seed {seed}", parts)
 
 
 def example(part: str, seed: int, index: int) -> tuple[str, str]:

@@ -15,7 +15,7 @@ PARTS = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Pairs:
+class SentencePairs:
     """A part of a corpus: a text of the one language for each text of the other."""
 
     sources: Sequence[str]
@@ -26,13 +26,13 @@ class Pairs:
 
 
 @dataclasses.dataclass(frozen=True)
-class PairCorpus:
+class ParallelCorpus:
     """Texts and their translations, and where they came from."""
 
     name: str
     source: str
     """A sentence for people."""
-    parts: Mapping[str, Pairs]
+    splits: Mapping[str, SentencePairs]
     """'train', 'validation' and 'test'."""
     fallback: str = ""
     """No corpus of pairs stands in for another one."""
@@ -44,7 +44,7 @@ class PairCorpus:
         Each text is preceded by its length, so that no two corpora are written alike.
         """
         digest = hashlib.sha256()
-        for name, part in sorted(self.parts.items()):
+        for name, part in sorted(self.splits.items()):
             digest.update(f"{name} {len(part)}\n".encode())
             for side in (part.sources, part.targets):
                 for text in side:
@@ -57,9 +57,9 @@ class PairCorpus:
         return {name: getattr(self, name) for name in ("name", "source", "fallback", "fingerprint")}
 
 
-def read_pairs(
+def read_parallel_text(
     folder: Path, source: str, target: str, parts: Mapping[str, str] = PARTS
-) -> PairCorpus:
+) -> ParallelCorpus:
     """Returns the corpus of a folder that has two files for each part, aligned line by line.
 
     They are named as those of Multi30k, `train.de` and `train.en` say, each plain or packed with
@@ -86,14 +86,14 @@ def read_pairs(
             f"{folder}: there is no such folder; give one that holds {_expected(parts, source)} "
             f"and the same of {target!r}"
         )
-    return PairCorpus(
+    return ParallelCorpus(
         name=folder.resolve().name,
         source=f"{folder}, from {source!r} to {target!r}",
-        parts={part: _read_part(folder, name, source, target) for part, name in parts.items()},
+        splits={part: _read_part(folder, name, source, target) for part, name in parts.items()},
     )
 
 
-def _read_part(folder: Path, name: str, source: str, target: str) -> Pairs:
+def _read_part(folder: Path, name: str, source: str, target: str) -> SentencePairs:
     paths = [_find(folder, f"{name}.{language}") for language in (source, target)]
     sides = [_lines(path) for path in paths]
     counts = [len(side) for side in sides]
@@ -104,7 +104,7 @@ def _read_part(folder: Path, name: str, source: str, target: str) -> Pairs:
         )
     if not counts[0]:
         raise InputError(f"{paths[0]}: there are no lines; expected a text in each: fetch it again")
-    return Pairs(*sides)
+    return SentencePairs(*sides)
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -15,7 +15,7 @@ TEST_SHARE = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class Texts:
+class TextCorpus:
     """Running text and where it came from."""
 
     name: str
@@ -27,7 +27,7 @@ class Texts:
     """SHA-256 of the texts, in their order: the same wherever they are the same."""
     connected: bool
     """Each of the texts goes on where the one before it ends; otherwise they are documents."""
-    parts: Mapping[str, Sequence[str]]
+    splits: Mapping[str, Sequence[str]]
     """'train' and 'test'."""
 
     def describe(self) -> dict[str, Any]:
@@ -36,25 +36,25 @@ class Texts:
         return {name: getattr(self, name) for name in named}
 
 
-def of_corpus(corpus: Corpus, fields: str) -> Texts:
+def strip_labels(corpus: Corpus, fields: str) -> TextCorpus:
     """Returns the texts of a labelled corpus, each a document.
 
     Args:
       corpus: with its parts.
       fields: names of fields joined by '+', as for `Split.texts`.
     """
-    parts = {name: split.texts(fields) for name, split in corpus.splits.items()}
-    return Texts(
+    splits = {name: split.texts(fields) for name, split in corpus.splits.items()}
+    return TextCorpus(
         name=corpus.name,
         source=corpus.source,
         fallback=corpus.fallback,
-        fingerprint=_fingerprint(parts),
+        fingerprint=_fingerprint(splits),
         connected=False,
-        parts=parts,
+        splits=splits,
     )
 
 
-def of_file(path: Path) -> Texts:
+def load_text_file(path: Path) -> TextCorpus:
     """Returns the lines of a text file, line ends included, the last of them as the test part.
 
     Raises:
@@ -67,9 +67,9 @@ def of_file(path: Path) -> Texts:
             f"{TEST_SHARE:.0%} of them are the test part"
         )
     train, test = cut([text], TEST_SHARE, connected=True)
-    parts = {"train": train, "test": test}
+    splits = {"train": train, "test": test}
     source = f"The text of {path.name}, {len(text):,} characters."
-    return Texts(path.stem, source, "", _fingerprint(parts), connected=True, parts=parts)
+    return TextCorpus(path.stem, source, "", _fingerprint(splits), connected=True, splits=splits)
 
 
 def cut(rows: Sequence[str], share: float, *, connected: bool) -> tuple[list[str], list[str]]:
@@ -79,7 +79,7 @@ def cut(rows: Sequence[str], share: float, *, connected: bool) -> tuple[list[str
       rows: the texts.
       share: of the characters, up to the next line end where there is one, if they are connected;
         otherwise of the texts, that may be none.
-      connected: as for `Texts`; the two parts are then lines.
+      connected: as for `TextCorpus`; the two parts are then lines.
     """
     if not connected:
         kept = len(rows) - round(share * len(rows))
