@@ -203,7 +203,7 @@ def test_a_key_that_a_task_does_not_read_is_refused_there(task, key, value, read
         parse({"task": task, **nested(key, value)})
 
 
-@pytest.mark.parametrize("name", ["embedding", "adversarial"])
+@pytest.mark.parametrize("name", ["embedding_dropout", "adversarial"])
 def test_one_hot_input_has_no_vectors_to_drop_or_to_move(name):
     model = {"embedding": {"features": 0}, "regularization": {name: 0.1}}
     with pytest.raises(InputError, match=rf"model\.regularization\.{name} is set and .* one-hot"):

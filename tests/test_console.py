@@ -14,14 +14,14 @@ WORKS = """
     import subprocess, sys
     from pathlib import Path
     from rnnjax import command
-    from rnnjax.console import show
+    from rnnjax.console import write_output
     from rnnjax.errors import InputError
-    from rnnjax.reporting.progress import Progress, say
+    from rnnjax.reporting.progress import Progress, write_message
 
     def main(arguments):
         with open("work", "w") as file:
             assert file.fileno() > 2
-            say("a message")
+            write_message("a message")
             with Progress("train", 2) as progress:
                 progress.update(1)
             print("of a library " * 1_000, flush=True)
@@ -33,11 +33,11 @@ WORKS = """
 """
 SHOWS = """
     from rnnjax import command
-    from rnnjax.console import show
+    from rnnjax.console import write_output
 
     def main(arguments):
         for number in range(1_000_000):
-            show(f"line {number}")
+            write_output(f"line {number}")
 
     command.run(main)
 """
@@ -131,11 +131,11 @@ def test_no_encoding_refuses_a_text(typed, environment):
         \"\"\"Says {text}.\"\"\"
         import json
         from rnnjax import command
-        from rnnjax.console import show
+        from rnnjax.console import write_output
         from rnnjax.errors import InputError
 
         def main(arguments):
-            show(json.dumps({text!r}, ensure_ascii=False))
+            write_output(json.dumps({text!r}, ensure_ascii=False))
             print({text!r})
             raise InputError({text!r})
 
@@ -157,11 +157,11 @@ def test_no_encoding_refuses_a_text(typed, environment):
 def test_a_message_with_commands_for_the_terminal_is_printed_without_them(typed):
     script = """
         from rnnjax import command
-        from rnnjax.console import show
+        from rnnjax.console import write_output
         from rnnjax.errors import InputError
 
         def main(arguments):
-            show("a \\x1b]0;title\\x07 \\u202e text")
+            write_output("a \\x1b]0;title\\x07 \\u202e text")
             raise InputError("no \\x9b2J\\r file")
 
         command.run(main)
@@ -196,9 +196,9 @@ def test_a_pipe_that_is_full_and_set_not_to_wait_loses_nothing(tmp_path):
     script = """
         import os
         from rnnjax import command
-        from rnnjax.console import show
+        from rnnjax.console import write_output
         os.set_blocking(1, False)
-        command.run(lambda arguments: show("line " * 100_000))
+        command.run(lambda arguments: write_output("line " * 100_000))
     """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE

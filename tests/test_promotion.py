@@ -57,7 +57,7 @@ def test_a_training_promotes_nothing(strict, news, tmp_path):
         "optimizer__clip_norm": 1.0,
         "optimizer__weight_decay": 0.01,
         "model__dropout": 0.1,
-        "model__regularization__embedding": 0.1,
+        "model__regularization__embedding_dropout": 0.1,
     }
     result = training.train(parse(news, **options), "strict", tmp_path / "run")
     assert result["steps"] > 1

@@ -98,7 +98,7 @@ def test_each_part_has_its_rate_of_zoneout(rate):
 
 
 @pytest.mark.parametrize(
-    ("cell", "zoned"),
+    ("cell", "zoneout_parts"),
     [
         (SLSTMCell(FEATURES), {"hidden"}),
         (RecurrentDropout(SLSTMCell(FEATURES), 0.1), {"hidden"}),

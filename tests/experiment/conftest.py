@@ -32,7 +32,7 @@ CONFIG = '"""A network."""\n\n\ndef get_config():\n    return {"batch_size": 16}
 TRAINER = """
 import hashlib, json, runpy, signal, sys, time
 from pathlib import Path
-from rnnjax.reporting.record_digest import sealed
+from rnnjax.reporting.record_digest import with_digest
 
 def save(*_):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -76,8 +76,8 @@ def write(name, values):
 
 write("config.json", {"name": "c", "config": config})
 made_with = {"platform": "p", "cpus": 2, "devices": ["cpu:0 cpu"], "data": data}
-write("environment.json", sealed({**made_with, **files("config.json")}))
-write("result.json", sealed({**result, "data": data, **files("metrics.jsonl")}))
+write("environment.json", with_digest({**made_with, **files("config.json")}))
+write("result.json", with_digest({**result, "data": data, **files("metrics.jsonl")}))
 """
 
 

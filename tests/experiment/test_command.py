@@ -13,7 +13,7 @@ from experiment.conftest import CONFIG, edit, lines_of, starts
 from rnnjax.experiment.plan import PLAN
 
 COMMAND = (
-    "import runpy; from rnnjax.experiment import folder; folder.TRAIN = ('trainer.py',); "
+    "import runpy; from rnnjax.experiment import plan; plan.TRAIN = ('trainer.py',); "
     "runpy.run_module('rnnjax.experiment', run_name='__main__')"
 )
 """`python -m rnnjax.experiment`, with the small trainer."""

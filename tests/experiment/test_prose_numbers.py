@@ -150,10 +150,10 @@ def test_an_edited_sentence_is_found(recorded):
 
 SCRIPT = """
 import beside
-from rnnjax.experiment.records import read_sealed
+from rnnjax.experiment.records import read_verified
 
 def render(folder):
-    (line,) = read_sealed(folder / "found.jsonl")
+    (line,) = read_verified(folder / "found.jsonl")
     return {"found": f"{line['rate']} {beside.UNIT}", "rate.svg": f"rate {line['rate']}"}
 """
 

@@ -230,7 +230,7 @@ REGULARIZED: dict[str, dict[str, Any]] = {
         "recurrent_dropout": 0.3,
         "zoneout": 0.3,
         "weight_drop": 0.3,
-        "learned_state": True,
+        "learned_initial_state": True,
     },
 }
 
@@ -253,7 +253,7 @@ def test_a_regulariser_draws_in_training_alone_and_leaves_padding_out(cell, opti
     np.testing.assert_array_equal(trained(np.where(MASK, TOKENS, 7), 1), once)
     evaluated = scores(model, variables)
     assert not np.array_equal(evaluated, once)
-    if not {"zoneout", "learned_state"} & set(options):
+    if not {"zoneout", "learned_initial_state"} & set(options):
         plain = classifier(cell, layers=2, bidirectional=True)
         given = variables["params"]
         if "weight_drop" in options:

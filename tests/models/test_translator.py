@@ -33,7 +33,7 @@ SIZES = {"vocabulary": VOCABULARY, "embedding": 6}
 KINDS = {
     "plain": {},
     "deep": {"encoder_layers": 2, "decoder_layers": 3, "attention": "additive"},
-    "fed": {"feeding": True, "decoder_layers": 2, "tied": False},
+    "fed": {"input_feeding": True, "decoder_layers": 2, "tied": False},
 }
 
 
@@ -301,7 +301,7 @@ def test_dropout_falls_on_what_is_said():
 
 
 @pytest.mark.parametrize(
-    ("cell", "feeding"),
+    ("cell", "input_feeding"),
     [
         (GRUCell(4), False),
         (QRNNCell(4), True),

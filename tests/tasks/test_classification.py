@@ -230,7 +230,7 @@ def test_answers_are_log_probabilities_without_dropout():
 
 def test_a_network_keeps_nothing_between_batches():
     batch = batch_of(4)
-    for options in ({}, {"learned_state": True}, {"zoneout": 0.2}):
+    for options in ({}, {"learned_initial_state": True}, {"zoneout": 0.2}):
         kept = model_of(**options).init(jax.random.key(0), batch.tokens, batch.mask)
         assert set(kept) == {"params"}
 

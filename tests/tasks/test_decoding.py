@@ -85,7 +85,7 @@ def test_a_beam_ranks_by_the_penalties_that_are_asked(params):
     config = parse(
         {
             "task": "translation",
-            "translation": {"beam": 3, "length_penalty": 0.7, "coverage_penalty": 0.4},
+            "translation": {"beam_size": 3, "length_penalty": 0.7, "coverage_penalty": 0.4},
         }
     )
     assert BeamOptions.of(config) == (3, alpha, beta)

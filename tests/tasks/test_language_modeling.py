@@ -45,7 +45,9 @@ def losses(task, params, *batches):
     return found
 
 
-@pytest.mark.parametrize("options", [{}, {"layers": 2}, {"learned_state": True}, {"tied": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"layers": 2}, {"learned_initial_state": True}, {"tied": True}]
+)
 def test_batches_read_on_are_the_text_in_one(options):
     task = task_of(**options)
     params = task.init(jax.random.key(1))
@@ -188,7 +190,7 @@ def test_networks_that_make_no_sense_are_refused(options, message):
     [
         ({"model": {"bidirectional": True}}, r"model\.bidirectional is True, which is read by the"),
         ({"data": {"max_tokens": 9}}, r"data\.max_tokens is 9.*task 'classification' alone"),
-        ({"model": {"regularization": {"recurrent": 0.1}}}, r"regularization\.weights, which"),
+        ({"model": {"regularization": {"recurrent_dropout": 0.1}}}, r"weight_dropout, which"),
     ],
 )
 def test_what_a_language_model_does_not_read_is_refused(values, message):

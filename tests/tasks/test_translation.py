@@ -113,10 +113,10 @@ def test_rows_that_weigh_nothing_do_not_count():
 
 
 def test_the_share_of_own_tokens_that_are_read_rises_with_the_batches():
-    task = task_of({"sampling": 1.0, "sampling_steps": 4})
+    task = task_of({"scheduled_sampling": 1.0, "scheduled_sampling_steps": 4})
     params, batch = params_of(task), batch_of()
     given, (fed, *_) = loss_of(task_of(), params, batch)[0], loss_of(task, params, batch, 4)
-    rare = task_of({"sampling": 1e-9, "sampling_steps": 4})
+    rare = task_of({"scheduled_sampling": 1e-9, "scheduled_sampling_steps": 4})
     assert loss_of(rare, params, batch, 9)[0] == pytest.approx(given, rel=1e-5)
     begun, _, after = loss_of(task, params, batch, task.begin(3))
     assert begun == pytest.approx(given, rel=1e-5)
@@ -136,7 +136,7 @@ def test_dropout_is_drawn_in_training_alone():
 
 
 def test_the_network_is_the_one_that_a_config_asks_for():
-    task = task_of({"attention": "additive", "feeding": True}, layers=2, dropout=0.5)
+    task = task_of({"attention": "additive", "input_feeding": True}, layers=2, dropout=0.5)
     model = task.model
     assert (model.attention, model.input_feeding, model.tied) == ("additive", True, False)
     assert (model.encoder_layers, model.decoder_layers, model.dropout) == (2, 2, 0.5)

@@ -30,7 +30,7 @@ def test_every_config_takes_two_shrunk_steps(path, news, play, tmp_path):
     if values["task"] == "classification":
         values["data"] |= {"dir": str(news), "take": 2 * values["batch_size"]}
     elif values["task"] == "memory":
-        values["data"]["memory"] |= {"examples": 2 * values["batch_size"], "judged": 9}
+        values["data"]["memory"] |= {"examples": 2 * values["batch_size"], "test_examples": 9}
         values["data"]["validation"] = 0.5
     elif values["task"] == "translation":
         pytest.importorskip("sacrebleu", reason="translations are judged by sacrebleu, an extra")
@@ -39,14 +39,14 @@ def test_every_config_takes_two_shrunk_steps(path, news, play, tmp_path):
         values["warmup_steps"] = 1
     else:
         values["data"] |= {"file": str(play), "take": 20}
-        values["data"]["steps"] = 200 // values["batch_size"]
+        values["data"]["sequence_length"] = 200 // values["batch_size"]
     result = training.train(schema.parse(values), path.stem, tmp_path)
     rows = result["data"]["rows"]
     if values["task"] != "language_modeling":
         assert result["steps"] == 2
     else:
         assert result["steps"] == math.ceil(
-            math.ceil(rows["train"] / values["batch_size"]) / values["data"]["steps"]
+            math.ceil(rows["train"] / values["batch_size"]) / values["data"]["sequence_length"]
         )
     assert result["test"]["rows"] == rows["test"]
 

@@ -285,7 +285,7 @@ def test_a_run_of_which_nothing_matches_is_an_error(finished, news, tmp_path):
     values = {
         "task": "memory",
         "init_from": str(finished),
-        "data": {"memory": {"problem": "parity", "length": 8, "examples": 32, "judged": 16}},
+        "data": {"memory": {"problem": "parity", "length": 8, "examples": 32, "test_examples": 16}},
         "model": {"features": 5},
     }
     config = run_module.Config.model_validate(values)

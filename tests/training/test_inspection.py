@@ -34,9 +34,9 @@ NETWORKS = {
         "model__mask": False,
     },
     "regularized, the first state learned": {
-        "model__learned_state": True,
-        "model__regularization__recurrent": 0.2,
-        "model__regularization__weights": 0.2,
+        "model__learned_initial_state": True,
+        "model__regularization__recurrent_dropout": 0.2,
+        "model__regularization__weight_dropout": 0.2,
     },
 }
 

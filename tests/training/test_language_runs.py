@@ -30,7 +30,7 @@ PLAY = {
     "learning_rate": 0.01,
     "log_every": 3,
     "data": {
-        "steps": 9,
+        "sequence_length": 9,
         "validation": 0.1,
         "vocabulary": {"unit": "character", "size": 40},
     },

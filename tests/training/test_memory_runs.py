@@ -27,10 +27,10 @@ PARITY = {
         "memory": {
             "problem": "parity",
             "length": 3,
-            "shortest": 2,
-            "tested": 5,
+            "min_length": 2,
+            "test_length": 5,
             "examples": 1_000,
-            "judged": 200,
+            "test_examples": 200,
         },
     },
     "model": {"cell": "LSTMCell", "features": 8},
@@ -121,7 +121,7 @@ def test_no_command_asks_such_a_network(finished):
 
 
 def test_a_length_that_makes_no_sense_is_told_before_anything_is_written(tmp_path):
-    config = parse(data__memory__problem="adding", data__memory__tested=1)
+    config = parse(data__memory__problem="adding", data__memory__test_length=1)
     with pytest.raises(InputError, match=r"tested: given 1, and 'adding' needs at least 2"):
         run(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

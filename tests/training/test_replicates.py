@@ -24,7 +24,7 @@ SEVERAL = {
     "log_every": 4,
     "model__cell": "SimpleCell",
     "model__dropout": 0.3,
-    "model__regularization__variational": True,
+    "model__regularization__variational_dropout": True,
     "optimizer__clip_norm": 1.0,
     "averaging__decay": 0.9,
     "data__buckets": 2,

@@ -19,8 +19,8 @@ NETWORKS = {
     },
     "a JANET whose first state is learned and whose weights are dropped, one-hot": {
         "model__cell": "JANETCell",
-        "model__regularization__weights": 0.2,
-        "model__learned_state": True,
+        "model__regularization__weight_dropout": 0.2,
+        "model__learned_initial_state": True,
         "model__embedding__features": 0,
     },
     "a minimal GRU that reads no more than five words": {
@@ -31,7 +31,7 @@ NETWORKS = {
     "a regularized MGU of flax, of padding": {
         "model__cell": "flax.linen:MGUCell",
         "model__regularization__zoneout": 0.1,
-        "model__regularization__recurrent": 0.2,
+        "model__regularization__recurrent_dropout": 0.2,
         "model__mask": False,
     },
 }

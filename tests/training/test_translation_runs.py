@@ -31,14 +31,14 @@ SMALL: dict[str, Any] = {
     "log_every": 3,
     "data": {"vocabulary": {"size": 20}},
     "model": {"cell": "GRUCell", "features": 9, "embedding": {"features": 6, "tied": True}},
-    "translation": {"source": "de", "target": "en", "beam": 2},
+    "translation": {"source": "de", "target": "en", "beam_size": 2},
     "checkpoint": {"every": 4},
 }
 DRAWING = {
     "model__dropout": 0.2,
-    "translation__sampling": 0.9,
-    "translation__sampling_steps": 9,
-    "translation__beam": 1,
+    "translation__scheduled_sampling": 0.9,
+    "translation__scheduled_sampling_steps": 9,
+    "translation__beam_size": 1,
     "steps_per_call": 3,
     "averaging__decay": 0.9,
 }
