@@ -130,7 +130,7 @@ def leaky(tmp_path_factory):
 
 def of_data(rule, folder, **changes):
     config = parse(folder, **changes)
-    return rule(config, make_dataset(config, load_corpus(config)))
+    return rule(config, make_dataset(config, load_corpus(config.data)))
 
 
 def test_test_texts_among_the_training_rows_are_counted(leaky, news):
@@ -265,7 +265,7 @@ def test_a_reason_goes_with_what_is_found():
 def test_a_run_says_what_is_not_acknowledged_and_where_to_read_more(leaky):
     def said(**changes):
         config = parse(leaky, **changes)
-        return lint_rules.warnings(config, make_dataset(config, load_corpus(config)))
+        return lint_rules.warnings(config, make_dataset(config, load_corpus(config.data)))
 
     first, second, hint = said(data__shuffle=False)
     assert first.startswith("WARNING: not_shuffled: ")

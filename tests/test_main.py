@@ -184,7 +184,7 @@ def test_help_says_what_can_be_given(tmp_path):
 
 def test_a_checkpoint_that_does_not_fit_is_an_error_of_one_line(small_config, tmp_path):
     path, config = small_config
-    load_corpus(config)  # into the cache, whose files are larger
+    load_corpus(config.data)  # into the cache, whose files are larger
     given = (f"--config={path}", f"--workdir={tmp_path / 'run'}")
     process = started("main", *given, folder=tmp_path)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (8_000, 8_000))

@@ -60,9 +60,9 @@ def test_long_texts_are_read_to_their_end_one_at_a_time(finished, monkeypatch):
     sizes = []
     make = trained.make_batches
 
-    def noting(config, *args, **options):
-        sizes.append(config.batch_size)
-        return make(config, *args, **options)
+    def noting(*args, **options):
+        sizes.append(options["batch_size"])
+        return make(*args, **options)
 
     monkeypatch.setattr(trained, "make_batches", noting)
     monkeypatch.setattr(trained, "_LONG", 10)

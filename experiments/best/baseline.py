@@ -53,7 +53,7 @@ def dataset(folder: str, validation: float, seed: int = 0) -> Dataset:
     vocabulary = {"size": ALL_WORDS}
     data = {"dir": folder, "fallback": "", "validation": validation, "vocabulary": vocabulary}
     config = parse({"seed": seed, "data": data})
-    return make_dataset(config, load_corpus(config))
+    return make_dataset(config, load_corpus(config.data))
 
 
 def judged(

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from rnnjax.config import Config
+from rnnjax.config.schema import DataConfig
 from rnnjax.data import corpora
 from rnnjax.data.batches import Batches, Sequences, choose_boundaries, permutation
 from rnnjax.data.corpora import Corpus, CorpusSplit
@@ -21,13 +22,13 @@ _COMPILING = 300
 for a two-layer bidirectional LSTM(64) to 1,000 for a simple RNN(16), on two cores."""
 
 
-def load_corpus(config: Config) -> Corpus:
-    """Returns the corpus of a config, prepared if need be.
+def load_corpus(config: DataConfig) -> Corpus:
+    """Returns the labelled corpus that a data section names, prepared on first use.
 
     Raises:
       InputError: it cannot be had, or is damaged.
     """
-    return corpora.load(config.data.corpus, config.data.dir, config.data.fallback)
+    return corpora.load(config.corpus, config.dir, config.fallback)
 
 
 def make_dataset(
@@ -63,9 +64,18 @@ def make_dataset(
     def part(split: CorpusSplit, rows: np.ndarray, **options) -> Batches:
         texts = split.texts(given.text, rows)
         labels = np.asarray(split.labels[rows], np.int32)
-        return make_batches(config, vocabulary, texts, labels, **options)
+        return make_batches(
+            given,
+            vocabulary,
+            texts,
+            labels,
+            batch_size=config.batch_size,
+            mask_padding=config.model.mask,
+            **options,
+        )
 
     trained = part(train, train_rows, shuffle=given.shuffle, group_size=config.steps_per_call)
+    trained = fit_boundaries(trained, given.buckets, epochs=config.epochs, seed=config.seed)
     padded = {"boundaries": trained.boundaries}
     return TextDataset(
         corpus=corpus,
@@ -81,63 +91,75 @@ def reuse_dataset(dataset: TextDataset[Batches], config: Config) -> TextDataset[
 
     No text is numbered again: the seed then decides nothing but the order.
     """
-    return dataclasses.replace(dataset, train=_with_boundaries(config, dataset.train))
+    train = fit_boundaries(
+        dataset.train, config.data.buckets, epochs=config.epochs, seed=config.seed
+    )
+    return dataclasses.replace(dataset, train=train)
 
 
 def make_batches(
-    config: Config,
+    config: DataConfig,
     vocabulary: Vocabulary,
     texts: list[str],
     labels: np.ndarray,
     *,
+    batch_size: int,
+    mask_padding: bool = True,
     shuffle: bool = False,
     group_size: int = 1,
     boundaries: tuple[int, ...] = (),
 ) -> Batches:
-    """Returns batches of labelled texts.
+    """Encodes labelled texts and returns them as batches.
 
     Args:
-      config: how to batch them.
-      vocabulary: numbers the tokens.
+      config: the limit of tokens, and whether texts are bucketed by length.
+      vocabulary: maps tokens to ids.
       texts: at least one.
       labels: int32, one for each text.
-      shuffle: a new order every epoch; otherwise that of the texts.
-      group_size: most batches of a `BatchGroup`.
-      boundaries: padded lengths to use where the texts fit, since a network may be compiled for
-        them; without any they are chosen.
+      batch_size: rows of a batch.
+      mask_padding: as for `Batches`.
+      shuffle: as for `Batches`.
+      group_size: as for `Batches`.
+      boundaries: padded lengths to use as far as the texts fit, since a network may be compiled
+        for them; without any, all batches are padded to the longest text.
     """
-    sequences = vocabulary.encode(texts, config.data.max_tokens)
+    sequences = vocabulary.encode(texts, config.max_tokens)
     longest = _longest(sequences)
-    batches = Batches(
+    shorter = [boundary for boundary in boundaries if boundary < longest]
+    last = next((boundary for boundary in boundaries if boundary >= longest), longest)
+    return Batches(
         sequences,
         labels,
-        batch_size=config.batch_size,
-        boundaries=(longest,),
-        bucketing=config.data.bucketing,
+        batch_size=batch_size,
+        boundaries=(*shorter, last),
+        bucketing=config.bucketing,
         shuffle=shuffle,
-        mask_padding=config.model.mask,
+        mask_padding=mask_padding,
         group_size=group_size,
     )
-    if boundaries:
-        shorter = [boundary for boundary in boundaries if boundary < longest]
-        boundaries = (*shorter, next((each for each in boundaries if each >= longest), longest))
-        return dataclasses.replace(batches, boundaries=boundaries)
-    return _with_boundaries(config, batches)
+
+
+def fit_boundaries(
+    batches: Batches, max_boundaries: int, *, epochs: int = 1, seed: int = 0
+) -> Batches:
+    """Replaces the padded lengths of batches by those that take the least time.
+
+    Args:
+      batches: of sequences whose lengths decide.
+      max_boundaries: most padded lengths.
+      epochs: passes over the batches, among which the cost of compiling is shared out.
+      seed: of the first epoch, whose batches decide where they are not bucketed.
+    """
+    lengths, batch_size = batches.sequences.lengths, batches.batch_size
+    batches = dataclasses.replace(batches, boundaries=(_longest(batches.sequences),))
+    if not batches.bucketing:
+        # Another epoch puts other texts together, but the longest fits the last boundary.
+        rows = [batches.indices_at(seed, step) for step in range(batches.steps_per_epoch)]
+        lengths, batch_size = np.array([lengths[row].max() for row in rows]), 1
+    price = _COMPILING * float(lengths.mean()) / epochs
+    boundaries = choose_boundaries(lengths, max_boundaries, batch_size, price)
+    return dataclasses.replace(batches, boundaries=boundaries)
 
 
 def _longest(sequences: Sequences) -> int:
     return max(int(sequences.lengths.max()), 1)
-
-
-def _with_boundaries(config: Config, batches: Batches) -> Batches:
-    """Returns the batches with padded lengths that suit them in the place of those they have."""
-    lengths, together = batches.sequences.lengths, config.batch_size
-    batches = dataclasses.replace(batches, boundaries=(_longest(batches.sequences),))
-    if not config.data.bucketing:
-        # Another epoch puts other texts together, but the longest fits the last boundary.
-        steps = range(batches.steps_per_epoch)
-        rows = [batches.indices_at(config.seed, step) for step in steps]
-        lengths, together = np.array([lengths[each].max() for each in rows]), 1
-    price = _COMPILING * float(lengths.mean()) / config.epochs
-    boundaries = choose_boundaries(lengths, config.data.buckets, together, price)
-    return dataclasses.replace(batches, boundaries=boundaries)

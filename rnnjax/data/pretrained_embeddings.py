@@ -1,4 +1,4 @@
-"""What an embedding begins with, where a config names a file of word vectors."""
+"""Pretrained vectors of the tokens of a vocabulary, read from a file of word vectors."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from rnnjax.config import Config
+from rnnjax.config.schema import EmbeddingConfig
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.vocabulary import UNKNOWN
 from rnnjax.data.word_vector_files import check_beginning, read_vectors
@@ -18,12 +18,12 @@ from rnnjax.reporting.progress import write_message
 
 @dataclasses.dataclass(frozen=True)
 class WordVectors:
-    """What an embedding begins with.
+    """Initial values of an embedding.
 
     Attributes:
-      table: the vector of each token; zeros where there is none.
-      has_vector: whether there is one.
-      metadata: what a run's files say of them, ready for JSON.
+      table: the vector of each token; zeros where the file has none.
+      has_vector: whether the file has one.
+      metadata: digest of the file and coverage of the vocabulary, ready for JSON.
     """
 
     table: Float32[np.ndarray, "tokens features"]
@@ -31,61 +31,62 @@ class WordVectors:
     metadata: dict[str, Any]
 
 
-def load_word_vectors(config: Config, datasets: Sequence[TextDataset]) -> list[WordVectors]:
-    """Returns for each data set the vectors of its vocabulary, and says how much they cover.
+def load_word_vectors(
+    config: EmbeddingConfig, vocab_size: int, datasets: Sequence[TextDataset]
+) -> list[WordVectors]:
+    """Loads the vectors of the vocabulary of each data set, and reports their coverage.
 
     The file is read once. Padding and unknown have no vector in it.
 
     Args:
-      config: names the file.
-      datasets: of the config, each with a vocabulary.
+      config: names the file, and the size of a vector.
+      vocab_size: rows of an embedding.
+      datasets: data sets with a vocabulary.
 
     Raises:
       InputError: as `read_vectors`, or none of the words is in the file.
     """
-    features, path = config.model.embedding.features, _path(config)
-    known = [dataset.vocabulary.words for dataset in datasets]
-    wanted = {word for words in known for word in words[UNKNOWN + 1 :]}
-    normalize = datasets[0].vocabulary.normalize
-    vectors, fingerprint = read_vectors(path, wanted, features, normalize)
+    path = Path(config.path)
+    vocabularies = [dataset.vocabulary.words for dataset in datasets]
+    words = {word for vocabulary in vocabularies for word in vocabulary[UNKNOWN + 1 :]}
+    vectors, fingerprint = read_vectors(
+        path, words, config.features, datasets[0].vocabulary.normalize
+    )
     if not vectors:
         raise InputError(
-            f"config.model.embedding.path: {path} has none of the {len(wanted):,} tokens of the "
-            f"vocabulary ({', '.join(sorted(wanted)[:3])} ...); give vectors of their language and "
+            f"config.model.embedding.path: {path} has none of the {len(words):,} tokens of the "
+            f"vocabulary ({', '.join(sorted(words)[:3])} ...); give vectors of their language and "
             "unit (config.data.vocabulary.unit)"
         )
-    made = []
-    for words, dataset in zip(known, datasets, strict=True):
-        rows = np.zeros((config.data.vocabulary.size, features), np.float32)
-        found = np.zeros(len(rows), bool)
-        for number, word in enumerate(words[UNKNOWN + 1 :], start=UNKNOWN + 1):
+    results = []
+    for vocabulary, dataset in zip(vocabularies, datasets, strict=True):
+        table = np.zeros((vocab_size, config.features), np.float32)
+        has_vector = np.zeros(vocab_size, bool)
+        for number, word in enumerate(vocabulary[UNKNOWN + 1 :], start=UNKNOWN + 1):
             if word in vectors:
-                rows[number], found[number] = vectors[word], True
+                table[number], has_vector[number] = vectors[word], True
         tokens = dataset.train.tokens
-        about = {
+        metadata = {
             "fingerprint": fingerprint,
-            "words": int(found.sum()),
-            "share_of_vocabulary": float(found[UNKNOWN + 1 : len(words)].mean()),
-            "share_of_tokens": float(found[tokens].mean()) if len(tokens) else 0.0,
+            "words": int(has_vector.sum()),
+            "share_of_vocabulary": float(has_vector[UNKNOWN + 1 : len(vocabulary)].mean()),
+            "share_of_tokens": float(has_vector[tokens].mean()) if len(tokens) else 0.0,
         }
-        made.append(WordVectors(rows, found, about))
-    for line in dict.fromkeys(_coverage(path, each.metadata) for each in made):
+        results.append(WordVectors(table, has_vector, metadata))
+    for line in dict.fromkeys(_coverage(path, result.metadata) for result in results):
         write_message(line)
-    return made
+    return results
 
 
-def _coverage(path: Path, about: dict[str, Any]) -> str:
+def _coverage(path: Path, metadata: dict[str, Any]) -> str:
     return (
-        f"{path.name} has vectors for {about['words']:,} tokens, "
-        f"{100 * about['share_of_vocabulary']:.1f} % of the vocabulary and "
-        f"{100 * about['share_of_tokens']:.1f} % of the training text; the others begin at random"
+        f"{path.name} has vectors for {metadata['words']:,} tokens, "
+        f"{100 * metadata['share_of_vocabulary']:.1f} % of the vocabulary and "
+        f"{100 * metadata['share_of_tokens']:.1f} % of the training text; the others begin at "
+        "random"
     )
 
 
-def check_word_vectors(config: Config) -> None:
-    """Raises InputError if the file cannot be read or begins otherwise than the config needs it."""
-    check_beginning(_path(config), config.model.embedding.features)
-
-
-def _path(config: Config) -> Path:
-    return Path(config.model.embedding.path)
+def check_word_vectors(config: EmbeddingConfig) -> None:
+    """Raises InputError if the file is unreadable or its vectors differ from `config.features`."""
+    check_beginning(Path(config.path), config.features)

@@ -8,11 +8,12 @@ import numpy as np
 from jaxtyping import Float64, Int32
 
 from rnnjax.config import Config
+from rnnjax.config.schema import MemoryConfig
 from rnnjax.data.dataset import Dataset, FixedShape
 from rnnjax.data.synthetic_problems import PROBLEMS, Problem, SyntheticBatch
 from rnnjax.errors import InputError
 
-_MOST_TESTED = 10**9
+_MAX_TEST_STEPS = 10**9
 _TRAIN, _VALIDATION, _TEST = range(3)
 """The streams of random numbers; the last two are the same for every seed."""
 
@@ -112,28 +113,27 @@ class SyntheticSource:
         return dataclasses.asdict(self)
 
 
-def load_problem(config: Config) -> Problem:
-    """Returns the problem of a config.
+def load_problem(config: MemoryConfig) -> Problem:
+    """Returns the problem that a memory section names.
 
     Raises:
       InputError: a length is less than what makes sense of it, or the test part too large.
     """
-    given = config.data.memory
-    problem = PROBLEMS[given.problem]
+    problem = PROBLEMS[config.problem]
     for key in ("length", "min_length", "test_length"):
-        length = getattr(given, key)
+        length = getattr(config, key)
         if length and length < problem.least:
             raise InputError(
-                f"config.data.memory.{key}: given {length}, and {given.problem!r} needs at least "
+                f"config.data.memory.{key}: given {length}, and {config.problem!r} needs at least "
                 f"{problem.least}"
             )
-    tested = given.test_examples * (given.test_length or given.length)
-    if tested > _MOST_TESTED:
+    test_length = config.test_length or config.length
+    test_steps = config.test_examples * test_length
+    if test_steps > _MAX_TEST_STEPS:
         raise InputError(
-            f"config.data.memory: {given.test_examples:,} test sequences of length "
-            f"{given.test_length or given.length:,} have {tested:,} steps, which are in memory "
-            f"at once; expected at most {_MOST_TESTED:,}: lower "
-            "config.data.memory.test_examples or .test_length"
+            f"config.data.memory: {config.test_examples:,} test sequences of length "
+            f"{test_length:,} have {test_steps:,} steps, which are in memory at once; expected at "
+            f"most {_MAX_TEST_STEPS:,}: lower config.data.memory.test_examples or .test_length"
         )
     return problem
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
 from rnnjax.config import Config
+from rnnjax.config.schema import DataConfig
 from rnnjax.data.corpora import load as load_labelled
 from rnnjax.data.corpora import plain_text
 from rnnjax.data.corpora.plain_text import TextCorpus
@@ -117,18 +118,16 @@ class TextStream(FixedShape):
         return int(stream.random_raw()) % len(self)
 
 
-def load_corpus(config: Config) -> TextCorpus:
-    """Returns the texts of a config: a file, or a labelled corpus without its labels.
+def load_corpus(config: DataConfig) -> TextCorpus:
+    """Returns the text of the file or of the labelled corpus that a data section names.
 
     Raises:
       InputError: they cannot be had, or are damaged.
     """
-    given = config.data
-    if given.file:
-        return plain_text.load_text_file(Path(given.file))
-    return plain_text.strip_labels(
-        load_labelled(given.corpus, given.dir, given.fallback), given.text
-    )
+    if config.file:
+        return plain_text.load_text_file(Path(config.file))
+    corpus = load_labelled(config.corpus, config.dir, config.fallback)
+    return plain_text.strip_labels(corpus, config.text)
 
 
 def make_dataset(
@@ -163,6 +162,16 @@ def make_dataset(
             kept[: wanted.rows or None], wanted.size, wanted.unit, end_token=True
         )
 
+    def evaluation_stream(name: str, rows: Sequence[str]) -> TextStream:
+        return make_evaluation_stream(
+            name,
+            rows,
+            vocabulary,
+            config.batch_size,
+            given.sequence_length,
+            connected=corpus.connected,
+        )
+
     return TextDataset(
         corpus=corpus,
         vocabulary=vocabulary,
@@ -174,25 +183,32 @@ def make_dataset(
             restarts=given.restarts,
             group_size=config.steps_per_call,
         ),
-        validation=(
-            make_evaluation_stream(
-                "validation", config, validation, vocabulary, connected=corpus.connected
-            )
-            if validation
-            else None
-        ),
-        test=make_evaluation_stream("test", config, test, vocabulary, connected=corpus.connected),
+        validation=evaluation_stream("validation", validation) if validation else None,
+        test=evaluation_stream("test", test),
     )
 
 
 def make_evaluation_stream(
-    name: str, config: Config, rows: Sequence[str], vocabulary: Vocabulary, *, connected: bool
+    name: str,
+    rows: Sequence[str],
+    vocabulary: Vocabulary,
+    batch_size: int,
+    sequence_length: int,
+    *,
+    connected: bool,
 ) -> TextStream:
-    """Returns batches of texts by which a network is judged, numbered as `encode_texts` has it."""
+    """Returns texts as an unshuffled stream whose rows warm up on the preceding tokens.
+
+    Args:
+      name: as for `encode_texts`.
+      rows: as for `encode_texts`.
+      vocabulary: as for `encode_texts`.
+      batch_size: as for `TextStream`.
+      sequence_length: as for `TextStream`.
+      connected: as for `encode_texts`.
+    """
     tokens = encode_texts(name, rows, vocabulary, connected=connected)
-    return TextStream(
-        tokens, config.batch_size, config.data.sequence_length, shuffle=False, warm_up=_WARM_UP
-    )
+    return TextStream(tokens, batch_size, sequence_length, shuffle=False, warm_up=_WARM_UP)
 
 
 def encode_texts(

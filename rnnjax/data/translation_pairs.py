@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
 
 from rnnjax.config import Config
+from rnnjax.config.schema import DataConfig, TranslationConfig
 from rnnjax.data.batches import Epochs, Rows, Sequences, Shape, choose_boundaries
 from rnnjax.data.corpora.numerals import ROWS, numerals
 from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs, read_parallel_text
@@ -162,17 +163,16 @@ class TranslationDataset(TextDataset[TranslationBatches]):
         return {**super().describe(), "longest": int(self.train.targets.lengths.max())}
 
 
-def load_corpus(config: Config) -> ParallelCorpus:
-    """Returns the pairs of a config: those of a folder, or numbers and dates.
+def load_corpus(data: DataConfig, translation: TranslationConfig) -> ParallelCorpus:
+    """Returns the sentence pairs of a folder or, where none is named, of numbers and dates.
 
     Raises:
       InputError: they cannot be had, or are damaged.
     """
-    given, wanted = config.data, config.translation
-    if given.dir:
-        return read_parallel_text(Path(given.dir), wanted.source, wanted.target)
-    most = given.take or max(ROWS.values())
-    return numerals(rows={part: min(count, most) for part, count in ROWS.items()})
+    if data.dir:
+        return read_parallel_text(Path(data.dir), translation.source, translation.target)
+    limit = data.take or max(ROWS.values())
+    return numerals(rows={split: min(count, limit) for split, count in ROWS.items()})
 
 
 def make_dataset(

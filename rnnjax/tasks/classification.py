@@ -56,7 +56,7 @@ class ClassificationTask(TokenTask):
     @staticmethod
     def load(config: Config) -> Corpus:
         """Returns labelled text."""
-        return labelled_text.load_corpus(config)
+        return labelled_text.load_corpus(config.data)
 
     @staticmethod
     def dataset(

@@ -55,7 +55,7 @@ class LanguageModelingTask(TokenTask):
     @staticmethod
     def load(config: Config) -> TextCorpus:
         """Returns running text."""
-        return text_stream.load_corpus(config)
+        return text_stream.load_corpus(config.data)
 
     @staticmethod
     def dataset(

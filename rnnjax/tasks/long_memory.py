@@ -54,7 +54,7 @@ class MemoryTask(Task):
     @staticmethod
     def load(config: Config) -> Problem:
         """Returns the problem."""
-        return synthetic.load_problem(config)
+        return synthetic.load_problem(config.data.memory)
 
     @staticmethod
     def dataset(

@@ -63,7 +63,7 @@ class TranslationTask(Task):
           InputError: they cannot be had, or what judges translations is not installed.
         """
         require_sacrebleu()
-        return translation_pairs.load_corpus(config)
+        return translation_pairs.load_corpus(config.data, config.translation)
 
     @staticmethod
     def dataset(

@@ -84,7 +84,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
         epochs = bucketing_epochs(folder, config)
     else:
         if config.model.embedding.path:
-            check_word_vectors(config)
+            check_word_vectors(config.model.embedding)
         if config.init_from:
             source = read_source(config)
     corpus = TASKS[config.task].load(config)

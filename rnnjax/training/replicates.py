@@ -85,7 +85,7 @@ def make_replicates(
     if not (begin and config.model.embedding.path):
         return members
     texts = [dataset for dataset in datasets if isinstance(dataset, TextDataset)]
-    vectors = load_word_vectors(config, texts)
+    vectors = load_word_vectors(config.model.embedding, config.data.vocabulary.size, texts)
     return [
         dataclasses.replace(member, vectors=each)
         for member, each in zip(members, vectors, strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from rnnjax.data.corpora import read_csv
-from rnnjax.data.labelled_text import make_batches
+from rnnjax.data.labelled_text import fit_boundaries, make_batches
 from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.errors import InputError
 from rnnjax.tasks import classification_metrics
@@ -96,12 +96,16 @@ class TrainedClassifier(TrainedRun):
             if not len(rows):
                 continue
             batches = make_batches(
-                self.config.model_copy(update={"batch_size": size}),
+                self.config.data,
                 self.vocabulary,
                 [texts[row] for row in rows],
                 labels[rows],
+                batch_size=size,
+                mask_padding=self.config.model.mask,
                 boundaries=boundaries,
             )
+            if not boundaries:
+                batches = fit_boundaries(batches, self.config.data.buckets)
             try:
                 asked = predict_split(self.task, self.evaluate_step, self.params, batches, name)
                 found[rows] = in_order(batches, asked)

@@ -39,7 +39,12 @@ class TrainedLanguageModel(TrainedRun):
         if not rows:
             raise InputError(f"{path}: there is no text; give another file")
         judged = text_stream.make_evaluation_stream(
-            "evaluate", self.config, rows, self.vocabulary, connected=connected
+            "evaluate",
+            rows,
+            self.vocabulary,
+            self.config.batch_size,
+            self.config.data.sequence_length,
+            connected=connected,
         )
         self.warn_of_unknown(unknown_share(judged.tokens), rows)
         found = predict_split(self.task, self.evaluate_step, self.params, judged, "evaluate")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rnnjax.config import parse
+from rnnjax.config.schema import DataConfig
 from rnnjax.data import labelled_text
 from rnnjax.data.batches import permutation
 from rnnjax.data.corpora import Corpus, CorpusSplit, TextColumn
@@ -185,7 +186,9 @@ def test_texts_longer_than_any_boundary_get_one_of_their_own():
     labels = np.zeros(2, np.int32)
 
     def boundaries(*texts):
-        return make_batches(parse({}), vocabulary, [*texts], labels, boundaries=(2, 4)).boundaries
+        return make_batches(
+            DataConfig(), vocabulary, [*texts], labels, batch_size=16, boundaries=(2, 4)
+        ).boundaries
 
     assert boundaries("a a a a a", "a") == (2, 4, 5)
     assert boundaries("a a a", "a") == (2, 4)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rnnjax.config import parse
+from rnnjax.config.schema import EmbeddingConfig
 from rnnjax.data.corpora import Corpus, CorpusSplit, TextColumn
 from rnnjax.data.labelled_text import make_dataset
 from rnnjax.data.pretrained_embeddings import check_word_vectors, load_word_vectors
@@ -35,7 +36,7 @@ def config(tmp_path):
 
 def test_each_vocabulary_gets_its_vectors(config, capsys):
     datasets = [dataset(config, TEXTS, TEXTS), dataset(config, TEXTS, TEXTS[2:])]
-    made = load_word_vectors(config, datasets)
+    made = load_word_vectors(config.model.embedding, 12, datasets)
     expected = [{"oil": [1, 2], "prices": [3, 4], "dont": [5, 6]}, {"dont": [5, 6]}]
     for vectors, given, rows in zip(made, datasets, expected, strict=True):
         assert vectors.table.shape == (12, 2)
@@ -57,17 +58,17 @@ def test_each_vocabulary_gets_its_vectors(config, capsys):
 
 def test_what_is_said_of_several_is_said_once(config, capsys):
     given = dataset(config, TEXTS, TEXTS)
-    load_word_vectors(config, [given, given, given])
+    load_word_vectors(config.model.embedding, 12, [given, given, given])
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_vectors_of_none_of_the_words_are_refused(config):
     with pytest.raises(InputError, match=r"none of the 1 tokens of the vocabulary \(quiet"):
-        load_word_vectors(config, [dataset(config, TEXTS, TEXTS[3:])])
+        load_word_vectors(config.model.embedding, 12, [dataset(config, TEXTS, TEXTS[3:])])
 
 
 def test_a_path_may_begin_at_home(config, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    check_word_vectors(parse({"model": {"embedding": {"path": "~/vectors.txt", "features": 2}}}))
-    with pytest.raises(InputError, match=rf"no file {tmp_path}/other.txt"):
-        check_word_vectors(parse({"model": {"embedding": {"path": "~/other.txt", "features": 2}}}))
+    check_word_vectors(EmbeddingConfig(path="~/vectors.txt", features=2))
+    with pytest.raises(InputError, match=rf"no file {tmp_path}/absent.txt"):
+        check_word_vectors(EmbeddingConfig(path="~/absent.txt", features=2))

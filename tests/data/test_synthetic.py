@@ -31,7 +31,7 @@ def dataset(batch_size=4, validation=0.5, steps_per_call=1, **given: Any) -> Any
             },
         }
     )
-    return synthetic.make_dataset(config, synthetic.load_problem(config))
+    return synthetic.make_dataset(config, synthetic.load_problem(config.data.memory))
 
 
 def same(one, other):

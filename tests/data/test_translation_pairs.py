@@ -222,7 +222,7 @@ def test_batches_are_made_as_a_config_asks():
 
 def test_numbers_and_dates_are_made_as_needed():
     config = parse({"task": "translation", "data": {"take": 7}})
-    corpus = load_corpus(config)
+    corpus = load_corpus(config.data, config.translation)
     assert corpus.name == "numerals"
     assert {name: len(part) for name, part in corpus.splits.items()} == {
         "train": 7,

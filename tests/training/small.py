@@ -83,7 +83,7 @@ def lines(workdir: Path) -> list[dict[str, Any]]:
 
 def state_of(config: schema.Config) -> TrainState:
     """Returns the state in which a run of the config begins."""
-    made = labelled_text.make_dataset(config, labelled_text.load_corpus(config))
+    made = labelled_text.make_dataset(config, labelled_text.load_corpus(config.data))
     task = ClassificationTask.of(config, len(made.vocabulary), made.describe())
     optimizer = make_optimizer(config, config.epochs * made.train.steps_per_epoch, task.trained)
     return init_state(task, optimizer, [config.seed], config).make()
@@ -91,7 +91,7 @@ def state_of(config: schema.Config) -> TrainState:
 
 def unlearned(config: schema.Config) -> training.TrainedClassifier:
     """Returns a network of random parameters, biases included, as if a run had trained it."""
-    made = labelled_text.make_dataset(config, labelled_text.load_corpus(config))
+    made = labelled_text.make_dataset(config, labelled_text.load_corpus(config.data))
     task = ClassificationTask.of(config, len(made.vocabulary), made.describe())
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     draw = np.random.default_rng(config.seed)

@@ -17,7 +17,7 @@ pytest_plugins = ["training.small"]
 
 def test_it_follows_the_parameters_at_a_pace_that_falls_to_what_was_asked(news):
     config = parse(news, averaging__decay=0.3, model__dropout=0.3, model__cell="EchoStateCell")
-    dataset = make_dataset(config, load_corpus(config))
+    dataset = make_dataset(config, load_corpus(config.data))
     task = ClassificationTask.of(config, len(dataset.vocabulary), dataset.describe())
     step = make_train_step(task, make_optimizer(config, 8, task.trained), [3], decay=0.3)
     state = state_of(config)
@@ -68,7 +68,7 @@ def test_it_is_what_a_run_is_judged_and_asked_by(news, tmp_path, patience):
         assert_same(state.best.params, state.average)
     (*_, last) = [line for line in lines(tmp_path) if line["split"] == "validation"]
     assert last["loss"] == result["validation"]["loss"]
-    dataset = make_dataset(config, load_corpus(config))
+    dataset = make_dataset(config, load_corpus(config.data))
     assert loss_of(asked, dataset, config) == pytest.approx(result["test"]["loss"], rel=1e-5)
     object.__setattr__(asked, "params", state.params)
     assert loss_of(asked, dataset, config) != pytest.approx(result["test"]["loss"], rel=1e-3)

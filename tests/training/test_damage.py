@@ -165,7 +165,7 @@ def test_data_mended_before_the_first_step_is_read_with_its_own_vocabulary(
         with pytest.raises(KeyboardInterrupt):
             run(config, workdir)
         _, manifest = RunFolder(workdir).read()
-        made = make_dataset(config, load_corpus(config))
+        made = make_dataset(config, load_corpus(config.data))
         assert manifest.data.fingerprint == made.corpus.fingerprint
         vocabulary = RunFolder(workdir).read_vocabulary()
         assert vocabulary is not None

@@ -60,7 +60,7 @@ def test_more_epochs_end_as_if_they_had_been_asked_for_at_once(news, tmp_path):
 def test_more_epochs_keep_the_padded_lengths_of_the_first(news, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("rnnjax.data.labelled_text._COMPILING", 10.0)
     longer = parse(news, epochs=2)
-    assert make_dataset(longer, load_corpus(longer)).train.boundaries == (12, 24)
+    assert make_dataset(longer, load_corpus(longer.data)).train.boundaries == (12, 24)
     assert run(parse(news, epochs=1), tmp_path)["buckets"] == [24]
     capsys.readouterr()
     assert run(longer, tmp_path)["buckets"] == [24]

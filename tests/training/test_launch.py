@@ -96,7 +96,7 @@ def test_a_run_leaves_its_files_and_no_drafts(finished):
 
 def test_it_takes_as_many_updates_as_epochs_times_batches(finished, news, several_lengths):
     config = parse(news)
-    dataset = make_dataset(config, load_corpus(config))
+    dataset = make_dataset(config, load_corpus(config.data))
     total = 2 * sum(-(-len(rows) // 16) for rows in dataset.train._buckets)
     state = saved(config, finished)
     (count,) = {
@@ -117,7 +117,7 @@ def test_it_learns(finished):
 
 def test_it_compiles_once_for_each_padded_length_that_it_uses(finished, news, several_lengths):
     config = parse(news)
-    dataset = make_dataset(config, load_corpus(config))
+    dataset = make_dataset(config, load_corpus(config.data))
     result = json.loads((finished / "result.json").read_text())
     for name, part in {"train": dataset.train, "evaluate": dataset.test}.items():
         steps = range(part.steps_per_epoch)
@@ -135,7 +135,7 @@ def test_calls_of_several_steps_end_where_something_is_due(whole):
 
 def test_metrics_are_of_the_examples_since_the_line_before(finished, news, several_lengths):
     config = parse(news)
-    train = make_dataset(config, load_corpus(config)).train
+    train = make_dataset(config, load_corpus(config.data)).train
     for line in lines(finished):
         if line["split"] == "train":
             rows = sum(
@@ -351,7 +351,9 @@ def test_a_device_without_memory_is_an_error_that_names_what_to_lower(
 def test_a_run_on_the_fallback_is_marked_in_every_file(
     news, tmp_path, several_lengths, monkeypatch, capsys
 ):
-    corpus = dataclasses.replace(load_corpus(parse(news)), name="docstrings", fallback="docstrings")
+    corpus = dataclasses.replace(
+        load_corpus(parse(news).data), name="docstrings", fallback="docstrings"
+    )
     monkeypatch.setattr(ClassificationTask, "load", staticmethod(lambda config: corpus))
     run(parse(news), tmp_path)
     for name in ("config", "environment", "result"):

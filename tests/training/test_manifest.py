@@ -98,7 +98,7 @@ def drawn(stream, **names):
 
 def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, monkeypatch):
     config = parse(news, model__dropout=0.5)
-    made = labelled_text.make_dataset(config, labelled_text.load_corpus(config))
+    made = labelled_text.make_dataset(config, labelled_text.load_corpus(config.data))
     task = ClassificationTask.of(config, len(made.vocabulary), made.describe())
     state = state_of(config)
     assert_same(state.params, jax.jit(task.init)(drawn("parameters", seed=config.seed)))
@@ -117,7 +117,7 @@ def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, 
 
 def test_rows_and_batches_are_ordered_by_the_streams_that_are_named(news, several_lengths):
     config = parse(news, data__validation=0.25)
-    corpus = labelled_text.load_corpus(config)
+    corpus = labelled_text.load_corpus(config.data)
     made = labelled_text.make_dataset(config, corpus)
     order = drawn("validation rows", seed=config.seed, rows=240)
     labels = corpus.splits["train"].labels

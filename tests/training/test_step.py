@@ -24,7 +24,7 @@ def stepped(news):
 
     def stepped(rate, seed, number=0):
         config = parse(news, model__dropout=rate, data__take=16, model__cell="SimpleCell")
-        dataset = make_dataset(config, load_corpus(config))
+        dataset = make_dataset(config, load_corpus(config.data))
         task = ClassificationTask.of(config, len(dataset.vocabulary), dataset.describe())
         step = make_train_step(task, make_optimizer(config, 10, task.trained), [seed])
         state = state_of(config).replace(step=jnp.int32(number))
@@ -50,7 +50,7 @@ def test_dropout_follows_from_seed_and_step(stepped):
 def test_how_a_training_is_cut_into_calls_changes_no_bit(news, several_lengths):
     config = parse(news, steps_per_call=4, data__buckets=2, model__dropout=0.3)
     config = config.model_copy(update={"warmup_steps": 2, "schedule": "cosine"})
-    dataset = make_dataset(config, load_corpus(config))
+    dataset = make_dataset(config, load_corpus(config.data))
     task = ClassificationTask.of(config, len(dataset.vocabulary), dataset.describe())
     step = make_train_step(task, make_optimizer(config, 20, task.trained), [3])
 
@@ -75,7 +75,7 @@ def test_how_a_training_is_cut_into_calls_changes_no_bit(news, several_lengths):
 
 def test_several_steps_a_call_are_the_steps_one_by_one(news, several_lengths):
     config = parse(news, steps_per_call=4, model__dropout=0.3, optimizer__clip_norm=0.5)
-    dataset = make_dataset(config, load_corpus(config))
+    dataset = make_dataset(config, load_corpus(config.data))
     task = ClassificationTask.of(config, len(dataset.vocabulary), dataset.describe())
     step = make_train_step(task, make_optimizer(config, 20, task.trained), [3])
     single = state = state_of(config)
@@ -95,14 +95,14 @@ def test_a_new_seed_changes_parameters_and_order(news):
     kernels = [state_of(config).params["score"]["kernel"] for config in (one, one, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[0], kernels[2])
-    train = make_dataset(one, load_corpus(one)).train
+    train = make_dataset(one, load_corpus(one.data)).train
     assert not np.array_equal(train.indices_at(3, 0), train.indices_at(4, 0))
 
 
 @pytest.mark.parametrize("bucketing", [True, False])
 def test_evaluation_answers_every_example_once_in_its_own_order(news, several_lengths, bucketing):
     config = parse(news, data__bucketing=bucketing)
-    test = make_dataset(config, load_corpus(config)).test
+    test = make_dataset(config, load_corpus(config.data)).test
     asked = []
 
     def step(state, batch):

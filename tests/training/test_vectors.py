@@ -178,7 +178,9 @@ def test_replicates_begin_each_with_the_vectors_of_its_own_words(news, tmp_path,
     options = {**ONE, **held_out, "learning_rate": 1e-30, "data__shuffle": False}
     config = parse(news, **options, replicates=2, model__embedding__path=str(path))
     run(config, tmp_path / "run")
-    members = make_replicates(config, RunFolder(tmp_path / "run"), load_corpus(config), begin=False)
+    members = make_replicates(
+        config, RunFolder(tmp_path / "run"), load_corpus(config.data), begin=False
+    )
     assert all(member.vectors is None for member in members)
     vocabularies = [member.dataset.vocabulary for member in members]
     first, second = (each.words for each in vocabularies if each)

@@ -148,7 +148,7 @@ def text(spec: dict[str, Any], variant: str) -> Job:
     """Returns the jobs from CSV files to batches; `variant` means nothing here."""
     del variant
     from rnnjax.data import corpora
-    from rnnjax.data.labelled_text import make_batches
+    from rnnjax.data.labelled_text import fit_boundaries, make_batches
     from rnnjax.data.vocabulary import Vocabulary
 
     config = config_of("masked_rnn")
@@ -166,7 +166,15 @@ def text(spec: dict[str, Any], variant: str) -> Job:
     def batches(keep: Any = kept) -> int:
         vocabulary = Vocabulary.fit(train.texts("title", slice(2_000)), config.data.vocabulary.size)
         texts = train.texts(config.data.text)
-        made = make_batches(config, vocabulary, texts, np.asarray(train.labels, np.int32))
+        made = make_batches(
+            config.data,
+            vocabulary,
+            texts,
+            np.asarray(train.labels, np.int32),
+            batch_size=config.batch_size,
+            mask_padding=config.model.mask,
+        )
+        made = fit_boundaries(made, config.data.buckets, epochs=config.epochs)
         return sum(made.batch_at(0, step).tokens.size for step in range(made.steps_per_epoch))
 
     return Job({"read": prepare, "batches": batches}, {"rows": len(train)})
