@@ -1,4 +1,4 @@
-"""The conformance kit: whether a cell is one, by every engine and in every direction.
+"""Conformance kit: checks a cell in every engine and direction.
 
     from rnnjax.testing import check_cell
 
@@ -10,25 +10,26 @@ or, as one test for each check,
     def test_my_cell(check):
         check()
 
-What a cell draws is looked at for where it comes from and what it depends on, and training, by one
-key, for the same law as an evaluation. Its scale is not: whether an evaluation is the mean of
-training (the 1 / (1 - rate) of a dropout) cannot be told through what a cell makes of it.
+Random numbers are checked for their rng stream and their dependence on keys, rows and steps; for
+one dropout key, training obeys the same invariants as an evaluation. The scale of a dropout, its
+factor 1 / (1 - rate), is not checked: the outputs of a cell do not reveal it.
 
-It needs no test runner. `INVARIANTS` is the table of what it looks at, from cause to consequence: a
-mistake often breaks several checks, and the first that breaks says most about it.
+No test runner is needed. `INVARIANTS` lists the invariants from cause to consequence: a mistake
+often violates several of them, and the first violation is the closest to its cause.
 """
 
-from rnnjax.testing.conformance import Check, cell_checks, check_cell
-from rnnjax.testing.conformance_report import CellError, Line, Report
-from rnnjax.testing.invariants.catalog import INVARIANTS, Invariant
+from rnnjax.testing.conformance import CellCheck, cell_checks, check_cell
+from rnnjax.testing.conformance_report import CellError, CheckResult, ConformanceReport
+from rnnjax.testing.invariant import Invariant
+from rnnjax.testing.invariants import INVARIANTS
 
 __all__ = [
     "INVARIANTS",
+    "CellCheck",
     "CellError",
-    "Check",
+    "CheckResult",
+    "ConformanceReport",
     "Invariant",
-    "Line",
-    "Report",
     "cell_checks",
     "check_cell",
 ]

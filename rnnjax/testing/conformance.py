@@ -1,4 +1,4 @@
-"""Checks of a cell: run in a test each, or all at once."""
+"""Conformance checks of a cell: one test for each invariant, or all in one call."""
 
 import contextlib
 import dataclasses
@@ -12,93 +12,98 @@ import jax
 import numpy as np
 
 from rnnjax.errors import InputError
+from rnnjax.testing.assertions import NotApplicableError, ViolationError
 from rnnjax.testing.cell_adapter import CellAdapter, adapt_cell, describe_cell
-from rnnjax.testing.comparison import BrokenError, SkippedError
-from rnnjax.testing.conformance_report import CellError, Line, Report
+from rnnjax.testing.check_case import CheckCase
+from rnnjax.testing.conformance_report import CellError, CheckResult, ConformanceReport
 from rnnjax.testing.harness import ROWS, STEPS, Harness
-from rnnjax.testing.invariants.catalog import INVARIANTS, Invariant
-from rnnjax.testing.mask_patterns import masks
-from rnnjax.testing.random_streams import trains
-from rnnjax.testing.test_case import CheckCase
+from rnnjax.testing.invariant import Invariant
+from rnnjax.testing.invariants import INVARIANTS
+from rnnjax.testing.mask_patterns import generate_masks
+from rnnjax.testing.random_streams import training_differs
 
-SMALLER = ((1, 1), (1, 2), (2, 2), (2, 3), (3, 4), (4, 5))
-"""The sizes at which a broken invariant is tried again, until it breaks."""
+SMALL_SIZES = ((1, 1), (1, 2), (2, 2), (2, 3), (3, 4), (4, 5))
+"""Rows and steps at which a violation is searched for again, to report the smallest."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Check:
-    """One invariant of one cell. Called, it passes, raises a `CellError`, or skips.
+class CellCheck:
+    """A check of one invariant of one cell; calling it passes, raises a `CellError`, or skips.
 
     Attributes:
-      name: of the invariant.
-      subject: the cell and the shape of what it reads.
-      without: why the invariant is not asked of this cell; '' if it is.
+      invariant: the property to check.
+      adapter: the cell and the shape of its inputs.
+      skip_reason: why the invariant is not checked; '' to check it.
     """
 
-    name: str
-    subject: CellAdapter
-    without: str = ""
+    invariant: Invariant
+    adapter: CellAdapter
+    skip_reason: str = ""
 
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def name(self) -> str:
+        """The name of the invariant."""
+        return self.invariant.name
+
     def __call__(self) -> None:
-        """Looks at every engine and direction.
+        """Checks every engine and direction.
 
         Raises:
           CellError: the invariant does not hold.
           InputError: the cell refuses its attributes or inputs.
-          unittest.SkipTest: it says nothing about this cell. pytest then shows a skipped test.
+          unittest.SkipTest: the invariant does not apply. pytest then reports a skipped test.
         """
         try:
-            self._run()
-        except SkippedError as skipped:
-            raise unittest.SkipTest(str(skipped)) from None
+            self._check()
+        except NotApplicableError as reason:
+            raise unittest.SkipTest(str(reason)) from None
 
-    def line(self) -> Line:
-        """Returns the line of a report.
+    def result(self) -> CheckResult:
+        """Checks every engine and direction, and returns a row of a report.
 
         Raises:
           CellError: the invariant does not hold.
           InputError: the cell refuses its attributes or inputs.
         """
-        started = time.perf_counter()
+        start = time.perf_counter()
+        status, message = "passed", self.invariant.statement
         try:
-            self._run()
-        except SkippedError as skipped:
-            return Line(self.name, "skipped", str(skipped), time.perf_counter() - started)
-        return Line(self.name, "passed", INVARIANTS[self.name].says, time.perf_counter() - started)
+            self._check()
+        except NotApplicableError as reason:
+            status, message = "skipped", str(reason)
+        return CheckResult(self.name, status, message, time.perf_counter() - start)
 
-    def _run(self) -> None:
-        if self.without:
-            raise SkippedError(self.without)
-        invariant = INVARIANTS[self.name]
+    def _check(self) -> None:
+        if self.skip_reason:
+            raise NotApplicableError(self.skip_reason)
         # On a GPU the default precision of a product is that of ten bits.
         with jax.default_matmul_precision("highest"):
-            for case in _cases(invariant, _bench(self.subject), ROWS, STEPS):
-                broken = _broken(invariant, case)
-                if broken is not None:
-                    self._raise(invariant, case, broken)
+            for case in _generate_cases(self.invariant, _harness(self.adapter), ROWS, STEPS):
+                violation = _find_violation(self.invariant, case)
+                if violation is not None:
+                    case, violation = self._minimize(case, violation)
+                    raise CellError(self.invariant, case, violation) from violation
 
-    def _raise(self, invariant: Invariant, case: CheckCase, broken: Exception) -> None:
-        for rows, steps in SMALLER if invariant.any_size else ():
-            for smaller in _cases(invariant, case.bench, rows, steps):
-                if smaller.where != case.where:
+    def _minimize(
+        self, case: CheckCase, violation: ViolationError
+    ) -> tuple[CheckCase, ViolationError]:
+        """Returns the smallest case of the same engine and direction that violates as well."""
+        for rows, steps in SMALL_SIZES if self.invariant.any_size else ():
+            for smaller in _generate_cases(self.invariant, case.harness, rows, steps):
+                if smaller.location != case.location:
                     continue
-                found = None
-                with contextlib.suppress(SkippedError):
-                    found = _broken(invariant, smaller)
-                if found is not None:
-                    raise self._error(smaller, found) from found
-        raise self._error(case, broken) from broken
-
-    def _error(self, case: CheckCase, broken: Exception) -> CellError:
-        return CellError(self.name, INVARIANTS[self.name], case, broken)
+                with contextlib.suppress(NotApplicableError):
+                    if smaller_violation := _find_violation(self.invariant, smaller):
+                        return smaller, smaller_violation
+        return case, violation
 
 
 def cell_checks(
     cell: nn.Module, inputs: int | tuple[int, ...] = 3, skip: Mapping[str, str] | None = None
-) -> list[Check]:
+) -> list[CellCheck]:
     """Returns the checks of a cell, from cause to consequence, for pytest to run one by one.
 
     ::
@@ -107,27 +112,30 @@ def cell_checks(
         def test_my_cell(check):
             check()
 
-    Nothing is computed before the first is called. They share what they compile.
+    Nothing is computed before the first call. The checks of a cell share compiled programs.
 
     Args:
-      cell: with few features; of this package, of flax, or of your own.
-      inputs: the size of the feature axis of one step, or a tuple where there are several.
-      skip: checks that are not to be made, and why: {"derivative": "the gradient is a surrogate"}.
+      cell: with few features; of this package, of flax, or a user's.
+      inputs: size of the feature axis of one step, or a tuple for several axes.
+      skip: reasons by the names of checks to skip: {"finite_differences": "surrogate gradient"}.
 
     Raises:
       InputError: it is no cell in float32, or there are no such inputs or checks.
     """
-    subject = adapt_cell(cell, inputs)
-    for name in skip or {}:
+    adapter = adapt_cell(cell, inputs)
+    skip = skip or {}
+    for name in skip:
         if name not in INVARIANTS:
             raise InputError(f"skip: given {name!r}, expected some of {', '.join(INVARIANTS)}")
-    return [Check(name, subject, (skip or {}).get(name, "")) for name in INVARIANTS]
+    return [
+        CellCheck(invariant, adapter, skip.get(name, "")) for name, invariant in INVARIANTS.items()
+    ]
 
 
 def check_cell(
     cell: nn.Module, inputs: int | tuple[int, ...] = 3, skip: Mapping[str, str] | None = None
-) -> Report:
-    """Makes all the checks of a cell, and returns a report that prints as a table.
+) -> ConformanceReport:
+    """Runs all checks of a cell, and returns a report that prints as a table.
 
     Args:
       cell: as for `cell_checks`.
@@ -135,48 +143,50 @@ def check_cell(
       skip: as for `cell_checks`.
 
     Raises:
-      CellError: the first invariant that does not hold, with the smallest case that shows it.
+      CellError: the first violation, with the smallest case.
       InputError: as `cell_checks` raises it, or the cell itself refuses its attributes or inputs.
     """
     checks = cell_checks(cell, inputs, skip)
-    lines = [check.line() for check in checks]
-    return Report(describe_cell(cell), lines, _bench(checks[0].subject).largest)
+    results = [check.result() for check in checks]
+    largest_deviation = _harness(checks[0].adapter).largest_deviation
+    return ConformanceReport(describe_cell(cell), results, largest_deviation)
 
 
 @functools.lru_cache(maxsize=1)
-def _bench(subject: CellAdapter) -> Harness:
-    """Returns the bench that the checks of a cell share; with the next cell it is given up."""
-    return Harness(subject)
+def _harness(adapter: CellAdapter) -> Harness:
+    """Returns the harness that the checks of a cell share; the next cell replaces it."""
+    return Harness(adapter)
 
 
-def _cases(invariant: Invariant, bench: Harness, rows: int, steps: int) -> Iterator[CheckCase]:
-    looked_at = masks(rows, steps) if invariant.masked else [np.ones((rows, steps), bool)]
-    for mask in looked_at:
-        case = CheckCase(bench, rows, steps, mask)
-        for training in (False, True) if invariant.training and trains(case) else (False,):
+def _generate_cases(
+    invariant: Invariant, harness: Harness, rows: int, steps: int
+) -> Iterator[CheckCase]:
+    all_real = np.ones((rows, steps), bool)
+    for mask in generate_masks(rows, steps) if invariant.all_masks else [all_real]:
+        case = CheckCase(harness, rows, steps, mask)
+        modes = (False, True) if invariant.training and training_differs(case) else (False,)
+        for training in modes:
             case = dataclasses.replace(case, training=training)
             if not invariant.directions:
                 yield case
                 continue
             for engine in case.engines:
                 # A cell that draws does the same for 'scan' in either direction.
-                one_way = training and engine == "scan"
-                for reverse in invariant.directions[:1] if one_way else invariant.directions:
+                count = 1 if training and engine == "scan" else None
+                for reverse in invariant.directions[:count]:
                     yield dataclasses.replace(case, engine=engine, reverse=reverse)
 
 
-def _broken(invariant: Invariant, case: CheckCase) -> Exception | None:
+def _find_violation(invariant: Invariant, case: CheckCase) -> ViolationError | None:
     try:
         invariant.check(case)
-    except (SkippedError, InputError):
+    except (NotApplicableError, InputError):
         raise
-    except Exception as error:  # Whatever a cell raises where it should work is a broken promise.
-        return error if isinstance(error, BrokenError) else _raised(error)
+    except ViolationError as violation:
+        return violation
+    except Exception as error:  # An exception of any kind from a cell is a violation.
+        message = (str(error).strip().splitlines() or [""])[0]
+        violation = ViolationError(f"{type(error).__name__} was raised: {message}")
+        violation.__cause__ = error
+        return violation
     return None
-
-
-def _raised(error: Exception) -> BrokenError:
-    text = str(error).strip().splitlines() or [""]
-    broken = BrokenError(f"{type(error).__name__} was raised: {text[0]}")
-    broken.__cause__ = error
-    return broken

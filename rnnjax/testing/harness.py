@@ -1,4 +1,4 @@
-"""The programs that the checks share: each is compiled once and run on many numbers."""
+"""Compiled programs and random arguments that all checks of a cell share."""
 
 import functools
 from collections.abc import Callable
@@ -10,134 +10,145 @@ import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.layers import RNN
-from rnnjax.testing.cell_adapter import CellAdapter, normal, recast
-from rnnjax.testing.comparison import EPSILON, host
-from rnnjax.testing.mask_patterns import masks
+from rnnjax.testing.assertions import EPSILON, to_numpy
+from rnnjax.testing.cell_adapter import CellAdapter, normal_noise, with_dtypes
+from rnnjax.testing.mask_patterns import generate_masks
 from rnnjax.testing.sequence_result import (
-    SequenceInputs,
+    SequenceArguments,
     SequenceResult,
-    allowance,
-    in_layer,
-    moving,
-    pulling,
-    stream_of,
+    differentiable_leaves,
+    dropout_rngs,
+    estimate_tolerances,
+    layer_variables,
+    with_gradients,
 )
 
 ROWS, STEPS = 6, 7
-"""The size at which the checks look."""
+"""The default size of a batch."""
 
-KEY, OTHER_KEY = 11, 12
-"""The seeds of training: that of every run but the few that try another."""
+DROPOUT_SEED, ALTERNATIVE_SEED = 11, 12
+"""Seeds of the dropout key: the default, and one to compare with."""
 
 
 class Harness:
-    """A subject, its random numbers, and its compiled programs."""
+    """Compiles and caches the programs, variables and arguments of a cell.
 
-    def __init__(self, subject: CellAdapter):
-        self.subject = subject
-        self.largest = 0.0
+    Attributes:
+      adapter: the cell.
+      largest_deviation: the largest difference so far, as a fraction of its tolerance.
+    """
+
+    def __init__(self, adapter: CellAdapter):
+        self.adapter = adapter
+        self.largest_deviation = 0.0
         self._programs: dict[Any, Callable] = {}
-        self._kept: dict[Any, Any] = {}
+        self._cache: dict[Any, Any] = {}
 
-    def program(self, name: Any, make: Callable[[], Callable]) -> Callable:
-        """Returns the compiled function of this name."""
+    def compiled(self, name: Any, make: Callable[[], Callable]) -> Callable:
+        """Returns the jitted function of this name, made on first use."""
         if name not in self._programs:
             self._programs[name] = jax.jit(make(), compiler_options=compiler_options())
         return self._programs[name]
 
-    def kept(self, name: Any, make: Callable[[], Any]) -> Any:
-        """Returns a value that is made once."""
-        if name not in self._kept:
-            self._kept[name] = make()
-        return self._kept[name]
+    def cached(self, name: Any, compute: Callable[[], Any]) -> Any:
+        """Returns the value of this name, computed on first use."""
+        if name not in self._cache:
+            self._cache[name] = compute()
+        return self._cache[name]
 
     def variables(self, seed: int = 2) -> Any:
-        """Returns random variables of the cell."""
-        return self.kept(("variables", seed), lambda: self.subject.noisy(self.init(ROWS)[1], seed))
+        """Returns initialized variables of the cell plus noise."""
+        return self.cached(
+            ("variables", seed), lambda: self.adapter.add_noise(self.init(ROWS)[1], seed)
+        )
 
     def init(self, rows: int) -> Any:
-        """Returns what `Subject.init` returns for a batch."""
-        return self.kept(("init", rows), lambda: self.subject.init(rows))
+        """Returns the result of `CellAdapter.init` for a batch."""
+        return self.cached(("init", rows), lambda: self.adapter.init(rows))
 
     def inputs(self, rows: int, steps: int, seed: int = 1) -> np.ndarray:
         """Returns random inputs."""
-        return normal((rows, steps, *self.subject.inputs), np.float32, [seed, rows, steps])
+        return normal_noise((rows, steps, *self.adapter.inputs), np.float32, [seed, rows, steps])
 
-    def begin(self, rows: int, key: int | None = None) -> Any:
-        """Returns the cell's own initial state, in training by the seed of its key."""
+    def initial_state(self, rows: int, dropout_seed: int | None = None) -> Any:
+        """Returns the cell's default initial state, in training with a dropout seed."""
 
-        def make():
-            rngs = stream_of(None if key is None else jax.random.key(key))
-            return host(self.subject.begin(self.variables(), (rows,), rngs))
+        def compute():
+            rngs = dropout_rngs(None if dropout_seed is None else jax.random.key(dropout_seed))
+            return to_numpy(self.adapter.initial_state(self.variables(), (rows,), rngs))
 
-        return self.kept(("begin", rows, key), make)
+        return self.cached(("initial state", rows, dropout_seed), compute)
 
     def state(self, rows: int, seed: int = 3, training: bool = False) -> Any:
-        """Returns a random state: two steps from the cell's own, since not any numbers are one."""
+        """Returns a reachable state: two random steps from the default initial state."""
 
-        def make():
-            state = self.begin(rows, KEY if training else None)
+        def compute():
+            state = self.initial_state(rows, DROPOUT_SEED if training else None)
             inputs = self.inputs(rows, 2, seed)
             for step in range(2):
                 state, _ = self.step(self.variables(), state, inputs[:, step])
-            return host(state)
+            return to_numpy(state)
 
-        return self.kept(("state", rows, seed, training), make)
+        return self.cached(("state", rows, seed, training), compute)
 
     def step(self, variables: Any, state: Any, inputs: Any) -> Any:
-        """Returns the next state and the output of a batch, compiled."""
-        return self.program("step", lambda: self.subject.step)(
+        """Runs one compiled step of a batch: the next state and the output."""
+        return self.compiled("step", lambda: self.adapter.step)(
             variables=variables, state=state, inputs=inputs
         )
 
-    def given(self, rows: int, steps: int, training: bool = False) -> SequenceInputs:
-        """Returns what the runs of this size read."""
+    def arguments(self, rows: int, steps: int, training: bool = False) -> SequenceArguments:
+        """Returns the default arguments of a run of this size."""
 
-        def make():
+        def compute():
             state = self.state(rows, training=training)
-            outputs = jax.eval_shape(
-                self.subject.step, self.variables(), state, self.inputs(rows, 1)[:, 0]
+            output = jax.eval_shape(
+                self.adapter.step, self.variables(), state, self.inputs(rows, 1)[:, 0]
             )[1]
-            sequences = jax.ShapeDtypeStruct((rows, steps, *outputs.shape[1:]), outputs.dtype)
+            outputs = jax.ShapeDtypeStruct((rows, steps, *output.shape[1:]), output.dtype)
             rng = np.random.default_rng(4)
             cotangents = jax.tree.map(
-                lambda leaf: normal(leaf.shape, leaf.dtype, rng), (moving(state), sequences)
+                lambda leaf: normal_noise(leaf.shape, leaf.dtype, rng),
+                (differentiable_leaves(state), outputs),
             )
-            key = jax.random.key(KEY) if training else None
-            return SequenceInputs(
-                in_layer(self.variables()), self.inputs(rows, steps), state, cotangents, key
+            return SequenceArguments(
+                layer_variables(self.variables()),
+                self.inputs(rows, steps),
+                state,
+                cotangents,
+                jax.random.key(DROPOUT_SEED) if training else None,
             )
 
-        return self.kept(("given", rows, steps, training), make)
+        return self.cached(("arguments", rows, steps, training), compute)
 
     def cell(self, precision: str) -> nn.Module | None:
-        """Returns the cell in a precision; None if it cannot be had."""
+        """Returns the cell in a precision; None if its dtype cannot be set."""
         if precision == "float32":
-            return self.subject.cell
+            return self.adapter.cell
         if precision == "float64":
-            wide = recast(self.subject.cell, param_dtype=jnp.float64)
-            # Parameters alone do not widen what a cell computes in a dtype that it was given.
-            return None if wide is None else recast(wide, dtype=None) or wide
-        return recast(self.subject.cell, dtype=jnp.bfloat16)
+            wide = with_dtypes(self.adapter.cell, param_dtype=jnp.float64)
+            # The dtype of the parameters alone does not widen a computation in a set dtype.
+            return None if wide is None else with_dtypes(wide, dtype=None) or wide
+        return with_dtypes(self.adapter.cell, dtype=jnp.bfloat16)
 
     def run(
         self,
         engine: Any,
         reverse: bool,
-        given: SequenceInputs,
-        mask: Any,
-        kind: str = "all given",
+        arguments: SequenceArguments,
+        mask: np.ndarray | None,
         precision: str = "float32",
+        pass_state: bool = True,
     ) -> SequenceResult:
-        """Runs the layer forward and its derivative back.
+        """Runs the layer forward and backward.
 
         Args:
           engine: of the layer.
           reverse: of the layer.
-          given: what it reads.
-          mask: what it obeys.
-          kind: 'no mask' and 'own state' leave out the mask and the initial state.
+          arguments: inputs, state, variables and cotangents.
+          mask: `[rows, steps]`, or None for no mask.
           precision: of the cell.
+          pass_state: pass the initial state; otherwise the layer uses the cell's default.
         """
 
         def make():
@@ -146,59 +157,55 @@ class Harness:
             layer = RNN(cell, reverse=reverse, engine=engine)
 
             def apply(variables, inputs, mask, state, key):
-                return layer.apply(
-                    variables,
-                    inputs,
-                    None if kind == "no mask" else mask,
-                    None if kind == "own state" else state,
-                    rngs=stream_of(key),
-                )
+                initial_state = state if pass_state else None
+                rngs = dropout_rngs(key)
+                return layer.apply(variables, inputs, mask, initial_state, rngs=rngs)
 
-            return pulling(apply)
+            return with_gradients(apply)
 
-        run = self.program(("run", engine, reverse, kind, precision), make)
-        return host(
-            run(given.variables, given.inputs, mask, given.state, given.cotangents, given.key)
-        )
+        run = self.compiled(("run", engine, reverse, pass_state, precision), make)
+        variables, inputs, state, cotangents, key = arguments
+        return to_numpy(run(variables, inputs, mask, state, cotangents, key))
 
-    def allowed_step(self, rows: int) -> dict[str, float]:
-        """Returns how far float32 lets the next state and the output of a step be off."""
+    def step_tolerances(self, rows: int) -> dict[str, float]:
+        """Returns the float32 tolerances of the next state and the output of a step."""
 
-        def make():
-            def run(given):
-                return SequenceResult(*host(self.step(given.variables, given.state, given.inputs)))
+        def compute():
+            def run(arguments):
+                variables, inputs, state, *_ = arguments
+                return SequenceResult(*to_numpy(self.step(variables, state, inputs)))
 
-            given = SequenceInputs(
+            arguments = SequenceArguments(
                 self.variables(), self.inputs(rows, 1)[:, 0], self.state(rows), None
             )
-            return allowance(run, given, EPSILON, times=32)
+            return estimate_tolerances(run, arguments, EPSILON, factor=32)
 
-        return self.kept(("allowed in a step", rows), make)
+        return self.cached(("step tolerances", rows), compute)
 
-    def allowed(self, rows: int, steps: int) -> dict[str, float]:
-        """Returns how far float32 lets each leaf of a result be off."""
+    def tolerances(self, rows: int, steps: int) -> dict[str, float]:
+        """Returns the float32 tolerances of the leaves of a result, in either direction."""
 
-        def make():
-            given, full = self.given(rows, steps), masks(rows, steps)[0]
+        def compute():
+            arguments, mask = self.arguments(rows, steps), generate_masks(rows, steps)[0]
 
-            def of(reverse):
-                def run(given):
-                    return self.run("scan", reverse, given, full)
+            def estimate(reverse):
+                def run(arguments):
+                    return self.run("scan", reverse, arguments, mask)
 
-                return allowance(run, given, EPSILON, times=32)
+                return estimate_tolerances(run, arguments, EPSILON, factor=32)
 
-            both = of(False), of(True)
-            return {name: max(each[name] for each in both) for name in both[0]}
+            forward, backward = estimate(False), estimate(True)
+            return {name: max(forward[name], backward[name]) for name in forward}
 
-        return self.kept(("allowed", rows, steps), make)
+        return self.cached(("tolerances", rows, steps), compute)
 
 
 @functools.cache
 def compiler_options() -> dict[str, Any] | None:
-    """Returns what makes compiling four times as fast.
+    """Returns options of XLA that make compiling four times as fast.
 
-    A cell needs some fifteen programs, each of which runs for microseconds: making them fast takes
-    longer than all else. What they compute is the same.
+    A cell needs some fifteen programs, each of which runs for microseconds: optimizing them takes
+    longer than all else. Their results are the same.
     """
     options = {
         "xla_backend_optimization_level": 0,
@@ -209,6 +216,6 @@ def compiler_options() -> dict[str, Any] | None:
         return None
     try:
         jax.jit(lambda: 0, compiler_options=options)()
-    except jax.errors.JaxRuntimeError:  # They are XLA's, which renames them as it likes.
+    except jax.errors.JaxRuntimeError:  # XLA renames its options without notice.
         return None
     return options

@@ -1,4 +1,4 @@
-"""What a cell draws at random, from which stream, and where it keeps it."""
+"""Random numbers that a cell draws: their rng streams, and the parts of the state they fill."""
 
 import contextlib
 import re
@@ -9,72 +9,76 @@ import jax
 import jax.numpy as jnp
 from flax.core.scope import Scope
 
-from rnnjax.testing.comparison import differ, named
-from rnnjax.testing.harness import KEY, OTHER_KEY
-from rnnjax.testing.sequence_result import stream_of
-from rnnjax.testing.test_case import CheckCase
+from rnnjax.testing.assertions import bits_differ, named_leaves
+from rnnjax.testing.check_case import CheckCase
+from rnnjax.testing.harness import ALTERNATIVE_SEED, DROPOUT_SEED
+from rnnjax.testing.sequence_result import dropout_rngs
 
-OPERATIONS = re.compile(
+RANDOM_PRIMITIVES = re.compile(
     r"\b(random_bits|threefry2x32|rng_bit_generator|rng_uniform|random_gamma)\b"
 )
-"""Those of JAX that make random numbers."""
+"""The operations of JAX that generate random numbers."""
 
 
-def traced(case: CheckCase, training: bool) -> str:
-    """Returns the program of an initial state and a step, as text."""
-    subject, variables, batch = case.subject, case.bench.variables(), (case.rows,)
+def trace_jaxpr(case: CheckCase, training: bool) -> str:
+    """Returns the jaxpr of an initial state and a step as text."""
+    adapter, variables, batch = case.adapter, case.harness.variables(), (case.rows,)
 
-    def both(inputs, state, key):
-        rngs = stream_of(key if training else None)
-        begun = subject.begin(variables, batch, rngs) if subject.native else None
-        return begun, subject.step(variables, state, inputs, rngs)
+    def initialize_and_step(inputs, state, key):
+        rngs = dropout_rngs(key if training else None)
+        initial = adapter.initial_state(variables, batch, rngs) if adapter.is_native else None
+        return initial, adapter.step(variables, state, inputs, rngs)
 
-    state = jax.eval_shape(lambda: subject.begin(variables, batch))
-    inputs = jax.ShapeDtypeStruct((*batch, *subject.inputs), jnp.float32)
-    return str(jax.make_jaxpr(both)(inputs, state, jax.random.key(0)))
+    state = jax.eval_shape(lambda: adapter.initial_state(variables, batch))
+    inputs = jax.ShapeDtypeStruct((*batch, *adapter.inputs), jnp.float32)
+    return str(jax.make_jaxpr(initialize_and_step)(inputs, state, jax.random.key(0)))
 
 
 @contextlib.contextmanager
 def requested_streams() -> Iterator[set[str]]:
-    """Yields the names of the rng streams that are asked for meanwhile."""
+    """Records the names of the rng streams that modules request within the context."""
     names = set()
 
-    def noting(method):
-        def note(scope, name="params"):
+    def recording(method):
+        def record(scope, name="params"):
             names.add(name)
             return method(scope, name)
 
-        return note
+        return record
 
     with contextlib.ExitStack() as patches:
         for name in ("has_rng", "make_rng"):
-            noted = noting(getattr(Scope, name))
-            patches.enter_context(mock.patch.object(Scope, name, noted))
+            patched = recording(getattr(Scope, name))
+            patches.enter_context(mock.patch.object(Scope, name, patched))
         yield names
 
 
 def draws_randomly(case: CheckCase) -> bool:
-    """Returns whether the cell draws anything where it may."""
-    return case.bench.kept(
-        "draws", lambda: OPERATIONS.search(traced(case, training=True)) is not None
+    """Returns whether the cell draws random numbers in training."""
+    return case.harness.cached(
+        "draws randomly",
+        lambda: RANDOM_PRIMITIVES.search(trace_jaxpr(case, training=True)) is not None,
     )
 
 
-def trains(case: CheckCase) -> bool:
-    """Returns whether the cell does anything else where it may draw than where it may not."""
+def training_differs(case: CheckCase) -> bool:
+    """Returns whether the cell computes something else in training than in an evaluation."""
 
-    def find():
+    def compare():
         try:
-            return traced(case, training=True) != traced(case, training=False)
+            return trace_jaxpr(case, training=True) != trace_jaxpr(case, training=False)
         except Exception:
-            return False  # 'streams', 'evaluation' and 'jit' are about what goes wrong here.
+            return False  # 'rng_stream', 'deterministic_evaluation' and 'jit' report the cause.
 
-    return case.bench.kept("trains", find)
+    return case.harness.cached("training differs", compare)
 
 
-def drawn(case: CheckCase) -> list[str]:
-    """Returns the parts of the state that initial_state draws: another key, other values."""
+def random_state_parts(case: CheckCase) -> list[str]:
+    """Returns the parts of the initial state that depend on the dropout key."""
     if not draws_randomly(case):
         return []
-    one, other = (named(case.bench.begin(case.rows, key)) for key in (KEY, OTHER_KEY))
-    return [name for name in one if differ(one[name], other[name])]
+    initial, alternative = (
+        named_leaves(case.harness.initial_state(case.rows, seed))
+        for seed in (DROPOUT_SEED, ALTERNATIVE_SEED)
+    )
+    return [name for name in initial if bits_differ(initial[name], alternative[name])]

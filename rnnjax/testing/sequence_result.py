@@ -1,4 +1,4 @@
-"""What a run reads and returns, its gradients, and how far rounding may move them."""
+"""Arguments and results of one forward and backward pass, and the tolerance for rounding."""
 
 import functools
 from collections.abc import Callable
@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.testing.comparison import named
+from rnnjax.testing.assertions import named_leaves
 
 
-class SequenceInputs(NamedTuple):
-    """What a run reads, and what is pulled back through it: (final state, outputs).
+class SequenceArguments(NamedTuple):
+    """Arguments of a forward and backward pass.
 
-    The key is of the rng stream 'dropout'; None makes the run an evaluation.
+    The cotangents are those of (final state, outputs). The key is of the rng stream 'dropout';
+    None makes the pass an evaluation.
     """
 
     variables: Any
@@ -25,7 +26,7 @@ class SequenceInputs(NamedTuple):
 
 
 class SequenceResult(NamedTuple):
-    """What a run returns, and the gradients of what it read; None where nothing is asked."""
+    """Final state and outputs, and the gradients of the arguments; None for parts not compared."""
 
     final: Any = None
     outputs: Any = None
@@ -34,11 +35,11 @@ class SequenceResult(NamedTuple):
     state: Any = None
 
     def leaves(self) -> dict[str, Any]:
-        """Returns the leaves by name, as an error calls them."""
+        """Returns the leaves by the names that errors display."""
         parameters = self.parameters
         if isinstance(parameters, dict):
             parameters = parameters.get("params", {}).get("cell", parameters)
-        return named(
+        return named_leaves(
             {
                 "final state": self.final,
                 "outputs": self.outputs,
@@ -48,107 +49,126 @@ class SequenceResult(NamedTuple):
             }
         )
 
+    def values(self) -> "SequenceResult":
+        """Returns final state and outputs without the gradients."""
+        return SequenceResult(self.final, self.outputs)
+
+    def gradients(self) -> "SequenceResult":
+        """Returns the gradients without final state and outputs."""
+        return self._replace(final=None, outputs=None)
+
     def rows(self, rows: Any) -> "SequenceResult":
-        """Returns some rows; the gradients of parameters are of all rows, and left out."""
-        picked = jax.tree.map(lambda leaf: leaf[rows], self._replace(parameters=None))
-        return SequenceResult(*picked)
+        """Selects rows of the batch; gradients of parameters sum over rows and are dropped."""
+        return SequenceResult(
+            *jax.tree.map(lambda leaf: leaf[rows], self._replace(parameters=None))
+        )
 
 
-def stream_of(key: Any) -> dict[str, Any] | None:
-    """Returns the rng streams of a run with a key; None for an evaluation."""
+def dropout_rngs(key: Any) -> dict[str, Any] | None:
+    """Returns the `rngs` argument of `apply` for a dropout key; None for an evaluation."""
     return None if key is None else {"dropout": key}
 
 
-def moving(tree: Any) -> Any:
-    """Returns a tree with None for the leaves that have no derivative."""
-    return jax.tree.map(lambda leaf: leaf if _differentiable(leaf) else None, tree)
+def differentiable_leaves(tree: Any) -> Any:
+    """Replaces the leaves that have no derivative by None."""
+    return jax.tree.map(lambda leaf: leaf if _is_differentiable(leaf) else None, tree)
 
 
-def joined(moves: Any, stays: Any) -> Any:
-    """Returns a tree whose leaves without derivative are those of another."""
+def merge_leaves(partial: Any, complete: Any) -> Any:
+    """Fills the None leaves of a tree with those of another."""
     return jax.tree.map(
-        lambda leaf, other: other if leaf is None else leaf,
-        moves,
-        stays,
+        lambda leaf, default: default if leaf is None else leaf,
+        partial,
+        complete,
         is_leaf=lambda leaf: leaf is None,
     )
 
 
-def allowance(
-    run: Callable[[SequenceInputs], SequenceResult],
-    given: SequenceInputs,
+def estimate_tolerances(
+    run: Callable[[SequenceArguments], SequenceResult],
+    arguments: SequenceArguments,
     epsilon: float,
-    times: float,
+    factor: float,
 ) -> dict[str, float]:
-    """Returns how far each leaf of a result may be off in a precision.
+    """Estimates the rounding error of each leaf of a result in a precision.
 
-    Two right programs differ as if what they read had been rounded differently. So the run is
-    repeated with all that it reads moved by an epsilon, up or down at random, four times: what that
-    changes says how much this cell, at these numbers, makes of a rounding. An epsilon of the
-    largest value is added, for what is rounded last.
+    Two correct programs differ as if their arguments had been rounded differently. So the run is
+    repeated four times with all arguments perturbed by an epsilon, up or down at random: the
+    change of the result measures how much this cell, at these numbers, amplifies a rounding. An
+    epsilon of the largest value is added for the last rounding.
 
     Args:
-      run: gives the result.
-      given: what it reads.
+      run: computes the result.
+      arguments: of the run.
       epsilon: of the precision.
-      times: how often that much, since a program rounds more than what it reads. The right cells of
-        this package, of flax and of the tests need 1 in float32, and less in bfloat16.
+      factor: multiple of that error, since a program rounds more than its arguments. The correct
+        cells of this package, of flax and of the tests need 1 in float32, and less in bfloat16.
     """
-    result = run(given).leaves()
+    result = run(arguments).leaves()
     change = dict.fromkeys(result, 0.0)
     rng = np.random.default_rng(5)
     for _ in range(4):
-        shaken = jax.tree.map(functools.partial(_shaken, rng=rng, epsilon=epsilon), given)
-        for name, leaf in run(shaken).leaves().items():
-            if _differentiable(leaf):
-                off = np.abs(_wide(leaf) - _wide(result[name]))
-                change[name] = max(change[name], float(off.max(initial=0.0)))
+        perturbed = jax.tree.map(functools.partial(_perturb, rng=rng, epsilon=epsilon), arguments)
+        for name, leaf in run(perturbed).leaves().items():
+            if _is_differentiable(leaf):
+                difference = np.abs(_widen(leaf) - _widen(result[name]))
+                change[name] = max(change[name], float(difference.max(initial=0.0)))
     return {
-        name: times * (change[name] + epsilon * float(np.abs(_wide(leaf)).max(initial=0.0)))
+        name: factor * (change[name] + epsilon * float(np.abs(_widen(leaf)).max(initial=0.0)))
         for name, leaf in result.items()
-        if _differentiable(leaf)
+        if _is_differentiable(leaf)
     }
 
 
-def in_layer(variables: Any) -> Any:
-    """Returns the variables of a cell as the layer that runs it has them."""
+def layer_variables(variables: Any) -> Any:
+    """Nests the variables of a cell as in the layer that runs it."""
     return {collection: {"cell": values} for collection, values in variables.items()}
 
 
-def pulling(apply: Callable) -> Callable:
-    """Returns a function that runs another and pulls gradients back through it.
+def with_gradients(apply: Callable) -> Callable:
+    """Returns a function that runs `apply` and its vector-Jacobian product.
 
-    Leaves of the state that are no numbers of the calculus (counters) pass by.
+    Leaves of the state without derivative (counters) are passed through.
     """
 
     def run(variables, inputs, mask, state, cotangents, *rest):
         def differentiable(variables_, inputs_, state_):
             final, outputs = apply(
-                joined(variables_, variables), inputs_, mask, joined(state_, state), *rest
+                merge_leaves(variables_, variables),
+                inputs_,
+                mask,
+                merge_leaves(state_, state),
+                *rest,
             )
-            return (moving(final), outputs), final
+            return (differentiable_leaves(final), outputs), final
 
-        (_, outputs), pull_back, final = jax.vjp(
-            differentiable, moving(variables), inputs, moving(state), has_aux=True
+        (_, outputs), vjp, final = jax.vjp(
+            differentiable,
+            differentiable_leaves(variables),
+            inputs,
+            differentiable_leaves(state),
+            has_aux=True,
         )
         cotangents = jax.tree.map(
-            lambda leaf, like: leaf.astype(like.dtype), cotangents, (moving(final), outputs)
+            lambda leaf, primal: leaf.astype(primal.dtype),
+            cotangents,
+            (differentiable_leaves(final), outputs),
         )
-        return SequenceResult(final, outputs, *pull_back(cotangents))
+        return SequenceResult(final, outputs, *vjp(cotangents))
 
     return run
 
 
-def _differentiable(leaf: Any) -> bool:
+def _is_differentiable(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
-def _shaken(leaf: Any, rng: np.random.Generator, epsilon: float) -> Any:
-    if not _differentiable(leaf):
+def _perturb(leaf: Any, rng: np.random.Generator, epsilon: float) -> Any:
+    if not _is_differentiable(leaf):
         return leaf
     signs = rng.choice([-1.0, 1.0], size=leaf.shape)
     return np.asarray(leaf * (1 + epsilon * signs)).astype(leaf.dtype)
 
 
-def _wide(leaf: Any) -> np.ndarray:
+def _widen(leaf: Any) -> np.ndarray:
     return np.asarray(leaf).astype(np.complex128 if np.iscomplexobj(leaf) else np.float64)

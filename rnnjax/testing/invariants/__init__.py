@@ -1,0 +1,51 @@
+"""The invariants of a cell, ordered from cause to consequence."""
+
+from rnnjax.testing.invariant import Invariant
+from rnnjax.testing.invariants import cell, dropout, masking, numerics, time
+
+INVARIANTS: dict[str, Invariant] = {
+    invariant.name: invariant
+    for invariant in (
+        # The cell alone.
+        cell.state_structure,
+        cell.rng_stream,
+        cell.deterministic_evaluation,
+        cell.purity,
+        cell.jit,
+        cell.parameter_count,
+        numerics.param_dtype,
+        cell.output_part,
+        # The cell in the layer.
+        numerics.finite,
+        masking.row_independence,
+        cell.vmap,
+        time.projection,
+        time.causality,
+        time.initial_state,
+        masking.masked_outputs,
+        masking.empty_rows,
+        masking.masked_gradients,
+        masking.masked_values,
+        masking.padding_side,
+        masking.batch_shape,
+        time.reverse,
+        time.split_sequence,
+        time.loop_values,
+        time.loop_gradients,
+        time.streaming,
+        time.bidirectional,
+        # Training and precision.
+        numerics.trainable_parameters,
+        numerics.finite_differences,
+        numerics.stability,
+        numerics.bfloat16,
+        # Random numbers.
+        dropout.dropout_keys,
+        dropout.dropout_per_sequence,
+        dropout.dropout_per_step,
+        dropout.dropout_per_row,
+        dropout.dropout_bidirectional,
+        cell.serialization,
+    )
+}
+"""The first violation is the one to look at: later ones often follow from it."""

@@ -1,4 +1,4 @@
-"""What a cell promises by itself, whatever layer runs it."""
+"""Invariants of a cell by itself, whatever layer runs it."""
 
 import ast
 import collections
@@ -15,235 +15,257 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import InvalidRngError, NameInUseError, ScopeParamShapeError
 
-from rnnjax.testing.comparison import (
-    BrokenError,
-    SkippedError,
-    differ,
-    host,
-    named,
-    require_close,
-    require_same_bits,
-    require_same_structure,
+from rnnjax.testing.assertions import (
+    NotApplicableError,
+    ViolationError,
+    assert_bits_equal,
+    assert_close,
+    assert_same_structure,
+    bits_differ,
+    named_leaves,
+    to_numpy,
 )
-from rnnjax.testing.harness import KEY
-from rnnjax.testing.random_streams import OPERATIONS, requested_streams, traced
-from rnnjax.testing.sequence_result import stream_of
-from rnnjax.testing.test_case import CheckCase
+from rnnjax.testing.check_case import CheckCase
+from rnnjax.testing.harness import DROPOUT_SEED
+from rnnjax.testing.invariant import invariant
+from rnnjax.testing.random_streams import RANDOM_PRIMITIVES, requested_streams, trace_jaxpr
+from rnnjax.testing.sequence_result import dropout_rngs
 
 FORMULA = re.compile(r"Parameters:\s*(.+?)(?:\.(?=\s|$)|\n\s*\n|\Z)", re.DOTALL)
-"""Ends at a full stop, an empty line, or the end."""
+"""Matches the parameter count of a docstring, up to a full stop, an empty line, or the end."""
 
 FUNCTIONS = {"len": len, "max": max, "min": min, "prod": math.prod, "sum": sum}
-"""Those that a count of parameters may call."""
+"""The functions that a formula may call."""
 
 
-def contract(case: CheckCase) -> None:
+@invariant(
+    "a step preserves the structure, shapes and dtypes of the state, for any number of batch axes"
+)
+def state_structure(case: CheckCase) -> None:
     rows = case.rows
     try:
-        (state, (new, output)), variables = case.bench.init(rows)
+        (state, (next_state, output)), variables = case.harness.init(rows)
     except (ScopeParamShapeError, NameInUseError) as error:
-        raise BrokenError(
+        raise ViolationError(
             f"parameters of one name are made twice ({str(error).split(' (https')[0]}); make them "
             "in setup, because each method that is @nn.compact begins again at Dense_0"
         ) from error
     for collection in variables:
         if collection != "params":
-            raise BrokenError(
-                f"the cell keeps {', '.join(named(variables[collection]))} in the collection "
-                f"'{collection}', which no layer carries; what lasts belongs into the state"
+            raise ViolationError(
+                f"the cell has {', '.join(named_leaves(variables[collection]))} in the collection "
+                f"'{collection}', which no layer carries; what lasts belongs in the state"
             )
-    _require_batch("initial_state", state, (rows,))
-    require_same_structure("the state after a step", new, state)
+    _assert_batch_axes("initial_state", state, (rows,))
+    assert_same_structure("the state after a step", next_state, state)
     if not hasattr(output, "shape") or not jnp.issubdtype(output.dtype, jnp.floating):
-        raise BrokenError(f"the output is {output!r}, expected an array of floats")
-    _require_batch("the output", output, (rows,))
-    # As in an initialisation, a cell that draws where it must not may draw here.
-    keys = {"params": jax.random.key(0)}
+        raise ViolationError(f"the output is {output!r}, expected an array of floats")
+    _assert_batch_axes("the output", output, (rows,))
+    # With the rngs of an initialization, a cell may draw here even if it must not in an evaluation.
+    rngs = {"params": jax.random.key(0)}
     for batch in ((), (2, rows)):
-        shapes = _shapes(case, batch, keys)
-        training = _shapes(case, batch, {**keys, "dropout": jax.random.key(0)})
-        if shapes is None or training is None:
-            return  # 'jit' says it better.
-        begun, after, shown = shapes
-        where = f"for a batch of shape {batch}"
-        _require_batch(f"initial_state {where}", begun, batch)
-        require_same_structure(f"the state after a step, batch {batch}", after, begun)
-        if shown.shape != batch + output.shape[1:]:
-            raise BrokenError(
-                f"the output {where} has the shape {shown.shape}, expected "
-                f"{batch + output.shape[1:]}"
+        evaluation = _abstract_step(case, batch, rngs)
+        training = _abstract_step(case, batch, {**rngs, "dropout": jax.random.key(0)})
+        if evaluation is None or training is None:
+            return  # 'jit' reports the cause.
+        batch_state, batch_next_state, batch_output = evaluation
+        label = f"for a batch of shape {batch}"
+        _assert_batch_axes(f"initial_state {label}", batch_state, batch)
+        assert_same_structure(
+            f"the state after a step, batch {batch}", batch_next_state, batch_state
+        )
+        expected_shape = batch + output.shape[1:]
+        if batch_output.shape != expected_shape:
+            raise ViolationError(
+                f"the output {label} has the shape {batch_output.shape}, expected {expected_shape}"
             )
-        for what, one, other in zip(
-            ("initial state", "state after a step", "output"), training, shapes, strict=True
-        ):
-            require_same_structure(f"in training the {what} {where}", one, other)
+        names = ("initial state", "state after a step", "output")
+        for name, actual, expected in zip(names, training, evaluation, strict=True):
+            assert_same_structure(f"in training the {name} {label}", actual, expected)
 
 
-def streams(case: CheckCase) -> None:
+@invariant("all random numbers come from the rng stream 'dropout', which layers pass on")
+def rng_stream(case: CheckCase) -> None:
     with (
         requested_streams() as names,
         contextlib.suppress(InvalidRngError, jax.errors.ConcretizationTypeError),
     ):
-        traced(case, training=True)
-    others = sorted(names - {"dropout", "params"})
-    if others:
-        raise BrokenError(
-            f"the cell asks for the rng stream {others[0]!r}, which no layer passes on, so that "
-            "nothing is drawn; ask for 'dropout'"
+        trace_jaxpr(case, training=True)
+    unknown = sorted(names - {"dropout", "params"})
+    if unknown:
+        raise ViolationError(
+            f"the cell requests the rng stream {unknown[0]!r}, which no layer passes on, so that "
+            "nothing is drawn; request 'dropout'"
         )
 
 
-def evaluation(case: CheckCase) -> None:
+@invariant("without the rng stream 'dropout' the cell draws nothing")
+def deterministic_evaluation(case: CheckCase) -> None:
     try:
-        text = traced(case, training=False)
+        jaxpr = trace_jaxpr(case, training=False)
     except InvalidRngError as error:
-        raise BrokenError(
-            "the cell asks for the rng stream 'dropout' where there is none; ask first whether "
-            "there is, self.has_rng('dropout')"
+        raise ViolationError(
+            "the cell requests the rng stream 'dropout' where there is none; test for it first, "
+            "with self.has_rng('dropout')"
         ) from error
     except jax.errors.ConcretizationTypeError:
-        return  # 'jit' says it better.
-    found = OPERATIONS.search(text)
-    if found:
-        raise BrokenError(f"without the rng stream 'dropout' the cell draws ({found[0]})")
+        return  # 'jit' reports the cause.
+    if match := RANDOM_PRIMITIVES.search(jaxpr):
+        raise ViolationError(f"without the rng stream 'dropout' the cell draws ({match[0]})")
 
 
-def repeatable(case: CheckCase) -> None:
-    subject, variables = case.subject, case.bench.variables()
-    inputs = case.bench.inputs(case.rows, 1)[:, 0]
-    rngs = stream_of(jax.random.key(KEY) if case.training else None)
+@invariant(
+    "equal arguments give the same bits twice: nothing is stored outside the state", training=True
+)
+def purity(case: CheckCase) -> None:
+    adapter, variables = case.adapter, case.harness.variables()
+    inputs = case.harness.inputs(case.rows, 1)[:, 0]
+    rngs = dropout_rngs(jax.random.key(DROPOUT_SEED) if case.training else None)
 
-    def given():
-        state = subject.begin(variables, (case.rows,), rngs)
-        new, output = subject.step(variables, state, inputs, rngs)
-        return named(host({"initial state": state, "next state": new, "output": output}))
+    def run():
+        state = adapter.initial_state(variables, (case.rows,), rngs)
+        next_state, output = adapter.step(variables, state, inputs, rngs)
+        results = {"initial state": state, "next state": next_state, "output": output}
+        return named_leaves(to_numpy(results))
 
-    require_same_bits(given(), given(), "when the same is asked again")
+    assert_bits_equal(run(), run(), "when the same is computed again")
 
 
+@invariant("a step under jit equals one without")
 def jit(case: CheckCase) -> None:
-    given, subject, variables = case.given, case.subject, case.bench.variables()
-    inputs = given.inputs[:, 0]
-    compiled = case.bench.step(variables, given.state, inputs)
-    eager = subject.step(variables, given.state, inputs)
-    case.close_step(compiled, eager, "as it is without jit")
+    variables, state = case.harness.variables(), case.arguments.state
+    inputs = case.arguments.inputs[:, 0]
+    compiled = case.harness.step(variables, state, inputs)
+    eager = case.adapter.step(variables, state, inputs)
+    case.assert_step_close(compiled, eager, "as it is without jit")
 
 
-def output_part(case: CheckCase) -> None:
-    if not case.subject.native:
-        raise SkippedError("a cell of flax does not say where its output stands")
-    part = case.subject.cell.output_part  # pyright: ignore
-    state, output = host(
-        case.bench.step(case.bench.variables(), case.given.state, case.given.inputs[:, 0])
-    )
-    parts = named(state)
-    if part is None:
-        for name, leaf in parts.items():
-            real = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.shape == output.shape
-            if real and not differ(leaf.astype(output.dtype), output):
-                raise BrokenError(
-                    f"output_part is None, and the output is {_called(name)}, bit for bit; say so "
-                    f"in the class: output_part = {name!r}"
-                )
-        raise SkippedError("the cell says that its output is no part of its state")
-    if part not in parts:
-        raise BrokenError(
-            f"output_part is {part!r}, and the state's parts are {', '.join(map(repr, parts))}"
-        )
-    expected = {"output": parts[part].astype(output.dtype)}
-    require_close({"output": output}, expected, None, f"as {_called(part)}")
-
-
-def parameters(case: CheckCase) -> None:
-    cell = case.subject.cell
-    found = FORMULA.search(inspect.cleandoc(type(cell).__doc__ or ""))
-    if not found:
-        raise SkippedError("the docstring has no 'Parameters:'")
-    formula = " ".join(found[1].split())
+@invariant("the number of parameters is the one in the docstring")
+def parameter_count(case: CheckCase) -> None:
+    cell = case.adapter.cell
+    match = FORMULA.search(inspect.cleandoc(type(cell).__doc__ or ""))
+    if not match:
+        raise NotApplicableError("the docstring has no 'Parameters:'")
+    formula = " ".join(match[1].split())
     try:
         ast.parse(formula, mode="eval")
     except SyntaxError as error:
         if not re.search(r"[*+(=]", formula):
-            raise SkippedError(f"the docstring counts in words: {formula}") from error
-        raise BrokenError(
+            raise NotApplicableError(f"the docstring counts in words: {formula}") from error
+        raise ViolationError(
             f"the docstring counts {formula!r}, which is no Python expression ({error.msg}); "
             "write one in the attributes of the cell and `inputs`, and end it by a full stop"
         ) from error
-    known = _Names(cell, {"inputs": case.subject.inputs[-1]})
+    namespace = _FormulaNamespace(cell, {"inputs": case.adapter.inputs[-1]})
     try:
-        expected = eval(formula, {"__builtins__": FUNCTIONS}, known)
+        expected = eval(formula, {"__builtins__": FUNCTIONS}, namespace)
     except (NameError, TypeError) as error:
         hint = "; write the * of every product" if "not callable" in str(error) else ""
-        raise BrokenError(f"the docstring counts {formula!r}: {error}{hint}") from error
-    leaves = named(case.bench.variables().get("params", {}))
+        raise ViolationError(f"the docstring counts {formula!r}: {error}{hint}") from error
+    leaves = named_leaves(case.harness.variables().get("params", {}))
     count = sum(leaf.size for leaf in leaves.values())
     if count != expected:
-        sizes = ", ".join(f"{name} {leaf.shape}" for name, leaf in leaves.items())
-        raise BrokenError(
+        shapes = ", ".join(f"{name} {leaf.shape}" for name, leaf in leaves.items())
+        raise ViolationError(
             f"the cell has {count} parameters, and by the docstring {formula} = {expected}; "
-            f"they are {sizes}"
+            f"they are {shapes}"
         )
 
 
+@invariant("the output is the part of the state that output_part names")
+def output_part(case: CheckCase) -> None:
+    if not case.adapter.is_native:
+        raise NotApplicableError("a cell of flax does not declare where its output stands")
+    part = case.adapter.cell.output_part  # pyright: ignore
+    state, output = to_numpy(
+        case.harness.step(
+            case.harness.variables(), case.arguments.state, case.arguments.inputs[:, 0]
+        )
+    )
+    parts = named_leaves(state)
+    if part is None:
+        for name, leaf in parts.items():
+            is_candidate = jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.shape == output.shape
+            if is_candidate and not bits_differ(leaf.astype(output.dtype), output):
+                raise ViolationError(
+                    f"output_part is None, and the output is {_describe_part(name)}, bit for bit; "
+                    f"declare it in the class: output_part = {name!r}"
+                )
+        raise NotApplicableError("the cell declares that its output is no part of its state")
+    if part not in parts:
+        raise ViolationError(
+            f"output_part is {part!r}, and the state's parts are {', '.join(map(repr, parts))}"
+        )
+    expected = {"output": parts[part].astype(output.dtype)}
+    assert_close({"output": output}, expected, None, f"as {_describe_part(part)}")
+
+
+@invariant("vmap over rows without a batch axis equals the batch")
 def vmap(case: CheckCase) -> None:
-    step = case.subject.step
-    single = case.bench.program("vmap", lambda: jax.vmap(step, in_axes=(None, 0, 0)))
-    given, inputs = case.given, case.given.inputs[:, 0]
-    variables = case.bench.variables()
-    found = single(variables, given.state, inputs)
-    expected = case.bench.step(variables, given.state, inputs)
-    case.close_step(found, expected, "as in the batch, for rows without a batch axis")
+    step = case.adapter.step
+    mapped = case.harness.compiled("vmap", lambda: jax.vmap(step, in_axes=(None, 0, 0)))
+    arguments = (case.harness.variables(), case.arguments.state, case.arguments.inputs[:, 0])
+    expected = case.harness.step(*arguments)
+    context = "as in the batch, for rows without a batch axis"
+    case.assert_step_close(mapped(*arguments), expected, context)
 
 
-def save(case: CheckCase) -> None:
-    kept = {"variables": case.bench.variables(), "state": case.given.state}
-    empty = jax.tree.map(np.zeros_like, kept)
+@invariant("variables and state have the same bits after saving and restoring")
+def serialization(case: CheckCase) -> None:
+    saved = {"variables": case.harness.variables(), "state": case.arguments.state}
+    template = jax.tree.map(np.zeros_like, saved)
     try:
-        restored = flax.serialization.from_bytes(empty, flax.serialization.to_bytes(kept))
+        restored = flax.serialization.from_bytes(template, flax.serialization.to_bytes(saved))
     except (TypeError, ValueError, KeyError) as error:
-        raise BrokenError(
+        raise ViolationError(
             f"variables and state cannot be saved by flax.serialization: {error}"
         ) from error
-    require_same_structure("what is restored", restored, kept)
-    # What follows from the same bits are the same bits, says 'repeatable'.
-    require_same_bits(named(restored), named(kept), "after saving and restoring")
+    assert_same_structure("the restored tree", restored, saved)
+    # By 'purity' the same bits have the same consequences.
+    assert_bits_equal(named_leaves(restored), named_leaves(saved), "after saving and restoring")
 
 
-def _called(part: str) -> str:
+def _describe_part(part: str) -> str:
     return f"the state's {part}" if part else "the state"
 
 
-def _shapes(case: CheckCase, batch: tuple[int, ...], rngs: Any) -> tuple[Any, Any, Any] | None:
-    """Returns the shapes of an initial state, the next state and the output; None if under jit."""
-    subject, (_, variables) = case.subject, case.bench.init(case.rows)
-    inputs = jax.ShapeDtypeStruct((*batch, *subject.inputs), jnp.float32)
-    begun = jax.eval_shape(lambda: subject.begin(variables, batch, rngs))
+def _abstract_step(
+    case: CheckCase, batch: tuple[int, ...], rngs: Any
+) -> tuple[Any, Any, Any] | None:
+    """Returns the shapes of an initial state, the next state and the output.
+
+    None if the step cannot be traced.
+    """
+    adapter, (_, variables) = case.adapter, case.harness.init(case.rows)
+    inputs = jax.ShapeDtypeStruct((*batch, *adapter.inputs), jnp.float32)
+    state = jax.eval_shape(lambda: adapter.initial_state(variables, batch, rngs))
     try:
-        step = functools.partial(subject.step, variables, rngs=rngs)
-        return begun, *jax.eval_shape(step, begun, inputs)
+        step = functools.partial(adapter.step, variables, rngs=rngs)
+        return state, *jax.eval_shape(step, state, inputs)
     except jax.errors.ConcretizationTypeError:
         return None
 
 
-def _require_batch(what: str, tree: Any, batch: tuple[int, ...]) -> None:
-    for name, leaf in named(tree).items():
-        where = f"{what}.{name}" if name else what
+def _assert_batch_axes(label: str, tree: Any, batch: tuple[int, ...]) -> None:
+    """Asserts that the leaves are arrays whose first axes are those of the batch."""
+    for name, leaf in named_leaves(tree).items():
+        path = f"{label}.{name}" if name else label
         if not hasattr(leaf, "shape"):
-            raise BrokenError(f"{where} is {leaf!r}, expected an array")
+            raise ViolationError(f"{path} is {leaf!r}, expected an array")
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            raise BrokenError(
-                f"{where} is a random key, which cannot be saved; expected the numbers of one, "
+            raise ViolationError(
+                f"{path} is a random key, which cannot be saved; expected the numbers of one, "
                 "jax.random.key_data(key)"
             )
         if leaf.shape[: len(batch)] != batch:
-            raise BrokenError(f"{where} has the shape {leaf.shape}, expected it to begin {batch}")
+            raise ViolationError(f"{path} has the shape {leaf.shape}, expected it to begin {batch}")
 
 
-class _Names(collections.UserDict):
-    """The names of a formula: some given, and the attributes of a cell."""
+class _FormulaNamespace(collections.UserDict):
+    """The names of a formula: some values, and the attributes of a cell."""
 
-    def __init__(self, cell: Any, given: dict[str, Any]):
-        super().__init__(given)
+    def __init__(self, cell: Any, values: dict[str, Any]):
+        super().__init__(values)
         self.cell = cell
 
     def __missing__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a cell that draws random numbers promises about them."""
+"""Invariants of the random numbers that a cell draws in training."""
 
 from typing import Any
 
@@ -6,147 +6,153 @@ import jax
 import numpy as np
 
 from rnnjax.layers import Bidirectional
-from rnnjax.testing.comparison import (
-    BrokenError,
-    SkippedError,
-    differ,
-    host,
-    named,
-    require_close,
-    require_same_bits,
+from rnnjax.testing.assertions import (
+    NotApplicableError,
+    ViolationError,
+    assert_bits_equal,
+    assert_close,
+    bits_differ,
+    named_leaves,
+    to_numpy,
 )
-from rnnjax.testing.harness import KEY, OTHER_KEY
-from rnnjax.testing.invariants.time import Half
-from rnnjax.testing.random_streams import drawn, draws_randomly, traced
-from rnnjax.testing.sequence_result import SequenceResult, in_layer
-from rnnjax.testing.test_case import CheckCase
+from rnnjax.testing.check_case import CheckCase
+from rnnjax.testing.harness import ALTERNATIVE_SEED, DROPOUT_SEED
+from rnnjax.testing.invariant import invariant
+from rnnjax.testing.invariants.time import NamedDirection, bidirectional_variables
+from rnnjax.testing.random_streams import draws_randomly, random_state_parts, trace_jaxpr
+from rnnjax.testing.sequence_result import SequenceResult, dropout_rngs, layer_variables
 
-KEYS = 8
-"""That must all give the rows the same before these count as the same: a rate may be small."""
+NUM_KEYS = 8
+"""Keys for which all rows must draw the same before they count as equal: a rate may be small."""
 
 
-def keys(case: CheckCase) -> None:
-    _require_draws(case)
+@invariant("results depend on the dropout key, and no key is used for two draws", any_size=False)
+def dropout_keys(case: CheckCase) -> None:
+    _require_randomness(case)
     try:
         with jax.debug_key_reuse(True):
-            traced(case, training=True)
+            trace_jaxpr(case, training=True)
     except jax.errors.KeyReuseError as error:
-        raise BrokenError(
-            "two draws are made with one key, and so are the same draw; ask self.make_rng for each"
+        raise ViolationError(
+            "two draws are made with one key, and so are equal; call self.make_rng for each"
         ) from error
-    if not drawn(case) and not _steps_draw(case):
-        raise BrokenError("the cell draws, and another key changes nothing")
+    if not random_state_parts(case) and not _steps_draw(case):
+        raise ViolationError("the cell draws, and another key changes nothing")
 
 
-def held(case: CheckCase) -> None:
-    _require_draws(case)
-    names = drawn(case)
+@invariant("every step passes on and reads the random numbers of initial_state", any_size=False)
+def dropout_per_sequence(case: CheckCase) -> None:
+    _require_randomness(case)
+    names = random_state_parts(case)
     if not names:
-        raise SkippedError("initial_state draws nothing")
-    one, other = (named(case.bench.begin(case.rows, key)) for key in (KEY, OTHER_KEY))
-    leaves, structure = named(case.given.state), jax.tree.structure(case.given.state)
+        raise NotApplicableError("initial_state draws nothing")
+    initial, alternative = (
+        named_leaves(case.harness.initial_state(case.rows, seed))
+        for seed in (DROPOUT_SEED, ALTERNATIVE_SEED)
+    )
+    state = named_leaves(case.arguments.state)
+    structure = jax.tree.structure(case.arguments.state)
 
-    def run(masks):
-        state = jax.tree.unflatten(structure, ({**leaves, **masks}).values())
-        return _trained(case, state=state)
+    def run(changes):
+        changed = jax.tree.unflatten(structure, ({**state, **changes}).values())
+        return _run_training(case, state=changed)
 
-    masks, others = ({name: each[name] for name in names} for each in (one, other))
-    found = run(masks)
-    after = named(found[0])
-    require_same_bits(
-        {f"final state.{name}": after[name] for name in names},
-        {f"final state.{name}": leaf for name, leaf in masks.items()},
+    drawn = {name: initial[name] for name in names}
+    result = run(drawn)
+    final = named_leaves(result.final)
+    assert_bits_equal(
+        {f"final state.{name}": final[name] for name in names},
+        {f"final state.{name}": leaf for name, leaf in drawn.items()},
         "as initial_state drew it",
     )
     for name in names:
-        changed = run({**masks, name: others[name]})
-        rest = [{k: v for k, v in named(each[0]).items() if k != name} for each in (found, changed)]
-        if not differ((rest[0], found[1]), (rest[1], changed[1])):
-            raise BrokenError(f"initial_state draws {name or 'the state'}, and no step reads it")
+        changed = run({**drawn, name: alternative[name]})
+        changed_final = {**named_leaves(changed.final), name: final[name]}
+        if not bits_differ((final, result.outputs), (changed_final, changed.outputs)):
+            raise ViolationError(f"initial_state draws {name or 'the state'}, and no step reads it")
 
 
-def fresh(case: CheckCase) -> None:
-    _require_draws(case)
+@invariant("random numbers outside the state are drawn anew at every step", any_size=False)
+def dropout_per_step(case: CheckCase) -> None:
+    _require_randomness(case)
     if not _steps_draw(case):
-        raise SkippedError("a step draws nothing")
-    inputs = np.repeat(case.given.inputs[:, :1], case.steps, axis=1)
-    seen = []
+        raise NotApplicableError("a step draws nothing")
+    inputs = np.repeat(case.arguments.inputs[:, :1], case.steps, axis=1)
+    results = []
     for step in range(case.steps):
         mask = np.broadcast_to(np.arange(case.steps) == step, case.mask.shape)
-        state, outputs = _trained(case, KEY, mask, inputs=inputs)
-        seen.append((state, outputs[:, step]))
-    if len(seen) > 1 and not any(differ(each, seen[0]) for each in seen[1:]):
-        raise BrokenError(
+        result = _run_training(case, mask=mask, inputs=inputs)
+        results.append((result.final, result.outputs[:, step]))
+    if len(results) > 1 and not any(bits_differ(result, results[0]) for result in results[1:]):
+        raise ViolationError(
             "every step draws the same, though the draw is no part of the state: called step by "
-            "step the cell would do otherwise; what is to hold belongs into initial_state"
+            "step the cell would draw anew; draw once for a sequence in initial_state"
         )
 
 
-def rows(case: CheckCase) -> None:
-    _require_draws(case)
+@invariant("random numbers differ between rows", any_size=False)
+def dropout_per_row(case: CheckCase) -> None:
+    _require_randomness(case)
 
-    def first(leaf):
-        return np.repeat(leaf[:1], case.rows, axis=0)
+    def repeat_first_row(tree):
+        return jax.tree.map(lambda leaf: np.repeat(leaf[:1], case.rows, axis=0), tree)
 
-    alike = {"inputs": first(case.given.inputs), "state": jax.tree.map(first, case.given.state)}
-    found = []
-    for key in range(KEYS):
-        begin = named(case.bench.begin(case.rows, key))
-        found.append({f"initial state.{name}": begin[name] for name in drawn(case)})
+    inputs, state = repeat_first_row((case.arguments.inputs, case.arguments.state))
+    draws = []
+    for seed in range(NUM_KEYS):
+        initial = named_leaves(case.harness.initial_state(case.rows, seed))
+        drawn = {f"initial state.{name}": initial[name] for name in random_state_parts(case)}
         if _steps_draw(case):
-            found[-1]["the outputs"] = _trained(case, key, **alike)[1]
-    for name in found[0]:
-        if not any(differ(each[name], first(each[name])) for each in found):
-            raise BrokenError(
-                f"{name}: all rows draw the same, by each of {KEYS} keys; draw for the whole shape "
-                "[batch, ...]"
+            drawn["the outputs"] = _run_training(case, seed, inputs=inputs, state=state).outputs
+        draws.append(drawn)
+    for name in draws[0]:
+        if not any(bits_differ(drawn[name], repeat_first_row(drawn[name])) for drawn in draws):
+            raise ViolationError(
+                f"{name}: all rows draw the same, for each of {NUM_KEYS} keys; draw for the whole "
+                "shape [batch, ...]"
             )
 
 
-def bidirectional(case: CheckCase) -> None:
-    _require_draws(case)
-    cell, given = case.subject.cell, case.given
-    variables = [in_layer(case.bench.variables(seed)) for seed in (2, 8)]
-    sides = ("forward", "backward")
-    both = {
-        collection: {side: variables[n][collection] for n, side in enumerate(sides)}
-        for collection in variables[0]
-    }
+@invariant("each half of a bidirectional layer draws as a single run does")
+def dropout_bidirectional(case: CheckCase) -> None:
+    _require_randomness(case)
+    cell = case.adapter.cell
+    variables = bidirectional_variables(
+        *(layer_variables(case.harness.variables(seed)) for seed in (2, 8))
+    )
+    key = jax.random.key(DROPOUT_SEED)
 
-    def make(layer):
-        def run(variables, inputs, mask, states, key):
-            return layer.apply(variables, inputs, mask, states, rngs={"dropout": key})
+    def run(name, layer, variables):
+        def apply(variables, inputs, mask, key):
+            # Without an initial state, so that what initial_state draws is drawn as well.
+            return layer.apply(variables, inputs, mask, None, rngs=dropout_rngs(key))
 
-        return run
+        compiled = case.harness.compiled(name, lambda: apply)
+        return to_numpy(compiled(variables, case.arguments.inputs, case.mask, key))
 
-    pair = case.bench.program("both with a key", lambda: make(Bidirectional(cell, merge="none")))
-    key = jax.random.key(KEY)
-    # Without states, so that what initial_state draws is drawn as well.
-    finals, outputs = host(pair(both, given.inputs, case.mask, None, key))
-    allowed = case.bench.allowed(case.rows, case.steps)
-    for n, side in enumerate(sides):
-        run = case.bench.program(("half", side), lambda side=side: make(Half(cell, side)))
-        own = {name: {side: values[side]} for name, values in both.items()}
-        final, output = host(run(own, given.inputs, case.mask, None, key))
-        require_close(
-            SequenceResult(finals[n], outputs[n]).leaves(),
-            SequenceResult(final, output).leaves(),
-            allowed,
-            f"in the {side} half, as in a single run with its key",
+    layer = Bidirectional(cell, merge="none")
+    finals, outputs = run("bidirectional with dropout", layer, variables)
+    tolerances = case.harness.tolerances(case.rows, case.steps)
+    for index, direction in enumerate(("forward", "backward")):
+        half = {name: {direction: values[direction]} for name, values in variables.items()}
+        single = run(("direction", direction), NamedDirection(cell, direction), half)
+        assert_close(
+            SequenceResult(finals[index], outputs[index]).leaves(),
+            SequenceResult(*single).leaves(),
+            tolerances,
+            f"in the {direction} half, as in a single run with its key",
         )
 
 
-def _require_draws(case: CheckCase) -> None:
+def _require_randomness(case: CheckCase) -> None:
     if not draws_randomly(case):
-        raise SkippedError("the cell draws nothing from the stream 'dropout'")
+        raise NotApplicableError("the cell draws nothing from the stream 'dropout'")
 
 
 def _steps_draw(case: CheckCase) -> bool:
-    return differ(_trained(case, KEY), _trained(case, OTHER_KEY))
+    return bits_differ(_run_training(case), _run_training(case, ALTERNATIVE_SEED))
 
 
-def _trained(case: CheckCase, key: int = KEY, mask: Any = None, **changed: Any) -> Any:
-    """Returns the final state and the outputs of training."""
-    mask = np.ones_like(case.mask) if mask is None else mask
-    result = case.run(mask, key=jax.random.key(key), **changed)
-    return result.final, result.outputs
+def _run_training(case: CheckCase, seed: int = DROPOUT_SEED, **changes: Any) -> SequenceResult:
+    """Returns final state and outputs of a run with a dropout key."""
+    return case.run(key=jax.random.key(seed), **changes).values()

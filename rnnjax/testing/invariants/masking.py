@@ -1,4 +1,4 @@
-"""The law of the mask, for every engine in both directions: values and gradients."""
+"""Invariants of the mask: values and gradients of every engine, in both directions."""
 
 from typing import Any
 
@@ -6,240 +6,276 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.testing.comparison import (
-    host,
-    named,
-    require_equal,
-    require_finite,
-    require_same_bits,
-    require_zero,
+from rnnjax.testing.assertions import (
+    assert_bits_equal,
+    assert_equal,
+    assert_finite,
+    assert_zero,
+    named_leaves,
+    to_numpy,
 )
-from rnnjax.testing.mask_patterns import moved, sorted_to
-from rnnjax.testing.sequence_result import SequenceResult, pulling, stream_of
-from rnnjax.testing.test_case import CheckCase
+from rnnjax.testing.check_case import CheckCase
+from rnnjax.testing.invariant import BOTH, invariant
+from rnnjax.testing.mask_patterns import left_padded, move_steps, right_padded
+from rnnjax.testing.sequence_result import SequenceResult, dropout_rngs, with_gradients
 
-JUNK = (-3.5, 1e30, np.inf, -np.inf, np.nan)
+PADDING_VALUES = (-3.5, 1e30, np.inf, -np.inf, np.nan)
 
-GUARDED = ("fused", "pallas")
-"""The engines that read what project gives, and obey the mask themselves."""
+MASKED_ENGINES = ("fused", "pallas")
+"""The engines that read projected inputs and apply the mask themselves."""
 
 
-def rows(case: CheckCase) -> None:
-    given = case.given
+@invariant(
+    "rows do not influence each other, and their order does not matter",
+    directions=BOTH,
+    all_masks=True,
+    training=True,
+)
+def row_independence(case: CheckCase) -> None:
+    arguments = case.arguments
     expected = case.run()
     for parity in (0, 1):
-        others = np.arange(case.rows) % 2 == parity
-
-        def changed(leaf, others=others):
-            if not jnp.issubdtype(leaf.dtype, jnp.inexact):
-                return leaf
-            return np.where(others.reshape(-1, *[1] * (leaf.ndim - 1)), leaf * -3 + 1, leaf)
-
-        found = case.run(
-            inputs=changed(given.inputs),
-            state=_other_rows(case, others),
-            cotangents=given.cotangents,
+        modified = np.arange(case.rows) % 2 == parity
+        alternative = case.harness.state(case.rows, 6, case.training)
+        result = case.run(
+            inputs=np.where(
+                _align(modified, arguments.inputs), arguments.inputs * -3 + 1, arguments.inputs
+            ),
+            state=jax.tree.map(
+                lambda leaf, other_leaf, modified=modified: np.where(
+                    _align(modified, leaf), other_leaf, leaf
+                ),
+                arguments.state,
+                alternative,
+            ),
         )
-        require_same_bits(
-            found.rows(~others).leaves(),
-            expected.rows(~others).leaves(),
+        assert_bits_equal(
+            result.rows(~modified).leaves(),
+            expected.rows(~modified).leaves(),
             "because another row changed",
         )
     if case.training:
-        return  # What is drawn for a row is drawn for its place.
-    begin = named(case.bench.begin(case.rows))
-    first = {name: np.broadcast_to(leaf[:1], leaf.shape) for name, leaf in begin.items()}
-    require_same_bits(
-        _initial(begin), _initial(first), "as in the first row, without an initial state"
+        return  # A row's random numbers depend on its index.
+    initial = named_leaves(case.harness.initial_state(case.rows))
+    first_row = {name: np.broadcast_to(leaf[:1], leaf.shape) for name, leaf in initial.items()}
+    assert_bits_equal(
+        _label_initial(initial),
+        _label_initial(first_row),
+        "as in the first row, without an initial state",
     )
     order = np.roll(np.arange(case.rows), 1)
     shuffled = case.run(
         case.mask[order],
-        inputs=given.inputs[order],
-        state=jax.tree.map(lambda leaf: leaf[order], given.state),
-        cotangents=jax.tree.map(lambda leaf: leaf[order], given.cotangents),
+        inputs=arguments.inputs[order],
+        state=jax.tree.map(lambda leaf: leaf[order], arguments.state),
+        cotangents=jax.tree.map(lambda leaf: leaf[order], arguments.cotangents),
     )
-    back = np.argsort(order)
-    case.close(shuffled.rows(back), expected.rows(slice(None)), "in another order of the rows")
+    case.assert_close(
+        shuffled.rows(np.argsort(order)),
+        expected.rows(slice(None)),
+        "in another order of the rows",
+    )
 
 
+@invariant("a masked step outputs zero", directions=BOTH, all_masks=True, training=True)
+def masked_outputs(case: CheckCase) -> None:
+    assert_zero({"outputs": _masked_only(case, case.run().outputs)}, "at masked steps")
+
+
+@invariant(
+    "a row with no real step returns its initial state, and gradients stay finite",
+    directions=BOTH,
+    all_masks=True,
+    training=True,
+)
 def empty_rows(case: CheckCase) -> None:
     empty = ~case.mask.any(axis=1)
     result = case.run()
-    nothing = result.rows(empty)
-    require_equal(
-        SequenceResult(final=nothing.final).leaves(),
-        SequenceResult(final=jax.tree.map(lambda leaf: leaf[empty], case.given.state)).leaves(),
+    actual = result.rows(empty)
+    expected_state, expected_gradient = jax.tree.map(
+        lambda leaf: leaf[empty], (case.arguments.state, case.arguments.cotangents[0])
+    )
+    assert_equal(
+        SequenceResult(final=actual.final).leaves(),
+        SequenceResult(final=expected_state).leaves(),
         "the initial state of a row with no real step",
     )
-    require_equal(
-        SequenceResult(state=nothing.state).leaves(),
-        SequenceResult(
-            state=jax.tree.map(lambda leaf: leaf[empty], case.given.cotangents[0])
-        ).leaves(),
-        "what is pulled back at the final state of a row with no real step",
+    assert_equal(
+        SequenceResult(state=actual.state).leaves(),
+        SequenceResult(state=expected_gradient).leaves(),
+        "the gradient of the final state of a row with no real step",
     )
-    require_finite(result._replace(final=None).leaves(), "with masked steps")
+    assert_finite(result._replace(final=None).leaves(), "with masked steps")
 
 
-def masked_steps(case: CheckCase) -> None:
-    outputs = case.run().outputs
-    require_zero({"outputs": _at_masked(case, outputs)}, "at masked steps")
+@invariant(
+    "the gradient at masked steps is exactly zero", directions=BOTH, all_masks=True, training=True
+)
+def masked_gradients(case: CheckCase) -> None:
+    context = "at masked steps"
+    assert_zero({"gradient of inputs": _masked_only(case, case.run().inputs)}, context)
+    if case.engine in MASKED_ENGINES:
+        gradients = _run_engine(case, 0.0).inputs
+        projected = jax.tree.map(lambda leaf: _masked_only(case, leaf), gradients)
+        assert_zero(SequenceResult(inputs={"projected": projected}).leaves(), context)
 
 
-def junk(case: CheckCase) -> None:
-    clean = case.run()
-    for value in JUNK:
-        littered = np.where(_aligned(case.mask, case.given.inputs), case.given.inputs, value)
-        found = case.run(inputs=littered.astype(np.float32))
-        require_same_bits(
-            found.leaves(), clean.leaves(), f"because the inputs at masked steps are {value}"
+@invariant(
+    "values at masked steps, even NaN, change no bit of a result or gradient",
+    directions=BOTH,
+    all_masks=True,
+    training=True,
+)
+def masked_values(case: CheckCase) -> None:
+    inputs = case.arguments.inputs
+    expected = case.run().leaves()
+    for value in PADDING_VALUES:
+        padded = np.where(_align(case.mask, inputs), inputs, value).astype(np.float32)
+        assert_bits_equal(
+            case.run(inputs=padded).leaves(),
+            expected,
+            f"because the inputs at masked steps are {value}",
         )
-    if case.engine in GUARDED:
-        clean = _direct(case, 0.0)
-        for value in JUNK:
-            require_same_bits(
-                _direct(case, value).leaves(),
-                clean.leaves(),
-                f"because what project gives is {value} at masked steps",
+    if case.engine in MASKED_ENGINES:
+        expected = _run_engine(case, 0.0).leaves()
+        for value in PADDING_VALUES:
+            assert_bits_equal(
+                _run_engine(case, value).leaves(),
+                expected,
+                f"because the projected inputs at masked steps are {value}",
             )
 
 
-def masked_gradient(case: CheckCase) -> None:
-    because = "at masked steps"
-    found = {"gradient of inputs": _at_masked(case, case.run().inputs)}
-    require_zero(found, because)
-    if case.engine in GUARDED:
-        projected = jax.tree.map(lambda leaf: _at_masked(case, leaf), _direct(case, 0.0).inputs)
-        require_zero(SequenceResult(inputs={"projected": projected}).leaves(), because)
-
-
-def padding(case: CheckCase) -> None:
+@invariant(
+    "padding right, left or in between gives the same results", directions=BOTH, all_masks=True
+)
+def padding_side(case: CheckCase) -> None:
     expected = case.run()
-    final, outputs = case.given.cotangents
-    for side, other in (
-        ("right", sorted_to("start", case.mask)),
-        ("left", sorted_to("end", case.mask)),
-        ("other", case.mask[:, ::-1]),
+    final, outputs = case.arguments.cotangents
+    for side, mask in (
+        ("right", right_padded(case.mask)),
+        ("left", left_padded(case.mask)),
+        ("mirrored", case.mask[:, ::-1]),
     ):
-        found = case.run(
-            other,
-            inputs=moved(case.given.inputs, case.mask, other),
-            cotangents=(final, moved(outputs, case.mask, other)),
+        result = case.run(
+            mask,
+            inputs=move_steps(case.arguments.inputs, case.mask, mask),
+            cotangents=(final, move_steps(outputs, case.mask, mask)),
         )
-        case.close(
-            found._replace(
-                outputs=moved(found.outputs, other, case.mask),
-                inputs=moved(found.inputs, other, case.mask),
+        case.assert_close(
+            result._replace(
+                outputs=move_steps(result.outputs, mask, case.mask),
+                inputs=move_steps(result.inputs, mask, case.mask),
             ),
             expected,
             f"with {side} padding",
         )
 
 
-def size(case: CheckCase) -> None:
+@invariant(
+    "more padding, more rows, or no mask at all give the same results",
+    directions=BOTH,
+    training=True,
+)
+def batch_shape(case: CheckCase) -> None:
     if case.training:
-        if case.engine in GUARDED:  # Draws are of the size of the batch: only the mask can go.
-            full = np.ones_like(case.mask)
-            case.close(case.run(kind="no mask"), case.run(full), "as with all steps real")
+        if case.engine in MASKED_ENGINES:  # Random numbers depend on the shape: only drop the mask.
+            expected = case.run(np.ones_like(case.mask))
+            case.assert_close(case.run(pass_mask=False), expected, "as with all steps real")
         return
-    few, real = max(1, case.rows - 2), max(1, case.steps - 2)
-    given, (final, outputs) = case.given, case.given.cotangents
+    rows, steps = max(1, case.rows - 2), max(1, case.steps - 2)
+    arguments, (final, outputs) = case.arguments, case.arguments.cotangents
 
-    def first(leaf):
-        return leaf[:few]
+    def first_rows(tree):
+        return jax.tree.map(lambda leaf: leaf[:rows], tree)
 
     small = case.run(
-        kind="no mask",
-        inputs=given.inputs[:few, :real],
-        state=jax.tree.map(first, given.state),
-        cotangents=(jax.tree.map(first, final), outputs[:few, :real]),
+        pass_mask=False,
+        inputs=arguments.inputs[:rows, :steps],
+        state=first_rows(arguments.state),
+        cotangents=(first_rows(final), outputs[:rows, :steps]),
     )
-    begin = jax.tree.map(first, case.bench.begin(case.rows))
-    require_same_bits(
-        _initial(named(case.bench.begin(few))),
-        _initial(named(begin)),
+    assert_bits_equal(
+        _label_initial(named_leaves(case.harness.initial_state(rows))),
+        _label_initial(named_leaves(first_rows(case.harness.initial_state(case.rows)))),
         f"as in a batch of {case.rows}, without an initial state",
     )
-    mask = np.broadcast_to(np.arange(case.steps) < real, case.mask.shape)
-    kept = (np.arange(case.rows) < few).astype(np.float32)
+    weights = (np.arange(case.rows) < rows).astype(np.float32)
     large = case.run(
-        mask,
-        cotangents=jax.tree.map(
-            lambda leaf: leaf * kept.reshape(-1, *[1] * (leaf.ndim - 1)), given.cotangents
-        ),
+        np.broadcast_to(np.arange(case.steps) < steps, case.mask.shape),
+        cotangents=jax.tree.map(lambda leaf: leaf * _align(weights, leaf), arguments.cotangents),
     )
-    expected = large.rows(slice(few))._replace(parameters=large.parameters)
+    expected = large.rows(slice(rows))._replace(parameters=large.parameters)
     expected = expected._replace(
-        outputs=expected.outputs[:, :real], inputs=expected.inputs[:, :real]
+        outputs=expected.outputs[:, :steps], inputs=expected.inputs[:, :steps]
     )
-    case.close(
-        small,
-        expected,
-        f"as padded to {case.steps} steps in a batch of {case.rows}",
-    )
+    context = f"as padded to {case.steps} steps in a batch of {case.rows}"
+    case.assert_close(small, expected, context)
 
 
-def _initial(leaves: dict[str, Any]) -> dict[str, Any]:
+def _label_initial(leaves: dict[str, Any]) -> dict[str, Any]:
     return {f"initial state.{name}" if name else "initial state": leaves[name] for name in leaves}
 
 
-def _other_rows(case: CheckCase, others: np.ndarray) -> Any:
-    """Returns the state with some rows of another one."""
-    state, other = case.given.state, case.bench.state(case.rows, 6, case.training)
-    return jax.tree.map(
-        lambda a, b: np.where(others.reshape(-1, *[1] * (a.ndim - 1)), b, a), state, other
-    )
+def _run_engine(case: CheckCase, padding: float) -> SequenceResult:
+    """Runs the cell's engine on projected inputs with a padding value at masked steps.
 
-
-def _direct(case: CheckCase, litter: float) -> SequenceResult:
-    """Returns what the cell's own engine does with what stands at masked steps.
-
-    The layer replaces inputs at masked steps, so that an engine rarely sees junk; but the mask is
-    its own to obey. In place of the gradient of the inputs stands that of what project gives.
+    The layer zeroes inputs at masked steps, so that an engine rarely sees other values there; yet
+    it must apply the mask itself. The gradient of the inputs is that of the projected inputs.
     """
-    subject, reverse = case.subject, case.reverse
+    adapter, reverse = case.adapter, case.reverse
 
-    def whole(cell, inputs, litter, extra, mask, state):
-        def littered(leaf, more):
-            return jnp.where(_aligned(mask, leaf), leaf, litter.astype(leaf.dtype)) + more
+    def run_cell(cell, inputs, padding, offset, mask, state):
+        def pad(leaf, offset):
+            values = jnp.where(_align(mask, leaf), leaf, padding.astype(leaf.dtype))
+            return values + offset
 
-        projected = jax.tree.map(littered, cell.project(inputs), extra)
+        projected = jax.tree.map(pad, cell.project(inputs), offset)
         return getattr(cell, case.engine)(state, projected, mask, reverse)
 
     def make():
-        def run(variables, inputs, litter, extra, mask, state, cotangents, key):
-            def apply(variables, extra, mask, state):
-                return subject.cell.apply(
+        def run(variables, inputs, padding, offset, mask, state, cotangents, key):
+            def apply(variables, offset, mask, state):
+                return adapter.cell.apply(
                     variables,
                     inputs,
-                    litter,
-                    extra,
+                    padding,
+                    offset,
                     mask,
                     state,
-                    rngs=stream_of(key),
-                    method=whole,
+                    rngs=dropout_rngs(key),
+                    method=run_cell,
                 )
 
-            return pulling(apply)(variables, extra, mask, state, cotangents)
+            return with_gradients(apply)(variables, offset, mask, state, cotangents)
 
         return run
 
-    given, variables = case.given, case.bench.variables()
-    shapes = jax.eval_shape(lambda: subject.cell.apply(variables, given.inputs, method="project"))
-    extra = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    run = case.bench.program(("whole", case.engine, reverse), make)
-    state, cotangents = given.state, given.cotangents
-    litter_ = np.float32(litter)
-    return host(
-        run(variables, given.inputs, litter_, extra, case.mask, state, cotangents, given.key)
+    arguments, variables = case.arguments, case.harness.variables()
+    shapes = jax.eval_shape(
+        lambda: adapter.cell.apply(variables, arguments.inputs, method="project")
+    )
+    offset = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    run = case.harness.compiled(("engine", case.engine, reverse), make)
+    return to_numpy(
+        run(
+            variables,
+            arguments.inputs,
+            np.float32(padding),
+            offset,
+            case.mask,
+            arguments.state,
+            arguments.cotangents,
+            arguments.key,
+        )
     )
 
 
-def _at_masked(case: CheckCase, values: np.ndarray) -> np.ndarray:
-    """Returns values with zeros at real steps."""
-    return np.where(_aligned(case.mask, values), np.zeros_like(values), values)
+def _masked_only(case: CheckCase, values: np.ndarray) -> np.ndarray:
+    """Zeroes the real steps."""
+    return np.where(_align(case.mask, values), np.zeros_like(values), values)
 
 
-def _aligned(mask: Any, values: Any) -> Any:
-    return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
+def _align(array: Any, values: Any) -> Any:
+    """Appends axes of size one, so that an array broadcasts over the last axes of values."""
+    return array.reshape(array.shape + (1,) * (values.ndim - array.ndim))

@@ -1,4 +1,4 @@
-"""What holds along the time axis: each step alone, no future, and the same by a plain loop."""
+"""Invariants along the time axis: causality, direction, splits, and a Python loop as oracle."""
 
 from typing import Any
 
@@ -8,279 +8,315 @@ import numpy as np
 
 from rnnjax.cells import LinearCell
 from rnnjax.layers import RNN, Bidirectional
-from rnnjax.testing.comparison import (
-    BrokenError,
-    SkippedError,
-    differ,
-    host,
-    named,
-    require_close,
-    require_same_bits,
-    require_zero,
+from rnnjax.testing.assertions import (
+    NotApplicableError,
+    ViolationError,
+    assert_bits_equal,
+    assert_close,
+    assert_zero,
+    bits_differ,
+    named_leaves,
+    to_numpy,
 )
-from rnnjax.testing.mask_patterns import flipped, masks
-from rnnjax.testing.sequence_result import SequenceInputs, SequenceResult, in_layer, moving, pulling
-from rnnjax.testing.test_case import CheckCase
+from rnnjax.testing.check_case import CheckCase
+from rnnjax.testing.invariant import BOTH, FORWARD, invariant
+from rnnjax.testing.mask_patterns import generate_masks, reverse_steps
+from rnnjax.testing.sequence_result import (
+    SequenceArguments,
+    SequenceResult,
+    differentiable_leaves,
+    layer_variables,
+    with_gradients,
+)
 
 
-def project(case: CheckCase) -> None:
-    subject, inputs = case.subject, case.given.inputs
-    cell: Any = subject.cell
-    if not subject.native:
-        raise SkippedError("a cell of flax reads one step at a time")
-    linear = isinstance(cell, LinearCell) and "associative" in case.engines
+@invariant("the projection of all steps at once equals that of each step alone")
+def projection(case: CheckCase) -> None:
+    adapter, inputs = case.adapter, case.arguments.inputs
+    cell: Any = adapter.cell
+    if not adapter.is_native:
+        raise NotApplicableError("a cell of flax reads one step at a time")
+    is_linear = isinstance(cell, LinearCell) and "associative" in case.engines
 
-    def computed(variables, inputs, states):
+    def project(variables, inputs, states):
         projected = cell.apply(variables, inputs, method="project")
-        found = {"project": projected}
-        if linear:
-            found["coefficients"] = cell.apply(variables, projected, method="coefficients")
-            found["read"] = cell.apply(variables, states, projected, method="read")
-        return found
+        results = {"project": projected}
+        if is_linear:
+            results["coefficients"] = cell.apply(variables, projected, method="coefficients")
+            results["read"] = cell.apply(variables, states, projected, method="read")
+        return results
 
-    def at_all_steps(leaf):
-        return np.repeat(leaf[:, None], case.steps, axis=1)
-
-    states = jax.tree.map(at_all_steps, case.given.state) if linear else None
-    compiled = case.bench.program("project", lambda: computed)
-    variables = case.bench.variables()
-    whole = host(compiled(variables, inputs, states))
+    states = None
+    if is_linear:
+        states = jax.tree.map(
+            lambda leaf: np.repeat(leaf[:, None], case.steps, axis=1), case.arguments.state
+        )
+    compiled = case.harness.compiled("project", lambda: project)
+    variables = case.harness.variables()
+    all_steps = to_numpy(compiled(variables, inputs, states))
     for step in range(case.steps):
 
-        def at(leaf, step=step):
+        def at_step(leaf, step=step):
             return leaf[:, step]
 
-        alone = compiled(variables, inputs[:, step], jax.tree.map(at, states))
-        require_close(
-            named(jax.tree.map(at, whole)),
-            named(host(alone)),
+        single = compiled(variables, inputs[:, step], jax.tree.map(at_step, states))
+        assert_close(
+            named_leaves(jax.tree.map(at_step, all_steps)),
+            named_leaves(to_numpy(single)),
             None,
             f"for step {step}, of the inputs of all steps, as of that step's alone",
         )
 
 
+@invariant("a passed initial state is used, and the cell's default without one", directions=BOTH)
 def initial_state(case: CheckCase) -> None:
-    given, read_first = case.given, case.order[0]
-    mask = np.broadcast_to(np.arange(case.steps) == read_first, case.mask.shape)
-    other = case.bench.state(case.rows, seed=6)
-    inputs, variables = given.inputs[:, read_first], case.bench.variables()
-    step, layer = case.bench.step(variables, given.state, inputs), case.run(mask)
-    leaves, structure = jax.tree.flatten(given.state)
-    for place, (name, leaf) in enumerate(named(given.state).items()):
-        changed = list(leaves)
-        changed[place] = jax.tree.leaves(other)[place]
-        if not differ(changed[place], leaf):
+    arguments, variables = case.arguments, case.harness.variables()
+    first_step = case.step_order[0]
+    mask = np.broadcast_to(np.arange(case.steps) == first_step, case.mask.shape)
+    inputs = arguments.inputs[:, first_step]
+    step_result = case.harness.step(variables, arguments.state, inputs)
+    layer_result = case.run(mask).values()
+    leaves, structure = jax.tree.flatten(arguments.state)
+    alternatives = jax.tree.leaves(case.harness.state(case.rows, seed=6))
+    for index, name in enumerate(named_leaves(arguments.state)):
+        if not bits_differ(alternatives[index], leaves[index]):
             continue
+        changed = [*leaves[:index], alternatives[index], *leaves[index + 1 :]]
         state = jax.tree.unflatten(structure, changed)
-        # What the changed part does in a step, it does in the layer.
-        after = case.bench.step(variables, state, inputs)
-        found = case.run(mask, state=state)
-        if differ(after, step) and not differ(found[:2], layer[:2]):
+        changes_step = bits_differ(case.harness.step(variables, state, inputs), step_result)
+        if changes_step and not bits_differ(case.run(mask, state=state).values(), layer_result):
             part = f"the part {name} of the initial state" if name else "the initial state"
-            raise BrokenError(f"{part} changes a step, and changes nothing in the layer")
+            raise ViolationError(f"{part} changes a step, and changes nothing in the layer")
     if case.reverse or case.engine != "scan":
         return
-    begin = case.bench.begin(case.rows)
-    for mask in (case.mask, masks(case.rows, case.steps)[-1]):
-        case.close(
-            case.run(mask, kind="own state")._replace(parameters=None, state=None),
-            case.run(mask, state=begin)._replace(parameters=None, state=None),
-            "without an initial state, as from the cell's own",
+    default = case.harness.initial_state(case.rows)
+    for mask in (case.mask, generate_masks(case.rows, case.steps)[-1]):
+        case.assert_close(
+            case.run(mask, pass_state=False)._replace(parameters=None, state=None),
+            case.run(mask, state=default)._replace(parameters=None, state=None),
+            "without an initial state, as from the cell's default",
         )
 
 
+@invariant("no value and no gradient depends on later steps", directions=FORWARD, training=True)
 def causality(case: CheckCase) -> None:
-    given, (final, outputs) = case.given, case.given.cotangents
-    nothing = jax.tree.map(np.zeros_like, final)
+    inputs, (final, outputs) = case.arguments.inputs, case.arguments.cotangents
+    zeros = jax.tree.map(np.zeros_like, final)
     expected = case.run()
-    for read in range(case.steps):
-        past, future = case.order[: read + 1], case.order[read + 1 :]
+    for count, step in enumerate(case.step_order, start=1):
+        past, future = case.step_order[:count], case.step_order[count:]
         cotangents = outputs.copy()
         cotangents[:, future] = 0
-        result = case.run(cotangents=(nothing, cotangents))
-        require_zero(
-            {f"gradient of inputs after step {case.order[read]}": result.inputs[:, future]},
+        result = case.run(cotangents=(zeros, cotangents))
+        assert_zero(
+            {f"gradient of inputs after step {step}": result.inputs[:, future]},
             "of the outputs up to it",
         )
-        changed = given.inputs.copy()
+        changed = inputs.copy()
         changed[:, future] = changed[:, future] * -3 + 1
-        found = case.run(inputs=changed)
-        require_same_bits(
-            {"outputs": found.outputs[:, past]},
+        assert_bits_equal(
+            {"outputs": case.run(inputs=changed).outputs[:, past]},
             {"outputs": expected.outputs[:, past]},
-            f"because inputs after step {case.order[read]} changed",
+            f"because inputs after step {step} changed",
         )
 
 
+@invariant("reverse equals forward on the reversed real steps", directions=(True,), all_masks=True)
 def reverse(case: CheckCase) -> None:
-    final, outputs = case.given.cotangents
-    found = case.run(reverse=True)
+    final, outputs = case.arguments.cotangents
     forward = case.run(
         reverse=False,
-        inputs=flipped(case.given.inputs, case.mask),
-        cotangents=(final, flipped(outputs, case.mask)),
+        inputs=reverse_steps(case.arguments.inputs, case.mask),
+        cotangents=(final, reverse_steps(outputs, case.mask)),
     )
     expected = forward._replace(
-        outputs=flipped(forward.outputs, case.mask), inputs=flipped(forward.inputs, case.mask)
+        outputs=reverse_steps(forward.outputs, case.mask),
+        inputs=reverse_steps(forward.inputs, case.mask),
     )
-    case.close(found, expected, "as forward on the reversed real steps")
+    case.assert_close(case.run(reverse=True), expected, "as forward on the reversed real steps")
 
 
-def split(case: CheckCase) -> None:
-    given, (final, outputs) = case.given, case.given.cotangents
-    whole = case.run()
+@invariant("a sequence in two calls equals one call", directions=BOTH, all_masks=True)
+def split_sequence(case: CheckCase) -> None:
+    arguments, (final, outputs) = case.arguments, case.arguments.cotangents
+    expected = case.run()
     for count in range(1, case.steps):
-        halves = [np.sort(case.order[:count]), np.sort(case.order[count:])]
-        # Each half stands at the beginning of a row, as in a call of its own.
+        halves = [np.sort(case.step_order[:count]), np.sort(case.step_order[count:])]
         masks, inputs, cotangents = (
-            [_first(values, half) for half in halves]
-            for values in (case.mask, given.inputs, outputs)
+            [_move_to_start(values, half) for half in halves]
+            for values in (case.mask, arguments.inputs, outputs)
         )
-        carried = case.run(masks[0], inputs=inputs[0])
+        carried = case.run(masks[0], inputs=inputs[0]).final
         second = case.run(
-            masks[1], inputs=inputs[1], state=carried.final, cotangents=(final, cotangents[1])
+            masks[1], inputs=inputs[1], state=carried, cotangents=(final, cotangents[1])
         )
         first = case.run(masks[0], inputs=inputs[0], cotangents=(second.state, cotangents[0]))
-        together = SequenceResult(
+        joined = SequenceResult(
             final=second.final,
-            outputs=_back([first.outputs, second.outputs], halves),
+            outputs=_join_halves([first.outputs, second.outputs], halves),
             parameters=jax.tree.map(np.add, first.parameters, second.parameters),
-            inputs=_back([first.inputs, second.inputs], halves),
+            inputs=_join_halves([first.inputs, second.inputs], halves),
             state=first.state,
         )
-        case.close(together, whole, f"in two calls, the first of {count} steps, as in one")
+        context = f"in two calls, the first of {count} steps, as in one"
+        case.assert_close(joined, expected, context)
 
 
-def loop(case: CheckCase) -> None:
-    found, expected = case.run(), _looped(case)
-    none = {"parameters": None, "inputs": None, "state": None}
-    case.close(found._replace(**none), expected._replace(**none), "as by a loop in Python")
+@invariant("the layer equals a Python loop over single steps", directions=BOTH, all_masks=True)
+def loop_values(case: CheckCase) -> None:
+    case.assert_close(case.run().values(), _python_loop(case).values(), "as by a loop in Python")
 
 
+@invariant(
+    "the layer's gradients equal those of a Python loop over single steps",
+    directions=BOTH,
+    all_masks=True,
+)
 def loop_gradients(case: CheckCase) -> None:
-    found, expected = case.run(), _looped(case)
-    none = {"final": None, "outputs": None}
-    case.close(found._replace(**none), expected._replace(**none), "as by a loop in Python")
+    case.assert_close(
+        case.run().gradients(), _python_loop(case).gradients(), "as by a loop in Python"
+    )
 
 
+@invariant("cell(state, inputs), step by step, equals the layer", directions=FORWARD)
 def streaming(case: CheckCase) -> None:
-    given, subject = case.given, case.subject
-    call = case.bench.program("call", lambda: subject.call)
-    variables, state, outputs = case.bench.variables(), given.state, []
+    adapter = case.adapter
+    call = case.harness.compiled("call", lambda: adapter.call)
+    variables, state, outputs = case.harness.variables(), case.arguments.state, []
     for step in range(case.steps):
-        state, output = call(variables, state, given.inputs[:, step])
+        state, output = call(variables, state, case.arguments.inputs[:, step])
         outputs.append(np.asarray(output))
-    streamed = SequenceResult(final=host(state), outputs=np.stack(outputs, axis=1))
-    layer = case.run(np.ones_like(case.mask))
-    expected = SequenceResult(layer.final, layer.outputs)
-    case.close(streamed, expected, "in calls of cell(state, inputs), as in the layer")
+    streamed = SequenceResult(final=to_numpy(state), outputs=np.stack(outputs, axis=1))
+    expected = case.run(np.ones_like(case.mask)).values()
+    case.assert_close(streamed, expected, "in calls of cell(state, inputs), as in the layer")
 
 
+@invariant(
+    "each half of a bidirectional layer equals a single run", directions=FORWARD, all_masks=True
+)
 def bidirectional(case: CheckCase) -> None:
-    cell, given = case.subject.cell, case.given
-    variables = [in_layer(case.bench.variables(seed)) for seed in (2, 8)]
-    states = (given.state, case.bench.state(case.rows, seed=6))
-    both = {
-        collection: {"forward": variables[0][collection], "backward": variables[1][collection]}
-        for collection in variables[0]
-    }
+    arguments = case.arguments
     engine: Any = case.engine
-    layer = Bidirectional(cell, merge="none", engine=engine)
-    run = case.bench.program(("bidirectional", engine), lambda: layer.apply)
-    finals, outputs = host(run(both, given.inputs, case.mask, states))
-    for side, reads_back in enumerate((False, True)):
-        single = case.bench.run(
+    variables = [layer_variables(case.harness.variables(seed)) for seed in (2, 8)]
+    states = (arguments.state, case.harness.state(case.rows, seed=6))
+    layer = Bidirectional(case.adapter.cell, merge="none", engine=engine)
+    run = case.harness.compiled(("bidirectional", engine), lambda: layer.apply)
+    finals, outputs = to_numpy(
+        run(bidirectional_variables(*variables), arguments.inputs, case.mask, states)
+    )
+    for index, direction in enumerate(("forward", "backward")):
+        single = case.harness.run(
             engine,
-            reads_back,
-            given._replace(variables=variables[side], state=states[side]),
+            direction == "backward",
+            arguments._replace(variables=variables[index], state=states[index]),
             case.mask,
         )
-        case.close(
-            SequenceResult(finals[side], outputs[side]),
-            SequenceResult(single.final, single.outputs),
-            f"in the {'backward' if reads_back else 'forward'} half, as in a single run",
+        case.assert_close(
+            SequenceResult(finals[index], outputs[index]),
+            single.values(),
+            f"in the {direction} half, as in a single run",
         )
 
 
-class Half(nn.Module):
-    """A single run whose module path, which flax folds into every key, is that of one direction."""
+def bidirectional_variables(forward: Any, backward: Any) -> Any:
+    """Returns the variables of a bidirectional layer from those of two layers."""
+    return {
+        collection: {"forward": forward[collection], "backward": backward[collection]}
+        for collection in forward
+    }
+
+
+class NamedDirection(nn.Module):
+    """A single run under the module path of one direction, which flax folds into every key."""
 
     cell: nn.Module
-    side: str
+    direction: str
 
     @nn.compact
     def __call__(self, inputs: Any, mask: Any, state: Any) -> Any:
-        """Returns what the layer returns."""
+        """Returns the result of the layer."""
         cell = self.cell.copy(parent=None, name=None)
-        return RNN(cell, reverse=self.side == "backward", name=self.side)(inputs, mask, state)
+        layer = RNN(cell, reverse=self.direction == "backward", name=self.direction)
+        return layer(inputs, mask, state)
 
 
-def _looped(case: CheckCase) -> SequenceResult:
+def _python_loop(case: CheckCase) -> SequenceResult:
     """Returns the oracle: a loop in Python over the real steps of each row, one step a call."""
     key = ("loop", case.reverse, case.rows, case.steps, case.mask.tobytes())
-    return case.bench.kept(key, lambda: looped(case.given, case.mask, case.reverse, _step(case)))
-
-
-def _step(case: CheckCase) -> Any:
-    subject = case.subject
+    adapter = case.adapter
 
     def apply(variables, inputs, mask, state):
-        return subject.step(variables, state, inputs)
+        return adapter.step(variables, state, inputs)
 
-    return case.bench.program("step and back", lambda: pulling(apply))
+    step = case.harness.compiled("step with gradients", lambda: with_gradients(apply))
+    return case.harness.cached(
+        key, lambda: _loop_over_steps(case.arguments, case.mask, case.reverse, step)
+    )
 
 
-def looped(given: SequenceInputs, mask: np.ndarray, reverse: bool, step: Any) -> SequenceResult:
-    """Returns what a layer returns, by one call for each real step of each row.
+def _loop_over_steps(
+    arguments: SequenceArguments, mask: np.ndarray, reverse: bool, step: Any
+) -> SequenceResult:
+    """Returns the result of a layer by one call for each real step of each row.
 
     Args:
-      given: as for the layer.
-      mask: as for the layer.
-      reverse: as for the layer.
+      arguments: of the layer.
+      mask: of the layer.
+      reverse: of the layer.
       step: one step of a batch and its derivative, as a layer of one step.
     """
-    final_, outputs_ = given.cotangents
-    variables = {name: values["cell"] for name, values in given.variables.items()}
-    outputs = np.zeros(outputs_.shape, outputs_.dtype)
-    inputs = np.zeros_like(given.inputs)
-    parameters = jax.tree.map(lambda leaf: np.zeros(leaf.shape), moving(variables))
-    finals, states = [], []
+    final_cotangents, output_cotangents = arguments.cotangents
+    variables = {name: values["cell"] for name, values in arguments.variables.items()}
+    outputs = np.zeros(output_cotangents.shape, output_cotangents.dtype)
+    inputs = np.zeros_like(arguments.inputs)
+    parameters = jax.tree.map(lambda leaf: np.zeros(leaf.shape), differentiable_leaves(variables))
+    finals, state_gradients = [], []
 
-    def call(row, time, state, cotangents):
-        return host(step(variables, given.inputs[row : row + 1, time], None, state, cotangents))
+    def run_step(row, time, state, cotangents):
+        step_inputs = arguments.inputs[row : row + 1, time]
+        return to_numpy(step(variables, step_inputs, None, state, cotangents))
 
     for row in range(len(mask)):
-        at = slice(row, row + 1)
-        state = jax.tree.map(lambda leaf, at=at: leaf[at], given.state)
-        cotangents = jax.tree.map(lambda leaf, at=at: leaf[at], final_)
-        zeros = jax.tree.map(np.zeros_like, (cotangents, outputs_[at, 0]))
-        before = []
+        one_row = slice(row, row + 1)
+        state, cotangents = jax.tree.map(
+            lambda leaf, one_row=one_row: leaf[one_row], (arguments.state, final_cotangents)
+        )
+        zeros = jax.tree.map(np.zeros_like, (cotangents, output_cotangents[one_row, 0]))
+        visited = []
         for time in np.flatnonzero(mask[row])[:: -1 if reverse else 1]:
-            before.append((time, state))
-            result = call(row, time, state, zeros)
+            visited.append((time, state))
+            result = run_step(row, time, state, zeros)
             state, outputs[row, time] = result.final, result.outputs[0]
-        for time, started in reversed(before):
-            result = call(row, time, started, (cotangents, outputs_[at, time]))
+        for time, previous_state in reversed(visited):
+            step_cotangents = (cotangents, output_cotangents[one_row, time])
+            result = run_step(row, time, previous_state, step_cotangents)
             cotangents, inputs[row, time] = result.state, result.inputs[0]
             parameters = jax.tree.map(np.add, parameters, result.parameters)
         finals.append(state)
-        states.append(cotangents)
+        state_gradients.append(cotangents)
 
-    def stacked(trees):
+    def concatenate(trees):
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
 
-    return SequenceResult(stacked(finals), outputs, in_layer(parameters), inputs, stacked(states))
+    return SequenceResult(
+        concatenate(finals),
+        outputs,
+        layer_variables(parameters),
+        inputs,
+        concatenate(state_gradients),
+    )
 
 
-def _first(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Returns some steps at the beginning of rows, and zeros after them."""
+def _move_to_start(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Moves some steps to the beginning of the rows, and zeroes the rest."""
     result = np.zeros_like(values)
     result[:, : len(steps)] = values[:, steps]
     return result
 
 
-def _back(parts: list[np.ndarray], steps: list[np.ndarray]) -> np.ndarray:
+def _join_halves(parts: list[np.ndarray], halves: list[np.ndarray]) -> np.ndarray:
+    """Moves the first steps of each part to the steps of its half."""
     result = np.zeros_like(parts[0])
-    for values, at in zip(parts, steps, strict=True):
-        result[:, at] = values[:, : len(at)]
+    for values, steps in zip(parts, halves, strict=True):
+        result[:, steps] = values[:, : len(steps)]
     return result

@@ -1,0 +1,42 @@
+"""An invariant of cells: a name, a statement and a check function."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from rnnjax.testing.check_case import CheckCase
+
+FORWARD, BOTH = (False,), (False, True)
+
+Check = Callable[[CheckCase], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Invariant:
+    """A property that every correct cell has.
+
+    Attributes:
+      name: of the check function.
+      statement: the property in one line.
+      check: raises a `ViolationError` if a case violates the property, and a `NotApplicableError`
+        if the property says nothing about the cell.
+      directions: values of `reverse`, each checked with every engine; () for a property of the
+        cell alone.
+      all_masks: check under many masks instead of no masked step.
+      any_size: whether the property holds for a single row and step too, so that a smaller
+        counterexample is meaningful.
+      training: check with a dropout key as well, if that changes the cell.
+    """
+
+    name: str
+    statement: str
+    check: Check
+    directions: tuple[bool, ...] = ()
+    all_masks: bool = False
+    any_size: bool = True
+    training: bool = False
+
+
+def invariant(statement: str, **options: Any) -> Callable[[Check], Invariant]:
+    """Turns a check function into an `Invariant` of its name, with options by their names."""
+    return lambda check: Invariant(check.__name__, statement, check, **options)
