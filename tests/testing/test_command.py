@@ -1,14 +1,14 @@
-"""The kit as it is typed: python -m rnnjax.testing."""
+"""The command line of the kit: python -m rnnjax.testing."""
 
 import pytest
 
 from rnnjax.testing import INVARIANTS, conformance
-from rnnjax.testing.__main__ import main
+from rnnjax.testing.__main__ import run_command
 
 
 @pytest.fixture(autouse=True)
 def _few_checks(monkeypatch):
-    few = {name: INVARIANTS[name] for name in ("contract", "parameters")}
+    few = {name: INVARIANTS[name] for name in ("state_structure", "parameter_count")}
     monkeypatch.setattr(conformance, "INVARIANTS", few)
 
 
@@ -16,36 +16,37 @@ def _few_checks(monkeypatch):
     "arguments",
     [["LSTMCell"], ["ConvLSTMCell", "--inputs", "5,5,3"], ["SimpleCell", "--inputs", "2"]],
 )
-def test_a_right_cell_is_listed(arguments, capsys):
-    assert main(arguments) == 0
-    names = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
-    assert names == [["contract", "passed"], ["parameters", "passed"]]
+def test_correct_cell_prints_results(arguments, capsys):
+    assert run_command(arguments) == 0
+    results = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert results == [["state_structure", "passed"], ["parameter_count", "passed"]]
 
 
-def test_a_broken_invariant_ends_with_one(capsys):
-    assert main(["tests.testing.mistakes_in_cells:Miscounted"]) == 1
-    printed = capsys.readouterr()
-    assert printed.out.startswith("contract")
-    assert "breaks parameters" in printed.err
+def test_violation_exits_with_one(capsys):
+    assert run_command(["tests.testing.cell_mutants:Miscounted"]) == 1
+    streams = capsys.readouterr()
+    assert streams.out.startswith("state_structure")
+    assert "violates parameter_count" in streams.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
+        ([], "given 0 cells, expected one"),
+        (["LSTMCell", "GRUCell"], "given 2 cells, expected one"),
         (["NoCell"], "given 'NoCell'"),
         (["LSTMCell", "--inputs", "0"], "expected the sizes of the feature axes"),
         (["ConvLSTMCell"], "expected 2 axes of an image and one of channels"),
         (["ConvLSTMCell"], "(with --inputs 3)"),
     ],
 )
-def test_what_cannot_be_checked_ends_with_two(arguments, words, capsys):
-    assert main(arguments) == 2
-    assert words in capsys.readouterr().err
+def test_invalid_cell_or_inputs_exits_with_two(arguments, message, capsys):
+    assert run_command(arguments) == 2
+    assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["LSTMCell", "--inputs", "5,x"]])
-def test_what_cannot_be_read_ends_with_two(arguments, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    assert "usage: python -m rnnjax.testing" in capsys.readouterr().err
+def test_invalid_flag_exits_with_two(capsys):
+    with pytest.raises(SystemExit) as error:
+        run_command(["LSTMCell", "--inputs", "5,x"])
+    assert error.value.code == 2
+    assert "--inputs" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The kit as a researcher meets it: right cells pass, a report, an error, and pytest."""
+"""Entry points of the conformance kit: correct cells, reports, errors, and pytest."""
 
 import ast
 import unittest
@@ -15,19 +15,19 @@ from rnnjax.cells import AbstractCell, Cell, ConvLSTMCell, GRUCell, SimpleCell
 from rnnjax.errors import InputError
 from rnnjax.testing import INVARIANTS, CellError, cell_checks, check_cell
 
-from .mistakes_in_cells import RowNumber
-from .mistakes_in_draws import Held
-from .mistakes_in_engines import HalfHeld, NeverReverse
-from .mistakes_in_training import Spare
+from .cell_mutants import RowIndex
+from .dropout_mutants import SequenceDropout
+from .engine_mutants import NeverReverse, UnmaskedCell
+from .training_mutants import UnusedParameter
 
 pytestmark = pytest.mark.usefixtures("rank_promotion")
 
 DROPOUT = {name for name in INVARIANTS if name.startswith("dropout")}
-FLAX = {*DROPOUT, "parameters", "output_part", "project"}
+FLAX = {*DROPOUT, "parameter_count", "output_part", "projection"}
 
 
 class SpiralState(NamedTuple):
-    """A state with a complex part and one that counts."""
+    """A state with a complex part and a counter."""
 
     spiral: Any
     steps: Any
@@ -48,29 +48,29 @@ class SpiralCell(Cell):
         return self.input(inputs)
 
     def step(self, state, projected):
-        turned = 0.8 * jnp.exp(1j * self.angle) * state.spiral
-        spiral = turned + projected.astype(state.spiral.real.dtype)
-        shown = jnp.abs(spiral + 3) / (1 + state.steps[..., None])
-        return SpiralState(spiral, state.steps + 1), shown.astype(projected.dtype)
+        rotated = 0.8 * jnp.exp(1j * self.angle) * state.spiral
+        spiral = rotated + projected.astype(state.spiral.real.dtype)
+        output = jnp.abs(spiral + 3) / (1 + state.steps[..., None])
+        return SpiralState(spiral, state.steps + 1), output.astype(projected.dtype)
 
 
 class ManyTypesCell(SpiralCell):
-    """A right cell with parts of several dtypes in a dict. Parameters: features * (inputs + 2)."""
+    """A correct cell with a dict of several dtypes. Parameters: features * (inputs + 2)."""
 
     def initial_state(self, input_shape):
         return {
             "spiral": super().initial_state(input_shape),
             "coarse": jnp.ones((*input_shape[:-1], 2), jnp.bfloat16),
-            "seen": jnp.zeros(input_shape[:-1], bool),
+            "visited": jnp.zeros(input_shape[:-1], bool),
         }
 
     def step(self, state, projected):
         spiral, output = super().step(state["spiral"], projected)
-        return {**state, "spiral": spiral, "seen": jnp.ones_like(state["seen"])}, output
+        return {**state, "spiral": spiral, "visited": jnp.ones_like(state["visited"])}, output
 
 
-class ForeignCell(AbstractCell):
-    """Somebody's cell: none of the attributes that the cells here share, no projection."""
+class CustomCell(AbstractCell):
+    """A user's cell: without the attributes of `Cell`, and without a projection."""
 
     size: int
 
@@ -79,141 +79,142 @@ class ForeignCell(AbstractCell):
 
     @nn.compact
     def step(self, state, projected):
-        both = jnp.concatenate([state["memory"], projected], axis=-1)
-        memory = nn.tanh(nn.Dense(self.size)(both))
+        joined = jnp.concatenate([state["memory"], projected], axis=-1)
+        memory = nn.tanh(nn.Dense(self.size)(joined))
         return {"memory": memory}, nn.Dense(2)(memory)
 
 
-RIGHT: dict[str, tuple[nn.Module, Any, set[str]]] = {
+CORRECT: dict[str, tuple[nn.Module, Any, set[str]]] = {
     "SimpleCell": (SimpleCell(4), 3, DROPOUT),
     "flax GRUCell": (nn.GRUCell(4), 3, FLAX),
     "complex": (SpiralCell(4), 3, {*DROPOUT, "output_part"}),
-    "of many dtypes": (ManyTypesCell(4), 3, {*DROPOUT, "output_part"}),
-    "foreign": (
-        ForeignCell(4),
+    "several dtypes": (ManyTypesCell(4), 3, {*DROPOUT, "output_part"}),
+    "custom": (
+        CustomCell(4),
         3,
-        FLAX - {"project"} | {"param_dtype", "derivative", "bfloat16"},
+        FLAX - {"projection"} | {"param_dtype", "finite_differences", "bfloat16"},
     ),
 }
-"""Cells that are right, what they read, and the checks that say nothing about them.
+"""Correct cells of each kind, the sizes of their inputs, and the checks that do not apply.
 
-One of each kind; that all of the package pass is the business of tests/cells/test_zoo.py."""
+All cells of the package are checked in tests/cells/test_zoo.py."""
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_a_right_cell_passes(name):
-    cell, inputs, skipped = RIGHT[name]
+@pytest.mark.parametrize("name", CORRECT)
+def test_correct_cell_passes(name):
+    cell, inputs, skipped = CORRECT[name]
     report = check_cell(cell, inputs)
-    assert [line.check for line in report.lines] == list(INVARIANTS)
-    assert {line.check for line in report.lines if line.result == "skipped"} == skipped
-    assert {line.result for line in report.lines} == {"passed", "skipped"}
-    assert 0 < report.largest < 0.2
+    assert [result.check for result in report.results] == list(INVARIANTS)
+    statuses = {result.check: result.status for result in report.results}
+    assert {check for check, status in statuses.items() if status == "skipped"} == skipped
+    assert set(statuses.values()) == {"passed", "skipped"}
+    assert 0 < report.largest_deviation < 0.2
 
 
 CHECKS = cell_checks(SimpleCell(features=4))
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
-def test_a_check_is_a_test_of_pytest(check, request):
+def test_check_runs_as_pytest_case(check, request):
     assert f"[{check.name}]" in request.node.name
     check()
-    assert check.name not in DROPOUT, "pytest shows what a check skips as skipped"
+    assert check.name not in DROPOUT, "a check that does not apply is skipped"
 
 
 class FrozenString(SimpleCell):
-    """A name where a tuple of names belongs."""
+    """`frozen` is a string instead of a tuple of names."""
 
     frozen: ClassVar[Any] = "recurrent_kernel"
 
 
-class Untouchable(SimpleCell):
-    """A cell of which nothing can be asked."""
+class RaisingCell(SimpleCell):
+    """A cell that raises in every method."""
 
     def setup(self):
-        raise RuntimeError("touched")
+        raise RuntimeError("called")
 
     def initial_state(self, input_shape):
-        raise RuntimeError("touched")
+        raise RuntimeError("called")
 
 
-def test_checks_are_made_without_computing_anything():
-    checks = cell_checks(Untouchable(4))
+def test_cell_checks_compute_nothing():
+    checks = cell_checks(RaisingCell(4))
     assert [str(check) for check in checks] == list(INVARIANTS)
-    with pytest.raises(CellError, match="RuntimeError was raised: touched") as caught:
+    with pytest.raises(CellError, match="RuntimeError was raised: called") as error:
         checks[0]()
-    assert caught.value.__cause__
-    assert isinstance(caught.value.__cause__.__cause__, RuntimeError)
+    assert error.value.__cause__
+    assert isinstance(error.value.__cause__.__cause__, RuntimeError)
 
 
-def test_a_report_is_a_table_that_says_why_something_was_skipped():
-    skip = {name: "only these are looked at" for name in INVARIANTS if name != "contract"}
+def test_report_is_a_table_with_reasons_for_skipping():
+    skip = {name: "not of interest" for name in INVARIANTS if name != "state_structure"}
     report = str(check_cell(GRUCell(4, reset_after=False), skip=skip)).splitlines()
     assert report[0] == "GRUCell(features=4, reset_after=False)"
-    assert report[1].split()[:2] == ["contract", "passed"]
-    assert report[1].endswith(INVARIANTS["contract"].says)
-    assert report[2].split(maxsplit=2) == ["streams", "skipped", "only these are looked at"]
+    assert report[1].split()[:2] == ["state_structure", "passed"]
+    assert report[1].endswith(INVARIANTS["state_structure"].statement)
+    assert report[2].split(maxsplit=2) == ["rng_stream", "skipped", "not of interest"]
     assert len(report) == 2 + len(INVARIANTS)
     assert report[-1].startswith(f"1 passed, {len(INVARIANTS) - 1} skipped in ")
 
 
-def test_a_check_that_is_not_to_be_made_skips_with_the_reason():
-    check = cell_checks(Untouchable(4), skip={"contract": "known"})[0]
-    with pytest.raises(unittest.SkipTest, match="known"):
+def test_skipped_check_raises_skip_test_with_reason():
+    check = cell_checks(RaisingCell(4), skip={"state_structure": "surrogate"})[0]
+    with pytest.raises(unittest.SkipTest, match="surrogate"):
         check()
 
 
-def broken(cell: nn.Module, name: str) -> CellError:
-    """Returns the error of one check."""
-    (check,) = (each for each in cell_checks(cell) if each.name == name)
-    with pytest.raises(CellError) as caught:
+def violate(cell: nn.Module, name: str) -> CellError:
+    """Runs one check, which fails, and returns its error."""
+    (check,) = (check for check in cell_checks(cell) if check.name == name)
+    with pytest.raises(CellError) as error:
         check()
-    return caught.value
+    return error.value
 
 
-def test_an_error_says_what_is_broken_where_and_by_how_much():
-    error = broken(HalfHeld(4), "empty_rows")
+def test_error_names_invariant_difference_and_case():
+    error = violate(UnmaskedCell(4), "empty_rows")
     assert isinstance(error, AssertionError)
     assert error.check == "empty_rows"
     lines = str(error).splitlines()
-    assert lines[0] == "HalfHeld(features=4) breaks empty_rows"
-    assert lines[1] == f"invariant: {INVARIANTS['empty_rows'].says}"
-    assert lines[2].startswith("broken:    final state.cell[0, ")
+    assert lines[0] == "UnmaskedCell(features=4) violates empty_rows"
+    assert lines[1] == f"invariant: {INVARIANTS['empty_rows'].statement}"
+    assert lines[2].startswith("violation: final state.cell[0, ")
     assert "; it must be exact)" in lines[2]
     assert lines[3] == "where:     engine fused, forward"
-    assert lines[4:] == ["smallest:  1 row, 1 step, masked so (# is real):", "."]
+    assert lines[4:] == ["smallest:  1 row, 1 step, mask (# is real):", "."]
 
 
 @pytest.mark.parametrize(
     ("cell", "name", "size", "mask"),
     [
-        (HalfHeld(4), "empty_rows", (1, 1), "."),
+        (UnmaskedCell(4), "empty_rows", (1, 1), "."),
         (NeverReverse(4), "reverse", (1, 2), "##"),
-        (RowNumber(4), "rows", (2, 2), "##\n##"),
+        (RowIndex(4), "row_independence", (2, 2), "##\n##"),
     ],
 )
-def test_the_case_that_is_reported_is_the_smallest(cell, name, size, mask):
-    error = broken(cell, name)
+def test_error_reports_smallest_case(cell, name, size, mask):
+    error = violate(cell, name)
     assert (error.case.rows, error.case.steps) == size
     assert str(error).endswith(f"\n{mask}")
-    assert error.case.engine == ("scan" if cell == RowNumber(4) else "fused")
+    assert error.case.engine == ("scan" if cell == RowIndex(4) else "fused")
     assert error.case.reverse == (name == "reverse")
 
 
-def test_what_a_few_steps_cannot_show_is_not_tried_on_them():
-    # One step from zeros gives a recurrent kernel no gradient, in the best of cells.
-    error = broken(Spare(4), "learning")
+def test_check_of_default_size_is_not_minimized():
+    # One step from a zero state gives no recurrent kernel a gradient.
+    error = violate(UnusedParameter(4), "trainable_parameters")
     assert "parameters.spare is zero" in str(error)
     assert "at:        6 rows, 7 steps" in str(error)
 
 
-def test_a_cell_that_draws_is_asked_about_it():
-    report = {line.check: line for line in check_cell(Held(4)).lines}
-    assert report["dropout_held"].result == "passed"
-    assert report["dropout_fresh"].says == "a step draws nothing"
+def test_dropout_checks_apply_to_random_cell():
+    results = {result.check: result for result in check_cell(SequenceDropout(4)).results}
+    assert results["dropout_per_sequence"].status == "passed"
+    assert results["dropout_per_step"].message == "a step draws nothing"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "options", "words"),
+    ("arguments", "options", "message"),
     [
         ((SimpleCell,), {}, "as an instance"),
         ((nn.Dense(3),), {}, "cell is a Dense"),
@@ -223,31 +224,31 @@ def test_a_cell_that_draws_is_asked_about_it():
         ((SimpleCell(4, dtype=jnp.bfloat16),), {}, "has the dtype bfloat16"),
         ((SimpleCell(4, param_dtype=jnp.float64),), {}, "has the param_dtype float64"),
         ((FrozenString(4),), {}, "expected a tuple of names: ('recurrent_kernel',)"),
-        ((SimpleCell(4),), {"skip": {"masks": ""}}, "skip: given 'masks', expected some of cont"),
+        ((SimpleCell(4),), {"skip": {"masks": ""}}, "skip: given 'masks', expected some of stat"),
     ],
 )
-def test_what_cannot_be_checked_is_refused(arguments, options, words):
+def test_invalid_cell_raises_input_error(arguments, options, message):
     for entry in (cell_checks, check_cell):
-        with pytest.raises(InputError) as caught:
+        with pytest.raises(InputError) as error:
             entry(*arguments, **options)
-        assert words in str(caught.value)
+        assert message in str(error.value)
 
 
-def test_what_a_cell_refuses_is_no_broken_invariant():
+def test_input_error_of_cell_is_no_violation():
     with pytest.raises(InputError, match="expected 2 axes of an image"):
         check_cell(ConvLSTMCell(4))
 
 
-def test_the_kit_needs_no_test_runner():
-    for path in Path(rnnjax.testing.__file__).parent.glob("*.py"):
+def test_kit_does_not_import_pytest():
+    for path in Path(rnnjax.testing.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
             assert "pytest" not in {name.split(".")[0] for name in [*names, module]}, path
 
 
-class Sensitive(SimpleCell):
-    """A right cell that makes a thousand roundings of one."""
+class SensitiveCell(SimpleCell):
+    """A correct cell that amplifies rounding errors a thousandfold."""
 
     output_part: ClassVar[str | None] = None
 
@@ -256,5 +257,7 @@ class Sensitive(SimpleCell):
         return new, jnp.sin(1e3 * output)
 
 
-def test_a_rounding_is_no_mistake_even_if_the_cell_enlarges_it():
-    check_cell(Sensitive(4), skip={"derivative": "it bends within a finite difference"})
+def test_amplified_rounding_is_no_violation():
+    check_cell(
+        SensitiveCell(4), skip={"finite_differences": "too nonlinear for a finite difference"}
+    )

@@ -1,4 +1,4 @@
-"""Cells whose single step is right, and whose engine for whole sequences has one mistake."""
+"""Mutants of an engine for whole sequences, whose single step is correct."""
 
 import jax
 import jax.numpy as jnp
@@ -6,40 +6,42 @@ import jax.numpy as jnp
 from rnnjax.cells import LinearCell, LSTMCell, LSTMState, SimpleCell
 from rnnjax.kernels import fused_lstm
 
-from .planted import planted
+from .mutants import mutant
 
 
-class Fused(SimpleCell):
-    """A right cell: a simple cell with an engine of its own, in parts that can be spoiled."""
+class FusedCell(SimpleCell):
+    """A correct cell with a fused engine, in methods that subclasses modify."""
 
     def fused(self, state, projected, mask, reverse):
         projected, mask, reverse = self.read(projected, mask, reverse)
-        steps = jnp.swapaxes(self.guarded(projected, mask), 0, 1)
-        final, states = self.looped(self.begun(state), steps, mask, reverse)
-        return final, self.shown(jnp.swapaxes(states, 0, 1), mask).astype(projected.dtype)
+        steps = jnp.swapaxes(self.zero_masked_inputs(projected, mask), 0, 1)
+        final, states = self.scan(self.initial(state), steps, mask, reverse)
+        return final, self.zero_masked_outputs(jnp.swapaxes(states, 0, 1), mask).astype(
+            projected.dtype
+        )
 
     def read(self, projected, mask, reverse):
-        """Returns what is read."""
+        """Returns the arguments; a subclass modifies them."""
         return projected, mask, reverse
 
-    def guarded(self, projected, mask):
-        """Returns what the steps read, with zeros at masked ones."""
+    def zero_masked_inputs(self, projected, mask):
+        """Zeroes the projected inputs at masked steps."""
         return projected if mask is None else jnp.where(mask[..., None], projected, 0)
 
-    def begun(self, state):
-        """Returns the state before the first step."""
+    def initial(self, state):
+        """Returns the initial state; a subclass modifies it."""
         return state
 
     def kernel(self):
         """Returns the recurrent kernel."""
         return self.recurrent_kernel
 
-    def looped(self, state, steps, mask, reverse):
-        """Returns the final state and the states, time first."""
+    def scan(self, state, steps, mask, reverse):
+        """Returns the final state and the states of all steps, time first."""
         kernel, dtype = self.kernel(), state.dtype
 
-        def body(state, at):
-            step, real = at
+        def body(state, inputs):
+            step, real = inputs
             new = jnp.tanh(
                 (step + state.astype(step.dtype) @ kernel.astype(step.dtype)).astype(dtype)
             )
@@ -48,23 +50,23 @@ class Fused(SimpleCell):
 
         return jax.lax.scan(body, state, (steps, None if mask is None else mask.T), reverse=reverse)
 
-    def shown(self, states, mask):
-        """Returns the outputs: zeros at masked steps."""
+    def zero_masked_outputs(self, states, mask):
+        """Zeroes the outputs at masked steps."""
         return states if mask is None else jnp.where(mask[..., None], states, 0)
 
 
-@planted("causality", "gradient of inputs after step")
-class ReadsNext(Fused):
-    """A step takes in the next."""
+@mutant("causality", "gradient of inputs after step")
+class ReadsNextStep(FusedCell):
+    """A step reads the next step."""
 
     def read(self, projected, mask, reverse):
         ahead = jnp.pad(projected, ((0, 0), (0, 1), (0, 0)))[:, 1:]
         return projected + (0 if mask is None else mask[..., None] * ahead), mask, reverse
 
 
-@planted("causality", "because inputs after step")
-class PeeksNext(Fused):
-    """A step takes in the next, and hides it from the gradient."""
+@mutant("causality", "because inputs after step")
+class ReadsNextStepDetached(FusedCell):
+    """A step reads the next step without a gradient."""
 
     def read(self, projected, mask, reverse):
         ahead = jnp.pad(projected, ((0, 0), (0, 1), (0, 0)))[:, 1:]
@@ -72,9 +74,9 @@ class PeeksNext(Fused):
         return projected + ahead, mask, reverse
 
 
-@planted("initial_state", "changes nothing in the layer")
-class FromZeros(Fused):
-    """The initial state that is given is ignored, but by rows with no real step."""
+@mutant("initial_state", "changes nothing in the layer")
+class IgnoredInitialState(FusedCell):
+    """The initial state is ignored, except in rows with no real step."""
 
     def fused(self, state, projected, mask, reverse):
         final, outputs = super().fused(jnp.zeros_like(state), projected, mask, reverse)
@@ -82,28 +84,28 @@ class FromZeros(Fused):
         return jnp.where(empty, state, final), outputs
 
 
-@planted("initial_state", "the part cell of the initial state")
-class HalfFromZeros(LSTMCell):
-    """One part of the initial state is ignored, but by rows with no real step."""
+@mutant("initial_state", "the part cell of the initial state")
+class IgnoredInitialCell(LSTMCell):
+    """One part of the initial state is ignored, except in rows with no real step."""
 
     def fused(self, state, projected, mask, reverse):
-        begun = state._replace(cell=jnp.zeros_like(state.cell))
-        final, outputs = super().fused(begun, projected, mask, reverse)
+        initial = state._replace(cell=jnp.zeros_like(state.cell))
+        final, outputs = super().fused(initial, projected, mask, reverse)
         empty = False if mask is None else ~mask.any(axis=1)[:, None]
         return final._replace(cell=jnp.where(empty, state.cell, final.cell)), outputs
 
 
-@planted("masked_steps", "at masked steps")
-class ShowsHeld(Fused):
-    """A masked step outputs the state that it holds."""
+@mutant("masked_outputs", "at masked steps")
+class MaskedStateOutput(FusedCell):
+    """A masked step outputs the state."""
 
-    def shown(self, states, mask):
+    def zero_masked_outputs(self, states, mask):
         return states
 
 
-@planted("empty_rows", "final state.cell")
-class HalfHeld(LSTMCell):
-    """The mask is forgotten for one part of the state."""
+@mutant("empty_rows", "final state.cell")
+class UnmaskedCell(LSTMCell):
+    """One part of the state ignores the mask."""
 
     def fused(self, state, projected, mask, reverse):
         final, outputs = super().fused(state, projected, mask, reverse)
@@ -111,8 +113,8 @@ class HalfHeld(LSTMCell):
         return final._replace(cell=unmasked.cell), outputs
 
 
-@planted("empty_rows", "final state")
-class EmptyZeros(Fused):
+@mutant("empty_rows", "final state")
+class EmptyRowZeros(FusedCell):
     """A row with no real step returns zeros in place of its initial state."""
 
     def fused(self, state, projected, mask, reverse):
@@ -120,17 +122,17 @@ class EmptyZeros(Fused):
         return (final if mask is None else final * mask.any(axis=1)[:, None]), outputs
 
 
-@planted("empty_rows", "gradient of initial state")
-class NoStateGradient(Fused):
+@mutant("empty_rows", "gradient of initial state")
+class DetachedInitialState(FusedCell):
     """No gradient reaches the initial state."""
 
-    def begun(self, state):
+    def initial(self, state):
         return jax.lax.stop_gradient(state)
 
 
-@planted("empty_rows", "gradient of parameters.input.bias[0] is nan, expected finite")
-class ByRealSteps(Fused):
-    """What is divided by the number of real steps, be it zero, is guarded after and not before."""
+@mutant("empty_rows", "gradient of parameters.input.bias[0] is nan, expected finite")
+class UnguardedDivision(FusedCell):
+    """A division by the number of real steps is masked after the division, not before."""
 
     def read(self, projected, mask, reverse):
         if mask is None:
@@ -139,20 +141,20 @@ class ByRealSteps(Fused):
         return jnp.where(count > 0, projected / count * count, 0), mask, reverse
 
 
-@planted("junk", "because what project gives is inf")
-class TimesMask(Fused):
-    """Junk at masked steps is multiplied by zero, and NaN remains."""
+@mutant("masked_values", "because the projected inputs at masked steps are inf")
+class MultipliedMask(FusedCell):
+    """Values at masked steps are multiplied by zero, so that NaN remains."""
 
-    def guarded(self, projected, mask):
+    def zero_masked_inputs(self, projected, mask):
         return projected if mask is None else projected * mask[..., None]
 
 
 @jax.custom_vjp
-def _leaky(projected, mask):
+def _leak_gradient(projected, mask):
     return projected
 
 
-_leaky.defvjp(
+_leak_gradient.defvjp(
     lambda projected, mask: (projected, mask),
     lambda mask, cotangents: (
         cotangents + 0.1 * ~mask[..., None] * cotangents.sum(axis=1, keepdims=True),
@@ -161,94 +163,94 @@ _leaky.defvjp(
 )
 
 
-@planted("masked_gradient", "projected")
-class LeakyGradient(Fused):
-    """The backward pass gives masked steps a gradient, which ends in the bias."""
+@mutant("masked_gradients", "projected")
+class LeakedGradient(FusedCell):
+    """The backward pass gives masked steps a gradient, which reaches the bias."""
 
     def read(self, projected, mask, reverse):
-        return (projected if mask is None else _leaky(projected, mask)), mask, reverse
+        return (projected if mask is None else _leak_gradient(projected, mask)), mask, reverse
 
 
-@planted("padding", "padding")
-class CountsFromStart(Fused):
-    """A decay counts the steps of the array, masked ones too."""
+@mutant("padding_side", "padding")
+class AbsoluteDecay(FusedCell):
+    """A decay counts all steps of the array, masked ones included."""
 
     def read(self, projected, mask, reverse):
         steps = projected.shape[1]
         return projected * 0.9 ** jnp.arange(steps)[:, None].astype(projected.dtype), mask, reverse
 
 
-@planted("size", "padded to")
-class ByLength(Fused):
-    """It divides by the number of steps, padding included."""
+@mutant("batch_shape", "padded to")
+class DividedByLength(FusedCell):
+    """The inputs are divided by the number of steps, padding included."""
 
     def read(self, projected, mask, reverse):
         return projected / projected.shape[1], mask, reverse
 
 
-@planted("size", "padded to")
-class ForwardUnmasked(Fused):
-    """Without a mask the direction is forgotten."""
+@mutant("batch_shape", "padded to")
+class ForwardUnmasked(FusedCell):
+    """Without a mask the direction is ignored."""
 
     def read(self, projected, mask, reverse):
         return projected, mask, reverse and mask is not None
 
 
-@planted("reverse", "as forward on the reversed real steps")
-class NeverReverse(Fused):
-    """The direction is forgotten."""
+@mutant("reverse", "as forward on the reversed real steps")
+class NeverReverse(FusedCell):
+    """The direction is ignored."""
 
     def read(self, projected, mask, reverse):
         return projected, mask, False
 
 
-@planted("split", "in two calls")
-class OneBehind(Fused):
-    """The final state is that before the last real step."""
+@mutant("split_sequence", "in two calls")
+class PreviousFinalState(FusedCell):
+    """The final state is the state before the last real step."""
 
-    def looped(self, state, steps, mask, reverse):
-        _, states = super().looped(state, steps, mask, reverse)
+    def scan(self, state, steps, mask, reverse):
+        _, states = super().scan(state, steps, mask, reverse)
         mask = jnp.ones(steps.shape[:2], bool) if mask is None else mask.T
 
-        def body(carry, at):
-            before, now = carry
-            new, real = at
-            return (jnp.where(real[:, None], now, before), new), None
+        def body(carry, inputs):
+            previous, last = carry
+            new, real = inputs
+            return (jnp.where(real[:, None], last, previous), new), None
 
-        (before, _), _ = jax.lax.scan(body, (state, state), (states, mask), reverse=reverse)
-        return before, states
+        (previous, _), _ = jax.lax.scan(body, (state, state), (states, mask), reverse=reverse)
+        return previous, states
 
 
-@planted("derivative", "the final state in float64 has the dtype float32, expected float64")
-class FinalNarrow(Fused):
-    """The final state has a dtype of its own."""
+@mutant("finite_differences", "the final state in float64 has the dtype float32, expected float64")
+class NarrowFinalState(FusedCell):
+    """The final state is always float32."""
 
     def fused(self, state, projected, mask, reverse):
         final, outputs = super().fused(state, projected, mask, reverse)
         return final.astype(jnp.float32), outputs
 
 
-@planted("bfloat16", "the final state in bfloat16 has the dtype bfloat16, expected float32")
-class FinalRounded(Fused):
-    """The final state is in the dtype of the computation."""
+@mutant("bfloat16", "the final state in bfloat16 has the dtype bfloat16, expected float32")
+class RoundedFinalState(FusedCell):
+    """The final state has the dtype of the computation."""
 
     def fused(self, state, projected, mask, reverse):
         final, outputs = super().fused(state, projected, mask, reverse)
         return final.astype(projected.dtype), outputs
 
 
-@planted("loop", "as by a loop in Python")
+@mutant("loop_values", "as by a loop in Python")
 class SwappedGates(LSTMCell):
-    """Two gates of the inputs are swapped."""
+    """Two gates of the projected inputs are swapped."""
 
     def fused(self, state, projected, mask, reverse):
         i, f, g, o = jnp.split(projected, 4, axis=-1)
         return super().fused(state, jnp.concatenate([f, i, g, o], axis=-1), mask, reverse)
 
 
-@planted("loop", "as by a loop in Python")
-class ForgetBiasTwice(LSTMCell):
-    """A bias of one is added to the forget gate, though the parameter has it already."""
+@mutant("loop_values", "as by a loop in Python")
+class DoubledForgetBias(LSTMCell):
+    """The forget gate gets a bias of one in addition to its parameter."""
 
     def fused(self, state, projected, mask, reverse):
         bias = jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0], projected.dtype), self.features)
@@ -256,26 +258,26 @@ class ForgetBiasTwice(LSTMCell):
 
 
 @jax.custom_vjp
-def _doubled(kernel):
+def _double_gradient(kernel):
     return kernel
 
 
-_doubled.defvjp(lambda kernel: (kernel, None), lambda _, cotangents: (2 * cotangents,))
+_double_gradient.defvjp(lambda kernel: (kernel, None), lambda _, cotangents: (2 * cotangents,))
 
 
-@planted("loop_gradients", "gradient of parameters.recurrent_kernel")
+@mutant("loop_gradients", "gradient of parameters.recurrent_kernel")
 class DoubledGradient(LSTMCell):
-    """The hand-written derivative of the recurrent kernel is twice what it should be."""
+    """The custom derivative of the recurrent kernel is doubled."""
 
     def fused(self, state, projected, mask, reverse):
         final, outputs = fused_lstm(
-            projected, _doubled(self.recurrent_kernel), state, mask, reverse
+            projected, _double_gradient(self.recurrent_kernel), state, mask, reverse
         )
         return LSTMState(*final), outputs
 
 
-class Leaky(LinearCell):
-    """A right cell: s' = a s + (1 - a) x, a from the inputs."""
+class LeakyIntegrator(LinearCell):
+    """A correct cell: s' = a s + (1 - a) x, a from the inputs."""
 
     def setup(self):
         self.input = self.dense(2 * self.features)
@@ -292,8 +294,8 @@ class Leaky(LinearCell):
         return state.astype(projected.dtype)
 
 
-@planted("project", "coefficients")
-class WrongStep(Leaky):
+@mutant("projection", "coefficients")
+class ShiftedCoefficients(LeakyIntegrator):
     """The coefficients of a sequence are those of the next step."""
 
     def coefficients(self, projected):
@@ -301,9 +303,9 @@ class WrongStep(Leaky):
         return super().coefficients(jnp.roll(projected, -1, axis=1) if shift else projected)
 
 
-@planted("loop", "engine associative")
-class NotTheStep(Leaky):
-    """A step decays otherwise than a sequence does."""
+@mutant("loop_values", "engine associative")
+class DifferentStep(LeakyIntegrator):
+    """The decay of a step differs from that of a sequence."""
 
     def coefficients(self, projected):
         return super().coefficients(projected)
