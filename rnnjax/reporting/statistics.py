@@ -1,19 +1,19 @@
-"""What the scores of two sets of runs say of the difference between them, and what they cannot.
+"""Statistical comparison of runs over their seeds, on top of `scipy.stats`.
 
-The verdict follows from Student's t test of the mean difference: paired over seeds where both sides
-have them, Welch's for two independent sides otherwise. Where both sides spread alike but for their
-means, a difference of a pair is as likely to lie above its mean as below it; the test then gives a
-false alarm in no more than about one case of twenty from five seeds on (2 / 2^5, one in sixteen, if
-five differences take but two values). Two checks that assume no shape stand beside it:
+The verdict follows from Student's t test of the mean difference: paired over seeds where both
+groups have them, Welch's otherwise. Where both groups spread alike but for their means, the test
+gives a false alarm in no more than about one case of twenty from five seeds on (2 / 2^5, one in
+sixteen, if five differences take but two values). Two checks that assume no distribution stand
+beside it:
 
-* the studentized bootstrap. The percentile and BCa intervals of `scipy.stats.bootstrap` hold the
-  true value in some 85 cases of 100, not 95, when they are made of five seeds;
-* the permutation test, which is exact, but which n pairs cannot bring below 2 / 2^n: five pairs
-  never reach .05, six can. So it does not give the verdict.
+* the studentized bootstrap. The percentile and BCa intervals of `scipy.stats.bootstrap` cover the
+  true value in some 85 cases of 100, not 95, with five seeds;
+* the permutation test, which is exact, but n pairs cannot bring it below 2 / 2^n: five pairs never
+  reach .05, six can. So it does not give the verdict.
 
-Where one side fails now and then and the other never does, five seeds that happen to be good all
-tell against the other side far too often, by every method here: look at the seeds, not at the
-verdict alone. `experiments/false_alarms` has the rates.
+Where one group fails now and then and the other never does, five seeds that happen to be good
+mislead every method here far too often: look at the seeds, not at the verdict alone.
+`experiments/false_alarms` has the rates.
 
 Sources: Student (1908), "The probable error of a mean"; Welch (1947), "The generalization of
 Student's problem when several different population variances are involved"; Efron and Tibshirani
@@ -26,19 +26,18 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import optimize, stats
+from scipy import special, stats
 
-LEVEL = 0.05
-"""False alarms that a verdict may give, over all the comparisons that are made at once."""
-FEWEST = 5
-"""Seeds, of each side, without which there is no verdict."""
-POWER = 0.8
-"""How often a difference is to be shown that is called possible to show."""
-MOST_SEEDS = 1_000
+ALPHA = 0.05
+"""Significance level: the rate of false alarms over all comparisons of one call."""
+CONFIDENCE = 1 - ALPHA
+MIN_SEEDS = 5
+"""Seeds of each group that a verdict needs."""
+MAX_SEEDS = 1_000
 
 _RESAMPLES = 9_999
 
@@ -47,325 +46,286 @@ Verdict = Literal["higher", "lower", "not shown", "none"]
 
 
 class Interval(NamedTuple):
-    """Two ends; infinite where the runs do not tell them, as one run by itself does not."""
+    """A closed interval; an end that too few runs leave undetermined is infinite."""
 
     low: float
     high: float
 
+    def clip(self, bounds: "Interval") -> "Interval":
+        """Returns the interval cut to bounds."""
+        return Interval(*(min(max(end, bounds.low), bounds.high) for end in self))
 
+
+_UNBOUNDED = Interval(-math.inf, math.inf)
 _SHARE, _PERCENT, _AMOUNT = Interval(0, 1), Interval(0, 100), Interval(0, math.inf)
-RANGES = {
+SCORE_RANGES = {
     **dict.fromkeys(("accuracy", "macro_f1", "exact"), _SHARE),
     **dict.fromkeys(("bleu", "chrf"), _PERCENT),
     **dict.fromkeys(("loss", "bits", "cpu_seconds", "train_seconds"), _AMOUNT),
     "perplexity": Interval(1, math.inf),
 }
-"""Between which values scores lie, by their names."""
+"""The range of each score by its definition; any other is unbounded."""
 
 
-class _Student(NamedTuple):
-    """What a t test is made of. A side of n runs has an error of unit / sqrt(n)."""
+def mean_interval(values: Sequence[float], score: str = "") -> Interval:
+    """Returns Student's 95 % confidence interval of the mean, cut to the range of the score.
 
-    mean: float
-    error: float
-    degrees: float
-
-
-def interval_of_mean(values: Sequence[float] | Values) -> Interval:
-    """Returns the 95 % interval of the mean of independent runs, by Student's t."""
-    return _interval(_one_sample(np.asarray(values, float)), LEVEL)
-
-
-def range_of(score: str) -> Interval:
-    """Returns between which values a score lies by its definition: an accuracy from 0 to 1."""
-    return RANGES.get(score, Interval(-math.inf, math.inf))
-
-
-def interval_of_score(values: Sequence[float] | Values, score: str) -> Interval:
-    """Returns the 95 % interval of the mean by Student's t, cut to the range of the score.
-
-    Where runs are few or near an end of the range, Student's interval reaches beyond it.
+    With few runs, or close to an end of the range, the uncut interval reaches beyond it.
     """
-    return _cut(interval_of_mean(values), range_of(score))
+    return _t_interval(values, 1.0, score)
 
 
-def prediction_interval(values: Sequence[float] | Values, runs: int, score: str) -> Interval:
-    """Returns where the mean of new runs lies in 95 cases of 100, cut to the range of the score.
+def prediction_interval(values: Sequence[float], num_runs: int, score: str) -> Interval:
+    """Returns Student's 95 % prediction interval of the mean of new runs.
 
-    By Student's t: m new runs differ from n recorded ones by s * sqrt(1 / n + 1 / m). A new run has
-    another seed, or the same on another processor, whose rounding is taken to move it no further.
+    The mean of m new runs differs from that of n recorded ones by s * sqrt(1 / n + 1 / m). A new
+    run has another seed, or the same on another processor, whose rounding is taken to move it no
+    further.
 
     Args:
       values: scores of the recorded runs.
-      runs: how many new ones the mean is of.
-      score: what it is called.
+      num_runs: number of new runs.
+      score: name of the score, whose range cuts the interval.
     """
-    mean, error, degrees = _one_sample(np.asarray(values, float))
-    wider = error * math.sqrt(1 + len(values) / runs)
-    return _cut(_interval(_Student(mean, wider, degrees), LEVEL), range_of(score))
+    return _t_interval(values, math.sqrt(1 + len(values) / num_runs), score)
 
 
-def _cut(interval: Interval, bounds: Interval) -> Interval:
-    return Interval(*(min(max(end, bounds.low), bounds.high) for end in interval))
+def _t_interval(values: Sequence[float], scale: float, score: str) -> Interval:
+    mean, interval = float(np.mean(values)), _UNBOUNDED
+    if len(values) > 1:
+        error = float(stats.sem(values)) * scale
+        # SciPy has no interval of width zero.
+        ends = stats.t.interval(CONFIDENCE, len(values) - 1, mean, error) if error else (mean, mean)
+        interval = Interval(*map(float, ends))
+    return interval.clip(SCORE_RANGES.get(score, _UNBOUNDED))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """The difference of the means of two sides, `other` minus `first`.
+    """Difference of the mean scores of two groups of runs, candidate minus reference.
 
     Attributes:
-      first: scores, one a run.
-      other: scores; of pairs, in the order of their partners.
-      paired: both have the same seeds.
+      reference: a score for each run.
+      candidate: the same; of pairs, in the order of their partners.
+      paired: whether both groups have the same seeds.
     """
 
-    first: Values
-    other: Values
+    reference: Values
+    candidate: Values
     paired: bool
 
     @classmethod
-    def summarize_seeds(
-        cls, first: Mapping[int, float], other: Mapping[int, float]
+    def from_seeds(
+        cls, reference: Mapping[int, float], candidate: Mapping[int, float]
     ) -> "Comparison":
-        """Returns the difference between scores by seed.
+        """Compares scores by seed.
 
-        They are paired if the sides share five seeds, or all those of the smaller side; what has no
-        partner is then left out. Otherwise no seed is told from another.
+        They are paired if the groups share `MIN_SEEDS` seeds, or all those of the smaller one; runs
+        without a partner are then left out.
         """
-        shared = sorted(first.keys() & other.keys())
-        paired = len(shared) >= min(FEWEST, len(first), len(other))
-        one, two = (shared, shared) if paired else (sorted(first), sorted(other))
-        a, b = np.array([first[seed] for seed in one]), np.array([other[seed] for seed in two])
-        return cls(a, b, paired)
+        shared = sorted(reference.keys() & candidate.keys())
+        paired = len(shared) >= min(MIN_SEEDS, len(reference), len(candidate))
+        groups = (
+            np.array([scores[seed] for seed in (shared if paired else sorted(scores))])
+            for scores in (reference, candidate)
+        )
+        return cls(*groups, paired)
 
     @property
-    def runs(self) -> int:
-        """Pairs, or runs of the smaller side."""
-        return min(len(self.first), len(self.other))
+    def num_runs(self) -> int:
+        """Number of pairs, or of runs of the smaller group."""
+        return min(len(self.reference), len(self.candidate))
+
+    @functools.cached_property
+    def _samples(self) -> tuple[Values, ...]:
+        """The differences of the pairs, or the two independent samples."""
+        if self.paired:
+            return (self.candidate - self.reference,)
+        return self.reference, self.candidate
 
     @property
     def mean(self) -> float:
-        """The difference of the means."""
-        return float(self.other.mean() - self.first.mean())
+        """Difference of the means."""
+        return float(self.candidate.mean() - self.reference.mean())
 
     @functools.cached_property
-    def _student(self) -> _Student:
-        if self.paired:
-            return _one_sample(self.other - self.first)
-        return _welch(self.first, self.other)
+    def standard_error(self) -> float:
+        """Standard error of the difference of the means; 0 of a single run."""
+        return float(_standard_error(self._samples)) if self.num_runs > 1 else 0.0
 
     @property
     def has_spread(self) -> bool:
-        """Whether the runs differ by more than rounding, without which nothing can be tested."""
-        largest = max(np.abs(self.first).max(), np.abs(self.other).max())
-        return self.runs > 1 and self._student.error > 1e-12 * largest
+        """Whether runs of one group differ by more than rounding, which every test needs."""
+        largest = max(np.abs(self.reference).max(), np.abs(self.candidate).max())
+        return self.standard_error > 1e-12 * largest
+
+    @functools.cached_property
+    def _t_test(self) -> Any:
+        """Student's paired t test, or Welch's for independent samples."""
+        if self.paired:
+            return stats.ttest_rel(self.candidate, self.reference)
+        return stats.ttest_ind(self.candidate, self.reference, equal_var=False)
 
     @property
     def p(self) -> float:
-        """How often a t test calls a difference at least so large if there is none; 1 without any.
-
-        Not corrected for other comparisons.
-        """
-        if not self.has_spread:
-            return 1.0
-        mean, error, degrees = self._student
-        return float(2 * stats.t.sf(abs(mean) / error, degrees))
+        """Two-sided p value of the t test, not corrected for other comparisons; 1 without spread."""
+        return float(self._t_test.pvalue) if self.has_spread else 1.0
 
     @property
     def interval(self) -> Interval:
-        """The 95 % interval of the difference, by the same test."""
-        return _interval(self._student, LEVEL)
+        """95 % confidence interval of the difference by the t test."""
+        if not self.has_spread:
+            return _UNBOUNDED
+        return Interval(*map(float, self._t_test.confidence_interval(CONFIDENCE)))
 
     @functools.cached_property
     def bootstrap(self) -> Interval:
-        """The 95 % interval by the studentized bootstrap, of resamples that are always the same.
+        """95 % studentized bootstrap interval, the same at each call.
 
-        An end is infinite where so many resamples have no spread that they do not tell it, as when
-        several runs of five ended at the same score.
+        An end is infinite where too many resamples have no spread, as with few runs or ties.
         """
         if not self.has_spread:
-            return Interval(-math.inf, math.inf)
-        draw = np.random.default_rng(0)
-
-        def resampled(values: Values) -> Float[np.ndarray, "resamples runs"]:
-            return draw.choice(values, (_RESAMPLES, len(values)))
-
-        if self.paired:
-            means, errors, _ = _one_sample(resampled(self.other - self.first))
-        else:
-            means, errors, _ = _welch(resampled(self.first), resampled(self.other))
-        mean, error, _ = map(float, self._student)
-        off, nothing = means - mean, 1e-9 * error
+            return _UNBOUNDED
+        generator = np.random.default_rng(0)
+        resamples = [
+            generator.choice(sample, (_RESAMPLES, len(sample))) for sample in self._samples
+        ]
+        deviations, errors = _mean_difference(*resamples) - self.mean, _standard_error(resamples)
+        rounding = 1e-9 * self.standard_error
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.where(errors > nothing, off / errors, np.where(off > 0, np.inf, -np.inf))
-        t[np.abs(off) <= nothing] = 0.0
-        low, high = np.quantile(t, [LEVEL / 2, 1 - LEVEL / 2], method="inverted_cdf")
-        return Interval(mean - float(high) * error, mean - float(low) * error)
+            infinite = np.where(deviations > 0, np.inf, -np.inf)
+            t = np.where(errors > rounding, deviations / errors, infinite)
+        t[np.abs(deviations) <= rounding] = 0.0
+        tails = (1 - ALPHA / 2, ALPHA / 2)
+        high, low = np.quantile(t, tails, method="inverted_cdf") * self.standard_error
+        return Interval(self.mean - float(high), self.mean - float(low))
 
     @functools.cached_property
     def permutation_p(self) -> float:
-        """How often chance alone gives a difference of means at least so large.
+        """Two-sided p value of the permutation test.
 
-        Of pairs, the partners change places; otherwise the runs change sides. All the ways are
-        counted, or 9,999 of them that are always the same.
+        Permutes within pairs, or runs between groups: all ways, or 9,999 that are always the same.
         """
-        if self.paired:
-            data, kind, statistic = (self.other - self.first,), "samples", np.mean
-        else:
-            data, kind, statistic = (self.other, self.first), "independent", _difference
-        found = stats.permutation_test(
-            data,
-            statistic,
-            permutation_type=kind,
+        test = stats.permutation_test(
+            self._samples,
+            _mean_difference,
+            permutation_type="samples" if self.paired else "independent",
             vectorized=True,
             n_resamples=_RESAMPLES,
             rng=np.random.default_rng(0),
         )
-        return float(found.pvalue)
+        return float(test.pvalue)
 
     @property
-    def least_permutation_p(self) -> float:
-        """The smallest that so many runs can reach."""
-        a, b = len(self.first), len(self.other)
-        ways = 2**a if self.paired else math.comb(a + b, a)
-        return min(2 / min(ways, _RESAMPLES + 1), 1.0)
+    def min_permutation_p(self) -> float:
+        """The smallest p value that a permutation test of so many runs can reach."""
+        a, b = len(self.reference), len(self.candidate)
+        permutations = 2**a if self.paired else math.comb(a + b, a)
+        return min(2 / min(permutations, _RESAMPLES + 1), 1.0)
 
     @property
-    def effect(self) -> float:
-        """The difference in standard deviations, corrected for few runs (Hedges); NaN without any.
-
-        Of pairs, d_z: those of the differences. Otherwise g: those of the two sides together.
-        """
-        a, b = self.first, self.other
-        if self.paired:
-            degrees, spread = len(a) - 1, float(np.std(b - a, ddof=1)) if len(a) > 1 else 0.0
-        else:
-            degrees = len(a) + len(b) - 2
-            squares = np.square(a - a.mean()).sum() + np.square(b - b.mean()).sum()
-            spread = math.sqrt(squares / degrees) if degrees else 0.0
+    def effect_size(self) -> float:
+        """Hedges' g, or d_z of pairs: the difference in standard deviations; NaN without spread."""
+        degrees = sum(len(sample) - 1 for sample in self._samples)
         if degrees < 2 or not self.has_spread:
             return math.nan
-        log = math.lgamma(degrees / 2) - math.lgamma((degrees - 1) / 2)
-        return self.mean / spread * math.exp(log) / math.sqrt(degrees / 2)
+        squares = sum(np.square(sample - sample.mean()).sum() for sample in self._samples)
+        correction = special.poch((degrees - 1) / 2, 0.5) * math.sqrt(2 / degrees)
+        return self.mean / math.sqrt(squares / degrees) * float(correction)
 
     @property
     def correlation(self) -> float:
-        """Of the pairs; NaN if there are none, or no spread. Pairing pays where it is high."""
-        if not self.paired or min(np.std(self.first), np.std(self.other)) == 0:
+        """Pearson correlation of the pairs; NaN without pairs or spread. Pairing pays if high."""
+        if not self.paired or min(np.std(self.reference), np.std(self.candidate)) == 0:
             return math.nan
-        return float(np.corrcoef(self.first, self.other)[0, 1])
+        return float(np.corrcoef(self.reference, self.candidate)[0, 1])
 
-    def smallest(self, comparisons: int = 1) -> float:
-        """Returns the true difference that these runs would have shown in four cases of five.
+    def minimum_detectable_effect(self, num_comparisons: int = 1, power: float = 0.8) -> float:
+        """Returns the true difference that so many runs detect with this power; NaN without spread.
 
-        By the noncentral t distribution, for runs that spread as these did; NaN without spread.
+        From the noncentral t distribution, with the standard error of these runs.
 
         Args:
-          comparisons: made at once; each may then give so much fewer false alarms.
+          num_comparisons: comparisons of one call, which share the significance level.
+          power: probability of detecting the difference.
         """
-        _, error, degrees = self._student
         if not self.has_spread:
             return math.nan
-        level, most = LEVEL / comparisons, 1.0
-        while _power(most, degrees, level) < POWER:
-            most *= 2
-        away = optimize.brentq(lambda away: _power(away, degrees, level) - POWER, 0, most)
-        return error * cast(float, away)  # its stub knows of more results than it returns
+        degrees = self._t_test.df
+        critical = stats.t.isf(ALPHA / num_comparisons / 2, degrees)
+        return self.standard_error * float(special.nctdtrinc(degrees, 1 - power, critical))
 
-    def seeds_needed(self, comparisons: int = 1) -> int:
-        """Returns the seeds that would show the difference found in four cases of five, if true.
+    def seeds_needed(self, num_comparisons: int = 1, power: float = 0.8) -> int:
+        """Returns the seeds of each group that detect the observed difference with this power.
 
         Args:
-          comparisons: made at once.
+          num_comparisons: comparisons of one call, which share the significance level.
+          power: probability of detecting the difference.
 
         Returns:
-          At least `FEWEST`; 0 if more than `MOST_SEEDS` would be needed, or there is no spread.
+          At least `MIN_SEEDS`; 0 if more than `MAX_SEEDS` are needed, or without spread.
         """
         if not self.has_spread:
             return 0
-        count = np.arange(FEWEST, MOST_SEEDS + 1)
-        if self.paired:
-            variance, share = float(np.var(self.other - self.first, ddof=1)), 1.0
-        else:
-            variances = [float(np.var(side, ddof=1)) for side in (self.first, self.other)]
-            variance = sum(variances)
-            share = variance**2 / sum(each**2 for each in variances)
-        away = abs(self.mean) / np.sqrt(variance / count)
-        enough = _power(away, share * (count - 1), LEVEL / comparisons) >= POWER
-        return int(count[enough][0]) if enough.any() else 0
+        count = np.arange(MIN_SEEDS, MAX_SEEDS + 1)
+        variances = np.array([np.var(sample, ddof=1) for sample in self._samples])
+        degrees = variances.sum() ** 2 / np.square(variances).sum() * (count - 1)  # Welch's
+        noncentrality = abs(self.mean) / np.sqrt(variances.sum() / count)
+        critical = stats.t.isf(ALPHA / num_comparisons / 2, degrees)
+        sufficient = count[stats.nct.sf(critical, degrees, noncentrality) >= power]
+        return int(sufficient[0]) if sufficient.size else 0
 
 
 class ComparisonResult(NamedTuple):
-    """A comparison among all that were made at once.
+    """One of several comparisons that were made together.
 
     Attributes:
-      contrast: it.
-      p: corrected for how many there are (Holm).
-      verdict: of the other side against the first; 'none' of too few seeds or no spread.
+      comparison: the difference between the groups.
+      p: p value of the t test, Holm-corrected for the number of comparisons.
+      verdict: candidate relative to reference; 'none' with too few seeds or no spread.
     """
 
-    contrast: Comparison
+    comparison: Comparison
     p: float
     verdict: Verdict
 
 
-def compare_scores(contrasts: Sequence[Comparison]) -> list[ComparisonResult]:
-    """Returns a verdict of each; where no side differs, one or more are wrong in 5 cases of 100."""
+def compare_scores(comparisons: Sequence[Comparison]) -> list[ComparisonResult]:
+    """Returns the verdicts, with a family-wise error rate of `ALPHA`."""
 
-    def verdict(contrast: Comparison, p: float) -> Verdict:
-        if contrast.runs < FEWEST or not contrast.has_spread:
+    def verdict(comparison: Comparison, p: float) -> Verdict:
+        if comparison.num_runs < MIN_SEEDS or not comparison.has_spread:
             return "none"
-        if p > LEVEL:
+        if p > ALPHA:
             return "not shown"
-        return "higher" if contrast.mean > 0 else "lower"
+        return "higher" if comparison.mean > 0 else "lower"
 
-    corrected = holm([contrast.p for contrast in contrasts])
+    corrected = holm([comparison.p for comparison in comparisons])
     return [
-        ComparisonResult(contrast, p, verdict(contrast, p))
-        for contrast, p in zip(contrasts, corrected, strict=True)
+        ComparisonResult(comparison, p, verdict(comparison, p))
+        for comparison, p in zip(comparisons, corrected, strict=True)
     ]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p values corrected for being several, by Holm's method, in the order given."""
-    corrected, largest = [1.0] * len(p_values), 0.0
-    for place, index in enumerate(np.argsort(p_values, kind="stable")):
-        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
-        corrected[index] = largest
-    return corrected
+    """Returns Holm-corrected p values, in the same order."""
+    count, order = len(p_values), np.argsort(p_values, kind="stable")
+    corrected = np.empty(count)
+    scaled = np.asarray(p_values, float)[order] * np.arange(count, 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return corrected.tolist()
 
 
-def pairs_for_permutation(comparisons: int = 1) -> int:
-    """Returns the fewest pairs that a permutation test can reach the level with."""
-    return math.ceil(1 + math.log2(comparisons / LEVEL))
+def min_permutation_pairs(num_comparisons: int = 1) -> int:
+    """Returns the fewest pairs with which a permutation test can reach the significance level."""
+    return math.ceil(1 + math.log2(num_comparisons / ALPHA))
 
 
-def _one_sample(values: np.ndarray) -> _Student:
-    """Returns mean, its error and degrees of freedom over the last axis; NaN of a single value."""
-    count = values.shape[-1]
-    if count < 2:
-        return _Student(values.mean(-1), math.nan, 0)
-    return _Student(values.mean(-1), values.std(-1, ddof=1) / math.sqrt(count), count - 1)
+def _standard_error(samples: Sequence[np.ndarray]) -> Any:
+    return np.sqrt(sum(np.square(stats.sem(sample, axis=-1)) for sample in samples))
 
 
-def _welch(first: np.ndarray, other: np.ndarray) -> _Student:
-    one, two = _one_sample(first), _one_sample(other)
-    a, b = np.square(one.error), np.square(two.error)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        degrees = np.square(a + b) / (np.square(a) / one.degrees + np.square(b) / two.degrees)
-    return _Student(two.mean - one.mean, np.sqrt(a + b), degrees)
-
-
-def _interval(student: _Student, level: float) -> Interval:
-    mean, error, degrees = student
-    half = float(stats.t.isf(level / 2, degrees) * error) if degrees > 0 else math.inf
-    return Interval(float(mean) - half, float(mean) + half)
-
-
-def _difference(one: np.ndarray, two: np.ndarray, axis: int) -> np.ndarray:
-    return one.mean(axis=axis) - two.mean(axis=axis)
-
-
-def _power(away: Any, degrees: Any, level: float) -> Any:
-    """Returns how often a t test shows a difference of so many standard errors, with its sign."""
-    return stats.nct.sf(stats.t.isf(level / 2, degrees), degrees, away)
+def _mean_difference(*samples: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Returns the mean of one sample, or that of the second minus that of the first."""
+    first, *rest = (sample.mean(axis=axis) for sample in samples)
+    return rest[0] - first if rest else first

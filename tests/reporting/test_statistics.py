@@ -10,9 +10,9 @@ from rnnjax.reporting.statistics import (
     Comparison,
     compare_scores,
     holm,
-    interval_of_mean,
-    interval_of_score,
-    pairs_for_permutation,
+    mean_interval,
+    mean_interval,
+    min_permutation_pairs,
     prediction_interval,
 )
 
@@ -71,7 +71,7 @@ def test_of_many_comparisons_with_one_side_any_false_alarm_is_rare():
     for first, *others in draw.normal(0.8, 0.01, (cases, sides, 6)):
         judged = compare_scores([Comparison(first, other, True) for other in others])
         wrong += any(each.verdict != "not shown" for each in judged)
-        uncorrected += any(each.contrast.p <= 0.05 for each in judged)
+        uncorrected += any(each.comparison.p <= 0.05 for each in judged)
     assert wrong <= most(cases)
     assert uncorrected > most(cases)
 
@@ -91,7 +91,7 @@ def test_the_smallest_difference_is_shown_in_four_cases_of_five():
     draw, cases = np.random.default_rng(3), 1_000
     # What of six pairs that spread by the true amount is said to be shown, is.
     spread = np.array([-1.0, 1.0, -1.0, 1.0, -1.0, 1.0]) * math.sqrt(5 / 6)
-    smallest = Comparison(np.zeros(6), spread, True).smallest()
+    smallest = Comparison(np.zeros(6), spread, True).minimum_detectable_effect()
     shown = [
         compare_scores([Comparison(np.zeros(6), other, True)])[0].verdict == "higher"
         for other in draw.normal(smallest, 1.0, (cases, 6))
@@ -100,7 +100,7 @@ def test_the_smallest_difference_is_shown_in_four_cases_of_five():
     # As many seeds are needed for a difference as show it.
     for share, needed in ((1.001, 6), (0.999, 7)):
         assert Comparison(np.zeros(6), spread + share * smallest, True).seeds_needed() == needed
-    assert Comparison(A, B, True).smallest(4) > Comparison(A, B, True).smallest()
+    assert Comparison(A, B, True).minimum_detectable_effect(4) > Comparison(A, B, True).minimum_detectable_effect()
     assert Comparison(np.zeros(5), np.arange(5.0) - 1.9998, True).seeds_needed() == 0
 
 
@@ -111,7 +111,7 @@ def test_pairs_are_tested_by_the_paired_t_test():
     assert found.p == pytest.approx(p)
     assert found.interval == pytest.approx(tuple(expected.confidence_interval()))
     assert found.mean == pytest.approx(statistic * np.std(B - A, ddof=1) / math.sqrt(6))
-    assert interval_of_mean(B - A) == pytest.approx(found.interval)
+    assert mean_interval(B - A) == pytest.approx(found.interval)
 
 
 def test_two_independent_sides_are_tested_by_welch():
@@ -124,39 +124,39 @@ def test_two_independent_sides_are_tested_by_welch():
 
 def test_the_permutation_test_counts_every_way():
     assert Comparison(A[:5], B[:5], True).permutation_p == 2 / 2**5
-    assert Comparison(A[:5], B[:5], True).least_permutation_p == 2 / 2**5
+    assert Comparison(A[:5], B[:5], True).min_permutation_p == 2 / 2**5
     apart = Comparison(A, A + 0.1, False)
-    assert apart.permutation_p == apart.least_permutation_p == 2 / math.comb(12, 6)
+    assert apart.permutation_p == apart.min_permutation_p == 2 / math.comb(12, 6)
     # Of the eight ways to sign 1, 2 and -3, six give a sum at least as large as theirs, which is 0.
     assert Comparison(np.zeros(3), np.array([1.0, 2.0, -3.0]), True).permutation_p == 1.0
     assert Comparison(np.zeros(3), np.array([1.0, 2.0, -1.0]), True).permutation_p == 0.75
-    assert [pairs_for_permutation(count) for count in (1, 2, 4)] == [6, 7, 8]
+    assert [min_permutation_pairs(count) for count in (1, 2, 4)] == [6, 7, 8]
 
 
 def test_effect_sizes_are_those_of_hedges():
     d = (B - A).mean() / np.std(B - A, ddof=1)
-    assert Comparison(A, B, True).effect == pytest.approx(d * (1 - 3 / (4 * 5 - 1)), rel=5e-3)
+    assert Comparison(A, B, True).effect_size == pytest.approx(d * (1 - 3 / (4 * 5 - 1)), rel=5e-3)
     pooled = math.sqrt((np.var(A, ddof=1) + np.var(B, ddof=1)) / 2)
     g = (B.mean() - A.mean()) / pooled * (1 - 3 / (4 * 10 - 1))
-    assert Comparison(A, B, False).effect == pytest.approx(g, rel=5e-3)
+    assert Comparison(A, B, False).effect_size == pytest.approx(g, rel=5e-3)
 
 
 def test_seeds_of_both_sides_are_paired_and_the_rest_is_left_out():
     first = {seed: float(seed) for seed in range(8)}
     other = {seed: seed + 10.0 for seed in (9, 5, 3, 4, 7, 6)}
-    found = Comparison.summarize_seeds(first, other)
+    found = Comparison.from_seeds(first, other)
     assert found.paired
-    assert found.first.tolist() == [3, 4, 5, 6, 7]
-    assert found.other.tolist() == [13, 14, 15, 16, 17]
-    few = Comparison.summarize_seeds(first, {0: 1.0, 1: 2.0})
-    assert (few.paired, few.runs) == (True, 2)
+    assert found.reference.tolist() == [3, 4, 5, 6, 7]
+    assert found.candidate.tolist() == [13, 14, 15, 16, 17]
+    few = Comparison.from_seeds(first, {0: 1.0, 1: 2.0})
+    assert (few.paired, few.num_runs) == (True, 2)
 
 
 def test_sides_that_share_few_seeds_are_not_paired():
     first, other = ({seed: 0.1 * seed for seed in seeds} for seeds in (range(6), range(5, 10)))
-    found = Comparison.summarize_seeds(first, other)
+    found = Comparison.from_seeds(first, other)
     assert not found.paired
-    assert (len(found.first), len(found.other)) == (6, 5)
+    assert (len(found.reference), len(found.candidate)) == (6, 5)
 
 
 def test_holm_corrects_from_the_smallest_on():
@@ -187,8 +187,8 @@ def test_a_single_run_tells_a_difference_and_no_more():
     one = Comparison(A[:1], B[:1], True)
     assert one.mean == pytest.approx(0.012)
     assert one.interval == one.bootstrap == (-math.inf, math.inf)
-    assert one.p == one.least_permutation_p == 1.0
-    assert all(map(math.isnan, (one.effect, one.correlation, one.smallest())))
+    assert one.p == one.min_permutation_p == 1.0
+    assert all(map(math.isnan, (one.effect_size, one.correlation, one.minimum_detectable_effect())))
 
 
 def test_a_bootstrap_that_ties_cannot_end_says_so_and_is_the_same_every_time():
@@ -199,21 +199,21 @@ def test_a_bootstrap_that_ties_cannot_end_says_so_and_is_the_same_every_time():
 
 def test_the_interval_of_a_mean_is_that_of_the_tables_of_student():
     # t of 2 degrees of freedom at 97.5 % is 4.3027, that of 4 is 2.7764.
-    assert interval_of_mean([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.3027 / 3**0.5, 4.4842), 1e-4)
-    low, high = interval_of_mean([0.0, 0.0, 1.0, 3.0, 6.0])
+    assert mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.3027 / 3**0.5, 4.4842), 1e-4)
+    low, high = mean_interval([0.0, 0.0, 1.0, 3.0, 6.0])
     assert (low, high) == pytest.approx((2 - 2.7764 * 6.5**0.5 / 5**0.5, 5.1656), 1e-4)
-    assert interval_of_mean([4.0]) == (float("-inf"), float("inf"))
+    assert mean_interval([4.0]) == (float("-inf"), float("inf"))
 
 
 def test_an_interval_is_cut_to_the_range_of_its_score():
     values = [1.0, 0.52, 1.0]  # Student's interval reaches from 0.15 to 1.53
-    low, high = interval_of_mean(values)
+    low, high = mean_interval(values)
     assert (low, high) == pytest.approx((0.1516, 1.5284), abs=1e-4)
-    assert interval_of_score(values, "accuracy") == pytest.approx((low, 1.0))
-    assert interval_of_score(values, "bleu") == pytest.approx((low, high))
-    assert interval_of_score([0.1, 3.0], "loss").low == 0.0
-    assert interval_of_score([4.0], "accuracy") == (0.0, 1.0)
-    assert interval_of_score([-1.0, -1.5], "reward") == interval_of_mean([-1.0, -1.5])
+    assert mean_interval(values, "accuracy") == pytest.approx((low, 1.0))
+    assert mean_interval(values, "bleu") == pytest.approx((low, high))
+    assert mean_interval([0.1, 3.0], "loss").low == 0.0
+    assert mean_interval([4.0], "accuracy") == (0.0, 1.0)
+    assert mean_interval([-1.0, -1.5], "reward") == mean_interval([-1.0, -1.5])
 
 
 def test_new_runs_lie_in_the_prediction_interval_as_often_as_it_says():
