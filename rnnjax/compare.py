@@ -25,14 +25,14 @@ from rnnjax.reporting import comparison_plot, run_groups
 from rnnjax.reporting.atomic_files import encode_json, write_text
 from rnnjax.reporting.run_groups import RunGroup
 from rnnjax.reporting.statistics import (
-    FEWEST,
-    LEVEL,
-    MOST_SEEDS,
+    ALPHA,
+    MAX_SEEDS,
+    MIN_SEEDS,
     Comparison,
     ComparisonResult,
     Interval,
     compare_scores,
-    pairs_for_permutation,
+    min_permutation_pairs,
 )
 
 _METRIC = flags.DEFINE_string(
@@ -65,11 +65,11 @@ def main(arguments: list[str]) -> None:
         )
     scores = [side.scores(metric) for side in found]
     run_groups.check_comparable(found, metric)
-    judged = compare_scores([Comparison.summarize_seeds(scores[0], each) for each in scores[1:]])
+    judged = compare_scores([Comparison.from_seeds(scores[0], each) for each in scores[1:]])
     first, *others = found
     names = _short([side.name for side in found])
     if _PLOT.value:
-        pairs = [(name, each.contrast) for name, each in zip(names[1:], judged, strict=True)]
+        pairs = [(name, each.comparison) for name, each in zip(names[1:], judged, strict=True)]
         write_text(plot, comparison_plot.draw(metric, names[0], pairs))
     if _JSON.value:
         comparisons = [
@@ -109,7 +109,7 @@ def _table(
     heads = ["", "runs", "mean ± sd", "difference", "95 % interval", "p, Holm" if several else "p"]
     rows = [[*heads, "verdict"], [names[0], *_mean(scores[0]), "", "", "", ""]]
     for name, each, own in zip(names[1:], judged, scores[1:], strict=True):
-        contrast = each.contrast
+        contrast = each.comparison
         tested = [_ends(contrast.interval), f"{each.p:.3g}"] if contrast.has_spread else ["", ""]
         verdict = _verdict(each, better)
         rows.append([name, *_mean(own), f"{contrast.mean:+.4f}", *tested, verdict])
@@ -130,24 +130,24 @@ def _mean(scores: dict[int, float]) -> list[str]:
 
 def _verdict(judged: ComparisonResult, better: str | None) -> str:
     if judged.verdict == "none":
-        few = judged.contrast.runs < FEWEST
-        return f"no verdict: fewer than {FEWEST} seeds" if few else "no verdict: no spread"
+        few = judged.comparison.num_runs < MIN_SEEDS
+        return f"no verdict: fewer than {MIN_SEEDS} seeds" if few else "no verdict: no spread"
     if judged.verdict == "not shown":
         return "no difference shown"
     known = "better" if judged.verdict == better else "worse"
-    return f"{known if better else judged.verdict} (p below {LEVEL})"
+    return f"{known if better else judged.verdict} (p below {ALPHA})"
 
 
 def _details(
     first: RunGroup, other: RunGroup, judged: ComparisonResult, comparisons: int
 ) -> Iterator[str]:
     """Yields what the table has no room for, a line each."""
-    contrast = judged.contrast
+    contrast = judged.comparison
     yield _runs_compared(first, other, contrast)
     if contrast.has_spread:
         yield from _in_numbers(contrast, comparisons)
         if judged.verdict not in ("higher", "lower"):
-            needed = contrast.seeds_needed(comparisons) or f"more than {MOST_SEEDS:,}"
+            needed = contrast.seeds_needed(comparisons) or f"more than {MAX_SEEDS:,}"
             yield (
                 f"a true difference of {abs(contrast.mean):.4f} would take {needed} seeds of each "
                 "side to be shown as often"
@@ -162,19 +162,23 @@ def _details(
 
 
 def _in_numbers(contrast: Comparison, comparisons: int) -> Iterator[str]:
-    least, cure = contrast.least_permutation_p, ""
-    if least > LEVEL / comparisons:
-        more = f", {pairs_for_permutation(comparisons)} pairs could show a difference"
+    least, cure = contrast.min_permutation_p, ""
+    if least > ALPHA / comparisons:
+        more = f", {min_permutation_pairs(comparisons)} pairs could show a difference"
         cure = f" (it cannot be below {least:.3g}{more if contrast.paired else ''})"
+    interval = contrast.bootstrap
+    # Ties leave one end undetermined, two seeds both.
+    bounded = any(map(math.isfinite, interval))
+    bootstrap = _ends(interval) if bounded else "needs more seeds"
     yield (
-        f"by resampling: 95 % interval {_ends(contrast.bootstrap)}, "
+        f"by resampling: 95 % interval {bootstrap}, "
         f"permutation p {contrast.permutation_p:.3g}{cure}"
     )
-    if not math.isnan(contrast.effect):
+    if not math.isnan(contrast.effect_size):
         kind = "d_z" if contrast.paired else "g"
-        yield f"effect size {kind} {contrast.effect:+.2f}"
+        yield f"effect size {kind} {contrast.effect_size:+.2f}"
     yield (
-        f"these runs would show a true difference of {contrast.smallest(comparisons):.4f} in four "
+        f"these runs would show a true difference of {contrast.minimum_detectable_effect(comparisons):.4f} in four "
         "cases of five"
     )
 
@@ -193,23 +197,23 @@ def _runs_compared(first: RunGroup, other: RunGroup, contrast: Comparison) -> st
 
 
 def _numbers(judged: ComparisonResult, comparisons: int) -> dict[str, Any]:
-    contrast = judged.contrast
+    contrast = judged.comparison
     tested = contrast.has_spread
     return {
         "verdict": judged.verdict,
         "paired": contrast.paired,
-        "runs": [len(contrast.first), len(contrast.other)],
-        "means": [float(contrast.first.mean()), float(contrast.other.mean())],
+        "runs": [len(contrast.reference), len(contrast.candidate)],
+        "means": [float(contrast.reference.mean()), float(contrast.candidate.mean())],
         "difference": contrast.mean,
         "interval": list(contrast.interval),
         "p": contrast.p if tested else math.nan,
         "p_corrected": judged.p if tested else math.nan,
         "bootstrap_interval": list(contrast.bootstrap),
         "permutation_p": contrast.permutation_p if tested else math.nan,
-        "least_permutation_p": contrast.least_permutation_p,
-        "effect_size": contrast.effect,
+        "min_permutation_p": contrast.min_permutation_p,
+        "effect_size": contrast.effect_size,
         "correlation": contrast.correlation,
-        "smallest_difference": contrast.smallest(comparisons),
+        "minimum_detectable_effect": contrast.minimum_detectable_effect(comparisons),
         "seeds_needed": contrast.seeds_needed(comparisons),
     }
 

@@ -154,7 +154,7 @@ def test_a_lower_loss_is_better_and_json_has_every_number(cells, said):
     assert better["difference"] == pytest.approx(np.mean(GRU) - np.mean(BETTER))
     assert better["p_corrected"] == pytest.approx(2 * better["p"])
     assert better["interval"][0] < better["difference"] < better["interval"][1]
-    assert better["smallest_difference"] > 0
+    assert better["minimum_detectable_effect"] > 0
     assert (few["verdict"], few["seeds_needed"]) == ("none", 0)
     assert few["p"] == "nan"
     assert few["environment"] == []
@@ -165,6 +165,14 @@ def test_five_pairs_are_told_what_a_permutation_cannot_show(cells, said):
     text = said("cells")
     assert row(text, "better")[-1] == "better (p below 0.05)"
     assert "permutation p 0.0625 (it cannot be below 0.0625, 6 pairs could show a diff" in text
+
+
+def test_bootstrap_of_two_seeds_asks_for_more(cells, said):
+    write(cells, recorded("gru", GRU[:2]), recorded("better", BETTER[:2]))
+    assert "by resampling: 95 % interval needs more seeds, permutation p" in said("cells")
+    # Of three and more, an end that ties leave undetermined is infinite.
+    write(cells, recorded("gru", GRU), recorded("better", BETTER))
+    assert re.search(r"by resampling: 95 % interval \[[+-]\d", said("cells"))
 
 
 def test_folders_of_runs_and_of_replicates(tmp_path, monkeypatch, said):

@@ -1,4 +1,4 @@
-"""Drawings as SVG that takes its colours and its font from the page around it, or brings them."""
+"""Plots as SVG, in the colours and the font of the page around them, or with their own."""
 
 import io
 import re
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-# Matplotlib knows no CSS. It draws in these colours, and each gives way to a variable of the page,
-# so that one drawing suits light, dark and paper.
+# Matplotlib knows no CSS. It draws in these colours, which are then replaced by CSS variables, so
+# that one plot suits light and dark screens and paper.
 _VARIABLES = {
     "#000001": "--ink",
     "#000002": "--quiet",
@@ -27,7 +27,7 @@ _MOST_POINTS = 1_000
 
 
 def style(name: str) -> dict[Any, Any]:
-    """Returns the settings of matplotlib in which the drawing of a name is made."""
+    """Returns the rcParams of a plot; its name seeds the identifiers inside the SVG."""
     return {
         "svg.fonttype": "none",  # text stays text
         "svg.hashsalt": name,
@@ -42,32 +42,32 @@ def style(name: str) -> dict[Any, Any]:
     }
 
 
-def svg(figure: Any) -> str:
-    """Returns a matplotlib figure as text that is the same every time."""
-    drawing = io.StringIO()
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    figure.savefig(drawing, format="svg", transparent=True, metadata=nothing)
-    return drawing.getvalue()
+def render_svg(figure: Any) -> str:
+    """Renders a matplotlib figure as reproducible SVG."""
+    file = io.StringIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+    return file.getvalue()
 
 
-def alone(svg: str) -> str:
-    """Returns a drawing as a file of its own, in the colours and the font of the report."""
+def standalone_svg(svg: str) -> str:
+    """Returns a plot as an SVG file that brings the colours and the font of the report."""
     css = resources.files("rnnjax.reporting").joinpath("report.css").read_text("utf-8")
     colours = css[: css.index("* {")]
     font = "svg { background: var(--paper) } text { font-family: var(--sans) !important }"
     svg = svg.replace("<defs>", f"<style>\n{colours}{font}\n</style>\n<defs>", 1)
-    return _coloured(svg)
+    return _substitute_colours(svg)
 
 
 class Series(NamedTuple):
-    """Points of one curve, in the order of their steps, finite all."""
+    """Finite points of a curve, in the order of their steps."""
 
     steps: np.ndarray
     values: np.ndarray
 
 
 def series(lines: Sequence[dict[str, Any]], split: str, key: str) -> Series:
-    """Returns what the metrics of `split` say about `key`, without what is not finite."""
+    """Returns a metric of a split over the steps, without values that are not finite."""
     points = {
         line["step"]: line[key]
         for line in lines
@@ -87,15 +87,15 @@ def curves(
     baseline: float | None = None,
     percent: bool = False,
 ) -> Markup:
-    """Returns a drawing of one metric over the steps of a run.
+    """Plots a metric over the steps of a run.
 
     Args:
-      name: of the metric; it also keeps the names inside the drawing apart from those of others.
-      train: drawn faint with a smoothed line over it where it has many points.
-      validation: a line with a mark at each point.
-      test: marks.
-      baseline: a level to compare with.
-      percent: the values are shares.
+      name: of the metric, and prefix of the identifiers inside the SVG.
+      train: drawn faint under a moving average if it has many points.
+      validation: drawn as a line with markers.
+      test: drawn as markers.
+      baseline: score of a constant prediction.
+      percent: whether the values are shares.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -120,10 +120,12 @@ def curves(
         if len(train.steps) > _MANY_POINTS:
             thin = slice(None, None, 1 + len(train.steps) // _MOST_POINTS)
             axes.plot(train.steps[thin], train.values[thin], color=TRAIN, linewidth=0.9, alpha=0.45)
-            axes.plot(train.steps[thin], smoothed(train.values)[thin], color=TRAIN, linewidth=2.0)
+            axes.plot(
+                train.steps[thin], moving_average(train.values)[thin], color=TRAIN, linewidth=2.0
+            )
         else:
             axes.plot(*train, color=TRAIN, linewidth=2.0, marker="o", markersize=4.0, clip_on=False)
-        # On the last step, a mark stands half outside.
+        # Half of the mark at the last step lies outside the axes.
         marks: dict[str, Any] = {
             "markeredgecolor": PAPER,
             "markeredgewidth": 1.2,
@@ -133,29 +135,29 @@ def curves(
         axes.plot(*test, color=TEST, linestyle="", marker="D", markersize=7.5, **marks)
         axes.margins(x=0.0, y=0.08)
         axes.set_xlim(left=0)
-        drawing = svg(figure)
+        drawing = render_svg(figure)
     points = len(train.steps) + len(validation.steps) + len(test.steps)
-    return _inline(drawing, name, f"{name} over the steps of the run, {points} points")
+    return _inline_svg(drawing, name, f"{name} over the steps of the run, {points} points")
 
 
-def smoothed(values: np.ndarray) -> np.ndarray:
-    """Returns the mean over a fifteenth of the values around each, over fewer at the ends."""
+def moving_average(values: np.ndarray) -> np.ndarray:
+    """Returns the centred mean over a fifteenth of the values, over fewer at the ends."""
     window = np.ones(min(max(5, len(values) // 15), len(values)))
     return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")
 
 
-def _inline(svg: str, name: str, label: str) -> Markup:
+def _inline_svg(svg: str, name: str, label: str) -> Markup:
     svg = svg[svg.index("<svg") :]
-    # Inside a page the namespaces are known, a style sheet reaches the whole page, and several
-    # drawings share one space of names.
+    # Inside a page the namespaces are implied, a style sheet reaches the whole page, and all plots
+    # share one space of identifiers.
     svg = re.sub(r"<defs>\s*<style.*?</defs>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     svg = re.sub(r'^<svg width="[^"]*" height="[^"]*"', "<svg", svg)
     svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    return Markup(_coloured(svg))
+    return Markup(_substitute_colours(svg))
 
 
-def _coloured(svg: str) -> str:
-    return re.sub("#00000[1-7]", lambda found: f"var({_VARIABLES[found[0]]})", svg)
+def _substitute_colours(svg: str) -> str:
+    return re.sub("#00000[1-7]", lambda match: f"var({_VARIABLES[match[0]]})", svg)

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from rnnjax.reporting.plots import Series, curves, series, smoothed
+from rnnjax.reporting.plots import Series, curves, series, moving_average
 
 NONE = Series(np.array([]), np.array([]))
 
@@ -32,12 +32,12 @@ def test_a_series_is_sorted_finite_and_of_its_split():
 
 
 def test_smoothing_keeps_a_constant_and_averages_around_a_point():
-    np.testing.assert_allclose(smoothed(np.full(60, 3.0)), 3.0)
+    np.testing.assert_allclose(moving_average(np.full(60, 3.0)), 3.0)
     spike = np.zeros(60)
     spike[30] = 5.0
-    np.testing.assert_allclose(smoothed(spike)[28:33], 1.0)
-    assert smoothed(spike)[[0, 27, 33, -1]].tolist() == [0, 0, 0, 0]
-    assert smoothed(np.array([1.0, 3.0])).shape == (2,)
+    np.testing.assert_allclose(moving_average(spike)[28:33], 1.0)
+    assert moving_average(spike)[[0, 27, 33, -1]].tolist() == [0, 0, 0, 0]
+    assert moving_average(np.array([1.0, 3.0])).shape == (2,)
 
 
 def paths(svg, variable):
@@ -46,7 +46,7 @@ def paths(svg, variable):
     return [len(re.findall("[ML]", path)) for path in drawn]
 
 
-def test_many_points_are_drawn_raw_and_smoothed_and_few_as_they_are():
+def test_many_points_are_drawn_raw_and_moving_average_and_few_as_they_are():
     zigzag = Series(np.arange(200.0), np.arange(200.0) % 2)
     raw, smooth = paths(curves("loss", zigzag, NONE, NONE), "--train")
     assert raw >= 200  # matplotlib may add the first point again

@@ -100,7 +100,10 @@ def test_the_smallest_difference_is_shown_in_four_cases_of_five():
     # As many seeds are needed for a difference as show it.
     for share, needed in ((1.001, 6), (0.999, 7)):
         assert Comparison(np.zeros(6), spread + share * smallest, True).seeds_needed() == needed
-    assert Comparison(A, B, True).minimum_detectable_effect(4) > Comparison(A, B, True).minimum_detectable_effect()
+    assert (
+        Comparison(A, B, True).minimum_detectable_effect(4)
+        > Comparison(A, B, True).minimum_detectable_effect()
+    )
     assert Comparison(np.zeros(5), np.arange(5.0) - 1.9998, True).seeds_needed() == 0
 
 
