@@ -27,7 +27,7 @@ from cases import (
 from contenders import ours, products
 from contenders.cudnn import flat
 from rnnjax.errors import InputError
-from rnnjax.experiment.page_rendering import shows
+from rnnjax.experiment.page_rendering import has_description
 from rnnjax.experiment.records import write_records
 from rnnjax.interop import from_torch
 from runs import Ratio, Result, Runs, exponent, identity_of, ratio
@@ -193,8 +193,8 @@ def test_growth_shows_exponents_and_is_drawn(tmp_path):
         "Medians of forward+backward: time=128 rnnjax 1 s 1048576 bytes; "
         "time=256 rnnjax 2 s 2097152 bytes; time=512 rnnjax 4 s 4194304 bytes"
     )
-    assert shows(drawing, description)
-    assert not shows(drawing, description.replace("2 s", "3 s"))
+    assert has_description(drawing, description)
+    assert not has_description(drawing, description.replace("2 s", "3 s"))
     assert drawing.stat().st_size < 200_000
 
 

@@ -26,7 +26,7 @@ from rnnjax.data.batches import Batches
 from rnnjax.data.dataset import Dataset
 from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.errors import InputError
-from rnnjax.experiment.page_rendering import fill_pages, rendered_by_script, write_pages
+from rnnjax.experiment.page_rendering import fill_pages, render_by_script, write_pages
 from rnnjax.experiment.records import write_records
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks.classification_metrics import summary
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", default="../shared/data/ag_news_csv", help="folder of AG News")
     folder = parser.parse_args(arguments).data
     here = Path(__file__).parent
-    fill_pages(here, rendered_by_script(here))  # a page without marks is found before the work
+    fill_pages(here, render_by_script(here))  # a page without marks is found before the work
     records = []
     for seed in SEEDS:
         held_out = dataset(folder, VALIDATION, seed)
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole = dataset(folder, 0.0)
     records += judged(whole.train, "test", whole.test, [best])
     write_records(here / "baseline.jsonl", records)
-    write_pages(here, rendered_by_script(here))
+    write_pages(here, render_by_script(here))
     write_message(f"recorded in {here / 'baseline.jsonl'}, rendered in {here / 'README.md'}")
 
 

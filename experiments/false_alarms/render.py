@@ -8,7 +8,7 @@ from scipy import stats
 
 from rnnjax.experiment.records import read_verified
 from rnnjax.reporting import markdown
-from rnnjax.reporting.statistics import LEVEL
+from rnnjax.reporting.statistics import ALPHA
 
 
 def render(folder: Path) -> dict[str, str]:
@@ -32,8 +32,8 @@ def table(records: Sequence[dict[str, Any]]) -> str:
 
 def precision(cases: int) -> str:
     """Returns within which bounds a rate is measured by so many comparisons."""
-    low, high = (end / cases for end in stats.binom.interval(0.95, cases, LEVEL))
+    low, high = (end / cases for end in stats.binom.interval(0.95, cases, ALPHA))
     return (
-        f"Each line is of {cases:,} comparisons. A rate of {LEVEL} is then measured as {low:.3f} "
+        f"Each line is of {cases:,} comparisons. A rate of {ALPHA} is then measured as {low:.3f} "
         f"to {high:.3f} in 95 cases of 100."
     )

@@ -12,9 +12,9 @@ import numpy as np
 import tqdm
 from scipy import stats
 
-from rnnjax.experiment.page_rendering import rendered_by_script, write_pages
+from rnnjax.experiment.page_rendering import render_by_script, write_pages
 from rnnjax.experiment.records import write_records
-from rnnjax.reporting.statistics import LEVEL, Comparison
+from rnnjax.reporting.statistics import ALPHA, Comparison
 
 FOLDER = Path(__file__).parent
 CASES = 1_000
@@ -62,8 +62,8 @@ def rates(scores: str, seeds: int, paired: bool) -> dict[str, float]:
     found = {"verdict": 0, "permutation": 0, "studentized bootstrap": 0}
     for first, other in zip(firsts, others, strict=True):
         contrast = Comparison(first, other, paired)
-        found["verdict"] += contrast.p <= LEVEL
-        found["permutation"] += contrast.permutation_p <= LEVEL
+        found["verdict"] += contrast.p <= ALPHA
+        found["permutation"] += contrast.permutation_p <= ALPHA
         low, high = contrast.bootstrap
         found["studentized bootstrap"] += not low <= 0 <= high
     for method in ("percentile", "BCa") if paired else ():
@@ -90,7 +90,7 @@ def main() -> None:
         for name, seeds, paired in tqdm.tqdm(asked)
     ]
     write_records(FOLDER / "rates.jsonl", records)
-    write_pages(FOLDER, rendered_by_script(FOLDER))
+    write_pages(FOLDER, render_by_script(FOLDER))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from rnnjax import training
-from rnnjax.experiment.page_rendering import rendered_by_script, write_pages
+from rnnjax.experiment.page_rendering import render_by_script, write_pages
 from rnnjax.experiment.records import write_records
 from rnnjax.reporting import run_files
 from rnnjax.reporting.progress import write_message
@@ -156,7 +156,7 @@ def main() -> None:
             folders[way.name] = folder / way.member
             records.append(found(way, command, folders))
     write_records(FOLDER / "runs.jsonl", records)
-    write_pages(FOLDER, rendered_by_script(FOLDER))
+    write_pages(FOLDER, render_by_script(FOLDER))
 
 
 if __name__ == "__main__":

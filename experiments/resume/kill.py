@@ -24,7 +24,7 @@ from endings import HOW, Ending, damage, ending, same, snapshot
 from processes import HERE, Ended, Moment, moment_of, run
 from rnnjax.command import FAILED
 from rnnjax.errors import InputError
-from rnnjax.experiment.page_rendering import rendered_by_script, write_pages
+from rnnjax.experiment.page_rendering import render_by_script, write_pages
 from rnnjax.experiment.records import read_verified, write_records
 from rnnjax.reporting.progress import Progress, write_message
 from rnnjax.training.manifest import describe_environment
@@ -153,7 +153,7 @@ def _largest(folder: Path) -> Path:
 def record(folder: Path, lines: Sequence[dict[str, Any]]) -> None:
     """Writes runs.jsonl, and the part of README.md between its two marks."""
     write_records(folder / "runs.jsonl", lines)
-    write_pages(folder, rendered_by_script(folder))
+    write_pages(folder, render_by_script(folder))
 
 
 def main(arguments: Sequence[str]) -> int:

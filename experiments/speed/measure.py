@@ -23,7 +23,7 @@ import tables
 from cases import CONTENDERS, OURS, Case, Contender, cases, disagreement
 from lesson import Lesson
 from rnnjax.errors import InputError
-from rnnjax.experiment.page_rendering import rendered_by_script, write_pages
+from rnnjax.experiment.page_rendering import render_by_script, write_pages
 from rnnjax.reporting.progress import write_message
 from runs import Result, Runs, ratio
 from workers import HERE, Worker, Workers
@@ -269,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def show() -> None:
         tables.draw(runs, HERE)
-        write_pages(HERE, rendered_by_script(HERE))
+        write_pages(HERE, render_by_script(HERE))
 
     show()  # a page that cannot be rendered is found before the work
     with Workers() as workers:

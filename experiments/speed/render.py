@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import tables
-from rnnjax.experiment.page_rendering import name_of
+from rnnjax.experiment.page_rendering import experiment_name
 from runs import Runs
 
 
@@ -13,6 +13,6 @@ def render(folder: Path) -> dict[str, str]:
     return {
         "speed": tables.render(runs),
         "ahead": tables.ahead(runs),
-        name_of(folder): tables.quotation(runs),
+        experiment_name(folder): tables.quotation(runs),
         **tables.descriptions(runs),
     }

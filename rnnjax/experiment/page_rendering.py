@@ -1,10 +1,10 @@
-"""Parts of pages that a script of the experiment renders from what it has recorded.
+"""Writes rendered parts into pages, and renders those of an experiment with a script.
 
 A folder whose records are not those of `rnnjax.experiment` has a `render.py` with a function
 `render(folder)`, which trains and writes nothing and returns texts by the names of their marks.
-Those named as the folder is, `experiments/speed` say, are for the README.md where the command is
-typed, the others for the folder's own. A name that ends in .svg is that of a drawing, and its text
-the description that the drawing has to hold.
+Parts named like the folder, `experiments/speed` say, are for the README.md of the working
+directory, the others for the folder's own. A name that ends in .svg is that of a plot, and its text
+the description that the plot has to contain.
 """
 
 import importlib.util
@@ -22,13 +22,13 @@ README = "README.md"
 RENDERER = "render.py"
 
 
-def name_of(folder: Path) -> str:
-    """Returns the name of an experiment: its folder, seen from where the command is typed."""
+def experiment_name(folder: Path) -> str:
+    """Returns the folder of an experiment relative to the working directory."""
     return Path(os.path.relpath(folder)).as_posix()
 
 
-def rendered_by_script(folder: Path) -> dict[str, str]:
-    """Returns what the render.py of a folder renders, nothing where there is none.
+def render_by_script(folder: Path) -> dict[str, str]:
+    """Runs the render.py of a folder and returns its parts, none where there is no such file.
 
     It is code of the repository and is run: name no folder that you would not run a script of.
 
@@ -54,22 +54,18 @@ def rendered_by_script(folder: Path) -> dict[str, str]:
         sys.path.remove(str(folder.resolve()))
 
 
-def page_of(folder: Path, part: str) -> Path:
-    """Returns the page that a part stands on."""
-    return Path(README) if part == name_of(folder) else folder / README
-
-
 def fill_pages(folder: Path, parts: Mapping[str, str]) -> dict[Path, str]:
-    """Returns the text that each page should have, drawings left out.
+    """Returns the expected text of each page, without plots.
 
     Raises:
-      InputError: a page cannot be read, or has not the marks of a part.
+      InputError: a page cannot be read, or lacks the marks of a part.
     """
     by_page: dict[Path, dict[str, str]] = {}
     for name, text in parts.items():
-        if not is_drawing(name):
-            by_page.setdefault(page_of(folder, name), {})[name] = text
-    return {page: markdown.filled(page, own) for page, own in by_page.items()}
+        if not is_plot(name):
+            page = Path(README) if name == experiment_name(folder) else folder / README
+            by_page.setdefault(page, {})[name] = text
+    return {page: markdown.fill(page, texts) for page, texts in by_page.items()}
 
 
 def write_pages(folder: Path, parts: Mapping[str, str]) -> None:
@@ -82,16 +78,16 @@ def write_pages(folder: Path, parts: Mapping[str, str]) -> None:
         write_text(page, text)
 
 
-def is_drawing(name: str) -> bool:
-    """Returns whether a part is the description of a drawing."""
+def is_plot(name: str) -> bool:
+    """Returns whether a part is the description of a plot."""
     return name.endswith(".svg")
 
 
-def shows(drawing: Path, description: str) -> bool:
-    """Returns whether a drawing is there and holds a description.
+def has_description(plot: Path, description: str) -> bool:
+    """Returns whether a plot exists and contains a description.
 
-    By its description, because another version of matplotlib draws other bytes.
+    Bytes are not compared, because another version of matplotlib draws others.
     """
-    if not drawing.exists():
+    if not plot.exists():
         return False
-    return escape(description) in drawing.read_text(encoding="utf-8", errors="replace")
+    return escape(description) in plot.read_text(encoding="utf-8", errors="replace")

@@ -1,51 +1,64 @@
-"""The pages that say what was found, of which the parts between two marks are rendered.
+"""Parts of pages that are rendered from the recorded runs, between marks.
 
     <!-- runs: begin -->
     <!-- runs: end -->
 
-in the experiment's README.md holds the table of runs.jsonl. Marks with the name of a sentence of
-experiment.toml hold that sentence. Marks with the name of the experiment, `experiments/lesson` say,
-in the README.md where the command is typed, hold a shorter table; they have to be there where an
-entry says what it is about. `rnnjax.experiment.page_rendering` says how a script renders more. The
-docstring of a config that names the experiment holds the sentence of `sentence`, wrapped as it may
-be.
+in the experiment's README.md enclose the table of runs.jsonl. Marks with the name of a sentence of
+experiment.toml enclose that sentence. Marks with the name of the experiment, `experiments/lesson`
+say, in the README.md of the working directory enclose a shorter table; they are required where an
+entry has `about`. `rnnjax.experiment.page_rendering` renders parts by a script. The docstring of a
+config that names the experiment has to quote `sentence`, with any line breaks.
+
+A value in a sentence is `{entry.path.statistic:format}`: the name of an entry, the path of a number
+in a line of runs.jsonl, a statistic of it over the seeds, and a format of Python. A divisor may
+precede the format, `{gru.cpu_seconds.max/60:.1f}` for minutes.
 """
 
+import re
 import statistics
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rnnjax.errors import InputError
 from rnnjax.experiment import seed_plot
-from rnnjax.experiment.claims import in_words
+from rnnjax.experiment.claims import format_seeds
 from rnnjax.experiment.page_rendering import README, fill_pages, write_pages
 from rnnjax.experiment.plan import PLAN, Entry, Experiment
 from rnnjax.experiment.records import Run, number
-from rnnjax.experiment.sentence_templates import fill_sentences
 from rnnjax.reporting import markdown
 from rnnjax.reporting.atomic_files import write_text
-from rnnjax.reporting.statistics import interval_of_score
+from rnnjax.reporting.statistics import mean_interval
 
 PLOT = "seeds.svg"
+STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
+    "min": min,
+    "max": max,
+    "mean": statistics.mean,
+    "median": statistics.median,
+    "sum": sum,
+}
+_VALUE = re.compile(r"\{(\w+)\.([\w.]+)\.(\w+)(?:/(\d+))?(?::([^{}]*))?\}")
+_WIDTH = 100
 
 
 def parts(experiment: Experiment) -> dict[str, str]:
-    """Returns the parts that are rendered from the runs of an experiment, by their names.
+    """Renders the parts of an experiment's pages, by the names of their marks.
 
     Raises:
-      InputError: the experiment has no README.md, or a run has not a score that is to be shown.
+      InputError: the experiment has no README.md, or a run lacks a score of the table.
     """
-    _check_there(experiment.records, experiment.runs, experiment.plan.scores)
+    _check_scores(experiment.records, experiment.runs, experiment.plan.scores)
     markdown.read(experiment.folder / README)
-    found = {"runs": table(experiment), **fill_sentences(experiment)}
-    if Path(README).exists() and _is_quoted(experiment, Path(README)):
-        found[experiment.name] = quotation(experiment)
+    rendered = {"runs": table(experiment), **fill_sentences(experiment)}
+    if Path(README).exists() and _requires_summary(experiment, Path(README)):
+        rendered[experiment.name] = summary_table(experiment)
     if experiment.runs:
-        found[PLOT] = seed_plot.described(experiment)
-    return found
+        rendered[PLOT] = seed_plot.describe(experiment)
+    return rendered
 
 
-def _check_there(path: Path, runs: Sequence[Run], scores: Sequence[str]) -> None:
+def _check_scores(path: Path, runs: Sequence[Run], scores: Sequence[str]) -> None:
     for line, run in enumerate(runs, start=1):
         for score in scores:
             if number(run, f"test.{score}") is None:
@@ -55,47 +68,48 @@ def _check_there(path: Path, runs: Sequence[Run], scores: Sequence[str]) -> None
                 )
 
 
-def _is_quoted(experiment: Experiment, page: Path) -> bool:
+def _requires_summary(experiment: Experiment, page: Path) -> bool:
     """Returns whether a page should have the shorter table."""
-    told = any(entry.about for entry in experiment.plan.entry)
-    return told or markdown.begin(experiment.name) in markdown.read(page)
+    return any(entry.about for entry in experiment.plan.entry) or markdown.begin(
+        experiment.name
+    ) in markdown.read(page)
 
 
 def fill(experiment: Experiment) -> dict[Path, str]:
-    """Returns the text that each page of an experiment should have, as far as its runs render it.
+    """Returns the expected text of each page of an experiment.
 
     Raises:
-      InputError: a page has not the marks it should have, or as of `parts`.
+      InputError: a page lacks a mark, or as of `parts`.
     """
     return fill_pages(experiment.folder, parts(experiment))
 
 
 def write(experiment: Experiment) -> None:
-    """Renders the pages of an experiment, and draws its plot if there are runs."""
+    """Renders the pages of an experiment, and its plot if there are runs."""
     write_pages(experiment.folder, parts(experiment))
     if experiment.runs:
-        write_text(experiment.folder / PLOT, seed_plot.drawing(experiment))
+        write_text(experiment.folder / PLOT, seed_plot.draw(experiment))
 
 
 def table(experiment: Experiment) -> str:
-    """Returns the runs as a Markdown table, a row for each entry, with a caption and the plot."""
+    """Renders the runs as a Markdown table, a row for each entry, with a caption and the plot."""
     if not experiment.runs:
         return "There are no runs yet."
     score, *rest = experiment.plan.scores
     heads = [
         "config",
         "parameters",
-        f"test {_in_words(score)}, mean ± sd",
+        f"test {_display_name(score)}, mean ± sd",
         "95 % interval",
         "by seed",
-        *map(_in_words, rest),
+        *map(_display_name, rest),
         *(["training seconds, median"] if experiment.plan.timed else []),
         *_peers(experiment),
     ]
     rows = []
     for entry, runs in _with_runs(experiment):
         values = _values(runs, score)
-        low, high = interval_of_score(values, score)
+        low, high = mean_interval(values, score)
         mean, *spread = _mean_and_sd(values).split(" ", 1)
         rows.append(
             [
@@ -104,26 +118,26 @@ def table(experiment: Experiment) -> str:
                 " ".join([f"**{mean}**", *spread]),
                 f"{low:.4f} to {high:.4f}" if len(runs) > 1 else "",
                 " ".join(f"{value:.4f}" for value in values),
-                *(f"{statistics.mean(_values(runs, other)):.4f}" for other in rest),
+                *(f"{statistics.mean(_values(runs, name)):.4f}" for name in rest),
                 *([_seconds(runs)] if experiment.plan.timed else []),
                 *(entry.beside.get(name, "") for name in _peers(experiment)),
             ]
         )
     timed = "Seconds are those of runs with no other beside them, on"
     caption = (
-        f"{_rows_and_seeds(experiment)} sd is the standard deviation; the interval is of the mean, "
+        f"{_describe_runs(experiment)} sd is the standard deviation; the interval is of the mean, "
         "by Student's t, cut to the range of the score. "
         f"{timed if experiment.plan.timed else 'Trained on'} "
         f"{'; '.join(_machines(experiment.runs))}."
     )
-    shown = f"![Test {_in_words(score)} by seed]({PLOT})"
-    return f"{markdown.table(heads, rows)}\n\n{caption}\n\n{shown}"
+    plot = f"![Test {_display_name(score)} by seed]({PLOT})"
+    return f"{markdown.table(heads, rows)}\n\n{caption}\n\n{plot}"
 
 
-def quotation(experiment: Experiment) -> str:
-    """Returns a shorter table, for another page."""
+def summary_table(experiment: Experiment) -> str:
+    """Renders a shorter table, for the README.md of the working directory."""
     score = experiment.plan.scores[0]
-    heads = ["config", "network", f"test {_in_words(score)}, mean ± sd", *_peers(experiment)]
+    heads = ["config", "network", f"test {_display_name(score)}, mean ± sd", *_peers(experiment)]
     rows = [
         [
             f"`{entry.name}`",
@@ -133,25 +147,63 @@ def quotation(experiment: Experiment) -> str:
         ]
         for entry, runs in _with_runs(experiment)
     ]
-    return f"{markdown.table(heads, rows)}\n\n{_rows_and_seeds(experiment)}"
+    return f"{markdown.table(heads, rows)}\n\n{_describe_runs(experiment)}"
 
 
 def sentence(experiment: Experiment, entry: Entry) -> str:
-    """Returns what the docstring of an entry's config says of its runs."""
+    """Renders the sentence that the docstring of an entry's config has to quote."""
     runs, score = experiment.runs_of(entry), experiment.plan.scores[0]
     return (
         f"{experiment.name}, {entry.name}: {runs[0]['parameters']:,} parameters, "
-        f"{runs[0]['data']['rows']['train']:,} training rows, test {_in_words(score)} "
+        f"{runs[0]['data']['rows']['train']:,} training rows, test {_display_name(score)} "
         f"{_mean_and_sd(_values(runs, score))} (mean ± sd of seeds {_seeds(runs)})."
     )
 
 
 def sentences(experiment: Experiment) -> dict[Path, list[str]]:
-    """Returns the sentences of entries that have runs, by the file of their config."""
-    found: dict[Path, list[str]] = {}
+    """Renders the sentences of entries with runs, by the file of their config."""
+    by_config: dict[Path, list[str]] = {}
     for entry, _ in _with_runs(experiment):
-        found.setdefault(Path(entry.config), []).append(sentence(experiment, entry))
-    return found
+        by_config.setdefault(Path(entry.config), []).append(sentence(experiment, entry))
+    return by_config
+
+
+def fill_sentences(experiment: Experiment) -> dict[str, str]:
+    """Fills the sentences of experiment.toml with their values, wrapped, by their names.
+
+    Raises:
+      InputError: a value is none of the runs.
+    """
+
+    def fill_value(match: re.Match[str]) -> str:
+        name, path, statistic, divisor, spec = match.groups()
+        runs = [run for run in experiment.runs if run["name"] == name]
+        if not runs and name in [entry.name for entry in experiment.plan.entry]:
+            return "?"  # the entry has no runs yet
+        runs.sort(key=lambda run: run["seed"])
+        values = [value for run in runs if (value := number(run, path)) is not None]
+        if statistic not in (*STATISTICS, "each") or not values or len(values) < len(runs):
+            raise InputError(
+                f"{experiment.folder / PLAN}: {match[0]} is no value of the runs; expected "
+                "{entry.path.statistic:format}, {gru.cpu_seconds.max:.0f} say, with a statistic of "
+                f"{', '.join(STATISTICS)} or each"
+            )
+        scaled = [value / int(divisor or 1) for value in values]
+        results = scaled if statistic == "each" else [STATISTICS[statistic](scaled)]
+        try:
+            return " ".join(format(result, spec or "") for result in results)
+        except ValueError as error:
+            raise InputError(f"{experiment.folder / PLAN}: {match[0]}: {error}") from None
+
+    return {
+        name: textwrap.fill(
+            _VALUE.sub(fill_value, " ".join(template.split())),
+            _WIDTH,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, template in experiment.plan.sentences.items()
+    }
 
 
 def _with_runs(experiment: Experiment) -> list[tuple[Entry, list[Run]]]:
@@ -167,7 +219,7 @@ def _values(runs: Sequence[Run], score: str) -> list[float]:
     return [run["test"][score] for run in runs]
 
 
-def _in_words(score: str) -> str:
+def _display_name(score: str) -> str:
     return {"macro_f1": "macro-F1", "bleu": "BLEU", "chrf": "chrF"}.get(score, score)
 
 
@@ -177,11 +229,11 @@ def _mean_and_sd(values: Sequence[float]) -> str:
 
 
 def _seeds(runs: Sequence[Run]) -> str:
-    return in_words([run["seed"] for run in runs])
+    return format_seeds([run["seed"] for run in runs])
 
 
-def _rows_and_seeds(experiment: Experiment) -> str:
-    """Returns on what and how often was trained, each that occurs."""
+def _describe_runs(experiment: Experiment) -> str:
+    """Describes the data and the seeds of the runs."""
     pairs = _with_runs(experiment)
     data = dict.fromkeys(
         f"Trained on {run['data']['rows']['train']:,} rows and tested on {run['test']['rows']:,} "
@@ -192,9 +244,9 @@ def _rows_and_seeds(experiment: Experiment) -> str:
     seeds: dict[str, list[str]] = {}
     for entry, runs in pairs:
         seeds.setdefault(_seeds(runs), []).append(f"`{entry.name}`")
-    alike = len(seeds) == 1
-    each = [f"{own}" if alike else f"{own} of {', '.join(of)}" for own, of in seeds.items()]
-    return " ".join([*data, f"Seeds {'; '.join(each)}."])
+    shared = len(seeds) == 1
+    texts = [text if shared else f"{text} of {', '.join(names)}" for text, names in seeds.items()]
+    return " ".join([*data, f"Seeds {'; '.join(texts)}."])
 
 
 def _machines(runs: Sequence[Run]) -> list[str]:
@@ -207,11 +259,6 @@ def _machines(runs: Sequence[Run]) -> list[str]:
 
 
 def _seconds(runs: Sequence[Run]) -> str:
-    """Returns the median of the runs that one process trained from the start, alone.
-
-    A record from before runs could be side by side says nothing of it: that one was alone.
-    """
-    whole = [
-        run["train_seconds"] for run in runs if run.get("alone", True) and not run["resumed_from"]
-    ]
-    return f"{statistics.median(whole):.1f}" if whole else ""
+    """Returns the median time of runs in one process that had no other beside it."""
+    seconds = [run["train_seconds"] for run in runs if run["alone"] and not run["resumed_from"]]
+    return f"{statistics.median(seconds):.1f}" if seconds else ""

@@ -1,7 +1,7 @@
-"""The folder of an experiment: what it is to run, and what it has run.
+"""The folder of an experiment: its plan and its records.
 
-`experiment.toml` says which configs, flags and seeds, and what is claimed; `runs.jsonl` has a line
-for each run that has ended; `README.md` has parts that are rendered from it.
+`experiment.toml` lists configs, flags, seeds and claims; `runs.jsonl` has a line for each finished
+run; `README.md` has parts that are rendered from it.
 """
 
 import dataclasses
@@ -19,38 +19,38 @@ from rnnjax import config as config_lib
 from rnnjax.config import Config
 from rnnjax.config.schema import FilePath
 from rnnjax.errors import InputError
-from rnnjax.experiment.page_rendering import name_of
+from rnnjax.experiment.page_rendering import experiment_name
 from rnnjax.experiment.records import Run, read_runs
 from rnnjax.input_files import load_text, parse_json
 
 PLAN, RECORDS = "experiment.toml", "runs.jsonl"
 _RECORDED = ("config", "data", "environment", "parameters", "resumed_from", "train_seconds")
 TRAIN = ("-m", "rnnjax.main")
-"""What Python is given to train, before the flags."""
+"""Arguments of Python that train, before the flags."""
 
 
 class Entry(pydantic.BaseModel):
-    """A config that the experiment runs."""
+    """A config of the experiment."""
 
     model_config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     config: FilePath
-    """Its file, seen from where the command is typed."""
+    """File, relative to the working directory."""
     name: str = ""
-    """What the tables call it; '' for the file's name without its ending."""
+    """Name in the tables; '' for the stem of the file."""
     about: str = ""
-    """What it is, in a few words: for the README.md where the command is typed, if there is one,
-    which then has to quote the experiment."""
+    """Short description for the README.md of the working directory, which then has to have the
+    summary table."""
     flags: list[str] = []
-    """Given to its runs beside those of the experiment: ["--config.model.cell=my_cell:MyCell"]."""
+    """Flags beside those of the experiment: ["--config.model.cell=my_cell:MyCell"]."""
     beside: dict[str, str] = {}
-    """What others report, by the heading of its column."""
+    """Published results, by the heading of their column."""
     claims: dict[str, tuple[float, float]] = {}
-    """Between which two values the mean over the seeds lies: {"test.accuracy" = [0.86, 0.90]}, by
-    the path of a number in a line of runs.jsonl."""
+    """Range of the mean over the seeds by the path of a number in a line of runs.jsonl:
+    {"test.accuracy" = [0.86, 0.90]}."""
 
     @pydantic.model_validator(mode="after")
-    def _named(self) -> "Entry":
+    def _set_name(self) -> "Entry":
         self.name = self.name or Path(self.config).stem
         for metric, (low, high) in self.claims.items():
             if not low <= high:
@@ -66,29 +66,31 @@ class Plan(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     flags: list[str] = []
-    """Given to every run, beside --config and --config.seed."""
+    """Flags of all runs, beside --config and --config.seed."""
     seeds: list[int] = pydantic.Field(min_length=1)
-    """Which every entry must have been trained with. Those of other runs count as well."""
+    """Seeds that all entries require. Runs with further seeds count as well."""
     scores: list[str] = pydantic.Field(default=["accuracy", "macro_f1"], min_length=1)
-    """Of the test part: the first is shown with its spread, the others by their means."""
+    """Test scores: the first is shown with its spread, the others by their means."""
     data: str = ""
-    """Fingerprint of the data that the claims are about; '' for those of an entry's first seed."""
+    """Fingerprint of the data of the claims; '' for that of an entry's first seed."""
     timed: bool = True
-    """Whether the table has the seconds of training; False where the machine had other work."""
+    """Whether the table has training seconds; False if the machine was shared."""
     sentences: dict[str, str] = {}
     """Sentences of the README.md with values of the runs, by the names of their marks:
-    {cost = "A run took {gru.cpu_seconds.max:.0f} seconds."}; `rnnjax.experiment.sentence_templates`
-    says which values there are."""
+    {cost = "A run took {gru.cpu_seconds.max:.0f} seconds."}; see `rnnjax.experiment.pages`."""
     entry: list[Entry]
 
     @pydantic.model_validator(mode="after")
-    def _nothing_is_there_twice(self) -> "Plan":
+    def _validate_names(self) -> "Plan":
         names = [entry.name for entry in self.entry]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two entries are named {twice[0]!r}; give one of them another name")
-        if odd := [name for name in self.sentences if name == "runs" or not name.isidentifier()]:
-            raise ValueError(f"a sentence is named {odd[0]!r}; expected a word other than runs")
+        duplicates = sorted({name for name in names if names.count(name) > 1})
+        if duplicates:
+            raise ValueError(
+                f"two entries are named {duplicates[0]!r}; give one of them another name"
+            )
+        invalid = [name for name in self.sentences if name == "runs" or not name.isidentifier()]
+        if invalid:
+            raise ValueError(f"a sentence is named {invalid[0]!r}; expected a word other than runs")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds are {self.seeds}; expected each of them once")
         return self
@@ -96,7 +98,7 @@ class Plan(pydantic.BaseModel):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What is to be run, and the runs there are."""
+    """Plan and recorded runs."""
 
     folder: Path
     plan: Plan
@@ -104,10 +106,10 @@ class Experiment:
 
     @classmethod
     def read(cls, folder: Path) -> "Experiment":
-        """Returns what is in a folder.
+        """Reads the folder of an experiment.
 
         Raises:
-          InputError: it is not the folder of an experiment, or a file in it is damaged.
+          InputError: it is no folder of an experiment, or a file in it is damaged.
         """
         path = folder / PLAN
         try:
@@ -122,22 +124,22 @@ class Experiment:
 
     @property
     def name(self) -> str:
-        """What others call it: the folder, seen from where the command is typed."""
-        return name_of(self.folder)
+        """The folder relative to the working directory."""
+        return experiment_name(self.folder)
 
     @property
     def records(self) -> Path:
-        """The file of its runs."""
+        """File of the recorded runs."""
         return self.folder / RECORDS
 
     def runs_of(self, entry: Entry) -> list[Run]:
-        """Returns the runs of an entry in the order of their seeds."""
+        """Returns the runs of an entry by rising seed."""
         return sorted(
             (run for run in self.runs if run["name"] == entry.name), key=lambda run: run["seed"]
         )
 
-    def typed(self, entry: Entry, *more: str) -> list[str]:
-        """Returns what is typed after `python` to train an entry."""
+    def train_arguments(self, entry: Entry, *more: str) -> list[str]:
+        """Returns the arguments of `python` that train an entry."""
         return [*TRAIN, f"--config={entry.config}", *self.plan.flags, *entry.flags, *more]
 
     def configs(self) -> dict[str, Config]:
@@ -165,7 +167,7 @@ class Experiment:
 
     def _config(self, entry: Entry) -> Config:
         # In a process of its own, because the flags of a config are read from the command line.
-        typed = self.typed(entry, "--print_config")
+        typed = self.train_arguments(entry, "--print_config")
         ended = subprocess.run(
             [sys.executable, *typed], check=False, capture_output=True, text=True
         )

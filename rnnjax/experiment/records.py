@@ -1,60 +1,62 @@
-"""The lines of a file of runs, each sealed by a digest of what it says."""
+"""Records of an experiment: files with one JSON object a line, each with its digest."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
-from rnnjax.reporting import metrics_log as lines
-from rnnjax.reporting import record_digest, run_files
+from rnnjax.reporting import metrics_log, record_digest, run_files
 from rnnjax.reporting.atomic_files import encode_json, write_text
 from rnnjax.reporting.record_digest import with_digest
 
 Run = dict[str, Any]
-"""A run: name, seed, command, config, scores, data, environment, digest."""
+"""A recorded run: name, seed, command, config, claims, scores, data, environment, digest."""
+_RESULT_KEYS = ("test", "validation", "steps", "parameters", "resumed_from", "train_seconds")
+_RESULT_KEYS += ("cpu_seconds", "compilations", "buckets")
 
 
 def read_runs(path: Path, *keys: str) -> list[Run]:
-    """Returns the recorded runs, none if there is no file; a line not finished is none.
+    """Reads recorded runs without verifying their digests; none if there is no file.
 
     Args:
-      path: the file.
-      *keys: what each has to say, besides name, seed and test scores.
+      path: the file, whose last line may be unfinished.
+      *keys: required beside name, seed and test scores.
 
     Raises:
-      InputError: a line is not a JSON object, or does not say it.
+      InputError: a line is not a JSON object, or lacks a key.
     """
-    runs = lines.read(path) if path.exists() else []
-    for number, run in enumerate(runs, start=1):
+    runs = metrics_log.read(path) if path.exists() else []
+    for line_number, run in enumerate(runs, start=1):
         missing = [key for key in ("name", "seed", "test", *keys) if key not in run]
         if missing:
             raise InputError(
-                f"{path}, line {number}: is no record of a run, it has no {missing[0]!r}; bring "
-                "the line back, or delete it to run it again"
+                f"{path}, line {line_number}: is no record of a run, it has no {missing[0]!r}; "
+                "bring the line back, or delete it to run it again"
             )
     return runs
 
 
 def append(path: Path, run: Run) -> None:
-    """Seals a run, and writes it at the end of a file."""
-    lines.MetricsLog(path).write(with_digest(run))
+    """Appends a run with its digest to a file."""
+    metrics_log.MetricsLog(path).write(with_digest(run))
 
 
 def read_verified(path: Path) -> list[dict[str, Any]]:
-    """Returns the lines of a record of any kind, none if there is no file, without their digests.
+    """Reads records of any kind, and removes their verified digests; none if there is no file.
 
     Raises:
-      InputError: a line is not a JSON object, or not as it was recorded.
+      InputError: a line is not a JSON object, or does not match its digest.
     """
-    found = lines.read(path) if path.exists() else []
-    for number, line in enumerate(found, start=1):
-        if not record_digest.has_valid_digest(line):
-            raise InputError(f"{path}, line {number}: {record_digest.BROKEN}")
-    return [{key: value for key, value in line.items() if key != "digest"} for line in found]
+    records = metrics_log.read(path) if path.exists() else []
+    for line_number, record in enumerate(records, start=1):
+        if not record_digest.has_valid_digest(record):
+            raise InputError(f"{path}, line {line_number}: {record_digest.BROKEN}")
+        del record["digest"]
+    return records
 
 
 def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a record, each line with its digest."""
+    """Writes records with their digests."""
     write_text(path, "".join(f"{encode_json(with_digest(record))}\n" for record in records))
 
 
@@ -69,19 +71,17 @@ def number(run: Run, path: str) -> float | None:
         return None
 
 
-def of_folder(workdir: Path) -> Run:
-    """Returns what is recorded of a run that has ended: what was asked, found, and used.
+def summarize_run(workdir: Path) -> Run:
+    """Reads config, results, data and environment of a finished run.
 
     Raises:
       InputError: a file of the run is missing or damaged.
     """
-    told = run_files.read(workdir)
-    result, data = told.result.values(), told.result.data.values()
-    kept = ("test", "validation", "steps", "parameters", "resumed_from", "train_seconds")
-    kept += ("cpu_seconds", "compilations", "buckets")
+    run = run_files.read(workdir)
+    result, data = run.result.values(), run.result.data.values()
     return {
-        "config": {key: value for key, value in told.config.config.items() if key != "seed"},
-        **{key: result[key] for key in kept if key in result},
+        "config": {key: value for key, value in run.config.config.items() if key != "seed"},
+        **{key: result[key] for key in _RESULT_KEYS if key in result},
         "data": {key: data[key] for key in ("name", "fallback", "fingerprint", "rows")},
-        "environment": told.environment.environment.values(),
+        "environment": run.environment.environment.values(),
     }

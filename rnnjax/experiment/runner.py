@@ -1,4 +1,4 @@
-"""Training what an experiment lacks, some runs side by side."""
+"""Trains the missing runs of an experiment, several in parallel."""
 
 import contextlib
 import dataclasses
@@ -21,18 +21,18 @@ from rnnjax.reporting import metrics_log
 from rnnjax.reporting.atomic_files import lock_file, open_no_follow
 from rnnjax.reporting.progress import write_message
 
-_SECONDS_BETWEEN_LOOKS = 0.05
-_SECONDS_BETWEEN_LINES = 10.0
+_POLL_SECONDS = 0.05
+_REPORT_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def sole(folder: Path) -> Iterator[None]:
-    """Keeps other processes from running the same experiment.
+def lock_experiment(folder: Path) -> Iterator[None]:
+    """Locks the runs of an experiment against other processes.
 
     Raises:
-      InputError: one does, or the folder cannot be written.
+      InputError: another process holds the lock, or the folder cannot be written.
     """
-    runs = folder_of_runs(folder)
+    runs = runs_folder(folder)
     try:
         runs.mkdir(parents=True, exist_ok=True)
         lock = lock_file(runs / ".lock")
@@ -52,30 +52,35 @@ def sole(folder: Path) -> Iterator[None]:
 def run_missing(
     experiment: Experiment, configs: Mapping[str, Config], seeds: Sequence[int], jobs: int
 ) -> None:
-    """Trains every entry with every seed that it has no run of, and records each that has ended.
+    """Trains all entries with all seeds that have no record, and records finished runs.
 
     Args:
-      experiment: what to run.
-      configs: of its entries, by name.
-      seeds: to train with.
-      jobs: most runs side by side.
+      experiment: with its records.
+      configs: config of each entry by name.
+      seeds: random seeds.
+      jobs: maximum number of parallel runs.
 
     Raises:
       InputError: a run failed.
-      Terminated: SIGINT, SIGTERM or SIGHUP came; the runs at hand have been told to save and end.
+      Terminated: after SIGINT, SIGTERM or SIGHUP, which were passed on to the active runs.
     """
-    known = {(run["name"], run["seed"]) for run in experiment.runs}
+    recorded = {(run["name"], run["seed"]) for run in experiment.runs}
     waiting = [
-        Planned(entry, seed, folder_of_runs(experiment.folder) / f"{entry.name}-seed{seed}")
+        Planned(entry, seed, runs_folder(experiment.folder) / f"{entry.name}-seed{seed}")
         for entry in experiment.plan.entry
         for seed in seeds
-        if (entry.name, seed) not in known
+        if (entry.name, seed) not in recorded
     ]
-    train(experiment, configs, waiting, jobs, lambda run: records.append(experiment.records, run))
+    claims = {entry.name: entry.claims for entry in experiment.plan.entry}
+
+    def record(run: records.Run) -> None:
+        records.append(experiment.records, {**run, "claims": claims[run["name"]]})
+
+    train(experiment, configs, waiting, jobs, record)
 
 
 class Planned(NamedTuple):
-    """A run to train: an entry with a seed, in a folder."""
+    """A run to train: entry, seed and folder."""
 
     entry: Entry
     seed: int
@@ -89,63 +94,63 @@ def train(
     jobs: int,
     record: Callable[[records.Run], None],
 ) -> None:
-    """Trains runs, and hands the record of each that has ended to a function.
+    """Trains runs, and passes the records of finished ones to a function.
 
-    A run is the command that its record gives, in a process and a folder of its own, so that what
-    was interrupted is resumed; what it prints goes to a file beside that folder. After a failure
-    none is begun any more, and those at hand come to their end.
+    A run is the command in its record, in its own process and folder, so that interrupted runs are
+    resumed; its output goes to a file beside that folder. After a failure no run is started any
+    more, and the active ones finish.
 
     Args:
-      experiment: what the runs are of.
-      configs: of its entries, by name.
+      experiment: experiment of the runs.
+      configs: config of each entry by name.
       planned: the runs, in their order.
-      jobs: most runs side by side.
-      record: takes what is to be recorded.
+      jobs: maximum number of parallel runs.
+      record: takes the record of a finished run.
 
     Raises:
       InputError: a run failed.
-      Terminated: SIGINT, SIGTERM or SIGHUP came; the runs at hand have been told to save and end.
+      Terminated: after SIGINT, SIGTERM or SIGHUP, which were passed on to the active runs.
     """
     waiting, total = list(planned), len(planned)
-    running: list[_Training] = []
+    active: list[_Training] = []
     failed: list[_Training] = []
-    said_at = time.monotonic()
-    with InterruptRequest() as request, _none_left_behind(running):
-        while running or (waiting and not failed and not request.signal):
-            while waiting and len(running) < jobs and not failed and not request.signal:
-                running.append(_Training.begin(experiment, waiting.pop(0)))
-                write_message(f"{running[-1].name}: begun, {total - len(waiting)} of {total}")
-            for each in running:
-                each.alone = each.alone and len(running) == 1
+    reported_at = time.monotonic()
+    with InterruptRequest() as request, _interrupt_at_exit(active):
+        while active or (waiting and not failed and not request.signal):
+            while waiting and len(active) < jobs and not failed and not request.signal:
+                active.append(_Training.start(experiment, waiting.pop(0)))
+                write_message(f"{active[-1].name}: started, {total - len(waiting)} of {total}")
+            for training in active:
+                training.alone = training.alone and len(active) == 1
                 if request.signal:
-                    each.interrupt()
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-            for each in [each for each in running if each.process.poll() is not None]:
-                running.remove(each)
-                if each.process.returncode == 0:
-                    record(each.record())
-                    left = len(waiting) + len(running)
-                    write_message(f"{each.name}: ended, {left} of {total} are left")
-                elif not each.interrupted:
-                    failed.append(each)
-            if running and time.monotonic() - said_at > _SECONDS_BETWEEN_LINES:
-                shares = ", ".join(each.share(configs[each.entry.name]) for each in running)
-                write_message(f"{shares}; {len(waiting)} of {total} wait")
-                said_at = time.monotonic()
+                    training.interrupt()
+            time.sleep(_POLL_SECONDS)
+            for training in [run for run in active if run.process.poll() is not None]:
+                active.remove(training)
+                if training.process.returncode == 0:
+                    record(training.record())
+                    left = len(waiting) + len(active)
+                    write_message(f"{training.name}: ended, {left} of {total} are left")
+                elif not training.interrupted:
+                    failed.append(training)
+            if active and time.monotonic() - reported_at > _REPORT_SECONDS:
+                progress = ", ".join(run.progress(configs[run.entry.name]) for run in active)
+                write_message(f"{progress}; {len(waiting)} of {total} wait")
+                reported_at = time.monotonic()
     if failed:
-        raise InputError("\n".join(each.failure() for each in failed))
+        raise InputError("\n".join(training.failure() for training in failed))
     if request.signal:
-        write_message(f"{request.signal}: what was at hand is saved; the same command goes on")
+        write_message(f"{request.signal}: the active runs are saved; the same command resumes them")
         raise command.Terminated(signal.Signals[request.signal])
 
 
 @dataclasses.dataclass
 class _Training:
-    """A run at hand.
+    """A training in progress.
 
     Attributes:
-      alone: no other run was beside it, and this process saw it from the start to the end.
-      interrupted: it was told to save and end.
+      alone: whether no other run was active, from its start to its end.
+      interrupted: whether it was sent SIGTERM.
     """
 
     entry: Entry
@@ -157,9 +162,9 @@ class _Training:
     interrupted: bool = False
 
     @classmethod
-    def begin(cls, experiment: Experiment, planned: Planned) -> "_Training":
+    def start(cls, experiment: Experiment, planned: Planned) -> "_Training":
         entry, seed, workdir = planned
-        typed = experiment.typed(entry, f"--config.seed={seed}", f"--workdir={workdir}")
+        typed = experiment.train_arguments(entry, f"--config.seed={seed}", f"--workdir={workdir}")
         alone = not workdir.exists()
         workdir.parent.mkdir(parents=True, exist_ok=True)
         with open(_log(workdir), "ab", opener=open_no_follow) as log:
@@ -168,7 +173,7 @@ class _Training:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # Ctrl-C comes to this process alone, which passes it on once
+                process_group=0,  # Ctrl-C reaches this process alone, which passes it on
             )
         return cls(entry, seed, workdir, typed, process, alone)
 
@@ -181,42 +186,46 @@ class _Training:
         return shlex.join(["python", *self.typed])
 
     def interrupt(self) -> None:
-        """Tells the run to save and end, once: a second time would kill it."""
+        """Sends SIGTERM once, which saves the run: a second one would kill it."""
         if not self.interrupted:
             self.process.terminate()
             self.interrupted = True
 
-    def share(self, config: Config) -> str:
-        """Returns in words how far it is."""
+    def progress(self, config: Config) -> str:
+        """Returns the name and the share of epochs that are done."""
         path = self.workdir / "metrics.jsonl"
-        known = metrics_log.read(path) if path.exists() else []
-        done = max((line["epoch"] for line in known), default=0.0) / config.epochs
+        lines = metrics_log.read(path) if path.exists() else []
+        done = max((line["epoch"] for line in lines), default=0.0) / config.epochs
         return f"{self.name} ({100 * done:.0f} %)"
 
     def record(self) -> records.Run:
-        found = records.of_folder(self.workdir)
-        named = {"name": self.entry.name, "seed": self.seed, "command": self.command}
-        return {**named, **found, "alone": self.alone}
+        return {
+            "name": self.entry.name,
+            "seed": self.seed,
+            "command": self.command,
+            **records.summarize_run(self.workdir),
+            "alone": self.alone,
+        }
 
     def failure(self) -> str:
         log = _log(self.workdir)
-        said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = f"; at last it said: {said[-1]}" if said else ""
-        return f"the run failed: {self.command}\n  {log} has what it printed{last}"
+        output = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last = f"; its last line is: {output[-1]}" if output else ""
+        return f"the run failed: {self.command}\n  {log} has its output{last}"
 
 
 @contextlib.contextmanager
-def _none_left_behind(running: Sequence[_Training]) -> Iterator[None]:
-    """Has the runs at hand save and end if something goes wrong here, a full disk say."""
+def _interrupt_at_exit(active: Sequence[_Training]) -> Iterator[None]:
+    """Interrupts the active runs after an error in this process, a full disk say."""
     try:
         yield
     finally:
-        for each in running:
-            each.interrupt()
+        for training in active:
+            training.interrupt()
 
 
-def folder_of_runs(folder: Path) -> Path:
-    """Returns the folder that holds the runs of an experiment."""
+def runs_folder(folder: Path) -> Path:
+    """Returns the folder of the runs of an experiment."""
     return Path("runs", folder.resolve().name)
 
 

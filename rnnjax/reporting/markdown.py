@@ -1,4 +1,4 @@
-"""Pages in Markdown of which parts, each between two marks, are rendered."""
+"""Markdown pages with rendered parts between marks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,9 +7,9 @@ from rnnjax.errors import InputError
 from rnnjax.input_files import load_text
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table of texts."""
-    lines = [heads, ["---"] * len(heads), *rows]
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Formats a table."""
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -24,11 +24,11 @@ def end(name: str) -> str:
 
 
 def read(path: Path, part: str = "runs") -> str:
-    """Returns the text of a page.
+    """Reads a page.
 
     Args:
-      path: of the page.
-      part: that it should have, for the message.
+      path: the file.
+      part: name of a part for the message.
 
     Raises:
       InputError: it cannot be read, or is not UTF-8.
@@ -47,24 +47,23 @@ def read(path: Path, part: str = "runs") -> str:
         ) from error
 
 
-def filled(path: Path, parts: Mapping[str, str]) -> str:
-    """Returns the text of a page with each part between its marks.
+def fill(path: Path, parts: Mapping[str, str]) -> str:
+    """Returns the text of a page with all parts between their marks.
 
     Args:
-      path: of the page.
-      parts: texts by the names that the marks have: `<!-- runs: begin -->`, `<!-- runs: end -->`.
+      path: the file.
+      parts: texts by the names of their marks: `<!-- runs: begin -->`, `<!-- runs: end -->`.
 
     Raises:
-      InputError: the page cannot be read, or has not these marks once, in this order.
+      InputError: the page cannot be read, or lacks one of the two marks, or has it twice.
     """
     text = read(path, *list(parts)[:1])
     for name, part in parts.items():
         first, last = begin(name), end(name)
         if text.count(first) != 1 or text.count(last) != 1:
             raise InputError(f"{path}: expected one line {first} and one line {last}")
-        before, rest = text.split(first)
+        prefix, rest = text.split(first)
         if last not in rest:
             raise InputError(f"{path}: the line {last} stands before the line {first}")
-        after = rest.split(last)[1]
-        text = f"{before}{first}\n{part}\n{last}{after}"
+        text = f"{prefix}{first}\n{part}\n{last}{rest.split(last)[1]}"
     return text

@@ -125,11 +125,11 @@ class Comparison:
         """
         shared = sorted(reference.keys() & candidate.keys())
         paired = len(shared) >= min(MIN_SEEDS, len(reference), len(candidate))
-        groups = (
+        a, b = (
             np.array([scores[seed] for seed in (shared if paired else sorted(scores))])
             for scores in (reference, candidate)
         )
-        return cls(*groups, paired)
+        return cls(a, b, paired)
 
     @property
     def num_runs(self) -> int:
@@ -168,7 +168,7 @@ class Comparison:
 
     @property
     def p(self) -> float:
-        """Two-sided p value of the t test, not corrected for other comparisons; 1 without spread."""
+        """Two-sided p value of the t test, without correction; 1 without spread."""
         return float(self._t_test.pvalue) if self.has_spread else 1.0
 
     @property

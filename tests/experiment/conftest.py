@@ -1,4 +1,4 @@
-"""A small experiment whose trainings take no time, in a folder of its own."""
+"""A small experiment with a fake trainer, in a temporary folder."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from rnnjax import config as config_lib
-from rnnjax.experiment import plan as folder_lib
-from rnnjax.experiment.claim_digests import seal_claims
+from rnnjax.experiment import plan
 from rnnjax.experiment.records import append
 
 TOML = """
@@ -24,11 +23,12 @@ beside = { "peer" = ".71" }
 config = "configs/gru.py"
 """
 README = "# Question\n\n<!-- runs: begin -->\nold\n<!-- runs: end -->\n\nanswer\n"
+CLAIMS = {"lstm": {"test.accuracy": [0.5, 0.6]}, "gru": {}}
 CONFIG = '"""A network."""\n\n\ndef get_config():\n    return {"batch_size": 16}\n'
 
-# What rnnjax.main does as far as an experiment sees it: it prints a config, or leaves the folder of
-# a run; it fails for configs/unseen.py; it waits for the file `go` if configs/slow.py is asked for,
-# saves for a while when SIGTERM comes, is killed by a second one, and goes on then from step 7.
+# Stands in for rnnjax.main: prints a config, or writes the folder of a run. It fails for
+# configs/unseen.py. For configs/slow.py it waits for the file `go`, takes a while to save at SIGTERM,
+# dies of a second one, and is resumed from step 7.
 TRAINER = """
 import hashlib, json, runpy, signal, sys, time
 from pathlib import Path
@@ -41,25 +41,25 @@ def save(*_):
     sys.exit(143)
 
 
-given = dict(each.lstrip("-").split("=", 1) for each in sys.argv[1:] if "=" in each)
-config = runpy.run_path(given["config"])["get_config"]()
-for name, value in given.items():
+flags = dict(flag.lstrip("-").split("=", 1) for flag in sys.argv[1:] if "=" in flag)
+config = runpy.run_path(flags["config"])["get_config"]()
+for name, value in flags.items():
     if name.startswith("config."):
         config[name.removeprefix("config.")] = json.loads(value)
 if "--print_config" in sys.argv:
     print(json.dumps(config))
     sys.exit()
-print("begins")
-if "unseen" in given["config"]:
+print("starts")
+if "unseen" in flags["config"]:
     sys.exit("it cannot be trained")
-workdir = Path(given["workdir"])
+workdir = Path(flags["workdir"])
 resumed = workdir.exists()
 workdir.mkdir(parents=True, exist_ok=True)
 signal.signal(signal.SIGTERM, save)
 with open("starts.txt", "a") as file:
     file.write(workdir.name + "\\n")
 (workdir / "metrics.jsonl").write_text('{"step": 7, "epoch": 0.5, "split": "train"}\\n')
-while "slow" in given["config"] and not Path("go").exists():
+while "slow" in flags["config"] and not Path("go").exists():
     time.sleep(0.01)
 score = 0.5 + config["seed"] / 100
 data = {"name": "news", "fallback": "", "fingerprint": "f" * 64, "source": "s"}
@@ -75,14 +75,14 @@ def write(name, values):
 
 
 write("config.json", {"name": "c", "config": config})
-made_with = {"platform": "p", "cpus": 2, "devices": ["cpu:0 cpu"], "data": data}
-write("environment.json", with_digest({**made_with, **files("config.json")}))
+environment = {"platform": "p", "cpus": 2, "devices": ["cpu:0 cpu"], "data": data}
+write("environment.json", with_digest({**environment, **files("config.json")}))
 write("result.json", with_digest({**result, "data": data, **files("metrics.jsonl")}))
 """
 
 
-def record(name, seed, accuracy, **other):
-    """Returns the record of a run, as the small experiment asks for it."""
+def record(name, seed, accuracy, **values):
+    """Returns the record of a run of the small experiment."""
     config = config_lib.parse({"batch_size": 16, "epochs": 2}).model_dump()
     del config["seed"]
     return {
@@ -96,13 +96,14 @@ def record(name, seed, accuracy, **other):
         "data": {"name": "news", "fingerprint": "f" * 64, "rows": {"train": 48_000}},
         "environment": {"platform": "Linux", "cpus": 2, "devices": ["cpu:0 cpu"]},
         "alone": True,
-        **other,
+        "claims": CLAIMS[name],
+        **values,
     }
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The folder of an experiment of two configs and three seeds, without runs."""
+    """Folder of an experiment with two configs and three seeds, without runs."""
     monkeypatch.chdir(tmp_path)
     folder = Path("experiments", "lesson")
     folder.mkdir(parents=True)
@@ -112,40 +113,32 @@ def folder(tmp_path, monkeypatch):
     for name in ("lstm", "gru"):
         Path("configs", f"{name}.py").write_text(CONFIG)
     Path("trainer.py").write_text(TRAINER)
-    monkeypatch.setattr(folder_lib, "TRAIN", ("trainer.py",))
+    monkeypatch.setattr(plan, "TRAIN", ("trainer.py",))
     return folder
 
 
 @pytest.fixture
 def recorded(folder):
-    """The same with all its runs, and the claims that were sealed before."""
-    seal(folder)
+    """The same folder with all runs."""
     for entry in ("lstm", "gru"):
         for seed in (0, 1, 5):
             append(folder / "runs.jsonl", record(entry, seed, 0.5 + seed / 100))
     return folder
 
 
-def seal(folder, why=""):
-    """Seals the claims of an experiment whose configs are the small ones."""
-    experiment = folder_lib.Experiment.read(folder)
-    config = config_lib.parse({"batch_size": 16, "epochs": 2})
-    return seal_claims(experiment, {e.name: config for e in experiment.plan.entry}, why)
-
-
 def edit(path, old, new):
-    """Replaces what is once in a file."""
+    """Replaces a text that is in a file once."""
     text = path.read_text()
     assert text.count(old) == 1, (path, old)
     path.write_text(text.replace(old, new))
 
 
 def starts():
-    """Returns the names of the trainings that were begun, in their order."""
+    """Returns the names of the started trainings, in their order."""
     path = Path("starts.txt")
     return path.read_text().split() if path.exists() else []
 
 
 def lines_of(path):
-    """Returns what the lines of a file of runs say."""
+    """Parses the lines of a file of records."""
     return [json.loads(line) for line in path.read_text().splitlines()]

@@ -17,7 +17,12 @@ from rnnjax.experiment import page_rendering, pages, prose_numbers
 from rnnjax.experiment.claim_digests import check_seal
 from rnnjax.experiment.claims import PASS
 from rnnjax.experiment.plan import Experiment
-from rnnjax.experiment.verification import VerificationResult, check_repository, of_pages, of_prose
+from rnnjax.experiment.verification import (
+    VerificationResult,
+    check_repository,
+    check_pages,
+    check_prose,
+)
 from rnnjax.reporting import markdown, metrics_log, record_digest
 from rnnjax.reporting.statistics import prediction_interval
 
@@ -52,7 +57,7 @@ def rendered(clone):
         patch.chdir(clone)
         found = {}
         for folder in FOLDERS:
-            parts, sentences = page_rendering.rendered_by_script(folder), {}
+            parts, sentences = page_rendering.render_by_script(folder), {}
             if folder in PLANNED:
                 experiment = Experiment.read(folder)
                 parts |= pages.parts(experiment)
@@ -103,7 +108,7 @@ def changed(text, place):
     "page", [Path("README.md"), *(each / "README.md" for each in FOLDERS)], ids=str
 )
 def test_an_edited_digit_of_a_page_is_found(page, here, rendered):
-    typed, text = prose_numbers.read_typed(), markdown.read(page)
+    typed, text = prose_numbers.read_phrases(), markdown.read(page)
     above = page == Path("README.md")
     own = list(rendered.values()) if above else [rendered[page.parent]]
     parts = [name for each in own for name in each.parts]
@@ -111,11 +116,13 @@ def test_an_edited_digit_of_a_page_is_found(page, here, rendered):
 
     def fails():
         if above:
-            prose_of = [each for each in check_repository(own, typed) if each.of == "README.md"]
+            prose_of = [
+                each for each in check_repository(own, typed) if result.subject == "README.md"
+            ]
         else:
-            outside = prose_numbers.without_parts(markdown.read(page), parts)
-            prose_of = [of_prose(page, outside, typed)]
-        rendered_of = [f for folder in folders for f in of_pages(folder, rendered[folder].parts)]
+            outside = prose_numbers.blank_parts(markdown.read(page), parts)
+            prose_of = [check_prose(page, outside, typed)]
+        rendered_of = [f for folder in folders for f in check_pages(folder, rendered[folder].parts)]
         return any(each.verdict != PASS for each in [*prose_of, *rendered_of])
 
     assert not fails()
@@ -133,12 +140,12 @@ def test_an_edited_digit_of_a_page_is_found(page, here, rendered):
 
 @pytest.mark.parametrize("config", sorted(ROOT.glob("configs/*.py")), ids=lambda path: path.name)
 def test_an_edited_digit_of_a_docstring_is_found(config, rendered, here):
-    typed, config = prose_numbers.read_typed(), Path("configs", config.name)
+    typed, config = prose_numbers.read_phrases(), Path("configs", config.name)
     sentences = [each for own in rendered.values() for each in own.sentences.get(config, [])]
 
     def fails():
-        text = prose_numbers.without_sentences(config, sentences)
-        return of_prose(config, text, typed).verdict != PASS
+        text = prose_numbers.blank_sentences(config, sentences)
+        return check_prose(config, text, typed).verdict != PASS
 
     assert not fails()
     text = config.read_text(encoding="utf-8")

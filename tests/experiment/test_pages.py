@@ -7,7 +7,7 @@ import pytest
 from experiment.conftest import README, edit, record
 from rnnjax.errors import InputError
 from rnnjax.experiment import pages, seed_plot
-from rnnjax.experiment.page_rendering import shows
+from rnnjax.experiment.page_rendering import has_description
 from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.records import append
 
@@ -74,7 +74,7 @@ def test_the_table_names_each_machine(folder):
     assert "on Linux, 2 CPU cores; Linux, 16 CPU cores, H200.\n" in pages.table(experiment)
 
 
-def test_records_from_before_runs_were_side_by_side_are_of_runs_alone(folder):
+def test_records_from_before_runs_were_compare_runs_are_of_runs_alone(folder):
     old = record("lstm", 0, 0.8, train_seconds=7.0)
     del old["alone"]
     _, _, (*_, seconds, _) = rows_of(pages.table(read(folder, old)))
@@ -114,7 +114,7 @@ def test_the_scores_that_are_shown_are_those_of_the_plan(recorded):
     assert (loss, by_seed) == ("**0.5000** ± 0.0000", "0.5000 0.5000 0.5000")
     assert accuracy == "0.5200"
     assert "test loss 0.5000 ± 0.0000" in pages.sentence(experiment, experiment.plan.entry[0])
-    assert "Test loss by seed: lstm 0.5000 0.5000 0.5000; gru" in seed_plot.drawing(experiment)
+    assert "Test loss by seed: lstm 0.5000 0.5000 0.5000; gru" in seed_plot.draw(experiment)
 
 
 def test_a_score_that_a_run_has_not_is_named_by_its_line(recorded):
@@ -142,15 +142,15 @@ def test_the_sentence_of_a_docstring(folder):
 
 def test_the_drawing_holds_what_it_shows_and_is_the_same_twice(recorded):
     experiment = Experiment.read(recorded)
-    drawing = seed_plot.drawing(experiment)
+    drawing = seed_plot.draw(experiment)
     assert "lstm 0.5000 0.5100 0.5500, claimed 0.5 to 0.6; gru 0.5000 0.5100 0.5500<" in drawing
-    assert drawing == seed_plot.drawing(experiment)
+    assert drawing == seed_plot.draw(experiment)
     path = recorded / "seeds.svg"
     path.write_text(drawing)
-    assert shows(path, seed_plot.described(experiment))
+    assert has_description(path, seed_plot.describe(experiment))
     edit(recorded / "experiment.toml", "[0.5, 0.6]", "[0.5, 0.7]")
-    assert not shows(path, seed_plot.described(Experiment.read(recorded)))
-    assert not shows(path, seed_plot.described(read(recorded, record("gru", 9, 0.6))))
+    assert not has_description(path, seed_plot.describe(Experiment.read(recorded)))
+    assert not has_description(path, seed_plot.describe(read(recorded, record("gru", 9, 0.6))))
 
 
 @pytest.mark.parametrize("readme", ["# Question\n", README + README, README[::-1]])

@@ -10,8 +10,8 @@ from rnnjax.experiment import page_rendering, pages, prose_numbers
 from rnnjax.experiment.claims import FAIL, PASS, UNCHECKED
 from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.records import append, read_verified, write_records
-from rnnjax.experiment.sentence_templates import fill_sentences
-from rnnjax.experiment.verification import check_folder, check_repository, of_prose
+from rnnjax.experiment.pages import fill_sentences
+from rnnjax.experiment.verification import check_folder, check_repository, check_prose
 
 PAGE = """Of 7,600 rows, see [the 3rd](a/5.md), `--x=7` and float32:
 
@@ -35,27 +35,24 @@ seq 9
     ],
 )
 def test_numbers_in_prose_are_those_of_the_phrases(phrases, wrong):
-    found = prose_numbers.check_prose(PAGE, phrases)
+    found = find_problems(PAGE, phrases)
     assert [given.startswith(start) for given, start in zip(found, wrong, strict=True)] == [
         True
     ] * len(wrong)
 
 
 def test_a_phrase_stands_wherever_the_lines_break():
-    assert (
-        prose_numbers.check_prose("tested on all 7,600\nofficial rows", ["7,600 official rows"])
-        == []
-    )
+    assert find_problems("tested on all 7,600\nofficial rows", ["7,600 official rows"]) == []
 
 
 def test_a_page_that_lists_nothing_is_named_and_one_that_does_fails():
     page = Path("a.md")
-    assert of_prose(page, "ten rows", {}).verdict == PASS
-    found = of_prose(page, "10 rows", {})
-    assert (found.verdict, found.of) == (UNCHECKED, "a.md")
-    assert "10 at line 1" in found.says
-    assert of_prose(page, "10 rows", {"a.md": []}).verdict == FAIL
-    assert of_prose(page, "10 rows", {"a.md": ["10 rows"]}).verdict == PASS
+    assert check_prose(page, "ten rows", {}).verdict == PASS
+    found = check_prose(page, "10 rows", {})
+    assert (found.verdict, result.subject) == (UNCHECKED, "a.md")
+    assert "10 at line 1" in result.message
+    assert check_prose(page, "10 rows", {"a.md": []}).verdict == FAIL
+    assert check_prose(page, "10 rows", {"a.md": ["10 rows"]}).verdict == PASS
 
 
 def test_parts_that_nobody_renders_are_prose():
@@ -64,9 +61,7 @@ def test_parts_that_nobody_renders_are_prose():
         for name, number in (("runs", 5), ("mine", 6))
     )
     text = ours + theirs
-    assert prose_numbers.check_prose(prose_numbers.without_parts(text, ["runs"]), []) == [
-        "0.6 at line 5"
-    ]
+    assert find_problems(prose_numbers.blank_parts(text, ["runs"]), []) == ["0.6 at line 5"]
 
 
 def test_pages_above_all_experiments_and_configs_are_checked_as_well(recorded):
@@ -81,7 +76,7 @@ def test_pages_above_all_experiments_and_configs_are_checked_as_well(recorded):
     edit(Path("README.md"), "3", "4")
     edit(Path("configs/lstm.py"), "0.5200", "0.5300")
     found = check_repository([checked], {**typed, "configs/lost.py": ["7 rows"]})
-    assert [(each.verdict, each.of) for each in found if each.verdict != PASS] == [
+    assert [(each.verdict, result.subject) for each in found if each.verdict != PASS] == [
         (FAIL, "README.md"),
         (FAIL, "configs/lstm.py"),
         (FAIL, "experiments/typed.toml"),
@@ -91,10 +86,10 @@ def test_pages_above_all_experiments_and_configs_are_checked_as_well(recorded):
 
 @pytest.mark.parametrize("text", ["a = [", 'a = "b"', "a = [1]", "[a]\nb = 1"])
 def test_a_damaged_list_of_phrases_is_refused(folder, text):
-    assert prose_numbers.read_typed() == {}
+    assert prose_numbers.read_phrases() == {}
     prose_numbers.TYPED.write_text(text)
     with pytest.raises(InputError, match=r"experiments/typed.toml: "):
-        prose_numbers.read_typed()
+        prose_numbers.read_phrases()
 
 
 def sentence(folder, template):
@@ -141,11 +136,11 @@ def test_an_edited_sentence_is_found(recorded):
     with (recorded / "README.md").open("a") as file:
         file.write("<!-- cost: begin -->\n<!-- cost: end -->\n")
     pages.write(Experiment.read(recorded))
-    assert {each.verdict for each in check_folder(recorded, {}).findings} == {PASS}
+    assert {each.verdict for each in check_folder(recorded, {}).results} == {PASS}
     text = (recorded / "README.md").read_text()
     (recorded / "README.md").write_text(text.replace("\n1,281,348\n", "\n1,281,347\n"))
-    (failure,) = (each for each in check_folder(recorded, {}).findings if each.verdict == FAIL)
-    assert failure.of == "experiments/lesson/README.md"
+    (failure,) = (each for each in check_folder(recorded, {}).results if each.verdict == FAIL)
+    assert failure.subject == "experiments/lesson/README.md"
 
 
 SCRIPT = """
@@ -169,7 +164,7 @@ def scripted(tmp_path, monkeypatch):
     (folder / "render.py").write_text(SCRIPT)
     (folder / "beside.py").write_text("UNIT = 'per cent'\n")
     (folder / "rate.svg").write_text("<svg>rate 0.25</svg>")
-    page_rendering.write_pages(folder, page_rendering.rendered_by_script(folder))
+    page_rendering.write_pages(folder, page_rendering.render_by_script(folder))
     return folder
 
 
@@ -184,10 +179,10 @@ def scripted(tmp_path, monkeypatch):
 )
 def test_what_a_script_renders_is_checked(scripted, file, old, new, of):
     assert "0.25 per cent" in (scripted / "README.md").read_text()
-    assert {each.verdict for each in check_folder(scripted, {}).findings} == {PASS}
+    assert {each.verdict for each in check_folder(scripted, {}).results} == {PASS}
     edit(scripted / file, old, new)
-    (found,) = (each for each in check_folder(scripted, {}).findings if each.verdict != PASS)
-    assert found.of == f"{scripted}/{of}"
+    (found,) = (each for each in check_folder(scripted, {}).results if each.verdict != PASS)
+    assert result.subject == f"{scripted}/{of}"
     assert found.verdict == (UNCHECKED if "12" in new else FAIL)
 
 

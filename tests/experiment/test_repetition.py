@@ -7,14 +7,14 @@ from rnnjax.errors import InputError
 from rnnjax.experiment.claims import FAIL, INCOMPARABLE, PASS, UNCHECKED
 from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.records import append
-from rnnjax.experiment.repetition import choose_entries, judge_repeated, side_by_side
+from rnnjax.experiment.repetition import choose_entries, evaluate_repetition, compare_runs
 
 
 def judged(folder, repeated, name="lstm"):
     experiment = Experiment.read(folder)
     entry = next(entry for entry in experiment.plan.entry if entry.name == name)
     recorded = next(run for run in experiment.runs_of(entry) if run["seed"] == repeated["seed"])
-    return judge_repeated(experiment, entry, recorded, repeated)
+    return evaluate_repetition(experiment, entry, recorded, repeated)
 
 
 def test_the_same_numbers_pass_also_where_more_is_scored_now(recorded):
@@ -41,7 +41,7 @@ def test_other_numbers_have_to_lie_where_one_new_run_is_expected(recorded):
 def test_without_a_spread_nothing_is_judged_and_other_data_are_incomparable(folder):
     append(folder / "runs.jsonl", record("lstm", 0, 0.5))
     found = judged(folder, record("lstm", 0, 0.6))
-    assert (found.verdict, found.of) == (UNCHECKED, "lstm, seed 0")
+    assert (found.verdict, result.subject) == (UNCHECKED, "lstm, seed 0")
     append(folder / "runs.jsonl", record("lstm", 1, 0.5))
     assert judged(folder, record("lstm", 0, 0.6)).verdict == UNCHECKED
     other = {"name": "news", "fingerprint": "e" * 64, "rows": {"train": 1}}
@@ -51,7 +51,7 @@ def test_without_a_spread_nothing_is_judged_and_other_data_are_incomparable(fold
 def test_both_scores_and_the_machines_are_told(recorded):
     ours = {"cpus": 2, "instruction_sets": ["avx2", "fma"]}
     theirs = {"cpus": 4, "instruction_sets": ["avx512f", "fma"]}
-    lines = side_by_side(
+    lines = compare_runs(
         record("lstm", 0, 0.8422, environment=ours),
         record("lstm", 0, 0.8468, environment=theirs),
     )

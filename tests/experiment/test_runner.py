@@ -14,7 +14,7 @@ from rnnjax.errors import InputError
 from rnnjax.experiment import runner
 from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.records import append
-from rnnjax.experiment.runner import run_missing, sole
+from rnnjax.experiment.runner import run_missing, lock_experiment
 from rnnjax.reporting import record_digest
 
 
@@ -117,8 +117,8 @@ def test_runs_beside_a_failed_one_come_to_their_end(slow):
     assert [each["name"] for each in lines_of(slow / "runs.jsonl")] == ["slow"]
 
 
-def test_runs_side_by_side_say_so_and_the_quick_do_not_wait_for_the_slow(slow, capsys, monkeypatch):
-    monkeypatch.setattr(runner, "_SECONDS_BETWEEN_LINES", 0.0)
+def test_runs_compare_runs_say_so_and_the_quick_do_not_wait_for_the_slow(slow, capsys, monkeypatch):
+    monkeypatch.setattr(runner, "_REPORT_SECONDS", 0.0)
     recorded = slow / "runs.jsonl"
     quick = [("lstm", 0), ("lstm", 1), ("gru", 0), ("gru", 1)]
     begun = {"slow-seed0", "slow-seed1"}
@@ -166,12 +166,12 @@ def test_ctrl_c_and_a_closed_terminal_are_interruptions_too(slow, number, status
 
 def test_an_experiment_is_run_by_one_process(folder):
     with (
-        sole(folder),
+        lock_experiment(folder),
         pytest.raises(InputError, match="another process is running this experiment"),
-        sole(folder),
+        lock_experiment(folder),
     ):
         pass
-    with sole(folder):
+    with lock_experiment(folder):
         pass
 
 

@@ -22,14 +22,14 @@ SENTENCE = (
 
 
 def checked(folder, typed=()):
-    return check_folder(folder, dict(typed)).findings
+    return check_folder(folder, dict(typed)).results
 
 
 def failures(folder):
     """Returns what fails, in words."""
     findings = checked(folder)
-    assert {finding.verdict for finding in findings} <= {PASS, FAIL}
-    return [f"{each.of}: {each.says}" for each in findings if each.verdict == FAIL]
+    assert {result.verdict for finding in findings} <= {PASS, FAIL}
+    return [f"{result.subject}: {result.message}" for each in findings if each.verdict == FAIL]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def document(config, *said):
 
 
 def test_what_agrees_passes_and_says_so(rendered):
-    assert [(each.verdict, each.of) for each in checked(rendered)] == [
+    assert [(each.verdict, result.subject) for each in checked(rendered)] == [
         (PASS, "experiments/lesson/runs.jsonl"),
         (PASS, "experiments/lesson/claims.jsonl, lstm"),
         (PASS, "lstm, test.accuracy from 0.5 to 0.6"),
@@ -138,11 +138,11 @@ def test_a_changed_config_is_named_by_its_keys_and_its_claims_are_not_judged(ren
     edit(Path("configs/lstm.py"), '"batch_size": 16', '"batch_size": 8, "log_every": 5')
     findings = checked(rendered)
     (failure,) = [each for each in findings if each.verdict == FAIL]
-    assert failure.of == "lstm"
+    assert failure.subject == "lstm"
     assert failure.says == (
         "seeds 0, 1, 5 are of another config (now, then): batch_size: 8, 16; log_every: 5, 100"
     )
-    assert not any("test.accuracy" in each.of for each in findings)
+    assert not any("test.accuracy" in result.subject for each in findings)
 
 
 def test_changed_flags_are_a_changed_config(rendered):
@@ -189,7 +189,9 @@ def test_a_docstring_that_names_the_experiment_says_what_its_runs_say(rendered):
     wrapped = SENTENCE.format("lstm").replace(" training rows,", "\ntraining rows,")
     document("lstm", "Adam.", wrapped, "See experiments/lesson/runs.jsonl.")
     assert failures(rendered) == []
-    assert (PASS, "configs/lstm.py") in [(each.verdict, each.of) for each in checked(rendered)]
+    assert (PASS, "configs/lstm.py") in [
+        (each.verdict, result.subject) for each in checked(rendered)
+    ]
     edit(Path("configs/lstm.py"), "0.5200", "0.5300")
     assert failures(rendered) == [
         "configs/lstm.py: names experiments/lesson and does not say of it, or not only:\n    "
