@@ -9,8 +9,9 @@ import pytest
 
 # Keras reads it once, when it is first imported.
 os.environ["KERAS_BACKEND"] = "jax"
-# So does JAX: what broadcasts arrays of other ranks by itself is a mistake here.
+# So does JAX: arrays of differing ranks or dtypes are combined explicitly or not at all.
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 # XLA reads these once. The tests compile thousands of programs that run for microseconds; machine
 # code that is not optimised computes the same and is made in half the time. XLA ends a process that
 # names a flag it does not know, so that the flags are those of one version.

@@ -177,7 +177,7 @@ def write(
     mark = {"data": f"{fallback} (fallback)"} if fallback else {}
     environment = {
         "started": "2025-03-04T09:15:02+00:00",
-        "rnnjax": "0.1.0",
+        "rnnjax": "0.2.0",
         "commit": "409e438aa1",
         "dirty": True,
         "python": "3.11.9",
