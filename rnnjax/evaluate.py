@@ -25,10 +25,10 @@ def main(arguments: list[str]) -> None:
     """Prints the scores and the number of rows as JSON."""
     if arguments:
         raise InputError(f"given {arguments[0]!r}, expected flags alone (--workdir, --data)")
-    from rnnjax.training import TrainedRun
+    from rnnjax.training import load_run
     from rnnjax.training.finite import check_scores
 
-    run = TrainedRun.load(Path(_WORKDIR.value), _TRUST.value)
+    run = load_run(Path(_WORKDIR.value), _TRUST.value)
     scores = run.score(Path(_DATA.value))
     check_scores(scores, _DATA.value)
     write_output(encode_json(scores, indent=2))

@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
             f"WARNING: {share:.1%} of the tokens of the prompt are unknown to the network, which "
             f"reads all of them as one and the same{advice}"
         )
-    pieces = run.write(_PROMPT.value, _LENGTH.value, choice)
+    pieces = run.generate(_PROMPT.value, _LENGTH.value, choice)
     first = next(pieces, "")  # what is wrong is said before anything is printed
     write_output(_PROMPT.value + first, end="")
     for piece in pieces:

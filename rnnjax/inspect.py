@@ -19,13 +19,13 @@ def main(texts: list[str]) -> None:
     """Writes a page about texts, the lines of standard input without any."""
     from rnnjax.reporting.atomic_files import write_text
     from rnnjax.reporting.inspection_page import render
-    from rnnjax.training import TrainedRun, inspect_texts
+    from rnnjax.training import inspect_texts, load_run
 
     workdir = Path(_WORKDIR.value)
     path = Path(_OUTPUT.value) if _OUTPUT.value else workdir / "inspect.html"
     if _OUTPUT.value and not path.parent.is_dir():
         raise InputError(f"--output={path}: there is no folder {path.parent}; make it, then repeat")
-    run = TrainedRun.load(workdir, _TRUST.value)
+    run = load_run(workdir, _TRUST.value)
     accounts = inspect_texts(run, [text for chunk in command.texts(texts) for text in chunk])
     given = run.config.model
     cell = f"{given.cell}, {given.features} features"

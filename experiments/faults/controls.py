@@ -226,7 +226,7 @@ CONTROLS: dict[str, Control] = {
         {
             "rnnjax.training.loop:check_loss": _skip,
             "rnnjax.training.loop:check_state": _skip,
-            "rnnjax.training.launch:check_scores": _skip,
+            "rnnjax.training.evaluation:check_scores": _skip,
             "rnnjax.training.trained_run:check_params": _skip,
         },
     ),

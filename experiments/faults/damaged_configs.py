@@ -113,7 +113,7 @@ def _started(
 
 def _saved_nan(workdir: Path) -> int:
     """Returns the newest step of a run if its parameters are not finite, else 0."""
-    found = attempt(lambda: training.TrainedRun.load(workdir))
+    found = attempt(lambda: training.load_run(workdir))
     if found.verdict:
         return 0
     leaves = jax.tree.leaves(found.value.params)

@@ -218,7 +218,7 @@ def early_checks() -> Iterator[None]:
     def stop(*arguments: Any) -> None:
         raise Interruption
 
-    with mock.patch.object(sys.modules["rnnjax.training.launch"], "_train_and_judge", stop):
+    with mock.patch.object(sys.modules["rnnjax.training.launch"], "_train_and_evaluate", stop):
         yield
 
 
@@ -266,7 +266,7 @@ def _predict(workdir: Path, workspace: Workspace) -> dict[str, Any]:
 
 
 def _evaluate(workdir: Path, workspace: Workspace) -> dict[str, Any]:
-    run = training.TrainedRun.load(workdir)
+    run = training.load_run(workdir)
     return dict(run.score(workspace.news / "test.csv"))
 
 

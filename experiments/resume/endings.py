@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from rnnjax.errors import InputError
 from rnnjax.reporting.atomic_files import encode_json
@@ -83,8 +84,15 @@ def _template(folder: RunFolder) -> TrainState:
     _, config = folder.read_config()
     known = len(folder.read_vocabulary() or ())
     task = TASKS[config.task].of(config, known, folder.read_data())
-    optimizer = make_optimizer(config, 1, task.trained)
-    return init_state(task, optimizer, [config.seed], config).shapes
+    optimizer = make_optimizer(config.optimizer, optax.constant_schedule(0.0), task.trained)
+    return init_state(
+        task,
+        optimizer,
+        [config.seed],
+        batch_size=config.batch_size,
+        track_average=bool(config.averaging.decay),
+        track_best=bool(config.early_stopping.patience),
+    ).shapes
 
 
 def _bytes(tree: Any) -> list[bytes]:

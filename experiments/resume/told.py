@@ -47,21 +47,21 @@ def _functions() -> list[tuple[Any, str, str]]:
     from rnnjax.data import labelled_text
     from rnnjax.reporting import atomic_files, metrics_log, run_files, run_report
     from rnnjax.tasks import ClassificationTask
-    from rnnjax.training import loop
+    from rnnjax.training import evaluation, launch, loop, resume, results, start
     from rnnjax.training.checkpoint import Checkpoints
 
     labelled_text._COMPILING = 0.0
-    run = sys.modules["rnnjax.training.launch"]  # the package's own `run` is the function in it
     return [
         (ClassificationTask, "load", "reading the corpus"),
-        (run, "make_members", "making the data"),
+        (start, "make_replicates", "making the data"),
+        (resume, "make_replicates", "making the data"),
         (Checkpoints, "restore", "restoring"),
-        (run, "train", "training"),
-        (loop, "answers", "validating"),
+        (launch, "run_loop", "training"),
+        (loop, "predict_split", "validating"),
         (Checkpoints, "save", "saving"),
         (metrics_log.MetricsLog, "write", "writing metrics"),
-        (run, "answers", "judging"),
-        (run, "write_report", "reporting"),
+        (evaluation, "predict_split", "judging"),
+        (results, "write_report", "reporting"),
         *(
             (module, "write_text", "writing a file")
             for module in (atomic_files, metrics_log, run_report, run_files)

@@ -1,12 +1,13 @@
-"""Training: state, steps, the loop, checkpoints and the folder of a run."""
+"""Training runs: start, resume, loop, evaluation and checkpoints; trained runs for inference."""
 
 from rnnjax.interrupt import InterruptedRunError
 from rnnjax.training.inspection import inspect_texts
 from rnnjax.training.launch import train
+from rnnjax.training.loading import load_run, usage_commands
 from rnnjax.training.streaming import TextStreaming
 from rnnjax.training.trained_classifier import TrainedClassifier
 from rnnjax.training.trained_language_model import TrainedLanguageModel
-from rnnjax.training.trained_run import TrainedRun, usage_commands
+from rnnjax.training.trained_run import TrainedRun
 from rnnjax.training.trained_translator import TrainedTranslator
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "TrainedRun",
     "TrainedTranslator",
     "inspect_texts",
+    "load_run",
     "train",
     "usage_commands",
 ]

@@ -1,4 +1,4 @@
-"""Checks that numbers are finite: a state before it is saved, scores before they count."""
+"""Checks for NaN and infinity: losses, states before they are saved, parameters and scores."""
 
 import math
 from collections.abc import Mapping
@@ -10,22 +10,23 @@ import numpy as np
 from rnnjax.errors import InputError
 from rnnjax.training.state import TrainState
 
-LOWER = (
+LOWER_LEARNING_RATE = (
     "Lower config.learning_rate, or limit the gradients with config.optimizer.clip_norm (1.0, "
     "say), in a new folder"
 )
 
 
 class NonFiniteError(InputError):
-    """A training has left the finite numbers.
+    """A loss or an array of the training state is NaN or infinite.
 
     Attributes:
-      message: which number it was.
-      step: the training step after which that was noticed.
+      message: names the number.
+      step: the training step after which it was noticed.
     """
 
-    def __init__(self, message: str, step: int, cause: str = f"the training has diverged. {LOWER}"):
-        """Takes the attributes, and the cause with what to do about it."""
+    def __init__(self, message: str, step: int, cause: str = ""):
+        """Takes the attributes, and the cause with its remedy; by default, divergence."""
+        cause = cause or f"the training has diverged. {LOWER_LEARNING_RATE}"
         super().__init__(f"{message}: {cause}")
         self.message = message
         self.step = step
@@ -34,7 +35,7 @@ class NonFiniteError(InputError):
 def non_finite_paths(tree: Any) -> list[str]:
     """Returns the paths of the arrays in a pytree that hold NaN or infinity.
 
-    NumPy looks at them: checkpoints are written from the memory of the host, and XLA compiles a
+    NumPy checks them: checkpoints are written from the memory of the host, and XLA compiles a
     reduction over arrays of many shapes for longer than a small training takes.
     """
     return [
@@ -47,26 +48,26 @@ def non_finite_paths(tree: Any) -> list[str]:
 def check_loss(loss: Any, split: str, step: int) -> None:
     """Raises NonFiniteError if a loss, or one of several replicates, is NaN or infinite."""
     losses = np.ravel(loss)
-    wrong = losses[~np.isfinite(losses)]
-    if wrong.size:
-        raise NonFiniteError(f"the {split} loss is {wrong[0]} at step {step}", step)
+    non_finite = losses[~np.isfinite(losses)]
+    if non_finite.size:
+        raise NonFiniteError(f"the {split} loss is {non_finite[0]} at step {step}", step)
 
 
 def check_state(state: TrainState) -> None:
-    """Raises NonFiniteError if an array of a state is not finite; then it must not be saved.
+    """Raises NonFiniteError if an array of a state is not finite.
 
     The loss of the best parameters is left out: it is infinite before the first evaluation.
     """
-    check_loss(state.sums["loss"], "training", state.done)
+    check_loss(state.sums["loss"], "training", state.num_steps)
     best = None if state.best is None else state.best.params
     paths = non_finite_paths({**vars(state), "best": best})
     if paths:
-        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        raise NonFiniteError(f"{paths[0]}{more} not finite after step {state.done}", state.done)
+        more, step = f" and {len(paths) - 1} more" if len(paths) > 1 else "", state.num_steps
+        raise NonFiniteError(f"{paths[0]}{more} not finite after step {step}", step)
 
 
 def check_params(params: Any, owner: str) -> None:
-    """Raises InputError if parameters that are to answer are not finite."""
+    """Raises InputError if parameters of `owner` are not finite."""
     paths = non_finite_paths(params)
     if paths:
         raise InputError(
@@ -77,14 +78,14 @@ def check_params(params: Any, owner: str) -> None:
 
 def check_scores(scores: Mapping[str, Any], owner: str) -> None:
     """Raises InputError if a score is NaN or infinite."""
-    wrong = [
+    non_finite = [
         f"{name} {value}"
         for name, value in scores.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    if wrong:
+    if non_finite:
         raise InputError(
-            f"{owner}: the scores are not finite ({', '.join(wrong)}): the training has diverged, "
-            "or the network overflows on this data. Train again in a new folder with a lower "
-            "config.learning_rate, or with config.optimizer.clip_norm (1.0, say)"
+            f"{owner}: the scores are not finite ({', '.join(non_finite)}): the training has "
+            "diverged, or the network overflows on this data. Train again in a new folder with a "
+            "lower config.learning_rate, or with config.optimizer.clip_norm (1.0, say)"
         )

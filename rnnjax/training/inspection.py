@@ -1,4 +1,4 @@
-"""What a trained network does with a text, word by word."""
+"""Inspection of a trained network: gates, states, outputs and attributions at each token."""
 
 import functools
 import re
@@ -20,149 +20,146 @@ from rnnjax.reporting.progress import Progress
 from rnnjax.tasks.token_task import TokenTask
 from rnnjax.training.trained_run import TrainedRun
 
-_MOST_TOKENS = 400
-_MOST_TEXTS = 20
+_MAX_TOKENS = 400
+_MAX_TEXTS = 20
 
 
 def inspect_texts(run: TrainedRun, texts: Sequence[str]) -> list[TextInspection]:
-    """Returns what a network does with each text.
+    """Returns gates, states, outputs and attributions of a network at each token of each text.
 
-    Each is read by itself, without padding. What is said so far is what the network says of a text
-    that ends there; a network that reads from both ends reads each of these texts anew.
+    Each text is read by itself, without padding. The output after a token is that of the text which
+    ends there; a bidirectional network reads each of these prefixes anew.
 
     Args:
-      run: whose network is looked at.
+      run: with the network.
       texts: at least one.
 
     Raises:
       InputError: there is no text or there are too many, or one of them is no valid Unicode, holds
         no token or too many; or the network reads no text.
     """
-    if not 0 < len(texts) <= _MOST_TEXTS:
+    if not 0 < len(texts) <= _MAX_TEXTS:
         raise InputError(
-            f"given {len(texts)} texts, expected 1 to {_MOST_TEXTS}, as many as a page can show"
+            f"given {len(texts)} texts, expected 1 to {_MAX_TEXTS}, as many as a page can show"
         )
-    sequences = run.numbering.encode(texts, run.config.data.max_tokens)
+    sequences = run.text_vocabulary.encode(texts, run.config.data.max_tokens)
     for number, length in enumerate(sequences.lengths, start=1):
-        if not 0 < length <= _MOST_TOKENS:
+        if not 0 < length <= _MAX_TOKENS:
             raise InputError(
                 f"text {number} has {length} {run.config.data.vocabulary.unit}s that count, "
-                f"expected 1 to {_MOST_TOKENS}, as many as a page can show"
+                f"expected 1 to {_MAX_TOKENS}, as many as a page can show"
             )
-    # One shape for all texts: what is padded is masked, whatever the run does in a batch.
-    time = int(sequences.lengths.max())
-    read = jax.jit(functools.partial(_read, run.reading))
+    # One shape for all texts; padding is masked, also for a run that trained without a mask.
+    padded_length = int(sequences.lengths.max())
+    trace = jax.jit(functools.partial(_trace, run.token_task))
     params = jax.device_put(run.params)
-    accounts = []
-    with Progress("look inside", len(texts)) as progress:
+    inspections = []
+    with Progress("inspect", len(texts)) as progress:
         for number, text in enumerate(texts):
-            begin, end = sequences.offsets[number : number + 2]
-            tokens = sequences.tokens[begin:end]
-            padded = np.pad(tokens, (0, time - len(tokens)))
-            found = jax.device_get(read(params, padded, np.int32(len(tokens))))
-            accounts.append(_account(run, text, tokens, *found))
+            start, end = sequences.offsets[number : number + 2]
+            tokens = sequences.tokens[start:end]
+            padded = np.pad(tokens, (0, padded_length - len(tokens)))
+            log_probs, attributions, internals = jax.device_get(
+                trace(params, padded, np.int32(len(tokens)))
+            )
+            count = len(tokens)
+            inspections.append(
+                TextInspection(
+                    text=text,
+                    unit=run.config.data.vocabulary.unit,
+                    spans=run.text_vocabulary.spans(text)[:count],
+                    known=tokens != UNKNOWN,
+                    outcomes=run.outcomes,
+                    probabilities=np.exp(log_probs[:count]),
+                    moved=attributions[:count],
+                    layers=[_layer(path, layer, count) for path, layer in _layers(internals)],
+                )
+            )
             progress.update(number + 1, examples=1)
-    return accounts
+    return inspections
 
 
-def _read(
+def _trace(
     task: TokenTask, params: Any, tokens: Int[Array, " time"], length: Int[Array, ""]
 ) -> tuple[Float[Array, "time outcomes"], Float[Array, " time"], Mapping[str, Any]]:
-    """Returns the log-probabilities so far, gradient times input, and what the layers show."""
-    before = len(task.opening)
+    """Returns log-probabilities, gradient times input, and internals of layers at each token."""
+    num_opening = len(task.opening)
     tokens = jnp.concatenate([jnp.array(task.opening, jnp.int32), tokens])
-    so_far = task.score_each_step(params, tokens)[before:]
-    _, (answer, other) = jax.lax.top_k(so_far[length - 1], 2)
-    # A masked step before the text and one after it, at which the state is that before any step.
-    mask = jnp.pad(jnp.arange(len(tokens)) < before + length, 1)[None]
+    log_probs = task.score_each_step(params, tokens)[num_opening:]
+    _, (best, runner_up) = jax.lax.top_k(log_probs[length - 1], 2)
+    # A masked step before the text and one after it have the initial state in both directions.
+    mask = jnp.pad(jnp.arange(len(tokens)) < num_opening + length, 1)[None]
     tokens = jnp.pad(tokens, 1)[None]
 
-    def odds(scales):
-        with nn.intercept_methods(functools.partial(_scaled, scales)):
+    def log_odds(scales):
+        with nn.intercept_methods(functools.partial(_scale_inputs, scales)):
             _, (row,) = task.advance(params, tokens, mask)
-        return row[answer] - row[other]
+        return row[best] - row[runner_up]
 
     # The derivative by a scale of the input is the gradient by the input, times the input.
-    moved = jax.grad(odds)(jnp.ones(tokens.shape[1]))[before + 1 : -1]
-    _, shown = task.model.apply({"params": params}, tokens, mask, mutable=INTERNALS)
-    # What is left is the text, between what was before it and what is after it.
-    return so_far, moved, jax.tree.map(lambda values: values[0, before:], shown[INTERNALS])
+    attributions = jax.grad(log_odds)(jnp.ones(tokens.shape[1]))[num_opening + 1 : -1]
+    _, variables = task.model.apply({"params": params}, tokens, mask, mutable=INTERNALS)
+    # The text remains, with the step before it and the step after it.
+    internals = jax.tree.map(lambda values: values[0, num_opening:], variables[INTERNALS])
+    return log_probs, attributions, internals
 
 
-def _scaled(scales: jax.Array, call: Any, arguments: Any, options: Any, context: Any) -> Any:
-    """Calls a method of a module, the recurrent layers with each step of their input scaled."""
-    # Other methods are also called while a module is made, before it has a path.
+def _scale_inputs(scales: jax.Array, call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+    """Calls a method of a module; scales each step of the input of the recurrent layers."""
+    # Other methods are also called while a module is constructed, before it has a path.
     if context.method_name == "__call__" and context.module.path == ("recurrent",):
-        inputs, *rest = arguments
-        arguments = inputs * scales[None, :, None].astype(inputs.dtype), *rest
-    return call(*arguments, **options)
+        inputs, *rest = args
+        args = inputs * scales[None, :, None].astype(inputs.dtype), *rest
+    return call(*args, **kwargs)
 
 
-def _account(
-    run: TrainedRun,
-    text: str,
-    tokens: np.ndarray,
-    so_far: np.ndarray,
-    moved: np.ndarray,
-    shown: Mapping[str, Any],
-) -> TextInspection:
-    count = len(tokens)
-    return TextInspection(
-        text=text,
-        unit=run.config.data.vocabulary.unit,
-        spans=run.numbering.spans(text)[:count],
-        known=tokens != UNKNOWN,
-        outcomes=run.outcomes,
-        probabilities=np.exp(so_far[:count]),
-        moved=moved[:count],
-        layers=[_layer(path, inside, count) for path, inside in _layers(shown)],
+def _layers(internals: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Returns path and internals of each recurrent layer and direction, lowest layer first."""
+
+    def walk(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        if "state" in tree:
+            yield path, tree
+            return
+        for name, subtree in tree.items():
+            yield from walk(subtree, f"{path}/{name}")
+
+    return sorted(
+        walk(internals, ""), key=lambda layer: (_layer_number(layer[0]), "backward" in layer[0])
     )
 
 
-def _layers(shown: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Returns the path of each recurrent layer and direction, and what it shows, from below."""
-
-    def found(inside: Mapping[str, Any], path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        if "state" in inside:
-            yield path, inside
-            return
-        for name, below in inside.items():
-            yield from found(below, f"{path}/{name}")
-
-    return sorted(found(shown, ""), key=lambda each: (_number(each[0]), "backward" in each[0]))
+def _layer_number(path: str) -> int:
+    """Returns the number of a layer in its stack, from 1."""
+    match = re.search(r"layers_(\d+)", path)
+    return int(match[1]) + 1 if match else 1
 
 
-def _number(path: str) -> int:
-    """Returns which layer of a stack has a path, from 1."""
-    found = re.search(r"layers_(\d+)", path)
-    return int(found[1]) + 1 if found else 1
-
-
-def _layer(path: str, inside: Mapping[str, Any], count: int) -> LayerTrace:
-    """Returns what a layer shows at the tokens of a text."""
-    reverse = "backward" in path
-    both = reverse or "forward" in path
-    direction = f", read {'backward' if reverse else 'forward'}" if both else ""
-    state = inside["state"]
+def _layer(path: str, internals: Mapping[str, Any], count: int) -> LayerTrace:
+    """Returns gates and states of a layer at the first `count` tokens of a text."""
+    is_reverse = "backward" in path
+    is_bidirectional = is_reverse or "forward" in path
+    direction = f", read {'backward' if is_reverse else 'forward'}" if is_bidirectional else ""
+    state = internals["state"]
     if isinstance(state, Dropped):
-        state = state.state  # In an evaluation the rest are ones.
+        state = state.state  # in an evaluation its dropout masks are ones
     states = []
     for keys, values in jax.tree_util.tree_flatten_with_path(state)[0]:
         name = jax.tree_util.keystr(keys, simple=True, separator=".")
         name = f"state {name}".strip() if not name or name.isdigit() else name
         if np.iscomplexobj(values):
             name, values = f"{name}, magnitude", np.abs(values)
-        steps = _units(values)
-        here, before = steps[1 : count + 1], steps[2 : count + 2] if reverse else steps[:count]
-        states.append(StateTrace(name, here, here - before))
+        steps = _flatten_units(values)
+        current = steps[1 : count + 1]
+        previous = steps[2 : count + 2] if is_reverse else steps[:count]
+        states.append(StateTrace(name, current, current - previous))
     gates = {
-        jax.tree_util.keystr(keys[-1:], simple=True): _units(values)[1 : count + 1]
-        for keys, values in jax.tree_util.tree_flatten_with_path(inside.get("cell", {}))[0]
+        jax.tree_util.keystr(keys[-1:], simple=True): _flatten_units(values)[1 : count + 1]
+        for keys, values in jax.tree_util.tree_flatten_with_path(internals.get("cell", {}))[0]
     }
-    return LayerTrace(f"layer {_number(path)}{direction}", gates, tuple(states))
+    return LayerTrace(f"layer {_layer_number(path)}{direction}", gates, tuple(states))
 
 
-def _units(values: Any) -> Float[np.ndarray, "steps units"]:
-    """Returns the values of each step as one row of float32: a matrix state has a unit an entry."""
+def _flatten_units(values: Any) -> Float[np.ndarray, "steps units"]:
+    """Returns the values of each step as a row of float32, one unit for each entry."""
     steps = np.asarray(values, np.float32)
     return steps.reshape(len(steps), -1)

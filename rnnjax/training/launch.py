@@ -1,9 +1,8 @@
-"""A run from a config to a report."""
+"""The stages of a run: start or resume, train, evaluate, report."""
 
 import contextlib
 import dataclasses
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,221 +11,155 @@ import jax
 from rnnjax import cache, lint_rules, models
 from rnnjax.cells import make_cell
 from rnnjax.config import Config
-from rnnjax.data.pretrained_embeddings import check_word_vectors
 from rnnjax.errors import InputError
-from rnnjax.input_files import check_writable, explain
-from rnnjax.reporting import metrics_log as metrics_lib
-from rnnjax.reporting import run_files
 from rnnjax.reporting.progress import write_message
-from rnnjax.reporting.run_report import write_report
-from rnnjax.reporting.run_schema import RecordedConfig as ConfigFile
 from rnnjax.tasks import TASKS, Task
-from rnnjax.tasks.classification_metrics import in_words, summarize_seeds
-from rnnjax.training.diagnosis import explained
-from rnnjax.training.evaluation import predict_split
-from rnnjax.training.finite import NonFiniteError, check_scores
-from rnnjax.training.loop import has_stopped, run_loop
-from rnnjax.training.manifest import describe_environment
-from rnnjax.training.memory_limits import check_embedding, check_parameters
-from rnnjax.training.optimizer import make_optimizer
-from rnnjax.training.replicates import Replicate, empty_batch_groups, make_replicates
-from rnnjax.training.resume import (
-    bucketing_epochs,
-    check_contents,
-    check_same_data,
-    is_of_longer,
-)
-from rnnjax.training.run_folder import RunFolder
-from rnnjax.training.state import TrainState, init_state, is_found
-from rnnjax.training.step import (
-    Compiled,
+from rnnjax.training.diagnosis import explain_non_finite
+from rnnjax.training.evaluation import evaluate_replicate
+from rnnjax.training.finite import NonFiniteError
+from rnnjax.training.loop import has_stopped_early, run_loop, save_replicate
+from rnnjax.training.memory_limits import (
+    check_parameters,
     is_out_of_memory,
-    make_evaluate_step,
-    make_train_step,
+    out_of_memory_error,
 )
-from rnnjax.training.timing import Timing, Total
-from rnnjax.training.warm_start import WarmStart, begin_from, check_source, read_source
+from rnnjax.training.optimizer import make_optimizer, make_schedule
+from rnnjax.training.replicates import Replicate, batches_to_compile
+from rnnjax.training.results import (
+    format_layers,
+    report_finished,
+    timing_values,
+    write_reports,
+    write_results,
+)
+from rnnjax.training.resume import load_resumed_run, record_resumption
+from rnnjax.training.run_folder import RunFolder
+from rnnjax.training.start import load_new_run, start_run
+from rnnjax.training.state import TrainState, init_state
+from rnnjax.training.step import make_evaluate_step, make_train_step
+from rnnjax.training.timing import TrainingTimer
+from rnnjax.training.warm_start import WarmStart, apply_warm_start, match_warm_start
 
 
 def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[str, Any]:
-    """Trains, evaluates and reports, or goes on with what was begun in the folder.
+    """Trains, evaluates and reports a run, or resumes the one in the folder.
 
     Args:
-      config: what to do.
+      config: of the run.
       name: of the config.
-      workdir: the folder of the run, new, empty, or of the same config.
-      command: what the user typed, for the record.
+      workdir: the folder of the run: new, empty, or of a run of the same config.
+      command: that started the run, for the manifest.
 
     Returns:
-      What result.json says.
+      The content of result.json.
 
     Raises:
-      InputError: something given cannot be used; the message says what and what to do.
-      InterruptedRunError: SIGINT, SIGTERM or SIGHUP came while it trained; the state
-        has been saved.
+      InputError: the config, the data or the folder cannot be used.
+      InterruptedRunError: SIGINT, SIGTERM or SIGHUP ended the training; the state has been saved.
     """
-    make_cell(config.model.cell, config.model.features)  # a mistake is told before any work
+    make_cell(config.model.cell, config.model.features)  # raises before any long work
     cache.enable_compilation_cache()
     folder = RunFolder(workdir)
-    folder.check(config)
-    finished = folder.result.exists() and not folder.is_longer(config)
-    if finished and not folder.moved_paths(config):
-        return _finished(folder, config)
-    _check_writable(workdir)
-    check_embedding(config)
-    name = TASKS[config.task].run_name(config, name)
-    begins, source, epochs = not folder.has_checkpoint, None, config.epochs
-    if not begins:
-        if folder.is_longer(config):
-            with folder.claim(config):
-                folder.mend_longer(config)
-        folder.read()
-        epochs = bucketing_epochs(folder, config)
+    folder.check_config(config)
+    is_finished = folder.result.exists() and not folder.is_extended_by(config)
+    if is_finished and not folder.moved_paths(config):
+        return report_finished(folder, config)
+    folder.check_writable()
+    check_parameters(config.data.vocabulary.size * config.model.embedding.features, config)
+    is_new, warm_start = not folder.has_checkpoint, None
+    if is_new:
+        replicates, warm_start = load_new_run(folder, config)
     else:
-        if config.model.embedding.path:
-            check_word_vectors(config.model.embedding)
-        if config.init_from:
-            source = read_source(config)
-    corpus = TASKS[config.task].load(config)
-    members = make_replicates(config, folder, corpus, begin=begins, epochs=epochs)
-    if not begins:
-        for member in members:
-            check_contents(member)
-    if finished:
-        return _finished(folder, config)
-    total = config.epochs * members[0].dataset.train.steps_per_epoch
-    if config.warmup_steps >= total:
-        raise InputError(
-            f"config.warmup_steps: given {config.warmup_steps}, and the training has {total} "
-            f"steps; expected fewer, so that it reaches config.learning_rate: {total // 10}, a "
-            "tenth of them, say"
-        )
-    dataset = members[0].dataset
-    for line in lint_rules.warnings(config, dataset):
-        write_message(line)
-    known = max(member.dataset.vocab_size for member in members)
-    task = TASKS[config.task].of(config, known, dataset.describe())
-    # A cell that cannot read what the task gives it is found here, before anything is written.
-    rows = models.describe_layers(task.model, *task.inputs(dataset.train))
-    accounts = check_source(source, task, members) if source else []
-    layers = [dataclasses.asdict(row) for row in rows]
-    check_parameters(config, sum(row["parameters"] for row in layers))
-    with contextlib.ExitStack() as claims:
-        claims.enter_context(folder.claim(config))
-        for member in members:
-            if member.folder != folder:
-                claims.enter_context(member.folder.claim(member.config))
-        if begins:
-            _begin(folder, config, name, members, command, accounts)
-        elif folder.is_longer(config):
-            folder.write_longer(config)
+        replicates = load_resumed_run(folder, config)
+    if is_finished:
+        return report_finished(folder, config)
+    task, layers = _make_task(config, replicates)
+    reports = match_warm_start(warm_start, task, replicates) if warm_start else []
+    check_parameters(sum(row["parameters"] for row in layers), config)
+    with contextlib.ExitStack() as locks:
+        locks.enter_context(folder.lock(config))
+        for replicate in replicates:
+            if replicate.folder != folder:
+                locks.enter_context(replicate.folder.lock(replicate.config))
+        name = TASKS[config.task].run_name(config, name)
+        if is_new:
+            start_run(folder, config, name, replicates, command, reports)
+        elif folder.is_extended_by(config):
+            folder.extend(config)
+        write_message(format_layers(layers))
         try:
-            result = _train_and_judge(folder, config, name, members, task, layers, source, command)
+            training, scores = _train_and_evaluate(
+                folder, config, replicates, task, warm_start, command
+            )
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            _raise_if_out_of_memory(config, error)
+            if is_out_of_memory(error):
+                raise out_of_memory_error(config, error) from error
             raise
-        for member in members:
-            write_message(f"report: {write_report(member.folder.path)}")
+        network = {"parameters": sum(row["parameters"] for row in layers), "model": layers}
+        training = {"name": name, "task": config.task, **training, **network}
+        result = write_results(folder, replicates, task, training, scores)
+        write_reports([replicate.folder for replicate in replicates])
     return result
 
 
-def _finished(folder: RunFolder, config: Config) -> dict[str, Any]:
-    """Returns the result of a run that has ended, and writes reports that are not there."""
-    result = folder.read_result()
-    with folder.claim(config):
-        lacking = [own for _, own in folder.replicates(config) if not own.report.exists()]
-        for own in lacking:
-            write_message(f"report: {write_report(own.path)}")
-        if not lacking:
-            write_message(f"{folder.path} holds a finished run; nothing is left to do")
-    return result
+def _make_task(
+    config: Config, replicates: Sequence[Replicate]
+) -> tuple[Task, list[dict[str, Any]]]:
+    """Returns the task with its network, and the layers of the network.
 
-
-def _check_writable(workdir: Path) -> None:
-    """Raises InputError if the run's folder cannot be made or written, before data are read."""
-    try:
-        check_writable(workdir)
-    except OSError as error:
-        cause, remedy = explain(error)
-        raise InputError(
-            f"workdir {workdir}: cannot be written ({cause}); {remedy}, or give another --workdir"
-        ) from error
-
-
-def _begin(
-    folder: RunFolder,
-    config: Config,
-    name: str,
-    members: Sequence[Replicate],
-    command: str,
-    accounts: Sequence[dict[str, Any]],
-) -> None:
-    """Writes everything that is fixed when a run begins, of its replicates as well.
-
-    Args:
-      folder: of the run.
-      config: of the run.
-      name: of the run.
-      members: what is trained.
-      command: what the user typed.
-      accounts: of each member, what it takes of the run that it begins with; none without one.
+    Warns of common mistakes in the config.
 
     Raises:
-      InputError: another process has trained in the folder meanwhile, or steps were done with other
-        data.
+      InputError: the warm-up is longer than the training, or the cell cannot read the input.
     """
-    if folder.has_checkpoint:
+    dataset = replicates[0].dataset
+    total_steps = config.epochs * dataset.train.steps_per_epoch
+    if config.warmup_steps >= total_steps:
         raise InputError(
-            f"workdir {folder.path}: another process has trained in it while this one read the "
-            "data; repeat the command, which goes on from there"
+            f"config.warmup_steps: given {config.warmup_steps}, and the training has {total_steps} "
+            "steps; expected fewer, so that it reaches config.learning_rate: "
+            f"{total_steps // 10}, a tenth of them, say"
         )
-    for member in members:
-        if member.folder.metrics.exists() and metrics_lib.read(member.folder.metrics):
-            check_same_data(member, run_files.load_manifest(member.folder.path).data.values())
-    if folder.environment.exists():
-        write_message("there is no checkpoint to go on from; the training begins again")
-    made_with = {**describe_environment(command), "bucketing_epochs": config.epochs}
-    initial = [{"init_from": account} for account in accounts] or [{}] * len(members)
-    for member, begun in zip(members, initial, strict=True):
-        if member.folder != folder:
-            member.folder.discard_outcome()
-            typed = {**made_with, **begun, "command": _command_of(member, command)}
-            _write_beginning(member.folder, member.config, name, member, typed)
-    folder.result.unlink(missing_ok=True)
-    _write_beginning(folder, config, name, members[0], {**made_with, **initial[0]})
+    for line in lint_rules.warnings(config, dataset):
+        write_message(line)
+    vocab_size = max(replicate.dataset.vocab_size for replicate in replicates)
+    task = TASKS[config.task].of(config, vocab_size, dataset.describe())
+    layers = models.describe_layers(task.model, *task.inputs(dataset.train))
+    return task, [dataclasses.asdict(row) for row in layers]
 
 
-def _write_beginning(
-    folder: RunFolder, config: Config, name: str, member: Replicate, made_with: dict[str, Any]
-) -> None:
-    dataset = member.dataset
-    # Each replicate has its own vocabulary in its own folder.
-    vocabulary = dataset.vocabulary if folder == member.folder else None
-    run_files.begin(
-        folder.path,
-        ConfigFile(name=name, config=config.model_dump(), **dataset.fallback_fields),
-        vocabulary.to_json() if vocabulary else "",
-        {**made_with, "data": member.describe()},
-    )
-
-
-def _train_and_judge(
+def _train_and_evaluate(
     folder: RunFolder,
     config: Config,
-    name: str,
-    members: Sequence[Replicate],
+    replicates: Sequence[Replicate],
     task: Task,
-    layers: list[dict[str, Any]],
-    source: WarmStart | None,
+    warm_start: WarmStart | None,
     command: str,
-) -> dict[str, Any]:
-    dataset = members[0].dataset
-    total = config.epochs * dataset.train.steps_per_epoch
-    optimizer = make_optimizer(config, total, task.trained)
-    seeds = [member.config.seed for member in members]
-    vectors = [member.vectors for member in members if member.vectors]
-    first = init_state(task, optimizer, seeds, config, vectors)
-    write_message(_table_text(layers))
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trains from the newest checkpoint or from the start, and evaluates each replicate.
+
+    Returns:
+      Steps, time and compilations of the training, and the scores of each replicate.
+
+    Raises:
+      NonFiniteError: a loss, parameter or gradient is not finite; the message names its source.
+    """
+    dataset, seeds = replicates[0].dataset, [replicate.config.seed for replicate in replicates]
+    steps_per_epoch = dataset.train.steps_per_epoch
+    total_steps = config.epochs * steps_per_epoch
+    learning_rate = make_schedule(
+        config.schedule, config.learning_rate, config.warmup_steps, total_steps
+    )
+    optimizer = make_optimizer(config.optimizer, learning_rate, task.trained)
+    initial = init_state(
+        task,
+        optimizer,
+        seeds,
+        batch_size=config.batch_size,
+        track_average=bool(config.averaging.decay),
+        track_best=bool(config.early_stopping.patience),
+        vectors=[replicate.vectors for replicate in replicates if replicate.vectors],
+    )
     checkpoints = folder.open_checkpoints()
     with (
         contextlib.closing(
@@ -234,165 +167,60 @@ def _train_and_judge(
         ) as train_step,
         contextlib.closing(make_evaluate_step(task)) as evaluate_step,
     ):
-        if max(checkpoints.steps, default=0) < total:
-            train_step.prepare(first.shapes, empty_batch_groups(members))
-        state = first.make()
-        restored = checkpoints.restore(state, repair=True)
-        if restored is not None:
-            step, state = restored
-            write_message(f"going on from step {step}")
-        elif source:
-            state = begin_from(source, task, members, state)
-        begun_at = state.done
-        keep_line = is_of_longer(config, dataset.train.steps_per_epoch)
-        _record_start(folder, members, command, begun_at, keep_line)
-        if begun_at < total:
+        if max(checkpoints.steps, default=0) < total_steps:
+            train_step.prepare(initial.shapes, batches_to_compile(replicates))
+
+        def latest_state(repair: bool = False) -> tuple[int, TrainState]:
+            """Returns step and state of the newest checkpoint, or of the start."""
+            state = initial.create()
+            if warm_start:
+                state = apply_warm_start(warm_start, task, replicates, state)
+            return checkpoints.restore(state, repair=repair) or (0, state)
+
+        resumed_from, state = latest_state(repair=True)
+        if resumed_from:
+            write_message(f"going on from step {resumed_from}")
+        record_resumption(folder, replicates, command, resumed_from)
+        if resumed_from < total_steps:
             write_message(
-                f"training {total - begun_at} steps of {config.batch_size} {task.rows}, padded to "
-                f"{', '.join(map(str, dataset.train.boundaries))} steps, each compiled once"
+                f"training {total_steps - resumed_from} steps of {config.batch_size} {task.rows}, "
+                f"padded to {', '.join(map(str, dataset.train.boundaries))} steps, each compiled "
+                "once"
             )
-        asked = members[0].own(state.params), task.begin(config.batch_size)
-        evaluate_step.prepare(asked, dataset.test.empty_batches())
-        timing = Timing(folder.timing, begun_at)
+        inputs = replicates[0].slice(state.params), task.begin(config.batch_size)
+        evaluate_step.prepare(inputs, dataset.test.empty_batches())
+        timer = TrainingTimer(folder.timing, resumed_from)
         try:
             state = run_loop(
-                config, task, members, state, train_step, evaluate_step, checkpoints, timing
+                config,
+                task,
+                replicates,
+                state,
+                learning_rate,
+                train_step,
+                evaluate_step,
+                checkpoints,
+                timer,
             )
         except NonFiniteError as error:
-            state = first.make()
-            if source:
-                state = begin_from(source, task, members, state)
-            _, state = checkpoints.restore(state) or (0, state)
-            raise explained(error, task, members, state) from error
-        timing.stop(state.done, checkpoints.steps)
-        judged = [_judge(task, member, state, evaluate_step) for member in members]
-    steps, spent = state.done, timing.total
-    told = {
-        "name": name,
-        "task": config.task,
-        "steps": steps,
-        "epochs": steps / dataset.train.steps_per_epoch,
-        "resumed_from": begun_at,
-        "timed_steps": spent.steps,
-        "train_seconds": round(spent.train_seconds, 3),
-        "cpu_seconds": round(spent.cpu_seconds, 1),  # of whole processes, on all cores
-        **_speed(task, spent),
+            _, state = latest_state()
+            raise explain_non_finite(error, task, replicates, state) from error
+        timer.stop(state.num_steps, checkpoints.steps)
+        scores = [
+            evaluate_replicate(task, replicate, state, evaluate_step) for replicate in replicates
+        ]
+    for replicate in replicates:
+        if replicate.folder != folder:
+            save_replicate(replicate, state)
+    training = {
+        "steps": state.num_steps,
+        "epochs": state.num_steps / steps_per_epoch,
+        "resumed_from": resumed_from,
+        **timing_values(timer.totals, task.unit),
         "compilations": {
             "train": train_step.compilations,
             "evaluate": evaluate_step.compilations,
         },
-        "stopped_early": has_stopped(config, state),
-        "parameters": sum(row["parameters"] for row in layers),
-        "model": layers,
+        "stopped_early": has_stopped_early(state, config.early_stopping.patience),
     }
-    results = [{**told, **each} for each in judged]
-    for member, result in zip(members, results, strict=True):
-        if member.folder != folder:
-            _save_own(member, state)
-        summary = member.folder.write_result(result)
-    if config.replicates > 1:
-        summary = folder.write_result(summarize_seeds({**told, "seeds": seeds}, results))
-    write_message(
-        f"{in_words(summary, task.shown, task.counted)}; trained {spent.steps} steps in "
-        f"{spent.train_seconds:.1f} s; compilations: {train_step.compilations}, padded lengths: "
-        f"{len(dataset.train.boundaries)}"
-    )
-    return summary
-
-
-def _speed(task: Task, spent: Total) -> dict[str, float]:
-    """Returns the rows or tokens a second of all replicates; nothing where no step was timed."""
-    if not spent.train_seconds:
-        return {}
-    return {f"{task.unit}_per_second": round(spent.examples / spent.train_seconds, 1)}
-
-
-def _judge(
-    task: Task, member: Replicate, state: TrainState, evaluate_step: Compiled
-) -> dict[str, Any]:
-    """Returns what is said of a trained network, and writes its scores on the test part."""
-    dataset, folder = member.dataset, member.folder
-    best, step = state.best, state.done
-    params = member.own(state.judged)
-    if best is not None and is_found(best.loss):
-        params, step = best.params, int(best.step)
-    parts = {"validation": dataset.validation, "test": dataset.test}
-    found = {
-        split: predict_split(task, evaluate_step, params, part, split)
-        for split, part in parts.items()
-        if part
-    }
-    judged = {split: task.summary(parts[split], each) for split, each in found.items()}
-    details = task.details(member.config, dataset, params, found["test"])
-    judged["test"] |= details.pop("test", {})
-    for split, scores in judged.items():
-        check_scores(scores, f"{folder.path}, {split} part")
-    epoch = round(step / dataset.train.steps_per_epoch, 4)
-    member.metrics.write({"step": step, "epoch": epoch, "split": "test", **judged["test"]})
-    return {
-        **judged,
-        "best_step": step,
-        "buckets": list(dataset.train.boundaries),
-        "data": folder.read_data(),
-        **details,
-    }
-
-
-def _save_own(member: Replicate, state: TrainState) -> None:
-    """Saves a replicate's part of a state in its own folder, where what asks a run finds it."""
-    member.folder.open_checkpoints().save(state.done, member.own(state))
-
-
-def _table_text(layers: list[dict[str, Any]]) -> str:
-    total = sum(row["parameters"] for row in layers)
-    cells = [["layer", "type", "output", "parameters"]]
-    cells += [[*list(row.values())[:3], f"{row['parameters']:,}"] for row in layers]
-    cells += [["total", "", "", f"{total:,}"]]
-    widths = [max(len(row[column]) for row in cells) for column in range(4)]
-    return "\n".join(
-        f"{layer:<{widths[0]}}  {kind:<{widths[1]}}  {output:<{widths[2]}}  {count:>{widths[3]}}"
-        for layer, kind, output, count in cells
-    )
-
-
-def _record_start(
-    folder: RunFolder,
-    members: Sequence[Replicate],
-    command: str,
-    step: int,
-    keep_line: Callable[[dict[str, Any]], bool],
-) -> None:
-    """Records what the steps after a checkpoint are done with, and drops their old metrics."""
-    if step:
-        made_with = describe_environment(command)
-        folder.write_resumed(step, made_with)
-        for member in members:
-            if member.folder != folder:
-                typed = {"command": _command_of(member, command)}
-                member.folder.write_resumed(step, {**made_with, **typed})
-    for member in members:
-        metrics_lib.truncate(member.folder.metrics, step, keep_line)
-
-
-def _command_of(member: Replicate, command: str) -> str:
-    """Returns the command that trains a replicate by itself."""
-    flags = f"--config.seed={member.config.seed} --config.replicates=1"
-    return f"{command} {flags} --workdir={shlex.quote(str(member.folder.path))}"
-
-
-def _raise_if_out_of_memory(config: Config, error: Exception) -> None:
-    if not is_out_of_memory(error):
-        return
-    given, (said, *_) = config.data, [*str(error).splitlines(), type(error).__name__]
-    steps = {
-        "classification": f"config.data.max_tokens (now {given.max_tokens}, 0 is no limit)",
-        "language_modeling": f"config.data.sequence_length (now {given.sequence_length})",
-        "memory": f"config.data.memory.length (now {given.memory.length})",
-        "translation": f"config.data.vocabulary.size (now {given.vocabulary.size})",
-    }[config.task]
-    raise InputError(
-        "the device ran out of memory. Lower config.batch_size "
-        f"(now {config.batch_size}), {steps} or config.model.features (now "
-        f"{config.model.features}), in a new folder; or free "
-        f"the device of other programs. It said: {said[:200]}"
-    ) from error
+    return training, scores

@@ -1,11 +1,12 @@
-"""The training loop."""
+"""The training loop: steps, logging, validation, early stopping and checkpoints."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from rnnjax.config import Config
 from rnnjax.interrupt import InterruptedRunError, InterruptRequest
@@ -14,130 +15,156 @@ from rnnjax.tasks import Task
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.evaluation import predict_split
 from rnnjax.training.finite import check_loss, check_state
-from rnnjax.training.optimizer import schedule
 from rnnjax.training.replicates import Replicate, batch_group_at
 from rnnjax.training.state import BestParams, TrainState
-from rnnjax.training.step import Compiled
-from rnnjax.training.timing import Timing
+from rnnjax.training.step import CompiledFunction
+from rnnjax.training.timing import TrainingTimer
+
+
+class Intervals(NamedTuple):
+    """Number of steps between events of the training loop.
+
+    Attributes:
+      log: between two lines of training metrics.
+      validation: between two validations.
+      checkpoint: between two checkpoints; 0 for none but the last.
+    """
+
+    log: int
+    validation: int
+    checkpoint: int
+
+    @classmethod
+    def of(cls, config: Config, steps_per_epoch: int) -> Self:
+        """Returns the intervals of a config."""
+        return cls(
+            config.log_every, config.evaluate_every or steps_per_epoch, config.checkpoint.every
+        )
+
+    def is_due(self, split: str, step: int) -> bool:
+        """Returns whether metrics of a split are due after a step, the last one aside.
+
+        The last step of a training logs metrics in any case.
+        """
+        return step % (self.log if split == "train" else self.validation) == 0
+
+    def next_event_step(self, step: int) -> int:
+        """Returns the next step at which logging, validation or a checkpoint is due."""
+        return min(step - step % interval + interval for interval in self if interval)
 
 
 def run_loop(
     config: Config,
     task: Task,
-    members: Sequence[Replicate],
+    replicates: Sequence[Replicate],
     state: TrainState,
-    train_step: Compiled,
-    evaluate_step: Compiled,
+    learning_rate: optax.Schedule,
+    train_step: CompiledFunction,
+    evaluate_step: CompiledFunction,
     checkpoints: Checkpoints,
-    timing: Timing,
+    timer: TrainingTimer,
 ) -> TrainState:
-    """Trains from a state to the end, writes how it goes, and saves.
+    """Runs the training loop from a state to the end, and returns the last state.
 
-    In the metrics of each member a line is written for every `log_every` steps and for every
-    validation. Nothing in them is of the clock: the same training writes the same lines.
+    The metrics of each replicate depend on the training alone, not on the clock: the same training
+    logs the same lines.
 
     Args:
-      config: what is asked.
-      task: what is trained.
-      members: what is trained, several side by side.
-      state: where to begin. Its memory is taken.
+      config: of the run.
+      task: with summaries of the outputs.
+      replicates: of the run.
+      state: to start from. Its buffers are donated.
+      learning_rate: of each step, to be logged.
       train_step: as `make_train_step` returns it.
       evaluate_step: as `make_evaluate_step` returns it.
-      checkpoints: where the state is saved. What is not finite never is.
-      timing: counts the steps and their seconds.
+      checkpoints: where finite states are saved.
+      timer: of the steps.
 
     Raises:
-      NonFiniteError: a loss or an array of the state is no longer finite.
+      NonFiniteError: a loss or an array of the state is not finite.
       InputError: a checkpoint cannot be saved.
-      InterruptedRunError: SIGINT, SIGTERM or SIGHUP came; the state has been saved.
+      InterruptedRunError: SIGINT, SIGTERM or SIGHUP ended the training; the state has been saved.
     """
-    per_epoch = members[0].dataset.train.steps_per_epoch
-    total = config.epochs * per_epoch
-    rate = schedule(config, total)
-    start = saved = state.done
-    stopped = has_stopped(config, state)
+    steps_per_epoch = replicates[0].dataset.train.steps_per_epoch
+    total_steps = config.epochs * steps_per_epoch
+    intervals = Intervals.of(config, steps_per_epoch)
+    patience = config.early_stopping.patience
+    step = saved_step = state.num_steps
+    is_stopped = has_stopped_early(state, patience)
 
-    def at(step: int, split: str) -> dict[str, Any]:
-        return {"step": step, "epoch": round(step / per_epoch, 4), "split": split}
+    def position(step: int, split: str) -> dict[str, Any]:
+        return {"step": step, "epoch": round(step / steps_per_epoch, 4), "split": split}
 
-    with InterruptRequest() as request, Progress("train", total, start, unit=task.unit) as progress:
-        step = start
-        while step < total and not stopped:
-            stack = batch_group_at(
-                members, step, min(_pause(config, step, per_epoch), total) - step
-            )
-            state = train_step(state, stack)
-            step += int(stack.count)
-            examples = task.count(stack.batches.weights)
-            timing.add(int(stack.count), examples)
-            logged = is_due(config, "train", step, per_epoch)
-            if logged or step == total:
-                state, means = _means(state, reset=logged)
+    with (
+        InterruptRequest() as request,
+        Progress("train", total_steps, step, unit=task.unit) as progress,
+    ):
+        while step < total_steps and not is_stopped:
+            next_event = min(intervals.next_event_step(step), total_steps)
+            group = batch_group_at(replicates, step, next_event - step)
+            state = train_step(state, group)
+            step += int(group.count)
+            examples = task.count(group.batches.weights)
+            timer.add(int(group.count), examples)
+            is_last, is_log_due = step == total_steps, intervals.is_due("train", step)
+            if is_log_due or is_last:
+                state, means = _mean_metrics(state, reset=is_log_due)
                 check_loss(means["loss"], "training", step)
-                height = float(jnp.asarray(rate(step - 1)))
-                for member in members:
-                    own = jax.tree.map(float, member.own(means))
-                    member.metrics.write({**at(step, "train"), **own, "learning_rate": height})
+                rate = float(jnp.asarray(learning_rate(step - 1)))
+                for replicate in replicates:
+                    values = jax.tree.map(float, replicate.slice(means))
+                    replicate.metrics_log.write(
+                        {**position(step, "train"), **values, "learning_rate": rate}
+                    )
                 progress.update(step, examples, **jax.tree.map(np.mean, means))
             else:
                 progress.update(step, examples)
-            evaluate = is_due(config, "validation", step, per_epoch) or step == total
-            due = config.checkpoint.every and step % config.checkpoint.every == 0
-            if evaluate:
+            if is_last or intervals.is_due("validation", step):
                 check_loss(state.sums["loss"], "training", step)
-            for member in members:
-                validation = member.dataset.validation
-                if validation is None or not evaluate:
-                    continue
-                params = member.own(state.judged)
-                found = predict_split(task, evaluate_step, params, validation, "validate")
-                summary = task.summary(validation, found)
-                check_loss(summary["loss"], "validation", step)
-                member.metrics.write({**at(step, "validation"), **summary})
-                state = _remember(state, summary["loss"])
-                stopped = has_stopped(config, state)
-            if due or request.signal:
-                _save(state, checkpoints, timing)
-                saved = step
+                for replicate in replicates:
+                    split = replicate.dataset.validation
+                    if split is None:
+                        continue
+                    params = replicate.slice(state.eval_params)
+                    outputs = predict_split(task, evaluate_step, params, split, "validate")
+                    scores = task.summary(split, outputs)
+                    check_loss(scores["loss"], "validation", step)
+                    replicate.metrics_log.write({**position(step, "validation"), **scores})
+                    state = _update_best(state, scores["loss"])
+                    is_stopped = has_stopped_early(state, patience)
+            is_checkpoint_due = intervals.checkpoint and step % intervals.checkpoint == 0
+            if is_checkpoint_due or request.signal:
+                _save(state, checkpoints, timer)
+                saved_step = step
             if request.signal:
-                raise InterruptedRunError(request.signal, step, total)
-    if saved != state.done:
-        _save(state, checkpoints, timing)
+                raise InterruptedRunError(request.signal, step, total_steps)
+    if saved_step != state.num_steps:
+        _save(state, checkpoints, timer)
     return state
 
 
-def is_due(config: Config, split: str, step: int, per_epoch: int) -> bool:
-    """Returns whether a step writes metrics of a split however long the training is.
-
-    The last step of a training writes them in any case.
-    """
-    every = config.log_every if split == "train" else config.evaluate_every or per_epoch
-    return step % every == 0
-
-
-def _save(state: TrainState, checkpoints: Checkpoints, timing: Timing) -> None:
-    """Saves a state that is finite, with the time that it took."""
-    check_state(state)
-    timing.save(state.done, checkpoints.steps)
-    checkpoints.save(state.done, state)
-
-
-def _pause(config: Config, step: int, per_epoch: int) -> int:
-    """Returns the first step after a step at which a call must have ended: something is due."""
-    intervals = config.log_every, config.evaluate_every or per_epoch, config.checkpoint.every
-    return min(step - step % each + each for each in intervals if each)
-
-
-def has_stopped(config: Config, state: TrainState) -> bool:
+def has_stopped_early(state: TrainState, patience: int) -> bool:
     """Returns whether early stopping has ended the training."""
-    return state.best is not None and int(state.best.waited) >= config.early_stopping.patience
+    return state.best is not None and int(state.best.waited) >= patience
 
 
-def _means(state: TrainState, reset: bool) -> tuple[TrainState, dict[str, Any]]:
-    """Returns the metrics since the last reset, and the state, with their sums begun anew.
+def save_replicate(replicate: Replicate, state: TrainState) -> None:
+    """Saves a replicate's slice of the state in its own folder, for `TrainedRun.load`."""
+    replicate.folder.open_checkpoints().save(state.num_steps, replicate.slice(state))
 
-    The end of a training that falls between two lines of the log resets nothing: a training that
-    is made longer goes on as if it had been asked for at once.
+
+def _save(state: TrainState, checkpoints: Checkpoints, timer: TrainingTimer) -> None:
+    """Saves a finite state, with its time."""
+    check_state(state)
+    timer.save(state.num_steps, checkpoints.steps)
+    checkpoints.save(state.num_steps, state)
+
+
+def _mean_metrics(state: TrainState, reset: bool) -> tuple[TrainState, dict[str, Any]]:
+    """Returns the state and the mean metrics since the last reset of their sums.
+
+    The last step of a training resets them only where a log is due, so that an extended training
+    logs the same as a longer one from the start.
     """
     sums = jax.device_get(state.sums)
     weight = sums.pop("weight")
@@ -147,15 +174,13 @@ def _means(state: TrainState, reset: bool) -> tuple[TrainState, dict[str, Any]]:
     return state.replace(sums=jax.tree.map(np.zeros_like, {**sums, "weight": weight})), means
 
 
-def _remember(state: TrainState, loss: float) -> TrainState:
-    """Returns the state after an evaluation: the best parameters are kept, or one more waited."""
+def _update_best(state: TrainState, loss: float) -> TrainState:
+    """Returns the state after a validation, with new best parameters or one more waited."""
     best = state.best
     if best is None:
         return state
     if loss < float(best.loss):
-        params = jax.tree.map(jnp.copy, state.judged)
-        best = BestParams(
-            params, jnp.float32(loss), jnp.int32(state.done), jnp.zeros((), jnp.int32)
-        )
-        return state.replace(best=best)
+        params = jax.tree.map(jnp.copy, state.eval_params)
+        step, waited = jnp.int32(state.num_steps), jnp.zeros((), jnp.int32)
+        return state.replace(best=BestParams(params, jnp.float32(loss), step, waited))
     return state.replace(best=best.replace(waited=best.waited + 1))

@@ -1,4 +1,4 @@
-"""What a result was made with."""
+"""The environment of a run for its manifest: commit, versions, devices, settings, seed streams."""
 
 import datetime
 import importlib.metadata
@@ -23,7 +23,7 @@ JAX_CONFIG = (
     "jax_enable_x64",
     "jax_threefry_partitionable",
 )
-"""Settings of JAX that change what comes of the same program and seed."""
+"""Settings of JAX that change the results of the same program and seed."""
 SEED_STREAMS = {
     "parameters": f"jax.random.fold_in(jax.random.key(seed), {INIT})",
     "dropout": f"jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), {DROPOUT}), step)",
@@ -34,11 +34,11 @@ SEED_STREAMS = {
     "rows of running text that begin anew": "SeedSequence((seed, epoch, step of the epoch))",
     "training examples that are made": "SeedSequence((0, seed))",
 }
-"""What each thing is drawn from that is drawn at random; the rest follows from config and data.
+"""The source of every random draw; the rest follows from config and data.
 
 `permutation` is that of `rnnjax.data.batches`, which reads the raw stream of NumPy's PCG64 from a
 `SeedSequence`, as `rnnjax.data.text_stream` and `rnnjax.data.synthetic` do. A task draws those of
-its own kind of data.
+its kind of data.
 """
 
 
@@ -46,7 +46,7 @@ def describe_environment(command: str) -> dict[str, Any]:
     """Returns commit, versions, processor, devices, settings and seed streams, ready for JSON.
 
     Args:
-      command: what the user typed.
+      command: that started or resumed the run.
     """
     commit, dirty = _commit()
     devices = jax.devices()
@@ -60,9 +60,9 @@ def describe_environment(command: str) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         **describe_processor(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "devices": [f"{each.platform}:{each.id} {each.device_kind}" for each in devices],
+        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in devices],
         "driver": _driver(devices[0]),
-        "nproc": os.environ.get("NPROC", ""),  # to XLA, how many threads it may have
+        "nproc": os.environ.get("NPROC", ""),  # limits the threads of XLA
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax_config": {name.removeprefix("jax_"): getattr(jax.config, name) for name in JAX_CONFIG},
         "seed_streams": SEED_STREAMS,
@@ -70,9 +70,9 @@ def describe_environment(command: str) -> dict[str, Any]:
 
 
 def _commit() -> tuple[str, bool]:
-    """Returns the commit of the checkout around the package, and whether code was changed since.
+    """Returns the commit of the checkout around the package, and whether it is dirty.
 
-    The commit is '' where there is no checkout.
+    The commit is '' outside a checkout.
     """
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
@@ -89,7 +89,7 @@ def _commit() -> tuple[str, bool]:
 
 
 def _driver(device: Any) -> str:
-    """Returns what runs the device: of a GPU, the CUDA or ROCm libraries and NVIDIA's driver."""
+    """Returns the version of the runtime; of a GPU, CUDA or ROCm and NVIDIA's driver."""
     runtime = " ".join(device.client.platform_version.split())
     kernel = re.search(r"Kernel Module.*?\s(\d+[\d.]+)\s", read_text("/proc/driver/nvidia/version"))
     return (

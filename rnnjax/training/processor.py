@@ -1,7 +1,7 @@
-"""The processor of a run: what decides which instructions XLA compiles for, and how work is split.
+"""The processor of a run: its instruction sets, caches and threads, which affect rounding.
 
-The same program rounds otherwise where a vector is wider, where a product and a sum are fused, or
-where a matrix is cut into other blocks because of another cache or another number of threads.
+XLA compiles for the instruction sets and splits work by caches and threads. The same program rounds
+otherwise with wider vectors, fused multiply-adds or matrix blocks of another size.
 """
 
 import os
@@ -18,18 +18,18 @@ _IDENTITY = {
     "stepping": ("stepping", "CPU revision"),
     "microcode": ("microcode",),
 }
-"""Names of the fields of /proc/cpuinfo, on x86 and on ARM."""
+"""Fields of /proc/cpuinfo, on x86 and on ARM."""
 _INSTRUCTION_SETS = re.compile(
     r"sse4_[12]|avx\w*|fma\w*|f16c|bmi[12]|amx\w*"  # x86
     r"|asimd\w*|sve\w*|sme\d?|(sve)?bf16|(sve)?i8mm|fphp"  # ARM
 )
-"""Those of arithmetic, for which XLA and Eigen have code of their own."""
+"""The ones of arithmetic for which XLA and Eigen have special code."""
 
 
 def describe_processor() -> dict[str, Any]:
     """Returns the processor's identity, instruction sets, caches and threads, ready for JSON.
 
-    A field that the system does not tell is '' or empty: elsewhere than on Linux most are.
+    Fields that the system does not report are empty, which outside Linux are most.
     """
     fields = _fields(read_text("/proc/cpuinfo"))
     identity = {
@@ -48,12 +48,12 @@ def describe_processor() -> dict[str, Any]:
 
 
 def _available_cpus() -> int | None:
-    """Returns how many processors this process may use: its affinity, where the system has one."""
+    """Returns the number of processors that this process may use, by its affinity on Linux."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
 
 
 def read_text(path: str) -> str:
-    """Returns the text of a file of the system, '' if it cannot be read."""
+    """Returns the text of a system file; '' if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -69,19 +69,19 @@ def _fields(cpuinfo: str) -> dict[str, str]:
 
 def _caches(folder: Path) -> dict[str, str]:
     """Returns the size of each cache by its level and kind, `{"L1 data": "32K"}` say."""
-    found = {}
+    sizes = {}
     for index in sorted(folder.glob("index*")):
         level, kind, size = (
             read_text(str(index / name)).strip() for name in ("level", "type", "size")
         )
-        found[f"L{level} {kind.lower()}"] = size
-    return found
+        sizes[f"L{level} {kind.lower()}"] = size
+    return sizes
 
 
 def _threads_of_xla() -> int:
-    """Returns how many threads XLA computes with on the CPU, counted among those of this process.
+    """Returns the number of threads of XLA on the CPU, counted among those of this process.
 
-    They are there once JAX has made its backend; 0 where the system does not name threads.
+    They exist once JAX has initialized its backend; 0 where the system does not name threads.
     """
     names = (read_text(str(path)) for path in Path("/proc/self/task").glob("*/comm"))
     return sum(name.startswith("tf_XLAEigen") for name in names)

@@ -1,7 +1,8 @@
-"""The trainings of a run: one, or replicates that differ in their seed and go side by side."""
+"""The replicates of a run: trainings that differ in their seed and advance side by side."""
 
 import dataclasses
 import functools
+import shlex
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -22,77 +23,83 @@ Tree = TypeVar("Tree")
 
 @dataclasses.dataclass(frozen=True)
 class Replicate:
-    """One training of a run.
+    """The training of one seed; a run has one or several.
 
     Attributes:
-      config: of this training by itself.
-      folder: what it leaves, as it would by itself.
-      dataset: what it reads.
-      place: in the arrays of all of them; None if there is no other, and no axis for it.
-      vectors: that its embedding begins with; None if it begins at random, or has begun.
+      config: of this seed alone.
+      folder: of its files, the same as those of a run of this seed alone.
+      dataset: with the vocabulary and the order of batches of this seed.
+      index: position on the leading replicate axis; None when training a single seed.
+      vectors: pretrained embeddings to start from; None for random ones, or a resumed run.
     """
 
     config: Config
     folder: RunFolder
     dataset: Dataset
-    place: int | None
+    index: int | None
     vectors: WordVectors | None = None
 
     @functools.cached_property
-    def metrics(self) -> MetricsLog:
-        """How it goes."""
+    def metrics_log(self) -> MetricsLog:
+        """The log of its metrics, open for appending."""
         return MetricsLog(self.folder.metrics, self.dataset.fallback_fields)
 
     def describe(self) -> dict[str, Any]:
-        """Returns what environment.json says of what it reads."""
-        told = self.dataset.describe()
-        return {**told, "vectors": self.vectors.metadata} if self.vectors else told
+        """Returns the description of its data for the manifest."""
+        description = self.dataset.describe()
+        return {**description, "vectors": self.vectors.metadata} if self.vectors else description
 
-    def own(self, tree: Tree) -> Tree:
-        """Returns its part of arrays of all members."""
-        if self.place is None:
+    def slice(self, tree: Tree) -> Tree:
+        """Returns this replicate's slice of stacked arrays."""
+        if self.index is None:
             return tree
-        return jax.tree.map(lambda leaf: leaf[self.place], tree)
+        return jax.tree.map(lambda leaf: leaf[self.index], tree)
+
+    def command(self, command: str) -> str:
+        """Returns the command that trains this replicate alone, from the command of the run."""
+        flags = f"--config.seed={self.config.seed} --config.replicates=1"
+        return f"{command} {flags} --workdir={shlex.quote(str(self.folder.path))}"
 
 
 def make_replicates(
-    config: Config, folder: RunFolder, corpus: Any, *, begin: bool = True, epochs: int = 0
+    config: Config, folder: RunFolder, corpus: Any, *, is_new: bool = True, epochs: int = 0
 ) -> list[Replicate]:
-    """Returns the trainings of a run.
+    """Returns the replicates of a run.
 
     Args:
       config: of the run.
       folder: of the run.
       corpus: as the task loads it.
-      begin: whether they begin, with vocabularies fitted anew and the vectors of the config;
-        otherwise they go on with the vocabularies of their folders.
-      epochs: the number by which padded lengths are chosen; 0 for that of the config.
+      is_new: fit vocabularies and read the vectors of the config; otherwise read the vocabularies
+        in the folders.
+      epochs: the number for which padded lengths are chosen; 0 for that of the config.
 
     Raises:
-      InputError: there are too few rows, the replicates cannot go side by side, the file of
-        vectors cannot be used, or a file of a run that goes on is damaged.
+      InputError: there are too few rows, the replicates cannot advance side by side, the file of
+        vectors cannot be used, or a file of a resumed run is damaged.
     """
-    members: list[Replicate] = []
-    for place, (each, own) in enumerate(folder.replicates(config)):
-        known = None if begin else own.read_vocabulary()
-        sibling = members[0].dataset if members else None
-        batched = each.model_copy(update={"epochs": epochs or each.epochs})
-        dataset = TASKS[config.task].dataset(batched, corpus, known, sibling)
-        alone = config.replicates == 1
-        members.append(Replicate(each, own, dataset, None if alone else place))
-    datasets = [member.dataset for member in members]
-    _check_they_agree(config, datasets)
-    if not (begin and config.model.embedding.path):
-        return members
+    replicates: list[Replicate] = []
+    for index, (seed_config, seed_folder) in enumerate(folder.replicates(config)):
+        vocabulary = None if is_new else seed_folder.read_vocabulary()
+        sibling = replicates[0].dataset if replicates else None
+        batch_config = seed_config.model_copy(update={"epochs": epochs or config.epochs})
+        dataset = TASKS[config.task].dataset(batch_config, corpus, vocabulary, sibling)
+        axis_index = None if config.replicates == 1 else index
+        replicates.append(Replicate(seed_config, seed_folder, dataset, axis_index))
+    datasets = [replicate.dataset for replicate in replicates]
+    _check_equal_shapes(datasets, one_hot=not config.model.embedding.features)
+    if not (is_new and config.model.embedding.path):
+        return replicates
     texts = [dataset for dataset in datasets if isinstance(dataset, TextDataset)]
     vectors = load_word_vectors(config.model.embedding, config.data.vocabulary.size, texts)
     return [
-        dataclasses.replace(member, vectors=each)
-        for member, each in zip(members, vectors, strict=True)
+        dataclasses.replace(replicate, vectors=replicate_vectors)
+        for replicate, replicate_vectors in zip(replicates, vectors, strict=True)
     ]
 
 
-def _check_they_agree(config: Config, datasets: Sequence[Dataset]) -> None:
+def _check_equal_shapes(datasets: Sequence[Dataset], one_hot: bool) -> None:
+    """Raises InputError if epochs differ in their steps, or one-hot networks in their sizes."""
     steps = sorted({dataset.train.steps_per_epoch for dataset in datasets})
     if len(steps) > 1:
         raise InputError(
@@ -101,7 +108,7 @@ def _check_they_agree(config: Config, datasets: Sequence[Dataset]) -> None:
             "config.data.bucketing=False, or config.data.validation=0"
         )
     sizes = sorted({dataset.vocab_size for dataset in datasets})
-    if len(sizes) > 1 and not config.model.embedding.features:
+    if len(sizes) > 1 and one_hot:
         raise InputError(
             "config.replicates: the rows that each seed holds out leave vocabularies of "
             f"{sizes[0]} to {sizes[-1]} entries, and networks on one-hot input then differ; "
@@ -109,28 +116,31 @@ def _check_they_agree(config: Config, datasets: Sequence[Dataset]) -> None:
         )
 
 
-def batch_group_at(members: Sequence[Replicate], step: int, most: int) -> BatchGroup:
-    """Returns the next batches of all members, at most so many of each.
+def batch_group_at(replicates: Sequence[Replicate], step: int, limit: int) -> BatchGroup:
+    """Returns the batches of all replicates from a step on, at most `limit` of each.
 
-    Side by side, each in its own order, all are padded to the longest among them, and the arrays
-    are `[members, group, batch, ...]`.
+    Of several replicates, arrays are `[replicates, group, batch, ...]`; all are padded to the
+    longest batch among them.
     """
-    parts = [(member.dataset.train, member.config.seed) for member in members]
-    if len(parts) == 1:
-        ((part, seed),) = parts
-        return part.batch_group_at(seed, step, most)
-    steps = range(step, step + min(most, parts[0][0].group_size))
-    shapes = [part.padded_shape_at(seed, each) for part, seed in parts for each in steps]
+    sources = [(replicate.dataset.train, replicate.config.seed) for replicate in replicates]
+    if len(sources) == 1:
+        ((split, seed),) = sources
+        return split.batch_group_at(seed, step, limit)
+    steps = range(step, step + min(limit, sources[0][0].group_size))
+    shapes = [split.padded_shape_at(seed, index) for split, seed in sources for index in steps]
     longest = tuple(map(max, zip(*shapes, strict=True)))
-    stacks = [part.stack_batches(seed, steps, longest) for part, seed in parts]
+    groups = [split.stack_batches(seed, steps, longest) for split, seed in sources]
     return BatchGroup(
-        jax.tree.map(lambda *each: np.stack(each), *(stack.batches for stack in stacks)),
-        stacks[0].count,
+        jax.tree.map(lambda *arrays: np.stack(arrays), *(group.batches for group in groups)),
+        groups[0].count,
     )
 
 
-def empty_batch_groups(members: Sequence[Replicate]) -> list[BatchGroup]:
-    """Returns a stack of each shape that is sure to come: with others, a batch is rarely short."""
-    if len(members) == 1:
-        return members[0].dataset.train.empty_batch_groups()
-    return [batch_group_at(members, 0, 1)]
+def batches_to_compile(replicates: Sequence[Replicate]) -> list[BatchGroup]:
+    """Returns batches of the shapes that are sure to occur, to compile the training step for.
+
+    Of several replicates that is one shape: the longest batch among them is rarely a short one.
+    """
+    if len(replicates) == 1:
+        return replicates[0].dataset.train.empty_batch_groups()
+    return [batch_group_at(replicates, 0, 1)]

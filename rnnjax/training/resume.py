@@ -1,25 +1,46 @@
-"""Checks that a run that goes on reads what it has begun with, wherever that is now."""
+"""Resumes a run: verifies that it reads the same data as before, and records the resumption."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rnnjax.config import Config
 from rnnjax.errors import InputError
 from rnnjax.input_files import digest
-from rnnjax.reporting import run_files
+from rnnjax.reporting import metrics_log, run_files
 from rnnjax.reporting.progress import write_message
-from rnnjax.training.loop import is_due
-from rnnjax.training.replicates import Replicate
+from rnnjax.tasks import TASKS
+from rnnjax.training.loop import Intervals
+from rnnjax.training.manifest import describe_environment
+from rnnjax.training.replicates import Replicate, make_replicates
 from rnnjax.training.run_folder import RunFolder
-from rnnjax.training.warm_start import read_source
+from rnnjax.training.warm_start import read_warm_start
 
 
-def bucketing_epochs(folder: RunFolder, config: Config) -> int:
-    """Returns the number of epochs by which the padded lengths of a run's batches were chosen.
+def load_resumed_run(folder: RunFolder, config: Config) -> list[Replicate]:
+    """Returns the replicates of a run that has a checkpoint.
 
-    More padded lengths pay in a longer training. A run that is made longer keeps those that it has
-    begun with, since they decide which rows share a batch.
+    Raises:
+      InputError: a file of the run is damaged, or its data, word vectors or the run that it started
+        from have changed.
+    """
+    if folder.is_extended_by(config):
+        with folder.lock(config):
+            folder.complete_extension(config)
+    folder.read()
+    epochs = _bucketing_epochs(folder, config)
+    corpus = TASKS[config.task].load(config)
+    replicates = make_replicates(config, folder, corpus, is_new=False, epochs=epochs)
+    for replicate in replicates:
+        _check_inputs(replicate)
+    return replicates
+
+
+def _bucketing_epochs(folder: RunFolder, config: Config) -> int:
+    """Returns the number of epochs for which the padded lengths of batches were chosen.
+
+    More padded lengths pay in a longer training. An extended run keeps those that it started with,
+    since they decide which rows share a batch.
     """
     epochs = run_files.read_manifest(folder.path).bucketing_epochs or config.epochs
     if epochs != config.epochs:
@@ -29,47 +50,71 @@ def bucketing_epochs(folder: RunFolder, config: Config) -> int:
     return epochs
 
 
-def check_contents(member: Replicate) -> None:
-    """Raises InputError if data, word vectors or first parameters are not those of the run."""
-    config, folder = member.config, member.folder
-    data, moved = folder.read_data(), folder.moved_paths(config)
-    check_same_data(member, data)
+def _check_inputs(replicate: Replicate) -> None:
+    """Raises InputError if data, word vectors or the run of `init_from` have changed."""
+    config, folder = replicate.config, replicate.folder
+    recorded, moved = folder.read_data(), folder.moved_paths(config)
+    check_same_data(replicate, recorded)
     if "model.embedding.path" in moved:
-        ours = digest(Path(config.model.embedding.path)).hex()
-        _check_same(folder, "file of vectors", data["vectors"]["fingerprint"], ours)
+        actual = digest(Path(config.model.embedding.path)).hex()
+        _check_same(folder, "file of vectors", recorded["vectors"]["fingerprint"], actual)
     if "init_from" in moved:
-        account = run_files.read_manifest(folder.path).init_from or {}
-        _check_same(folder, "run of init_from", account["digest"], read_source(config).digest)
+        report = run_files.read_manifest(folder.path).init_from or {}
+        _check_same(folder, "run of init_from", report["digest"], read_warm_start(config).digest)
 
 
-def check_same_data(member: Replicate, recorded: dict[str, Any]) -> None:
-    """Raises InputError unless a training reads the data, and the vectors, that were recorded."""
-    described = member.describe()
-    pairs = {"data": (recorded, described)}
-    if "vectors" in recorded and "vectors" in described:
-        pairs["file of vectors"] = recorded["vectors"], described["vectors"]
-    for name, (before, now) in pairs.items():
-        _check_same(member.folder, name, before["fingerprint"], now["fingerprint"])
+def check_same_data(replicate: Replicate, recorded: dict[str, Any]) -> None:
+    """Raises InputError if the data, or the vectors, are not those recorded in a manifest."""
+    actual = replicate.describe()
+    pairs = {"data": (recorded, actual)}
+    if "vectors" in recorded and "vectors" in actual:
+        pairs["file of vectors"] = recorded["vectors"], actual["vectors"]
+    for name, descriptions in pairs.items():
+        _check_same(replicate.folder, name, *(part["fingerprint"] for part in descriptions))
 
 
-def _check_same(folder: RunFolder, name: str, before: str, now: str) -> None:
-    if before != now:
+def _check_same(folder: RunFolder, name: str, recorded: str, actual: str) -> None:
+    if recorded != actual:
         raise InputError(
-            f"workdir {folder.path}: was begun when the {name} had the fingerprint {before[:12]}, "
-            f"and the {name} is now {now[:12]}; bring back the {name}, or give another --workdir"
+            f"workdir {folder.path}: was begun when the {name} had the fingerprint "
+            f"{recorded[:12]}, and the {name} is now {actual[:12]}; bring back the {name}, or give "
+            "another --workdir"
         )
 
 
-def is_of_longer(config: Config, per_epoch: int) -> Callable[[dict[str, Any]], bool]:
-    """Returns a function that says whether a line of metrics is one of a training of a config.
+def record_resumption(
+    folder: RunFolder, replicates: Sequence[Replicate], command: str, step: int
+) -> None:
+    """Records the environment of the steps after a checkpoint, and drops later metrics.
 
-    The last step of a training writes lines that a longer one does not have, and test scores.
+    Args:
+      folder: of the run.
+      replicates: of the run.
+      command: that resumed the run.
+      step: of the checkpoint; 0 for a new run, of which metrics alone are dropped.
     """
+    if step:
+        environment = describe_environment(command)
+        folder.write_resumed(step, environment)
+        for replicate in replicates:
+            if replicate.folder != folder:
+                values = {**environment, "command": replicate.command(command)}
+                replicate.folder.write_resumed(step, values)
+    for replicate in replicates:
+        drop_later_metrics(replicate, step)
 
-    def keep_line(line: dict[str, Any]) -> bool:
-        step, split = line["step"], line["split"]
-        if split == "test":
-            return False
-        return step == config.epochs * per_epoch or is_due(config, split, step, per_epoch)
 
-    return keep_line
+def drop_later_metrics(replicate: Replicate, step: int) -> None:
+    """Drops metrics after a step, test scores, and lines that a longer run does not log.
+
+    The last step of a training logs metrics also where they are not due.
+    """
+    steps_per_epoch = replicate.dataset.train.steps_per_epoch
+    intervals = Intervals.of(replicate.config, steps_per_epoch)
+    last_step = replicate.config.epochs * steps_per_epoch
+
+    def is_logged(line: dict[str, Any]) -> bool:
+        is_due = line["step"] == last_step or intervals.is_due(line["split"], line["step"])
+        return line["split"] != "test" and is_due
+
+    metrics_log.truncate(replicate.folder.metrics, step, is_logged)

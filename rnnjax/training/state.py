@@ -1,4 +1,4 @@
-"""What a training is at one moment: arrays alone, so that a checkpoint is all of it."""
+"""The state of training: arrays alone, so that a checkpoint holds all of it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,22 +10,21 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from rnnjax.config import Config
 from rnnjax.data.pretrained_embeddings import WordVectors
 from rnnjax.tasks import Task
 
 INIT, DROPOUT = 0, 1
-"""The streams of random numbers that a seed begets, beside those of the data."""
+"""The random streams of a seed for parameters and dropout; the data has streams of its own."""
 
 
 class BestParams(flax.struct.PyTreeNode):
-    """The best parameters so far: those of the lowest validation loss.
+    """The parameters of the lowest validation loss, for early stopping.
 
     Attributes:
-      params: the parameters, averaged where that is asked.
+      params: the parameters, averaged if averaging is on.
       loss: their validation loss; infinity before the first evaluation.
       step: the training step after which they were evaluated.
-      waited: evaluations without a lower one since then.
+      waited: number of evaluations since then, none of which had a lower loss.
     """
 
     params: Any
@@ -34,22 +33,22 @@ class BestParams(flax.struct.PyTreeNode):
     waited: Int[Array, ""]
 
 
-def is_found(loss: Float[Array, ""]) -> bool:
-    """Returns whether there has been an evaluation with that loss; infinite means none yet."""
-    return bool(jnp.isfinite(loss))
+def is_evaluated(best_loss: Float[Array, ""]) -> bool:
+    """Returns whether a loss of `BestParams` is that of an evaluation: infinity means none yet."""
+    return bool(jnp.isfinite(best_loss))
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """The state of a training; of replicates, with an axis of them before all others.
+    """The state of training; of several replicates, arrays with a leading replicate axis.
 
     Attributes:
-      step: steps done.
+      step: number of training steps taken.
       params: parameters.
       opt_state: of the optimizer.
-      average: of the parameters over the steps; None without averaging.
-      sums: metrics summed since they were last written.
-      best: kept for early stopping; None without it.
-      carry: what the next batch is given of the last one; None in tasks without.
+      average: moving average of the parameters; None without averaging.
+      sums: metrics summed since they were last logged.
+      best: None without early stopping.
+      carry: state of the network passed from batch to batch; None in tasks without one.
     """
 
     step: Int[Array, ""]
@@ -61,75 +60,78 @@ class TrainState(flax.struct.PyTreeNode):
     carry: Any | None = None
 
     @property
-    def done(self) -> int:
-        """Steps done, by every replicate as many."""
+    def num_steps(self) -> int:
+        """Number of training steps taken, the same for every replicate."""
         return int(np.max(self.step))
 
     @property
-    def judged(self) -> Any:
-        """The parameters that are evaluated: the average, where there is one."""
+    def eval_params(self) -> Any:
+        """The parameters to evaluate: the average, if averaging is on."""
         return self.params if self.average is None else self.average
 
 
 class InitialState(NamedTuple):
-    """The state before the first step, which has been traced and not been made.
+    """The traced but not yet computed state before the first step.
 
     Attributes:
-      shapes: the state with a shape and a dtype for each array: what needs no more, a compilation
-        say, can begin.
-      make: makes it.
+      shapes: the state with a shape and dtype for each array, to compile with.
+      create: computes the state.
     """
 
     shapes: TrainState
-    make: Callable[[], TrainState]
+    create: Callable[[], TrainState]
 
 
 def init_state(
     task: Task,
     optimizer: optax.GradientTransformation,
     seeds: Sequence[int],
-    config: Config,
+    *,
+    batch_size: int,
+    track_average: bool = False,
+    track_best: bool = False,
     vectors: Sequence[WordVectors] = (),
 ) -> InitialState:
-    """Returns the state before the first step, to be made.
+    """Returns the initial state of training.
 
     Args:
-      task: what is trained.
-      optimizer: how.
-      seeds: of the replicates, from which the parameters follow.
-      config: of the training, which says how many rows a batch has, and whether the state has an
-        average of the parameters and the best so far.
-      vectors: for the embedding of each replicate to begin with; none for random ones.
+      task: with the network.
+      optimizer: whose state is part of it.
+      seeds: of the replicates.
+      batch_size: rows of a batch.
+      track_average: add a moving average of the parameters.
+      track_best: add the best parameters.
+      vectors: pretrained embeddings of each replicate; none for random ones.
     """
 
     def copy(params):
         return jax.tree.map(jnp.copy, params)
 
-    def init(key, *table):
+    def init(key, *embedding):
         params = task.init(key)
-        if table:
-            params = task.with_vectors(params, *table)
+        if embedding:
+            params = task.with_vectors(params, *embedding)
         best = None
-        if config.early_stopping.patience:
-            never = jnp.zeros((), jnp.int32)
-            best = BestParams(copy(params), jnp.float32(jnp.inf), step=never, waited=never)
+        if track_best:
+            zero = jnp.zeros((), jnp.int32)
+            best = BestParams(copy(params), jnp.float32(jnp.inf), step=zero, waited=zero)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=optimizer.init(task.live(params)),
-            average=copy(params) if config.averaging.decay else None,
+            average=copy(params) if track_average else None,
             sums={name: jnp.zeros(()) for name in ("loss", "accuracy", "weight")},
             best=best,
-            carry=task.begin(config.batch_size),
+            carry=task.begin(batch_size),
         )
 
     keys = [jax.random.fold_in(jax.random.key(seed), INIT) for seed in seeds]
-    tables = (
-        [[each.table for each in vectors], [each.has_vector for each in vectors]] if vectors else []
-    )
+    embeddings = [(entry.table, entry.has_vector) for entry in vectors] or [()] * len(keys)
+    inputs = [(key, *embedding) for key, embedding in zip(keys, embeddings, strict=True)]
     if len(keys) == 1:
-        traced = jax.jit(init).trace(*(given := (keys[0], *(each for (each,) in tables))))
+        (arguments,) = inputs
+        traced = jax.jit(init).trace(*arguments)
     else:
-        given = jnp.stack(keys), *map(np.stack, tables)
-        traced = jax.jit(jax.vmap(init)).trace(*given)
-    return InitialState(traced.out_info, lambda: traced.lower().compile()(*given))
+        arguments = [jnp.stack(keys), *(np.stack(part) for part in zip(*embeddings, strict=True))]
+        traced = jax.jit(jax.vmap(init)).trace(*arguments)
+    return InitialState(traced.out_info, lambda: traced.lower().compile()(*arguments))

@@ -1,4 +1,4 @@
-"""Steps of training and of evaluation: pure, and compiled once for each shape of batch."""
+"""Training and evaluation steps: pure functions, compiled once for each shape of batch."""
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -16,19 +16,19 @@ from rnnjax.tasks import Task
 from rnnjax.training.state import DROPOUT, TrainState
 
 _COMPILER = ThreadPoolExecutor(max_workers=1)
-"""One thread for all functions: what is asked for first is compiled first, by the whole machine."""
+"""One thread for all functions: shapes are compiled in the order in which they are needed."""
 
 
-class Compiled:
-    """A function of a state and what is read, compiled once for each shape of the latter.
+class CompiledFunction:
+    """A function of a state and a batch, compiled once for each shape of batch.
 
-    Shapes that are known beforehand are compiled on a thread while other shapes are at work: a
-    small network leaves most of the machine idle.
+    Shapes that are known beforehand are compiled on a thread while other shapes run: a small
+    network leaves most of the machine idle.
     """
 
-    def __init__(self, function: Callable[[Any, Any], Any], **jit: Any):
-        """Takes the function and what `jax.jit` should be told."""
-        self._function = jax.jit(function, **jit)
+    def __init__(self, function: Callable[[Any, Any], Any], **jit_options: Any):
+        """Takes the function and the options of `jax.jit`."""
+        self._function = jax.jit(function, **jit_options)
         self._executables: dict[tuple[tuple[int, ...], ...], Future] = {}
 
     @property
@@ -36,45 +36,37 @@ class Compiled:
         """Number of shapes that it was compiled for."""
         return len(self._executables)
 
-    def prepare(self, state: Any, blanks: Iterable[Any]) -> None:
-        """Begins to compile for some shapes, and returns at once.
+    def prepare(self, state: Any, batches: Iterable[Any]) -> None:
+        """Starts to compile for the shapes of batches, and returns at once.
 
         Args:
-          state: of the shapes and dtypes of those that will come.
-          blanks: arrays of the shapes and dtypes that will be read.
+          state: arrays, or their shapes and dtypes.
+          batches: one for each shape.
         """
         state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
-        for blank in blanks:
-            self._executable(state, blank)
+        for batch in batches:
+            self._executable(state, batch)
 
-    def __call__(self, state: Any, read: Any) -> Any:
-        """Calls the function; waits where the shape is still being compiled."""
-        executable = self._executable(state, read)
+    def __call__(self, state: Any, batch: Any) -> Any:
+        """Calls the function, after waiting for its compilation."""
+        executable = self._executable(state, batch)
         with uncounted():
             compiled = executable.result()
-        return compiled(state, read)
+        return compiled(state, batch)
 
     def close(self) -> None:
-        """Forgets what is still to be compiled, for which the end of the process would wait."""
+        """Cancels pending compilations, for which the process would wait at its end."""
         for executable in self._executables.values():
             executable.cancel()
 
-    def _executable(self, state: Any, read: Any) -> Future:
-        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(read))
+    def _executable(self, state: Any, batch: Any) -> Future:
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(batch))
         if shapes not in self._executables:
-            self._executables[shapes] = _COMPILER.submit(self._compile, state, read)
+            self._executables[shapes] = _COMPILER.submit(self._compile, state, batch)
         return self._executables[shapes]
 
-    def _compile(self, state: Any, read: Any) -> jax.stages.Compiled:
-        return self._function.lower(state, read).compile()
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Returns whether an error says that memory ran out, of the device or of the machine."""
-    # XLA has a code for it on a GPU, and on a CPU none of its own.
-    said = str(error)
-    is_said = "RESOURCE_EXHAUSTED" in said or "Out of memory" in said
-    return isinstance(error, MemoryError) or is_said
+    def _compile(self, state: Any, batch: Any) -> jax.stages.Compiled:
+        return self._function.lower(state, batch).compile()
 
 
 def make_train_step(
@@ -82,22 +74,22 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     seeds: Sequence[int],
     decay: float = 0.0,
-) -> Compiled:
-    """Returns `step(state, stack) -> state`; it takes the memory of the state that it is given.
+) -> CompiledFunction:
+    """Returns `step(state, group) -> state`, which takes a step for each batch of a group.
 
-    It takes as many steps as the stack has batches. How a training is cut into calls changes
-    nothing in what comes of it, not in a bit: all that a step reads is its batch and the state.
+    It donates the state's buffers. A step depends on its batch and the state alone, so that the
+    result is the same, bit for bit, however steps are grouped into calls.
 
     Args:
-      task: what is trained.
-      optimizer: how.
-      seeds: of the dropout, one for each replicate. Several train side by side: the arrays of
-        state and batches then have an axis of replicates before all others.
-      decay: of the average of the parameters, in a state that has one.
+      task: with the loss.
+      optimizer: of the parameters.
+      seeds: of the dropout, one for each replicate. Of several, the arrays of state and batches
+        have a leading replicate axis.
+      decay: of the moving average of the parameters, in a state that has one.
     """
 
     def train_step(state: TrainState, batch: Any, seed: Any) -> TrainState:
-        # Folded in, not split off in a chain: a resumed run draws what it would have drawn.
+        # Folded in, not split in a chain: a resumed run draws the same as an uninterrupted one.
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DROPOUT), state.step)
         gradient = jax.grad(task.loss, has_aux=True)
         gradients, (sums, carry) = gradient(state.params, batch, state.carry, key)
@@ -108,45 +100,49 @@ def make_train_step(
             step=step,
             params=params,
             opt_state=opt_state,
-            average=_averaged(state.average, params, step, decay),
+            average=_update_average(state.average, params, step, decay),
             sums=jax.tree.map(jnp.add, state.sums, sums),
             carry=carry,
         )
 
-    def train_steps(state: TrainState, stack: BatchGroup, seed: Any) -> TrainState:
-        def one(index, live):
-            return train_step(live, jax.tree.map(lambda each: each[index], stack.batches), seed)
+    def train_steps(state: TrainState, group: BatchGroup, seed: Any) -> TrainState:
+        def indexed_step(index, live):
+            batch = jax.tree.map(lambda values: values[index], group.batches)
+            return train_step(live, batch, seed)
 
         live = state.replace(**_parameters(task.live, state), best=None)
-        if len(stack.batches.weights) == 1:  # a loop would make it slower by a third
-            live = one(0, live)
+        if len(group.batches.weights) == 1:  # a loop would make it slower by a third
+            live = indexed_step(0, live)
         else:
-            live = jax.lax.fori_loop(0, stack.count, one, live)
+            live = jax.lax.fori_loop(0, group.count, indexed_step, live)
         return live.replace(**_parameters(task.with_live, state, live), best=state.best)
 
-    def of_replicates(state: TrainState, stack: BatchGroup) -> TrainState:
-        def of_one(state, batches, seed):
-            return train_steps(state, stack._replace(batches=batches), seed)
+    def train_replicates(state: TrainState, group: BatchGroup, seed: Any) -> TrainState:
+        def train_replicate(state, batches, seed):
+            return train_steps(state, group._replace(batches=batches), seed)
 
-        return jax.vmap(of_one)(state, stack.batches, np.asarray(seeds, np.uint32))
+        return jax.vmap(train_replicate)(state, group.batches, seed)
 
     if len(seeds) > 1:
-        return Compiled(of_replicates, donate_argnums=0)
-    return Compiled(functools.partial(train_steps, seed=seeds[0]), donate_argnums=0)
+        step = functools.partial(train_replicates, seed=np.asarray(seeds, np.uint32))
+    else:
+        step = functools.partial(train_steps, seed=seeds[0])
+    return CompiledFunction(step, donate_argnums=0)
 
 
-def _averaged(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
-    """Returns the average of the parameters after a step.
+def _update_average(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
+    """Returns the moving average of the parameters after a step.
 
-    It begins at the first parameters, and forgets them however short the training is: its decay is
-    that of TensorFlow's `ExponentialMovingAverage(num_updates=step)`, which rises with the steps to
-    the one that was asked for. Nothing is divided out afterwards, as a bias of zeros would be.
+    The decay warms up to that of the config, as in TensorFlow's
+    `ExponentialMovingAverage(num_updates=step)`, so that the initial parameters are forgotten
+    however short the training is. No bias correction is needed: the average starts at them, not at
+    zeros.
     """
     if average is None:
         return None
-    share = jnp.maximum(1.0 - decay, 9.0 / (10.0 + step.astype(jnp.float32)))
-    # In this form what does not change keeps every bit, which a sum of shares would round.
-    return jax.tree.map(lambda old, new: old + share * (new - old), average, params)
+    rate = jnp.maximum(1.0 - decay, 9.0 / (10.0 + step.astype(jnp.float32)))
+    # In this form parameters that do not change keep every bit; a weighted sum would round them.
+    return jax.tree.map(lambda old, new: old + rate * (new - old), average, params)
 
 
 def _parameters(function: Callable[..., Any], *states: TrainState) -> dict[str, Any]:
@@ -155,11 +151,11 @@ def _parameters(function: Callable[..., Any], *states: TrainState) -> dict[str, 
     return {name: function(*(getattr(state, name) for state in states)) for name in names}
 
 
-def make_evaluate_step(task: Task) -> Compiled:
-    """Returns `step((params, carry), batch) -> (answer, carry)`."""
+def make_evaluate_step(task: Task) -> CompiledFunction:
+    """Returns `step((params, carry), batch) -> (outputs, carry)`."""
 
     def evaluate_step(state: tuple[Any, Any], batch: Any) -> tuple[Any, Any]:
         params, carry = state
         return task.answer(params, batch, carry)
 
-    return Compiled(evaluate_step)
+    return CompiledFunction(evaluate_step)

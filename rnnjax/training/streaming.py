@@ -1,4 +1,4 @@
-"""A text that comes in pieces, and what a trained network says of it so far."""
+"""Streaming inference: a text in pieces, with an output after each."""
 
 from typing import Any
 
@@ -12,52 +12,52 @@ from rnnjax.tasks.token_task import TokenTask
 
 
 class TextStreaming:
-    """Reads a text as it comes, each token once, and keeps what the network remembers.
+    """Reads a text in pieces, each token once, and keeps the state of the network.
 
-        stream = TrainedRun.load(workdir).stream()
+        stream = load_run(workdir).stream()
         for word in ("Oil", "prices", "fall"):
             probabilities = stream.feed(word)
 
-    What it says is what the network would say of all that was fed, read in one pass. However long
-    the text becomes, a token takes the same time and the memory stays the same.
+    The outputs equal those of one full pass over the text so far. Time for a token and memory do
+    not grow with the text.
     """
 
     def __init__(self, task: TokenTask, params: Any, vocabulary: Vocabulary, max_tokens: int):
-        """Begins a text, of which there is nothing yet.
+        """Starts an empty text.
 
         Args:
-          task: of the network, which reads from left to right.
+          task: with a unidirectional network.
           params: of the network.
-          vocabulary: numbers the tokens.
-          max_tokens: of a text, beyond which the network reads nothing; 0 for no limit.
+          vocabulary: of the network.
+          max_tokens: of a text; later ones are ignored. 0 for no limit.
         """
         self._params = jax.device_put(params)
         self._vocabulary = vocabulary
-        self._left = max_tokens or None
+        self._remaining = max_tokens or None
         self._step = jax.jit(task.advance)
-        # A masked step changes nothing, so that this is the state in which the layers begin.
-        blank = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool)
-        self._kept, self._answer = self._step(self._params, *blank)
+        # A masked step returns the initial state.
+        token, mask = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool)
+        self._state, self._outputs = self._step(self._params, token, mask)
         for token in task.opening:
             self._read(token)
 
     def feed(self, text: str) -> Float[np.ndarray, " outcomes"]:
-        """Reads on, and returns the probability of each outcome after all that was fed.
+        """Reads the next piece, and returns the probability of each outcome after it.
 
         Args:
-          text: what comes next, of whole words: a piece is cut into tokens by itself. It may hold
-            none, before the first word as well; then nothing changes.
+          text: complete words, since each piece is cut into tokens by itself. A piece without
+            tokens changes nothing.
 
         Raises:
           InputError: it is no valid Unicode.
         """
         tokens = self._vocabulary.encode([text]).tokens
-        for token in tokens[: self._left]:
+        for token in tokens[: self._remaining]:
             self._read(token)
-        if self._left is not None:
-            self._left = max(self._left - len(tokens), 0)
-        return np.exp(np.asarray(self._answer[0]))
+        if self._remaining is not None:
+            self._remaining = max(self._remaining - len(tokens), 0)
+        return np.exp(np.asarray(self._outputs[0]))
 
     def _read(self, token: int) -> None:
-        step = np.full((1, 1), token, np.int32), np.ones((1, 1), bool)
-        self._kept, self._answer = self._step(self._params, *step, self._kept)
+        tokens, mask = np.full((1, 1), token, np.int32), np.ones((1, 1), bool)
+        self._state, self._outputs = self._step(self._params, tokens, mask, self._state)

@@ -1,4 +1,4 @@
-"""A trained classifier, to be asked for the class of texts."""
+"""A trained classifier: predicts the class of texts."""
 
 import dataclasses
 import sys
@@ -15,16 +15,16 @@ from rnnjax.errors import InputError
 from rnnjax.tasks import classification_metrics
 from rnnjax.tasks.classification import in_order
 from rnnjax.training.evaluation import predict_split
-from rnnjax.training.step import is_out_of_memory
+from rnnjax.training.memory_limits import is_out_of_memory
 from rnnjax.training.trained_run import TrainedRun
 
-_LONG = 512
-"""Texts of more tokens than this are read one at a time, so that memory follows their length."""
+_MAX_BATCHED_TOKENS = 512
+"""Longer texts are read one at a time, so that memory follows their length."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedClassifier(TrainedRun):
-    """A network that names the class of a text."""
+    """A network that predicts the class of a text."""
 
     task_name = "classification"
 
@@ -50,7 +50,7 @@ class TrainedClassifier(TrainedRun):
         texts = [" ".join(getattr(row, field) for field in fields) for row in rows]
         tokens = self.vocabulary.encode(texts, self.config.data.max_tokens).tokens
         share = unknown_share(tokens)
-        self.warn_of_unknown(share, texts)
+        self.warn_unknown_tokens(share, texts)
         return {
             **classification_metrics.summary(labels, self.evaluate(texts, labels)),
             "unknown_share": share,
@@ -59,43 +59,47 @@ class TrainedClassifier(TrainedRun):
     def evaluate(
         self, texts: list[str], labels: Int32[np.ndarray, " rows"]
     ) -> Float[np.ndarray, "rows classes"]:
-        """Returns log-probabilities of texts batched as the test data of the run was.
+        """Returns log-probabilities of texts in batches like those of the test data of the run.
 
         Args:
           texts: at least one.
-          labels: a class for each.
+          labels: a class for each text.
 
         Raises:
           InputError: a text is too long for the memory of the device.
         """
-        # Where padding is read, what stands beside a text is part of what is asked.
-        longest = _LONG if self.config.model.mask else sys.maxsize
-        return self._answers("evaluate", texts, labels, self.config.batch_size, longest)
+        # Without a mask the network reads padding, which depends on the other texts of a batch.
+        max_tokens = _MAX_BATCHED_TOKENS if self.config.model.mask else sys.maxsize
+        return self._log_probabilities(
+            "evaluate", texts, labels, self.config.batch_size, max_tokens
+        )
 
     def predict(self, texts: list[str]) -> Float[np.ndarray, "rows classes"]:
-        """Returns the probability of each class for each text, read by itself.
+        """Returns the probability of each class for each text.
 
-        What stands beside a text does not matter, also where the network reads padding: there is
-        none.
+        The probabilities of a text do not depend on the other texts: a network without a mask reads
+        each in a batch of its own, without padding.
 
         Raises:
           InputError: a text is too long for the memory of the device.
         """
-        together = self.config.batch_size if self.config.model.mask else 1
+        batch_size = self.config.batch_size if self.config.model.mask else 1
         labels = np.zeros(len(texts), np.int32)
-        return np.exp(self._answers("predict", texts, labels, together, _LONG))
+        return np.exp(
+            self._log_probabilities("predict", texts, labels, batch_size, _MAX_BATCHED_TOKENS)
+        )
 
-    def _answers(
-        self, name: str, texts: list[str], labels: np.ndarray, batch_size: int, longest: int
+    def _log_probabilities(
+        self, name: str, texts: list[str], labels: np.ndarray, batch_size: int, max_tokens: int
     ) -> np.ndarray:
-        """Returns log-probabilities; texts of more than `longest` tokens are read one at a time."""
+        """Returns log-probabilities; texts of more than `max_tokens` have a batch of their own."""
         lengths = self.vocabulary.encode(texts, self.config.data.max_tokens).lengths
-        found = np.empty((len(texts), len(self.classes)), np.float32)
-        short, long = np.flatnonzero(lengths <= longest), np.flatnonzero(lengths > longest)
+        outputs = np.empty((len(texts), len(self.classes)), np.float32)
+        short, long = np.flatnonzero(lengths <= max_tokens), np.flatnonzero(lengths > max_tokens)
         for rows, size, boundaries in ((short, batch_size, self.boundaries), (long, 1, ())):
             if not len(rows):
                 continue
-            batches = make_batches(
+            split = make_batches(
                 self.config.data,
                 self.vocabulary,
                 [texts[row] for row in rows],
@@ -105,10 +109,10 @@ class TrainedClassifier(TrainedRun):
                 boundaries=boundaries,
             )
             if not boundaries:
-                batches = fit_boundaries(batches, self.config.data.buckets)
+                split = fit_boundaries(split, self.config.data.buckets)
             try:
-                asked = predict_split(self.task, self.evaluate_step, self.params, batches, name)
-                found[rows] = in_order(batches, asked)
+                batches = predict_split(self.task, self.evaluate_step, self.params, split, name)
+                outputs[rows] = in_order(split, batches)
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -116,11 +120,11 @@ class TrainedClassifier(TrainedRun):
                     "the device ran out of memory on texts of up to "
                     f"{lengths[rows].max():,} tokens, {size} at a time; shorten the texts"
                 ) from error
-        wrong = np.flatnonzero(np.isnan(found).any(axis=1))
-        if wrong.size:
+        failed = np.flatnonzero(np.isnan(outputs).any(axis=1))
+        if failed.size:
             raise InputError(
-                f"text {wrong[0] + 1}: the answer is not a number, of {wrong.size} of {len(texts)} "
-                "texts: the network has diverged, or overflows on them; train it again with a "
-                "lower config.learning_rate"
+                f"text {failed[0] + 1}: the answer is not a number, of {failed.size} of "
+                f"{len(texts)} texts: the network has diverged, or overflows on them; train it "
+                "again with a lower config.learning_rate"
             )
-        return found
+        return outputs

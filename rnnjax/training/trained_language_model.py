@@ -1,4 +1,4 @@
-"""A trained language model, to be asked for text."""
+"""A trained language model: scores and generates text."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from rnnjax.training.trained_run import TrainedRun
 
 @dataclasses.dataclass(frozen=True)
 class TrainedLanguageModel(TrainedRun):
-    """A network that says which token comes next."""
+    """A network that predicts the next token."""
 
     task_name = "language_modeling"
 
@@ -26,43 +26,43 @@ class TrainedLanguageModel(TrainedRun):
     def score(self, path: Path) -> dict[str, float | int]:
         """Returns loss (nats), bits and perplexity a token, accuracy, rows and unknown share.
 
-        Rows are the tokens, the end among them. The file is one text for a network of running text;
-        for one of documents each of its lines is one.
+        Rows are the tokens, the end of a text among them. The file is one text for a network
+        trained on running text, and a text a line for one trained on documents.
 
         Raises:
           InputError: the file cannot be read, or holds no text.
         """
-        connected = self.data["connected"]
+        is_connected = self.data["connected"]
         rows = plain_text.lines(read_text(path))
-        if not connected:
+        if not is_connected:
             rows = [line.rstrip("\r\n") for line in rows if line.strip()]
         if not rows:
             raise InputError(f"{path}: there is no text; give another file")
-        judged = text_stream.make_evaluation_stream(
+        split = text_stream.make_evaluation_stream(
             "evaluate",
             rows,
             self.vocabulary,
             self.config.batch_size,
             self.config.data.sequence_length,
-            connected=connected,
+            connected=is_connected,
         )
-        self.warn_of_unknown(unknown_share(judged.tokens), rows)
-        found = predict_split(self.task, self.evaluate_step, self.params, judged, "evaluate")
-        return self.task.summary(judged, found)
+        self.warn_unknown_tokens(unknown_share(split.tokens), rows)
+        outputs = predict_split(self.task, self.evaluate_step, self.params, split, "evaluate")
+        return self.task.summary(split, outputs)
 
-    def write(
-        self, prompt: str, length: int, choice: SamplingOptions | None = None
+    def generate(
+        self, prompt: str, length: int, options: SamplingOptions | None = None
     ) -> Iterator[str]:
-        """Yields pieces of a text that goes on from a prompt, as they are made, up to its end.
+        """Yields pieces of a text that continues a prompt, as they are sampled, up to its end.
 
         Args:
-          prompt: what the text begins with, no part of what is yielded.
-          length: most tokens.
-          choice: how they are chosen; None for the probabilities of the network, seed 0.
+          prompt: the start of the text, which is not yielded.
+          length: maximum number of tokens.
+          options: of the sampling; None for the probabilities of the network, seed 0.
 
         Raises:
           InputError: a number is out of its range, or the prompt is not valid Unicode.
         """
         assert isinstance(self.task, LanguageModelingTask)
-        given = SamplingOptions() if choice is None else choice
-        return generate_tokens(self.task, self.params, self.vocabulary, prompt, length, given)
+        options = options or SamplingOptions()
+        return generate_tokens(self.task, self.params, self.vocabulary, prompt, length, options)

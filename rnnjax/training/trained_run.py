@@ -1,4 +1,4 @@
-"""A trained run, to be asked."""
+"""A trained run: a network for inference, loaded from the folder of a run."""
 
 import dataclasses
 import os
@@ -20,30 +20,30 @@ from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.token_task import TokenTask
 from rnnjax.training.finite import check_params
 from rnnjax.training.run_folder import RunFolder
-from rnnjax.training.state import is_found
-from rnnjax.training.step import Compiled, make_evaluate_step
+from rnnjax.training.state import is_evaluated
+from rnnjax.training.step import CompiledFunction, make_evaluate_step
 from rnnjax.training.streaming import TextStreaming
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """A network and what it takes to ask it; what derives from it asks those of one task.
+    """A trained network with its task, data description and vocabulary.
 
-    `TrainedRun.load` returns the kind of the task of a run.
+    A subclass for each task adds queries; `load_run` returns that of a run's task.
 
     Attributes:
       config: of the run.
       task: with the network.
-      data: what it was trained on, as environment.json says it.
-      vocabulary: numbers the tokens; None where nothing is text.
-      boundaries: the padded lengths of the run; none if it has not ended.
+      data: description of the training data, from the manifest.
+      vocabulary: None where nothing is text.
+      boundaries: the padded lengths of the run; none if it is not finished.
       params: of the network.
-      step: of the training at which they were saved.
-      evaluate_step: asks the network.
+      step: the training step after which they were saved.
+      evaluate_step: as `make_evaluate_step` returns it.
     """
 
     task_name: ClassVar[str] = ""
-    """The task whose networks these are, by the name that a config has for it; '' for any."""
+    """The task of the runs that the class serves, by its name in a config; '' for any."""
 
     config: Config
     task: Task
@@ -52,39 +52,39 @@ class TrainedRun:
     boundaries: tuple[int, ...]
     params: Any
     step: int
-    evaluate_step: Compiled
+    evaluate_step: CompiledFunction
 
     @property
     def fallback(self) -> str:
-        """The corpus that it was trained on in the place of the one asked for; or ''."""
+        """The corpus that replaced the one of the config in training; '' if none did."""
         return self.data["fallback"]
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """The names of what the network tells apart: classes, or the tokens that may come next."""
-        return self.reading.outcomes(self.data, self.numbering)
+        """The names of the network's outputs: classes, or the tokens that may come next."""
+        return self.token_task.outcomes(self.data, self.text_vocabulary)
 
     @property
-    def reading(self) -> TokenTask:
-        """The task, of a network that reads text and answers after any part of it.
+    def token_task(self) -> TokenTask:
+        """The task, of a network with an output after each token of a text.
 
         Raises:
-          InputError: it does something else.
+          InputError: the network is of another task.
         """
         if not isinstance(self.task, TokenTask):
-            able = [name for name, task in TASKS.items() if issubclass(task, TokenTask)]
+            names = [name for name, task in TASKS.items() if issubclass(task, TokenTask)]
             raise InputError(
                 f"given a run of the task {self.config.task!r}, expected one of a network that "
-                f"answers after any part of a text: {', '.join(able)}"
+                f"answers after any part of a text: {', '.join(names)}"
             )
         return self.task
 
     @property
-    def numbering(self) -> Vocabulary:
+    def text_vocabulary(self) -> Vocabulary:
         """The vocabulary, of a network that reads text.
 
         Raises:
-          InputError: it reads something else.
+          InputError: the network reads no text.
         """
         if self.vocabulary is None:
             raise InputError(f"given a run of the task {self.config.task!r}, which reads no text")
@@ -98,30 +98,30 @@ class TrainedRun:
         """
         raise InputError(
             f"{path}: given to a run of the task {self.config.task!r}, which is not scored on a "
-            f"file; expected a run of one of {', '.join(_tasks_scored_on_files())}"
+            "file; expected a run of a classifier or of a language model"
         )
 
-    def warn_of_unknown(self, share: float, texts: Sequence[str]) -> None:
+    def warn_unknown_tokens(self, share: float, texts: Sequence[str]) -> None:
         """Warns where many tokens of texts are unknown, or fewer would be in another Unicode form.
 
         Args:
-          share: of their tokens, that are unknown.
+          share: of unknown tokens.
           texts: that are scored.
         """
-        trained_on = self.data.get("unknown_share", 0.0)
-        advice = self.numbering.advise_unicode_form(texts, self.config.data.max_tokens)
-        if advice or has_excess_unknowns(share, trained_on):
+        training_share = self.data.get("unknown_share", 0.0)
+        advice = self.text_vocabulary.advise_unicode_form(texts, self.config.data.max_tokens)
+        if advice or has_excess_unknowns(share, training_share):
             write_message(
                 f"WARNING: {share:.1%} of the tokens are unknown to the network, and "
-                f"{trained_on:.1%} of its training text; it reads all of them as one and the same, "
-                f"so that scores on this text say little{advice}"
+                f"{training_share:.1%} of its training text; it reads all of them as one and the "
+                f"same, so that scores on this text say little{advice}"
             )
 
     def stream(self) -> TextStreaming:
-        """Returns a text that is fed in pieces, none of which is read twice.
+        """Returns a stream that reads a text in pieces, each token once.
 
         Raises:
-          InputError: the network reads from both ends.
+          InputError: the network is bidirectional, or has no output after each token of a text.
         """
         if self.config.model.bidirectional:
             raise InputError(
@@ -129,15 +129,16 @@ class TrainedRun:
                 "begins anew, at the end, with each token that comes, so that no state is worth "
                 "keeping; expected False, or ask it of whole texts (predict)"
             )
-        return TextStreaming(self.reading, self.params, self.numbering, self.config.data.max_tokens)
+        max_tokens = self.config.data.max_tokens
+        return TextStreaming(self.token_task, self.params, self.text_vocabulary, max_tokens)
 
     @classmethod
     def load(cls, workdir: Path, trust: bool = False) -> Self:
-        """Returns the network of a run, as its newest checkpoint has it.
+        """Returns the network of a run from its newest checkpoint.
 
         Args:
           workdir: the folder of the run, finished or not.
-          trust: import the module of its cell where that is from outside rnnjax and flax.
+          trust: import the module of a cell from outside rnnjax and flax.
 
         Raises:
           InputError: there is no run, or none of this task, no checkpoint, a file is damaged, or
@@ -146,23 +147,19 @@ class TrainedRun:
         cache.enable_compilation_cache()
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
         folder = RunFolder(workdir)
-        if not folder.config.exists():
-            raise InputError(
-                f"workdir {workdir}: holds no config.json; expected the folder of a run that "
-                "`python -m rnnjax.main --workdir ...` has made"
-            )
+        folder.check_is_run(f"workdir {workdir}")
         config, _ = folder.read()
         if not trust:
             _check_cell(workdir, config)
         if cls.task_name not in ("", config.task):
-            commands = usage_commands(config, workdir)
-            how = f"; ask it with `{commands[-1]}`" if commands else ""
+            command = query_command(config, workdir)
+            hint = f"; ask it with `{command}`" if command else ""
             raise InputError(
                 f"workdir {workdir}: holds a run of the task {config.task!r}, expected one of "
-                f"{cls.task_name!r}{how}"
+                f"{cls.task_name!r}{hint}"
             )
         if config.replicates > 1:
-            folders = [own.path for _, own in folder.replicates(config)]
+            folders = [replicate.path for _, replicate in folder.replicates(config)]
             raise InputError(
                 f"workdir {workdir}: holds {len(folders)} networks, of the seeds {config.seed} to "
                 f"{config.seed + len(folders) - 1}; ask one of them: "
@@ -177,12 +174,12 @@ class TrainedRun:
         result = folder.read_result() if folder.result.exists() else {}
         vocabulary = folder.read_vocabulary()
         # All engines compute the same, and not every machine has that of the training.
-        anywhere = config.model.model_copy(update={"engine": "auto"})
-        config = config.model_copy(update={"model": anywhere})
+        model = config.model.model_copy(update={"engine": "auto"})
+        config = config.model_copy(update={"model": model})
         task = TASKS[config.task].of(config, len(vocabulary) if vocabulary else 0, data)
         params = jax.eval_shape(task.init, jax.random.key(0))
-        judged = "average" if config.averaging.decay else "params"
-        template: dict[str, Any] = {judged: params}
+        name = "average" if config.averaging.decay else "params"
+        template: dict[str, Any] = {name: params}
         if config.early_stopping.patience:
             template["best"] = {"params": params, "loss": jax.ShapeDtypeStruct((), jnp.float32)}
         restored = folder.open_checkpoints().restore(template)
@@ -197,11 +194,10 @@ class TrainedRun:
                 f"WARNING: {workdir}: the result is that of step {result['steps']}, whose "
                 f"checkpoint is not there; answers are those of step {step}"
             )
-        kind = {kind.task_name: kind for kind in cls.__subclasses__()}.get(config.task, cls)
-        found = "best" in saved and is_found(saved["best"]["loss"])
-        params = saved["best"]["params"] if found else saved[judged]
+        is_best = "best" in saved and is_evaluated(saved["best"]["loss"])
+        params = saved["best"]["params"] if is_best else saved[name]
         check_params(params, f"workdir {workdir}, checkpoint of step {step}")
-        return kind(
+        return cls(
             config=config,
             task=task,
             data=data,
@@ -213,31 +209,20 @@ class TrainedRun:
         )
 
 
-def usage_commands(config: Config, workdir: Path) -> list[str]:
-    """Returns the command lines that score a trained network on a file and that ask it.
-
-    Args:
-      config: of the run; not every task has both commands.
-      workdir: the folder of the run, finished or not.
-    """
-    folder = shlex.quote(f"--workdir={workdir}")
-    if not is_in_package(config.model.cell):
-        folder += " --trust"
-    commands = []
-    if config.task in _tasks_scored_on_files():
-        commands.append(f"python -m rnnjax.evaluate {folder} --data=FILE")
-    if usage_command := TASKS[config.task].usage_command:
-        commands.append(f"{usage_command} {folder}")
-    return commands
+def command_flags(config: Config, workdir: Path) -> str:
+    """Returns the flags of a command that loads a run, quoted for a shell."""
+    flags = shlex.quote(f"--workdir={workdir}")
+    return flags if is_in_package(config.model.cell) else f"{flags} --trust"
 
 
-def _tasks_scored_on_files() -> list[str]:
-    kinds = TrainedRun.__subclasses__()
-    return [kind.task_name for kind in kinds if kind.score is not TrainedRun.score]
+def query_command(config: Config, workdir: Path) -> str:
+    """Returns the command line that queries a trained network; '' if its task has none."""
+    command = TASKS[config.task].usage_command
+    return command and f"{command} {command_flags(config, workdir)}"
 
 
 def _check_cell(workdir: Path, config: Config) -> None:
-    """Raises InputError if the config of a run's folder, which is data, would run code."""
+    """Raises InputError if the cell in a run's config, which is data, would run foreign code."""
     try:
         check_in_package(config.model.cell)
     except InputError as error:

@@ -1,4 +1,4 @@
-"""A trained translator, to be asked for the texts in the place of others."""
+"""A trained translator: translates texts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,32 +12,34 @@ from rnnjax.training.trained_run import TrainedRun
 
 @dataclasses.dataclass(frozen=True)
 class TrainedTranslator(TrainedRun):
-    """A network that writes a text for each that it reads."""
+    """A network that translates a text."""
 
     task_name = "translation"
 
     vocabulary: Vocabulary
 
-    def translate(self, texts: Sequence[str], beam: int = 0) -> list[TranslatedText]:
-        """Returns the best text for each, read by itself: what stands beside it does not matter.
+    def translate(self, texts: Sequence[str], beam_size: int = 0) -> list[TranslatedText]:
+        """Returns the best translation of each text, which does not depend on the other texts.
 
         Args:
-          texts: of the source language, at least one.
-          beam: texts that are looked at side by side; 0 for as many as the config says.
+          texts: in the source language, at least one.
+          beam_size: of the beam search; 0 for that of the config.
 
         Raises:
-          InputError: `beam` is less than 0, or a text is not valid Unicode.
+          InputError: `beam_size` is less than 0, or a text is not valid Unicode.
         """
-        if beam < 0:
-            raise InputError(f"beam: given {beam}, expected 1 or more, or 0 for that of the run")
+        if beam_size < 0:
+            raise InputError(
+                f"beam_size: given {beam_size}, expected 1 or more, or 0 for that of the run"
+            )
         assert isinstance(self.task, TranslationTask)
-        asked = BeamOptions.of(self.config)
+        options = BeamOptions.of(self.config)
         return translate_texts(
             self.task.model,
             self.params,
             self.vocabulary,
             self.vocabulary.encode(texts),
-            asked._replace(width=beam) if beam else asked,
+            options._replace(width=beam_size) if beam_size else options,
             length=self.task.longest,
             batch_size=self.config.batch_size,
         )

@@ -1,11 +1,11 @@
-"""The parameters that a training begins with, where its config names another run.
+"""Warm start: initial parameters from another run, `config.init_from`.
 
-The folder of the other run is data: of it are read the arrays of its newest checkpoint, its config
-and environment as JSON, and its tokenizer. No code that its config names is imported.
+The folder of that run is data: the arrays of its newest checkpoint, its config and manifest as
+JSON, and its tokenizer are read. No code that its config names is imported.
 
-Parameters match by path and shape. Along an axis that has an entry for each token or each class
-(`Task.labelled_axes`), entries match by the name of the token or class instead; those without a
-namesake begin at random, as everything else that does not match.
+Parameters match by path and shape. Along an axis with an entry for each token or class
+(`Task.class_axes`), entries match by the name of the token or class instead. Everything without a
+match is initialized at random.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from rnnjax.tasks import TASKS, Task
 from rnnjax.training.finite import check_params
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.run_folder import RunFolder
-from rnnjax.training.state import TrainState, is_found
+from rnnjax.training.state import TrainState, is_evaluated
 
 Leaves = dict[str, np.ndarray]
 """Arrays by their path in a pytree, joined by '/'."""
@@ -36,15 +36,15 @@ Labels = Mapping[str, Sequence[str]]
 
 @dataclasses.dataclass(frozen=True)
 class WarmStart:
-    """The parameters of another run, those that it is judged by.
+    """The parameters of another run that it is evaluated with.
 
     Attributes:
       path: of its folder, as the config has it.
       step: of the checkpoint.
       digest: SHA-256 of paths, dtypes, shapes and bytes of the arrays.
       leaves: the arrays.
-      axes: `Task.labelled_axes` of its task.
-      labels: of these axes.
+      axes: `Task.class_axes` of its task.
+      labels: along these axes.
     """
 
     path: str
@@ -55,26 +55,21 @@ class WarmStart:
     labels: Labels
 
 
-def read_source(config: Config) -> WarmStart:
+def read_warm_start(config: Config) -> WarmStart:
     """Returns the parameters of the run that `config.init_from` names.
 
     Raises:
       InputError: it is no folder of a run of one network with a checkpoint, a file of it is
         damaged, or its parameters are not finite.
     """
-    path = Path(config.init_from)
-    name, folder = f"config.init_from={config.init_from}", RunFolder(path)
-    if not folder.config.exists():
+    name, folder = f"config.init_from={config.init_from}", RunFolder(Path(config.init_from))
+    folder.check_is_run(name)
+    source_config, _ = folder.read()
+    if source_config.replicates > 1:
+        first = folder.replicates(source_config)[0][1].path
         raise InputError(
-            f"{name}: holds no config.json; expected the folder of a run that "
-            "`python -m rnnjax.main --workdir ...` has made"
-        )
-    theirs, _ = folder.read()
-    if theirs.replicates > 1:
-        first = folder.replicates(theirs)[0][1].path
-        raise InputError(
-            f"{name}: holds {theirs.replicates} networks; give the folder of one of them, {first} "
-            "say"
+            f"{name}: holds {source_config.replicates} networks; give the folder of one of them, "
+            f"{first} say"
         )
     data = folder.read_data()
     if data["fallback"]:
@@ -83,48 +78,50 @@ def read_source(config: Config) -> WarmStart:
         )
     checkpoints = folder.open_checkpoints()
     shapes = checkpoints.shapes()
-    parts = {key: shapes[key] for key in ("params", "average", "best") if shapes.get(key)}
-    restored = checkpoints.restore(parts) if parts else None
+    template = {key: shapes[key] for key in ("params", "average", "best") if shapes.get(key)}
+    restored = checkpoints.restore(template) if template else None
     if restored is None:
         raise InputError(f"{name}: holds no checkpoint; expected a run that has saved one")
     step, saved = restored
-    best = saved.get("best")
-    judged = best["params"] if best and is_found(best["loss"]) else saved.get("average")
-    leaves = _leaves(saved["params"] if judged is None else judged)
+    params, best = saved.get("average", saved["params"]), saved.get("best")
+    if best and is_evaluated(best["loss"]):
+        params = best["params"]
+    leaves = _leaves(params)
     check_params(leaves, name)
     vocabulary = folder.read_vocabulary()
-    if theirs.data.vocabulary.unit != config.data.vocabulary.unit:
-        vocabulary = None
+    has_same_unit = source_config.data.vocabulary.unit == config.data.vocabulary.unit
     labels = {
-        "tokens": vocabulary.words if vocabulary else [],
+        "tokens": vocabulary.words if vocabulary and has_same_unit else [],
         "classes": data.get("classes", []),
     }
-    axes = TASKS[theirs.task].class_axes
+    axes = TASKS[source_config.task].class_axes
     return WarmStart(config.init_from, step, _digest(leaves), leaves, axes, labels)
 
 
-def begin_from(
-    source: WarmStart, task: Task, members: Sequence[Replicate], state: TrainState
+def apply_warm_start(
+    warm_start: WarmStart, task: Task, replicates: Sequence[Replicate], state: TrainState
 ) -> TrainState:
-    """Returns the first state with the parameters of another run.
+    """Returns the initial state with the parameters of another run.
 
     Args:
-      source: the other run.
-      task: what is trained.
-      members: what is trained, several side by side: each begins with the same parameters.
-      state: the first state; what does not match stays as it is there.
+      warm_start: parameters of the other run, with which every replicate starts.
+      task: of the run.
+      replicates: of the run.
+      state: the initial state; parameters without a match stay as they are.
 
     Raises:
-      InputError: as `check_source`.
+      InputError: as `match_warm_start`.
     """
     merged = []
-    for member in members:
-        params = member.own(state.params)
-        leaves, _ = _matched(source, task, member, _leaves(params))
-        order = jax.tree_util.tree_structure(params)
-        merged.append(jax.tree_util.tree_unflatten(order, list(leaves.values())))
-    alone = members[0].place is None
-    params = merged[0] if alone else jax.tree.map(lambda *each: np.stack(each), *merged)
+    for replicate in replicates:
+        params = replicate.slice(state.params)
+        leaves, _ = _merge(warm_start, task, replicate, _leaves(params))
+        structure = jax.tree_util.tree_structure(params)
+        merged.append(jax.tree_util.tree_unflatten(structure, list(leaves.values())))
+    if len(replicates) > 1:
+        params = jax.tree.map(lambda *arrays: np.stack(arrays), *merged)
+    else:
+        (params,) = merged
 
     def copy() -> Any:
         return jax.tree.map(jnp.array, params)
@@ -134,109 +131,117 @@ def begin_from(
     return state.replace(params=copy(), average=average, best=best)
 
 
-def check_source(
-    source: WarmStart, task: Task, members: Sequence[Replicate]
+def match_warm_start(
+    warm_start: WarmStart, task: Task, replicates: Sequence[Replicate]
 ) -> list[dict[str, Any]]:
-    """Returns for each member what it takes of the other run, and what does not match.
-
-    Nothing is made for it but zeros of the shapes of the parameters.
+    """Returns for each replicate which parameters match those of the other run, for the manifest.
 
     Raises:
       InputError: no parameter matches, or input is one-hot and the vocabularies differ.
     """
     shapes = jax.eval_shape(task.init, jax.random.key(0))
+    # Zeros that take no memory.
     zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), shapes)
-    accounts = [_matched(source, task, member, _leaves(zeros))[1] for member in members]
-    for line in dict.fromkeys(line for account in accounts for line in _lines(source, account)):
+    reports = [_merge(warm_start, task, replicate, _leaves(zeros))[1] for replicate in replicates]
+    for line in dict.fromkeys(line for report in reports for line in _lines(warm_start, report)):
         write_message(line)
-    return accounts
+    return reports
 
 
-def _matched(
-    source: WarmStart, task: Task, member: Replicate, ours: Leaves
+def _merge(
+    warm_start: WarmStart, task: Task, replicate: Replicate, initial: Leaves
 ) -> tuple[Leaves, dict[str, Any]]:
-    """Returns our arrays with what matches in those of the source, and an account of it."""
-    axes, vocabulary = task.class_axes, member.dataset.vocabulary
+    """Returns initial parameters with the matching ones replaced, and a report of the matches."""
+    axes, vocabulary = task.class_axes, replicate.dataset.vocabulary
     labels = {
         "tokens": vocabulary.words if vocabulary else [],
-        "classes": member.describe().get("classes", []),
+        "classes": replicate.describe().get("classes", []),
     }
-    if vocabulary and not member.config.model.embedding.features:
-        _check_same_tokens(source, labels)
-    merged, taken, in_part, other_shape, other_meaning = dict(ours), [], {}, {}, []
-    for path in ours.keys() & source.leaves.keys():
-        here, there = ours[path], source.leaves[path]
+    if vocabulary and not replicate.config.model.embedding.features:
+        _check_same_tokens(warm_start, labels)
+    merged, complete, partial, other_shape, other_meaning = dict(initial), [], {}, {}, []
+    for path in initial.keys() & warm_start.leaves.keys():
+        target, source = initial[path], warm_start.leaves[path]
         axis, kind = axes.get(path, (0, ""))
-        sizes = [here.shape, there.shape]
+        sizes = [target.shape, source.shape]
         if kind:
             sizes = [(*size[:axis], *size[axis + 1 :]) for size in sizes]
-        if source.axes.get(path, (0, ""))[1] != kind:
+        if warm_start.axes.get(path, (0, ""))[1] != kind:
             other_meaning.append(path)
         elif sizes[0] != sizes[1]:
-            other_shape[path] = {"here": list(here.shape), "there": list(there.shape)}
+            other_shape[path] = {"here": list(target.shape), "there": list(source.shape)}
         elif kind:
-            merged[path], count = _matched_entries(
-                here, there, axis, labels[kind], source.labels[kind]
+            merged[path], count = _merge_entries(
+                target, source, axis, labels[kind], warm_start.labels[kind]
             )
-            in_part[path] = f"{count} of {len(labels[kind])} {kind}"
+            partial[path] = f"{count} of {len(labels[kind])} {kind}"
         else:
-            merged[path] = there.astype(here.dtype)
-            taken.append(path)
-    if not taken and all(share.startswith("0 ") for share in in_part.values()):
+            merged[path] = source.astype(target.dtype)
+            complete.append(path)
+    if not complete and all(share.startswith("0 ") for share in partial.values()):
         raise InputError(
-            f"config.init_from={source.path}: none of its {len(source.leaves)} parameters matches "
-            f"one of this network by path and shape; there {', '.join(sorted(source.leaves)[:4])}, "
-            f"here {', '.join(sorted(ours)[:4])}: give a run of the same cell and sizes"
+            f"config.init_from={warm_start.path}: none of its {len(warm_start.leaves)} parameters "
+            "matches one of this network by path and shape; there "
+            f"{', '.join(sorted(warm_start.leaves)[:4])}, here {', '.join(sorted(initial)[:4])}: "
+            "give a run of the same cell and sizes"
         )
     return merged, {
-        "path": source.path,
-        "step": source.step,
-        "digest": source.digest,
-        "taken": sorted(taken),
-        "in_part": dict(sorted(in_part.items())),
+        "path": warm_start.path,
+        "step": warm_start.step,
+        "digest": warm_start.digest,
+        "taken": sorted(complete),
+        "in_part": dict(sorted(partial.items())),
         "other_shape": dict(sorted(other_shape.items())),
         "other_meaning": sorted(other_meaning),
-        "missing": sorted(ours.keys() - source.leaves.keys()),
-        "extra": sorted(source.leaves.keys() - ours.keys()),
+        "missing": sorted(initial.keys() - warm_start.leaves.keys()),
+        "extra": sorted(warm_start.leaves.keys() - initial.keys()),
     }
 
 
-def _matched_entries(
-    ours: np.ndarray, theirs: np.ndarray, axis: int, here: Sequence[str], there: Sequence[str]
+def _merge_entries(
+    target: np.ndarray,
+    source: np.ndarray,
+    axis: int,
+    target_labels: Sequence[str],
+    source_labels: Sequence[str],
 ) -> tuple[np.ndarray, int]:
-    """Returns our array with the entries along an axis that have a namesake, and their number."""
-    places = {label: place for place, label in enumerate(there)}
-    pairs = [(place, places[label]) for place, label in enumerate(here) if label in places]
-    to, of = np.array(pairs, int).reshape(-1, 2).T
-    array = np.moveaxis(ours.copy(), axis, 0)
-    array[to] = np.moveaxis(theirs, axis, 0)[of]
-    return np.moveaxis(array, 0, axis), len(pairs)
-
-
-def _lines(source: WarmStart, account: Mapping[str, Any]) -> list[str]:
-    taken, in_part = account["taken"], account["in_part"]
-    lines = [
-        f"init_from {source.path}, step {source.step}: takes {len(taken) + len(in_part)} of "
-        f"{len(source.leaves)} parameters there"
+    """Returns the target with entries of the same label replaced, and their number."""
+    positions = {label: index for index, label in enumerate(source_labels)}
+    pairs = [
+        (index, positions[label]) for index, label in enumerate(target_labels) if label in positions
     ]
-    parts = {
-        "in part": [f"{path} ({share})" for path, share in in_part.items()],
+    target_indices, source_indices = np.array(pairs, int).reshape(-1, 2).T
+    merged = np.moveaxis(target.copy(), axis, 0)
+    merged[target_indices] = np.moveaxis(source, axis, 0)[source_indices]
+    return np.moveaxis(merged, 0, axis), len(pairs)
+
+
+def _lines(warm_start: WarmStart, report: Mapping[str, Any]) -> list[str]:
+    """Returns a report of matches as lines of text."""
+    complete, partial = report["taken"], report["in_part"]
+    lines = [
+        f"init_from {warm_start.path}, step {warm_start.step}: takes "
+        f"{len(complete) + len(partial)} of {len(warm_start.leaves)} parameters there"
+    ]
+    groups = {
+        "in part": [f"{path} ({share})" for path, share in partial.items()],
         "not taken, of another shape": [
-            f"{path} ({each['there']} there, {each['here']} here)"
-            for path, each in account["other_shape"].items()
+            f"{path} ({shapes['there']} there, {shapes['here']} here)"
+            for path, shapes in report["other_shape"].items()
         ],
-        "not taken, tokens there and classes here or the reverse": account["other_meaning"],
-        "not there, begins at random": account["missing"],
-        "there, and not here": account["extra"],
+        "not taken, tokens there and classes here or the reverse": report["other_meaning"],
+        "not there, begins at random": report["missing"],
+        "there, and not here": report["extra"],
     }
-    return lines + [f"  {what}: {', '.join(paths)}" for what, paths in parts.items() if paths]
+    return lines + [f"  {title}: {', '.join(paths)}" for title, paths in groups.items() if paths]
 
 
-def _check_same_tokens(source: WarmStart, labels: Labels) -> None:
-    if list(source.labels["tokens"]) != list(labels["tokens"]):
+def _check_same_tokens(warm_start: WarmStart, labels: Labels) -> None:
+    """Raises InputError if one-hot input would have another meaning."""
+    if list(warm_start.labels["tokens"]) != list(labels["tokens"]):
         raise InputError(
-            f"config.init_from={source.path}: input is one-hot (config.model.embedding.features=0),"
-            " so that both runs need the same tokens, and their vocabularies differ; set "
+            f"config.init_from={warm_start.path}: input is one-hot (config.model.embedding.features"
+            "=0), so that both runs need the same tokens, and their vocabularies differ; set "
             "config.model.embedding.features in both, or fit both on the same rows"
         )
 

@@ -91,14 +91,17 @@ def training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any, Any]
     """Returns the training step of some seeds side by side, the state, and what is read."""
     from rnnjax.data.batches import Batch, BatchGroup
     from rnnjax.tasks import ClassificationTask
-    from rnnjax.training.optimizer import make_optimizer
+    from rnnjax.training.optimizer import make_optimizer, make_schedule
     from rnnjax.training.state import init_state
     from rnnjax.training.step import make_train_step
 
     data, config = step_data(spec), config_of(spec["network"])
     task = ClassificationTask.of(config, KNOWN, {"classes": range(CLASSES)})
-    optimizer = make_optimizer(config, 1_000, task.trained)
-    state = init_state(task, optimizer, seeds, config).make()
+    learning_rate = make_schedule(
+        config.schedule, config.learning_rate, config.warmup_steps, num_steps=1_000
+    )
+    optimizer = make_optimizer(config.optimizer, learning_rate, task.trained)
+    state = init_state(task, optimizer, seeds, batch_size=config.batch_size).create()
     batch = Batch(data.tokens, data.mask, data.labels, np.ones(len(data.labels), np.float32))
     axes = (len(seeds), 1) if len(seeds) > 1 else (1,)
     read = Batch(*(np.broadcast_to(each, (*axes, *each.shape)) for each in batch))
