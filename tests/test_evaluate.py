@@ -57,7 +57,7 @@ def test_scores_are_those_of_the_answers(finished, tmp_path):
 
 
 def test_scores_say_the_share_of_unknown_tokens_and_warn_of_many(finished, tmp_path, capsys):
-    run = training.TrainedRun.load(finished)
+    run = training.load_run(finished)
     path = tmp_path / "few.csv"
     path.write_text("1,minister,treaty the of on\n2,goal,xyzzy the of on after\n")
     assert run.score(path)["unknown_share"] == 1 / 11

@@ -29,7 +29,7 @@ def options(config: Config) -> dict[str, Any]:
         "recurrent_dropout": given.regularization.recurrent_dropout,
         "zoneout": given.regularization.zoneout,
         "weight_drop": given.regularization.weight_dropout,
-        "learned_state": given.learned_initial_state,
+        "learned_initial_state": given.learned_initial_state,
         "engine": given.engine,
         "remat": given.remat,
         "dtype": dtype,

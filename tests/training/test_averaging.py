@@ -1,74 +1,82 @@
-"""The average of the parameters: what it is, and that it is what a run is judged and asked by."""
+"""The moving average of the parameters: its values, and its use in evaluation."""
+
+import dataclasses
 
 import jax
 import numpy as np
 import pytest
 
 from rnnjax import training
-from rnnjax.data.labelled_text import load_corpus, make_dataset
-from rnnjax.tasks import ClassificationTask, classification_metrics
-from rnnjax.training.optimizer import make_optimizer
-from rnnjax.training.step import make_train_step
+from rnnjax.tasks import classification_metrics
 
-from .small import assert_same, lines, parse, saved, state_of
+from .small_runs import (
+    assert_trees_equal,
+    initial_state,
+    make_dataset_and_task,
+    news_config,
+    read_metrics,
+    restore_state,
+    train,
+    train_step,
+)
 
-pytest_plugins = ["training.small"]
 
-
-def test_it_follows_the_parameters_at_a_pace_that_falls_to_what_was_asked(news):
-    config = parse(news, averaging__decay=0.3, model__dropout=0.3, model__cell="EchoStateCell")
-    dataset = make_dataset(config, load_corpus(config.data))
-    task = ClassificationTask.of(config, len(dataset.vocabulary), dataset.describe())
-    step = make_train_step(task, make_optimizer(config, 8, task.trained), [3], decay=0.3)
-    state = state_of(config)
-    first = expected = jax.device_get(state.params)
+def test_average_follows_parameters_with_warmed_up_decay(news):
+    config = news_config(
+        news, averaging__decay=0.3, model__dropout=0.3, model__cell="EchoStateCell"
+    )
+    dataset, task = make_dataset_and_task(config)
+    step = train_step(config, task, num_steps=8)
+    state = initial_state(config)
+    initial = expected = jax.device_get(state.params)
     for decay in (2 / 11, 3 / 12, 0.3, 0.3, 0.3):
-        state = step(state, dataset.train.batch_group_at(3, state.done, 1))
+        state = step(state, dataset.train.batch_group_at(3, state.num_steps, 1))
         expected = jax.tree.map(
             lambda old, new, decay=decay: decay * old + (1 - decay) * np.asarray(new),
             expected,
             state.params,
         )
         jax.tree.map(
-            lambda ours, theirs: np.testing.assert_allclose(ours, theirs, atol=1e-6),
+            lambda average, value: np.testing.assert_allclose(average, value, atol=1e-6),
             state.average,
             expected,
         )
-    # What training does not change, a reservoir and words that do not occur, is not even rounded.
-    still = jax.tree.map(lambda new, old: np.asarray(new) == old, state.params, first)
-    for names in (("embed", "embedding"), ("recurrent", "layers_0", "cell", "recurrent_kernel")):
-        average, kept, old = state.average, still, first
-        for name in names:
-            average, kept, old = average[name], kept[name], old[name]
-        assert kept.any()
-        np.testing.assert_array_equal(np.asarray(average)[kept], old[kept])
+    # Parameters that training does not change, a reservoir and absent words, keep every bit.
+    unchanged = jax.tree.map(lambda new, old: np.asarray(new) == old, state.params, initial)
+    for path in (("embed", "embedding"), ("recurrent", "layers_0", "cell", "recurrent_kernel")):
+        average, mask, old = state.average, unchanged, initial
+        for name in path:
+            average, mask, old = average[name], mask[name], old[name]
+        assert mask.any()
+        np.testing.assert_array_equal(np.asarray(average)[mask], old[mask])
 
 
-def loss_of(asked, dataset, config):
+def score_test_split(run, dataset, config):
     texts = dataset.corpus.splits["test"].texts(config.data.text, np.arange(61))
     labels = dataset.test.labels
-    return classification_metrics.summary(labels, asked.evaluate(texts, labels))["loss"]
+    return classification_metrics.summary(labels, run.evaluate(texts, labels))["loss"]
 
 
 @pytest.mark.parametrize("patience", [0, 50], ids=["last", "best"])
-def test_it_is_what_a_run_is_judged_and_asked_by(news, tmp_path, patience):
-    config = parse(
+def test_average_is_evaluated_and_loaded(news, tmp_path, patience):
+    config = news_config(
         news,
         averaging__decay=0.9,
         data__validation=0.2,
         data__buckets=1,
         early_stopping__patience=patience,
     )
-    result = training.train(config, "small", tmp_path)
-    state, asked = saved(config, tmp_path), training.TrainedClassifier.load(tmp_path)
-    # The loss still falls, so that the best is the last.
-    assert_same(asked.params, state.average)
+    result = train(config, tmp_path)
+    state, run = restore_state(config, tmp_path), training.TrainedClassifier.load(tmp_path)
+    # The loss still falls, so that the best parameters are the last.
+    assert_trees_equal(run.params, state.average)
     if patience:
         assert state.best is not None
-        assert_same(state.best.params, state.average)
-    (*_, last) = [line for line in lines(tmp_path) if line["split"] == "validation"]
-    assert last["loss"] == result["validation"]["loss"]
-    dataset = make_dataset(config, load_corpus(config.data))
-    assert loss_of(asked, dataset, config) == pytest.approx(result["test"]["loss"], rel=1e-5)
-    object.__setattr__(asked, "params", state.params)
-    assert loss_of(asked, dataset, config) != pytest.approx(result["test"]["loss"], rel=1e-3)
+        assert_trees_equal(state.best.params, state.average)
+    validations = [line for line in read_metrics(tmp_path) if line["split"] == "validation"]
+    assert validations[-1]["loss"] == result["validation"]["loss"]
+    dataset, _ = make_dataset_and_task(config)
+    loss = result["test"]["loss"]
+    assert score_test_split(run, dataset, config) == pytest.approx(loss, rel=1e-5)
+    unaveraged = dataclasses.replace(run, params=state.params)
+    assert score_test_split(unaveraged, dataset, config) != pytest.approx(loss, rel=1e-3)

@@ -53,9 +53,9 @@ def copy(trained, tmp_path):
 
 def answers(folder):
     """Everything that an answer of a trained run follows from."""
-    loaded = training.TrainedRun.load(folder)
+    loaded = training.load_run(folder)
     arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(loaded.params)]
-    return arrays, loaded.config, loaded.data, loaded.numbering.to_json(), loaded.step
+    return arrays, loaded.config, loaded.data, loaded.text_vocabulary.to_json(), loaded.step
 
 
 READERS = {"answers": answers, "report and compare": run_files.read}
@@ -105,7 +105,7 @@ def test_an_edited_config_is_refused(news, copy, old, new):
     path.write_text(text.replace(old, new))
     assert path.read_text() != text
     with pytest.raises(InputError, match=r"config\.json is damaged \(its digest is not the one in"):
-        training.TrainedRun.load(copy)
+        training.load_run(copy)
     with pytest.raises(InputError, match="a run of another config"):
         run(parse(news, **ONE), copy)
 
@@ -136,18 +136,18 @@ def move(before, after):
 )
 def test_a_checkpoint_from_elsewhere_is_passed_over(trained, copy, capfd, of, step, says):
     move(trained / of / "checkpoints" / step, copy / "checkpoints" / "4")
-    loaded = training.TrainedRun.load(copy)
+    loaded = training.load_run(copy)
     said = capfd.readouterr().err
     assert f"the checkpoint of step 4 is damaged ({says}); that of step 3 is used" in said
     shutil.rmtree(copy / "checkpoints" / "4")
-    assert_same(loaded.params, training.TrainedRun.load(copy).params)
+    assert_same(loaded.params, training.load_run(copy).params)
 
 
 def test_swapped_checkpoints_are_refused(trained, copy):
     for step, other in itertools.permutations(("3", "4")):
         move(trained / "run" / "checkpoints" / step, copy / "checkpoints" / other)
     with pytest.raises(InputError, match=r"every checkpoint is damaged \(steps 3, 4; .* step 3"):
-        training.TrainedRun.load(copy)
+        training.load_run(copy)
 
 
 def killed(*_, **__):

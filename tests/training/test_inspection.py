@@ -93,7 +93,7 @@ def test_what_a_word_moves_is_the_slope_of_the_odds_by_its_vector(run):
     answer, other = account.ranked[:2]
     table = np.array(run.params["embed"]["embedding"])
     numbers = run.vocabulary.encode(["goal the minister of profit"]).tokens
-    advance = jax.jit(run.reading.advance)
+    advance = jax.jit(run.token_task.advance)
 
     def odds(number, scale):
         scaled = table.copy()

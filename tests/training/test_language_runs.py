@@ -78,7 +78,7 @@ def test_a_file_gets_the_scores_that_the_run_gave_its_test_part(finished, play, 
     text = play.read_text()
     place = text.index("\n", round(0.95 * len(text)) - 1) + 1
     (tmp_path / "end.txt").write_text(text[place:])
-    run = training.TrainedRun.load(finished)
+    run = training.load_run(finished)
     result = json.loads((finished / "result.json").read_text())
     assert run.score(tmp_path / "end.txt") == result["test"]
     # Of documents each line is one, and none is blank.
@@ -91,7 +91,7 @@ def test_a_file_gets_the_scores_that_the_run_gave_its_test_part(finished, play, 
 
 
 def test_scores_of_a_text_in_another_alphabet_warn(finished, tmp_path, capsys):
-    run = training.TrainedRun.load(finished)
+    run = training.load_run(finished)
     (tmp_path / "invented.txt").write_text("жзий the\n" * 5)
     # With an end at the start and after the last line.
     assert run.score(tmp_path / "invented.txt")["unknown_share"] == 20 / (5 * 9 + 2)
@@ -192,7 +192,7 @@ def test_the_same_seed_writes_the_same_text(finished):
     asked = training.TrainedLanguageModel.load(finished)
 
     def text(**choice):
-        return "".join(asked.write("ANN:", 60, SamplingOptions(**choice)))
+        return "".join(asked.generate("ANN:", 60, SamplingOptions(**choice)))
 
     assert text(seed=1) == text(seed=1)
     assert text(seed=1) != text(seed=2)
@@ -209,7 +209,7 @@ def test_the_command_prints_prompt_and_text(finished, tmp_path):
     assert 1 < len(one.out) <= len(prompt) + 31
     asked = training.TrainedLanguageModel.load(finished)
     choice = SamplingOptions(temperature=0.7, seed=7)
-    assert one.out == prompt + "".join(asked.write(prompt, 30, choice)) + "\n"
+    assert one.out == prompt + "".join(asked.generate(prompt, 30, choice)) + "\n"
 
 
 @pytest.mark.parametrize(

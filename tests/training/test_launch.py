@@ -230,7 +230,7 @@ def test_a_finished_run_repeated_does_nothing_and_says_so(finished, news, capsys
 
 def test_a_run_is_kept_out_of_a_folder_in_use(news, tmp_path):
     config = parse(news)
-    with RunFolder(tmp_path).claim(config), pytest.raises(InputError, match="another process"):
+    with RunFolder(tmp_path).lock(config), pytest.raises(InputError, match="another process"):
         run(config, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 

@@ -96,7 +96,7 @@ def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(tmp_path, changes
         run(config, tmp_path / "cut")
     monkeypatch.undo()
     run(config, tmp_path / "cut")
-    whole, cut = (training.TrainedRun.load(tmp_path / name).params for name in ("whole", "cut"))
+    whole, cut = (training.load_run(tmp_path / name).params for name in ("whole", "cut"))
     assert_same(whole, cut)
     assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
 
@@ -106,7 +106,7 @@ def test_replicates_are_as_single_runs(tmp_path):
     run(parse(replicates=2, **short), tmp_path / "both")
     run(parse(seed=4, **short), tmp_path / "single")
     ours, theirs = (
-        training.TrainedRun.load(path).params
+        training.load_run(path).params
         for path in (tmp_path / "both" / "seed-4", tmp_path / "single")
     )
     for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
@@ -117,7 +117,7 @@ def test_no_command_asks_such_a_network(finished):
     with pytest.raises(InputError, match=r"'memory', expected one of 'classification'$"):
         training.TrainedClassifier.load(finished)
     with pytest.raises(InputError, match=r"a\.csv: .*'memory', .* classification, language_model"):
-        training.TrainedRun.load(finished).score(Path("a.csv"))
+        training.load_run(finished).score(Path("a.csv"))
 
 
 def test_a_length_that_makes_no_sense_is_told_before_anything_is_written(tmp_path):

@@ -24,31 +24,31 @@ def config_file():
 @pytest.fixture
 def run(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    with folder.claim(Config()):
+    with folder.lock(Config()):
         atomic_files.write_json(folder.config, config_file().values())
     return folder
 
 
 def test_a_new_folder_is_made_with_those_above_it(tmp_path):
     folder = RunFolder(tmp_path / "a" / "b")
-    with folder.claim(Config()):
+    with folder.lock(Config()):
         assert folder.path.is_dir()
 
 
 def test_it_is_taken_up_again_by_the_same_config(run):
-    with run.claim(Config()):
+    with run.lock(Config()):
         pass
     assert run.read_config() == ("small", Config())
 
 
 def test_a_second_process_is_kept_out_until_the_first_has_left(run):
     with (
-        run.claim(Config()),
+        run.lock(Config()),
         pytest.raises(InputError, match="another process is running in it"),
-        RunFolder(run.path).claim(Config()),
+        RunFolder(run.path).lock(Config()),
     ):
         pass
-    with RunFolder(run.path).claim(Config()):
+    with RunFolder(run.path).lock(Config()):
         pass
 
 
@@ -57,7 +57,7 @@ def test_another_config_is_refused_by_the_keys_that_differ(run):
     values["seed"] = 7
     values["data"]["vocabulary"]["size"] = 300
     other = Config.model_validate(values)
-    with pytest.raises(InputError, match="another config") as caught, run.claim(other):
+    with pytest.raises(InputError, match="another config") as caught, run.lock(other):
         pass
     lines = [line.strip() for line in str(caught.value).splitlines() if line.startswith("  ")]
     assert lines == ["config.seed: 7, 0", "config.data.vocabulary.size: 300, 20000"]
@@ -68,9 +68,9 @@ def test_a_file_and_a_folder_of_other_things_are_refused_and_left_alone(tmp_path
     file.write_text("mine")
     other.mkdir()
     (other / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match="is a file"), RunFolder(file).claim(Config()):
+    with pytest.raises(InputError, match="is a file"), RunFolder(file).lock(Config()):
         pass
-    with pytest.raises(InputError, match=r"holds thesis\.tex"), RunFolder(other).claim(Config()):
+    with pytest.raises(InputError, match=r"holds thesis\.tex"), RunFolder(other).lock(Config()):
         pass
     assert file.read_text() == "mine"
     assert [path.name for path in other.iterdir()] == ["thesis.tex"]
@@ -79,7 +79,7 @@ def test_a_file_and_a_folder_of_other_things_are_refused_and_left_alone(tmp_path
 def test_a_folder_below_a_file_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     folder = RunFolder(tmp_path / "file" / "run")
-    with pytest.raises(InputError, match="cannot be written"), folder.claim(Config()):
+    with pytest.raises(InputError, match="cannot be written"), folder.lock(Config()):
         pass
 
 
@@ -93,7 +93,7 @@ def test_what_a_kill_in_a_write_leaves_does_not_bar_the_folder_and_is_cleared_aw
     monkeypatch.undo()
     (tmp_path / ".lock").write_text("")
     assert len(list(tmp_path.iterdir())) == 2
-    with RunFolder(tmp_path).claim(Config()):
+    with RunFolder(tmp_path).lock(Config()):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
@@ -103,9 +103,9 @@ def test_hidden_files_of_others_are_no_drafts_and_stay(tmp_path, run):
         (tmp_path / name).write_text("mine")
         (run.path / name).write_text("mine")
     with pytest.raises(InputError, match=r"holds \.bash_history\.1"):
-        RunFolder(tmp_path).check(Config())
+        RunFolder(tmp_path).check_config(Config())
     before = snapshot(tmp_path)
-    with run.claim(Config()):
+    with run.lock(Config()):
         assert snapshot(tmp_path) == before
 
 
@@ -115,7 +115,7 @@ def test_a_draft_that_is_no_regular_file_stays(tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / draft).symlink_to(tmp_path / "mine")
     with pytest.raises(InputError, match=f"holds {draft}"):
-        RunFolder(tmp_path / "new").check(Config())
+        RunFolder(tmp_path / "new").check_config(Config())
 
 
 RUN_FILES = [
@@ -133,7 +133,7 @@ def test_nothing_is_written_through_a_link(run, tmp_path, name):
     (run.path / name).unlink(missing_ok=True)
     (run.path / name).symlink_to(mine)
     before = snapshot(tmp_path)
-    with pytest.raises(InputError, match=f"{name}: is a symbolic link"), run.claim(Config()):
+    with pytest.raises(InputError, match=f"{name}: is a symbolic link"), run.lock(Config()):
         pass
     assert snapshot(tmp_path) == before
     assert (run.path / name).is_symlink()
@@ -148,7 +148,7 @@ def test_something_of_another_kind_in_the_place_of_a_file_is_named(run, name):
         os.mkfifo(run.path / name)
     else:
         (run.path / name).mkdir()
-    with pytest.raises(InputError, match=f"{name}: is (a f|no reg)"), run.claim(Config()):
+    with pytest.raises(InputError, match=f"{name}: is (a f|no reg)"), run.lock(Config()):
         pass
 
 
@@ -158,12 +158,12 @@ def test_replicates_are_not_written_through_a_link(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "run" / "seed-4").symlink_to(tmp_path / "mine")
     with pytest.raises(InputError, match="seed-4: is a symbolic link"):
-        RunFolder(tmp_path / "run").check(config)
+        RunFolder(tmp_path / "run").check_config(config)
 
 
 def test_the_folder_of_a_run_may_be_a_link_itself(tmp_path, run):
     (tmp_path / "link").symlink_to(run.path)
-    with RunFolder(tmp_path / "link").claim(Config()):
+    with RunFolder(tmp_path / "link").lock(Config()):
         pass
 
 
@@ -175,7 +175,7 @@ def test_a_name_that_no_folder_can_have_is_refused(name):
 
 def test_a_name_that_is_too_long_is_refused(tmp_path):
     with pytest.raises(InputError, match="File name too long"):
-        RunFolder(tmp_path / ("a" * 300)).check(Config())
+        RunFolder(tmp_path / ("a" * 300)).check_config(Config())
 
 
 def test_a_killed_process_lets_go_of_the_folder(tmp_path):
@@ -183,7 +183,7 @@ def test_a_killed_process_lets_go_of_the_folder(tmp_path):
         "import sys, time, pathlib\n"
         "from rnnjax.config import Config\n"
         "from rnnjax.training.run_folder import RunFolder\n"
-        "with RunFolder(pathlib.Path(sys.argv[1])).claim(Config()):\n"
+        "with RunFolder(pathlib.Path(sys.argv[1])).lock(Config()):\n"
         "    print('in', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -192,11 +192,11 @@ def test_a_killed_process_lets_go_of_the_folder(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"in\n"
-        with pytest.raises(InputError, match="another process"), folder.claim(Config()):
+        with pytest.raises(InputError, match="another process"), folder.lock(Config()):
             pass
         process.kill()
         process.wait()
-        with folder.claim(Config()):
+        with folder.lock(Config()):
             pass
 
 
@@ -208,7 +208,7 @@ def test_a_folder_that_may_not_be_written_is_an_error_that_says_so(tmp_path, mon
     try:
         with (
             pytest.raises(InputError, match=r"run: cannot be written \(Permission denied\)"),
-            RunFolder(Path("run")).claim(Config()),
+            RunFolder(Path("run")).lock(Config()),
         ):
             pass
     finally:
