@@ -161,9 +161,7 @@ def train_step(
     config: config_lib.Config, task: ClassificationTask, num_steps: int, seed: int = 3
 ) -> CompiledFunction:
     """Returns the training step of a config for a training of `num_steps`."""
-    schedule = make_schedule(
-        config.schedule, config.learning_rate, config.warmup_steps, num_steps
-    )
+    schedule = make_schedule(config.schedule, config.learning_rate, config.warmup_steps, num_steps)
     optimizer = make_optimizer(config.optimizer, schedule, task.trained)
     return make_train_step(task, optimizer, [seed], config.averaging.decay)
 

@@ -1,8 +1,5 @@
-"""A run from a config to a report: what it does, and what it survives."""
+"""A run from a config to a report: its files, and interruptions, failures and divergence."""
 
-import dataclasses
-import json
-import os
 import shutil
 import signal
 import sys
@@ -13,19 +10,26 @@ import optax
 import pytest
 
 from rnnjax import training
-from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.errors import InputError
-from rnnjax.tasks import ClassificationTask
-from rnnjax.training import loop
+from rnnjax.training import launch
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.run_folder import RunFolder
 
-from .small import assert_same, damage, lines, parse, saved, snapshot
+from .small_runs import (
+    assert_trees_equal,
+    damage_checkpoint,
+    free_compilation,
+    make_dataset_and_task,
+    news_config,
+    read_files,
+    read_json,
+    read_metrics,
+    restore_state,
+    train,
+    train_until_signal,
+)
 
-pytest_plugins = ["training.small"]
-
-run_module = sys.modules["rnnjax.training.launch"]
-EVERYTHING = {
+ALL_FEATURES = {
     "steps_per_call": 3,
     "schedule": "cosine",
     "warmup_steps": 4,
@@ -38,225 +42,202 @@ EVERYTHING = {
     "averaging__decay": 0.9,
     "early_stopping__patience": 50,
 }
-"""What a resumed run could get wrong, all at once."""
+"""Everything that a resumed run could get wrong."""
 
-OWN = ("run", "digest", "train_seconds", "cpu_seconds", "rows_per_second", "resumed_from")
+ignores_pending_reads = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+"""tensorstore reports the reads of other arrays that are pending when one array is damaged."""
 
-
-def run(config, workdir):
-    return training.train(config, "small", workdir, "python -m rnnjax.main")
-
-
-@pytest.fixture
-def interrupted(monkeypatch):
-    """A function that runs until a signal comes in a step."""
-
-    def until(config, workdir, last, number=signal.SIGINT):
-        class Interrupting(loop.Progress):
-            def update(self, step, *args, **options):
-                super().update(step, *args, **options)
-                if step >= last:
-                    os.kill(os.getpid(), number)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(loop, "Progress", Interrupting)
-            with pytest.raises(training.InterruptedRunError, match=f"after step {last} of"):
-                run(config, workdir)
-
-    return until
+PROCESS_KEYS = {
+    *("run", "digest", "train_seconds", "cpu_seconds", "rows_per_second", "resumed_from"),
+    "compilations",
+}
+"""Keys of a result whose values depend on the process."""
 
 
 @pytest.fixture(scope="module")
-def whole(news, tmp_path_factory):
-    """The folder of a run of `EVERYTHING` that nothing disturbed."""
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnnjax.data.labelled_text._COMPILING", 0.0)
-        run(parse(news, **EVERYTHING), workdir)
+def uninterrupted(news, tmp_path_factory):
+    """The folder of an uninterrupted run of `ALL_FEATURES`."""
+    workdir = tmp_path_factory.mktemp("uninterrupted") / "run"
+    with free_compilation():
+        train(news_config(news, **ALL_FEATURES), workdir)
     return workdir
 
 
-def same_run(config, ours, theirs):
-    """Fails unless two runs ended in the same state and said the same of it."""
-    assert_same(saved(config, ours), saved(config, theirs))
-    assert (ours / "metrics.jsonl").read_bytes() == (theirs / "metrics.jsonl").read_bytes()
-    one, other = (json.loads((path / "result.json").read_text()) for path in (ours, theirs))
-    unlike = (*OWN, "compilations")
-    assert {key: one[key] for key in one if key not in unlike} == {
-        key: other[key] for key in other if key not in unlike
-    }
+def assert_same_run(config, workdir, expected):
+    """Fails unless two runs ended with the same state, metrics and result."""
+    assert_trees_equal(restore_state(config, workdir), restore_state(config, expected))
+    assert (workdir / "metrics.jsonl").read_bytes() == (expected / "metrics.jsonl").read_bytes()
+    results = [read_json(folder / "result.json") for folder in (workdir, expected)]
+    values = [
+        {key: value for key, value in result.items() if key not in PROCESS_KEYS}
+        for result in results
+    ]
+    assert values[0] == values[1]
 
 
-def test_a_run_leaves_its_files_and_no_drafts(finished):
+def test_run_writes_its_files_and_no_drafts(finished):
     assert {path.name for path in finished.iterdir()} == {
         *("config.json", "environment.json", "tokenizer.json", "metrics.jsonl", "result.json"),
         *("checkpoints", "timing.json", "report.html", ".lock"),
     }
 
 
-def test_it_takes_as_many_updates_as_epochs_times_batches(finished, news, several_lengths):
-    config = parse(news)
-    dataset = make_dataset(config, load_corpus(config.data))
+def test_number_of_updates_is_epochs_times_batches(finished, news, several_lengths):
+    config = news_config(news)
+    dataset, _ = make_dataset_and_task(config)
     total = 2 * sum(-(-len(rows) // 16) for rows in dataset.train._buckets)
-    state = saved(config, finished)
+    state = restore_state(config, finished)
     (count,) = {
         int(value) for _, value in optax.tree_utils.tree_get_all_with_path(state.opt_state, "count")
     }
-    result = json.loads((finished / "result.json").read_text())
+    result = read_json(finished / "result.json")
     assert (count, int(state.step), result["steps"], result["epochs"]) == (total, total, total, 2.0)
-    train = [line for line in lines(finished) if line["split"] == "train"]
-    assert [line["step"] for line in train] == [*range(3, total, 3), total]
-    steps = Checkpoints(finished / "checkpoints").steps
-    assert steps == [(total - 1) // 4 * 4, total]
+    steps = [line["step"] for line in read_metrics(finished) if line["split"] == "train"]
+    assert steps == [*range(3, total, 3), total]
+    assert Checkpoints(finished / "checkpoints").steps == [(total - 1) // 4 * 4, total]
 
 
-def test_it_learns(finished):
-    train = [line["loss"] for line in lines(finished) if line["split"] == "train"]
-    assert train[-1] < 0.85 * train[0]
+def test_training_loss_falls(finished):
+    losses = [line["loss"] for line in read_metrics(finished) if line["split"] == "train"]
+    assert losses[-1] < 0.85 * losses[0]
 
 
-def test_it_compiles_once_for_each_padded_length_that_it_uses(finished, news, several_lengths):
-    config = parse(news)
-    dataset = make_dataset(config, load_corpus(config.data))
-    result = json.loads((finished / "result.json").read_text())
-    for name, part in {"train": dataset.train, "evaluate": dataset.test}.items():
-        steps = range(part.steps_per_epoch)
-        used = {part.batch_at(config.seed, step).tokens.shape for step in steps}
-        assert result["compilations"][name] == len(used) > 1
+def test_each_padded_length_is_compiled_once(finished, news, several_lengths):
+    config = news_config(news)
+    dataset, _ = make_dataset_and_task(config)
+    result = read_json(finished / "result.json")
+    for name, split in {"train": dataset.train, "evaluate": dataset.test}.items():
+        steps = range(split.steps_per_epoch)
+        shapes = {split.batch_at(config.seed, step).tokens.shape for step in steps}
+        assert result["compilations"][name] == len(shapes) > 1
 
 
-def test_calls_of_several_steps_end_where_something_is_due(whole):
-    found = [(line["split"], line["step"]) for line in lines(whole)]
-    train, validation = [*range(3, 28, 3), 28], [*range(5, 28, 5), 28]
-    assert [step for split, step in found if split == "train"] == train
-    assert [step for split, step in found if split == "validation"] == validation
-    assert Checkpoints(whole / "checkpoints").steps == [24, 28]
+def test_events_are_at_their_intervals_with_several_steps_a_call(uninterrupted):
+    events = [(line["split"], line["step"]) for line in read_metrics(uninterrupted)]
+    assert [step for split, step in events if split == "train"] == [*range(3, 28, 3), 28]
+    assert [step for split, step in events if split == "validation"] == [*range(5, 28, 5), 28]
+    assert Checkpoints(uninterrupted / "checkpoints").steps == [24, 28]
 
 
-def test_metrics_are_of_the_examples_since_the_line_before(finished, news, several_lengths):
-    config = parse(news)
-    train = make_dataset(config, load_corpus(config.data)).train
-    for line in lines(finished):
+def test_metrics_cover_the_steps_since_the_previous_line(finished, news, several_lengths):
+    split = make_dataset_and_task(news_config(news))[0].train
+    for line in read_metrics(finished):
         if line["split"] == "train":
-            rows = sum(
-                len(train.indices_at(3, step))
-                for step in range((line["step"] - 1) // 3 * 3, line["step"])
-            )
-            assert (line["accuracy"] * rows) == pytest.approx(round(line["accuracy"] * rows))
+            steps = range((line["step"] - 1) // 3 * 3, line["step"])
+            rows = sum(len(split.indices_at(3, step)) for step in steps)
+            assert line["accuracy"] * rows == pytest.approx(round(line["accuracy"] * rows))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_ends_as_if_nothing_had_been(
-    whole, news, tmp_path, several_lengths, interrupted, number
+def test_interrupted_run_equals_uninterrupted_run(
+    uninterrupted, news, tmp_path, several_lengths, number
 ):
-    config = parse(news, **EVERYTHING)
-    interrupted(config, tmp_path, 5, number)
+    config = news_config(news, **ALL_FEATURES)
+    train_until_signal(config, tmp_path, 5, number)
     assert Checkpoints(tmp_path / "checkpoints").steps == [4, 5]
     assert not (tmp_path / "result.json").exists()
     if number == signal.SIGINT:
-        interrupted(config, tmp_path, 20)
-    run(config, tmp_path)
-    same_run(config, tmp_path, whole)
+        train_until_signal(config, tmp_path, 20)
+    train(config, tmp_path)
+    assert_same_run(config, tmp_path, uninterrupted)
 
 
-def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
-    whole, news, tmp_path, several_lengths, interrupted, capfd
+@ignores_pending_reads
+def test_damaged_checkpoint_is_replaced_by_the_previous_one(
+    uninterrupted, news, tmp_path, several_lengths, capfd
 ):
-    config = parse(news, **EVERYTHING)
-    interrupted(config, tmp_path, 8)
-    damage(tmp_path / "checkpoints" / "8", "flipped")
-    interrupted(config, tmp_path, 10)
-    said = capfd.readouterr().err
-    assert "the checkpoint of step 8 is damaged" in said
-    assert "going on from step 4" in said
+    config = news_config(news, **ALL_FEATURES)
+    train_until_signal(config, tmp_path, 8)
+    damage_checkpoint(tmp_path / "checkpoints" / "8", "flipped")
+    train_until_signal(config, tmp_path, 10)
+    message = capfd.readouterr().err
+    assert "the checkpoint of step 8 is damaged" in message
+    assert "going on from step 4" in message
     assert Checkpoints(tmp_path / "checkpoints").steps == [8, 10]
-    run(config, tmp_path)
-    same_run(config, tmp_path, whole)
+    train(config, tmp_path)
+    assert_same_run(config, tmp_path, uninterrupted)
 
 
-def test_where_every_checkpoint_is_damaged_nothing_is_trained(
-    news, tmp_path, several_lengths, interrupted
-):
-    config = parse(news, **EVERYTHING)
-    interrupted(config, tmp_path, 8)
+@ignores_pending_reads
+def test_run_with_only_damaged_checkpoints_is_refused(news, tmp_path, several_lengths):
+    config = news_config(news, **ALL_FEATURES)
+    train_until_signal(config, tmp_path, 8)
     for step in ("4", "8"):
-        damage(tmp_path / "checkpoints" / step, "cut")
-    before = snapshot(tmp_path)
+        damage_checkpoint(tmp_path / "checkpoints" / step, "cut")
+    files = read_files(tmp_path)
     with pytest.raises(InputError, match="every checkpoint is damaged"):
-        run(config, tmp_path)
-    assert snapshot(tmp_path) == before
+        train(config, tmp_path)
+    assert read_files(tmp_path) == files
 
 
-def test_a_checkpoint_that_cannot_be_saved_stops_the_run_and_the_one_before_goes_on(
-    whole, news, tmp_path, several_lengths, monkeypatch
+def test_failed_checkpoint_stops_the_run_which_resumes_from_the_previous_one(
+    uninterrupted, news, tmp_path, several_lengths, monkeypatch
 ):
-    config = parse(news, **EVERYTHING)
+    config = news_config(news, **ALL_FEATURES)
     manager = sys.modules["rnnjax.training.checkpoint"].ocp.CheckpointManager
     save = manager.save
 
-    def full(self, step, *args, **options):
+    def save_on_full_disk(self, step, *args, **options):
         if step == 8:
             raise OSError(28, "No space left on device")
         return save(self, step, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(manager, "save", full)
+        patch.setattr(manager, "save", save_on_full_disk)
         with pytest.raises(InputError, match=r"step 8 could not be saved .*No space left"):
-            run(config, tmp_path)
+            train(config, tmp_path)
     assert Checkpoints(tmp_path / "checkpoints").steps == [4]
-    run(config, tmp_path)
-    same_run(config, tmp_path, whole)
+    train(config, tmp_path)
+    assert_same_run(config, tmp_path, uninterrupted)
 
 
-def test_a_run_that_ended_before_its_result_was_written_only_judges(
-    whole, news, tmp_path, several_lengths
+def test_trained_run_without_result_is_only_evaluated(
+    uninterrupted, news, tmp_path, several_lengths
 ):
-    config = parse(news, **EVERYTHING)
-    shutil.copytree(whole, tmp_path / "run")
-    (tmp_path / "run" / "result.json").unlink()
-    run(config, tmp_path / "run")
-    same_run(config, tmp_path / "run", whole)
+    config, workdir = news_config(news, **ALL_FEATURES), tmp_path / "run"
+    shutil.copytree(uninterrupted, workdir)
+    (workdir / "result.json").unlink()
+    train(config, workdir)
+    assert_same_run(config, workdir, uninterrupted)
 
 
-def test_a_finished_run_repeated_does_nothing_and_says_so(finished, news, capsys):
-    before = snapshot(finished)
-    result = run(parse(news), finished)
-    told = json.loads((finished / "result.json").read_text())
-    assert told.pop("digest")
-    assert result == told
+def test_repeated_finished_run_changes_nothing(finished, news, capsys):
+    files = read_files(finished)
+    result = train(news_config(news), finished)
+    recorded = read_json(finished / "result.json")
+    assert recorded.pop("digest")
+    assert result == recorded
     assert f"{finished} holds a finished run" in capsys.readouterr().err
-    assert snapshot(finished) == before
+    assert read_files(finished) == files
 
 
-def test_a_run_is_kept_out_of_a_folder_in_use(news, tmp_path):
-    config = parse(news)
+def test_missing_report_of_a_finished_run_is_written(news, tmp_path):
+    config = news_config(news)
+    train(config, tmp_path)
+    report = (tmp_path / "report.html").read_text()
+    (tmp_path / "report.html").unlink()
+    train(config, tmp_path)
+    assert (tmp_path / "report.html").read_text() == report
+
+
+def test_locked_folder_is_refused(news, tmp_path):
+    config = news_config(news)
     with RunFolder(tmp_path).lock(config), pytest.raises(InputError, match="another process"):
-        run(config, tmp_path)
+        train(config, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_a_run_of_another_config_is_refused_and_left_alone(finished, news):
-    before = snapshot(finished)
+def test_folder_of_another_config_is_refused(finished, news):
+    files = read_files(finished)
     with pytest.raises(InputError, match=r"config.learning_rate: 0.5, 0.01"):
-        run(parse(news, learning_rate=0.5), finished)
-    assert snapshot(finished) == before
+        train(news_config(news, learning_rate=0.5), finished)
+    assert read_files(finished) == files
 
 
-def test_data_that_has_changed_since_is_refused(news, tmp_path, several_lengths, interrupted):
-    folder = shutil.copytree(news, tmp_path / "news")
-    config, workdir = parse(folder, **EVERYTHING), tmp_path / "run"
-    interrupted(config, workdir, 4)
-    test = (folder / "test.csv").read_text()
-    (folder / "test.csv").write_text(test.replace("goal", "gaol"))
-    before = snapshot(workdir)
-    with pytest.raises(InputError, match="the data is now") as caught:
-        run(config, workdir)
-    assert "bring back the data" in str(caught.value)
-    assert snapshot(workdir) == before
-
-
-def test_early_stopping_ends_the_run_and_keeps_the_best(news, tmp_path, several_lengths):
-    config = parse(
+def test_early_stopping_keeps_the_best_parameters(news, tmp_path, several_lengths):
+    config = news_config(
         news,
         data__validation=0.2,
         data__buckets=1,
@@ -265,54 +246,49 @@ def test_early_stopping_ends_the_run_and_keeps_the_best(news, tmp_path, several_
         learning_rate=0.5,
         early_stopping__patience=2,
     )
-    result = run(config, tmp_path)
-    checks = [line for line in lines(tmp_path) if line["split"] == "validation"]
-    losses = [line["loss"] for line in checks]
+    result = train(config, tmp_path)
+    validations = [line for line in read_metrics(tmp_path) if line["split"] == "validation"]
+    losses = [line["loss"] for line in validations]
     best = int(np.argmin(losses))
     assert result["stopped_early"]
     assert len(losses) == best + 3
-    assert result["steps"] == checks[-1]["step"] < 20 * 12
+    assert result["steps"] == validations[-1]["step"] < 20 * 12
     assert result["validation"]["loss"] == losses[best]
-    state = saved(config, tmp_path)
+    state = restore_state(config, tmp_path)
     assert state.best is not None
     assert float(state.best.loss) == np.float32(losses[best])
-    assert_same(training.TrainedClassifier.load(tmp_path).params, state.best.params)
+    assert_trees_equal(training.TrainedClassifier.load(tmp_path).params, state.best.params)
     assert not np.array_equal(state.best.params["score"]["kernel"], state.params["score"]["kernel"])
 
 
-def poison(monkeypatch, first):
-    """Makes the loss, and then the parameters, of a step and all after it no number."""
-    make = run_module.make_train_step
+class DivergingStep:
+    """A training step that returns NaN from some step on: first the loss, then the parameters."""
 
-    def make_poisoned(*args):
-        step = make(*args)
+    def __init__(self, step, first_step):
+        self._step, self._first_step = step, first_step
 
-        class Poisoned:
-            def __getattr__(self, name):
-                return getattr(step, name)
+    def __getattr__(self, name):
+        return getattr(self._step, name)
 
-            def __call__(self, state, stack):
-                number = int(state.step) + 1
-                state = step(state, stack)
-                if number < first:
-                    return state
-                params = jax.tree.map(lambda leaf: leaf * np.nan, state.params)
-                sums = {**state.sums, "loss": state.sums["loss"] * np.nan}
-                return state.replace(params=params, sums=sums)
-
-        return Poisoned()
-
-    monkeypatch.setattr(run_module, "make_train_step", make_poisoned)
+    def __call__(self, state, group):
+        number = int(state.step) + 1
+        state = self._step(state, group)
+        if number < self._first_step:
+            return state
+        params = jax.tree.map(lambda leaf: leaf * np.nan, state.params)
+        sums = {**state.sums, "loss": state.sums["loss"] * np.nan}
+        return state.replace(params=params, sums=sums)
 
 
-def test_a_run_that_diverges_says_so_and_keeps_a_checkpoint_of_before(
-    news, tmp_path, several_lengths, monkeypatch
-):
-    poison(monkeypatch, 6)
-    config = parse(news, log_every=100, checkpoint__every=2)
+def test_diverged_run_keeps_a_finite_checkpoint(news, tmp_path, several_lengths, monkeypatch):
+    make_train_step = launch.make_train_step
+    monkeypatch.setattr(
+        launch, "make_train_step", lambda *args: DivergingStep(make_train_step(*args), 6)
+    )
+    config = news_config(news, log_every=100, checkpoint__every=2)
     with pytest.raises(InputError, match=r"training has diverged.*config.learning_rate"):
-        run(config, tmp_path)
-    state = saved(config, tmp_path)
+        train(config, tmp_path)
+    state = restore_state(config, tmp_path)
     assert int(state.step) == 4
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
     assert not (tmp_path / "result.json").exists()
@@ -321,58 +297,35 @@ def test_a_run_that_diverges_says_so_and_keeps_a_checkpoint_of_before(
 @pytest.mark.parametrize(
     "changes", [{}, {"log_every": 10**6, "data__validation": 0.2, "early_stopping__patience": 1}]
 )
-def test_a_learning_rate_beyond_all_bounds_is_an_error(news, tmp_path, several_lengths, changes):
-    config = parse(news, learning_rate=1e38, checkpoint__every=0, **changes)
+def test_non_finite_training_loss_is_an_error(news, tmp_path, several_lengths, changes):
+    config = news_config(news, learning_rate=1e38, checkpoint__every=0, **changes)
     with pytest.raises(InputError, match="the training loss is nan at step"):
-        run(config, tmp_path)
+        train(config, tmp_path)
     assert not (tmp_path / "checkpoints").exists()
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Failed to allocate 9 bytes."),  # a GPU
-        jax.errors.JaxRuntimeError("INTERNAL: Out of memory allocating 9 bytes."),  # a CPU
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Failed to allocate 9 bytes."),
+        jax.errors.JaxRuntimeError("INTERNAL: Out of memory allocating 9 bytes."),
         MemoryError(),
     ],
-    ids=["of a GPU", "of a CPU", "of Python"],
+    ids=["GPU", "CPU", "Python"],
 )
-def test_a_device_without_memory_is_an_error_that_names_what_to_lower(
+def test_out_of_memory_error_names_the_keys_to_lower(
     news, tmp_path, several_lengths, monkeypatch, error
 ):
     def exhausted(*_):
         raise error
 
-    monkeypatch.setattr(run_module, "train", exhausted)
+    monkeypatch.setattr(launch, "run_loop", exhausted)
     with pytest.raises(InputError, match=r"out of memory.*config.batch_size \(now 16\)"):
-        run(parse(news), tmp_path)
+        train(news_config(news), tmp_path)
 
 
-def test_a_run_on_the_fallback_is_marked_in_every_file(
-    news, tmp_path, several_lengths, monkeypatch, capsys
-):
-    corpus = dataclasses.replace(
-        load_corpus(parse(news).data), name="docstrings", fallback="docstrings"
-    )
-    monkeypatch.setattr(ClassificationTask, "load", staticmethod(lambda config: corpus))
-    run(parse(news), tmp_path)
-    for name in ("config", "environment", "result"):
-        said = json.loads((tmp_path / f"{name}.json").read_text())["data"]
-        assert said == "docstrings (fallback)" or said["fallback"] == "docstrings"
-    assert {line["data"] for line in lines(tmp_path)} == {"docstrings (fallback)"}
-    assert "docstrings" in (tmp_path / "report.html").read_text()
-    capsys.readouterr()
-    assert training.TrainedClassifier.load(tmp_path).fallback == "docstrings"
-    assert "WARNING: this network was trained on the docstrings" in capsys.readouterr().err
-
-
-def test_a_run_on_what_was_asked_for_carries_no_mark(finished):
-    assert "data" not in json.loads((finished / "config.json").read_text())
-    assert not any("data" in line for line in lines(finished))
-
-
-def test_characters_in_one_hot_vectors_of_half_precision_are_read(news, tmp_path):
-    config = parse(
+def test_characters_are_read_as_one_hot_vectors_in_half_precision(news, tmp_path):
+    config = news_config(
         news,
         dtype="bfloat16",
         epochs=1,
@@ -381,15 +334,9 @@ def test_characters_in_one_hot_vectors_of_half_precision_are_read(news, tmp_path
         data__vocabulary__unit="character",
         model__embedding__features=0,
     )
-    result = run(config, tmp_path)
-    state = saved(config, tmp_path)
+    result = train(config, tmp_path)
+    state = restore_state(config, tmp_path)
     assert result["steps"] == 2
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state.params)} == {"float32"}
     assert result["buckets"] == [12]
     assert training.TrainedClassifier.load(tmp_path).predict(["goal", ""]).shape == (2, 4)
-
-
-def test_an_unknown_cell_is_refused_before_the_folder_is_made(news, tmp_path):
-    with pytest.raises(InputError, match=r"config.model.cell: given 'LSTM'.*LSTMCell"):
-        run(parse(news, model__cell="LSTM"), tmp_path / "run")
-    assert not (tmp_path / "run").exists()

@@ -54,7 +54,7 @@ def test_lint_warns_until_mistakes_are_acknowledged(news, tmp_path, capsys):
     message = capsys.readouterr().err
     assert "going on from step" in message
     assert "WARNING" not in message
-    assert "lint" not in message
+    assert "rnnjax.lint" not in message
     # The config of the run stays as it was.
     config = read_json(tmp_path / "config.json")["config"]
     assert set(config["acknowledged"].values()) == {""}

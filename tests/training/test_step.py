@@ -21,9 +21,7 @@ def params_after_step(news):
     """A function that returns the parameters after a step from the same state and batch."""
 
     def params_after_step(dropout, seed, number=0):
-        config = news_config(
-            news, model__dropout=dropout, data__take=16, model__cell="SimpleCell"
-        )
+        config = news_config(news, model__dropout=dropout, data__take=16, model__cell="SimpleCell")
         dataset, task = make_dataset_and_task(config)
         step = train_step(config, task, num_steps=10, seed=seed)
         state = initial_state(config).replace(step=jnp.int32(number))
