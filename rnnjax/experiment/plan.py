@@ -24,7 +24,7 @@ from rnnjax.experiment.records import Run, read_runs
 from rnnjax.input_files import load_text, parse_json
 
 PLAN, RECORDS = "experiment.toml", "runs.jsonl"
-_RECORDED = ("config", "data", "environment", "parameters", "resumed_from", "train_seconds")
+_REQUIRED_KEYS = ("alone", "config", "data", "environment", "parameters", "resumed_from", "train_seconds")
 TRAIN = ("-m", "rnnjax.main")
 """Arguments of Python that train, before the flags."""
 
@@ -120,7 +120,7 @@ class Experiment:
             ) from error
         except (ValueError, RecursionError) as error:  # of too many digits or brackets, too
             raise InputError(f"{path}: {error}") from error
-        return cls(folder, plan, read_runs(folder / RECORDS, *_RECORDED))
+        return cls(folder, plan, read_runs(folder / RECORDS, *_REQUIRED_KEYS))
 
     @property
     def name(self) -> str:

@@ -27,8 +27,8 @@ CLAIMS = {"lstm": {"test.accuracy": [0.5, 0.6]}, "gru": {}}
 CONFIG = '"""A network."""\n\n\ndef get_config():\n    return {"batch_size": 16}\n'
 
 # Stands in for rnnjax.main: prints a config, or writes the folder of a run. It fails for
-# configs/unseen.py. For configs/slow.py it waits for the file `go`, takes a while to save at SIGTERM,
-# dies of a second one, and is resumed from step 7.
+# configs/unseen.py. For configs/slow.py it waits for the file `go`, takes a while to save at
+# SIGTERM, dies of a second one, and is resumed from step 7.
 TRAINER = """
 import hashlib, json, runpy, signal, sys, time
 from pathlib import Path
@@ -96,7 +96,7 @@ def record(name, seed, accuracy, **values):
         "data": {"name": "news", "fingerprint": "f" * 64, "rows": {"train": 48_000}},
         "environment": {"platform": "Linux", "cpus": 2, "devices": ["cpu:0 cpu"]},
         "alone": True,
-        "claims": CLAIMS[name],
+        "claims": CLAIMS.get(name, {}),
         **values,
     }
 

@@ -1,4 +1,4 @@
-"""What this repository says of its own experiments is what their runs say."""
+"""Pages, configs and claims of this repository agree with its records."""
 
 import json
 import math
@@ -11,17 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from rnnjax import config as config_lib
 from rnnjax.errors import InputError
 from rnnjax.experiment import page_rendering, pages, prose_numbers
-from rnnjax.experiment.claim_digests import check_seal
-from rnnjax.experiment.claims import PASS
+from rnnjax.experiment.claims import PASS, check_seal
 from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.verification import (
     VerificationResult,
-    check_repository,
     check_pages,
     check_prose,
+    check_repository,
 )
 from rnnjax.reporting import markdown, metrics_log, record_digest
 from rnnjax.reporting.statistics import prediction_interval
@@ -30,12 +28,12 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = sorted(path.parent.relative_to(ROOT) for path in ROOT.glob("experiments/*/README.md"))
 PLANNED = [folder for folder in FOLDERS if (ROOT / folder / "experiment.toml").exists()]
 EDITS = 40
-"""Digits of a page that are changed, one at a time, inside its rendered parts and outside."""
+"""Digits of a page that are changed, one at a time, in its rendered parts and in its prose."""
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
-    """A copy of what the check reads."""
+    """A copy of the files that the check reads."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("configs", "experiments"):
         shutil.copytree(ROOT / name, folder / name)
@@ -44,39 +42,39 @@ def clone(tmp_path_factory):
 
 
 @pytest.fixture
-def here(clone, monkeypatch):
-    """The copy, as the folder where the command is typed."""
+def working_directory(clone, monkeypatch):
+    """The copy as the working directory."""
     monkeypatch.chdir(clone)
     return clone
 
 
 @pytest.fixture(scope="module")
 def rendered(clone):
-    """What each folder renders, without asking its configs."""
+    """Rendered parts by folder, without loading configs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(clone)
-        found = {}
+        results = {}
         for folder in FOLDERS:
             parts, sentences = page_rendering.render_by_script(folder), {}
             if folder in PLANNED:
                 experiment = Experiment.read(folder)
                 parts |= pages.parts(experiment)
                 sentences = pages.sentences(experiment)
-            found[folder] = VerificationResult([], parts, sentences)
-        return found
+            results[folder] = VerificationResult([], parts, sentences)
+        return results
 
 
-def test_what_is_claimed_holds_and_every_page_is_checked(here):
-    ended = subprocess.run(
+def test_every_claim_and_page_passes(working_directory):
+    process = subprocess.run(
         [sys.executable, "-m", "rnnjax.experiment", "--check"], capture_output=True, text=True
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert re.findall("^experiments/.*", ended.stdout, re.MULTILINE) == list(map(str, FOLDERS))
-    assert ended.stdout.endswith(" 0 FAIL, 0 INCOMPARABLE, 0 UNCHECKED\n")
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert re.findall("^experiments/.*", process.stdout, re.MULTILINE) == list(map(str, FOLDERS))
+    assert process.stdout.endswith(" 0 FAIL, 0 INCOMPARABLE, 0 UNCHECKED\n")
 
 
 def digits_of(text, parts):
-    """Returns the places of the digits of a page: in rendered parts, and in prose outside code."""
+    """Returns the positions of digits in the rendered parts of a page and in its prose."""
     spans = [
         match.span()
         for name in parts
@@ -105,30 +103,28 @@ def changed(text, place):
 
 
 @pytest.mark.parametrize(
-    "page", [Path("README.md"), *(each / "README.md" for each in FOLDERS)], ids=str
+    "page", [Path("README.md"), *(folder / "README.md" for folder in FOLDERS)], ids=str
 )
-def test_an_edited_digit_of_a_page_is_found(page, here, rendered):
-    typed, text = prose_numbers.read_phrases(), markdown.read(page)
-    above = page == Path("README.md")
-    own = list(rendered.values()) if above else [rendered[page.parent]]
-    parts = [name for each in own for name in each.parts]
-    folders = [folder for folder, each in rendered.items() if each in own]
+def test_edited_digit_of_a_page_is_found(page, working_directory, rendered):
+    phrases, text = prose_numbers.read_phrases(), markdown.read(page)
+    is_root = page == Path("README.md")
+    folders = FOLDERS if is_root else [page.parent]
+    results = [rendered[folder] for folder in folders]
+    parts = [name for result in results for name in result.parts]
 
     def fails():
-        if above:
-            prose_of = [
-                each for each in check_repository(own, typed) if result.subject == "README.md"
-            ]
+        if is_root:
+            prose = [r for r in check_repository(results, phrases) if r.subject == "README.md"]
         else:
-            outside = prose_numbers.blank_parts(markdown.read(page), parts)
-            prose_of = [check_prose(page, outside, typed)]
-        rendered_of = [f for folder in folders for f in check_pages(folder, rendered[folder].parts)]
-        return any(each.verdict != PASS for each in [*prose_of, *rendered_of])
+            text = prose_numbers.blank_parts(markdown.read(page), parts)
+            prose = [check_prose(page, text, phrases)]
+        pages = [r for folder in folders for r in check_pages(folder, rendered[folder].parts)]
+        return any(result.verdict != PASS for result in [*prose, *pages])
 
     assert not fails()
     draw = random.Random(page.as_posix())
     inside, outside = digits_of(text, parts)
-    assert inside or above
+    assert inside or is_root
     try:
         for places in (inside, outside):
             for place in draw.sample(places, min(EDITS, len(places))):
@@ -139,13 +135,14 @@ def test_an_edited_digit_of_a_page_is_found(page, here, rendered):
 
 
 @pytest.mark.parametrize("config", sorted(ROOT.glob("configs/*.py")), ids=lambda path: path.name)
-def test_an_edited_digit_of_a_docstring_is_found(config, rendered, here):
-    typed, config = prose_numbers.read_phrases(), Path("configs", config.name)
-    sentences = [each for own in rendered.values() for each in own.sentences.get(config, [])]
+def test_edited_digit_of_a_docstring_is_found(config, rendered, working_directory):
+    phrases, config = prose_numbers.read_phrases(), Path("configs", config.name)
+    sentences = [text for result in rendered.values() for text in result.sentences.get(config, [])]
 
     def fails():
-        text = prose_numbers.blank_sentences(config, sentences)
-        return check_prose(config, text, typed).verdict != PASS
+        docstring = prose_numbers.read_docstring(config)
+        text = prose_numbers.blank_sentences(docstring, sentences)
+        return check_prose(config, text, phrases).verdict != PASS
 
     assert not fails()
     text = config.read_text(encoding="utf-8")
@@ -162,7 +159,7 @@ def test_an_edited_digit_of_a_docstring_is_found(config, rendered, here):
 
 
 @pytest.mark.parametrize("record", sorted(ROOT.glob("experiments/*/*.jsonl")), ids=str)
-def test_an_edited_digit_of_a_record_is_found(record, tmp_path):
+def test_edited_digit_of_a_record_is_found(record, tmp_path):
     lines = record.read_text(encoding="utf-8").splitlines()
     draw = random.Random(record.name)
     copy = tmp_path / "record.jsonl"
@@ -170,22 +167,18 @@ def test_an_edited_digit_of_a_record_is_found(record, tmp_path):
         place = draw.choice([match.start() for match in re.finditer(r"\d", line)])
         copy.write_text(f"{changed(line, place)}\n", encoding="utf-8")
         try:
-            (found,) = metrics_log.read(copy)
+            (edited,) = metrics_log.read(copy)
         except InputError:
             continue  # it is no JSON any more, 01 say
-        assert not record_digest.has_valid_digest(found), line[max(0, place - 40) : place + 20]
+        assert not record_digest.has_valid_digest(edited), line[max(0, place - 40) : place + 20]
         assert record_digest.has_valid_digest(json.loads(line))
 
 
 @pytest.mark.parametrize("folder", PLANNED, ids=str)
-def test_an_edited_end_of_a_claim_is_found(folder, here):
+def test_edited_end_of_a_claim_is_found(folder, working_directory):
     path = folder / "experiment.toml"
     text = path.read_text(encoding="utf-8")
-    experiment = Experiment.read(folder)
     claims = [match.span() for match in re.finditer(r"^claims = .*$", text, re.M)]
-    configs = {
-        run["name"]: config_lib.parse({**run["config"], "seed": 0}) for run in experiment.runs
-    }
     try:
         for place in (match.start() for match in re.finditer(r"(?<![\w.])\d|(?<=\.)\d\d?", text)):
             if any(first <= place < last for first, last in claims):
@@ -195,9 +188,9 @@ def test_an_edited_end_of_a_claim_is_found(folder, here):
                 except InputError:
                     continue  # the lower end is above the upper one
                 verdicts = [
-                    each.verdict
+                    result.verdict
                     for entry in edited.plan.entry
-                    for each in check_seal(edited, entry, configs[entry.name])
+                    for result in check_seal(edited, entry)
                 ]
                 assert verdicts.count(PASS) == len(claims) - 1, text[place - 40 : place + 10]
     finally:
@@ -205,7 +198,7 @@ def test_an_edited_end_of_a_claim_is_found(folder, here):
 
 
 @pytest.mark.parametrize("name", ["lesson", "best"])
-def test_a_claim_is_where_the_mean_of_as_many_new_runs_is_expected(name):
+def test_claims_are_prediction_intervals(name):
     experiment = Experiment.read(ROOT / "experiments" / name)
     for entry in experiment.plan.entry:
         values = [run["test"]["accuracy"] for run in experiment.runs_of(entry)]

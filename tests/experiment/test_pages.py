@@ -1,4 +1,4 @@
-"""The pages say what was found, between their marks and nowhere else."""
+"""Pages show the records between their marks and nowhere else."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def rows_of(table):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_table_says_mean_spread_interval_and_each_seed(folder):
+def test_table_has_mean_spread_interval_and_seeds(folder):
     experiment = read(
         folder,
         record("lstm", 5, 0.90, train_seconds=30.0),
@@ -47,7 +47,7 @@ def test_the_table_says_mean_spread_interval_and_each_seed(folder):
     assert "with no other beside them, on Linux, 2 CPU cores.\n" in pages.table(experiment)
 
 
-def test_no_interval_leaves_the_range_of_the_score_and_it_says_so(folder):
+def test_interval_is_cut_to_the_range_of_the_score(folder):
     runs = [record("lstm", seed, score) for seed, score in enumerate((1.0, 0.52, 1.0))]
     table = pages.table(read(folder, *runs))
     _, _, lstm = rows_of(table)
@@ -55,7 +55,7 @@ def test_no_interval_leaves_the_range_of_the_score_and_it_says_so(folder):
     assert "the interval is of the mean, by Student's t, cut to the range of the score." in table
 
 
-def test_a_machine_with_other_work_shows_no_seconds(folder):
+def test_untimed_plan_has_no_seconds(folder):
     edit(folder / "experiment.toml", "seeds =", "timed = false\nseeds =")
     table = pages.table(read(folder, record("lstm", 0, 0.5, train_seconds=77.7)))
     assert "77.7" not in table
@@ -63,7 +63,7 @@ def test_a_machine_with_other_work_shows_no_seconds(folder):
     assert "Trained on Linux, 2 CPU cores.\n" in table
 
 
-def test_the_table_names_each_machine(folder):
+def test_table_names_machines(folder):
     device = {"platform": "Linux", "cpus": 16, "devices": ["gpu:0 H200", "gpu:1 H200"]}
     experiment = read(
         folder,
@@ -74,29 +74,22 @@ def test_the_table_names_each_machine(folder):
     assert "on Linux, 2 CPU cores; Linux, 16 CPU cores, H200.\n" in pages.table(experiment)
 
 
-def test_records_from_before_runs_were_compare_runs_are_of_runs_alone(folder):
-    old = record("lstm", 0, 0.8, train_seconds=7.0)
-    del old["alone"]
-    _, _, (*_, seconds, _) = rows_of(pages.table(read(folder, old)))
-    assert seconds == "7.0"
-
-
 def test_parts_are_rendered_between_their_marks(recorded):
     Path("README.md").write_text(ABOVE)
     pages.write(Experiment.read(recorded))
-    own = (recorded / "README.md").read_text()
-    assert own.startswith("# Question\n\n<!-- runs: begin -->\n| config |")
-    assert own.endswith("![Test accuracy by seed](seeds.svg)\n<!-- runs: end -->\n\nanswer\n")
-    assert "old" not in own
-    above = Path("README.md").read_text()
-    assert above.startswith("# All\n<!-- experiments/lesson: begin -->\n| config | network |")
-    assert above.endswith("Seeds 0, 1, 5.\n<!-- experiments/lesson: end -->\nmore\n")
-    assert "| `lstm` | LSTM, no mask | 0.5200 ± 0.0265 | .71 |" in above
+    page = (recorded / "README.md").read_text()
+    assert page.startswith("# Question\n\n<!-- runs: begin -->\n| config |")
+    assert page.endswith("![Test accuracy by seed](seeds.svg)\n<!-- runs: end -->\n\nanswer\n")
+    assert "old" not in page
+    readme = Path("README.md").read_text()
+    assert readme.startswith("# All\n<!-- experiments/lesson: begin -->\n| config | network |")
+    assert readme.endswith("Seeds 0, 1, 5.\n<!-- experiments/lesson: end -->\nmore\n")
+    assert "| `lstm` | LSTM, no mask | 0.5200 ± 0.0265 | .71 |" in readme
     pages.write(Experiment.read(recorded))
-    assert ((recorded / "README.md").read_text(), Path("README.md").read_text()) == (own, above)
+    assert ((recorded / "README.md").read_text(), Path("README.md").read_text()) == (page, readme)
 
 
-def test_the_shorter_table_is_asked_for_where_an_entry_says_what_it_is_about(recorded):
+def test_summary_table_is_required_by_an_entry_with_about(recorded):
     Path("README.md").write_text("# All\n")
     with pytest.raises(InputError, match=r"README.md: expected one line <!-- experiments/lesson: "):
         pages.fill(Experiment.read(recorded))
@@ -104,7 +97,7 @@ def test_the_shorter_table_is_asked_for_where_an_entry_says_what_it_is_about(rec
     assert list(pages.fill(Experiment.read(recorded))) == [recorded / "README.md"]
 
 
-def test_the_scores_that_are_shown_are_those_of_the_plan(recorded):
+def test_table_has_the_scores_of_the_plan(recorded):
     edit(recorded / "experiment.toml", "seeds =", 'scores = ["loss", "accuracy"]\nseeds =')
     experiment = Experiment.read(recorded)
     heads, _, (_, _, loss, _, by_seed, accuracy, *_), _ = rows_of(pages.table(experiment))
@@ -117,7 +110,7 @@ def test_the_scores_that_are_shown_are_those_of_the_plan(recorded):
     assert "Test loss by seed: lstm 0.5000 0.5000 0.5000; gru" in seed_plot.draw(experiment)
 
 
-def test_a_score_that_a_run_has_not_is_named_by_its_line(recorded):
+def test_missing_score_is_named_with_its_line(recorded):
     append(recorded / "runs.jsonl", record("gru", 7, 0.5, test={"accuracy": None}))
     with pytest.raises(InputError, match=r"runs\.jsonl, line 7: the test part has no accuracy, "):
         pages.fill(Experiment.read(recorded))
@@ -126,13 +119,13 @@ def test_a_score_that_a_run_has_not_is_named_by_its_line(recorded):
         pages.fill(Experiment.read(recorded))
 
 
-def test_an_experiment_without_runs_says_so_and_draws_nothing(folder):
+def test_experiment_without_runs_has_no_plot(folder):
     pages.write(read(folder))
     assert "begin -->\nThere are no runs yet.\n<!--" in (folder / "README.md").read_text()
     assert not (folder / "seeds.svg").exists()
 
 
-def test_the_sentence_of_a_docstring(folder):
+def test_docstring_sentence(folder):
     experiment = read(folder, record("lstm", 0, 0.80), record("lstm", 1, 0.90))
     assert pages.sentence(experiment, experiment.plan.entry[0]) == (
         "experiments/lesson, lstm: 1,281,348 parameters, 48,000 training rows, test accuracy "
@@ -140,13 +133,13 @@ def test_the_sentence_of_a_docstring(folder):
     )
 
 
-def test_the_drawing_holds_what_it_shows_and_is_the_same_twice(recorded):
+def test_plot_is_reproducible_and_has_its_description(recorded):
     experiment = Experiment.read(recorded)
-    drawing = seed_plot.draw(experiment)
-    assert "lstm 0.5000 0.5100 0.5500, claimed 0.5 to 0.6; gru 0.5000 0.5100 0.5500<" in drawing
-    assert drawing == seed_plot.draw(experiment)
+    plot = seed_plot.draw(experiment)
+    assert "lstm 0.5000 0.5100 0.5500, claimed 0.5 to 0.6; gru 0.5000 0.5100 0.5500<" in plot
+    assert plot == seed_plot.draw(experiment)
     path = recorded / "seeds.svg"
-    path.write_text(drawing)
+    path.write_text(plot)
     assert has_description(path, seed_plot.describe(experiment))
     edit(recorded / "experiment.toml", "[0.5, 0.6]", "[0.5, 0.7]")
     assert not has_description(path, seed_plot.describe(Experiment.read(recorded)))
@@ -154,13 +147,13 @@ def test_the_drawing_holds_what_it_shows_and_is_the_same_twice(recorded):
 
 
 @pytest.mark.parametrize("readme", ["# Question\n", README + README, README[::-1]])
-def test_a_readme_without_its_two_marks_is_refused(folder, readme):
+def test_readme_without_marks_is_refused(folder, readme):
     (folder / "README.md").write_text(readme)
     with pytest.raises(InputError, match="expected one line <!-- runs: begin --> and one line"):
         pages.fill(Experiment.read(folder))
 
 
-def test_marks_in_the_wrong_order_another_encoding_or_no_readme_are_refused(folder):
+def test_swapped_marks_wrong_encoding_and_missing_readme_are_refused(folder):
     (folder / "README.md").write_text("<!-- runs: end -->\n<!-- runs: begin -->\n")
     with pytest.raises(InputError, match="end --> stands before the line"):
         pages.fill(Experiment.read(folder))

@@ -1,4 +1,4 @@
-"""Numbers in prose are rendered from records or listed as typed; any other is named."""
+"""Numbers in prose are rendered from records or listed in typed.toml; any other is reported."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from experiment.conftest import edit, lines_of, record
 from rnnjax.errors import InputError
 from rnnjax.experiment import page_rendering, pages, prose_numbers
 from rnnjax.experiment.claims import FAIL, PASS, UNCHECKED
+from rnnjax.experiment.pages import fill_sentences
 from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.records import append, read_verified, write_records
-from rnnjax.experiment.pages import fill_sentences
-from rnnjax.experiment.verification import check_folder, check_repository, check_prose
+from rnnjax.experiment.verification import check_folder, check_prose, check_repository
 
 PAGE = """Of 7,600 rows, see [the 3rd](a/5.md), `--x=7` and float32:
 
@@ -24,7 +24,7 @@ seq 9
 
 
 @pytest.mark.parametrize(
-    ("phrases", "wrong"),
+    ("phrases", "problems"),
     [
         (["7,600 rows", "95 %", ".05"], ["3rd at line 1"]),
         (["7,600 rows", "the 3rd", ".05 of 95 %"], []),
@@ -34,58 +34,62 @@ seq 9
         (["7,600 rows", "the 3rd", ".05 of 95 %", "8 layers"], ["'8 layers' is listed"]),
     ],
 )
-def test_numbers_in_prose_are_those_of_the_phrases(phrases, wrong):
-    found = find_problems(PAGE, phrases)
-    assert [given.startswith(start) for given, start in zip(found, wrong, strict=True)] == [
-        True
-    ] * len(wrong)
+def test_unlisted_numbers_and_missing_phrases_are_reported(phrases, problems):
+    actual = prose_numbers.find_problems(PAGE, phrases)
+    pairs = zip(actual, problems, strict=True)
+    assert all(text.startswith(start) for text, start in pairs), actual
 
 
-def test_a_phrase_stands_wherever_the_lines_break():
-    assert find_problems("tested on all 7,600\nofficial rows", ["7,600 official rows"]) == []
+def test_phrase_matches_across_line_breaks():
+    assert (
+        prose_numbers.find_problems("tested on all 7,600\nofficial rows", ["7,600 official rows"])
+        == []
+    )
 
 
-def test_a_page_that_lists_nothing_is_named_and_one_that_does_fails():
+def test_page_without_phrases_is_unchecked_and_with_phrases_fails():
     page = Path("a.md")
     assert check_prose(page, "ten rows", {}).verdict == PASS
-    found = check_prose(page, "10 rows", {})
-    assert (found.verdict, result.subject) == (UNCHECKED, "a.md")
+    result = check_prose(page, "10 rows", {})
+    assert (result.verdict, result.subject) == (UNCHECKED, "a.md")
     assert "10 at line 1" in result.message
     assert check_prose(page, "10 rows", {"a.md": []}).verdict == FAIL
     assert check_prose(page, "10 rows", {"a.md": ["10 rows"]}).verdict == PASS
 
 
-def test_parts_that_nobody_renders_are_prose():
-    ours, theirs = (
+def test_parts_without_a_renderer_are_prose():
+    rendered, typed = (
         f"<!-- {name}: begin -->\n0.{number}\n<!-- {name}: end -->\n"
         for name, number in (("runs", 5), ("mine", 6))
     )
-    text = ours + theirs
-    assert find_problems(prose_numbers.blank_parts(text, ["runs"]), []) == ["0.6 at line 5"]
+    text = rendered + typed
+    assert prose_numbers.find_problems(prose_numbers.blank_parts(text, ["runs"]), []) == [
+        "0.6 at line 5"
+    ]
 
 
-def test_pages_above_all_experiments_and_configs_are_checked_as_well(recorded):
+def test_readme_and_configs_are_checked(recorded):
     Path("README.md").write_text("In 3 minutes.\n")
     edit(recorded / "experiment.toml", 'about = "LSTM, no mask"\n', "")
     pages.write(Experiment.read(recorded))
     sentence = pages.sentence(Experiment.read(recorded), Experiment.read(recorded).plan.entry[0])
     edit(Path("configs/lstm.py"), "A network.", f"A network.\n\n{sentence} At 1e-3.\n")
-    checked = check_folder(recorded, {})
-    typed = {"README.md": ["In 3 minutes"], "configs/lstm.py": ["At 1e-3"]}
-    assert {each.verdict for each in check_repository([checked], typed)} == {PASS}
+    folder = check_folder(recorded, {})
+    phrases = {"README.md": ["In 3 minutes"], "configs/lstm.py": ["At 1e-3"]}
+    assert {result.verdict for result in check_repository([folder], phrases)} == {PASS}
     edit(Path("README.md"), "3", "4")
     edit(Path("configs/lstm.py"), "0.5200", "0.5300")
-    found = check_repository([checked], {**typed, "configs/lost.py": ["7 rows"]})
-    assert [(each.verdict, result.subject) for each in found if each.verdict != PASS] == [
+    results = check_repository([folder], {**phrases, "configs/lost.py": ["7 rows"]})
+    assert [(result.verdict, result.subject) for result in results if result.verdict != PASS] == [
         (FAIL, "README.md"),
         (FAIL, "configs/lstm.py"),
         (FAIL, "experiments/typed.toml"),
     ]
-    assert UNCHECKED in {each.verdict for each in check_repository([checked], {})}
+    assert UNCHECKED in {result.verdict for result in check_repository([folder], {})}
 
 
 @pytest.mark.parametrize("text", ["a = [", 'a = "b"', "a = [1]", "[a]\nb = 1"])
-def test_a_damaged_list_of_phrases_is_refused(folder, text):
+def test_damaged_phrases_are_refused(folder, text):
     assert prose_numbers.read_phrases() == {}
     prose_numbers.TYPED.write_text(text)
     with pytest.raises(InputError, match=r"experiments/typed.toml: "):
@@ -93,12 +97,12 @@ def test_a_damaged_list_of_phrases_is_refused(folder, text):
 
 
 def sentence(folder, template):
-    """Returns what a template of experiment.toml becomes."""
+    """Fills a sentence of experiment.toml."""
     edit(folder / "experiment.toml", "seeds =", f"sentences.cost = {template!r}\nseeds =")
     return fill_sentences(Experiment.read(folder))["cost"]
 
 
-def test_a_sentence_has_values_of_the_runs(recorded):
+def test_sentence_is_filled_with_values_of_the_runs(recorded):
     for seed, seconds in ((7, 90.0), (8, 150.0)):
         append(recorded / "runs.jsonl", record("gru", seed, 0.5, cpu_seconds=seconds))
     for run in (lines := read_verified(recorded / "runs.jsonl")):
@@ -118,16 +122,16 @@ def test_a_sentence_has_values_of_the_runs(recorded):
     "value",
     ["{gru.seconds.max}", "{grus.test.accuracy.max}", "{gru.test.loss.least}", "{gru.seed.max:q}"],
 )
-def test_a_sentence_without_its_value_is_refused(recorded, value):
+def test_sentence_with_an_invalid_value_is_refused(recorded, value):
     with pytest.raises(InputError, match=r"experiment.toml: \{"):
         sentence(recorded, value)
 
 
-def test_a_sentence_waits_for_its_runs(folder):
+def test_sentence_without_runs_has_a_question_mark(folder):
     assert sentence(folder, "In {gru.cpu_seconds.max} seconds.") == "In ? seconds."
 
 
-def test_an_edited_sentence_is_found(recorded):
+def test_edited_sentence_fails(recorded):
     edit(
         recorded / "experiment.toml",
         "seeds =",
@@ -136,10 +140,10 @@ def test_an_edited_sentence_is_found(recorded):
     with (recorded / "README.md").open("a") as file:
         file.write("<!-- cost: begin -->\n<!-- cost: end -->\n")
     pages.write(Experiment.read(recorded))
-    assert {each.verdict for each in check_folder(recorded, {}).results} == {PASS}
+    assert {result.verdict for result in check_folder(recorded, {}).results} == {PASS}
     text = (recorded / "README.md").read_text()
     (recorded / "README.md").write_text(text.replace("\n1,281,348\n", "\n1,281,347\n"))
-    (failure,) = (each for each in check_folder(recorded, {}).results if each.verdict == FAIL)
+    (failure,) = (result for result in check_folder(recorded, {}).results if result.verdict == FAIL)
     assert failure.subject == "experiments/lesson/README.md"
 
 
@@ -148,19 +152,19 @@ import beside
 from rnnjax.experiment.records import read_verified
 
 def render(folder):
-    (line,) = read_verified(folder / "found.jsonl")
-    return {"found": f"{line['rate']} {beside.UNIT}", "rate.svg": f"rate {line['rate']}"}
+    (line,) = read_verified(folder / "rates.jsonl")
+    return {"rates": f"{line['rate']} {beside.UNIT}", "rate.svg": f"rate {line['rate']}"}
 """
 
 
 @pytest.fixture
 def scripted(tmp_path, monkeypatch):
-    """The folder of an experiment with a record and a script of its own."""
+    """Folder of an experiment with a record and a script that renders it."""
     monkeypatch.chdir(tmp_path)
     folder = Path("experiments", "rates")
     folder.mkdir(parents=True)
-    (folder / "README.md").write_text("# Rates\n<!-- found: begin -->\n<!-- found: end -->\n")
-    write_records(folder / "found.jsonl", [{"rate": 0.25}])
+    (folder / "README.md").write_text("# Rates\n<!-- rates: begin -->\n<!-- rates: end -->\n")
+    write_records(folder / "rates.jsonl", [{"rate": 0.25}])
     (folder / "render.py").write_text(SCRIPT)
     (folder / "beside.py").write_text("UNIT = 'per cent'\n")
     (folder / "rate.svg").write_text("<svg>rate 0.25</svg>")
@@ -169,31 +173,31 @@ def scripted(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "of"),
+    ("file", "old", "new", "subject"),
     [
         ("README.md", "0.25", "0.24", "README.md"),
-        ("found.jsonl", "0.25", "0.24", "found.jsonl, line 1"),
+        ("rates.jsonl", "0.25", "0.24", "rates.jsonl, line 1"),
         ("rate.svg", "0.25", "0.24", "rate.svg"),
         ("README.md", "# Rates", "# 12 rates", "README.md"),
     ],
 )
-def test_what_a_script_renders_is_checked(scripted, file, old, new, of):
+def test_parts_of_a_script_are_checked(scripted, file, old, new, subject):
     assert "0.25 per cent" in (scripted / "README.md").read_text()
-    assert {each.verdict for each in check_folder(scripted, {}).results} == {PASS}
+    assert {result.verdict for result in check_folder(scripted, {}).results} == {PASS}
     edit(scripted / file, old, new)
-    (found,) = (each for each in check_folder(scripted, {}).results if each.verdict != PASS)
-    assert result.subject == f"{scripted}/{of}"
-    assert found.verdict == (UNCHECKED if "12" in new else FAIL)
+    (result,) = (result for result in check_folder(scripted, {}).results if result.verdict != PASS)
+    assert result.subject == f"{scripted}/{subject}"
+    assert result.verdict == (UNCHECKED if "12" in new else FAIL)
 
 
-def test_a_script_that_fails_is_named(scripted):
-    (scripted / "render.py").write_text("def render(folder):\n    return {}['found']\n")
-    with pytest.raises(InputError, match=r"rates/render.py: cannot render: KeyError: 'found'"):
+def test_failing_script_is_named(scripted):
+    (scripted / "render.py").write_text("def render(folder):\n    return {}['rates']\n")
+    with pytest.raises(InputError, match=r"rates/render.py: cannot render: KeyError: 'rates'"):
         check_folder(scripted, {})
 
 
-def test_records_keep_what_they_say(tmp_path):
-    path = tmp_path / "found.jsonl"
+def test_records_round_trip(tmp_path):
+    path = tmp_path / "rates.jsonl"
     write_records(path, [{"a": 1.5}, {"b": [1, "ä"]}])
     assert read_verified(path) == [{"a": 1.5}, {"b": [1, "ä"]}]
     assert all(line["digest"] for line in lines_of(path))

@@ -1,4 +1,4 @@
-"""What is recorded, asked for, claimed and written agrees, or the check names what does not."""
+"""Verification of records, configs, claims and pages: agreement passes, differences are named."""
 
 import json
 from pathlib import Path
@@ -21,15 +21,15 @@ SENTENCE = (
 )
 
 
-def checked(folder, typed=()):
-    return check_folder(folder, dict(typed)).results
+def check(folder):
+    return check_folder(folder, {}).results
 
 
 def failures(folder):
-    """Returns what fails, in words."""
-    findings = checked(folder)
-    assert {result.verdict for finding in findings} <= {PASS, FAIL}
-    return [f"{result.subject}: {result.message}" for each in findings if each.verdict == FAIL]
+    """Returns subjects and messages of the failures."""
+    results = check(folder)
+    assert {result.verdict for result in results} <= {PASS, FAIL}
+    return [f"{result.subject}: {result.message}" for result in results if result.verdict == FAIL]
 
 
 @pytest.fixture
@@ -39,15 +39,19 @@ def rendered(recorded):
     return recorded
 
 
-def document(config, *said):
-    """Puts paragraphs into a config's docstring."""
-    edit(Path("configs", f"{config}.py"), "A network.", "A network.\n\n" + "\n".join(said) + "\n")
+def document(config, *paragraphs):
+    """Inserts paragraphs into a config's docstring."""
+    edit(
+        Path("configs", f"{config}.py"),
+        "A network.",
+        "A network.\n\n" + "\n".join(paragraphs) + "\n",
+    )
 
 
-def test_what_agrees_passes_and_says_so(rendered):
-    assert [(each.verdict, result.subject) for each in checked(rendered)] == [
+def test_agreement_passes(rendered):
+    assert [(result.verdict, result.subject) for result in check(rendered)] == [
         (PASS, "experiments/lesson/runs.jsonl"),
-        (PASS, "experiments/lesson/claims.jsonl, lstm"),
+        (PASS, "experiments/lesson/runs.jsonl, lstm"),
         (PASS, "lstm, test.accuracy from 0.5 to 0.6"),
         (PASS, "experiments/lesson/README.md"),
         (PASS, "README.md"),
@@ -57,17 +61,17 @@ def test_what_agrees_passes_and_says_so(rendered):
 
 
 @pytest.mark.parametrize("page", ["README.md", "experiments/lesson/README.md"])
-def test_an_edited_number_of_a_page_is_found(rendered, page):
+def test_edited_number_of_a_page_fails(rendered, page):
     text = Path(page).read_text()
     Path(page).write_text(text.replace("0.5200", "0.5300", 1))
     (failure,) = failures(rendered)
     number = text[: text.index("0.5200")].count("\n") + 1
-    assert failure.startswith(f"{page}: is not what the runs say at line {number};")
+    assert failure.startswith(f"{page}: does not show the records at line {number};")
 
 
-def test_a_plot_of_other_runs_or_none_is_found(rendered):
+def test_outdated_or_missing_plot_fails(rendered):
     append(rendered / "runs.jsonl", record("gru", 7, 0.6))
-    assert any("seeds.svg: shows other runs" in each for each in failures(rendered))
+    assert any("seeds.svg: shows other runs" in failure for failure in failures(rendered))
     pages.write(Experiment.read(rendered))
     (rendered / "seeds.svg").unlink()
     (failure,) = failures(rendered)
@@ -77,34 +81,36 @@ def test_a_plot_of_other_runs_or_none_is_found(rendered):
 @pytest.mark.parametrize(
     ("old", "new"), [('"loss": 0.5', '"loss": 0.4'), ('"steps": 9', '"steps": 8')]
 )
-def test_an_edited_line_is_found_also_where_no_page_shows_it(rendered, old, new):
+def test_edited_record_that_no_page_shows_fails(rendered, old, new):
     append(rendered / "runs.jsonl", record("gru", 7, 0.6, steps=9))
     pages.write(Experiment.read(rendered))
     assert failures(rendered) == []
     path = rendered / "runs.jsonl"
-    *others, last = path.read_text().splitlines()
+    *rest, last = path.read_text().splitlines()
     assert old in last
-    path.write_text("\n".join([*others, last.replace(old, new)]) + "\n")
+    path.write_text("\n".join([*rest, last.replace(old, new)]) + "\n")
     (failure,) = failures(rendered)
     assert failure.startswith(f"{path}, line 7: gru, seed 7, is not as it was recorded")
 
 
-def test_a_line_without_its_digest_is_found(rendered):
+def test_record_without_digest_fails(rendered):
     path = rendered / "runs.jsonl"
-    first, *others = path.read_text().splitlines()
+    first, *rest = path.read_text().splitlines()
     run = json.loads(first)
     del run["digest"]
-    path.write_text("\n".join([json.dumps(run), *others]) + "\n")
-    assert [each[:44] for each in failures(rendered)] == [f"{path}, line 1: lstm, seed 0"[:44]]
+    path.write_text("\n".join([json.dumps(run), *rest]) + "\n")
+    assert [failure[:44] for failure in failures(rendered)] == [
+        f"{path}, line 1: lstm, seed 0"[:44]
+    ]
 
 
 @pytest.mark.parametrize("key", ["name", "seed", "config", "test", "data", "environment"])
-def test_a_line_that_is_no_record_of_a_run_is_refused(rendered, key):
+def test_record_without_a_required_key_is_refused(rendered, key):
     path = rendered / "runs.jsonl"
-    first, *others = path.read_text().splitlines()
+    first, *rest = path.read_text().splitlines()
     run = json.loads(first)
     del run[key]
-    path.write_text("\n".join([json.dumps(run), *others]) + "\n")
+    path.write_text("\n".join([json.dumps(run), *rest]) + "\n")
     with pytest.raises(InputError, match=rf"line 1: is no record of a run, it has no '{key}'"):
         Experiment.read(rendered)
 
@@ -116,16 +122,16 @@ def test_a_line_that_is_no_record_of_a_run_is_refused(rendered, key):
         *[("data", {}), ("environment", "e"), ("parameters", "p"), ("test", {"accuracy": "high"})],
     ],
 )
-def test_an_edited_line_is_named_whatever_it_was_made_to_say(rendered, key, value):
+def test_edited_record_of_any_content_fails(rendered, key, value):
     path = rendered / "runs.jsonl"
-    first, *others = path.read_text().splitlines()
-    path.write_text("\n".join([json.dumps({**json.loads(first), key: value}), *others]) + "\n")
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), key: value}), *rest]) + "\n")
     (failure,) = failures(rendered)
     assert failure.startswith(f"{path}, line 1: ")
     assert failure.endswith(record_digest.BROKEN)
 
 
-def test_the_lines_of_other_files_are_sealed_as_well(rendered):
+def test_records_of_additional_files_are_verified(rendered):
     run = {"name": "scan", "seed": 0, "test": {"accuracy": 0.5}, "engine": "scan"}
     append(rendered / "rounding.jsonl", run)
     assert failures(rendered) == []
@@ -134,23 +140,23 @@ def test_the_lines_of_other_files_are_sealed_as_well(rendered):
     assert failure.startswith("experiments/lesson/rounding.jsonl, line 1: scan, seed 0, is not")
 
 
-def test_a_changed_config_is_named_by_its_keys_and_its_claims_are_not_judged(rendered):
+def test_changed_config_is_named_by_its_keys_without_evaluating_claims(rendered):
     edit(Path("configs/lstm.py"), '"batch_size": 16', '"batch_size": 8, "log_every": 5')
-    findings = checked(rendered)
-    (failure,) = [each for each in findings if each.verdict == FAIL]
+    results = check(rendered)
+    (failure,) = [result for result in results if result.verdict == FAIL]
     assert failure.subject == "lstm"
-    assert failure.says == (
+    assert failure.message == (
         "seeds 0, 1, 5 are of another config (now, then): batch_size: 8, 16; log_every: 5, 100"
     )
-    assert not any("test.accuracy" in result.subject for each in findings)
+    assert not any("test.accuracy" in result.subject for result in results)
 
 
-def test_changed_flags_are_a_changed_config(rendered):
+def test_changed_flags_change_the_config(rendered):
     edit(rendered / "experiment.toml", "epochs=2", "epochs=9")
-    assert [each.split(":")[0] for each in failures(rendered)] == ["lstm", "gru"]
+    assert [failure.split(":")[0] for failure in failures(rendered)] == ["lstm", "gru"]
 
 
-def test_a_record_from_before_a_key_was_there_is_of_its_default(rendered):
+def test_config_key_that_a_record_lacks_has_its_default(rendered):
     path = rendered / "runs.jsonl"
     runs = [json.loads(line) for line in path.read_text().splitlines()]
     del runs[0]["config"]["data"]["take"]
@@ -164,10 +170,13 @@ def test_a_record_from_before_a_key_was_there_is_of_its_default(rendered):
     runs[0]["config"]["data"]["tike"] = 5
     path.write_text("".join(json.dumps(record_digest.with_digest(run)) + "\n" for run in runs))
     (failure,) = failures(rendered)
-    assert "seeds 0 are of a config that is none now: config.data.tike: there is no" in failure
+    assert (
+        "seeds 0 are of a config that is not valid any more: config.data.tike: there is no"
+        in failure
+    )
 
 
-def test_what_is_acknowledged_makes_no_other_config(rendered):
+def test_acknowledged_keys_do_not_change_the_config(rendered):
     path = rendered / "runs.jsonl"
     runs = [json.loads(line) for line in path.read_text().splitlines()]
     runs[0]["config"]["acknowledged"]["padding_read"] = "to see it"
@@ -175,50 +184,49 @@ def test_what_is_acknowledged_makes_no_other_config(rendered):
     assert failures(rendered) == []
 
 
-def test_runs_of_no_entry_and_runs_that_are_there_twice_are_found(rendered):
+def test_runs_of_no_entry_and_duplicate_runs_fail(rendered):
     append(rendered / "runs.jsonl", record("lost", 0, 0.5))
     append(rendered / "runs.jsonl", record("gru", 1, 0.51))
-    found = failures(rendered)
-    assert found[:2] == [
+    assert failures(rendered)[:2] == [
         "experiments/lesson/runs.jsonl: has gru, seed 1, more than once",
         "lost: seeds 0 are of no entry of experiment.toml",
     ]
 
 
-def test_a_docstring_that_names_the_experiment_says_what_its_runs_say(rendered):
+def test_docstring_quotes_the_sentence_of_the_experiment(rendered):
     wrapped = SENTENCE.format("lstm").replace(" training rows,", "\ntraining rows,")
     document("lstm", "Adam.", wrapped, "See experiments/lesson/runs.jsonl.")
     assert failures(rendered) == []
     assert (PASS, "configs/lstm.py") in [
-        (each.verdict, result.subject) for each in checked(rendered)
+        (result.verdict, result.subject) for result in check(rendered)
     ]
     edit(Path("configs/lstm.py"), "0.5200", "0.5300")
     assert failures(rendered) == [
-        "configs/lstm.py: names experiments/lesson and does not say of it, or not only:\n    "
+        "configs/lstm.py: names experiments/lesson and does not quote, or not only:\n    "
         + SENTENCE.format("lstm")
     ]
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "Test accuracy 0.9. Evidence: experiments/lesson/runs.jsonl.",
         f"{SENTENCE.format('lstm')} experiments/lesson, lstm: test accuracy 0.9",
         f"{SENTENCE.format('lstm')} {SENTENCE.format('gru')}",
     ],
 )
-def test_a_docstring_may_not_say_less_or_more_of_the_experiment(rendered, said):
-    document("lstm", said)
+def test_docstring_with_additional_or_without_quoted_numbers_fails(rendered, text):
+    document("lstm", text)
     (failure,) = failures(rendered)
-    assert failure.startswith("configs/lstm.py: names experiments/lesson and does not say")
+    assert failure.startswith("configs/lstm.py: names experiments/lesson and does not quote")
 
 
-def test_an_experiment_of_a_longer_name_is_another(rendered):
+def test_longer_experiment_name_does_not_match(rendered):
     document("lstm", "As experiments/lesson_two and experiments/lesson-3 have it: 0.9.")
     assert failures(rendered) == []
 
 
-def test_entries_of_one_config_have_a_sentence_each(rendered):
+def test_docstring_may_quote_any_entry_of_its_config(rendered):
     more = '\n[[entry]]\nname = "mine"\nconfig = "configs/gru.py"\n'
     (rendered / "experiment.toml").write_text((rendered / "experiment.toml").read_text() + more)
     for seed in (0, 1, 5):
@@ -228,7 +236,7 @@ def test_entries_of_one_config_have_a_sentence_each(rendered):
     assert failures(rendered) == []
 
 
-def test_a_docstring_without_runs_fails(rendered):
+def test_docstring_of_an_entry_without_runs_fails(rendered):
     document("gru", SENTENCE.format("gru"))
     (rendered / "runs.jsonl").unlink()
     pages.write(Experiment.read(rendered))
