@@ -1,4 +1,4 @@
-"""The page that shows what a network does with texts, word by word."""
+"""HTML page with the gates, states and outputs of a network at each token of a text."""
 
 import functools
 from collections.abc import Sequence
@@ -8,25 +8,27 @@ import numpy as np
 from jaxtyping import Bool, Float
 from markupsafe import Markup
 
-from rnnjax.reporting.sparklines import bars, heat, lines, numbered, unit_height
+from rnnjax.reporting.sparklines import bars, has_unit_labels, heat_map, line_chart, unit_height
 from rnnjax.reporting.templates import fill, visible
 
-_MOST_UNITS = 32
-_MOST_FLAGS = 6
-_MOST_LINES = 8
-"""Outcomes that have a line each; of more, the most probable ones stand under each word."""
-_MOST_RANKS = 5
-_FEW_WORDS = 12
-_SHORT_WORD = 2
+_MAX_UNITS = 32
+_MAX_TOP_UNITS = 6
+_MAX_LINES = 8
+"""Outcomes with a line each; of more, the most probable ones are listed under each token."""
+_MAX_RANKS = 5
+_WIDE_COLUMNS = 12
+"""Most tokens whose columns are wide."""
+_NARROW_TOKEN = 2
+"""Most characters of tokens whose columns are narrow."""
 
 
 class StateTrace(NamedTuple):
-    """A part of the state of a layer.
+    """One part of a layer's state over the tokens.
 
     Attributes:
-      name: of the part.
-      values: after each token was read.
-      changes: what the reading of each token added.
+      name: name of the part.
+      values: value after each token.
+      changes: difference to the previous value.
     """
 
     name: str
@@ -35,11 +37,11 @@ class StateTrace(NamedTuple):
 
 
 class LayerTrace(NamedTuple):
-    """What happens inside a layer, in one direction.
+    """Gates and states of a layer in one direction.
 
     Attributes:
-      name: of the layer, and of the direction where it has two.
-      gates: values from 0 to 1 by the names that the cell gives them, [tokens, units].
+      name: name of the layer, and of the direction if it has two.
+      gates: values from 0 to 1 by the name of the gate, [tokens, units].
       states: at least one.
     """
 
@@ -49,17 +51,17 @@ class LayerTrace(NamedTuple):
 
 
 class TextInspection(NamedTuple):
-    """What a network does with a text.
+    """Trace of a network over a text.
 
     Attributes:
-      text: as it was given.
-      unit: what a token is: 'word', 'character' or 'subword'.
-      spans: where in the text each token that was read begins and ends.
-      known: which of the tokens the network knows.
-      outcomes: names of what it tells apart: classes, or the tokens that may come next.
-      probabilities: of each outcome as if the text ended after the token.
-      moved: gradient times input, by token: of the logarithm of the odds of the answer, the most
-        probable outcome in the end, against the runner-up, in nats.
+      text: the text.
+      unit: kind of token: 'word', 'character' or 'subword'.
+      spans: start and end of each token in the text.
+      known: whether each token is in the vocabulary.
+      outcomes: names of the classes, or of the next tokens.
+      probabilities: of each outcome for the text up to and including the token.
+      moved: attribution of each token, gradient times input: of the log odds of the most probable
+        outcome at the end against the runner-up, in nats.
       layers: from the lowest to the topmost.
     """
 
@@ -74,65 +76,65 @@ class TextInspection(NamedTuple):
 
     @property
     def ranked(self) -> list[int]:
-        """The outcomes by falling probability in the end."""
+        """The outcomes by falling probability at the end of the text."""
         return np.argsort(-self.probabilities[-1], kind="stable").tolist()
 
 
-class Word(NamedTuple):
+class PageToken(NamedTuple):
     """A token on the page.
 
     Attributes:
-      before: what stands between it and the token before.
-      text: as the text has it.
-      known: whether the network knows it.
-      share: what it moved, by the largest of the text, from -1 to 1.
+      prefix: text between the previous token and this one.
+      text: the token as the text has it.
+      in_vocabulary: whether it is in the vocabulary.
+      attribution: relative to the largest of the text, from -1 to 1.
       ranks: the most probable outcomes after it.
-      told: what is said where it is pointed at.
+      tooltip: text shown on hover.
     """
 
-    before: str
+    prefix: str
     text: str
-    known: bool
-    share: float
+    in_vocabulary: bool
+    attribution: float
     ranks: list[tuple[str, float]]
-    told: str
+    tooltip: str
 
 
 class PageRow(NamedTuple):
-    """A row of a sheet, of which the words are the columns.
+    """A row of a sheet, whose columns are the tokens.
 
     Attributes:
-      kind: 'title', 'words', 'bars', 'lines', 'ranks' or 'heat'.
-      label: what it is.
-      note: what more there is to say.
-      drawing: SVG that is one wide for each word.
-      height: of the drawing, in pixels.
-      units: the numbers of the units, from above, where there is room for them.
+      kind: 'title', 'tokens', 'bars', 'lines', 'ranks' or 'heat'.
+      label: title of the row.
+      note: second line of the label.
+      plot: SVG with a width of one per token.
+      height: height of the plot in pixels.
+      units: indices of the units, from the top, where there is room for them.
     """
 
     kind: str
     label: str
     note: str = ""
-    drawing: Markup = Markup("")
+    plot: Markup = Markup("")
     height: int = 0
     units: tuple[int, ...] = ()
 
 
-class Flag(NamedTuple):
-    """A unit whose state changes much: at which words it rises and falls most, and by how much.
+class UnitChange(NamedTuple):
+    """Largest increase and decrease of a unit's state, each with its token.
 
-    By 0 where it never rises, or never falls.
+    They are 0 if the state never increases, or never decreases.
     """
 
     unit: int
-    raised: tuple[str, float]
-    lowered: tuple[str, float]
+    increase: tuple[str, float]
+    decrease: tuple[str, float]
 
 
 class OutcomeProbability(NamedTuple):
-    """What the network tells apart, by its number, and how probable it is in the end."""
+    """An outcome by index and name, and its probability at the end of the text."""
 
-    number: int
+    index: int
     name: str
     probability: float
 
@@ -141,169 +143,174 @@ class Sheet(NamedTuple):
     """A text on the page.
 
     Attributes:
-      words: of the text that were read.
-      rest: what the text holds after them.
-      layout: how wide the columns are: 'few', 'many', or 'tight' where all words are short.
+      tokens: tokens that the network has read.
+      rest: text after them.
+      layout: width of the columns: 'large', 'medium', or 'small' if all tokens are short.
       answer: the most probable outcome.
-      other: the runner-up.
+      runner_up: the next one.
       outcomes: the most probable ones.
-      lines: whether each outcome has a line.
-      rows: of the sheet.
-      flags: of each layer, by its name.
+      has_lines: whether each outcome has a line.
+      rows: rows of the sheet.
+      changes: the units that change most, by the name of their layer.
     """
 
-    words: list[Word]
+    tokens: list[PageToken]
     rest: str
     layout: str
     answer: OutcomeProbability
-    other: OutcomeProbability
+    runner_up: OutcomeProbability
     outcomes: list[OutcomeProbability]
-    lines: bool
+    has_lines: bool
     rows: list[PageRow]
-    flags: list[tuple[str, list[Flag]]]
+    changes: list[tuple[str, list[UnitChange]]]
 
 
-def render(accounts: Sequence[TextInspection], *, name: str, cell: str, fallback: str = "") -> str:
-    """Returns the page.
+def render(
+    inspections: Sequence[TextInspection], *, name: str, cell: str, fallback: str = ""
+) -> str:
+    """Renders the page.
 
     Args:
-      accounts: at least one.
-      name: of the run.
-      cell: of its layers, as its config has it.
-      fallback: the corpus that it was trained on in the place of the one asked for; or ''.
+      inspections: at least one.
+      name: name of the run.
+      cell: description of the cell.
+      fallback: the corpus that the run was trained on instead of the configured one, or ''.
     """
     return fill(
         "inside.html.j2",
         "inside.css",
-        sheets=[_sheet(account) for account in accounts],
-        unit=accounts[0].unit,
-        gated=any(layer.gates for layer in accounts[0].layers),
+        sheets=[_sheet(inspection) for inspection in inspections],
+        unit=inspections[0].unit,
+        gated=any(layer.gates for layer in inspections[0].layers),
         name=name,
         cell=cell,
         fallback=fallback,
     )
 
 
-def _sheet(account: TextInspection) -> Sheet:
-    words = _words(account)
-    final = account.probabilities[-1].tolist()
+def _sheet(inspection: TextInspection) -> Sheet:
+    tokens = _tokens(inspection)
+    final = inspection.probabilities[-1].tolist()
     ranked = [
-        OutcomeProbability(each, account.outcomes[each], final[each])
-        for each in account.ranked[:_MOST_LINES]
+        OutcomeProbability(index, inspection.outcomes[index], final[index])
+        for index in inspection.ranked[:_MAX_LINES]
     ]
+    layer_rows = (row for layer in inspection.layers for row in _layer_rows(layer))
     return Sheet(
-        words=words,
-        rest=account.text[account.spans[-1][1] :],
-        layout=_layout(account, words),
+        tokens=tokens,
+        rest=inspection.text[inspection.spans[-1][1] :],
+        layout=_layout(inspection, tokens),
         answer=ranked[0],
-        other=ranked[1],
+        runner_up=ranked[1],
         outcomes=ranked,
-        lines=_has_lines(account),
-        rows=[*_answers(account), *(row for layer in account.layers for row in _layer(layer))],
-        flags=[(layer.name, _flags(layer, words)) for layer in account.layers],
+        has_lines=_has_lines(inspection),
+        rows=[*_output_rows(inspection), *layer_rows],
+        changes=[(layer.name, _top_changes(layer, tokens)) for layer in inspection.layers],
     )
 
 
-def _has_lines(account: TextInspection) -> bool:
-    return len(account.outcomes) <= _MOST_LINES
+def _has_lines(inspection: TextInspection) -> bool:
+    return len(inspection.outcomes) <= _MAX_LINES
 
 
-def _layout(account: TextInspection, words: Sequence[Word]) -> str:
-    ranks = [] if _has_lines(account) else [name for word in words for name, _ in word.ranks]
-    longest = max(len(each) for each in [*ranks, *(word.text for word in words)])
-    if longest <= _SHORT_WORD:
-        return "tight"
-    return "few" if ranks or len(words) <= _FEW_WORDS else "many"
+def _layout(inspection: TextInspection, tokens: Sequence[PageToken]) -> str:
+    has_ranks = not _has_lines(inspection)
+    texts = [token.text for token in tokens]
+    texts += [name for token in tokens if has_ranks for name, _ in token.ranks]
+    if max(map(len, texts)) <= _NARROW_TOKEN:
+        return "small"
+    return "large" if has_ranks or len(tokens) <= _WIDE_COLUMNS else "medium"
 
 
-def _words(account: TextInspection) -> list[Word]:
-    most = np.abs(account.moved).max() or 1.0
-    words, end = [], 0
-    for index, (start, after) in enumerate(account.spans):
-        row, text = account.probabilities[index], account.text[start:after]
-        best = np.argsort(-row, kind="stable")[:_MOST_RANKS].tolist()
-        ranks = [(account.outcomes[each], float(row[each])) for each in best]
-        told = ", ".join(f"{visible(name)} {probability:.1%}" for name, probability in ranks[:3])
-        words.append(
-            Word(
-                before=account.text[end:start],
+def _tokens(inspection: TextInspection) -> list[PageToken]:
+    largest = np.abs(inspection.moved).max() or 1.0
+    tokens, previous_end = [], 0
+    for index, (start, end) in enumerate(inspection.spans):
+        probabilities, text = inspection.probabilities[index], inspection.text[start:end]
+        best = np.argsort(-probabilities, kind="stable")[:_MAX_RANKS].tolist()
+        ranks = [(inspection.outcomes[outcome], float(probabilities[outcome])) for outcome in best]
+        top = ", ".join(f"{visible(name)} {probability:.1%}" for name, probability in ranks[:3])
+        attribution = inspection.moved[index]
+        tokens.append(
+            PageToken(
+                prefix=inspection.text[previous_end:start],
                 text=text,
-                known=bool(account.known[index]),
-                share=float(account.moved[index] / most),
+                in_vocabulary=bool(inspection.known[index]),
+                attribution=float(attribution / largest),
                 ranks=ranks,
-                told=f"{visible(text)}: so far {told}; moved the answer by "
-                f"{account.moved[index]:+.2f}",
+                tooltip=f"{visible(text)}: {top}; attribution {attribution:+.2f}",
             )
         )
-        end = after
-    return words
+        previous_end = end
+    return tokens
 
 
-def _answers(account: TextInspection) -> list[PageRow]:
-    """Returns the rows of what the network answers, so far and in the end."""
-    answer, other = (account.outcomes[each] for each in account.ranked[:2])
-    sides = f"for {_quoted(answer)}, against {_quoted(other)}"
-    note = f"{sides}: gradient times input, at most {np.abs(account.moved).max():.2g}"
-    moved = PageRow("bars", f"what each {account.unit} moved", note, bars(account.moved), 72)
-    if _has_lines(account):
-        drawing = lines(account.probabilities, account.ranked)
-        so_far = PageRow("lines", "probability", "as if the text ended there", drawing, 128)
+def _output_rows(inspection: TextInspection) -> list[PageRow]:
+    """Returns the rows of attributions and probabilities."""
+    answer, runner_up = (visible(inspection.outcomes[index]) for index in inspection.ranked[:2])
+    note = (
+        f"gradient times input, “{answer}” against “{runner_up}”, "
+        f"up to {np.abs(inspection.moved).max():.2g}"
+    )
+    attribution = PageRow("bars", "attribution", note, bars(inspection.moved), 72)
+    if _has_lines(inspection):
+        plot = line_chart(inspection.probabilities, inspection.ranked)
+        outcomes = PageRow("lines", "probability", "of the text up to there", plot, 128)
     else:
-        so_far = PageRow("ranks", "most probable", f"after each {account.unit}")
-    return [PageRow("words", ""), moved, so_far]
+        outcomes = PageRow("ranks", "most probable", f"after each {inspection.unit}")
+    return [PageRow("tokens", ""), attribution, outcomes]
 
 
-def _quoted(name: str) -> str:
-    return f"\N{LEFT DOUBLE QUOTATION MARK}{visible(name)}\N{RIGHT DOUBLE QUOTATION MARK}"
-
-
-def _layer(layer: LayerTrace) -> list[PageRow]:
-    """Returns the rows of a layer: its gates, then its state, the same units in the same order."""
+def _layer_rows(layer: LayerTrace) -> list[PageRow]:
+    """Returns the rows of gates and states, with the same units in the same order."""
 
     @functools.cache
-    def order(units: int) -> np.ndarray:
-        found = [state for state in layer.states if state.values.shape[1] == units]
-        if not found:
-            return np.arange(units)[:_MOST_UNITS]
-        ranges = sum(_ranges(state) / (_ranges(state).max() or 1.0) for state in found)
-        return np.argsort(-np.asarray(ranges), kind="stable")[:_MOST_UNITS]
+    def order(num_units: int) -> np.ndarray:
+        states = [state for state in layer.states if state.values.shape[1] == num_units]
+        if not states:
+            return np.arange(num_units)[:_MAX_UNITS]
+        ranges = sum(_ranges(state) / (_ranges(state).max() or 1.0) for state in states)
+        return np.argsort(-np.asarray(ranges), kind="stable")[:_MAX_UNITS]
 
-    def row(name: str, values: np.ndarray, note: str, drawing: Markup) -> PageRow:
-        units = values.shape[1]
-        kept = order(units)
-        if len(kept) < units:
-            note = f"{note}; {len(kept)} of {units} units"
-        numbers = tuple(kept.tolist()) if numbered(len(kept)) else ()
-        return PageRow("heat", name, note, drawing, unit_height(len(kept)) * len(kept), numbers)
+    def row(name: str, num_units: int, note: str, plot: Markup) -> PageRow:
+        units = order(num_units).tolist()
+        if len(units) < num_units:
+            note = f"{note}; {len(units)} of {num_units} units"
+        labels = tuple(units) if has_unit_labels(len(units)) else ()
+        return PageRow("heat", name, note, plot, unit_height(len(units)) * len(units), labels)
 
-    gateless = "" if layer.gates else "the cell names no gates"
-    rows = [PageRow("title", layer.name, gateless), PageRow("words", "")]
-    for name, values in layer.gates.items():
-        kept = values[:, order(values.shape[1])]
-        rows.append(row(name, values, "0 to 1", heat({"gate": kept.T})))
-    for state in layer.states:
-        kept = state.values[:, order(state.values.shape[1])]
-        most = np.abs(kept).max()
-        signed = {"above": kept.T / (most or 1.0), "below": -kept.T / (most or 1.0)}
-        rows.append(
-            row(state.name, state.values, f"\N{MINUS SIGN}{most:.2f} to {most:.2f}", heat(signed))
-        )
+    rows = [
+        PageRow("title", layer.name, "" if layer.gates else "the cell names no gates"),
+        PageRow("tokens", ""),
+    ]
+    for name, gate in layer.gates.items():
+        num_units = gate.shape[1]
+        plot = heat_map({"gate": gate[:, order(num_units)].T})
+        rows.append(row(name, num_units, "0 to 1", plot))
+    for name, state, _ in layer.states:
+        num_units = state.shape[1]
+        values = state[:, order(num_units)].T
+        largest = np.abs(values).max()
+        scaled = values / (largest or 1.0)
+        note = f"\N{MINUS SIGN}{largest:.2f} to {largest:.2f}"
+        plot = heat_map({"above": scaled, "below": -scaled})
+        rows.append(row(name, num_units, note, plot))
     return rows
 
 
 def _ranges(state: StateTrace) -> np.ndarray:
-    """Returns for each unit how far apart its smallest and its largest value are."""
+    """Returns the range of each unit over the tokens, the initial state included."""
     return np.ptp(np.concatenate([state.values, state.values - state.changes]), axis=0)
 
 
-def _flags(layer: LayerTrace, words: Sequence[Word]) -> list[Flag]:
-    """Returns the units whose memory changes most."""
+def _top_changes(layer: LayerTrace, tokens: Sequence[PageToken]) -> list[UnitChange]:
+    """Returns the changes of the units with the largest range."""
     memory = next((state for state in layer.states if state.name == "cell"), layer.states[0])
-    flags = []
-    for unit in np.argsort(-_ranges(memory), kind="stable")[:_MOST_FLAGS].tolist():
+    top = []
+    for unit in np.argsort(-_ranges(memory), kind="stable")[:_MAX_TOP_UNITS].tolist():
         changes = memory.changes[:, unit]
         up, down = int(changes.argmax()), int(changes.argmin())
-        raised = words[up].text, max(float(changes[up]), 0.0)
-        lowered = words[down].text, min(float(changes[down]), 0.0)
-        flags.append(Flag(unit, raised, lowered))
-    return flags
+        increase = tokens[up].text, max(float(changes[up]), 0.0)
+        decrease = tokens[down].text, min(float(changes[down]), 0.0)
+        top.append(UnitChange(unit, increase, decrease))
+    return top
