@@ -89,7 +89,10 @@ def test_the_new_cell_is_compared(repository):
 def test_the_test_of_the_new_cell_passes(repository):
     (repository.parent / "mine" / "test_my_cell.py").write_text(block("python", "cell_checks"))
     # The command of the kit runs all of them in the test above.
-    typed("python -m pytest -q -p no:cacheprovider ../mine/test_my_cell.py -k row_independence", repository)
+    typed(
+        "python -m pytest -q -p no:cacheprovider ../mine/test_my_cell.py -k row_independence",
+        repository,
+    )
 
 
 def test_the_new_cell_is_short():

@@ -1,1 +1,1 @@
-"""Experiments: what they lack is run, what they found is rendered, what they claim is checked."""
+"""Experiments: missing runs are trained, pages rendered, claims and records verified."""

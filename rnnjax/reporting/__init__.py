@@ -1,1 +1,1 @@
-"""What a run shows and leaves behind: progress, metrics files and the report page."""
+"""Progress, metrics log, run files, statistics, plots and HTML pages."""

@@ -1,8 +1,7 @@
-"""Files that are whole or not there: text and JSON, written beside the old file and then moved.
+"""Atomic writing of text and JSON: a new file is moved into the place of the old one.
 
-JSON has no word for a number that is not finite, and Python's own (`NaN`, `Infinity`) breaks other
-readers. Such a number is written as the string "nan", "inf" or "-inf": it stays visible that a loss
-diverged, and `float` reads it back.
+Strict JSON has only finite numbers, and Python's `NaN` and `Infinity` break many readers. Any other
+number is written as the string "nan", "inf" or "-inf", which `float` reads back.
 """
 
 import contextlib
@@ -24,12 +23,12 @@ _DRAFT = ".rnnjax-draft-"
 
 
 def encode_json(value: Any, indent: int | None = None) -> str:
-    """Returns strict JSON. NumPy and JAX scalars and arrays become numbers and lists."""
+    """Encodes strict JSON. NumPy and JAX scalars and arrays become numbers and lists."""
     return json.dumps(to_builtin(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes `value` as indented JSON; a crash on the way leaves the old file as it was.
+    """Writes indented JSON atomically: a crash leaves the old file unchanged.
 
     Raises:
       InputError: it cannot be written.
@@ -38,18 +37,18 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes `text`; a crash on the way leaves the old file as it was.
+    """Writes text atomically: a crash leaves the old file unchanged.
 
     Raises:
       InputError: it cannot be written.
     """
     path = Path(path)
     check_regular(path)
-    # Not the tempfile module: its files are readable by their owner alone and would stay so. The
-    # name is short, because that of the file may be as long as names can be.
+    # Not the tempfile module, whose files are readable by their owner alone. The name is short,
+    # because that of the file may have the maximum length.
     draft = path.with_name(f"{_DRAFT}{secrets.token_hex(8)}")
     try:
-        # A text taken from the wild may hold half a surrogate pair, which UTF-8 cannot.
+        # A text may contain a lone surrogate, which UTF-8 cannot encode.
         with draft.open("x", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(text)
             file.flush()
@@ -63,16 +62,16 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def is_draft(path: Path) -> bool:
-    """Returns whether a file is one of `write_text` that a process was killed over."""
-    named = re.fullmatch(rf"{re.escape(_DRAFT)}[0-9a-f]{{16}}", path.name)
-    return bool(named) and path.is_file() and not path.is_symlink()
+    """Returns whether a file is a draft that a killed process has left."""
+    match = re.fullmatch(rf"{re.escape(_DRAFT)}[0-9a-f]{{16}}", path.name)
+    return bool(match) and path.is_file() and not path.is_symlink()
 
 
 def check_regular(path: Path) -> None:
-    """Raises InputError if a name is taken by a symbolic link, a folder or a device."""
+    """Raises InputError if a path is a symbolic link, a folder or a device."""
     try:
         mode = path.lstat().st_mode
-    except OSError:  # there is nothing, or opening it will say what is wrong
+    except OSError:  # no file, or an error that opening it raises again
         return
     if stat.S_ISLNK(mode):
         raise InputError(
@@ -85,20 +84,20 @@ def check_regular(path: Path) -> None:
 
 
 def open_no_follow(path: str, flags: int) -> int:
-    """Opens a regular file for `open(..., opener=open_no_follow)`, and follows no symbolic link.
+    """Opens a regular file for `open(..., opener=open_no_follow)` without following links.
 
     Raises:
-      InputError: something else has the name.
+      InputError: the path is no regular file.
     """
     check_regular(Path(path))
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def lock_file(path: Path) -> IO[str]:
-    """Opens a file, made if it is not there, and locks it until it is closed or the process ends.
+    """Opens or creates a file, and locks it until it is closed or the process ends.
 
     Raises:
-      BlockingIOError: another process has locked it.
+      BlockingIOError: another process holds the lock.
       OSError: it cannot be opened or locked.
       InputError: it is no regular file.
     """
@@ -110,18 +109,18 @@ def lock_file(path: Path) -> IO[str]:
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
-    """Returns the refusal of a file that could not be written, with cause and remedy."""
+    """Returns the error of a file that cannot be written, with cause and remedy."""
     cause, remedy = explain(error)
     return InputError(
-        f"{path}: could not be written ({cause}); {remedy}, then repeat the command: it goes on "
-        "from what is there"
+        f"{path}: could not be written ({cause}); {remedy}, then repeat the command: it resumes "
+        "from the existing files"
     )
 
 
 def to_builtin(value: Any) -> Any:
-    """Returns a value as JSON has it: NumPy and JAX scalars and arrays as numbers and lists.
+    """Converts NumPy and JAX scalars and arrays to numbers and lists, for JSON.
 
-    Half a surrogate pair, which a path may hold, is written as its escape sequence.
+    A lone surrogate, which a path may contain, becomes its escape sequence.
     """
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()

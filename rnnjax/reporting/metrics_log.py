@@ -1,4 +1,4 @@
-"""The record of a run in numbers: a file with one JSON object a line."""
+"""Metrics of a run: a file with one JSON object a line."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -13,15 +13,14 @@ _NOT_FINITE = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 
 class MetricsLog:
-    """Appends lines to a metrics file; a line that `write` has returned from survives a crash."""
+    """Appends lines to a metrics file; a written line survives a crash."""
 
     def __init__(self, path: str | os.PathLike[str], mark: Mapping[str, Any] | None = None):
-        """Opens the file, or makes it.
+        """Opens or creates the file.
 
         Args:
-          path: the file. A last line that a crash has left unfinished is cut off, so that the
-            next one does not grow onto it.
-          mark: merged into every line; says what a reader must not overlook.
+          path: the file. An unfinished last line, which a crash has left, is cut off.
+          mark: values merged into all lines: a warning for any reader.
 
         Raises:
           InputError: it cannot be written.
@@ -40,12 +39,12 @@ class MetricsLog:
         """Appends one line. Numbers that are not finite become "nan", "inf" and "-inf".
 
         Raises:
-          InputError: it cannot be written. What of it is in the file is cut off by the next to
-            open it.
+          InputError: it cannot be written. A partial line is cut off when the file is next
+            opened.
         """
         line = encode_json({**values, **self._mark}) + "\n"
         try:
-            # Opened anew for each line: nothing to close, and nothing held back in a buffer.
+            # Opened for each line: nothing to close, and nothing buffered.
             with open(
                 self._path, "a", encoding="utf-8", newline="\n", opener=open_no_follow
             ) as file:
@@ -55,10 +54,10 @@ class MetricsLog:
 
 
 def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Returns the lines, numbers that are not finite included, without an unfinished last one.
+    """Reads the lines, without an unfinished last one; "nan" and "inf" become floats.
 
     Raises:
-      InputError: there is no such file, or a finished line is not a JSON object.
+      InputError: the file is missing, or a finished line is not a JSON object.
     """
     return [
         {
@@ -74,26 +73,26 @@ def truncate(
     step: int,
     keep_line: Callable[[dict[str, Any]], bool] = lambda line: True,
 ) -> None:
-    """Drops the lines that come after `step`, and an unfinished last one, in one move.
+    """Drops lines after `step`, and an unfinished last one, atomically.
 
-    A run that goes on from a checkpoint will write them again. Without a file nothing happens.
+    A run that is resumed from a checkpoint writes them again. Without a file nothing happens.
 
     Args:
       path: the file.
-      step: the last one whose lines stay.
-      keep_line: says of a line up to that step whether it stays.
+      step: last step whose lines remain.
+      keep_line: whether a line up to that step remains.
 
     Raises:
       InputError: a finished line is not a JSON object, or the file cannot be written.
     """
     path = Path(path)
     if path.exists():
-        kept = [
+        remaining = [
             line
             for line, values in _lines(path)
             if values.get("step", 0) <= step and keep_line(values)
         ]
-        write_text(path, "".join(line + "\n" for line in kept))
+        write_text(path, "".join(line + "\n" for line in remaining))
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:

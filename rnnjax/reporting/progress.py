@@ -1,4 +1,4 @@
-"""What a long loop shows: a bar on a terminal, now and then a plain line elsewhere."""
+"""Progress of loops: a bar on a terminal, occasional plain lines elsewhere."""
 
 import collections
 import contextlib
@@ -17,42 +17,42 @@ _SECONDS_BEFORE_LINES = 3.0
 _SECONDS_BETWEEN_DRAWINGS = 0.1
 
 _SECONDS_BEFORE_ESTIMATES = 1.0
-_MARKS = 100
-"""Moments at which is noted how far a loop is, of the time that it has taken."""
+_MAX_SAMPLES = 100
+"""Samples of the progress from which speed and time left are estimated."""
 
-_SHORTEST_BAR = 10
-_IMPORTANCE = ("left", "loss", "bar", "count", "accuracy", "speed")
-"""What a line shows, what a narrow terminal shows of it first."""
+_MIN_BAR_WIDTH = 10
+_PRIORITY = ("left", "loss", "bar", "count", "accuracy", "speed")
+"""Parts of a line; a narrow terminal shows the first of them."""
 
 _uncounted_seconds = 0.0
-"""Of this process, in which no loop measures its speed."""
+"""Seconds of this process that no loop counts in its speed."""
 
 
 class Progress:
-    """Shows how far a loop has come, how well and how fast, on the standard error stream.
+    """Shows steps, metrics, speed and time left of a loop on the standard error stream.
 
         with Progress("train", total_steps, initial=step) as progress:
             for step in range(step + 1, total_steps + 1):
                 ...
                 progress.update(step, examples=n, loss=loss, accuracy=accuracy)
 
-    Where the stream is not a terminal there is at most one line in ten seconds, and one for the
-    last update; none if all is over in three seconds. On a terminal the line is as wide as that,
-    and what finds no room is left out.
+    If the stream is not a terminal there is at most one line in ten seconds, and one for the last
+    update; none if the loop ends within three seconds. On a terminal the line has its width, and
+    parts without room are left out.
 
-    Speed and time left are estimated from the later half of the time that was taken, so that a
-    slow beginning is forgotten. The first update is no part of them, nor is any `uncounted` time:
-    a loop compiles in it.
+    Speed and time left are estimated from the second half of the elapsed time, so that a slow start
+    has no lasting effect. They exclude the first update and all `uncounted` time, in which a loop
+    compiles.
     """
 
     def __init__(self, name: str, total_steps: int, initial: int = 0, unit: str = "examples"):
         """Starts the clock.
 
         Args:
-          name: what the loop does.
-          total_steps: where it ends.
-          initial: the steps that an earlier process has done; no part of the speed.
-          unit: plural of what `update` counts as examples.
+          name: name of the loop.
+          total_steps: number of steps.
+          initial: steps of an earlier process, excluded from the speed.
+          unit: plural name of the examples that `update` counts.
         """
         self._name = name
         self._total = total_steps
@@ -61,33 +61,32 @@ class Progress:
         self._examples = 0
         self._metrics: dict[str, Any] = {}
         self._start = time.monotonic()
-        # Seconds counted, steps and examples. The estimates are made from the first of them.
-        self._marks: collections.deque[tuple[float, int, int]] = collections.deque()
-        self._first = self._last = 0.0
-        self._shown_at: float | None = None
-        self._shown_step = initial
+        # Counted seconds, steps and examples. Estimates start from the first sample.
+        self._samples: collections.deque[tuple[float, int, int]] = collections.deque()
+        self._start_seconds = self._last_seconds = 0.0
+        self._written_at: float | None = None
+        self._written_step = initial
         self._bar = _Bar() if _is_terminal() else None
         if self._bar is not None:
-            self._bar.draw(self._drawn(last=False))
+            self._bar.draw(self._format_bar_line(last=False))
 
     def update(self, step: int, examples: int = 0, loss: Any = None, accuracy: Any = None) -> None:
-        """Tells how far the loop is.
+        """Updates the progress.
 
         Args:
-          step: steps done, those of an earlier process included.
-          examples: done since the last update.
-          loss: a number, or a device array that becomes one. It is fetched only when it is shown,
-            so that a loop does not wait for the device at every step. Without it the one before
-            stays on show.
+          step: completed steps, including those of an earlier process.
+          examples: number since the last update.
+          loss: a number or a device array, which is fetched only when it is displayed, so that a
+            loop does not wait for the device at each step. None retains the previous loss.
           accuracy: as `loss`.
         """
         self._step = step
-        self._mark(examples)
+        self._sample(examples)
         for name, value in (("loss", loss), ("accuracy", accuracy)):
             if value is not None:
                 self._metrics[name] = value
         if time.monotonic() >= self._due():
-            self._show()
+            self._write()
 
     def __enter__(self) -> "Progress":
         return self
@@ -98,89 +97,94 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # After a failure the pending values may be what failed: fetching them would hide the error.
-        long = self._shown_at is not None or time.monotonic() >= self._due()
-        if kind is None and self._shown_step != self._step and long:
-            self._show(last=True)
+        # After an error, fetching pending values may fail and hide it.
+        is_long = self._written_at is not None or time.monotonic() >= self._due()
+        if kind is None and self._written_step != self._step and is_long:
+            self._write(last=True)
         if self._bar is not None:
             self._bar.close()
 
-    def _mark(self, examples: int) -> None:
-        """Notes how far the loop is, and forgets what lies before the later half of its time."""
-        now = time.monotonic() - _uncounted_seconds
-        if not self._marks:
-            self._first = self._last = now
-            self._marks.append((now, self._step, 0))
+    def _sample(self, examples: int) -> None:
+        """Takes a sample, and drops those of the first half of the elapsed time."""
+        seconds = time.monotonic() - _uncounted_seconds
+        if not self._samples:
+            self._start_seconds = self._last_seconds = seconds
+            self._samples.append((seconds, self._step, 0))
             return
-        self._last = now
+        self._last_seconds = seconds
         self._examples += examples
-        if now - self._marks[-1][0] >= (now - self._first) / _MARKS:
-            self._marks.append((now, self._step, self._examples))
-        while len(self._marks) > 2 and self._marks[1][0] <= (self._first + now) / 2:
-            self._marks.popleft()
+        if seconds - self._samples[-1][0] >= (seconds - self._start_seconds) / _MAX_SAMPLES:
+            self._samples.append((seconds, self._step, self._examples))
+        while len(self._samples) > 2 and self._samples[1][0] <= (self._start_seconds + seconds) / 2:
+            self._samples.popleft()
 
     def _due(self) -> float:
-        """Returns the moment from which on the next update is shown."""
+        """Returns the time from which on the next update is displayed."""
         if self._bar is not None:
-            return (self._shown_at or float("-inf")) + _SECONDS_BETWEEN_DRAWINGS
-        if self._shown_at is None:
+            return (self._written_at or float("-inf")) + _SECONDS_BETWEEN_DRAWINGS
+        if self._written_at is None:
             return self._start + _SECONDS_BEFORE_LINES
-        return self._shown_at + _SECONDS_BETWEEN_LINES
+        return self._written_at + _SECONDS_BETWEEN_LINES
 
-    def _show(self, last: bool = False) -> None:
+    def _write(self, last: bool = False) -> None:
         last = last or self._step >= self._total
         if self._bar is None:
             share = 100 * self._step // max(self._total, 1)
             head = f"{self._name}  step {self._step}/{self._total} ({share} %)"
             write_error(escape("  ".join([head, *self._figures(last).values()])) + "\n")
         else:
-            self._bar.draw(self._drawn(last))
-        self._shown_at, self._shown_step = time.monotonic(), self._step
+            self._bar.draw(self._format_bar_line(last))
+        self._written_at, self._written_step = time.monotonic(), self._step
 
-    def _drawn(self, last: bool) -> str:
-        """Returns the line that a terminal shows."""
+    def _format_bar_line(self, last: bool) -> str:
+        """Formats the line of a terminal."""
         share = self._step / max(self._total, 1)
         head = f"{self._name} {100 * share:3.0f} %"
         parts = {"bar": "", "count": f"{self._step}/{self._total}", **self._figures(last)}
-        # In the last column some terminals begin a new line.
-        room, shown = _columns() - 1 - len(head), {"bar": False}
-        for part in sorted(parts, key=_IMPORTANCE.index):
-            room -= 2 + (len(parts[part]) or _SHORTEST_BAR + 2)
+        # In the last column some terminals start a new line.
+        room, visible = _columns() - 1 - len(head), {"bar": False}
+        for part in sorted(parts, key=_PRIORITY.index):
+            room -= 2 + (len(parts[part]) or _MIN_BAR_WIDTH + 2)
             if room < 0:
                 break
-            shown[part] = True
-        if shown["bar"]:
-            spare = _columns() - 1 - len(head) - sum(2 + len(parts[part]) for part in shown)
-            parts["bar"] = _bar(share, spare - 2)
-        chosen = [text for part, text in parts.items() if shown.get(part)]
+            visible[part] = True
+        if visible["bar"]:
+            width = _columns() - 1 - len(head) - sum(2 + len(parts[part]) for part in visible)
+            parts["bar"] = _bar(share, width - 2)
+        chosen = [text for part, text in parts.items() if visible.get(part)]
         return escape("  ".join([head, *chosen]))[: _columns() - 1]
 
     def _figures(self, last: bool) -> dict[str, str]:
         figures = {name: f"{name} {float(value):.3f}" for name, value in self._metrics.items()}
-        start, first, before = self._marks[0] if self._marks else (self._last, self._step, 0)
-        seconds = self._last - start
+        start, first_step, first_examples = (
+            self._samples[0] if self._samples else (self._last_seconds, self._step, 0)
+        )
+        seconds = self._last_seconds - start
         if self._examples and seconds > 0:
-            figures["speed"] = f"{(self._examples - before) / seconds:.0f} {self._unit}/s"
+            figures["speed"] = f"{(self._examples - first_examples) / seconds:.0f} {self._unit}/s"
         if last:
             figures["left"] = f"took {_clock(time.monotonic() - self._start)}"
-        elif self._step > first and self._last - self._first >= _SECONDS_BEFORE_ESTIMATES:
-            pace = seconds / (self._step - first)
-            figures["left"] = f"{_clock(pace * (self._total - self._step))} left"
+        elif (
+            self._step > first_step
+            and self._last_seconds - self._start_seconds >= _SECONDS_BEFORE_ESTIMATES
+        ):
+            seconds_per_step = seconds / (self._step - first_step)
+            figures["left"] = f"{_clock(seconds_per_step * (self._total - self._step))} left"
         return figures
 
 
 def write_message(text: str) -> None:
     """Prints a line on the standard error stream, escaped, above a bar if one is open.
 
-    Nothing is raised where the stream is closed, full or broken: a message lost ends no work.
+    Nothing is raised if the stream is closed, full or broken: a lost message ends no work.
     """
     bar = _bars[-1].text if _bars else ""
-    write_error(f"{_over(bar, '')}{escape(text)}\n{bar}")
+    write_error(f"{_replace_line(bar, '')}{escape(text)}\n{bar}")
 
 
 @contextlib.contextmanager
 def uncounted() -> Iterator[None]:
-    """Leaves the time that is spent in it out of every speed and of the time that is left."""
+    """Excludes the time inside from speeds and estimates."""
     global _uncounted_seconds
     start = time.monotonic()
     try:
@@ -190,13 +194,13 @@ def uncounted() -> Iterator[None]:
 
 
 class _Bar:
-    """A line of a terminal that is drawn over and over.
+    """A line of a terminal that is redrawn in place.
 
-    One inside another, as an evaluation's in a training, takes its place until it is closed; the
-    outermost stays on the screen.
+    A nested bar, as of an evaluation during training, replaces the outer one until it is closed;
+    the outermost stays on the screen.
 
     Attributes:
-      text: shown on the screen while no other bar is open inside it.
+      text: displayed while no nested bar is open.
     """
 
     def __init__(self):
@@ -204,23 +208,23 @@ class _Bar:
         _bars.append(self)
 
     def draw(self, text: str) -> None:
-        write_error(_over(self.text, text))
+        write_error(_replace_line(self.text, text))
         self.text = text
 
     def close(self) -> None:
         _bars.remove(self)
-        write_error(_over(self.text, _bars[-1].text) if _bars else "\n")
+        write_error(_replace_line(self.text, _bars[-1].text) if _bars else "\n")
 
 
 _bars: list[_Bar] = []
-"""Those that are open; the last one is on the screen."""
+"""Open bars; the last one is on the screen."""
 
 
-def _over(before: str, text: str) -> str:
-    """Returns what draws a text over the one that a line of the terminal shows."""
-    if not before and not text:
+def _replace_line(previous: str, text: str) -> str:
+    """Returns the control sequence that replaces a line of the terminal."""
+    if not previous and not text:
         return ""
-    rest = " " * max(min(len(before), _columns() - 1) - len(text), 0)
+    rest = " " * max(min(len(previous), _columns() - 1) - len(text), 0)
     return f"\r{text}{rest}" + ("" if text else "\r")
 
 
@@ -234,7 +238,7 @@ def _bar(share: float, columns: int) -> str:
 
 
 def _is_terminal() -> bool:
-    with contextlib.suppress(AttributeError, ValueError):  # there is no stream, or it is closed
+    with contextlib.suppress(AttributeError, ValueError):  # no stream, or a closed one
         return sys.stderr.isatty()
     return False
 

@@ -1,10 +1,9 @@
-"""The one reader and writer of the files in a run's folder.
+"""Reads, verifies and writes the files in a run's folder.
 
-Every file that a result rests on is verified when it is read. `environment.json` is the manifest:
-it names the run and holds the digests of the files that are fixed when a run begins. `result.json`
-names the run as well, and holds the digest of the metrics. Both are sealed by a digest of what they
-say. When a run begins, the manifest is written last and before the first checkpoint, and a folder
-without a checkpoint is begun anew: no crash leaves files that refuse one another.
+`environment.json` is the manifest: it has the id of the run and the digests of the files that are
+fixed at its start. `result.json` has the id as well, and the digest of the metrics. Both have their
+own digest. At the start of a run, the manifest is written last and before the first checkpoint, and
+a folder without a checkpoint is started again: no crash leaves files that contradict one another.
 """
 
 import dataclasses
@@ -36,7 +35,7 @@ METRICS, RESULT = "metrics.jsonl", "result.json"
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A run, as its folder tells it."""
+    """The verified files of a finished run."""
 
     config: RecordedConfig
     environment: Manifest
@@ -45,17 +44,17 @@ class Record:
 
     @property
     def fallback(self) -> str:
-        """The corpus used instead of the one asked for, or ''."""
+        """The corpus used instead of the configured one, or ''."""
         return self.result.data.fallback or self.environment.data.fallback or self.config.data
 
     @property
     def data(self) -> DataSummary:
-        """What the run read."""
+        """Summary of the data."""
         return self.environment.data if self.environment.data.name else self.result.data
 
     @property
     def classes(self) -> list[str]:
-        """The names of the classes, or their numbers."""
+        """Names of the classes, or their indices."""
         result = self.result
         size = len(result.confusion)
         names = [scores.name for scores in result.per_class] or self.data.classes
@@ -63,7 +62,7 @@ class Record:
 
 
 def read(folder: Path) -> Record:
-    """Returns the verified files of a finished run.
+    """Reads and verifies the files of a finished run.
 
     Raises:
       InputError: a file is missing or damaged.
@@ -76,7 +75,7 @@ def read(folder: Path) -> Record:
 
 
 def read_config(folder: Path) -> RecordedConfig:
-    """Returns config.json, which `read_manifest` verifies.
+    """Reads config.json, which `read_manifest` verifies.
 
     Raises:
       InputError: it is missing or damaged.
@@ -85,7 +84,7 @@ def read_config(folder: Path) -> RecordedConfig:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Returns environment.json, and verifies the digests of the files that it lists.
+    """Reads environment.json, and verifies the files that it lists.
 
     Raises:
       InputError: one of them is missing or damaged.
@@ -96,19 +95,19 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def load_manifest(folder: Path) -> Manifest:
-    """Returns environment.json without a look at the files that it lists.
+    """Reads environment.json without verifying the files that it lists.
 
     Raises:
       InputError: it is missing or damaged.
     """
-    manifest = _parse(folder / MANIFEST, Manifest, _unseal(folder / MANIFEST))
+    manifest = _parse(folder / MANIFEST, Manifest, _load_with_digest(folder / MANIFEST))
     if CONFIG not in manifest.files:
         raise damaged(folder / MANIFEST, f"files: has no {CONFIG!r}")
     return manifest
 
 
 def read_result(folder: Path, manifest: Manifest) -> RunResult:
-    """Returns result.json of a run, and verifies the digest of its metrics.
+    """Reads result.json of a run, and verifies its metrics.
 
     Raises:
       InputError: one of them is missing or damaged, or of another run.
@@ -117,7 +116,7 @@ def read_result(folder: Path, manifest: Manifest) -> RunResult:
 
 
 def read_replicates_result(folder: Path, manifest: Manifest) -> ReplicatesResult:
-    """Returns result.json of replicates.
+    """Reads result.json of replicates.
 
     Raises:
       InputError: it is missing or damaged, or of another run.
@@ -126,15 +125,15 @@ def read_replicates_result(folder: Path, manifest: Manifest) -> ReplicatesResult
 
 
 def begin(
-    folder: Path, config: RecordedConfig, tokenizer: str, about: Mapping[str, Any]
+    folder: Path, config: RecordedConfig, tokenizer: str, manifest: Mapping[str, Any]
 ) -> Manifest:
-    """Writes everything that is fixed when a run begins, the manifest last.
+    """Writes the files that are fixed at the start of a run, the manifest last.
 
     Args:
-      folder: of the run. What it has of a run that came to no checkpoint is written anew.
-      config: what config.json says.
-      tokenizer: the text of tokenizer.json; '' where there is none.
-      about: what the manifest says of environment and data.
+      folder: folder of the run; files of a run without a checkpoint are replaced.
+      config: content of config.json.
+      tokenizer: text of tokenizer.json; '' for none.
+      manifest: environment and data for the manifest.
 
     Raises:
       InputError: a file cannot be written.
@@ -145,13 +144,13 @@ def begin(
         write_text(folder / TOKENIZER, tokenizer)
         files.append(TOKENIZER)
     run = {"run": secrets.token_hex(8), "files": _digests(folder, files)}
-    return write_manifest(folder, {**about, **run})
+    return write_manifest(folder, {**manifest, **run})
 
 
 def replace_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Writes config.json of a run that has begun, and its digest in the manifest.
+    """Replaces config.json of a run, and its digest in the manifest.
 
-    The manifest is first. `is_being_replaced` knows a folder in which a crash came between the two.
+    The manifest is written first. `is_being_replaced` detects a crash between the two.
 
     Raises:
       InputError: a file cannot be written.
@@ -163,7 +162,7 @@ def replace_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def is_being_replaced(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Returns whether the manifest has the digest of this config already, and the file is old."""
+    """Returns whether the manifest has the digest of this config, written before a crash."""
     return load_manifest(folder).files[CONFIG] == _text_digest(_config_text(folder, config))
 
 
@@ -186,11 +185,11 @@ def write_manifest(folder: Path, values: Mapping[str, Any]) -> Manifest:
 
 
 def write_result(folder: Path, manifest: Manifest, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes result.json of a finished run with the digest of its metrics; returns what it says.
+    """Writes result.json of a finished run with the digest of its metrics; returns its values.
 
     Args:
-      folder: of the run.
-      manifest: of the run.
+      folder: folder of the run.
+      manifest: manifest of the run.
       values: the result; of replicates if it has `seeds`.
     """
     schema = ReplicatesResult if "seeds" in values else RunResult
@@ -203,7 +202,7 @@ _Outcome = TypeVar("_Outcome", bound=RunOutcome)
 
 
 def _read_result(folder: Path, manifest: Manifest, schema: type[_Outcome]) -> _Outcome:
-    result = _parse(folder / RESULT, schema, _unseal(folder / RESULT))
+    result = _parse(folder / RESULT, schema, _load_with_digest(folder / RESULT))
     if result.run != manifest.run:
         raise damaged(folder / RESULT, "it is of another run than environment.json")
     if schema is RunResult and METRICS not in result.files:
@@ -246,18 +245,18 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _missing(path: Path) -> InputError:
-    cure = (
-        "The run has not finished: start it again with the same command, and it goes on."
+    remedy = (
+        "The run has not finished: repeat its command to resume it."
         if path.name == RESULT
-        else "Give the folder that a run was started with, or bring the file back from a copy."
+        else "Give the folder of a run, or bring the file back from a copy."
     )
-    return InputError(f"{path} is missing. {cure}")
+    return InputError(f"{path} is missing. {remedy}")
 
 
-def _unseal(path: Path) -> dict[str, Any]:
+def _load_with_digest(path: Path) -> dict[str, Any]:
     values = _load(path)
     if not record_digest.has_valid_digest(values):
-        raise damaged(path, "its digest does not fit what it says")
+        raise damaged(path, "its digest does not match")
     return {key: value for key, value in values.items() if key != "digest"}
 
 
@@ -266,13 +265,13 @@ def _parse(path: Path, schema: type[_Schema], values: Mapping[str, Any]) -> _Sch
         return schema.model_validate(values)
     except pydantic.ValidationError as error:
         detail = error.errors()[0]
-        where = ".".join(map(str, detail["loc"])) or "the whole"
-        given = "" if detail["type"] == "missing" else f", given {str(detail['input'])[:80]!r}"
-        raise damaged(path, f"{where}: {detail['msg']}{given}") from None
+        key = ".".join(map(str, detail["loc"])) or "the object"
+        value = "" if detail["type"] == "missing" else f", given {str(detail['input'])[:80]!r}"
+        raise damaged(path, f"{key}: {detail['msg']}{value}") from None
 
 
 def damaged(path: Path, problem: str) -> InputError:
-    """Returns the error that names a damaged file."""
+    """Returns the error of a damaged file."""
     return InputError(
         f"{path} is damaged ({problem}). Bring it back from a copy, or train again in a new folder."
     )

@@ -1,4 +1,4 @@
-"""The report of a run: one page that needs nothing but itself."""
+"""Report of a run: one self-contained HTML page."""
 
 import math
 import shlex
@@ -12,20 +12,19 @@ from rnnjax.reporting import plots, run_files, run_schema
 from rnnjax.reporting.atomic_files import write_text
 from rnnjax.reporting.templates import fill
 
-_MOST_MISTAKES = 50
-_MOST_CLASSES = 50
-_MOST_CONFUSIONS = 6
-_MOST_NAMES = 100
-_NORMAL_95 = 1.959964
+_MAX_MISTAKES = 50
+_MAX_CLASSES = 50
+_MAX_CONFUSIONS = 6
+_MAX_NAMES = 100
 
 _FILES = {
-    "config.json": "what was asked, complete",
-    "environment.json": "commit, versions, devices, and what the data was",
+    "config.json": "complete config",
+    "environment.json": "commit, versions, devices and data",
     "tokenizer.json": "the vocabulary",
-    "metrics.jsonl": "one JSON object a line, as the training went",
-    "result.json": "the results that this page shows",
-    "timing.json": "how long the training took up to each checkpoint",
-    "checkpoints": "parameters and the state of the training",
+    "metrics.jsonl": "metrics over the training, one JSON object a line",
+    "result.json": "results on this page",
+    "timing.json": "training seconds at each checkpoint",
+    "checkpoints": "parameters and optimizer state",
     "report.html": "this page",
 }
 
@@ -39,18 +38,18 @@ class ScoreInterval(NamedTuple):
 
 
 class ConfusionCell(NamedTuple):
-    """A number in the confusion matrix."""
+    """A cell of the confusion matrix."""
 
     count: int
     share: float | None
-    """Of its row; None where the row is empty."""
-    right: bool
+    """Share of its row; None if the row is empty."""
+    is_correct: bool
 
 
 class Baseline(NamedTuple):
-    """What always giving the same answer would reach."""
+    """Accuracy of the constant prediction of the most frequent class."""
 
-    answer: str
+    name: str
     accuracy: float
 
 
@@ -58,7 +57,7 @@ def write_report(workdir: Path) -> Path:
     """Writes `report.html` into the folder of a finished run and returns its path.
 
     Args:
-      workdir: the folder, as the commands on the page should name it.
+      workdir: the folder, as the commands on the page name it.
 
     Raises:
       InputError: a file of the run is missing or damaged.
@@ -70,13 +69,13 @@ def write_report(workdir: Path) -> Path:
 
 
 def render(run: run_files.Record, workdir: Path) -> str:
-    """Returns the page."""
+    """Renders the page."""
     result = run.result
     rows = result.test.rows or sum(map(sum, result.confusion)) or None
     baseline = _baseline(run)
-    # Tokens of running text are no independent rows, nor are the symbols of a sequence.
-    alike = result.test.perplexity is None and result.test.baseline is None
-    overall = wilson(result.test.accuracy, rows) if alike else None
+    # Tokens of a text are no independent rows, nor are the symbols of a sequence.
+    has_independent_rows = result.test.perplexity is None and result.test.baseline is None
+    overall = wilson(result.test.accuracy, rows) if has_independent_rows else None
     by_length = [
         (scores, wilson(scores.accuracy, scores.rows)) for scores in result.accuracy_by_length
     ]
@@ -90,20 +89,20 @@ def render(run: run_files.Record, workdir: Path) -> str:
         baseline=baseline,
         curves=_curves(run, baseline),
         splits={line.get("split") for line in run.metrics},
-        gaps=_gaps(run),
+        num_non_finite=_count_non_finite(run),
         confusion=_confusion(result.confusion),
         confusions=_confusions(run),
         classes=_classes(result),
         by_length=by_length,
         scale=_scale([interval for _, interval in by_length if interval]),
-        mistakes=result.worst_mistakes[:_MOST_MISTAKES],
+        mistakes=result.worst_mistakes[:_MAX_MISTAKES],
         parameters=_parameters(result),
         config=list(_flat(run.config.config)),
         environment=list(_flat(run.environment.values())),
         commands=_commands(run, workdir),
         files=[
-            (name, what)
-            for name, what in _FILES.items()
+            (name, description)
+            for name, description in _FILES.items()
             if name == "report.html" or (workdir / name).exists()
         ],
         workdir=str(workdir),
@@ -112,12 +111,12 @@ def render(run: run_files.Record, workdir: Path) -> str:
 
 def wilson(share: float | None, rows: int | None) -> ScoreInterval | None:
     """Returns Wilson's 95 % interval of a share of `rows` independent rows; None without rows."""
+    from scipy import stats  # takes most of a second
+
     if share is None or not rows:
         return None
-    z2 = _NORMAL_95**2 / rows
-    centre = (share + z2 / 2) / (1 + z2)
-    half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4) / (1 + z2)
-    return ScoreInterval(max(0.0, centre - half), share, min(1.0, centre + half))
+    interval = stats.binomtest(round(share * rows), rows).proportion_ci(method="wilson")
+    return ScoreInterval(interval.low, share, interval.high)
 
 
 def _baseline(run: run_files.Record) -> Baseline | None:
@@ -127,27 +126,27 @@ def _baseline(run: run_files.Record) -> Baseline | None:
     names = run.classes or [scores.name for scores in run.result.per_class]
     if not sum(counts):
         return None
-    most = max(counts)
-    return Baseline(names[counts.index(most)], most / sum(counts))
+    largest = max(counts)
+    return Baseline(names[counts.index(largest)], largest / sum(counts))
 
 
 def _curves(run: run_files.Record, baseline: Baseline | None) -> list[tuple[str, Markup]]:
-    """The name and the drawing of each metric that the training has logged."""
-    drawings = []
+    """Plots the logged metrics."""
+    figures = []
     for name in ("loss", "accuracy"):
         train, validation, test = (
             plots.series(run.metrics, split, name) for split in ("train", "validation", "test")
         )
         if len(train.steps) or len(validation.steps):
             percent = name == "accuracy"
-            without = baseline.accuracy if baseline else None
-            level = without if percent else run.result.test.baseline
-            drawing = plots.curves(name, train, validation, test, level, percent)
-            drawings.append((name, drawing))
-    return drawings
+            constant = baseline.accuracy if baseline else None
+            level = constant if percent else run.result.test.baseline
+            figure = plots.curves(name, train, validation, test, level, percent)
+            figures.append((name, figure))
+    return figures
 
 
-def _gaps(run: run_files.Record) -> int:
+def _count_non_finite(run: run_files.Record) -> int:
     return sum(
         isinstance(line.get("loss"), float) and not math.isfinite(line["loss"])
         for line in run.metrics
@@ -165,27 +164,27 @@ def _confusion(counts: list[list[int]]) -> list[list[ConfusionCell]]:
 
 
 def _classes(result: run_schema.RunResult) -> list[run_schema.ClassScores]:
-    """The scores of the classes; of very many, those with the most rows."""
+    """Returns the scores of the classes; of very many, those with the most rows."""
     scores = result.per_class
-    if len(scores) <= _MOST_CLASSES:
+    if len(scores) <= _MAX_CLASSES:
         return scores
-    return sorted(scores, key=lambda each: -each.rows)[:_MOST_CLASSES]
+    return sorted(scores, key=lambda row: -row.rows)[:_MAX_CLASSES]
 
 
 def _confusions(run: run_files.Record) -> list[run_schema.ConfusedPair]:
-    """The most frequent confusions; of two classes, the matrix says it all."""
+    """Returns the most frequent confusions; none of two classes, where the matrix suffices."""
     if run.result.most_confused_pairs:
         return run.result.most_confused_pairs
     names = run.classes
     if len(names) < 3:
         return []
-    wrong = [
+    confusions = [
         run_schema.ConfusedPair(label=label, predicted=predicted, rows=cell.count, share=cell.share)
         for label, row in zip(names, _confusion(run.result.confusion), strict=True)
         for predicted, cell in zip(names, row, strict=True)
-        if cell.count and cell.share and not cell.right
+        if cell.count and cell.share and not cell.is_correct
     ]
-    return sorted(wrong, key=lambda confusion: -confusion.rows)[:_MOST_CONFUSIONS]
+    return sorted(confusions, key=lambda confusion: -confusion.rows)[:_MAX_CONFUSIONS]
 
 
 def _scale(intervals: list[ScoreInterval]) -> tuple[float, float]:
@@ -205,25 +204,25 @@ def _commands(run: run_files.Record, workdir: Path) -> list[tuple[str, str]]:
     train = run.environment.last_command or "python -m rnnjax.main --config CONFIG.py"
     if "--workdir" not in train:
         train += f" --workdir {folder}"
-    asked = {
+    commands = {
         "language_modeling": [
-            ("Let it write", f'python -m rnnjax.generate --workdir {folder} --prompt "text"'),
+            ("Generate text", f'python -m rnnjax.generate --workdir {folder} --prompt "text"'),
         ],
         "memory": [],
         "translation": [
-            ("Let it translate", f'python -m rnnjax.translate --workdir {folder} "text"'),
+            ("Translate a text", f'python -m rnnjax.translate --workdir {folder} "text"'),
         ],
     }.get(
         run.result.task,
         [
-            ("Ask it about a text", f'python -m rnnjax.predict --workdir {folder} "text"'),
+            ("Classify a text", f'python -m rnnjax.predict --workdir {folder} "text"'),
             (
-                "Score it on another file",
+                "Evaluate it on another file",
                 f"python -m rnnjax.evaluate --workdir {folder} --data FILE.csv",
             ),
         ],
     )
-    return [*asked, ("Resume it, if it was interrupted", train)]
+    return [*commands, ("Resume it after an interruption", train)]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -231,8 +230,8 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list):
-            shown = ", ".join(map(str, value[:_MOST_NAMES]))
-            more = len(value) - _MOST_NAMES
-            yield prefix + key, f"{shown} and {more:,} more" if more > 0 else shown
+            text = ", ".join(map(str, value[:_MAX_NAMES]))
+            more = len(value) - _MAX_NAMES
+            yield prefix + key, f"{text} and {more:,} more" if more > 0 else text
         else:
             yield prefix + key, str(value)

@@ -13,76 +13,76 @@ def _number(value: Any) -> Any:
 
 
 Number = Annotated[float, pydantic.BeforeValidator(_number)]
-"""A float. JSON has it as a string if it is not finite."""
+"""A float, as a string in JSON if it is not finite."""
 
 
 def _within_bounds(share: float | None) -> float | None:
     if share is None or math.isnan(share):
         return None
-    # Sums of float32 weights may miss one by a hair.
+    # Sums of float32 weights have rounding errors.
     if not -1e-5 <= share <= 1 + 1e-5:
         raise ValueError("expected a share between 0 and 1")
     return min(max(share, 0.0), 1.0)
 
 
 Share = Annotated[Number | None, pydantic.AfterValidator(_within_bounds)]
-"""Between 0 and 1; None where it is undefined."""
+"""Between 0 and 1; None if undefined."""
 
 
 class RecordModel(pydantic.BaseModel):
-    """A part of a file. Keys that are not declared are kept as they are."""
+    """Base of the schemas; undeclared keys are retained."""
 
     model_config = pydantic.ConfigDict(
         frozen=True, strict=True, extra="allow", use_attribute_docstrings=True
     )
 
     def values(self) -> dict[str, Any]:
-        """Returns what the file says: the keys that were set."""
+        """Returns the keys that were set."""
         return self.model_dump(exclude_unset=True, by_alias=True)
 
 
 class DataSummary(RecordModel):
-    """What the run read. Every key is shown; these are also looked at."""
+    """Summary of the data. Reports show all keys and interpret these."""
 
     name: str = ""
     fallback: str = ""
-    """The corpus used instead of the one asked for; '' if it is the one asked for."""
+    """The corpus used instead of the configured one; '' if there is none."""
     fingerprint: str = ""
     classes: list[str] = []
     rows: dict[str, int] = {}
-    """Of each split."""
+    """Number of rows by split."""
     vocabulary: int = 0
-    """Number of token ids, padding and unknown included; 0 where nothing is text."""
+    """Number of token ids, padding and unknown included; 0 without text."""
     unknown_share: Number = 0.0
-    """Tokens of the training text that the vocabulary lacks."""
+    """Share of unknown tokens in the training text."""
     longest: int = 0
     """Tokens of the longest target that a translator was trained on."""
     connected: bool = False
-    """Whether the texts of a language model follow on one another."""
+    """Whether the rows of a language model are one continuous text."""
 
 
 class Scores(RecordModel):
-    """Results on one part of the data. Every number can be compared; these are also shown."""
+    """Scores on a split. All numbers can be compared, and reports show these."""
 
     loss: Number | None = None
     accuracy: Share = None
     macro_f1: Share = None
     perplexity: Number | None = None
     bits: Number | None = None
-    """A token."""
+    """Bits per token."""
     baseline: Number | None = None
-    """The least loss without memory."""
+    """Minimum loss without memory."""
     bleu: Number | None = None
     chrf: Number | None = None
     exact: Share = None
-    """Translations that are their reference letter for letter."""
+    """Share of translations that equal their reference."""
     rows: int | None = None
     unknown_share: Share = None
-    """Tokens that the vocabulary lacks."""
+    """Share of unknown tokens."""
 
 
 class LayerSummary(RecordModel):
-    """A line of the model table."""
+    """A row of the model table."""
 
     layer: str
     type: str = ""
@@ -91,7 +91,7 @@ class LayerSummary(RecordModel):
 
 
 class ClassScores(RecordModel):
-    """Results on the rows of one class. What a class without rows leaves undefined is None."""
+    """Scores of one class; None where a class without rows leaves them undefined."""
 
     name: str
     precision: Share = None
@@ -101,7 +101,7 @@ class ClassScores(RecordModel):
 
 
 class ConfusedPair(RecordModel):
-    """A frequent way of being wrong."""
+    """A frequent confusion of two classes."""
 
     label: str
     predicted: str
@@ -111,7 +111,7 @@ class ConfusedPair(RecordModel):
 
 
 class LengthBin(RecordModel):
-    """Accuracy on texts of like length, in tokens, both ends included."""
+    """Accuracy on texts of similar length in tokens, both ends included."""
 
     first: int = pydantic.Field(alias="from")
     last: int = pydantic.Field(alias="to")
@@ -120,25 +120,25 @@ class LengthBin(RecordModel):
 
 
 class Mistake(RecordModel):
-    """A row that the network got wrong."""
+    """A misclassified row."""
 
     text: str
     label: str
     predicted: str
     probability: Share = None
-    """Given to the class predicted."""
+    """Probability of the predicted class."""
     probability_of_label: Share = None
 
 
 class Sample(RecordModel):
-    """A text that a network has written by itself."""
+    """A generated text."""
 
     text: str
     temperature: Number
 
 
 class Example(RecordModel):
-    """A translation, and where the network looked when it wrote each token."""
+    """A translation with its attention weights."""
 
     source: str
     reference: str
@@ -146,7 +146,7 @@ class Example(RecordModel):
     read: list[str]
     written: list[str]
     attention: list[list[Number]]
-    """A row for each token written, a column for each one read."""
+    """A row for each target token, a column for each source token."""
 
     @pydantic.model_validator(mode="after")
     def _sizes_agree(self) -> Self:
@@ -157,10 +157,10 @@ class Example(RecordModel):
 
 
 class TranslationResult(RecordModel):
-    """What a translator writes."""
+    """Translations and the settings of their scores."""
 
     signatures: dict[str, str]
-    """What sacrebleu calls the settings of a score."""
+    """Signatures of sacrebleu by score."""
     examples: list[Example] = []
 
 
@@ -170,22 +170,22 @@ class RecordedConfig(RecordModel):
     name: str
     config: dict[str, Any]
     data: str = ""
-    """A mark, where the data is not what was asked for."""
+    """Warning that the data is a fallback; '' if it is not."""
 
 
 class Environment(RecordModel):
-    """What a result was made with. Every key is shown; these are also looked at."""
+    """Software and hardware of a run. Reports show all keys and interpret these."""
 
     started: str = ""
     command: str = ""
     resumed: list[dict[str, Any]] = []
-    """What the steps from a step on were done with."""
+    """Environment and first step of each later process."""
 
     @property
     def last_command(self) -> str:
-        """The command that the training went on with last."""
+        """The command of the last process."""
         return next(
-            (each["command"] for each in self.resumed[::-1] if "command" in each), self.command
+            (entry["command"] for entry in self.resumed[::-1] if "command" in entry), self.command
         )
 
 
@@ -193,25 +193,24 @@ class Manifest(Environment):
     """The file environment.json."""
 
     run: str
-    """Names the run in its result and in its checkpoints: drawn when it begins."""
+    """Random id of the run, which result and checkpoints have as well."""
     files: dict[Literal["config.json", "tokenizer.json"], str]
-    """SHA-256 of the files that are fixed when a run begins."""
+    """SHA-256 of the files that are fixed at the start of a run."""
     data: DataSummary
     bucketing_epochs: int = 0
-    """The number of epochs by which the padded lengths of batches were chosen; 0 for that of
-    config.json."""
+    """Number of epochs by which the bucket lengths were chosen; 0 for that of config.json."""
     init_from: dict[str, Any] | None = None
-    """The run whose parameters it began with, its digest, and what of it matched."""
+    """Source of the initial parameters, its digest, and the parameters that matched."""
 
     @property
     def environment(self) -> Environment:
-        """What is recorded of a run beside its result: what is of the folder is left out."""
+        """The environment without keys of the folder."""
         of_folder = {"run", "files", "data"}
         return Environment.model_validate(self.model_dump(exclude_unset=True, exclude=of_folder))
 
 
 class RunOutcome(RecordModel):
-    """What result.json says of one run and of replicates alike."""
+    """Keys of result.json that single runs and replicates share."""
 
     run: str
     files: dict[Literal["metrics.jsonl"], str]
@@ -220,10 +219,10 @@ class RunOutcome(RecordModel):
     steps: int | None = None
     epochs: Number | None = None
     best_step: int | None = None
-    """The training step whose parameters are evaluated: with early stopping, not the last."""
+    """Step of the evaluated parameters, which early stopping chooses."""
     resumed_from: int = 0
     timed_steps: int | None = None
-    """The steps that `train_seconds` are of; fewer than `steps` where timing.json was lost."""
+    """Number of steps in `train_seconds`; fewer than `steps` if timing.json was lost."""
     train_seconds: Number | None = None
     rows_per_second: Number | None = None
     tokens_per_second: Number | None = None
@@ -234,7 +233,7 @@ class RunOutcome(RecordModel):
 
 
 class Spread(RecordModel):
-    """A score of several seeds."""
+    """A score over several seeds."""
 
     mean: Number
     sd: Number
@@ -255,17 +254,17 @@ class RunResult(RunOutcome):
     test: Scores = Scores()
     validation: Scores | None = None
     buckets: list[int | list[int]] = []
-    """The padded lengths; where there are several kinds of sequences, some for each."""
+    """Bucket lengths; a list for each kind of sequences if there are several."""
     data: DataSummary = DataSummary()
     confusion: list[list[int]] = []
     """A row for each true class, a column for each predicted one."""
     most_confused_pairs: list[ConfusedPair] = []
-    """In the place of `confusion` where that would be too large."""
+    """Instead of `confusion` if that would be too large."""
     per_class: list[ClassScores] = []
     accuracy_by_length: list[LengthBin] = []
     worst_mistakes: list[Mistake] = []
     sample: Sample | None = None
-    """What a language model writes."""
+    """A text of the language model."""
     translation: TranslationResult | None = None
 
     @pydantic.model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Pages that need nothing but themselves: templates, their filters and their style."""
+"""Self-contained HTML pages: templates, filters and style sheets."""
 
 import math
 from importlib import resources
@@ -7,16 +7,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-_LONGEST_TEXT = 600
+_MAX_CHARACTERS = 600
 
 
 def fill(template: str, *styles: str, **values: Any) -> str:
-    """Returns the page of a template of this folder, in the style of the report.
+    """Renders a template of this folder with the style sheet of the report.
 
     Args:
-      template: name of its file.
-      *styles: names of further style sheets of this folder.
-      **values: what it shows, escaped unless it is `Markup`.
+      template: file name.
+      *styles: file names of further style sheets of this folder.
+      **values: variables of the template, escaped unless they are `Markup`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("rnnjax.reporting", "."),
@@ -31,17 +31,17 @@ def fill(template: str, *styles: str, **values: Any) -> str:
         "percent": _percent,
         "duration": _duration,
         "shortened": _shortened,
-        "place": _place,
+        "position": _position,
         "visible": visible,
     }
     folder = resources.files("rnnjax.reporting")
     sheets = [folder.joinpath(name).read_text("utf-8") for name in ("report.css", *styles)]
-    # Ours, and not to be escaped; what comes from the run is.
+    # Style sheets are trusted; values from the run are escaped.
     return environment.get_template(template).render(css=Markup("\n".join(sheets)), **values)
 
 
 def visible(token: str) -> str:
-    """Returns a token as a page can show it, white space as well."""
+    """Returns a token with visible white space."""
     return token.strip() or {"\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"}.get(
         token, "\N{OPEN BOX}"
     )
@@ -73,9 +73,9 @@ def _duration(seconds: float) -> str:
 
 def _shortened(text: str) -> str:
     text = " ".join(text.split()) or "(nothing)"
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT].rstrip() + "…"
+    return text if len(text) <= _MAX_CHARACTERS else text[:_MAX_CHARACTERS].rstrip() + "…"
 
 
-def _place(value: float, low: float = 0.0, high: float = 1.0) -> str:
-    """A place between two ends, in CSS."""
+def _position(value: float, low: float = 0.0, high: float = 1.0) -> str:
+    """Returns a position between two ends in CSS."""
     return f"{100 * (value - low) / (high - low):.2f}%"

@@ -1,4 +1,4 @@
-"""A run folder as a training leaves it, made up by rule so that tests know every number in it."""
+"""A synthetic folder of a finished run, with known numbers."""
 
 import hashlib
 import json
@@ -16,28 +16,28 @@ TEXT = (
 
 
 def confusion(classes: int, rows: int = 1_900) -> list[list[int]]:
-    """Most rows right, the more wrong the nearer the classes; class numbers matter."""
+    """Returns a confusion matrix with more errors between neighbouring classes."""
     matrix = []
     for label in range(classes):
-        wrong = [
+        counts = [
             0
             if label == predicted
             else int(rows * 0.16 / (1 + abs(label - predicted)) ** 2)
             + (7 * label + 3 * predicted) % 5
             for predicted in range(classes)
         ]
-        wrong[label] = rows - sum(wrong)
-        matrix.append(wrong)
+        counts[label] = rows - sum(counts)
+        matrix.append(counts)
     return matrix
 
 
 def result(classes: list[str], matrix: list[list[int]]) -> dict[str, Any]:
-    """What result.json says, with every score computed from the matrix."""
+    """Returns the values of result.json, with scores computed from the matrix."""
     total = sum(map(sum, matrix))
     per_class = []
     for index, name in enumerate(classes):
-        rows, answers = sum(matrix[index]), sum(row[index] for row in matrix)
-        precision = matrix[index][index] / answers if answers else 0.0
+        rows, predictions = sum(matrix[index]), sum(row[index] for row in matrix)
+        precision = matrix[index][index] / predictions if predictions else 0.0
         recall = matrix[index][index] / rows if rows else 0.0
         f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
         per_class.append(
@@ -110,7 +110,7 @@ def result(classes: list[str], matrix: list[list[int]]) -> dict[str, Any]:
 
 
 def metrics(steps: int = 3_051, every: int = 25) -> list[dict[str, Any]]:
-    """What metrics.jsonl says: a falling loss with ripples, and validation on the way."""
+    """Returns the lines of metrics.jsonl: a falling loss with ripples, and validation."""
     lines: list[dict[str, Any]] = []
     for step in range(every, steps + 1, every):
         ripple = 0.05 * math.sin(step * 1.7) + 0.03 * math.sin(step * 0.31)
@@ -150,7 +150,7 @@ def metrics(steps: int = 3_051, every: int = 25) -> list[dict[str, Any]]:
 
 
 def data(classes: list[str], fallback: str = "") -> dict[str, Any]:
-    """The description of the data in environment.json and result.json."""
+    """Returns the summary of the data in environment.json and result.json."""
     return {
         "name": fallback or "ag_news_csv",
         "source": "data/ag_news",
@@ -171,9 +171,9 @@ def write(
     lines: list[dict[str, Any]] | None = None,
     **changes: Any,
 ) -> Path:
-    """Makes the folder of a finished run; `changes` replace keys of result.json."""
+    """Writes the folder of a finished run; `changes` replace keys of result.json."""
     classes = classes or ["World", "Sports", "Business", "Sci/Tech"]
-    described = data(classes, fallback)
+    summary = data(classes, fallback)
     mark = {"data": f"{fallback} (fallback)"} if fallback else {}
     environment = {
         "started": "2025-03-04T09:15:02+00:00",
@@ -186,22 +186,22 @@ def write(
         "devices": ["cpu:0"],
         "xla_flags": "",
         "command": "python -m rnnjax.main --config configs/bilstm.py",
-        "data": described,
+        "data": summary,
     }
-    results = result(classes, matrix or confusion(len(classes))) | {"data": described} | changes
+    results = result(classes, matrix or confusion(len(classes))) | {"data": summary} | changes
     lines = metrics() if lines is None else lines
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "checkpoints").mkdir(exist_ok=True)
     config = {"name": "bilstm", "config": schema.defaults()} | mark
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "environment.json").write_text(json.dumps(environment))
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(x | mark) + "\n" for x in lines))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line | mark) + "\n" for line in lines))
     (folder / "result.json").write_text(json.dumps(results))
     return reseal(folder)
 
 
 def reseal(folder: Path) -> Path:
-    """Makes a folder whose files were edited one that a run could have left, by their digests."""
+    """Computes the digests of edited files again, as if a run had written them."""
 
     def digests(*names: str) -> dict[str, str]:
         paths = [folder / name for name in names if (folder / name).exists()]

@@ -1,3 +1,5 @@
+"""Files are written atomically as strict JSON, and links are neither followed nor replaced."""
+
 import errno
 import json
 import os
@@ -11,7 +13,7 @@ from rnnjax.reporting import atomic_files
 from rnnjax.reporting.metrics_log import MetricsLog
 
 
-def test_json_is_strict_and_takes_numbers_of_every_origin(tmp_path):
+def test_strict_json_of_python_numpy_and_jax_values(tmp_path):
     path = tmp_path / "result.json"
     atomic_files.write_json(
         path,
@@ -54,7 +56,7 @@ def test_json_is_strict_and_takes_numbers_of_every_origin(tmp_path):
         (errno.EROFS, "use a folder on a file system that is not read-only"),
     ],
 )
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, number, remedy):
+def test_failed_write_leaves_only_the_old_file(tmp_path, monkeypatch, number, remedy):
     path = tmp_path / "result.json"
     atomic_files.write_json(path, {"step": 1})
     with pytest.raises(TypeError):
@@ -64,24 +66,24 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(InputError, match=r"result\.json: could not be written") as caught:
+    with pytest.raises(InputError, match=r"result\.json: could not be written") as raised:
         atomic_files.write_json(path, {"step": 2})
-    assert f"({os.strerror(number)}); {remedy}" in str(caught.value)
+    assert f"({os.strerror(number)}); {remedy}" in str(raised.value)
     assert json.loads(path.read_text()) == {"step": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_files_are_as_readable_as_others(tmp_path):
-    (tmp_path / "other").write_text("")
-    atomic_files.write_text(tmp_path / "page", "half a pair: \ud83d")
-    assert (tmp_path / "page").stat().st_mode == (tmp_path / "other").stat().st_mode
-    assert (tmp_path / "page").read_text() == "half a pair: \\ud83d"
+def test_written_files_have_default_permissions(tmp_path):
+    (tmp_path / "plain").write_text("")
+    atomic_files.write_text(tmp_path / "page", "lone surrogate: \ud83d")
+    assert (tmp_path / "page").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "page").read_text() == "lone surrogate: \\ud83d"
 
 
-def test_links_folders_and_devices_are_neither_replaced_nor_followed(tmp_path):
-    mine, link = tmp_path / "mine", tmp_path / "link"
-    mine.write_text("mine")
-    link.symlink_to(mine)
+def test_links_folders_and_devices_are_refused(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("target")
+    link.symlink_to(target)
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
@@ -90,24 +92,24 @@ def test_links_folders_and_devices_are_neither_replaced_nor_followed(tmp_path):
         for write in (atomic_files.write_text, lambda path, _: MetricsLog(path)):
             with pytest.raises(InputError, match=rf"{path}: is (a symbolic|a folder|no regular)"):
                 write(path, "text")
-    assert mine.read_text() == "mine"
+    assert target.read_text() == "target"
     assert link.is_symlink()
-    assert {path.name for path in tmp_path.iterdir()} == {"mine", *names}
+    assert {path.name for path in tmp_path.iterdir()} == {"target", *names}
 
 
-def test_a_file_may_have_as_long_a_name_as_there_can_be(tmp_path):
+def test_file_name_of_maximum_length(tmp_path):
     path = tmp_path / ("a" * 255)
     atomic_files.write_text(path, "text")
     assert path.read_text() == "text"
 
 
-def test_a_lock_is_held_once_and_writes_nothing(tmp_path):
+def test_lock_is_exclusive_and_writes_nothing(tmp_path):
     path = tmp_path / ".lock"
-    path.write_text("mine")
+    path.write_text("text")
     with atomic_files.lock_file(path), pytest.raises(BlockingIOError):
         atomic_files.lock_file(path)
     with atomic_files.lock_file(path):
-        assert path.read_text() == "mine"
+        assert path.read_text() == "text"
     (tmp_path / "link").symlink_to(path)
     with pytest.raises(InputError, match="is a symbolic link"):
         atomic_files.lock_file(tmp_path / "link")

@@ -1,3 +1,5 @@
+"""The metrics log survives crashes, and damaged lines are named."""
+
 import json
 import math
 import resource
@@ -13,7 +15,7 @@ def path(tmp_path):
     return tmp_path / "metrics.jsonl"
 
 
-def test_lines_come_back_as_they_went_in(path):
+def test_lines_round_trip(path):
     file = MetricsLog(path)
     file.write({"step": 100, "split": "train", "loss": 1.25})
     assert read(path) == [{"step": 100, "split": "train", "loss": 1.25}]
@@ -23,19 +25,19 @@ def test_lines_come_back_as_they_went_in(path):
     assert path.read_bytes().endswith(b"}\n")
 
 
-def test_a_new_file_has_no_lines(path):
+def test_new_file_is_empty(path):
     MetricsLog(path)
     assert read(path) == []
 
 
-def test_a_mark_is_on_every_line(path):
+def test_mark_is_merged_into_all_lines(path):
     file = MetricsLog(path, {"data": "docstrings (fallback)"})
     file.write({"step": 1})
     file.write({"step": 2, "data": "ag_news_subset"})
     assert [line["data"] for line in read(path)] == ["docstrings (fallback)"] * 2
 
 
-def test_numbers_that_are_not_finite_survive_strict_json(path):
+def test_non_finite_numbers_round_trip_through_strict_json(path):
     MetricsLog(path).write({"step": 1, "loss": math.nan, "norm": math.inf, "low": -math.inf})
     assert json.loads(path.read_text()) == {"step": 1, "loss": "nan", "norm": "inf", "low": "-inf"}
     (line,) = read(path)
@@ -44,7 +46,7 @@ def test_numbers_that_are_not_finite_survive_strict_json(path):
 
 
 @pytest.mark.parametrize("rest", ['{"step": 300, "lo', '{"step": 300}', "\0\0\0"])
-def test_an_unfinished_last_line_is_ignored_and_the_next_does_not_grow_onto_it(path, rest):
+def test_unfinished_last_line_is_ignored_and_cut_off(path, rest):
     MetricsLog(path).write({"step": 200})
     with path.open("a") as file:
         file.write(rest)
@@ -54,18 +56,18 @@ def test_an_unfinished_last_line_is_ignored_and_the_next_does_not_grow_onto_it(p
 
 
 @pytest.mark.parametrize("line", ["", "{", "[1]", "12"])
-def test_a_damaged_line_is_named(path, line):
+def test_damaged_line_is_named(path, line):
     path.write_text('{"step": 1}\n' + line + '\n{"step": 2}\n')
     with pytest.raises(InputError, match=r"metrics\.jsonl, line 2"):
         read(path)
 
 
-def test_a_missing_file_is_named(path):
+def test_missing_file_is_named(path):
     with pytest.raises(InputError, match=r"metrics\.jsonl is missing"):
         read(path)
 
 
-def test_a_line_that_does_not_fit_on_the_disk_is_an_error_and_is_cut_off_later(path):
+def test_partial_line_on_a_full_disk_is_an_error_and_is_cut_off(path):
     file = MetricsLog(path)
     file.write({"step": 100})
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -80,27 +82,27 @@ def test_a_line_that_does_not_fit_on_the_disk_is_an_error_and_is_cut_off_later(p
     assert read(path) == [{"step": 100}, {"step": 200}]
 
 
-def test_truncate_drops_what_came_after(path):
+def test_truncate_drops_later_lines(path):
     file = MetricsLog(path)
     for step, split in [(100, "train"), (200, "train"), (200, "validation"), (300, "train")]:
         file.write({"step": step, "split": split, "loss": math.nan})
-    before = path.read_text().splitlines(keepends=True)
+    lines = path.read_text().splitlines(keepends=True)
     with path.open("a") as unfinished:
         unfinished.write('{"step": 1')
     truncate(path, 200)
-    assert path.read_text() == "".join(before[:3])
+    assert path.read_text() == "".join(lines[:3])
     file.write({"step": 300})
     assert [line["step"] for line in read(path)] == [100, 200, 200, 300]
     truncate(path, 0)
     assert read(path) == []
 
 
-def test_truncate_without_a_file_makes_none(path):
+def test_truncate_without_a_file_creates_none(path):
     truncate(path, 100)
     assert not path.exists()
 
 
-def test_a_failed_truncate_leaves_every_line(path, monkeypatch):
+def test_failed_truncate_leaves_all_lines(path, monkeypatch):
     file = MetricsLog(path)
     file.write({"step": 100})
     file.write({"step": 200})

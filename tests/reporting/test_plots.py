@@ -1,9 +1,11 @@
+"""Plots are reproducible SVG in the colours of the page."""
+
 import re
 
 import numpy as np
 import pytest
 
-from rnnjax.reporting.plots import Series, curves, series, moving_average
+from rnnjax.reporting.plots import Series, curves, moving_average, series
 
 NONE = Series(np.array([]), np.array([]))
 
@@ -13,7 +15,7 @@ def line(count, slope=1.0):
     return Series(steps, slope * steps)
 
 
-def test_a_series_is_sorted_finite_and_of_its_split():
+def test_series_is_sorted_finite_and_of_its_split():
     lines = [
         {"step": 200, "split": "train", "loss": 2},
         {"step": 100, "split": "train", "loss": 1.5},
@@ -31,7 +33,7 @@ def test_a_series_is_sorted_finite_and_of_its_split():
     assert values.tolist() == [1.5, 2.5]
 
 
-def test_smoothing_keeps_a_constant_and_averages_around_a_point():
+def test_moving_average():
     np.testing.assert_allclose(moving_average(np.full(60, 3.0)), 3.0)
     spike = np.zeros(60)
     spike[30] = 5.0
@@ -41,12 +43,12 @@ def test_smoothing_keeps_a_constant_and_averages_around_a_point():
 
 
 def paths(svg, variable):
-    """The numbers of points of the curves drawn in a colour."""
+    """Returns the numbers of points of the curves in a colour."""
     drawn = re.findall(rf'<path d="([^"]*)"[^>]*style="fill: none; stroke: var\({variable}\)', svg)
     return [len(re.findall("[ML]", path)) for path in drawn]
 
 
-def test_many_points_are_drawn_raw_and_moving_average_and_few_as_they_are():
+def test_many_points_have_a_moving_average():
     zigzag = Series(np.arange(200.0), np.arange(200.0) % 2)
     raw, smooth = paths(curves("loss", zigzag, NONE, NONE), "--train")
     assert raw >= 200  # matplotlib may add the first point again
@@ -55,20 +57,20 @@ def test_many_points_are_drawn_raw_and_moving_average_and_few_as_they_are():
     assert paths(curves("loss", few, NONE, NONE), "--train") == [10]
 
 
-def test_a_long_run_does_not_make_a_heavy_page():
+def test_long_run_has_a_small_plot():
     steps = np.arange(50_000.0)
     assert len(curves("loss", Series(steps, steps % 7), NONE, NONE)) < 100_000
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 300])
-def test_a_drawing_needs_nothing_from_outside(count):
+def test_plot_is_self_contained(count):
     svg = curves("loss", line(count), line(min(count, 3), 2.0), NONE)
     assert "//" not in svg
     assert "<style" not in svg
     assert not re.search(r"#[0-9a-f]{6}\b", svg)
 
 
-def test_text_is_text_and_names_are_kept_apart():
+def test_text_is_text_and_identifiers_are_distinct():
     loss = curves("loss", line(3), NONE, NONE)
     share = curves(
         "accuracy", Series(np.array([1.0, 2]), np.array([0.5, 1])), NONE, NONE, 0.25, True
@@ -77,11 +79,11 @@ def test_text_is_text_and_names_are_kept_apart():
     assert re.search(r"<text[^>]*>60 %</text>", share)
     names = [set(re.findall(r'\bid="([^"]*)"', svg)) for svg in (loss, share)]
     assert not names[0] & names[1]
-    for svg, known in zip((loss, share), names, strict=True):
-        assert set(re.findall(r'(?:href="|url\()#([^")]*)', svg)) <= known
+    for svg, ids in zip((loss, share), names, strict=True):
+        assert set(re.findall(r'(?:href="|url\()#([^")]*)', svg)) <= ids
 
 
-def test_levels_that_lie_close_have_names_that_differ():
+def test_tick_labels_are_distinct():
     close = Series(np.array([1.0, 2]), np.array([0.418, 0.42]))
     drawing = curves("accuracy", close, NONE, NONE, percent=True)
     levels = re.findall(r"<text[^>]*>([^<]*) %</text>", drawing)
@@ -89,5 +91,5 @@ def test_levels_that_lie_close_have_names_that_differ():
     assert len(set(levels)) == len(levels)
 
 
-def test_the_same_points_give_the_same_drawing():
+def test_plot_is_reproducible():
     assert curves("loss", line(90), line(3), NONE) == curves("loss", line(90), line(3), NONE)

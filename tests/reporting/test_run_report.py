@@ -1,3 +1,5 @@
+"""The report shows the files of a run, escaped, complete and self-contained."""
+
 import json
 import os
 import re
@@ -15,7 +17,7 @@ VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
 class Page(HTMLParser):
-    """What a page says, by the section it says it in, and every attribute in it."""
+    """Parsed page: text by section, table rows, tags and attributes."""
 
     def __init__(self, path):
         super().__init__()
@@ -59,22 +61,22 @@ class Page(HTMLParser):
         return " ".join(self.sections[section].split())
 
     def row(self, name):
-        """The cells of every table's row with this name."""
+        """Returns the cells of all table rows with this header."""
         rows = [[" ".join(cell.split()) for cell in row] for row in self.rows]
         return [row[1:] for row in rows if row and row[0] == name]
 
 
-def page(folder, **given):
-    return Page(write_report(runs.write(folder, **given)))
+def page(folder, **options):
+    return Page(write_report(runs.write(folder, **options)))
 
 
-def test_the_page_says_what_the_files_say(tmp_path):
+def test_report_shows_the_files(tmp_path):
     report = page(tmp_path / "run")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     correct = sum(result["confusion"][index][index] for index in range(4))
     header = report.text("header")
     assert f"{100 * correct / 7600:.2f} % of 7,600 test texts" in header
-    assert "always answering World would reach 25.00 %" in header
+    assert "always predicting World would reach 25.00 %" in header
     assert "95 % interval 90.72 % to 91.98 %" in header
     for fact in (
         "test loss 0.287",
@@ -98,13 +100,13 @@ def test_the_page_says_what_the_files_say(tmp_path):
     assert report.row("1\N{EN DASH}20") == [["1,085", "87.1 %", ""]]
     assert report.row("layers_1") == [["Bidirectional(LSTMCell)", "float32[16, 128]", "98,816"]]
     assert report.row("total") == [["", "", "2,758,148"]]
-    assert "Business taken for Sci/Tech 79, 4.2 % of its rows" in report.text("confusion")
+    assert "Business predicted as Sci/Tech 79, 4.2 % of its rows" in report.text("confusion")
     first = result["worst_mistakes"][0]
     assert f"{first['text']} Sports 99.9 % instead of World 0.0 %" in report.text("mistakes")
     assert report.tags.count("blockquote") == len(result["worst_mistakes"])
 
 
-def test_the_page_shows_every_key_of_config_and_environment(tmp_path):
+def test_report_shows_all_keys_of_config_and_environment(tmp_path):
     report = page(tmp_path)
     config = report.text("config")
     for pair in (
@@ -130,7 +132,7 @@ def test_the_page_shows_every_key_of_config_and_environment(tmp_path):
 
 
 @pytest.mark.parametrize("fallback", ["", "docstrings"])
-def test_the_page_is_whole_by_itself(tmp_path, fallback):
+def test_report_is_self_contained(tmp_path, fallback):
     report = page(tmp_path, fallback=fallback)
     assert not {"script", "link", "img", "iframe", "object"} & set(report.tags)
     assert "//" not in re.sub(r"/\*.*?\*/", "", report.source)
@@ -146,7 +148,7 @@ def test_the_page_is_whole_by_itself(tmp_path, fallback):
     assert report.tags.count("svg") == 2
 
 
-def test_every_colour_of_the_drawings_is_one_of_the_page_in_light_and_dark(tmp_path):
+def test_colours_of_plots_are_defined_for_light_and_dark(tmp_path):
     source = page(tmp_path).source
     used = set(re.findall(r"var\((--[a-z-]+)\)", source)) - {"--share", "--at", "--heat"}
     light, dark = source.split("prefers-color-scheme: dark")
@@ -156,30 +158,30 @@ def test_every_colour_of_the_drawings_is_one_of_the_page_in_light_and_dark(tmp_p
     )
 
 
-@pytest.mark.parametrize("where", ["config.json", "environment.json", "result.json"])
-def test_each_file_alone_can_say_that_the_data_is_the_fallback(tmp_path, where):
+@pytest.mark.parametrize("name", ["config.json", "environment.json", "result.json"])
+def test_fallback_in_any_file_has_a_banner(tmp_path, name):
     runs.write(tmp_path)
-    path = tmp_path / where
+    path = tmp_path / name
     values = json.loads(path.read_text())
-    if where == "config.json":
+    if name == "config.json":
         values["data"] = "docstrings (fallback)"
     else:
         values["data"]["fallback"] = "docstrings"
     path.write_text(json.dumps(values))
     report = Page(write_report(runs.reseal(tmp_path)))
     assert ("role", "alert") in report.attributes
-    assert "asked for, ag_news_subset, could not be had" in report.text("header")
-    assert "measured on docstrings" in report.text("header")
+    assert "configured corpus, ag_news_subset, was not available" in report.text("header")
+    assert "evaluated on docstrings" in report.text("header")
     assert "fallback data</title>" in report.source
 
 
-def test_without_fallback_there_is_no_banner(tmp_path):
+def test_no_banner_without_fallback(tmp_path):
     report = page(tmp_path)
     assert ("role", "alert") not in report.attributes
     assert "allback data" not in report.source
 
 
-def test_what_comes_from_a_run_is_escaped(tmp_path):
+def test_values_from_a_run_are_escaped(tmp_path):
     attack = "<script>alert('x')</script> & <b onclick=\"y\">"
     report = page(
         tmp_path / "a <i>run",
@@ -215,7 +217,7 @@ def test_long_and_empty_texts(tmp_path):
     assert "Sports instead of World" in mistakes
 
 
-def test_the_commands_name_the_folder_as_given(tmp_path, monkeypatch):
+def test_commands_name_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     report = page(Path("runs/my run"))
     files = report.text("files")
@@ -227,7 +229,7 @@ def test_the_commands_name_the_folder_as_given(tmp_path, monkeypatch):
     assert "tokenizer.json" not in files
 
 
-def test_a_command_that_names_the_folder_is_left_as_it_is(tmp_path):
+def test_command_with_a_workdir_is_unchanged(tmp_path):
     runs.write(tmp_path)
     path = tmp_path / "environment.json"
     values = json.loads(path.read_text())
@@ -237,11 +239,11 @@ def test_a_command_that_names_the_folder_is_left_as_it_is(tmp_path):
     assert "--config c.py --workdir=elsewhere Files" in text
 
 
-def test_no_better_than_one_answer_is_said(tmp_path):
+def test_accuracy_close_to_the_constant_prediction(tmp_path):
     report = page(tmp_path, classes=["no", "yes"], matrix=[[30, 20], [25, 31]])
     header = report.text("header")
     assert "57.55 % of 106 test texts" in header
-    assert "which is not clearly more than the 52.83 % of always answering yes" in header
+    assert "which is not clearly more than the 52.83 % of always predicting yes" in header
     assert "Most frequent confusions" not in report.text("confusion")
 
 
@@ -259,29 +261,29 @@ def test_thirty_classes_one_without_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lines", "drawings"), [([], 0), (runs.metrics()[:1], 2), (runs.metrics()[-1:], 0)]
+    ("lines", "num_plots"), [([], 0), (runs.metrics()[:1], 2), (runs.metrics()[-1:], 0)]
 )
-def test_few_metrics(tmp_path, lines, drawings):
+def test_few_metrics(tmp_path, lines, num_plots):
     report = page(tmp_path, lines=lines)
-    assert report.tags.count("svg") == drawings
-    assert ("No training metrics" in report.text("curves")) == (drawings == 0)
+    assert report.tags.count("svg") == num_plots
+    assert ("No training metrics" in report.text("curves")) == (num_plots == 0)
     assert "validation" not in report.text("curves")
 
 
-def test_a_loss_that_was_not_finite_is_said(tmp_path):
+def test_non_finite_losses_are_counted(tmp_path):
     lines = runs.metrics()
     lines[3]["loss"] = "nan"
     lines[5]["loss"] = "inf"
     report = page(tmp_path, lines=lines, test={"loss": "nan", "accuracy": 0.25, "rows": 7_600})
-    assert "not a finite number on 2 logged lines" in report.text("curves")
+    assert "not finite on 2 logged lines" in report.text("curves")
     assert "test loss nan" in report.text("header")
 
 
 def test_no_mistakes(tmp_path):
-    assert "None were recorded" in page(tmp_path, worst_mistakes=[]).text("mistakes")
+    assert "None recorded" in page(tmp_path, worst_mistakes=[]).text("mistakes")
 
 
-def test_only_what_cannot_be_missing(tmp_path):
+def test_minimal_files(tmp_path):
     (tmp_path / "config.json").write_text('{"name": "bare", "config": {}}')
     (tmp_path / "environment.json").write_text('{"data": {}}')
     (tmp_path / "metrics.jsonl").write_text("")
@@ -291,16 +293,16 @@ def test_only_what_cannot_be_missing(tmp_path):
     assert not {"confusion", "classes", "length", "model"} & set(report.sections)
 
 
-def test_every_key_of_a_result_may_be_missing(tmp_path):
+def test_any_key_of_a_result_may_be_missing(tmp_path):
     runs.write(tmp_path, lines=[])
     path = tmp_path / "result.json"
-    whole = json.loads(path.read_text())
-    for key in whole:
-        path.write_text(json.dumps({name: whole[name] for name in whole if name != key}))
+    result = json.loads(path.read_text())
+    for key in result:
+        path.write_text(json.dumps({name: result[name] for name in result if name != key}))
         assert "bilstm" in Page(write_report(runs.reseal(tmp_path))).text("header"), key
 
 
-def test_scores_and_shares_of_nothing_are_dashes(tmp_path):
+def test_undefined_scores_are_dashes(tmp_path):
     scores = [
         {"name": "ever", "precision": 0.5, "recall": 1.0, "f1": 0.667, "rows": 4},
         {"name": "never", "precision": "nan", "recall": 0.0, "f1": 0.0, "rows": 4},
@@ -313,7 +315,7 @@ def test_scores_and_shares_of_nothing_are_dashes(tmp_path):
     assert report.row("absent") == [["·" + dash] * 3, ["0", dash, dash, dash, ""]]
 
 
-def test_a_bin_without_rows(tmp_path):
+def test_length_bin_without_rows(tmp_path):
     bins = [
         {"from": 1, "to": 1, "rows": 0, "accuracy": None},
         {"from": 2, "to": 9, "rows": 40, "accuracy": 1.0},
@@ -327,35 +329,35 @@ def test_a_bin_without_rows(tmp_path):
     "name", ["config.json", "environment.json", "metrics.jsonl", "result.json"]
 )
 @pytest.mark.parametrize("content", [None, "{", '"text"\n', "\udcff"])
-def test_a_file_missing_or_damaged_is_named_and_the_old_page_stays(tmp_path, name, content):
+def test_missing_or_damaged_file_is_named_and_the_old_page_remains(tmp_path, name, content):
     old = write_report(runs.write(tmp_path, lines=[])).read_text()
     (tmp_path / name).unlink()
     if content is not None:
         (tmp_path / name).write_bytes(os.fsencode(content + "\n"))
-    with pytest.raises(InputError, match=name) as caught:
+    with pytest.raises(InputError, match=name) as raised:
         write_report(tmp_path)
     assert re.search(
-        r"start it again|Give|Bring it back|bring the file back|folder", str(caught.value)
+        r"repeat its command|Give|Bring it back|bring the file back|folder", str(raised.value)
     )
     assert (tmp_path / "report.html").read_text() == old
 
 
-def test_a_translation_is_shown_with_where_the_network_looked(tmp_path):
+def test_translation_with_attention_weights(tmp_path):
     example = {"source": "ein Hund", "reference": "a dog", "text": "<b>", "read": ["ein", "Hund"],
                "written": ["<b>", "[END]"], "attention": [[0.25, 0.75], [1.0, 0.0]]}  # fmt: skip
     scores = {"bleu": 12.34, "chrf": 45.67, "exact": 0.25, "perplexity": 3.5, "rows": 8}
-    told = {"signatures": {"bleu": "tok:13a"}, "examples": [example]}
-    folder = runs.write(tmp_path, test=scores, translation=told, confusion=[], per_class=[])
+    translation = {"signatures": {"bleu": "tok:13a"}, "examples": [example]}
+    folder = runs.write(tmp_path, test=scores, translation=translation, confusion=[], per_class=[])
     page = write_report(folder).read_text().replace("\N{NBSP}", " ")
     assert re.findall(r'--share: ([\d.]+)" title="([^"]+)"', page) == [
         ("0.25", "&lt;b&gt; ← ein: 25 %"), ("0.75", "&lt;b&gt; ← Hund: 75 %"),
         ("1.00", "[END] ← ein: 100 %"), ("0.00", "[END] ← Hund: 0 %"),
     ]  # fmt: skip
-    for said in ("12.3</p>", "BLEU of 8 test texts", "chrF is 45.7", "25.0 % are", "tok:13a"):
-        assert said in page
+    for text in ("12.3</p>", "BLEU of 8 test texts", "chrF is 45.7", "25.0 % equal", "tok:13a"):
+        assert text in page
 
 
-@pytest.mark.parametrize(("change", "said"), [
+@pytest.mark.parametrize(("change", "message"), [
     ({"test": "good"}, "test"),
     ({"confusion": [[1, 2], [3]], "per_class": []}, "confusion has 2 rows"),
     ({"confusion": [[1, 2], [3, 4]]}, "per_class has 4 classes, confusion 2"),
@@ -366,14 +368,14 @@ def test_a_translation_is_shown_with_where_the_network_looked(tmp_path):
         "attention": [[1.0]],
     }]}}, "attention is not 2 rows of 1 columns"),
 ])  # fmt: skip
-def test_a_result_of_another_shape_is_damaged(tmp_path, change, said):
+def test_result_with_invalid_values_is_damaged(tmp_path, change, message):
     runs.write(tmp_path, **change)
-    with pytest.raises(InputError, match=r"result\.json is damaged") as caught:
+    with pytest.raises(InputError, match=r"result\.json is damaged") as raised:
         write_report(tmp_path)
-    assert said in str(caught.value)
+    assert message in str(raised.value)
 
 
-def test_no_folder(tmp_path):
+def test_missing_folder(tmp_path):
     with pytest.raises(InputError, match="nowhere is not a folder"):
         write_report(tmp_path / "nowhere")
 
@@ -392,6 +394,6 @@ def test_wilson(correct, rows, low, high):
     assert interval.high == pytest.approx(high, abs=5e-5)
 
 
-def test_wilson_of_nothing():
+def test_wilson_without_rows():
     assert wilson(0.5, 0) is None
     assert wilson(None, 10) is None

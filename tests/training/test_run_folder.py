@@ -277,7 +277,9 @@ def test_a_damaged_config_is_named(begun, content, says):
 def test_a_manifest_of_another_form_is_named(begun, change, says):
     values = json.loads(begun.environment.read_text()) | change
     begun.environment.write_text(json.dumps(values))
-    with pytest.raises(InputError, match=r"environment\.json is damaged \(its digest does not fit"):
+    with pytest.raises(
+        InputError, match=r"environment\.json is damaged \(its digest does not match"
+    ):
         begun.read()
     begun.environment.write_text(json.dumps(with_digest(values)))
     with pytest.raises(InputError, match=says) as caught:
