@@ -1,4 +1,4 @@
-"""Mathematics as pure functions of arrays: no modules, no parameters of their own."""
+"""Pure functions of arrays: masking, whole-sequence recurrences, derivatives. No modules."""
 
 from rnnjax.kernels.activations import sigmoid
 from rnnjax.kernels.broadcasting import match_rank

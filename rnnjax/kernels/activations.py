@@ -1,4 +1,4 @@
-"""The logistic function, written so that it is cheap."""
+"""Activation functions in the form that XLA computes fastest."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float

@@ -8,13 +8,14 @@ from jax.experimental import rnn
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.errors import InputError
-from rnnjax.kernels import fused_lstm as hand_written
+from rnnjax.kernels import fused_lstm
 from rnnjax.kernels.broadcasting import match_rank
 from rnnjax.kernels.fused_lstm import Half
+from rnnjax.kernels.masking import zero_masked
 
 
 def is_available() -> bool:
-    """Returns whether JAX computes on a GPU here."""
+    """Returns whether JAX's default backend is a GPU."""
     return jax.default_backend() == "gpu"
 
 
@@ -29,13 +30,13 @@ def cudnn_lstm(
 ) -> tuple[Half, Float[Array, "batch time features"]]:
     """Runs `rnnjax.cells.LSTMCell` over time, under the mask law.
 
-    cuDNN reads rows that begin with their real steps, and knows their lengths. Whether a mask is
-    of that kind is only known when it runs: where it is not, `rnnjax.kernels.fused_lstm` computes
-    the same. For `reverse`, the real steps of each row are turned round before, and their outputs
-    after. Reverse mode only.
+    cuDNN takes lengths, that is right-padded rows. Whether a mask is right-padded is known at run
+    time only: where it is not, `rnnjax.kernels.fused_lstm` computes the same. For `reverse`, the
+    real steps of each row are reversed before the call, and their outputs after it. Reverse mode
+    only.
 
     Args:
-      inputs: of all steps.
+      inputs: all steps.
       kernel: the four input kernels side by side, i, f, g, o, `gates = 4 * features`.
       recurrent_kernel: the four recurrent kernels side by side.
       bias: the four biases.
@@ -47,8 +48,7 @@ def cudnn_lstm(
       The state after the last step, and the hidden states, zero at masked steps.
 
     Raises:
-      InputError: there is no GPU, or something is not in float32, the one dtype that JAX's cuDNN
-        has.
+      InputError: there is no GPU, or an array is not float32, the one dtype of JAX's cuDNN LSTM.
     """
     if not is_available():
         raise InputError(
@@ -61,39 +61,39 @@ def cudnn_lstm(
                 f"engine 'cudnn': given {name} in {array.dtype}, expected float32; take another "
                 "engine, or 'auto'"
             )
-    given = inputs, kernel, recurrent_kernel, bias, (state[0], state[1])
+    operands = inputs, kernel, recurrent_kernel, bias, (state[0], state[1])
     if mask is None:
         lengths = jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32)
-        return _by_cudnn(given, lengths, reverse)
+        return _run_cudnn(operands, lengths, reverse)
     lengths = mask.sum(axis=1, dtype=jnp.int32)
-    real = jnp.arange(inputs.shape[1])[None] < lengths[:, None]
+    right_padded = jnp.arange(inputs.shape[1])[None] < lengths[:, None]
     return jax.lax.cond(
-        (mask == real).all(),
-        lambda given: _by_cudnn(given, lengths, reverse),
-        # It saves nothing, so that the usual case does not make room for what this one needs.
-        jax.checkpoint(lambda given: _by_hand(given, mask, reverse)),
-        given,
+        (mask == right_padded).all(),
+        lambda operands: _run_cudnn(operands, lengths, reverse),
+        # Rematerialised: the usual branch need not reserve memory for this one's residuals.
+        jax.checkpoint(lambda operands: _run_fused(operands, mask, reverse)),
+        operands,
     )
 
 
-def _by_hand(given, mask, reverse):
-    inputs, kernel, recurrent_kernel, bias, state = given
-    projected = jnp.where(mask[..., None], inputs, 0) @ kernel
+def _run_fused(operands, mask, reverse):
+    inputs, kernel, recurrent_kernel, bias, state = operands
+    projected = zero_masked(inputs, mask) @ kernel
     projected = projected + match_rank(bias, projected)
-    return hand_written(projected, recurrent_kernel, state, mask, reverse)
+    return fused_lstm(projected, recurrent_kernel, state, mask, reverse)
 
 
-def _by_cudnn(given, lengths, reverse):
-    inputs, kernel, recurrent_kernel, bias, state = given
-    real = (jnp.arange(inputs.shape[1])[None] < lengths[:, None])[..., None]
-    inputs = jnp.where(real, inputs, 0)
-    # cuDNN has two biases, of which ours is one, and the kernels [outputs, inputs].
+def _run_cudnn(operands, lengths, reverse):
+    inputs, kernel, recurrent_kernel, bias, state = operands
+    mask = jnp.arange(inputs.shape[1])[None] < lengths[:, None]
+    inputs = zero_masked(inputs, mask)
+    # cuDNN has two biases, of which one is zero here, and kernels [outputs, inputs].
     weights = (kernel.T, recurrent_kernel.T, bias, jnp.zeros_like(bias))
     results: Any = rnn.lstm(
-        _turned(inputs, lengths) if reverse else inputs,
+        _reverse_rows(inputs, lengths) if reverse else inputs,
         *(part[None] for part in state),
-        jnp.concatenate([each.reshape(-1) for each in weights]),
-        jnp.maximum(lengths, 1),  # A row without a step is none to cuDNN.
+        jnp.concatenate([weight.reshape(-1) for weight in weights]),
+        jnp.maximum(lengths, 1),  # cuDNN takes no empty row.
         inputs.shape[-1],
         recurrent_kernel.shape[0],
         1,
@@ -101,16 +101,16 @@ def _by_cudnn(given, lengths, reverse):
         False,
     )
     outputs, hidden, cell = results
-    outputs = jnp.where(real, outputs, 0)
-    some = lengths[:, None] > 0
-    final = jnp.where(some, hidden[0], state[0]), jnp.where(some, cell[0], state[1])
-    return final, _turned(outputs, lengths) if reverse else outputs
+    outputs = zero_masked(outputs, mask)
+    has_steps = lengths[:, None] > 0
+    final = jnp.where(has_steps, hidden[0], state[0]), jnp.where(has_steps, cell[0], state[1])
+    return final, _reverse_rows(outputs, lengths) if reverse else outputs
 
 
-def _turned(
+def _reverse_rows(
     values: Float[Array, "batch time features"], lengths: Int[Array, " batch"]
 ) -> Float[Array, "batch time features"]:
-    """Returns the steps of each row, up to its length, from the last to the first."""
+    """Reverses the steps of each row up to its length."""
     step = jnp.arange(values.shape[1])[None]
     index = jnp.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)
     return jnp.take_along_axis(values, index[..., None], axis=1)

@@ -8,14 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels.broadcasting import match_rank
-from rnnjax.kernels.time_scan import (
-    empty,
-    kernel_gradient,
-    previous_states,
-    scan_time,
-    where_mask,
-    zero_masked,
-)
+from rnnjax.kernels.masking import where_mask, zero_masked
+from rnnjax.kernels.time_scan import empty, kernel_gradient, previous_states, scan_time
 
 Half = tuple[Float[Array, "batch features"], Float[Array, "batch features"]]
 
@@ -29,11 +23,11 @@ def fused_lstm(
 ) -> tuple[Half, Float[Array, "batch time features"]]:
     """Runs `rnnjax.cells.LSTMCell` over time, under the mask law.
 
-    The forward pass keeps, beside the hidden states, neither gates nor cell states but the factors
-    by which the backward pass multiplies: they are made while a step's numbers are in the cache,
-    and the loop back holds one product and a few multiplications. The gradient of the recurrent
-    kernel is one product after it. Reverse mode only: forward-mode derivatives need the loop of
-    `nn.scan`.
+    The forward pass saves, beside the hidden states, neither gates nor cell states but the factors
+    by which the backward pass multiplies: they are computed while a step's numbers are in the
+    cache, and the backward loop holds one product and a few multiplications. The gradient of the
+    recurrent kernel is one product after it. Reverse mode only: forward-mode derivatives need the
+    loop of `nn.scan`.
 
     Args:
       projected: the inputs' part of the gates i, f, g, o, `gates = 4 * features`. Its dtype is that
@@ -54,76 +48,87 @@ def fused_lstm(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _lstm(projected, recurrent_kernel, state, mask, reverse):
-    return _run(projected, recurrent_kernel, state, mask, reverse, keep=False)[0]
+    return _run(projected, recurrent_kernel, state, mask, reverse, save_factors=False)[0]
 
 
 def _forward(projected, recurrent_kernel, state, mask, reverse):
-    result, kept = _run(projected, recurrent_kernel, state, mask, reverse, keep=True)
-    return result, (recurrent_kernel, state, mask, *kept)
+    result, factors = _run(projected, recurrent_kernel, state, mask, reverse, save_factors=True)
+    return result, (recurrent_kernel, state, mask, *factors)
 
 
-def _run(projected, recurrent_kernel, state, mask, reverse, keep):
-    """Returns final state and outputs, and hidden states and the three factors if kept."""
+def _run(projected, recurrent_kernel, state, mask, reverse, save_factors):
+    """Returns final state and outputs, and hidden states and the three factors if saved."""
     dtype, features = state[0].dtype, recurrent_kernel.shape[0]
-    # logistic(z) = tanh(z / 2) / 2 + 1/2: one tanh serves the four gates. Halves are exact.
+    # sigmoid(z) = tanh(z / 2) / 2 + 1/2: one tanh serves the four gates. Halves are exact.
     half, one = jnp.full(features, 0.5, dtype), jnp.ones(features, dtype)
     scale = jnp.concatenate([half, half, one, half])
     shift = jnp.concatenate([half, half, 0 * one, half])
-    small = scale.astype(projected.dtype)
-    kernel = recurrent_kernel.astype(projected.dtype) * match_rank(small, recurrent_kernel)
+    input_scale = scale.astype(projected.dtype)
+    kernel = recurrent_kernel.astype(projected.dtype) * match_rank(input_scale, recurrent_kernel)
 
-    def step(state, given, at):
+    def step(state, values, at):
         hidden, cell = state
-        inputs = given[1] if keep else at(projected).astype(dtype)
-        z = inputs.astype(kernel.dtype) * match_rank(small, inputs)
+        inputs = values[1] if save_factors else at(projected).astype(dtype)
+        z = inputs.astype(kernel.dtype) * match_rank(input_scale, inputs)
         z = z + hidden.astype(kernel.dtype) @ kernel
-        wave = jnp.tanh(z.astype(dtype))
-        gates = wave * match_rank(scale, wave) + match_rank(shift, wave)
+        activated_gates = jnp.tanh(z.astype(dtype))
+        gates = activated_gates * match_rank(scale, activated_gates) + match_rank(
+            shift, activated_gates
+        )
         i, f, g, o = jnp.split(gates, 4, axis=-1)
         new_cell = f * cell + i * g
         activated = jnp.tanh(new_cell)
         new_hidden = o * activated
-        here = None if mask is None else at(mask)
-        new = where_mask(here, new_hidden, hidden), where_mask(here, new_cell, cell)
-        if not keep:
+        step_mask = None if mask is None else at(mask)
+        new = where_mask(step_mask, new_hidden, hidden), where_mask(step_mask, new_cell, cell)
+        if not save_factors:
             return new, new[:1]
-        slope = match_rank(scale * scale, wave) * (1 - wave * wave)  # of the gates, by z
-        by_gates = slope * jnp.concatenate([g, cell, i, activated], axis=-1)
-        by_hidden = o * (1 - activated * activated)
-        by_cell = where_mask(here, f, jnp.ones_like(f))
-        return new, (new[0], zero_masked(by_gates, here), zero_masked(by_hidden, here), by_cell)
+        gate_slope = match_rank(scale * scale, activated_gates) * (
+            1 - activated_gates * activated_gates
+        )  # of the gates, by z
+        slope_gates = gate_slope * jnp.concatenate([g, cell, i, activated], axis=-1)
+        slope_hidden = o * (1 - activated * activated)
+        slope_cell = where_mask(step_mask, f, jnp.ones_like(f))
+        return new, (
+            new[0],
+            zero_masked(slope_gates, step_mask),
+            zero_masked(slope_hidden, step_mask),
+            slope_cell,
+        )
 
     arrays = (empty(projected, features, dtype),)
-    if keep:
+    if save_factors:
         arrays += projected.astype(dtype), *(empty(projected, features, dtype) for _ in range(2))
     final, (hidden, *factors) = scan_time(step, state, arrays, reverse)
     outputs = zero_masked(hidden, mask).astype(projected.dtype)
     return (final, outputs), (hidden, *factors)
 
 
-def _backward(reverse, saved, cotangents):
-    recurrent_kernel, state, mask, hidden, by_gates, by_hidden, by_cell = saved
-    d_state, d_outputs = cotangents
-    dtype = d_outputs.dtype
-    d_outputs = zero_masked(d_outputs.astype(hidden.dtype), mask)
+def _backward(reverse, residuals, cotangents):
+    recurrent_kernel, state, mask, hidden, slope_gates, slope_hidden, slope_cell = residuals
+    grad_state, grad_outputs = cotangents
+    dtype = grad_outputs.dtype
+    grad_outputs = zero_masked(grad_outputs.astype(hidden.dtype), mask)
     kernel = recurrent_kernel.T.astype(dtype)
 
-    def step(carry, by_gates, at):
-        d_hidden, d_cell = carry
-        d_new_hidden = d_hidden + at(d_outputs)
-        d_new_cell = d_cell + d_new_hidden * at(by_hidden)
-        cotangents = jnp.concatenate([d_new_cell, d_new_cell, d_new_cell, d_new_hidden], axis=-1)
-        d_gates = (by_gates * cotangents).astype(dtype)
-        below = (d_gates @ kernel).astype(d_hidden.dtype)
-        below = where_mask(None if mask is None else at(mask), below, d_hidden)
-        return (below, d_new_cell * at(by_cell)), d_gates.astype(by_gates.dtype)
+    def step(carry, slope_gates, at):
+        grad_hidden, grad_cell = carry
+        grad_new_hidden = grad_hidden + at(grad_outputs)
+        grad_new_cell = grad_cell + grad_new_hidden * at(slope_hidden)
+        cotangents = jnp.concatenate(
+            [grad_new_cell, grad_new_cell, grad_new_cell, grad_new_hidden], axis=-1
+        )
+        grad_gates = (slope_gates * cotangents).astype(dtype)
+        grad_previous = (grad_gates @ kernel).astype(grad_hidden.dtype)
+        grad_previous = where_mask(None if mask is None else at(mask), grad_previous, grad_hidden)
+        return (grad_previous, grad_new_cell * at(slope_cell)), grad_gates.astype(slope_gates.dtype)
 
-    d_state, d_projected = scan_time(step, d_state, by_gates, not reverse)
-    d_projected = d_projected.astype(dtype)
-    d_kernel = kernel_gradient(
-        previous_states(hidden, state[0], reverse), d_projected, recurrent_kernel
+    grad_state, grad_projected = scan_time(step, grad_state, slope_gates, not reverse)
+    grad_projected = grad_projected.astype(dtype)
+    grad_kernel = kernel_gradient(
+        previous_states(hidden, state[0], reverse), grad_projected, recurrent_kernel
     )
-    return d_projected, d_kernel, d_state, None
+    return grad_projected, grad_kernel, grad_state, None
 
 
 _lstm.defvjp(_forward, _backward)

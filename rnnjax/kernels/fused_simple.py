@@ -7,13 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.kernels.time_scan import (
-    kernel_gradient,
-    previous_states,
-    scan_time,
-    where_mask,
-    zero_masked,
-)
+from rnnjax.kernels.masking import where_mask, zero_masked
+from rnnjax.kernels.time_scan import kernel_gradient, previous_states, scan_time
 
 Activation = Literal["tanh", "relu", "identity"]
 
@@ -29,7 +24,7 @@ def fused_simple(
     """Runs `rnnjax.cells.SimpleCell` over time, under the mask law.
 
     The derivative of each of these activations follows from its value, so that the states are all
-    that the forward pass keeps. Reverse mode only.
+    that the forward pass saves. Reverse mode only.
 
     Args:
       projected: the inputs' part of the sum. Its dtype is that of the product.
@@ -37,7 +32,7 @@ def fused_simple(
       state: before the first step. Its dtype is that of the sum and of the states.
       mask: True where a step is real; None if all are.
       reverse: from the last step to the first.
-      activation: what is done to the sum.
+      activation: applied to the sum.
 
     Returns:
       The state after the last step, and the states, zero at masked steps, in the dtype of
@@ -56,9 +51,9 @@ def _forward(projected, recurrent_kernel, state, mask, reverse, activation):
     kernel = recurrent_kernel.astype(projected.dtype)
     activate = {"tanh": jnp.tanh, "relu": jax.nn.relu, "identity": lambda x: x}[activation]
 
-    def step(state, given, at):
+    def step(state, inputs, at):
         product = state.astype(kernel.dtype) @ kernel
-        new = activate(given + product.astype(state.dtype))
+        new = activate(inputs + product.astype(state.dtype))
         if mask is not None:
             new = where_mask(at(mask), new, state)
         return new, new
@@ -68,32 +63,32 @@ def _forward(projected, recurrent_kernel, state, mask, reverse, activation):
     return (final, outputs), (recurrent_kernel, state, mask, states)
 
 
-def _backward(reverse, activation, saved, cotangents):
-    recurrent_kernel, state, mask, states = saved
-    d_state, d_outputs = cotangents
-    dtype = d_outputs.dtype
+def _backward(reverse, activation, residuals, cotangents):
+    recurrent_kernel, state, mask, states = residuals
+    grad_state, grad_outputs = cotangents
+    dtype = grad_outputs.dtype
     slopes = {
         "tanh": lambda y: 1 - y * y,
         "relu": lambda y: (y > 0).astype(y.dtype),
         "identity": jnp.ones_like,
     }
     slope = zero_masked(slopes[activation](states), mask)
-    d_outputs = zero_masked(d_outputs.astype(states.dtype), mask)
+    grad_outputs = zero_masked(grad_outputs.astype(states.dtype), mask)
     kernel = recurrent_kernel.T.astype(dtype)
 
-    def step(d_state, slope, at):
-        d_sum = ((d_state + at(d_outputs)) * slope).astype(dtype)
-        below = (d_sum @ kernel).astype(d_state.dtype)
+    def step(grad_state, slope, at):
+        grad_sum = ((grad_state + at(grad_outputs)) * slope).astype(dtype)
+        grad_previous = (grad_sum @ kernel).astype(grad_state.dtype)
         if mask is not None:
-            below = where_mask(at(mask), below, d_state)
-        return below, d_sum.astype(slope.dtype)
+            grad_previous = where_mask(at(mask), grad_previous, grad_state)
+        return grad_previous, grad_sum.astype(slope.dtype)
 
-    d_state, d_projected = scan_time(step, d_state, slope, not reverse)
-    d_projected = d_projected.astype(dtype)
-    d_kernel = kernel_gradient(
-        previous_states(states, state, reverse), d_projected, recurrent_kernel
+    grad_state, grad_projected = scan_time(step, grad_state, slope, not reverse)
+    grad_projected = grad_projected.astype(dtype)
+    grad_kernel = kernel_gradient(
+        previous_states(states, state, reverse), grad_projected, recurrent_kernel
     )
-    return d_projected, d_kernel, d_state, None
+    return grad_projected, grad_kernel, grad_state, None
 
 
 _simple.defvjp(_forward, _backward)

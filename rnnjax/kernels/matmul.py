@@ -1,4 +1,4 @@
-"""The product of a dense layer, for any number of leading axes at once."""
+"""Matrix products over any number of leading axes, flattened to one."""
 
 import math
 from typing import Any
@@ -15,14 +15,14 @@ def flat_matmul(
 ) -> Float[Array, "*batch units"]:
     """Returns `inputs @ kernel` as one product of two matrices.
 
-    What differs is the gradient of the kernel on a CPU: where the inputs have more than one leading
-    axis, XLA copies the gradients of all outputs, transposed, and multiplies in an order that is
-    slower; together it takes several times as long. Under `jax.vmap` over the kernel it still does.
+    It is the gradient of the kernel that is faster on a CPU: where the inputs have more than one
+    leading axis, XLA copies the gradients of all outputs, transposed, and multiplies in a slower
+    order; together it takes several times as long. Under `jax.vmap` over the kernel it still does.
 
     Args:
-      inputs: those of all steps, say.
+      inputs: of all steps, for example.
       kernel: `[inputs, units]`, or `[units, inputs]` with `axis=1`.
-      axis: that of the kernel which is summed over.
+      axis: axis of the kernel to sum over.
       options: as for `jax.lax.dot_general`.
     """
     rows = inputs.reshape(math.prod(inputs.shape[:-1]), inputs.shape[-1])

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels.activations import sigmoid
+from rnnjax.kernels.masking import zero_masked
 from rnnjax.kernels.pallas_tiles import (
-    flags,
-    gated,
+    accumulation_dtype,
     launch,
     load_kernel,
+    mask_as_int,
+    pad_features,
+    pad_to_tiles,
     product,
-    tiled,
-    wide,
-    widened,
+    split_gates,
 )
 from rnnjax.kernels.time_scan import previous_states
 
@@ -33,7 +34,7 @@ def pallas_gru_scan(
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch time features"]]:
     """Runs `rnnjax.cells.GRUCell`, its reset gate after the product, under the mask law.
 
-    It is made as `rnnjax.kernels.pallas_lstm.pallas_lstm_scan` is. Reverse mode only.
+    Tiled as `rnnjax.kernels.pallas_lstm.pallas_lstm_scan` is. Reverse mode only.
 
     Args:
       projected: the inputs' part of the gates r, z, n, `gates = 3 * features`. Its dtype is that of
@@ -52,116 +53,140 @@ def pallas_gru_scan(
       InputError: more than 64 features in float32, 128 in bfloat16: the recurrent kernel does not
         stay on the chip.
     """
-    return _run(projected, recurrent_kernel, recurrent_bias, state, mask, reverse, keep=False)[0]
+    return _run(
+        projected, recurrent_kernel, recurrent_bias, state, mask, reverse, save_gates=False
+    )[0]
 
 
 def _forward(projected, recurrent_kernel, recurrent_bias, state, mask, reverse):
-    result, kept = _run(
-        projected, recurrent_kernel, recurrent_bias, state, mask, reverse, keep=True
+    result, saved = _run(
+        projected, recurrent_kernel, recurrent_bias, state, mask, reverse, save_gates=True
     )
-    return result, (recurrent_kernel, recurrent_bias, state, mask, *kept)
+    return result, (recurrent_kernel, recurrent_bias, state, mask, *saved)
 
 
-def _run(projected, recurrent_kernel, recurrent_bias, state, mask, reverse, keep):
-    """Returns final state and outputs, and the states and what the backward pass needs."""
+def _run(projected, recurrent_kernel, recurrent_bias, state, mask, reverse, save_gates):
+    """Returns final state and outputs, and the states and gates for the backward pass."""
     (batch, time, _), features, dtype = projected.shape, recurrent_kernel.shape[0], state.dtype
-    first = tiled(state)
-    steps = jax.ShapeDtypeStruct((first.shape[0], time, first.shape[1]), dtype)
-    of_gates = jax.ShapeDtypeStruct((*steps.shape[:2], GATES + 1, steps.shape[2]), dtype)
-    last, states, *kept = launch(
+    first = pad_to_tiles(state)
+    state_shape = jax.ShapeDtypeStruct((first.shape[0], time, first.shape[1]), dtype)
+    gate_shape = jax.ShapeDtypeStruct(
+        (*state_shape.shape[:2], GATES + 1, state_shape.shape[2]), dtype
+    )
+    last, states, *saved = launch(
         functools.partial(_forward_steps, reverse=reverse),
         [
             load_kernel(recurrent_kernel, GATES, projected.dtype),
-            widened(gated(recurrent_bias, GATES), 1).astype(wide(projected.dtype)),
+            pad_features(split_gates(recurrent_bias, GATES), 1).astype(
+                accumulation_dtype(projected.dtype)
+            ),
         ],
-        [tiled(gated(projected, GATES)), flags(mask, projected.shape), first],
-        [first, steps, *([of_gates] if keep else [])],
+        [pad_to_tiles(split_gates(projected, GATES)), mask_as_int(mask, projected.shape), first],
+        [first, state_shape, *([gate_shape] if save_gates else [])],
     )
     states = states[:batch, :, :features]
-    outputs = states if mask is None else jnp.where(mask[..., None], states, 0)
-    return (last[:batch, :features], outputs.astype(projected.dtype)), (states, *kept)
+    outputs = zero_masked(states, mask)
+    return (last[:batch, :features], outputs.astype(projected.dtype)), (states, *saved)
 
 
-def _forward_steps(kernel, bias, projected, real, first, last, states, *kept, reverse):
-    kernels, biases = [[each[..., k, :] for k in range(GATES)] for each in (kernel, bias)]
+def _forward_steps(kernel, bias, projected, step_mask, first, last, states, *saved, reverse):
+    kernels, biases = [[values[..., k, :] for k in range(GATES)] for values in (kernel, bias)]
     dtype, time = states.dtype, states.shape[1]
 
     def body(step, state):
-        at = time - 1 - step if reverse else step
+        t = time - 1 - step if reverse else step
         r, z, s = (product(state, w) + b[None] for w, b in zip(kernels, biases, strict=True))
-        r = sigmoid(projected[:, at, 0] + r)
-        z = sigmoid(projected[:, at, 1] + z)
-        n = jnp.tanh(projected[:, at, 2] + r * s)
-        if kept:
+        r = sigmoid(projected[:, t, 0] + r)
+        z = sigmoid(projected[:, t, 1] + z)
+        n = jnp.tanh(projected[:, t, 2] + r * s)
+        if saved:
             for k, gate in enumerate((r, z, n, s)):
-                kept[0][:, at, k] = gate.astype(dtype)
+                saved[0][:, t, k] = gate.astype(dtype)
         new = ((1 - z) * n + z * state).astype(dtype)
-        state = jnp.where((real[:, at] > 0)[:, None], new, state)
-        states[:, at] = state
+        state = jnp.where((step_mask[:, t] > 0)[:, None], new, state)
+        states[:, t] = state
         return state
 
     last[...] = jax.lax.fori_loop(0, time, body, first[...])
 
 
-def _backward(reverse, saved, cotangents):
-    recurrent_kernel, recurrent_bias, state, mask, states, gates = saved
-    d_state, d_outputs = cotangents
-    (batch, time, features), dtype = d_outputs.shape, d_outputs.dtype
-    befores, d_state = previous_states(states, state, reverse), tiled(d_state)
+def _backward(reverse, residuals, cotangents):
+    recurrent_kernel, recurrent_bias, state, mask, states, gates = residuals
+    grad_state, grad_outputs = cotangents
+    (batch, time, features), dtype = grad_outputs.shape, grad_outputs.dtype
+    previous, grad_state = previous_states(states, state, reverse), pad_to_tiles(grad_state)
     rows = gates.shape[0], time
-    d_projected, d_product, d_state = launch(
+    grad_projected, grad_product, grad_state = launch(
         functools.partial(_backward_steps, reverse=reverse),
         [load_kernel(recurrent_kernel, GATES, dtype)],
-        [tiled(d_outputs), flags(mask, d_outputs.shape), tiled(befores), gates, d_state],
+        [
+            pad_to_tiles(grad_outputs),
+            mask_as_int(mask, grad_outputs.shape),
+            pad_to_tiles(previous),
+            gates,
+            grad_state,
+        ],
         [
             jax.ShapeDtypeStruct((*rows, GATES, gates.shape[-1]), dtype),
             jax.ShapeDtypeStruct((*rows, gates.shape[-1]), dtype),
-            d_state,
+            grad_state,
         ],
     )
-    d_projected = d_projected[:batch, ..., :features]
+    grad_projected = grad_projected[:batch, ..., :features]
     # r and z take the product as it is, and n under the reset gate.
-    d_products = jnp.concatenate(
-        [d_projected[:, :, :2], d_product[:batch, :, None, :features]], axis=2
+    grad_products = jnp.concatenate(
+        [grad_projected[:, :, :2], grad_product[:batch, :, None, :features]], axis=2
     ).reshape(batch, time, -1)
-    d_kernel = jnp.einsum(
+    grad_kernel = jnp.einsum(
         "btf,btg->fg",
-        befores.astype(dtype),
-        d_products,
+        previous.astype(dtype),
+        grad_products,
         preferred_element_type=recurrent_kernel.dtype,
     )
-    d_bias = d_products.sum((0, 1), wide(dtype)).astype(recurrent_bias.dtype)
-    d_projected = d_projected.reshape(batch, time, -1)
-    return d_projected, d_kernel, d_bias, d_state[:batch, :features], None
+    grad_bias = grad_products.sum((0, 1), accumulation_dtype(dtype)).astype(recurrent_bias.dtype)
+    grad_projected = grad_projected.reshape(batch, time, -1)
+    return grad_projected, grad_kernel, grad_bias, grad_state[:batch, :features], None
 
 
 def _backward_steps(
-    kernel, d_outputs, real, befores, gates, d_last, d_projected, d_product, d_first, reverse
+    kernel,
+    grad_outputs,
+    step_mask,
+    previous,
+    gates,
+    grad_final,
+    grad_projected,
+    grad_product,
+    grad_initial,
+    reverse,
 ):
     kernels = [kernel[:, k] for k in range(GATES)]
-    dtype, time = d_projected.dtype, d_outputs.shape[1]
-    inner = wide(d_last.dtype)
+    dtype, time = grad_projected.dtype, grad_outputs.shape[1]
+    inner = accumulation_dtype(grad_final.dtype)
 
-    def body(step, d_state):
-        at = step if reverse else time - 1 - step
-        now = (real[:, at] > 0)[:, None]
-        r, z, n, s = (gates[:, at, k].astype(inner) for k in range(GATES + 1))
-        d_new = d_state + d_outputs[:, at]
-        d_n = d_new * (1 - z) * (1 - n * n)
-        d_r = d_n * s * r * (1 - r)
-        d_z = d_new * (befores[:, at] - n) * z * (1 - z)
-        d_r, d_z, d_n, d_s = (
-            jnp.where(now, each, 0).astype(dtype) for each in (d_r, d_z, d_n, d_n * r)
+    def body(step, grad_state):
+        t = step if reverse else time - 1 - step
+        is_real = (step_mask[:, t] > 0)[:, None]
+        r, z, n, s = (gates[:, t, k].astype(inner) for k in range(GATES + 1))
+        grad_new = grad_state + grad_outputs[:, t]
+        grad_n = grad_new * (1 - z) * (1 - n * n)
+        grad_r = grad_n * s * r * (1 - r)
+        grad_z = grad_new * (previous[:, t] - n) * z * (1 - z)
+        grad_r, grad_z, grad_n, grad_s = (
+            jnp.where(is_real, grad_gate, 0).astype(dtype)
+            for grad_gate in (grad_r, grad_z, grad_n, grad_n * r)
         )
-        for k, each in enumerate((d_r, d_z, d_n)):
-            d_projected[:, at, k] = each
-        d_product[:, at] = d_s
-        below = d_new * z
-        for each, w in zip((d_r, d_z, d_s), kernels, strict=True):
-            below += product(each, w, of_columns=True)
-        return jnp.where(now, below, d_state)
+        for k, grad_gate in enumerate((grad_r, grad_z, grad_n)):
+            grad_projected[:, t, k] = grad_gate
+        grad_product[:, t] = grad_s
+        grad_previous = grad_new * z
+        for grad_gate, w in zip((grad_r, grad_z, grad_s), kernels, strict=True):
+            grad_previous += product(grad_gate, w, transposed=True)
+        return jnp.where(is_real, grad_previous, grad_state)
 
-    d_first[...] = jax.lax.fori_loop(0, time, body, d_last[...].astype(inner)).astype(d_first.dtype)
+    grad_initial[...] = jax.lax.fori_loop(0, time, body, grad_final[...].astype(inner)).astype(
+        grad_initial.dtype
+    )
 
 
 pallas_gru_scan.defvjp(_forward, _backward)

@@ -9,7 +9,16 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels.activations import sigmoid
 from rnnjax.kernels.fused_lstm import Half
-from rnnjax.kernels.pallas_tiles import flags, gated, launch, load_kernel, product, tiled, wide
+from rnnjax.kernels.masking import zero_masked
+from rnnjax.kernels.pallas_tiles import (
+    accumulation_dtype,
+    launch,
+    load_kernel,
+    mask_as_int,
+    pad_to_tiles,
+    product,
+    split_gates,
+)
 from rnnjax.kernels.time_scan import previous_states
 
 GATES = 4
@@ -49,128 +58,146 @@ def pallas_lstm_scan(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _lstm(projected, recurrent_kernel, state, mask, reverse):
-    return _run(projected, recurrent_kernel, state, mask, reverse, keep=False)[0]
+    return _run(projected, recurrent_kernel, state, mask, reverse, save_gates=False)[0]
 
 
 def _forward(projected, recurrent_kernel, state, mask, reverse):
-    result, (hidden, *kept) = _run(projected, recurrent_kernel, state, mask, reverse, keep=True)
-    return result, (recurrent_kernel, state, mask, hidden, *kept)
+    result, (hidden, *saved) = _run(
+        projected, recurrent_kernel, state, mask, reverse, save_gates=True
+    )
+    return result, (recurrent_kernel, state, mask, hidden, *saved)
 
 
-def _run(projected, recurrent_kernel, state, mask, reverse, keep):
-    """Returns final state and outputs, and the hidden states and what the backward pass needs."""
+def _run(projected, recurrent_kernel, state, mask, reverse, save_gates):
+    """Returns final state and outputs, and hidden states, cell states and gates."""
     (batch, time, _), features, dtype = projected.shape, recurrent_kernel.shape[0], state[0].dtype
-    hidden, cell = map(tiled, state)
-    steps = jax.ShapeDtypeStruct((hidden.shape[0], time, hidden.shape[1]), dtype)
-    of_gates = jax.ShapeDtypeStruct((*steps.shape[:2], GATES, steps.shape[2]), dtype)
-    last_hidden, last_cell, hidden, *kept = launch(
+    hidden, cell = map(pad_to_tiles, state)
+    state_shape = jax.ShapeDtypeStruct((hidden.shape[0], time, hidden.shape[1]), dtype)
+    gate_shape = jax.ShapeDtypeStruct((*state_shape.shape[:2], GATES, state_shape.shape[2]), dtype)
+    last_hidden, last_cell, hidden, *saved = launch(
         functools.partial(_forward_steps, reverse=reverse),
         [load_kernel(recurrent_kernel, GATES, projected.dtype)],
-        [tiled(gated(projected, GATES)), flags(mask, projected.shape), hidden, cell],
-        [hidden, cell, steps, *([steps, of_gates] if keep else [])],
+        [
+            pad_to_tiles(split_gates(projected, GATES)),
+            mask_as_int(mask, projected.shape),
+            hidden,
+            cell,
+        ],
+        [hidden, cell, state_shape, *([state_shape, gate_shape] if save_gates else [])],
     )
     hidden = hidden[:batch, :, :features]
-    outputs = hidden if mask is None else jnp.where(mask[..., None], hidden, 0)
+    outputs = zero_masked(hidden, mask)
     final = last_hidden[:batch, :features], last_cell[:batch, :features]
-    return (final, outputs.astype(projected.dtype)), (hidden, *kept)
+    return (final, outputs.astype(projected.dtype)), (hidden, *saved)
 
 
 def _forward_steps(
-    kernel, projected, real, hidden, cell, last_hidden, last_cell, hiddens, *kept, reverse
+    kernel, projected, step_mask, hidden, cell, last_hidden, last_cell, hiddens, *saved, reverse
 ):
     kernels = [kernel[:, gate] for gate in range(GATES)]
     dtype, time = hiddens.dtype, hiddens.shape[1]
 
     def body(step, state):
         hidden, cell = state
-        at = time - 1 - step if reverse else step
-        z = [projected[:, at, k] + product(hidden, each) for k, each in enumerate(kernels)]
+        t = time - 1 - step if reverse else step
+        z = [
+            projected[:, t, k] + product(hidden, gate_kernel)
+            for k, gate_kernel in enumerate(kernels)
+        ]
         i, f, g, o = sigmoid(z[0]), sigmoid(z[1]), jnp.tanh(z[2]), sigmoid(z[3])
         new_cell = f * cell + i * g
         new_hidden = o * jnp.tanh(new_cell)
-        if kept:
-            befores, gates = kept
-            befores[:, at] = cell
+        if saved:
+            previous_cells, gates = saved
+            previous_cells[:, t] = cell
             for k, gate in enumerate((i, f, g, o)):
-                gates[:, at, k] = gate.astype(dtype)
-        now = (real[:, at] > 0)[:, None]
-        hidden = jnp.where(now, new_hidden.astype(dtype), hidden)
-        cell = jnp.where(now, new_cell.astype(dtype), cell)
-        hiddens[:, at] = hidden
+                gates[:, t, k] = gate.astype(dtype)
+        is_real = (step_mask[:, t] > 0)[:, None]
+        hidden = jnp.where(is_real, new_hidden.astype(dtype), hidden)
+        cell = jnp.where(is_real, new_cell.astype(dtype), cell)
+        hiddens[:, t] = hidden
         return hidden, cell
 
     last_hidden[...], last_cell[...] = jax.lax.fori_loop(0, time, body, (hidden[...], cell[...]))
 
 
-def _backward(reverse, saved, cotangents):
-    recurrent_kernel, state, mask, hidden, before_cells, gates = saved
-    (d_hidden, d_cell), d_outputs = cotangents
-    batch, _, features = d_outputs.shape
-    d_state = tiled(d_hidden), tiled(d_cell)
-    d_projected, *d_state = launch(
+def _backward(reverse, residuals, cotangents):
+    recurrent_kernel, state, mask, hidden, previous_cells, gates = residuals
+    (grad_hidden, grad_cell), grad_outputs = cotangents
+    batch, _, features = grad_outputs.shape
+    grad_state = pad_to_tiles(grad_hidden), pad_to_tiles(grad_cell)
+    grad_projected, *grad_state = launch(
         functools.partial(_backward_steps, reverse=reverse),
-        [load_kernel(recurrent_kernel, GATES, d_outputs.dtype)],
-        [tiled(d_outputs), flags(mask, d_outputs.shape), before_cells, gates, *d_state],
-        [jax.ShapeDtypeStruct(gates.shape, d_outputs.dtype), *d_state],
+        [load_kernel(recurrent_kernel, GATES, grad_outputs.dtype)],
+        [
+            pad_to_tiles(grad_outputs),
+            mask_as_int(mask, grad_outputs.shape),
+            previous_cells,
+            gates,
+            *grad_state,
+        ],
+        [jax.ShapeDtypeStruct(gates.shape, grad_outputs.dtype), *grad_state],
     )
-    d_projected = d_projected[:batch, ..., :features]
-    d_kernel = jnp.einsum(
+    grad_projected = grad_projected[:batch, ..., :features]
+    grad_kernel = jnp.einsum(
         "btf,btkg->fkg",
-        previous_states(hidden, state[0], reverse).astype(d_projected.dtype),
-        d_projected,
+        previous_states(hidden, state[0], reverse).astype(grad_projected.dtype),
+        grad_projected,
         preferred_element_type=recurrent_kernel.dtype,
     )
     return (
-        d_projected.reshape(*d_outputs.shape[:2], -1),
-        d_kernel.reshape(recurrent_kernel.shape),
-        tuple(each[:batch, :features] for each in d_state),
+        grad_projected.reshape(*grad_outputs.shape[:2], -1),
+        grad_kernel.reshape(recurrent_kernel.shape),
+        tuple(grad[:batch, :features] for grad in grad_state),
         None,
     )
 
 
 def _backward_steps(
     kernel,
-    d_outputs,
-    real,
-    before_cells,
+    grad_outputs,
+    step_mask,
+    previous_cells,
     gates,
-    d_hidden,
-    d_cell,
-    d_projected,
-    d_first_hidden,
-    d_first_cell,
+    grad_hidden,
+    grad_cell,
+    grad_projected,
+    grad_first_hidden,
+    grad_first_cell,
     reverse,
 ):
     kernels = [kernel[:, gate] for gate in range(GATES)]
-    dtype, time = d_projected.dtype, d_outputs.shape[1]
-    inner = wide(d_hidden.dtype)
+    dtype, time = grad_projected.dtype, grad_outputs.shape[1]
+    inner = accumulation_dtype(grad_hidden.dtype)
 
-    def body(step, d_state):
-        d_hidden, d_cell = d_state
-        at = step if reverse else time - 1 - step
-        now = (real[:, at] > 0)[:, None]
-        i, f, g, o = (gates[:, at, k].astype(inner) for k in range(GATES))
-        before_cell = before_cells[:, at].astype(inner)
-        shown = jnp.tanh(f * before_cell + i * g)
-        d_new = d_hidden + d_outputs[:, at]
-        d_new_cell = d_cell + d_new * o * (1 - shown * shown)
-        d_gates = (
-            d_new_cell * g * i * (1 - i),
-            d_new_cell * before_cell * f * (1 - f),
-            d_new_cell * i * (1 - g * g),
-            d_new * shown * o * (1 - o),
+    def body(step, grad_state):
+        grad_hidden, grad_cell = grad_state
+        t = step if reverse else time - 1 - step
+        is_real = (step_mask[:, t] > 0)[:, None]
+        i, f, g, o = (gates[:, t, k].astype(inner) for k in range(GATES))
+        previous_cell = previous_cells[:, t].astype(inner)
+        activated = jnp.tanh(f * previous_cell + i * g)
+        grad_new = grad_hidden + grad_outputs[:, t]
+        grad_new_cell = grad_cell + grad_new * o * (1 - activated * activated)
+        grad_gates = (
+            grad_new_cell * g * i * (1 - i),
+            grad_new_cell * previous_cell * f * (1 - f),
+            grad_new_cell * i * (1 - g * g),
+            grad_new * activated * o * (1 - o),
         )
-        below = jnp.zeros_like(d_hidden)
-        for k, (d_gate, each) in enumerate(zip(d_gates, kernels, strict=True)):
-            d_gate = jnp.where(now, d_gate, 0).astype(dtype)
-            d_projected[:, at, k] = d_gate
-            below += product(d_gate, each, of_columns=True)
-        return jnp.where(now, below, d_hidden), jnp.where(now, d_new_cell * f, d_cell)
+        grad_previous = jnp.zeros_like(grad_hidden)
+        for k, (grad_gate, gate_kernel) in enumerate(zip(grad_gates, kernels, strict=True)):
+            grad_gate = jnp.where(is_real, grad_gate, 0).astype(dtype)
+            grad_projected[:, t, k] = grad_gate
+            grad_previous += product(grad_gate, gate_kernel, transposed=True)
+        return jnp.where(is_real, grad_previous, grad_hidden), jnp.where(
+            is_real, grad_new_cell * f, grad_cell
+        )
 
-    d_state = d_hidden[...].astype(inner), d_cell[...].astype(inner)
-    d_hidden, d_cell = jax.lax.fori_loop(0, time, body, d_state)
-    d_first_hidden[...] = d_hidden.astype(d_first_hidden.dtype)
-    d_first_cell[...] = d_cell.astype(d_first_cell.dtype)
+    grad_state = grad_hidden[...].astype(inner), grad_cell[...].astype(inner)
+    grad_hidden, grad_cell = jax.lax.fori_loop(0, time, body, grad_state)
+    grad_first_hidden[...] = grad_hidden.astype(grad_first_hidden.dtype)
+    grad_first_cell[...] = grad_cell.astype(grad_first_cell.dtype)
 
 
 _lstm.defvjp(_forward, _backward)

@@ -1,4 +1,4 @@
-"""What the GPU kernels of whole sequences share: their tiles, their limit and their launch."""
+"""Tiling, size limit and launch of the Pallas kernels that run a whole sequence on a GPU."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -19,37 +19,39 @@ CHIP = 2**17
 """Bytes of a core's memory that recurrent kernels may take; an A100 has 163 KiB, an H100 227."""
 
 
-def width(features: int) -> int:
-    """Returns the features of a tile: Triton's sizes are powers of two, of at least 16."""
+def tile_tile_width(features: int) -> int:
+    """Rounds a number of features up to a tile's: Triton's sizes are powers of two from 16."""
     return max(16, 1 << (features - 1).bit_length())
 
 
-def widened(values: jax.Array, *axes: int) -> jax.Array:
-    """Returns values with zeros added along axes of features, to the width of a tile."""
+def pad_features(values: jax.Array, *axes: int) -> jax.Array:
+    """Pads axes of features with zeros to the width of a tile."""
     edges = [(0, 0)] * values.ndim
     for axis in axes:
-        edges[axis] = (0, width(values.shape[axis]) - values.shape[axis])
+        edges[axis] = (0, tile_width(values.shape[axis]) - values.shape[axis])
     return jnp.pad(values, edges)
 
 
-def tiled(values: Float[Array, "batch ... features"]) -> Float[Array, "rows ... width"]:
-    """Returns values of a batch with zeros added, in rows and in features, to fill the tiles."""
+def pad_to_tiles(values: Float[Array, "batch ... features"]) -> Float[Array, "rows ... width"]:
+    """Pads the rows and the features of a batch with zeros to whole tiles."""
     rows = (0, -values.shape[0] % ROWS)
-    return jnp.pad(widened(values, -1), [rows] + [(0, 0)] * (values.ndim - 1))
+    return jnp.pad(pad_features(values, -1), [rows] + [(0, 0)] * (values.ndim - 1))
 
 
-def gated(values: Float[Array, "... units"], gates: int) -> Float[Array, "... gates features"]:
-    """Returns what stands side by side for several gates with an axis for the gates."""
+def split_gates(
+    values: Float[Array, "... units"], gates: int
+) -> Float[Array, "... gates features"]:
+    """Splits the last axis, several gates side by side, into gates and features."""
     return values.reshape(*values.shape[:-1], gates, -1)
 
 
 def load_kernel(
     kernel: Float[Array, "features units"], gates: int, dtype: Any
 ) -> Float[Array, "width gates width"]:
-    """Returns the recurrent kernels of the gates as a tile holds them on the chip.
+    """Pads and casts the recurrent kernels of the gates for the shared memory of a core.
 
     Raises:
-      InputError: they are too large for it.
+      InputError: they do not fit there.
     """
     features, dtype = kernel.shape[0], jnp.dtype(dtype)
     most = 1 << (math.isqrt(CHIP // (gates * dtype.itemsize)).bit_length() - 1)
@@ -58,64 +60,64 @@ def load_kernel(
             f"engine 'pallas': given {features} features in {dtype}, expected at most {most}, of "
             f"which a recurrent kernel of {gates} gates stays on the chip; take another engine"
         )
-    return widened(gated(kernel, gates), 0, 2).astype(dtype)
+    return pad_features(split_gates(kernel, gates), 0, 2).astype(dtype)
 
 
-def flags(mask: Bool[Array, "batch time"] | None, shape: tuple[int, ...]) -> jax.Array:
-    """Returns the mask as numbers, `[rows, time]`; the rows that fill the tiles have no real step.
+def mask_as_int(mask: Bool[Array, "batch time"] | None, shape: tuple[int, ...]) -> jax.Array:
+    """Converts a mask to int32 `[rows, time]`; rows that pad a tile have no real step.
 
     Args:
       mask: True where a step is real; None if all are.
       shape: of the sequences, `(batch, time, ...)`.
     """
-    real = jnp.ones(shape[:2], jnp.int32) if mask is None else mask.astype(jnp.int32)
-    return jnp.pad(real, ((0, -shape[0] % ROWS), (0, 0)))
+    step_mask = jnp.ones(shape[:2], jnp.int32) if mask is None else mask.astype(jnp.int32)
+    return jnp.pad(step_mask, ((0, -shape[0] % ROWS), (0, 0)))
 
 
-def wide(dtype: Any) -> Any:
-    """Returns the dtype in which products of this one are summed, and what is between them."""
+def accumulation_dtype(dtype: Any) -> Any:
+    """Returns the dtype in which products of a dtype are accumulated: at least float32."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
 def product(
-    rows: jax.Array, kernel: jax.Array, of_columns: bool = False
+    rows: jax.Array, kernel: jax.Array, transposed: bool = False
 ) -> Float[Array, "rows width"]:
     """Returns the product of a tile with a kernel in the kernel's dtype, summed in `wide` of it.
 
     Args:
       rows: `[rows, width]`.
       kernel: `[width, width]`.
-      of_columns: with the kernel transposed, as the backward pass has it.
+      transposed: multiply by the transposed kernel, as the backward pass does.
     """
     return jax.lax.dot_general(
         rows.astype(kernel.dtype),
         kernel,
-        (((1,), (int(of_columns),)), ((), ())),
-        preferred_element_type=wide(kernel.dtype),
+        (((1,), (int(transposed),)), ((), ())),
+        preferred_element_type=accumulation_dtype(kernel.dtype),
     )
 
 
 def launch(
     steps: Callable[..., None],
-    shared: Sequence[jax.Array],
+    broadcast: Sequence[jax.Array],
     batched: Sequence[jax.Array],
-    returned: Sequence[jax.Array | jax.ShapeDtypeStruct],
+    outputs: Sequence[jax.Array | jax.ShapeDtypeStruct],
 ) -> Any:
-    """Runs a kernel once for every tile of the batch, compiled by Triton for an NVIDIA GPU.
+    """Runs a Pallas kernel once per tile of the batch, compiled by Triton for an NVIDIA GPU.
 
     On a CPU the same kernel is interpreted: for tests, not for speed.
 
     Args:
-      steps: the kernel. It is given references to all of the following, in this order.
-      shared: arrays that every tile reads whole.
+      steps: the kernel. Its arguments are references to all of the following, in this order.
+      broadcast: arrays that every tile reads in full.
       batched: arrays whose first axis is cut into tiles.
-      returned: what has the shape and dtype of each result; its first axis is cut in the same way.
+      outputs: shapes and dtypes of the results, whose first axis is cut in the same way.
 
     Returns:
       The results.
     """
 
-    def whole(array):
+    def full(array):
         return pl.BlockSpec(array.shape, lambda _: (0,) * array.ndim)
 
     def tile(array):
@@ -126,14 +128,14 @@ def launch(
     def call(interpret):
         return pl.pallas_call(
             steps,
-            out_shape=[jax.ShapeDtypeStruct(each.shape, each.dtype) for each in returned],
+            out_shape=[jax.ShapeDtypeStruct(array.shape, array.dtype) for array in outputs],
             grid=(batched[0].shape[0] // ROWS,),
-            in_specs=[*map(whole, shared), *map(tile, batched)],
-            out_specs=[*map(tile, returned)],
+            in_specs=[*map(full, broadcast), *map(tile, batched)],
+            out_specs=[*map(tile, outputs)],
             compiler_params=triton.CompilerParams(
-                num_warps=4 if shared[0].shape[0] <= 64 else 8, num_stages=1
+                num_warps=4 if broadcast[0].shape[0] <= 64 else 8, num_stages=1
             ),
             interpret=interpret,
         )
 
-    return jax.lax.platform_dependent(*shared, *batched, cpu=call(True), cuda=call(False))
+    return jax.lax.platform_dependent(*broadcast, *batched, cpu=call(True), cuda=call(False))

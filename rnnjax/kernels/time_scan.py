@@ -1,42 +1,41 @@
-"""A loop over the time axis of arrays `[batch, time, ...]`, for derivatives written by hand."""
+"""Loops over the time axis of arrays `[batch, time, ...]` for hand-written derivatives."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
-At = Callable[[jax.Array], jax.Array]
-"""Returns the values of the step at hand, `[batch, ...]`, of an array `[batch, time, ...]`."""
+Index = Callable[[jax.Array], jax.Array]
+"""Reads the current step, `[batch, ...]`, of an array `[batch, time, ...]`."""
 
 
 def scan_time(
-    step: Callable[[Any, Any, At], tuple[Any, Any]], carry: Any, arrays: Any, reverse: bool
+    step: Callable[[Any, Any, Index], tuple[Any, Any]], carry: Any, arrays: Any, reverse: bool
 ) -> tuple[Any, Any]:
-    """Calls a step for each position in time, and writes over arrays what it returns.
+    """Scans over time in batch-major layout and writes each step's values in place.
 
-    `jax.lax.scan` wants time first. Where batch comes first that is a copy of every array on the
-    way in and out, and on the way into each product of all steps; this loop reads and writes
-    arrays as they lie. What is made where something was read once needs no memory of its own. It
-    has no derivative.
+    `jax.lax.scan` is time-major. With batch-major arrays it copies every array on the way in and
+    out, and before each product over all steps; this loop reads and writes arrays in their own
+    layout. An array that is read once serves as the buffer of a result. It has no derivative.
 
     Args:
-      step: `step(carry, values, at)` returns the next carry and what takes the place of the values,
-        `[batch, ...]`, that the arrays have at this step.
-      carry: before the first step.
-      arrays: a pytree of arrays `[batch, time, ...]`; `empty` makes those in which there is nothing
-        to read.
+      step: `step(carry, values, at)` returns the next carry and the values `[batch, ...]` to write into
+        the arrays at this step; `at(array)` reads the current step of any other array.
+      carry: initial carry.
+      arrays: a pytree of arrays `[batch, time, ...]`, read and overwritten; `empty` makes those that
+        are only written.
       reverse: from the last step to the first.
 
     Returns:
-      The carry after the last step, and the arrays as they then are.
+      The final carry and the overwritten arrays.
     """
     time = jax.tree.leaves(arrays)[0].shape[1]
     axis: Any = {"axis": 1, "allow_negative_indices": False}
 
-    def body(index, given):
-        carry, arrays = given
+    def body(index, loop_state):
+        carry, arrays = loop_state
         t = time - 1 - index if reverse else index
 
         def at(values):
@@ -44,8 +43,8 @@ def scan_time(
 
         carry, values = step(carry, jax.tree.map(at, arrays), at)
 
-        def write(array, one):
-            return jax.lax.dynamic_update_index_in_dim(array, one, t, **axis)
+        def write(array, value):
+            return jax.lax.dynamic_update_index_in_dim(array, value, t, **axis)
 
         return carry, jax.tree.map(write, arrays, values)
 
@@ -53,7 +52,7 @@ def scan_time(
 
 
 def empty(like: jax.Array, features: int, dtype: Any) -> jax.Array:
-    """Returns an array `[batch, time, features]` for `scan_time` to fill.
+    """Allocates an array `[batch, time, features]` for `scan_time` to fill.
 
     On a CPU `jax.lax.empty` is the same program, but jax.hessian cannot batch it.
 
@@ -65,23 +64,8 @@ def empty(like: jax.Array, features: int, dtype: Any) -> jax.Array:
     return jnp.zeros((*like.shape[:2], features), dtype)
 
 
-def zero_masked(values: jax.Array, mask: Bool[Array, "*steps"] | None) -> jax.Array:
-    """Returns values `[*steps, ...]` with zeros where the mask is False, whatever stands there."""
-    return values if mask is None else where_mask(mask, values, jnp.zeros_like(values))
-
-
-def where_mask(mask: Bool[Array, "*steps"] | None, new: jax.Array, old: jax.Array) -> jax.Array:
-    """Returns what is new where the mask is True, and what was where it is False.
-
-    The mask's axes are the first of the values'.
-    """
-    if mask is None:
-        return new
-    return jnp.where(mask.reshape(mask.shape + (1,) * (new.ndim - mask.ndim)), new, old)
-
-
 def previous_states(states: jax.Array, first: jax.Array, reverse: bool) -> jax.Array:
-    """Returns the state that each step `[batch, time, ...]` started from."""
+    """Returns the state before each step, `[batch, time, ...]`."""
     if reverse:
         return jnp.concatenate([states[:, 1:], first[:, None]], axis=1)
     return jnp.concatenate([first[:, None], states[:, :-1]], axis=1)
@@ -90,7 +74,7 @@ def previous_states(states: jax.Array, first: jax.Array, reverse: bool) -> jax.A
 def kernel_gradient(
     states: jax.Array, cotangents: jax.Array, kernel: jax.Array
 ) -> Float[Array, "features units"]:
-    """Returns the gradient of the kernel of `state @ kernel` in all steps, as one product."""
+    """Returns the gradient of the kernel of `state @ kernel` over all steps, as one product."""
     return jnp.einsum(
         "btf,btg->fg",
         states.astype(cotangents.dtype),

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.errors import InputError
 from rnnjax.kernels import flat_dot_general
-from rnnjax.kernels.time_scan import zero_masked
+from rnnjax.kernels.masking import zero_masked
 
 
 class AttentionMemory(NamedTuple):

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from rnnjax.cells import AbstractCell, Cell, LinearCell, State
 from rnnjax.cells.base import INTERNALS, is_recording, record_internal, state_parts
 from rnnjax.errors import InputError
-from rnnjax.kernels.time_scan import where_mask, zero_masked
+from rnnjax.kernels.masking import where_mask, zero_masked
 from rnnjax.layers.validation import default_state, require_arrays, require_cell, validated_state
 
 Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
