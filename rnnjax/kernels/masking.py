@@ -1,4 +1,4 @@
-"""The mask rule: a masked step keeps the old value, and what stands there is read as zero."""
+"""The mask rule: a masked step keeps the old value, and its inputs are read as zero."""
 
 import jax
 import jax.numpy as jnp

@@ -19,7 +19,7 @@ CHIP = 2**17
 """Bytes of a core's memory that recurrent kernels may take; an A100 has 163 KiB, an H100 227."""
 
 
-def tile_tile_width(features: int) -> int:
+def tile_width(features: int) -> int:
     """Rounds a number of features up to a tile's: Triton's sizes are powers of two from 16."""
     return max(16, 1 << (features - 1).bit_length())
 

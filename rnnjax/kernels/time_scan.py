@@ -21,11 +21,11 @@ def scan_time(
     layout. An array that is read once serves as the buffer of a result. It has no derivative.
 
     Args:
-      step: `step(carry, values, at)` returns the next carry and the values `[batch, ...]` to write into
-        the arrays at this step; `at(array)` reads the current step of any other array.
+      step: `step(carry, values, at)` returns the next carry and the values `[batch, ...]` to write
+        into the arrays at this step; `at(array)` reads the current step of any other array.
       carry: initial carry.
-      arrays: a pytree of arrays `[batch, time, ...]`, read and overwritten; `empty` makes those that
-        are only written.
+      arrays: a pytree of arrays `[batch, time, ...]`, read and overwritten; `empty` makes those
+        that are only written.
       reverse: from the last step to the first.
 
     Returns:
