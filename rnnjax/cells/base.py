@@ -18,9 +18,9 @@ from rnnjax.kernels import flat_dot_general, flat_matmul
 State = Any
 """The state of a cell: a pytree of arrays [batch, ...], a named tuple where it has several."""
 
-INTERNALS = "inside"
+INTERNALS = "internals"
 """The collection of what a recurrent layer shows of its steps, where a call asks for it:
-`layer.apply(variables, inputs, mask, mutable="inside")`."""
+`layer.apply(variables, inputs, mask, mutable="internals")`."""
 
 
 class AbstractCell(nn.Module):

@@ -1,4 +1,4 @@
-"""Attention: what a query is told by a memory of many steps."""
+"""Attention of queries to the steps of a memory, under its mask."""
 
 from typing import Any, NamedTuple
 
@@ -13,11 +13,11 @@ from rnnjax.kernels.masking import zero_masked
 
 
 class AttentionMemory(NamedTuple):
-    """A memory, made ready once for all queries.
+    """Keys and values of a memory, computed once for all queries.
 
     Attributes:
-      keys: what queries are compared with.
-      values: what they are told, zero where masked.
+      keys: compared with the queries.
+      values: averaged into contexts, zero where masked.
       mask: True where a step is real.
     """
 
@@ -27,15 +27,15 @@ class AttentionMemory(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Tells each query the mean of a memory's steps, weighted by how well their keys suit it.
+    """Averages a memory's values for each query, weighted by the softmax of its scores.
 
-    Nothing that stands at a masked step of the memory can reach a result or a gradient, not even
-    NaN. A row with no real step gets zeros, as weights and as context.
+    No value at a masked step of the memory reaches a result or a gradient, not even NaN. A row with
+    no real step gets zeros, as weights and as context.
 
     Attributes:
       features: of the keys.
       dtype: of the computation; None infers it from the inputs and the parameters. Weights are
-        computed in float32 in any case.
+        always computed in float32.
     """
 
     features: int
@@ -44,7 +44,7 @@ class Attention(nn.Module):
     def prepare(
         self, memory: Float[Array, "batch time values"], mask: Bool[Array, "batch time"]
     ) -> AttentionMemory:
-        """Returns a memory with its keys, which no query changes.
+        """Computes the keys of a memory.
 
         Raises:
           InputError: the shapes or the mask's dtype are not as above.
@@ -62,15 +62,15 @@ class Attention(nn.Module):
     def __call__(
         self, queries: Float[Array, "batch *steps queries"], memory: AttentionMemory
     ) -> tuple[Float[Array, "batch *steps values"], Float[Array, "batch *steps time"]]:
-        """Returns the contexts and the weights of the steps of the memory, which sum to one.
+        """Returns the contexts and the attention weights, which sum to one over the memory.
 
         Args:
-          queries: one for each row, or several at once, which know nothing of each other.
+          queries: one per row, or several independent ones.
           memory: as `prepare` returns it.
         """
         counts = memory.mask.reshape(memory.mask.shape[:1] + (1,) * (queries.ndim - 2) + (-1,))
         scores = self.scores(queries, memory.keys).astype(jnp.float32)
-        # The least number, not minus infinity, of which a row with nothing else would make NaN.
+        # The lowest finite number: a row of minus infinity alone would give NaN.
         scores = jnp.where(counts, scores, jnp.finfo(jnp.float32).min)
         weights = jnp.where(counts, jax.nn.softmax(scores), 0)
         contexts = jnp.einsum(
@@ -83,7 +83,7 @@ class Attention(nn.Module):
         queries: Float[Array, "batch *steps queries"],
         keys: Float[Array, "batch time features"],
     ) -> Float[Array, "batch *steps time"]:
-        """Returns how well each key suits each query."""
+        """Returns the score of each key for each query."""
         raise NotImplementedError(f"{type(self).__name__} does not define scores")
 
     def _dense(self, **options: Any) -> nn.Dense:
@@ -98,7 +98,7 @@ class Attention(nn.Module):
 
 
 class AdditiveAttention(Attention):
-    r"""Scores by a small network that reads query and memory.
+    r"""Additive attention: scores by a small network of query and key.
 
     .. math::
         e_{ij} = v^\top \tanh(W_q q_i + W_k m_j + b)
@@ -119,14 +119,14 @@ class AdditiveAttention(Attention):
         )
 
     def scores(self, queries, keys):
-        """Returns how well each key suits each query."""
+        """Returns the score of each key for each query."""
         keys = keys.reshape(keys.shape[:1] + (1,) * (queries.ndim - 2) + keys.shape[1:])
         hidden = jnp.tanh(self.query(queries)[..., None, :] + keys)
         return hidden @ self.vector.astype(hidden.dtype)
 
 
 class MultiplicativeAttention(Attention):
-    r"""Scores by a product: `general` attention.
+    r"""Multiplicative attention (`general`): scores by a product.
 
     .. math::
         e_{ij} = q_i^\top W m_j
@@ -141,7 +141,7 @@ class MultiplicativeAttention(Attention):
         self.key = self._dense(use_bias=False)
 
     def scores(self, queries, keys):
-        """Returns how well each key suits each query.
+        """Returns the score of each key for each query.
 
         Raises:
           InputError: a query has other features than the keys.

@@ -1,4 +1,4 @@
-"""Two runs over one mask, one from each end."""
+"""The bidirectional layer: a forward and a backward run over one mask."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -25,7 +25,7 @@ _MERGES: dict[str, Callable] = {
 
 
 class Bidirectional(nn.Module):
-    """Runs a cell from left to right and a copy of it, with its own parameters, back.
+    """Runs a cell forward, and a copy of it with its own parameters backward.
 
     Source: Schuster, Paliwal, Bidirectional recurrent neural networks, IEEE Transactions on Signal
     Processing 45 (1997). The merges are those of Keras.
@@ -33,8 +33,8 @@ class Bidirectional(nn.Module):
     Attributes:
       cell: the cell of both directions, as for `RNN`.
       merge: how the two outputs become one; 'none' returns the pair (forward, backward).
-      return_sequences: as for `RNN`. Each direction then gives its own last output, so that both
-        have read the whole row.
+      return_sequences: as for `RNN`. Each direction then gives the output that it computes last, so
+        that both have read the complete row.
       engine: of both directions, as for `RNN`.
       remat: of both directions, as for `RNN`.
     """
@@ -58,7 +58,7 @@ class Bidirectional(nn.Module):
         Args:
           inputs: as for `RNN`.
           mask: as for `RNN`.
-          initial_state: a pair of states, forward and backward; None for the cell's own.
+          initial_state: a pair of states, forward and backward; None for `cell.initial_state`.
           resets: as for `RNN`.
 
         Raises:

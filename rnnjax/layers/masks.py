@@ -1,4 +1,4 @@
-"""Masks from the lengths of rows."""
+"""Masks of padded sequences."""
 
 import jax.numpy as jnp
 from jax.core import Tracer
@@ -10,15 +10,15 @@ from rnnjax.errors import InputError
 def mask_from_lengths(lengths: Int[Array, " batch"], time: int) -> Bool[Array, "batch time"]:
     """Returns the mask of right-padded rows: True at the first steps of a row, as many as it has.
 
-    What flax calls `seq_lengths` and PyTorch packs by.
+    Lengths are `seq_lengths` in flax and `lengths` of packed sequences in PyTorch.
 
     Args:
-      lengths: how many steps of each row are real, from 0 to `time`.
+      lengths: number of real steps of each row, from 0 to `time`.
       time: steps of the padded rows.
 
     Raises:
-      InputError: the lengths are no whole numbers, not one for each row, or, where they are known
-        (they are not inside `jax.jit`), out of range.
+      InputError: the lengths are not integers of the shape `[batch]`, or, outside of `jax.jit`, out
+        of range.
     """
     lengths = jnp.asarray(lengths)
     if lengths.ndim != 1 or not jnp.issubdtype(lengths.dtype, jnp.integer):

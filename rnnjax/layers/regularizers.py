@@ -1,8 +1,8 @@
 """Regularisers of recurrent layers: dropped weights, dropped words, penalties on the outputs.
 
 Dropout of a layer's inputs or outputs with one mask for all steps (variational dropout) is flax's
-`nn.Dropout(rate, broadcast_dims=(1,))`, and `Stack(variational=True)` between layers. What acts on
-the state is in `rnnjax.cells.wrappers`.
+`nn.Dropout(rate, broadcast_dims=(1,))`, and `Stack(variational=True)` between layers. Regularisers
+of the state are in `rnnjax.cells.wrappers`.
 """
 
 import math
@@ -17,16 +17,17 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells.base import drop, require_rate
 from rnnjax.errors import InputError
+from rnnjax.kernels.masking import zero_masked
 
 
 class WeightDrop(nn.Module):
-    """A layer whose recurrent kernels lose single weights, drawn once a call.
+    """DropConnect on the recurrent kernels of a layer, drawn once per call.
 
-    A weight is zero with probability `rate` and 1 / (1 - rate) times itself otherwise, at all steps
-    and in all rows of a call (DropConnect). The draw comes from the rng stream 'dropout'; a call
-    that is given none is an evaluation, and is the layer's.
+    A weight is zero with probability `rate` and scaled by 1 / (1 - rate) otherwise, the same at all
+    steps and in all rows of a call. The draw comes from the rng stream 'dropout'; a call without it
+    is an evaluation, which drops nothing.
 
-    It is called as the layer is, and its parameters are `{"layer": the layer's}`.
+    Arguments and results are the layer's; parameters are `{"layer": the layer's}`.
 
     Source: Merity, Keskar, Socher, Regularizing and optimizing LSTM language models, ICLR 2018,
     after Wan et al., Regularization of neural networks using DropConnect, ICML 2013.
@@ -34,15 +35,14 @@ class WeightDrop(nn.Module):
     Attributes:
       layer: `RNN`, `Bidirectional`, `Stack` or any other module, whichever engines it has.
       rate: probability to drop, in [0, 1).
-      kernels: which parameters are dropped. Each entry is one name of a path or several joined by
-        '/', and takes the parameters whose path has these names, whole and next to each other, at
-        its end or anywhere before; '*' and '?' stand for any letters and any one letter within a
-        name. By default these are the kernels that the cells of this package apply to the state.
-        "h?/kernel" takes those of flax's LSTM and GRU, "layers_0/*/recurrent_kernel" those of the
-        lowest layer of a `Stack`.
+      kernels: patterns of the paths of the parameters to drop. A pattern is one name of a path or
+        several joined by '/', which match consecutive names anywhere in it; '*' and '?' match any
+        letters and any one letter within a name. The default matches the kernels that the cells of
+        this package apply to the state, "h?/kernel" those of flax's LSTM and GRU,
+        "layers_0/*/recurrent_kernel" those of the lowest layer of a `Stack`.
 
     Raises:
-      InputError: the rate is out of [0, 1), or an entry of `kernels` takes no parameter.
+      InputError: the rate is out of [0, 1), or a pattern of `kernels` matches no parameter.
     """
 
     layer: nn.Module
@@ -56,41 +56,41 @@ class WeightDrop(nn.Module):
         super().__post_init__()
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        """Returns what the layer returns, its kernels dropped where 'dropout' is given."""
+        """Calls the layer, with weights dropped if there is an rng stream 'dropout'."""
         training = self.has_rng("dropout") and not self.is_initializing()
         if not (training or self.is_initializing()):
             return self.layer(*arguments, **options)
         key = self.make_rng("dropout") if training else None
         names = []
 
-        def dropped(variables):
-            # Called for each of several trees where parts of the layer were made outside of it.
+        def drop_kernels(variables):
+            # Called several times where parts of the layer were constructed outside of it.
             leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
             for index, (path, value) in enumerate(leaves):
-                _, *name = (each.key for each in path if isinstance(each, jax.tree_util.DictKey))
+                _, *name = (entry.key for entry in path if isinstance(entry, jax.tree_util.DictKey))
                 names.append(name)
-                if key is not None and any(_has(name, kernel) for kernel in self.kernels):
-                    each = jax.random.fold_in(key, len(names))
-                    leaves[index] = path, drop(value, self.rate, each)
+                if key is not None and any(_matches(name, kernel) for kernel in self.kernels):
+                    entry = jax.random.fold_in(key, len(names))
+                    leaves[index] = path, drop(value, self.rate, entry)
             return structure.unflatten(value for _, value in leaves)
 
         def call(layer, *arguments, **options):
             return layer(*arguments, **options)
 
-        layer = nn.map_variables(call, "params", dropped, init=self.is_initializing())
-        returned = layer(self.layer, *arguments, **options)
+        layer = nn.map_variables(call, "params", drop_kernels, init=self.is_initializing())
+        result = layer(self.layer, *arguments, **options)
         for kernel in self.kernels:
-            if not any(_has(name, kernel) for name in names):
+            if not any(_matches(name, kernel) for name in names):
                 raise InputError(
-                    f"kernels: given {kernel!r}, which takes none of the parameters "
+                    f"kernels: given {kernel!r}, which matches none of the parameters "
                     f"{', '.join(map('/'.join, names))}; expected one of these, or whole names in "
                     "it, with '*' and '?' for any letters"
                 )
-        return returned
+        return result
 
 
-def _has(path: Sequence[str], kernel: str) -> bool:
-    """Returns whether a path has the names of a pattern, next to each other."""
+def _matches(path: Sequence[str], kernel: str) -> bool:
+    """Returns whether consecutive names of a path match a pattern."""
     names = kernel.split("/")
     return any(
         all(map(fnmatchcase, path[start:], names)) for start in range(len(path) - len(names) + 1)
@@ -100,17 +100,17 @@ def _has(path: Sequence[str], kernel: str) -> bool:
 def embedding_dropout(
     table: Float[Array, "vocabulary features"], rate: float, key: jax.Array | None
 ) -> Float[Array, "vocabulary features"]:
-    """Returns an embedding table without some of its words.
+    """Drops whole rows (words) of an embedding table.
 
-    Each row is zero with probability `rate` and 1 / (1 - rate) times itself otherwise: a word that
-    is dropped is dropped wherever the batch has it.
+    Each row is zero with probability `rate` and scaled by 1 / (1 - rate) otherwise: a word is
+    dropped at all its occurrences in the batch.
 
     Source: Gal, Ghahramani, A theoretically grounded application of dropout in recurrent neural
     networks, NeurIPS 2016; Merity, Keskar, Socher, Regularizing and optimizing LSTM language
     models, ICLR 2018.
 
     Args:
-      table: a vector for each word.
+      table: a row for each word.
       rate: probability to drop, in [0, 1).
       key: of this call; None for an evaluation, which drops nothing.
 
@@ -126,22 +126,22 @@ def activation_regularization(
 ) -> Float[Array, ""]:
     """Returns the mean square of the outputs at the real steps, 0 if there is none.
 
-    It is float32 (or wider, as the outputs are). Nothing at a masked position reaches it, nor its
-    gradient. Scaled by a coefficient, it is added to the loss.
+    The result is at least float32. No value at a masked position reaches it or its gradient. Scaled
+    by a coefficient, it is added to the loss.
 
     Source: Merity, McCann, Socher, Revisiting activation regularization for language RNNs, 2017,
     which takes the outputs of the last layer after its dropout here, and before it in
     `temporal_activation_regularization`.
 
     Args:
-      outputs: of a layer.
+      outputs: outputs of a layer.
       mask: True where the step is real; None if all are.
 
     Raises:
-      InputError: the mask is not boolean, or is not of the outputs' shape.
+      InputError: the mask is not boolean or not of the shape `[batch, time]`.
     """
-    outputs, real = _cleaned(outputs, mask)
-    return _mean(jnp.square(outputs), real)
+    outputs, valid = _masked_outputs(outputs, mask)
+    return _masked_mean(jnp.square(outputs), valid)
 
 
 def temporal_activation_regularization(
@@ -151,44 +151,41 @@ def temporal_activation_regularization(
 ) -> Float[Array, ""]:
     """Returns the mean square of the change from each real step to the next one of its document.
 
-    Masked steps count as cut out, so that neither padding nor holes make a change; nor does the
-    step from a document to the next one of its row. The mean is over all such pairs of the batch, 0
-    if there is none. dtype, errors and source are those of `activation_regularization`.
+    Masked steps are skipped, so that neither padding nor holes count as a change; nor does the step
+    from a document to the next one of its row. The mean is over all such pairs of the batch, 0 if
+    there is none. dtype, errors and source are those of `activation_regularization`.
 
     Args:
-      outputs: of a layer.
+      outputs: outputs of a layer.
       mask: True where the step is real; None if all are.
-      resets: as the layer was given them; None if each row is one document.
+      resets: those of the layer's call; None if each row is one document.
     """
-    outputs, real = _cleaned(outputs, mask)
-    latest = jax.lax.cummax(jnp.where(real, jnp.arange(real.shape[1]), -1), axis=1)
-    before = jnp.pad(latest[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
-    paired, before = real & (before >= 0), jnp.maximum(before, 0)
+    outputs, valid = _masked_outputs(outputs, mask)
+    last_real_step = jax.lax.cummax(jnp.where(valid, jnp.arange(valid.shape[1]), -1), axis=1)
+    previous = jnp.pad(last_real_step[:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+    has_previous, previous = valid & (previous >= 0), jnp.maximum(previous, 0)
     if resets is not None:
-        _require("resets", resets, outputs)
+        _require_flags("resets", resets, outputs)
         document = jnp.cumsum(resets, axis=1)
-        paired &= document == jnp.take_along_axis(document, before, axis=1)
-    earlier = jnp.take_along_axis(outputs, before[..., None], axis=1)
-    change = jnp.where(paired[..., None], outputs - earlier, 0)
-    return _mean(jnp.square(change), paired)
+        has_previous &= document == jnp.take_along_axis(document, previous, axis=1)
+    previous_outputs = jnp.take_along_axis(outputs, previous[..., None], axis=1)
+    change = jnp.where(has_previous[..., None], outputs - previous_outputs, 0)
+    return _masked_mean(jnp.square(change), has_previous)
 
 
-def _cleaned(outputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Returns outputs of at least float32, zero where masked, and which of them are real.
-
-    Those of a step stand in one axis.
-    """
+def _masked_outputs(outputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Returns outputs `[batch, time, features]`, float32 or wider, zero where masked; the mask."""
     batch, time, *features = outputs.shape
     outputs = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
     outputs = outputs.reshape(batch, time, math.prod(features))
     if mask is None:
         return outputs, jnp.ones((batch, time), bool)
-    _require("mask", mask, outputs)
-    # Replaced before they are squared: zero times NaN would be NaN in the gradient.
-    return jnp.where(mask[..., None], outputs, 0), mask
+    _require_flags("mask", mask, outputs)
+    # Zeroed before they are squared: zero times NaN is NaN in the gradient.
+    return zero_masked(outputs, mask), mask
 
 
-def _require(name: str, flags: jax.Array, outputs: jax.Array) -> None:
+def _require_flags(name: str, flags: jax.Array, outputs: jax.Array) -> None:
     if not hasattr(flags, "dtype"):
         raise InputError(f"{name}: given a {type(flags).__name__}, expected an array of bool")
     if flags.dtype != jnp.bool_ or flags.shape != outputs.shape[:2]:
@@ -198,6 +195,6 @@ def _require(name: str, flags: jax.Array, outputs: jax.Array) -> None:
         )
 
 
-def _mean(values: jax.Array, counted: jax.Array) -> jax.Array:
-    """Returns the mean of values that are zero wherever they are not counted."""
-    return values.sum() / (jnp.maximum(counted.sum(), 1) * values.shape[-1])
+def _masked_mean(values: jax.Array, valid: jax.Array) -> jax.Array:
+    """Returns the mean over valid steps of values that are zero elsewhere."""
+    return values.sum() / (jnp.maximum(valid.sum(), 1) * values.shape[-1])

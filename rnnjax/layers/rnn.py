@@ -1,8 +1,7 @@
-"""A cell run over time under a mask."""
+"""The recurrent layer: a cell run over time under a mask."""
 
 import functools
 import math
-from collections.abc import Iterable
 from typing import Literal, get_args
 
 import flax.linen as nn
@@ -19,34 +18,38 @@ from rnnjax.layers.validation import default_state, require_arrays, require_cell
 
 Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
 
-WHOLE = ("fused", "pallas", "cudnn")
-"""The engines that are a method of the cell, for sequences as a whole."""
+SEQUENCE_ENGINES = ("fused", "pallas", "cudnn")
+"""Engines that are a method of the cell, which computes a whole sequence."""
 
-_AT_ONCE = 8 * 2**20
-"""Bytes of the states of all steps up to which a CPU's caches hold a sequence well enough."""
-_ROWS = 512
-"""Steps times batch that are run at a time where they do not."""
+REPLACED_METHODS = {
+    **dict.fromkeys(SEQUENCE_ENGINES, ("project", "step", "gate", "recurrent_product", "dropped")),
+    "coefficients": ("step",),
+}
+"""The methods of a cell that an engine's method computes in their place."""
+
+_CACHE_BYTES = 8 * 2**20
+"""Largest size of all states of a sequence that a CPU's caches still serve well."""
+_SEGMENT_ROWS = 512
+"""Steps times batch of a segment where the states are larger."""
 
 
 class RNN(nn.Module):
     """Runs a cell over the time steps of a batch of sequences.
 
-    A masked step holds the state and outputs zero, and nothing that stands at a masked position
-    can reach a result or a gradient, not even NaN. A row with no real step returns its initial
-    state. It does not matter where in a row the masked steps are: right-padded rows are read from
-    right to left as they stand, with no flipping, because the state is held through the padding.
+    A masked step keeps the state and outputs zero, and no value at a masked position reaches a
+    result or a gradient, not even NaN. A row with no real step returns its initial state. Masked
+    steps may be anywhere in a row: right-padded rows are read from right to left without flipping,
+    because the state is kept through the padding.
 
-    What a cell draws at random (dropout) comes from the rng stream 'dropout'; a call that is given
-    none is an evaluation.
+    Dropout of a cell draws from the rng stream 'dropout'; a call without it is an evaluation.
 
-    Called with the state that a call has returned, it goes on where that one ended: a sequence may
-    be read in pieces, down to single steps.
+    A call with the final state of an earlier call continues it: a sequence may be read in pieces,
+    down to single steps.
 
-    `layer.apply(variables, inputs, mask, mutable="inside")` returns, beside what it returns without
-    that, the collection 'inside': 'state', the state after each step, [batch, time, ...], and under
-    'cell' the gates that the cell names, [batch, time, features]. Such a call is run by the engine
-    'scan' and keeps all that it shows. At a masked step the state is held, and a gate says nothing:
-    it is what the cell would do with an input of zeros.
+    `layer.apply(variables, inputs, mask, mutable="internals")` also returns the collection
+    'internals': 'state', the state after each step, [batch, time, ...], and under 'cell' the gates
+    that the cell names, [batch, time, features]. Such a call is run by the engine 'scan' and needs
+    memory for all of them. At a masked step the gates are those of an input of zeros.
 
     Attributes:
       cell: a `rnnjax.cells.Cell`, or a cell written for flax (`nn.LSTMCell(64)`, say).
@@ -54,17 +57,17 @@ class RNN(nn.Module):
       return_sequences: return the outputs of all steps; otherwise only the output of the real step
         that was read last.
       engine: how the steps are computed; the results agree within rounding. 'scan' is flax's
-        `nn.scan`: any cell, any derivative. 'fused' is a derivative written by hand, for the cells
+        `nn.scan`: any cell, any derivative. 'fused' is a hand-written derivative, for the cells
         that have one, reverse mode only. 'pallas' is a kernel for an NVIDIA GPU, the whole sequence
         in one launch, for the LSTM and the GRU of few features; a CPU interprets it, slowly.
         'cudnn' is NVIDIA's library, for the LSTM in float32. 'associative' is a parallel scan, for
-        a `LinearCell`. 'auto' takes 'fused' where the cell has it and the machine is of a kind on
-        which it was measured to win: a CPU; the two for GPUs it never takes, not yet measured.
-      remat: keep no more for the derivative than the states at some sqrt(time) steps, and compute
-        each stretch between two of them once more when its gradient is asked for. The memory of the
-        gradient, beside inputs and outputs, then grows with the square root of time, and the
-        forward pass is paid twice. Chen et al., Training deep nets with sublinear memory cost,
-        2016, arXiv:1604.06174. What is drawn at each step is drawn from other keys.
+        a `LinearCell`. 'auto' takes 'fused' where the cell has it and it was measured to win: on a
+        CPU. It never takes the two for GPUs, which have not been measured.
+      remat: save the states at some sqrt(time) steps only, and recompute each segment between two
+        of them in the backward pass. Its memory, beside inputs and outputs, then grows with the
+        square root of time, and the forward pass is computed twice. Chen et al., Training deep nets
+        with sublinear memory cost, 2016, arXiv:1604.06174. Dropout at each step then draws from
+        other keys.
     """
 
     cell: nn.Module
@@ -86,24 +89,24 @@ class RNN(nn.Module):
         Args:
           inputs: `[batch, time, features]`; a cell may take more than one axis of features.
           mask: `[batch, time]`, True where the step is real; None if all are.
-          initial_state: a state of the cell for each row, whose named tuples may be plain ones;
-            None for the cell's own.
+          initial_state: a state of the cell, a row for each of the inputs'; named tuples may be
+            plain ones. None for `cell.initial_state`.
           resets: `[batch, time]`, True at the first step of each document of a row that holds
-            several: the documents are then read as if each had a row of its own, in either
-            direction. The first needs none; one at a masked step counts from there on. The
-            'scan' engine alone has them.
+            several: each document is then read as if it had a row of its own, in either
+            direction. The first needs none; a reset at a masked step takes effect there. Only
+            the 'scan' engine supports resets.
 
         Returns:
           The state after the last step, and the outputs `[batch, time, features]`, with
           `return_sequences=False` `[batch, features]`, zeros for a row with no real step.
 
         Raises:
-          InputError: the cell is none, or does not have the engine, or the machine, or the engine
-            does not have the size or the dtype, or the shapes or the mask's dtype are not as above.
+          InputError: `cell` is no recurrent cell; the cell, the machine, its size or its dtype does
+            not support the engine; or shapes or the mask's dtype are not as above.
         """
         require_cell(self.cell)
-        asked = "scan" if is_recording(self) else self.engine
-        engine = _engine(asked, self.cell, resets is not None)
+        engine_name = "scan" if is_recording(self) else self.engine
+        engine = _resolve_engine(engine_name, self.cell, resets is not None)
         require_arrays(inputs, mask=mask, resets=resets)
         if initial_state is None:
             initial_state = default_state(self.cell, inputs)
@@ -112,124 +115,135 @@ class RNN(nn.Module):
         if resets is not None and self.reverse:
             # The step read before a document's last one begins the next document.
             resets = jnp.pad(resets[:, 1:], ((0, 0), (0, 1)))
-        fresh = None if resets is None else default_state(self.cell, inputs)
-        size = self._stretch(engine, inputs, initial_state)
-        if size == inputs.shape[1]:
-            return self._run(engine, inputs, mask, initial_state, resets, fresh)
-        return self._in_stretches(size, engine, inputs, mask, initial_state, resets, fresh)
+        reset_state = None if resets is None else default_state(self.cell, inputs)
+        segment_length = self._segment_length(engine, inputs, initial_state)
+        if segment_length == inputs.shape[1]:
+            return self._run(engine, inputs, mask, initial_state, resets, reset_state)
+        return self._run_segments(
+            segment_length, engine, inputs, mask, initial_state, resets, reset_state
+        )
 
-    def _stretch(self, engine, inputs, state):
-        """Returns how many steps are run at a time; all of them where nothing speaks against it."""
+    def _segment_length(self, engine, inputs, state):
+        """Returns the number of steps to run at a time; all of them unless memory is the limit."""
         batch, time = inputs.shape[:2]
         if self.remat and not is_recording(self):
             return math.isqrt(time)
         if engine != "fused" or jax.default_backend() != "cpu":
             return time
-        states = time * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-        return time if states <= _AT_ONCE else min(max(_ROWS // batch, 4), time)
+        state_bytes = time * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        return time if state_bytes <= _CACHE_BYTES else min(max(_SEGMENT_ROWS // batch, 4), time)
 
-    def _run(self, engine, inputs, mask, state, resets, fresh):
-        # Before the cell, not only after it: zero times NaN would be NaN in the gradient.
+    def _run(self, engine, inputs, mask, state, resets, reset_state):
+        # Before the cell, not only after it: zero times NaN is NaN in the gradient.
         inputs = zero_masked(inputs, mask)
-        if engine in WHOLE:
-            final, outputs = self._whole(engine, inputs, mask, state)
+        if engine in SEQUENCE_ENGINES:
+            final, outputs = self._run_sequence(engine, inputs, mask, state)
         elif engine == "associative":
-            final, outputs = self._associative(inputs, mask, state)
+            final, outputs = self._run_associative(inputs, mask, state)
         else:
-            final, outputs = self._scan(inputs, mask, state, resets, fresh)
+            final, outputs = self._run_scan(inputs, mask, state, resets, reset_state)
         if self.return_sequences:
             return final, outputs
-        part = getattr(self.cell, "output_part", None)
-        if part is None or resets is not None:  # a reset may stand behind the last real step
-            return final, _last(outputs, mask, self.reverse)
-        # It stands in the state: the outputs of the other steps need not be gathered.
-        output = state_parts(final)[part].astype(outputs.dtype)
+        output_part = getattr(self.cell, "output_part", None)
+        if output_part is None or resets is not None:  # a reset may follow the last real step
+            return final, _last_output(outputs, mask, self.reverse)
+        # It is a part of the state: the outputs of all steps need not be gathered.
+        output = state_parts(final)[output_part].astype(outputs.dtype)
         return final, output if mask is None else zero_masked(output, mask.any(axis=1))
 
-    def _in_stretches(self, size, engine, inputs, mask, state, resets, fresh):
-        count, rest = divmod(inputs.shape[1], size)
+    def _run_segments(self, segment_length, engine, inputs, mask, state, resets, reset_state):
+        count, rest = divmod(inputs.shape[1], segment_length)
 
-        def stretch(layer, state, start, size):
-            # Cut out here: cut up beforehand, the inputs would be there twice.
-            def cut(values):
+        def segment(layer, state, start, segment_length):
+            # Sliced here: slicing all segments beforehand would copy the inputs.
+            def slice_segment(values):
                 if values is None:
                     return None
-                return jax.lax.dynamic_slice_in_dim(values, start, size, axis=1)
+                return jax.lax.dynamic_slice_in_dim(values, start, segment_length, axis=1)
 
-            return layer._run(engine, cut(inputs), cut(mask), state, cut(resets), fresh)
+            return layer._run(
+                engine,
+                slice_segment(inputs),
+                slice_segment(mask),
+                state,
+                slice_segment(resets),
+                reset_state,
+            )
 
-        def of(size):
-            run = functools.partial(stretch, size=size)
+        def run_segment(segment_length):
+            run = functools.partial(segment, segment_length=segment_length)
             return nn.remat(run, prevent_cse=False) if self.remat else run
 
-        def last(state):
-            return of(rest)(self, state, count * size)
+        def run_rest(state):
+            return run_segment(rest)(self, state, count * segment_length)
 
-        even = nn.scan(
-            of(size),
+        scan_segments = nn.scan(
+            run_segment(segment_length),
             variable_broadcast="params",
             split_rngs={"params": False, "dropout": True},
             out_axes=1,
             reverse=self.reverse,
         )
-        late = None
+        rest_outputs = None
         if rest and self.reverse:
-            state, late = last(state)
-        state, outputs = even(self, state, size * jnp.arange(count))
+            state, rest_outputs = run_rest(state)
+        state, outputs = scan_segments(self, state, segment_length * jnp.arange(count))
         if rest and not self.reverse:
-            state, late = last(state)
+            state, rest_outputs = run_rest(state)
         if self.return_sequences:
-            outputs = outputs.reshape(outputs.shape[0], count * size, *outputs.shape[3:])
-            return state, outputs if late is None else jnp.concatenate([outputs, late], axis=1)
-        if late is not None:
-            outputs = jnp.concatenate([outputs, late[:, None]], axis=1)
+            outputs = outputs.reshape(outputs.shape[0], count * segment_length, *outputs.shape[3:])
+            return state, outputs if rest_outputs is None else jnp.concatenate(
+                [outputs, rest_outputs], axis=1
+            )
+        if rest_outputs is not None:
+            outputs = jnp.concatenate([outputs, rest_outputs[:, None]], axis=1)
         if mask is not None:
-            starts = size * np.arange(outputs.shape[1])
+            starts = segment_length * np.arange(outputs.shape[1])
             mask = jnp.logical_or.reduceat(mask, starts, axis=1)
-        return state, _last(outputs, mask, self.reverse)
+        return state, _last_output(outputs, mask, self.reverse)
 
-    def _whole(self, engine, inputs, mask, state):
+    def _run_sequence(self, engine, inputs, mask, state):
         assert isinstance(self.cell, AbstractCell)
-        given = inputs if engine == "cudnn" else self.cell.project(inputs)
+        cell_inputs = inputs if engine == "cudnn" else self.cell.project(inputs)
         try:
-            return getattr(self.cell, engine)(state, given, mask, self.reverse)
+            return getattr(self.cell, engine)(state, cell_inputs, mask, self.reverse)
         except TypeError as error:
-            if "forward-mode" not in str(error):  # as jax.custom_vjp calls what it cannot do
+            if "forward-mode" not in str(error):  # jax.custom_vjp's message
                 raise
             raise InputError(
-                f"engine: given {self.engine!r}, which runs {engine!r} here, a derivative written "
-                "by hand for reverse mode (jax.grad) alone; for jax.jvp or jax.jacfwd "
+                f"engine: given {self.engine!r}, which runs {engine!r} here, whose hand-written "
+                "derivative is for reverse mode (jax.grad) alone; for jax.jvp or jax.jacfwd "
                 "take engine='scan'"
             ) from error
 
-    def _associative(self, inputs, mask, state):
+    def _run_associative(self, inputs, mask, state):
         assert isinstance(self.cell, LinearCell)
         projected = self.cell.project(inputs)
         a, b = self.cell.coefficients(projected)
         a, b = where_mask(mask, a, jnp.ones_like(a)), zero_masked(b, mask)
-        first, last = (-1, 0) if self.reverse else (0, -1)
-        b = b.at[:, first].add(a[:, first] * state)
+        first_step, last_step = (-1, 0) if self.reverse else (0, -1)
+        b = b.at[:, first_step].add(a[:, first_step] * state)
 
-        def both(one, other):
-            return one[0] * other[0], one[1] * other[0] + other[1]
+        def combine(left, right):
+            return left[0] * right[0], left[1] * right[0] + right[1]
 
-        _, states = jax.lax.associative_scan(both, (a, b), reverse=self.reverse, axis=1)
-        return states[:, last], zero_masked(self.cell.read(states, projected), mask)
+        _, states = jax.lax.associative_scan(combine, (a, b), reverse=self.reverse, axis=1)
+        return states[:, last_step], zero_masked(self.cell.read(states, projected), mask)
 
-    def _scan(self, inputs, mask, state, resets, fresh):
-        native, shown = isinstance(self.cell, AbstractCell), is_recording(self)
-        steps = self.cell.project(inputs) if native else inputs
+    def _run_scan(self, inputs, mask, state, resets, reset_state):
+        is_cell, record = isinstance(self.cell, AbstractCell), is_recording(self)
+        steps = self.cell.project(inputs) if is_cell else inputs
 
-        def body(cell, state, at):
-            step, counts, reset = at
+        def step_body(cell, state, values):
+            u, is_valid, reset = values
             if reset is not None:
-                state = _held(reset, fresh, state)
-            new, output = cell.step(state, step) if native else cell(state, step)
-            state = _held(counts, new, state)
-            return state, (zero_masked(output, counts), state if shown else None)
+                state = _where_state(reset, reset_state, state)
+            new, output = cell.step(state, u) if is_cell else cell(state, u)
+            state = _where_state(is_valid, new, state)
+            return state, (zero_masked(output, is_valid), state if record else None)
 
         scan = nn.scan(
-            body,
+            step_body,
             variable_axes={INTERNALS: 1},
             variable_broadcast="params",
             split_rngs={"params": False, "dropout": True},
@@ -243,56 +257,56 @@ class RNN(nn.Module):
 
 
 def available_engines(cell: nn.Module) -> tuple[str, ...]:
-    """Returns the engines that a cell has: 'scan', and those for which it gives what they need."""
-    found = ["scan"]
-    of_step = ("project", "step", "recurrent_product", "dropped", "gate")
-    if isinstance(cell, AbstractCell) and cell.fusible:
-        found += [engine for engine in WHOLE if _overrides(cell, engine, of_step)]
-    if _overrides(cell, "coefficients", ("step",)):
-        found.append("associative")
-    return tuple(found)
+    """Returns the engines that run a cell: 'scan', and those whose method its class provides.
 
-
-def _overrides(cell: nn.Module, method: str, others: Iterable[str]) -> bool:
-    """Returns whether a class gives a method itself, for the very other methods that it has.
-
-    A subclass with a step of its own is another cell; a fused that it inherits knows nothing of it.
+    An engine's method is inherited only together with the methods that it replaces
+    (`REPLACED_METHODS`): a subclass that overrides one of them, `step` say, is another cell, which
+    the inherited method would not compute.
     """
-    classes = [each for each in type(cell).__mro__ if each not in (AbstractCell, Cell, LinearCell)]
+    engines = ["scan"]
+    if isinstance(cell, AbstractCell) and cell.fusible:
+        engines += [engine for engine in SEQUENCE_ENGINES if _provides(type(cell), engine)]
+    if _provides(type(cell), "coefficients"):
+        engines.append("associative")
+    return tuple(engines)
 
-    def depth(name: str) -> int:
-        found = (index for index, each in enumerate(classes) if name in vars(each))
-        return next(found, len(classes))
 
-    return depth(method) < len(classes) and depth(method) <= min(map(depth, others))
+def _provides(cell_class: type, method: str) -> bool:
+    owner = next((base for base in cell_class.__mro__ if method in vars(base)), None)
+    if owner is None or owner in (AbstractCell, Cell, LinearCell):
+        return False
+    return all(
+        getattr(cell_class, name, None) is getattr(owner, name, None)
+        for name in REPLACED_METHODS[method]
+    )
 
 
-def _engine(asked: str, cell: nn.Module, resets: bool) -> str:
-    if asked not in get_args(Engine):
-        raise InputError(f"engine: given {asked!r}, expected one of {', '.join(get_args(Engine))}")
-    offered = ("scan",) if resets else available_engines(cell)
-    if asked == "auto":
-        return "fused" if "fused" in offered and jax.default_backend() == "cpu" else "scan"
-    if asked not in offered:
+def _resolve_engine(engine: str, cell: nn.Module, resets: bool) -> str:
+    if engine not in get_args(Engine):
+        raise InputError(f"engine: given {engine!r}, expected one of {', '.join(get_args(Engine))}")
+    available = ("scan",) if resets else available_engines(cell)
+    if engine == "auto":
+        return "fused" if "fused" in available and jax.default_backend() == "cpu" else "scan"
+    if engine not in available:
         with_resets = " with resets" if resets else ""
         raise InputError(
-            f"engine: given {asked!r}, and {type(cell).__name__} has {', '.join(offered)}"
+            f"engine: given {engine!r}, and {type(cell).__name__} has {', '.join(available)}"
             f"{with_resets}; expected one of these, or 'auto'"
         )
-    return asked
+    return engine
 
 
-def _held(mask: jax.Array | None, new: State, old: State) -> State:
-    """Returns the new state in the rows where the mask is True, and the old one elsewhere."""
+def _where_state(mask: jax.Array | None, new: State, old: State) -> State:
+    """Selects the new state in rows where the mask is True, and the old one elsewhere."""
     return jax.tree.map(functools.partial(where_mask, mask), new, old)
 
 
-def _last(outputs: jax.Array, mask: jax.Array | None, reverse: bool) -> jax.Array:
-    """Returns for each row the output of the real step that was read last."""
+def _last_output(outputs: jax.Array, mask: jax.Array | None, reverse: bool) -> jax.Array:
+    """Returns each row's output at the real step that was read last."""
     if mask is None:
         return outputs[:, 0 if reverse else -1]
     time = mask.shape[1]
     index = jnp.argmax(mask, axis=1) if reverse else time - 1 - jnp.argmax(mask[:, ::-1], axis=1)
-    # A row with no real step picks any of its outputs: they are all zero.
+    # A row with no real step takes any of its outputs: all are zero.
     index = index.reshape((-1, 1) + (1,) * (outputs.ndim - 2))
     return jnp.take_along_axis(outputs, index, axis=1)[:, 0]

@@ -1,4 +1,4 @@
-"""Recurrent layers, one on top of the other."""
+"""Stacked recurrent layers."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -15,19 +15,19 @@ from rnnjax.layers.validation import require_states
 
 
 class Stack(nn.Module):
-    """Each layer reads the outputs of the one below it, under the same mask.
+    """Runs layers on top of each other under one mask.
 
-    Dropout draws from the rng stream 'dropout'; a call that is given none is an evaluation.
+    Dropout draws from the rng stream 'dropout'; a call without it is an evaluation.
 
     Attributes:
-      layers: `RNN` and `Bidirectional` layers, and others that are called as they are. All but the
-        last return sequences. A layer or a cell that stands in several places is copied: each has
-        parameters of its own.
-      dropout: rate on what each layer but the first reads, as in PyTorch. Zaremba, Sutskever,
+      layers: `RNN`, `Bidirectional` and other layers of the same call. All but the last return
+        sequences. A layer or cell that appears several times is copied: parameters are not
+        shared.
+      dropout: rate on the inputs of each layer but the first, as in PyTorch. Zaremba, Sutskever,
         Vinyals, Recurrent neural network regularization, 2014.
-      variational: one mask of dropout for all steps. Gal, Ghahramani, A theoretically grounded
-        application of dropout in recurrent neural networks, NeurIPS 2016. What the first layer
-        reads and what the last one gives is dropped so by flax's `nn.Dropout(rate,
+      variational: one dropout mask for all steps. Gal, Ghahramani, A theoretically grounded
+        application of dropout in recurrent neural networks, NeurIPS 2016. For the
+        inputs of the first layer and the outputs of the last use flax's `nn.Dropout(rate,
         broadcast_dims=(1,))`.
 
     Raises:
@@ -41,7 +41,7 @@ class Stack(nn.Module):
     def __post_init__(self):
         require_rate("dropout", self.dropout)
         _require_layers(self.layers)
-        object.__setattr__(self, "layers", _apart(self.layers))
+        object.__setattr__(self, "layers", _copy_shared(self.layers))
         super().__post_init__()
 
     @nn.compact
@@ -57,8 +57,8 @@ class Stack(nn.Module):
         Args:
           inputs: as for `RNN`.
           mask: as for `RNN`.
-          initial_state: a state for each layer, None in the place of a layer or of them all for
-            the cells' own.
+          initial_state: a state for each layer; None for one of them, or for all, is the initial
+            state of the cells.
           resets: as for `RNN`.
 
         Raises:
@@ -68,7 +68,7 @@ class Stack(nn.Module):
         states = [None] * len(self.layers) if initial_state is None else initial_state
         count = len(self.layers)
         require_states(states, count, f"a state for each of the {count} layers")
-        finals = []
+        final_states = []
         outputs = inputs
         for index, (layer, state) in enumerate(zip(self.layers, states, strict=True)):
             if index:
@@ -76,9 +76,9 @@ class Stack(nn.Module):
                 axes = (1,) if self.variational else ()
                 drop = nn.Dropout(self.dropout, broadcast_dims=axes)
                 outputs = drop(outputs, deterministic=not self.has_rng("dropout"))
-            final, outputs = layer(outputs, mask, state, resets)
-            finals.append(final)
-        return tuple(finals), outputs
+            final_state, outputs = layer(outputs, mask, state, resets)
+            final_states.append(final_state)
+        return tuple(final_states), outputs
 
 
 def _require_layers(layers: Any) -> None:
@@ -86,10 +86,10 @@ def _require_layers(layers: Any) -> None:
         raise InputError(f"layers: given {layers!r}, expected [RNN(cell), ...]")
     for index, layer in enumerate(layers):
         if isinstance(layer, type | AbstractCell | nn.RNNCellBase):
-            kind = layer if isinstance(layer, type) else type(layer)
-            what = f"the class {kind.__name__}" if kind is layer else f"the cell {kind.__name__}"
+            kind, name = ("class", layer) if isinstance(layer, type) else ("cell", type(layer))
             raise InputError(
-                f"layers[{index}]: given {what}, expected a layer: RNN(cell) or Bidirectional(cell)"
+                f"layers[{index}]: given the {kind} {name.__name__}, expected a layer: RNN(cell) or "
+                "Bidirectional(cell)"
             )
 
 
@@ -106,23 +106,23 @@ def _require_sequences(index: int, outputs: Any, inputs: jax.Array) -> None:
         )
 
 
-def _apart(layers: Sequence[nn.Module]) -> tuple[nn.Module, ...]:
-    """Returns the layers, those that share something with one below as copies."""
-    seen: set[int] = set()
-    apart = []
+def _copy_shared(layers: Sequence[nn.Module]) -> tuple[nn.Module, ...]:
+    """Returns the layers, with a copy of each that shares a module with one below."""
+    used: set[int] = set()
+    separate = []
     for layer in layers:
-        if seen & {id(each) for each in _modules(layer)}:
+        if used & {id(module) for module in _modules(layer)}:
             layer = layer.copy(parent=None, name=None)
-        seen |= {id(each) for each in _modules(layer)}
-        apart.append(layer)
-    return tuple(apart)
+        used |= {id(module) for module in _modules(layer)}
+        separate.append(layer)
+    return tuple(separate)
 
 
 def _modules(module: nn.Module) -> Iterator[nn.Module]:
-    """Yields a module and those that it is made of."""
+    """Yields a module and its submodules."""
     yield module
     for field in dataclasses.fields(module):
         value = getattr(module, field.name, None)
-        for each in value if isinstance(value, tuple | list) else [value]:
-            if field.name != "parent" and isinstance(each, nn.Module):
-                yield from _modules(each)
+        for child in value if isinstance(value, tuple | list) else [value]:
+            if field.name != "parent" and isinstance(child, nn.Module):
+                yield from _modules(child)

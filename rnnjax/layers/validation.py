@@ -1,4 +1,4 @@
-"""What a caller gives a recurrent layer, checked before any work begins."""
+"""Validation of the arguments of recurrent layers, before any computation."""
 
 from typing import Any
 
@@ -11,7 +11,11 @@ from rnnjax.errors import InputError
 
 
 def require_cell(cell: Any) -> None:
-    """Raises an InputError if this is no recurrent cell."""
+    """Checks that this is an instance of a recurrent cell.
+
+    Raises:
+      InputError: it is not.
+    """
     if not isinstance(cell, AbstractCell | nn.RNNCellBase):
         raise InputError(
             f"cell is a {type(cell).__name__}; expected a rnnjax.cells.Cell or a flax RNN cell, as "
@@ -19,18 +23,26 @@ def require_cell(cell: Any) -> None:
         )
 
 
-def require_states(given: Any, count: int, expected: str) -> None:
-    """Raises an InputError if these are not as many states as layers or directions ask for."""
-    if not isinstance(given, tuple | list) or len(given) != count:
-        many = f" of {len(given)}" if isinstance(given, tuple | list) else ""
+def require_states(states: Any, count: int, expected: str) -> None:
+    """Checks that there is one initial state for each layer or direction.
+
+    Raises:
+      InputError: there is not.
+    """
+    if not isinstance(states, tuple | list) or len(states) != count:
+        length = f" of {len(states)}" if isinstance(states, tuple | list) else ""
         raise InputError(
-            f"initial_state: given a {type(given).__name__}{many}, expected {expected}; None in "
-            "the place of one for the cell's own"
+            f"initial_state: given a {type(states).__name__}{length}, expected {expected}; None in "
+            "the place of one for the cell's initial_state"
         )
 
 
 def require_arrays(inputs: jax.Array, **flags: jax.Array | None) -> None:
-    """Raises an InputError if inputs, or flags of their steps, have no such shapes and dtypes."""
+    """Checks shapes and dtypes of inputs `[batch, time, ...]` and flags, bool `[batch, time]`.
+
+    Raises:
+      InputError: one does not have them.
+    """
     for name, values in {"inputs": inputs, **flags}.items():
         if values is not None and not hasattr(values, "dtype"):
             raise InputError(
@@ -62,7 +74,7 @@ def require_arrays(inputs: jax.Array, **flags: jax.Array | None) -> None:
 
 
 def default_state(cell: nn.Module, inputs: jax.Array) -> State:
-    """Returns the state in which a cell begins by itself, a row for each of the inputs'."""
+    """Returns the initial state of a cell for the rows of `inputs`."""
     shape = inputs.shape[:1] + inputs.shape[2:]
     if isinstance(cell, AbstractCell):
         return cell.initial_state(shape)
@@ -71,46 +83,50 @@ def default_state(cell: nn.Module, inputs: jax.Array) -> State:
     return cell.initialize_carry(jax.random.key(0), shape)
 
 
-def validated_state(cell: nn.Module, inputs: jax.Array, given: State) -> State:
-    """Returns a caller's state as the cell has it, if it is one of this cell and these rows."""
+def validated_state(cell: nn.Module, inputs: jax.Array, state: State) -> State:
+    """Checks an initial state against the cell's, and returns it in the cell's tuple types.
 
-    def begin():
+    Raises:
+      InputError: its structure, or the shape or dtype of a part, is another.
+    """
+
+    def initialize():
         if not isinstance(cell, AbstractCell):
             return default_state(cell, inputs)
-        # By a copy: what it makes and draws is none of the layer's.
+        # On a copy, so that its parameters and random draws do not enter the layer.
         shape = inputs.shape[:1] + inputs.shape[2:]
         bare = cell.copy(parent=None, name=None)
         return bare.init_with_output(jax.random.key(0), shape, method="initial_state")[0]
 
-    own = jax.eval_shape(begin)
-    given = _named(given, own)
-    if jax.tree.structure(given) != jax.tree.structure(own):
+    expected = jax.eval_shape(initialize)
+    state = _match_tuple_types(state, expected)
+    if jax.tree.structure(state) != jax.tree.structure(expected):
         raise InputError(
-            f"initial_state: given {_shown(given)}, expected {_shown(own)}, a state of "
-            f"{type(cell).__name__}"
+            f"initial_state: given {_format_state(state)}, expected {_format_state(expected)}, "
+            f"a state of {type(cell).__name__}"
         )
-    leaves, _ = jax.tree_util.tree_flatten_with_path(given)
-    for (path, part), expected in zip(leaves, jax.tree.leaves(own), strict=True):
-        if (jnp.shape(part), jnp.result_type(part)) != (expected.shape, expected.dtype):
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    for (path, leaf), reference in zip(leaves, jax.tree.leaves(expected), strict=True):
+        if (jnp.shape(leaf), jnp.result_type(leaf)) != (reference.shape, reference.dtype):
             raise InputError(
-                f"initial_state{jax.tree_util.keystr(path)}: given {_shown(part)}, expected "
-                f"{_shown(expected)}, as {type(cell).__name__} begins: a row for each of the "
-                "inputs', in the dtype of the cell's states"
+                f"initial_state{jax.tree_util.keystr(path)}: given {_format_state(leaf)}, expected "
+                f"{_format_state(reference)}, a part of {type(cell).__name__}.initial_state: a row "
+                "for each of the inputs', in the dtype of the cell's states"
             )
-    return given
+    return state
 
 
-def _named(given: State, own: State) -> State:
-    """Returns a state in which plain tuples are the named ones of the cell's own state."""
-    fits = type(given) in (tuple, type(own)) and isinstance(own, tuple)
-    if not fits or len(given) != len(own):
-        return given
-    parts = [_named(*both) for both in zip(given, own, strict=True)]
-    return type(own)(*parts) if hasattr(own, "_fields") else tuple(parts)
+def _match_tuple_types(state: State, expected: State) -> State:
+    """Replaces plain tuples in a state by the named tuples of the expected one."""
+    fits = type(state) in (tuple, type(expected)) and isinstance(expected, tuple)
+    if not fits or len(state) != len(expected):
+        return state
+    parts = [_match_tuple_types(*pair) for pair in zip(state, expected, strict=True)]
+    return type(expected)(*parts) if hasattr(expected, "_fields") else tuple(parts)
 
 
-def _shown(state: State) -> str:
-    def kind(leaf):
+def _format_state(state: State) -> str:
+    def describe(leaf):
         return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else repr(leaf)
 
-    return str(jax.tree.map(kind, state)).replace("'", "")
+    return str(jax.tree.map(describe, state)).replace("'", "")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from rnnjax.cells import SimpleCell
-from rnnjax.kernels.time_scan import zero_masked
+from rnnjax.kernels.masking import zero_masked
 from rnnjax.layers import rnn
 from rnnjax.testing import INVARIANTS, CellError, check_cell
 
