@@ -23,7 +23,7 @@ class AntisymmetricCell(Cell):
         z_t &= \sigma(p_t + W_z x_t + b_z) \\
         h_t &= h_{t-1} + \epsilon z_t n_t
 
-    The output is h. An antisymmetric matrix has imaginary eigenvalues, so that what is remembered
+    The output is h. An antisymmetric matrix has imaginary eigenvalues, so that the memory
     neither fades nor grows, except for the diffusion :math:`\gamma` that keeps the discrete steps
     stable.
 

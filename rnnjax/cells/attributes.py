@@ -45,7 +45,11 @@ def _expected(name: str, annotation: Any, value: Any) -> str:
             return ""
         return "" if _is_floating(value) else "a floating dtype, such as jnp.float32"
     if type(None) in typing.get_args(annotation):
-        alternatives = [each for each in typing.get_args(annotation) if each is not type(None)]
+        alternatives = [
+            alternative
+            for alternative in typing.get_args(annotation)
+            if alternative is not type(None)
+        ]
         if value is None or len(alternatives) > 1:
             return ""
         expected = _expected(name, alternatives[0], value)
@@ -55,8 +59,8 @@ def _expected(name: str, annotation: Any, value: Any) -> str:
     if annotation is bool:
         return "" if isinstance(value, bool) else "True or False"
     if annotation is int:
-        whole = isinstance(value, Integral) and not isinstance(value, bool)
-        return "" if whole else "a whole number"
+        is_integer = isinstance(value, Integral) and not isinstance(value, bool)
+        return "" if is_integer else "a whole number"
     if annotation is float:
         return "" if _is_finite(value) else "a finite number"
     if typing.get_origin(annotation) is Literal:

@@ -1,4 +1,4 @@
-"""What a recurrent cell is: one step of time, cut into what needs the state and what does not."""
+"""Base classes of recurrent cells: a projection of all inputs, and one step in time."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -19,28 +19,26 @@ State = Any
 """The state of a cell: a pytree of arrays [batch, ...], a named tuple where it has several."""
 
 INTERNALS = "internals"
-"""The collection of what a recurrent layer shows of its steps, where a call asks for it:
+"""The collection of gates and states that a recurrent layer records on request:
 `layer.apply(variables, inputs, mask, mutable="internals")`."""
 
 
 class AbstractCell(nn.Module):
-    """What happens between two neighbouring time steps, as `rnnjax.layers.RNN` calls it.
+    """The interface of a recurrent cell, as `rnnjax.layers.RNN` calls it.
 
     Cells derive from `Cell`, which has the attributes that they share; a cell that wraps another
     derives from `rnnjax.cells.wrappers.Wrapper`.
 
-    A cell knows nothing of the mask, which the layer obeys. What it draws at random (dropout, say)
-    it draws from the stream 'dropout', and only if it is there (`self.has_rng('dropout')`): a call
-    without is an evaluation. In `step` the draw is fresh at every step; in `initial_state` it holds
-    for the sequence, because it is part of the state.
+    The mask is the layer's concern, not the cell's. Dropout draws from the rng stream 'dropout', if
+    there is one (`self.has_rng('dropout')`): a call without it is an evaluation. In `step` the draw
+    is new at every step; in `initial_state` it is part of the state, and so the same for all steps.
 
     Attributes:
-      output_part: where in the state the output stands: the name of a part, '' where the state is a
-        single array; None if the output is no part of the state.
-      zoned: the parts, by their paths, of which a unit may keep its old value for a step while the
-        rest of the state moves on, as `Zoneout` has it; '' is the whole state. Parts that mean
-        something only together are left out.
-      frozen: names of the parameters that no training changes.
+      output_part: path of the part of the state that is the output, '' where the state is a single
+        array; None if the output is no part of the state.
+      zoneout_parts: paths of the parts to which `Zoneout` applies; '' is a state of a single array.
+        Parts that must change together are left out.
+      frozen: names of the parameters that training leaves unchanged.
     """
 
     output_part: ClassVar[str | None] = None
@@ -56,7 +54,9 @@ class AbstractCell(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not define initial_state")
 
     def project(self, inputs: Float[Array, "*batch inputs"]) -> Any:
-        """Returns what the steps need of the inputs, for any number of leading axes at once."""
+        """Projects the inputs, for any number of leading axes: the part of a step without the
+        state.
+        """
         return inputs
 
     def step(self, state: State, projected: Any) -> tuple[State, Float[Array, "*batch features"]]:
@@ -70,18 +70,18 @@ class AbstractCell(nn.Module):
         return self.step(state, self.project(inputs))
 
     def gate(self, name: str, values: Float[Array, "*batch features"]) -> jax.Array:
-        """Returns the values of a gate, which are shown by that name where a call asks for it.
+        """Records the values of a gate under a name if a call requests internals; returns them.
 
         Args:
-          name: in words, 'forget gate', so that it meets no name of a parameter.
-          values: what the step multiplies by, from 0, closed, to 1, open.
+          name: with a space, as 'forget gate', so that it equals no parameter's name.
+          values: factors from 0, closed, to 1, open.
         """
         record_internal(self, name, values)
         return values
 
     @property
     def fusible(self) -> bool:
-        """Whether `fused`, if the class gives it, knows the options of this cell."""
+        """Whether `fused`, if the class has it, supports the options of this cell."""
         return True
 
     def fused(
@@ -93,26 +93,25 @@ class AbstractCell(nn.Module):
     ) -> tuple[State, Float[Array, "batch time features"]]:
         """Returns the final state and the outputs of whole sequences, under the mask law.
 
-        A cell that has a derivative written by hand gives this; `RNN(engine='fused')` uses it.
+        Implemented by cells with a hand-written derivative; `RNN(engine='fused')` calls it.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define fused")
 
 
 class Cell(AbstractCell):
-    """A recurrent cell: what happens between two neighbouring time steps.
+    """Base class of recurrent cells.
 
-    A new cell gives `setup`, which makes its parameters, and `step`. It gives `project` as well
-    where part of the work does not depend on the state: that part is then done for all time steps
-    at once. `rnnjax.layers.RNN` runs the cell over time and obeys the mask, of which a cell knows
-    nothing.
+    A new cell implements `setup`, which creates its parameters, and `step`. It implements `project`
+    as well where part of the work does not depend on the state: that part is then done for all time
+    steps at once. `rnnjax.layers.RNN` runs the cell over time and applies the mask.
 
     Attributes:
       features: size of the output and of each part of the state.
-      dtype: of the computation; None infers it from the inputs and the parameters.
-      param_dtype: of the parameters and of the state, which stays in it whatever `dtype` is.
+      dtype: of the computation; None infers it from inputs and parameters.
+      param_dtype: of the parameters and of the state, whatever `dtype` is.
 
     Raises:
-      InputError: `features` is no positive number.
+      InputError: `features` is not positive.
     """
 
     features: int
@@ -125,16 +124,19 @@ class Cell(AbstractCell):
         super().__post_init__()
 
     def validate(self) -> None:
-        """Raises an InputError if an attribute is out of its range; called when a cell is made.
+        """Checks the ranges of the attributes, whose types fit their annotations already.
 
-        Every attribute has a value that fits its annotation by then. A cell with more to check
-        calls `super().validate()` first.
+        Called when a cell is constructed. A cell with more to check calls `super().validate()`
+        first.
+
+        Raises:
+          InputError: an attribute is out of its range.
         """
         if self.features < 1:
             raise InputError(f"features: given {self.features!r}, expected 1 or more")
 
     def initial_state(self, input_shape: tuple[int, ...]) -> State:
-        """Returns zeros of one part, `(*batch, features)`, unless a cell says otherwise."""
+        """Returns zeros `(*batch, features)`; a cell with another state overrides it."""
         return jnp.zeros((*input_shape[:-1], self.features), self.param_dtype)
 
     def dense(self, units: int, **options: Any) -> nn.Dense:
@@ -156,17 +158,17 @@ class Cell(AbstractCell):
 
 
 class GatedCell(Cell):
-    """A cell whose gates let a new candidate into what it remembers.
+    """A cell whose gates add a new candidate to its memory.
 
-    The candidate may be dropped (recurrent dropout without memory loss): a unit of it that is
-    dropped adds nothing at this step, and what is remembered stays. A cell passes its candidate
-    through `dropped`. In an evaluation, and by default, that is the identity.
+    The candidate may be dropped (recurrent dropout without memory loss): a dropped unit adds
+    nothing at this step, and the memory stays. A cell passes its candidate through `dropped`, which
+    is the identity in an evaluation and by default.
 
     Source: Semeniuta, Severyn, Barth, Recurrent dropout without memory loss, COLING 2016. The paper
     scales at evaluation, this in training.
 
     Attributes:
-      update_dropout: rate of the dropout of the candidate, drawn afresh at each step; 0 is off.
+      update_dropout: dropout rate of the candidate, drawn anew at each step; 0 is off.
 
     Raises:
       InputError: the rate is out of [0, 1).
@@ -180,7 +182,7 @@ class GatedCell(Cell):
         require_rate("update_dropout", self.update_dropout)
 
     def dropped(self, candidate: Float[Array, "*batch features"]) -> jax.Array:
-        """Returns the candidate, some of it zero and the rest larger where 'dropout' is given."""
+        """Applies dropout to the candidate if there is an rng stream 'dropout'."""
         if not (self.update_dropout and self.has_rng("dropout")):
             return candidate
         return drop(candidate, self.update_dropout, self.make_rng("dropout"))
@@ -193,40 +195,44 @@ class LinearCell(Cell):
     (`RNN(engine='associative')`): logarithmic depth on a parallel machine. Martin, Cundy,
     Parallelizing linear recurrent neural nets over sequence length, ICLR 2018.
 
-    A cell gives `coefficients` and, where the output is not the state, `read`.
+    A cell implements `coefficients` and, where the output is not the state, `read`.
     """
 
     output_part: ClassVar[str | None] = ""
 
     def coefficients(self, projected: Any) -> tuple[jax.Array, jax.Array]:
-        """Returns a and b, for any number of leading axes at once, of the state's dtype."""
+        """Returns a and b in the state's dtype, for any number of leading axes."""
         raise NotImplementedError(f"{type(self).__name__} does not define coefficients")
 
     def read(self, state: jax.Array, projected: Any) -> jax.Array:
-        """Returns the output of states, for any number of leading axes at once."""
+        """Returns the outputs of states, for any number of leading axes."""
         return state.astype(projected.dtype)
 
     def step(self, state, projected):
-        """Returns the next state and what is read from it."""
+        """Returns the next state and its output."""
         a, b = self.coefficients(projected)
         new = a * state + b
         return new, self.read(new, projected)
 
 
 def is_recording(module: nn.Module) -> bool:
-    """Returns whether a call asks what happens inside its recurrent layers."""
-    # To make parameters is to ask for every collection there is.
+    """Returns whether the call requests the collection of internals."""
+    # Initialization makes every collection mutable.
     return module.is_mutable_collection(INTERNALS) and not module.is_initializing()
 
 
 def record_internal(module: nn.Module, name: str, values: Any) -> None:
-    """Shows values by a name where a call asks for what happens inside, and costs nothing else."""
+    """Records values under a name if the call requests internals; otherwise does nothing."""
     if is_recording(module):
         module.sow(INTERNALS, name, values, init_fn=lambda: None, reduce_fn=lambda _, new: new)
 
 
 def require_rate(name: str, rate: Any) -> None:
-    """Raises an InputError if this is no rate of dropout."""
+    """Checks a dropout rate.
+
+    Raises:
+      InputError: it is no number in [0, 1).
+    """
     if not (isinstance(rate, Real) and 0 <= float(rate) < 1):
         raise InputError(f"{name}: given {rate!r}, expected a number in [0, 1); 0 is off")
 
@@ -234,40 +240,40 @@ def require_rate(name: str, rate: Any) -> None:
 def drop(
     values: jax.Array, rate: float, key: jax.Array, shape: tuple[int, ...] | None = None
 ) -> jax.Array:
-    """Returns values, each zero with probability `rate` and 1 / (1 - rate) times itself otherwise.
+    """Zeroes values with probability `rate`, and scales the others by 1 / (1 - rate).
 
     Args:
-      values: what is dropped.
+      values: of any shape.
       rate: in [0, 1).
       key: of the draw.
-      shape: of the draw, which broadcasts against the values; None for theirs.
+      shape: of the draw, which broadcasts against the values; None for the same shape.
     """
-    kept = jax.random.bernoulli(key, 1 - rate, values.shape if shape is None else shape)
-    return jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))
+    keep = jax.random.bernoulli(key, 1 - rate, values.shape if shape is None else shape)
+    return jnp.where(keep, values / (1 - rate), jnp.zeros_like(values))
 
 
 def inner_cells(cell: nn.Module) -> Iterator[nn.Module]:
-    """Yields a cell and the cells inside it."""
+    """Yields a cell and the cells nested in it."""
     yield cell
     for field in dataclasses.fields(cell):
         value = getattr(cell, field.name, None)
-        for each in value if isinstance(value, tuple | list) else [value]:
-            if field.name != "parent" and isinstance(each, AbstractCell | nn.RNNCellBase):
-                yield from inner_cells(each)
+        for child in value if isinstance(value, tuple | list) else [value]:
+            if field.name != "parent" and isinstance(child, AbstractCell | nn.RNNCellBase):
+                yield from inner_cells(child)
 
 
 def frozen_names(cell: nn.Module) -> frozenset[str]:
-    """Returns the names of the parameters that no training changes, of cells inside it as well.
+    """Returns the names of the frozen parameters of a cell and of those nested in it.
 
     Raises:
-      InputError: a cell gives a string in place of a tuple of names.
+      InputError: `frozen` of a cell is a string instead of a tuple of names.
     """
     names: set[str] = set()
-    for each in inner_cells(cell):
-        frozen = getattr(each, "frozen", ())
+    for inner in inner_cells(cell):
+        frozen = getattr(inner, "frozen", ())
         if isinstance(frozen, str):
             raise InputError(
-                f"{type(each).__name__}.frozen: given {frozen!r}, expected a tuple of names: "
+                f"{type(inner).__name__}.frozen: given {frozen!r}, expected a tuple of names: "
                 f"({frozen!r},)"
             )
         names.update(frozen)
@@ -285,6 +291,6 @@ def symmetric_uniform(bound: float) -> Initializer:
 
 
 def state_parts(state: State) -> dict[str, jax.Array]:
-    """Returns the arrays of a state by their paths, as `output_part` has them."""
+    """Returns the arrays of a state by their paths, in the form of `output_part`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

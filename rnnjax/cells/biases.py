@@ -37,7 +37,9 @@ def chrono_bias(max_steps: float, keeps: int | None, opens: int | None, gates: i
 
 
 def _side_by_side(parts: Callable[..., Mapping[int | None, Any]], gates: int) -> Initializer:
-    """Returns an initializer of what `parts` gives for some of the gates, zero for the others."""
+    """Returns an initializer of the biases that `parts` returns for some gates, zero for the
+    rest.
+    """
 
     def init(key, shape, dtype=jnp.float32, out_sharding=None):
         del out_sharding
@@ -47,9 +49,9 @@ def _side_by_side(parts: Callable[..., Mapping[int | None, Any]], gates: int) ->
                 "bias_init is of another cell, so ask for one by rnnjax.cells.forget_bias(cell) "
                 "or rnnjax.cells.chrono(cell, max_steps)"
             )
-        each = (*shape[:-1], shape[-1] // gates)
-        found = parts(key, each, dtype)
-        zero = jnp.zeros(each, dtype)
-        return jnp.concatenate([zero + found.get(gate, 0) for gate in range(gates)], axis=-1)
+        gate_shape = (*shape[:-1], shape[-1] // gates)
+        biases = parts(key, gate_shape, dtype)
+        zero = jnp.zeros(gate_shape, dtype)
+        return jnp.concatenate([zero + biases.get(gate, 0) for gate in range(gates)], axis=-1)
 
     return init

@@ -98,7 +98,7 @@ def _bound(tree: ast.Module) -> Iterator[str]:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 yield node.name
             elif isinstance(node, ast.Import | ast.ImportFrom):
-                yield from (each.asname or each.name.split(".")[0] for each in node.names)
+                yield from (alias.asname or alias.name.split(".")[0] for alias in node.names)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 yield node.id
             elif not isinstance(node, _OWN_SCOPE):

@@ -83,8 +83,8 @@ class CoRNNCell(Cell):
     def step(self, state, projected):
         """Returns the next state and its position."""
         y, z = state
-        both = jnp.concatenate([y, z], axis=-1)
-        force = projected + self.recurrent_product(both, self.recurrent_kernel)
+        oscillators = jnp.concatenate([y, z], axis=-1)
+        force = projected + self.recurrent_product(oscillators, self.recurrent_kernel)
         z = z + self.dt * (jnp.tanh(force.astype(z.dtype)) - self.gamma * y - self.epsilon * z)
         y = y + self.dt * z
         return CoRNNState(y, z), y.astype(projected.dtype)

@@ -44,8 +44,8 @@ def reservoir(radius: float = 0.9, connectivity: float = 1.0) -> Initializer:
         precise = jnp.promote_types(dtype, jnp.float32)
         kernel = jax.random.uniform(drawn, shape, precise, -1, 1)
         kernel *= jax.random.bernoulli(connected, connectivity, shape).astype(precise)
-        found = spectral_radius(kernel)
-        return (kernel * jnp.where(found > 0, radius / found, 1)).astype(dtype)
+        actual_radius = spectral_radius(kernel)
+        return (kernel * jnp.where(actual_radius > 0, radius / actual_radius, 1)).astype(dtype)
 
     return init
 
@@ -65,7 +65,7 @@ class EchoStateCell(Cell):
     .. math::
         s_t = (1 - a) s_{t-1} + a f(W_i x_t + W_h s_{t-1} + b)
 
-    The output is the state; what reads it is a layer of its own, and the only one that is trained.
+    The output is the state; the readout is a layer on top, and the only one that is trained.
     Parameters: features * (inputs + features + 1). They are drawn once and get no gradient; the
     inputs do.
 

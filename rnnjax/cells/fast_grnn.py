@@ -28,9 +28,9 @@ class FastGRNNCell(GatedCell):
 
     Source: Kusupati, Singh, Bhatia, Kumar, Jain, Varma, FastGRNN: a fast, accurate, stable and tiny
     kilobyte sized gated recurrent neural network, NeurIPS 2018. Its :math:`\zeta` and :math:`\nu`
-    are what stands here after the logistic function. Its training of sparse and quantised kernels
-    is not part of the cell. The initial :math:`\zeta` and :math:`\nu` are those of the authors'
-    EdgeML.
+    are :math:`\sigma(\zeta)` and :math:`\sigma(\nu)` here. Its training of sparse and quantised
+    kernels is not part of the cell. The initial :math:`\zeta` and :math:`\nu` are those of the
+    authors' EdgeML.
 
     Attributes:
       input_rank: of W; 0 for a full matrix.
@@ -41,8 +41,8 @@ class FastGRNNCell(GatedCell):
         `[recurrent_rank, features]`.
       gate_bias_init: of b_z.
       bias_init: of b_n.
-      zeta: at the beginning, before the logistic function.
-      nu: at the beginning, before the logistic function.
+      zeta: initial value, before the sigmoid.
+      nu: initial value, before the sigmoid.
     """
 
     output_part: ClassVar[str | None] = ""
@@ -98,7 +98,9 @@ class FastGRNNCell(GatedCell):
             product = self.recurrent_product(product, self.recurrent_kernel_reduced)
         product = self.recurrent_product(product, self.recurrent_kernel)
         shared = (projected + product).astype(state.dtype)
-        gate_bias, bias = (match_rank(each, shared) for each in (self.gate_bias, self.bias))
+        gate_bias, bias = (
+            match_rank(parameter, shared) for parameter in (self.gate_bias, self.bias)
+        )
         z = self.gate("update gate (1 keeps)", sigmoid(shared + gate_bias))
         n = self.dropped(jnp.tanh(shared + bias))
         new = (sigmoid(self.zeta_logit) * (1 - z) + sigmoid(self.nu_logit)) * n + z * state

@@ -1,4 +1,4 @@
-"""How cells begin: as in Keras, PyTorch, flax or haiku, and with biases for long memories."""
+"""Initializers of cells: those of Keras, PyTorch, flax or haiku, and biases for long memories."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -89,7 +89,7 @@ def per_gate(init: Initializer, gates: int) -> Initializer:
             )
         part = (*shape[:-1], shape[-1] // gates)
         keys = jax.random.split(key, gates)
-        return jnp.concatenate([init(each, part, dtype) for each in keys], axis=-1)
+        return jnp.concatenate([init(gate_key, part, dtype) for gate_key in keys], axis=-1)
 
     return draw
 
@@ -165,9 +165,9 @@ _MEMORIES: dict[type[nn.Module], Callable[..., _Gates]] = {
 }
 
 
-def _gates_of(asked: str, cell: Any) -> _Gates:
+def _gates_of(function: str, cell: Any) -> _Gates:
     if type(cell) not in _MEMORIES:
-        raise _unknown(asked, cell, _MEMORIES)
+        raise _unknown(function, cell, _MEMORIES)
     return _MEMORIES[type(cell)](cell)
 
 
@@ -177,12 +177,13 @@ def _with_biases(cell: Gated, bias_init: Initializer) -> Gated:
     return _changed(cell, {"bias_init": bias_init, **more})
 
 
-def _unknown(asked: str, given: Any, known: Iterable[type]) -> InputError:
-    kind = given if isinstance(given, type) else type(given)
-    what = f"the class {kind.__name__}" if kind is given else kind.__name__
-    names = ", ".join(f"{each.__name__}(64)" for each in known)
+def _unknown(function: str, cell: Any, supported: Iterable[type]) -> InputError:
+    cell_class = cell if isinstance(cell, type) else type(cell)
+    description = f"the class {cell_class.__name__}" if cell_class is cell else cell_class.__name__
+    names = ", ".join(f"{supported_class.__name__}(64)" for supported_class in supported)
     return InputError(
-        f"{asked}: given {what} of {kind.__module__}, expected one of {names} of rnnjax.cells"
+        f"{function}: given {description} of {cell_class.__module__}, "
+        f"expected one of {names} of rnnjax.cells"
     )
 
 
@@ -211,15 +212,15 @@ def _torch(cell: Plain, inputs: int | None) -> Inits:
     del inputs
     draw = symmetric_uniform(1 / math.sqrt(cell.features))
 
-    def two(key, shape, dtype=jnp.float32, out_sharding=None):
+    def sum_of_draws(key, shape, dtype=jnp.float32, out_sharding=None):
         del out_sharding
-        one, other = jax.random.split(key)
-        return draw(one, shape, dtype) + draw(other, shape, dtype)
+        first_key, second_key = jax.random.split(key)
+        return draw(first_key, shape, dtype) + draw(second_key, shape, dtype)
 
     inits = {"kernel_init": draw, "recurrent_init": draw}
     if isinstance(cell, GRUCell):
         return {**inits, "bias_init": draw, "recurrent_bias_init": draw}
-    return {**inits, "bias_init": two}
+    return {**inits, "bias_init": sum_of_draws}
 
 
 def _flax(cell: Plain, inputs: int | None) -> Inits:

@@ -11,7 +11,8 @@ from rnnjax.kernels import sigmoid
 
 
 class JANETCell(GatedCell):
-    r"""Just another network: the LSTM's forget gate, which lets in what it forgets, and a bit more.
+    r"""Just another network: the LSTM's forget gate, which admits as much as it forgets, and
+    slightly more.
 
     .. math::
         f_t &= W_{if} x_t + W_{hf} h_{t-1} + b_f \\
@@ -58,7 +59,7 @@ class JANETCell(GatedCell):
         """Returns the next state twice: it is the output as well."""
         gates = projected + self.recurrent_product(state, self.recurrent_kernel)
         f, g = jnp.split(gates.astype(state.dtype), 2, axis=-1)
-        kept = self.gate("forget gate", sigmoid(f)) * state
+        remembered = self.gate("forget gate", sigmoid(f)) * state
         let_in = self.gate("input gate", 1 - sigmoid(f - self.beta))
-        new = kept + let_in * self.dropped(jnp.tanh(g))
+        new = remembered + let_in * self.dropped(jnp.tanh(g))
         return new, new.astype(projected.dtype)

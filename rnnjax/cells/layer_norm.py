@@ -68,8 +68,8 @@ class LayerNormLSTMCell(GatedCell):
         """Returns the next state and its hidden part."""
         product = self.recurrent_norm(self.recurrent_product(state.hidden, self.recurrent_kernel))
         i, f, g, o = jnp.split(projected.astype(product.dtype) + product, 4, axis=-1)
-        kept = self.gate("forget gate", sigmoid(f)) * state.cell
-        cell = kept + self.gate("input gate", sigmoid(i)) * self.dropped(jnp.tanh(g))
+        remembered = self.gate("forget gate", sigmoid(f)) * state.cell
+        cell = remembered + self.gate("input gate", sigmoid(i)) * self.dropped(jnp.tanh(g))
         hidden = self.gate("output gate", sigmoid(o)) * jnp.tanh(self.cell_norm(cell))
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)
 

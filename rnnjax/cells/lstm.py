@@ -14,7 +14,7 @@ from rnnjax.kernels import fused_lstm, match_rank, sigmoid
 
 
 class LSTMState(NamedTuple):
-    """The state of an LSTM: what it shows and what it keeps."""
+    """The state of an LSTM: hidden state (the output) and cell state (the memory)."""
 
     hidden: Float[Array, "*batch features"]
     cell: Float[Array, "*batch features"]
@@ -120,21 +120,26 @@ class LSTMCell(GatedCell):
         """Returns the next state and its hidden part."""
         dtype = state.cell.dtype
         gates = projected + self.recurrent_product(state.hidden, self.recurrent_kernel)
-        *early, g, o = jnp.split(gates.astype(dtype), 4 - self.coupled, axis=-1)
+        *input_forget, g, o = jnp.split(gates.astype(dtype), 4 - self.coupled, axis=-1)
         if self.peepholes:
             peepholes = (match_rank(row, state.cell) for row in self.recurrent_kernel_peepholes)
-            *early_peepholes, late = peepholes
-            early = [z + p * state.cell for z, p in zip(early, early_peepholes, strict=True)]
-        f = self.gate("forget gate", sigmoid(early[-1]))
-        i = self.gate("input gate", 1 - f if self.coupled else sigmoid(early[0]))
+            *input_forget_peepholes, output_peephole = peepholes
+            input_forget = [
+                z + p * state.cell
+                for z, p in zip(input_forget, input_forget_peepholes, strict=True)
+            ]
+        f = self.gate("forget gate", sigmoid(input_forget[-1]))
+        i = self.gate("input gate", 1 - f if self.coupled else sigmoid(input_forget[0]))
         cell = f * state.cell + i * self.dropped(jnp.tanh(g))
         if self.peepholes:
-            o = o + late * cell
+            o = o + output_peephole * cell
         hidden = self.gate("output gate", sigmoid(o)) * jnp.tanh(cell)
         if self.projection:
             # The sum keeps the state's dtype, or the hidden state would be rounded to `dtype`.
-            shown, kernel = promote_dtype(hidden, self.projection_kernel, dtype=self.dtype)
-            hidden = jnp.matmul(shown, kernel, preferred_element_type=dtype)
+            projected_hidden, kernel = promote_dtype(
+                hidden, self.projection_kernel, dtype=self.dtype
+            )
+            hidden = jnp.matmul(projected_hidden, kernel, preferred_element_type=dtype)
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)
 
     @property
@@ -185,7 +190,7 @@ class LSTMCell(GatedCell):
 
 
 def _without_input_gate(bias_init: Initializer) -> Initializer:
-    """Returns an initializer of f, g, o: what one of four gates gives them."""
+    """Returns an initializer of f, g, o that slices one of i, f, g, o."""
 
     def init(key, shape, dtype=jnp.float32, out_sharding=None):
         del out_sharding

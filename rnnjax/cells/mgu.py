@@ -33,7 +33,7 @@ class MGUCell(GatedCell):
     keeps the state here shuts it out of n there.
 
     Attributes:
-      reset: where f scales what n sees of the state: 'after' the product; 'before' it, :math:`n_t =
+      reset: where f scales the state in n: 'after' the product; 'before' it, :math:`n_t =
         \tanh(W_{in} x_t + b_{in} + W_{hn} (f_t h_{t-1}))`, without b_hn; or 'none', nowhere, again
         without b_hn (flax's `reset_gate=False`).
       f_keeps: f weighs the old state and 1 - f the new one; False turns that round.

@@ -49,7 +49,7 @@ class MinGRUCell(LinearCell):
         )
 
     def project(self, inputs):
-        """Returns what z and the new part are functions of, [..., 2 * features]."""
+        """Returns the preactivations of z and the candidate, [..., 2 * features]."""
         return self.input(inputs)
 
     def coefficients(self, projected):

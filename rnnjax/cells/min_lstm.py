@@ -45,7 +45,7 @@ class MinLSTMCell(LinearCell):
         )
 
     def project(self, inputs):
-        """Returns what the gates and the new part are functions of, [..., 3 * features]."""
+        """Returns the preactivations of the gates and the candidate, [..., 3 * features]."""
         return self.input(inputs)
 
     def coefficients(self, projected):

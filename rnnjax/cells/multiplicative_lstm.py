@@ -65,7 +65,7 @@ class MultiplicativeLSTMCell(GatedCell):
         return LSTMState(hidden=zeros, cell=zeros)
 
     def project(self, inputs):
-        """Returns what the inputs give to the gates, [..., 4 * features], and to m."""
+        """Returns the inputs' part of the gates, [..., 4 * features], and of m."""
         return self.input(inputs), self.input_factor(inputs)
 
     def step(self, state, projected):
@@ -74,7 +74,7 @@ class MultiplicativeLSTMCell(GatedCell):
         m = factor * self.recurrent_product(state.hidden, self.recurrent_kernel_factor)
         gates = projected + self.recurrent_product(m, self.recurrent_kernel)
         i, f, g, o = jnp.split(gates.astype(state.cell.dtype), 4, axis=-1)
-        kept = self.gate("forget gate", sigmoid(f)) * state.cell
-        cell = kept + self.gate("input gate", sigmoid(i)) * self.dropped(jnp.tanh(g))
+        remembered = self.gate("forget gate", sigmoid(f)) * state.cell
+        cell = remembered + self.gate("input gate", sigmoid(i)) * self.dropped(jnp.tanh(g))
         hidden = self.gate("output gate", sigmoid(o)) * jnp.tanh(cell)
         return LSTMState(hidden, cell), hidden.astype(projected.dtype)

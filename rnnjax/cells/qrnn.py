@@ -15,7 +15,7 @@ _GATES = {"i": "input gate", "f": "forget gate", "o": "output gate"}
 
 
 class QRNNState(NamedTuple):
-    """The state of a QRNN with a window of two: what it keeps, and the window's first input."""
+    """The state of a QRNN with a window of two: memory, and the projection of the last input."""
 
     cell: Float[Array, "*batch features"]
     previous: Float[Array, "*batch units"]
@@ -95,9 +95,9 @@ class QRNNCell(Cell):
         if self.window == 1:
             cell, output = self._pool(state, projected.astype(state.dtype))
             return cell, output.astype(projected.dtype)
-        own, after = jnp.split(projected.astype(state.cell.dtype), 2, axis=-1)
-        cell, output = self._pool(state.cell, own + state.previous)
-        return QRNNState(cell, after), output.astype(projected.dtype)
+        current, next_part = jnp.split(projected.astype(state.cell.dtype), 2, axis=-1)
+        cell, output = self._pool(state.cell, current + state.previous)
+        return QRNNState(cell, next_part), output.astype(projected.dtype)
 
     @property
     def _units(self) -> int:

@@ -1,4 +1,4 @@
-"""The cells by name, and a cell from what a config says."""
+"""The registry of cells: by name, or from a spec such as `LSTMCell(peepholes=True)`."""
 
 import ast
 import dataclasses
@@ -70,19 +70,19 @@ _PACKAGES = re.compile(r"flax\.linen|rnnjax\.cells(\..+)?")
 
 def is_in_package(spec: str) -> bool:
     """Returns whether making a cell imports no module from outside rnnjax and flax."""
-    found = _SPEC.fullmatch(spec.strip())
-    return not (found and found["module"]) or bool(_PACKAGES.fullmatch(found["module"]))
+    match = _SPEC.fullmatch(spec.strip())
+    return not (match and match["module"]) or bool(_PACKAGES.fullmatch(match["module"]))
 
 
 def check_in_package(spec: str) -> None:
     """Raises InputError if making a cell would import a module from outside rnnjax and flax."""
-    found = _SPEC.fullmatch(spec.strip())
-    if found and not is_in_package(spec):
-        module = found["module"]
+    match = _SPEC.fullmatch(spec.strip())
+    if match and not is_in_package(spec):
+        module = match["module"]
         source = find_module(module)
         where = source_path(source) if source else "not found here"
         raise InputError(
-            f"the class {found['name']} of the module {module} ({where}), which is not part of the "
+            f"the class {match['name']} of the module {module} ({where}), which is not part of the "
             "package and would be imported, and so run"
         )
 
@@ -101,31 +101,34 @@ def make_cell(spec: str, features: int, dtype: Any = None) -> nn.Module:
       InputError: the spec cannot be read, there is no such module, class or option, or it is no
         cell.
     """
-    found = _SPEC.fullmatch(spec.strip())
-    if not found:
+    match = _SPEC.fullmatch(spec.strip())
+    if not match:
         raise InputError(
             f"config.model.cell: given {spec!r}, expected a name (LSTMCell), one with options "
             "(LSTMCell(peepholes=True)), or package.module:ClassName"
         )
-    made = _class(spec, found["module"], found["name"])
-    options = _options(spec, found["options"] or "()")
-    fields = {field.name for field in dataclasses.fields(made) if field.init}
-    own = {"features": features, "dtype": dtype} if "dtype" in fields else {"features": features}
+    cell_class = _find_class(spec, match["module"], match["name"])
+    options = _parse_options(spec, match["options"] or "()")
+    fields = {field.name for field in dataclasses.fields(cell_class) if field.init}
+    defaults = (
+        {"features": features, "dtype": dtype} if "dtype" in fields else {"features": features}
+    )
     fields -= {"features", "dtype", "param_dtype", "parent", "name"}
     for option in options:
         if option not in fields:
             hint = f"expected one of {', '.join(sorted(fields))}"
-            if option in vars(made):
+            if option in vars(cell_class):
                 hint = (
-                    f"there it is a class attribute without annotation, which nobody can set: "
-                    f"write `{option}: {type(vars(made)[option]).__name__} = ...` in the class"
+                    "it is a class attribute without annotation, which cannot be set: "
+                    f"write `{option}: {type(vars(cell_class)[option]).__name__} = ...` "
+                    "in the class"
                 )
             raise InputError(
-                f"config.model.cell: given {spec!r}, and {made.__name__} has no option "
+                f"config.model.cell: given {spec!r}, and {cell_class.__name__} has no option "
                 f"{option!r}; {hint}"
             )
     try:
-        return made(**own, **options)
+        return cell_class(**defaults, **options)
     except InputError as error:
         raise InputError(f"config.model.cell: given {spec!r}; {error}") from error
     except TypeError as error:
@@ -135,7 +138,7 @@ def make_cell(spec: str, features: int, dtype: Any = None) -> nn.Module:
         ) from error
 
 
-def _class(spec: str, module: str | None, name: str) -> type[nn.Module]:
+def _find_class(spec: str, module: str | None, name: str) -> type[nn.Module]:
     if module is None:
         if name not in CELLS:
             close = difflib.get_close_matches(name, CELLS, n=1)
@@ -146,29 +149,29 @@ def _class(spec: str, module: str | None, name: str) -> type[nn.Module]:
             )
         return CELLS[name]
     try:
-        found = import_class(module, name)
+        cell_class = import_class(module, name)
     except InputError as error:
         raise InputError(f"config.model.cell: given {spec!r}, and {error}") from error
-    if not (isinstance(found, type) and issubclass(found, AbstractCell | nn.RNNCellBase)):
+    if not (isinstance(cell_class, type) and issubclass(cell_class, AbstractCell | nn.RNNCellBase)):
         raise InputError(
             f"config.model.cell: given {spec!r}, and {module} has no cell of that name; expected a "
             "class that derives from rnnjax.cells.Cell or from flax's RNNCellBase"
         )
-    if found.__module__ == AbstractCell.__module__:
+    if cell_class.__module__ == AbstractCell.__module__:
         raise InputError(
             f"config.model.cell: given {spec!r}, and {name} is a base class that has no equations; "
             "expected a cell that derives from it"
         )
-    return found
+    return cell_class
 
 
-def _options(spec: str, text: str) -> dict[str, Any]:
+def _parse_options(spec: str, text: str) -> dict[str, Any]:
     try:
         call = ast.parse(f"cell{text}", mode="eval").body
         assert isinstance(call, ast.Call)
         if call.args or any(keyword.arg is None for keyword in call.keywords):
             raise ValueError("an option has no name")
-        return {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+        return {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError, AssertionError) as error:
         raise InputError(
             f"config.model.cell: given {spec!r}, whose options cannot be read ({error}); expected "

@@ -83,7 +83,7 @@ class RGLRUCell(LinearCell):
         self.decay = self.param("decay", self.decay_init, (self.features,), self.param_dtype)
 
     def project(self, inputs):
-        """Returns x, and what r and i are functions of, [..., 3 * features]."""
+        """Returns x and the preactivations of r and i, [..., 3 * features]."""
         x = inputs if inputs.shape[-1] == self.features else self.input(inputs)
         x, kernel, bias = promote_dtype(x, self.gate_kernel, self.gate_bias, dtype=self.dtype)
         blocks = x.reshape(*x.shape[:-1], self.blocks, -1)
@@ -93,9 +93,9 @@ class RGLRUCell(LinearCell):
         return jnp.concatenate([x, gates + match_rank(bias, gates)], axis=-1)
 
     def coefficients(self, projected):
-        """Returns a, and the gated input times what a leaves of it."""
+        """Returns a, and the gated input scaled by sqrt(1 - a^2)."""
         x, r, i = jnp.split(projected.astype(self.param_dtype), 3, axis=-1)
-        # The square root needs a small r to the last digit. `logistic` is exact to 3e-8, not more.
+        # The square root needs a small r to the last digit. `sigmoid` is exact to 3e-8, not more.
         r = self.gate("recurrence gate", jax.nn.sigmoid(r))
         log_a = -SHARPNESS * r * match_rank(jax.nn.softplus(-self.decay), r)
         a = jnp.exp(log_a)

@@ -21,11 +21,11 @@ ACTIVATIONS: dict[str, Activation] = {
 """The activations that a config can name."""
 
 
-def require_activation(given: str | Activation) -> None:
+def require_activation(activation: str | Activation) -> None:
     """Raises an InputError if this is neither a function nor the name of one."""
-    if not callable(given) and not (isinstance(given, str) and given in ACTIVATIONS):
+    if not callable(activation) and not (isinstance(activation, str) and activation in ACTIVATIONS):
         raise InputError(
-            f"activation: given {given!r}, expected one of {', '.join(ACTIVATIONS)}, or from "
+            f"activation: given {activation!r}, expected one of {', '.join(ACTIVATIONS)}, or from "
             "Python a function of an array"
         )
 

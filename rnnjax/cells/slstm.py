@@ -115,10 +115,10 @@ class SLSTMCell(GatedCell):
         gates = projected + self._mix(state.hidden)
         i, f, z, o = jnp.split(gates.astype(state.cell.dtype), 4, axis=-1)
         log_f = jax.nn.log_sigmoid(f) if self.forget_gate == "sigmoid" else f
-        kept = jnp.where(state.normalizer > 0, log_f + state.stabilizer, -jnp.inf)
-        stabilizer = jnp.maximum(kept, i)
+        log_forget = jnp.where(state.normalizer > 0, log_f + state.stabilizer, -jnp.inf)
+        stabilizer = jnp.maximum(log_forget, i)
         i = self.gate("input gate (stabilized)", jnp.exp(i - stabilizer))
-        f = self.gate("forget gate (stabilized)", jnp.exp(kept - stabilizer))
+        f = self.gate("forget gate (stabilized)", jnp.exp(log_forget - stabilizer))
         cell = f * state.cell + i * self.dropped(jnp.tanh(z))
         normalizer = f * state.normalizer + i
         hidden = self.gate("output gate", sigmoid(o)) * cell / normalizer

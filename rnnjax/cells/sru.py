@@ -68,9 +68,11 @@ class SRUCell(Cell):
         gates, new, carried = jnp.split(
             projected.astype(state.dtype), [2 * self.features, 3 * self.features], axis=-1
         )
-        both = jnp.concatenate([state, state], axis=-1)
-        kernel, bias = (match_rank(each, both) for each in (self.recurrent_kernel, self.bias))
-        f, r = jnp.split(sigmoid(gates + kernel * both + bias), 2, axis=-1)
+        states = jnp.concatenate([state, state], axis=-1)
+        kernel, bias = (
+            match_rank(parameter, states) for parameter in (self.recurrent_kernel, self.bias)
+        )
+        f, r = jnp.split(sigmoid(gates + kernel * states + bias), 2, axis=-1)
         f, r = self.gate("forget gate", f), self.gate("reset gate (1 shows the state)", r)
         cell = f * state + (1 - f) * new
         output = r * cell + (1 - r) * carried

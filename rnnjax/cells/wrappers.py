@@ -96,11 +96,11 @@ class Wrapper(AbstractCell):
         return self.cell.initial_state(input_shape)
 
     def project(self, inputs):
-        """Returns what the cell needs of the inputs."""
+        """Returns the projection of the cell."""
         return self.cell.project(inputs)
 
     def step(self, state, projected):
-        """Returns what the cell returns."""
+        """Returns the next state and the output of the cell."""
         return self.cell.step(state, projected)
 
 
@@ -152,24 +152,23 @@ class Zoneout(Wrapper):
         super().__post_init__()
 
     def step(self, state, projected):
-        """Returns the next state, some of it as it was, and the output."""
+        """Returns the next state, some units of it as before the step, and the output."""
         new, output = self.cell.step(state, projected)
         parts = state_parts(state)
         rates = dict.fromkeys(parts, 0.0)
-        given: Any = self.rate
-        given = (
-            given if isinstance(given, Mapping) else dict.fromkeys(self.cell.zoneout_parts, given)
-        )
-        for part, rate in sorted(given.items(), key=lambda item: len(item[0])):
-            for name in _covered(parts, part, "Zoneout.rate"):
+        by_path: Any = self.rate
+        if not isinstance(by_path, Mapping):
+            by_path = dict.fromkeys(self.cell.zoneout_parts, by_path)
+        for path, rate in sorted(by_path.items(), key=lambda item: len(item[0])):
+            for name in _covered(parts, path, "Zoneout.rate"):
                 rates[name] = rate
-        each = zip(rates.values(), parts.values(), jax.tree.leaves(new), strict=True)
-        new = jax.tree.unflatten(jax.tree.structure(new), [self._zoned(*given) for given in each])
+        leaves = map(self._zoneout, rates.values(), parts.values(), jax.tree.leaves(new))
+        new = jax.tree.unflatten(jax.tree.structure(new), leaves)
         if self.output_part is not None:
             output = state_parts(new)[self.output_part].astype(output.dtype)
         return new, output
 
-    def _zoned(self, rate: float, old: jax.Array, new: jax.Array) -> jax.Array:
+    def _zoneout(self, rate: float, old: jax.Array, new: jax.Array) -> jax.Array:
         if rate == 0 or not jnp.issubdtype(new.dtype, jnp.inexact):
             return new
         if not _training(self):
@@ -178,7 +177,7 @@ class Zoneout(Wrapper):
 
 
 class Dropped(NamedTuple):
-    """The state of a cell under `RecurrentDropout`, and what its steps read is multiplied by.
+    """The state of a cell under `RecurrentDropout`, and the dropout mask of its reads.
 
     `keep` has the shape and the dtype of the part that is dropped (it is a tuple where that has
     several arrays): 0 or 1 / (1 - rate), and 1 throughout in an evaluation.
@@ -198,7 +197,7 @@ class RecurrentDropout(Wrapper):
     of the part. It is drawn in `initial_state` and travels with the state: a sequence that is read
     in several calls keeps its mask, and it is the first call that decides between training and
     evaluation. Whoever carries states on from batch to batch replaces `keep` for a new mask. The
-    documents of a row that begin by a reset share one. No gradient flows to the mask.
+    documents of a row that begin with a reset share one. No gradient flows to the mask.
 
     Parameters and outputs are those of the cell.
 
@@ -211,7 +210,7 @@ class RecurrentDropout(Wrapper):
     a simple cell and for an LSTM, whose hidden part only the products read. It is not the same
     where the step also carries the part on, as a GRU does by its update gate: a dropped unit then
     forgets, and the others are carried on 1 / (1 - rate) times as large at each step. `Zoneout` and
-    `rnnjax.layers.WeightDrop` do not touch what is carried on.
+    `rnnjax.layers.WeightDrop` leave the carried state unscaled.
 
     Attributes:
       rate: probability to drop, in [0, 1).
@@ -252,8 +251,8 @@ class RecurrentDropout(Wrapper):
         """Returns the next state beside the same mask, and the output."""
         state, keep = state
         parts = state_parts(state)
-        for name, each in zip(self._dropped(parts), jax.tree.leaves(keep), strict=True):
-            parts[name] = parts[name] * jax.lax.stop_gradient(each)
+        for name, factor in zip(self._dropped(parts), jax.tree.leaves(keep), strict=True):
+            parts[name] = parts[name] * jax.lax.stop_gradient(factor)
         read = jax.tree.unflatten(jax.tree.structure(state), parts.values())
         new, output = self.cell.step(read, projected)
         return Dropped(new, keep), output
@@ -271,8 +270,8 @@ class RecurrentDropout(Wrapper):
     def _keep(self, part: jax.Array) -> jax.Array:
         if not (_training(self) and jnp.issubdtype(part.dtype, jnp.inexact)):
             return jnp.ones_like(part)
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, part.shape)
-        return kept.astype(part.dtype) / (1 - self.rate)
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, part.shape)
+        return keep.astype(part.dtype) / (1 - self.rate)
 
 
 class LearnedInitialState(Wrapper):
@@ -302,28 +301,30 @@ class LearnedInitialState(Wrapper):
     def initial_state(self, input_shape):
         """Returns the parameters, once for each row."""
         rows = input_shape[:-1]
-        own = self.cell.initial_state((*(1 for _ in rows), input_shape[-1]))
-        if any(isinstance(each, Dropped) for each in jax.tree.leaves(own, is_leaf=_is_dropped)):
+        default = self.cell.initial_state((*(1 for _ in rows), input_shape[-1]))
+        if any(isinstance(leaf, Dropped) for leaf in jax.tree.leaves(default, is_leaf=_is_dropped)):
             raise InputError(
                 "LearnedInitialState: the cell's state holds a mask of dropout, which cannot be "
                 "learned; expected RecurrentDropout(LearnedInitialState(cell), rate)"
             )
-        parts = {name: self._learned(name, part, rows) for name, part in state_parts(own).items()}
-        return jax.tree.unflatten(jax.tree.structure(own), parts.values())
+        parts = {
+            name: self._learned(name, part, rows) for name, part in state_parts(default).items()
+        }
+        return jax.tree.unflatten(jax.tree.structure(default), parts.values())
 
-    def _learned(self, name: str, own: jax.Array, rows: tuple[int, ...]) -> jax.Array:
-        if own.shape[: len(rows)] != (1,) * len(rows):
+    def _learned(self, name: str, default: jax.Array, rows: tuple[int, ...]) -> jax.Array:
+        if default.shape[: len(rows)] != (1,) * len(rows):
             raise InputError(
                 f"LearnedInitialState: by one row the part {name!r} of the state of "
-                f"{type(self.cell).__name__} has the shape {own.shape}; expected it to begin with "
-                f"{(1,) * len(rows)}, as the inputs do"
+                f"{type(self.cell).__name__} has the shape {default.shape}; expected it to begin "
+                f"with {(1,) * len(rows)}, as the inputs do"
             )
-        shape = own.shape[len(rows) :]
-        value = own.reshape(shape)
-        if jnp.issubdtype(own.dtype, jnp.inexact):
+        shape = default.shape[len(rows) :]
+        value = default.reshape(shape)
+        if jnp.issubdtype(default.dtype, jnp.inexact):
             init = self.state_init or (lambda key, shape, dtype: value)
             name = "initial_" + (name.replace(".", "_") or "state")
-            value = self.param(name, init, shape, own.dtype)
+            value = self.param(name, init, shape, default.dtype)
         return jnp.broadcast_to(value, (*rows, *shape))
 
 
@@ -338,13 +339,13 @@ def _training(cell: AbstractCell) -> bool:
 
 def _covered(parts: Iterable[str], part: str, where: str) -> list[str]:
     """Returns those of the paths that a path covers."""
-    found = [name for name in parts if not part or name == part or name.startswith(f"{part}.")]
-    if not found:
+    covered = [name for name in parts if not part or name == part or name.startswith(f"{part}.")]
+    if not covered:
         raise InputError(
             f"{where}: given the part {part!r}, and the state has {_listed(parts)}; expected one "
             "of these, or '' for the whole state"
         )
-    return found
+    return covered
 
 
 def _listed(parts: Iterable[str]) -> str:
@@ -354,5 +355,7 @@ def _listed(parts: Iterable[str]) -> str:
 def _require(cell: Any, kind: type, expected: str) -> None:
     # Not `not isinstance(cell, kind)`: flax puts placeholders here while it lifts a module.
     if isinstance(cell, type) or (isinstance(cell, nn.Module) and not isinstance(cell, kind)):
-        given = f"the class {cell.__name__}" if isinstance(cell, type) else type(cell).__name__
-        raise InputError(f"cell: given {given}; expected {expected}")
+        description = (
+            f"the class {cell.__name__}" if isinstance(cell, type) else type(cell).__name__
+        )
+        raise InputError(f"cell: given {description}; expected {expected}")

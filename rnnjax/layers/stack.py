@@ -88,8 +88,8 @@ def _require_layers(layers: Any) -> None:
         if isinstance(layer, type | AbstractCell | nn.RNNCellBase):
             kind, name = ("class", layer) if isinstance(layer, type) else ("cell", type(layer))
             raise InputError(
-                f"layers[{index}]: given the {kind} {name.__name__}, expected a layer: RNN(cell) or "
-                "Bidirectional(cell)"
+                f"layers[{index}]: given the {kind} {name.__name__}, expected a layer: RNN(cell) "
+                "or Bidirectional(cell)"
             )
 
 
