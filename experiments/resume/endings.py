@@ -83,8 +83,8 @@ def same(ours: Ending, theirs: Ending) -> dict[str, bool]:
 def _template(folder: RunFolder) -> TrainState:
     _, config = folder.read_config()
     known = len(folder.read_vocabulary() or ())
-    task = TASKS[config.task].of(config, known, folder.read_data())
-    optimizer = make_optimizer(config.optimizer, optax.constant_schedule(0.0), task.trained)
+    task = TASKS[config.task].from_config(config, known, folder.read_data())
+    optimizer = make_optimizer(config.optimizer, optax.constant_schedule(0.0), task.trainable_mask)
     return init_state(
         task,
         optimizer,

@@ -34,7 +34,7 @@ class RecurrentModel(nn.Module, kw_only=True):
       recurrent_dropout: rate of `rnnjax.cells.RecurrentDropout`.
       zoneout: rate of `rnnjax.cells.Zoneout`.
       weight_drop: rate of `rnnjax.layers.WeightDrop`.
-      learned_state: whether the first state is learned, `rnnjax.cells.LearnedInitialState`.
+      learned_initial_state: whether the first state is learned, `rnnjax.cells.LearnedInitialState`.
       engine: of the recurrent layers, as for `rnnjax.layers.RNN`.
       remat: of the recurrent layers, as for `rnnjax.layers.RNN`.
       dtype: of the computation. Scores are float32 in any case.

@@ -82,7 +82,7 @@ class Translator(nn.Module):
       decoder_layers: number of layers that write.
       embedding: size of the vector of a token, which both languages share, and of v.
       attention: how the memory is asked, 'additive' or 'multiplicative'.
-      feeding: whether v is fed to the next step.
+      input_feeding: whether v is fed to the next step.
       tied: whether tokens are scored by the embedding, v times its transpose;
         otherwise by weights of their own, with a bias.
       dropout: rate on the embedded tokens, between layers, on what the encoder says and on v.

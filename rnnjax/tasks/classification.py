@@ -40,9 +40,9 @@ class ClassificationTask(TokenTask):
 
     model: Classifier
     adversarial: float = 0.0
-    rows = "texts"
-    counted = "rows"
-    shown = ("accuracy", "loss")
+    example_unit = "texts"
+    score_unit = "rows"
+    headline_metrics = ("accuracy", "loss")
     usage_command = "python -m rnnjax.predict"
     class_axes = MappingProxyType(
         {
@@ -51,15 +51,15 @@ class ClassificationTask(TokenTask):
             "score/bias": (0, "classes"),
         }
     )
-    about = ("classes",)
+    metadata_keys = ("classes",)
 
     @staticmethod
-    def load(config: Config) -> Corpus:
+    def load_corpus(config: Config) -> Corpus:
         """Returns labelled text."""
         return labelled_text.load_corpus(config.data)
 
     @staticmethod
-    def dataset(
+    def make_dataset(
         config: Config,
         corpus: Corpus,
         vocabulary: Vocabulary | None = None,
@@ -71,13 +71,15 @@ class ClassificationTask(TokenTask):
         return labelled_text.make_dataset(config, corpus, vocabulary)
 
     @classmethod
-    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "ClassificationTask":
+    def from_config(
+        cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]
+    ) -> "ClassificationTask":
         """Returns the task of a config; the classes are those that the data has."""
         embedding = config.model.embedding
         model = Classifier(
             # One-hot vectors need no place for tokens that cannot occur.
-            vocabulary=config.data.vocabulary.size if embedding.features else known,
-            classes=len(about["classes"]),
+            vocabulary=config.data.vocabulary.size if embedding.features else vocab_size,
+            classes=len(metadata["classes"]),
             pooling=config.model.pooling,
             **reader_options(config),
         )
@@ -85,7 +87,7 @@ class ClassificationTask(TokenTask):
         decays = config.optimizer.weight_decay and embedding.trainable
         return cls(
             model,
-            model.vocabulary if decays else known,
+            model.vocabulary if decays else vocab_size,
             embedding.trainable,
             config.model.regularization.adversarial,
         )
@@ -122,28 +124,28 @@ class ClassificationTask(TokenTask):
             loss = (loss + moved(live, self.adversarial * _directions(slope))) / 2
         return loss / sums["weight"], (sums, carry)
 
-    def answer(
+    def evaluate_batch(
         self, params: Params, batch: Batch, carry: Carry
     ) -> tuple[Float[Array, "batch classes"], Carry]:
         """Returns the log-probability of each class."""
         return jax.nn.log_softmax(_apply(self.model, params, batch)), carry
 
-    def outcomes(self, about: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
+    def outcome_names(self, metadata: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
         """Returns the names of the classes."""
         del vocabulary
-        return tuple(about["classes"])
+        return tuple(metadata["classes"])
 
     def advance(
         self,
         params: Params,
         tokens: Int[Array, "batch time"],
         mask: Bool[Array, "batch time"],
-        kept: Any = None,
+        carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch classes"]]:
         """Returns what is kept of texts so far, and the log-probability of each class."""
-        given: Any = self.model.apply({"params": params}, tokens, mask, kept, method="go_on")
-        kept, logits = given
-        return kept, jax.nn.log_softmax(logits)
+        given: Any = self.model.apply({"params": params}, tokens, mask, carry, method="advance")
+        carry, logits = given
+        return carry, jax.nn.log_softmax(logits)
 
     def score_each_step(
         self, params: Params, tokens: Int[Array, " time"]
@@ -153,21 +155,23 @@ class ClassificationTask(TokenTask):
         prefixes = jnp.broadcast_to(tokens, (len(tokens), len(tokens)))
         return self.advance(params, prefixes, steps[None] <= steps[:, None])[1]
 
-    def summary(self, part: Batches, answers: Sequence[Any]) -> dict[str, float | int]:
+    def compute_metrics(self, split: Batches, outputs: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss', 'accuracy', 'macro_f1', 'rows' and 'unknown_share' (of the tokens)."""
-        found = classification_metrics.summary(part.labels, in_order(part, answers))
-        return {**found, "unknown_share": unknown_share(part.tokens)}
+        found = classification_metrics.compute_metrics(split.labels, restore_order(split, outputs))
+        return {**found, "unknown_share": unknown_share(split.tokens)}
 
-    def details(
-        self, config: Config, dataset: TextDataset[Batches], params: Params, answers: Sequence[Any]
+    def analyze_test(
+        self, config: Config, dataset: TextDataset[Batches], params: Params, outputs: Sequence[Any]
     ) -> dict[str, Any]:
         """Returns confusion, scores of each class, accuracy by length, and the worst mistakes."""
         del params
         classes, test = dataset.corpus.classes, dataset.test
         labels, lengths = test.labels, test.sequences.lengths
-        found = in_order(test, answers)
+        found = restore_order(test, outputs)
         if len(classes) <= classification_metrics.MATRIX_CLASSES:
-            confusions = {"confusion": classification_metrics.confusion(labels, found).tolist()}
+            confusions = {
+                "confusion": classification_metrics.confusion_matrix(labels, found).tolist()
+            }
         else:
             confusions = {
                 "most_confused": classification_metrics.most_confused_pairs(labels, found, classes)
@@ -176,8 +180,8 @@ class ClassificationTask(TokenTask):
         texts = dataset.corpus.splits["test"].texts(config.data.text, rows)
         return {
             **confusions,
-            "per_class": classification_metrics.per_class(
-                classification_metrics.tally(labels, found), classes
+            "per_class": classification_metrics.per_class_scores(
+                classification_metrics.count_per_class(labels, found), classes
             ),
             "accuracy_by_length": classification_metrics.accuracy_by_length(labels, found, lengths),
             "worst_mistakes": [
@@ -199,13 +203,13 @@ def _directions(slopes: Float[Array, "batch time features"]) -> Float[Array, "ba
     return slopes / jnp.maximum(norms, 1e-12)  # below, squares vanish before what is squared
 
 
-def in_order(
-    part: Batches, answers: Sequence[Float[np.ndarray, "batch classes"]]
+def restore_order(
+    split: Batches, outputs: Sequence[Float[np.ndarray, "batch classes"]]
 ) -> Float[np.ndarray, "rows classes"]:
     """Returns the answers to batches in the order of the examples, each of which was in one."""
-    rows = [part.indices_at(0, step) for step in range(part.steps_per_epoch)]
-    result = np.empty((len(part), answers[0].shape[1]), answers[0].dtype)
-    for answer, own in zip(answers, rows, strict=True):
+    rows = [split.indices_at(0, step) for step in range(split.steps_per_epoch)]
+    result = np.empty((len(split), outputs[0].shape[1]), outputs[0].dtype)
+    for answer, own in zip(outputs, rows, strict=True):
         result[own] = answer[: len(own)]
     return result
 

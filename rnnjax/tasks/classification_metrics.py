@@ -26,7 +26,7 @@ class ClassificationCounts(NamedTuple):
     answers: Int[np.ndarray, " classes"]
 
 
-def tally(
+def count_per_class(
     labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
 ) -> ClassificationCounts:
     """Returns the counts of each class; memory follows the classes, not their square."""
@@ -37,7 +37,7 @@ def tally(
     )
 
 
-def summary(
+def compute_metrics(
     labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
 ) -> dict[str, float | int]:
     """Returns loss (mean cross-entropy in nats), accuracy, macro_f1 and rows.
@@ -45,8 +45,8 @@ def summary(
     macro_f1 is the mean over the classes that occur among the labels or the answers; a class that
     is never right counts 0.
     """
-    counts = tally(labels, log_probabilities)
-    f1 = [row["f1"] for row in per_class(counts, [""] * len(counts.rows))]
+    counts = count_per_class(labels, log_probabilities)
+    f1 = [row["f1"] for row in per_class_scores(counts, [""] * len(counts.rows))]
     occurs = counts.rows + counts.answers > 0
     of_label = log_probabilities[np.arange(len(labels)), labels]
     return {
@@ -57,7 +57,7 @@ def summary(
     }
 
 
-def confusion(
+def confusion_matrix(
     labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
 ) -> Int[np.ndarray, "classes classes"]:
     """Returns how often each class (row) was answered with each class (column)."""
@@ -90,7 +90,7 @@ def most_confused_pairs(
     ]
 
 
-def per_class(counts: ClassificationCounts, names: Sequence[str]) -> list[dict[str, Any]]:
+def per_class_scores(counts: ClassificationCounts, names: Sequence[str]) -> list[dict[str, Any]]:
     """Returns name, precision, recall, f1 and rows of each class; a ratio of nothing is 0."""
     hits, rows, answers = counts
 
@@ -169,7 +169,7 @@ def summarize_seeds(told: dict[str, Any], results: Sequence[dict[str, Any]]) -> 
     }
 
 
-def in_words(result: dict[str, Any], names: Sequence[str], counted: str) -> str:
+def format_scores(result: dict[str, Any], names: Sequence[str], counted: str) -> str:
     """Returns test scores of a result, of one seed or as `summarize_seeds` returns it, in a line.
 
     Args:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from rnnjax.config import Config
+from rnnjax.config.schema import TranslationConfig
 from rnnjax.data.batches import Sequences
 from rnnjax.data.vocabulary import END, PADDING, UNKNOWN, Vocabulary
 from rnnjax.models import Translator
@@ -38,10 +38,9 @@ class BeamOptions(NamedTuple):
     coverage_penalty: float
 
     @classmethod
-    def of(cls, config: Config) -> "BeamOptions":
-        """Returns the one of a config."""
-        given = config.translation
-        return cls(given.beam_size, given.length_penalty, given.coverage_penalty)
+    def from_config(cls, config: TranslationConfig) -> "BeamOptions":
+        """Returns the options of a config."""
+        return cls(config.beam_size, config.length_penalty, config.coverage_penalty)
 
 
 class TranslatedText(NamedTuple):

@@ -34,31 +34,31 @@ class LanguageModelingTask(TokenTask):
 
     Attributes:
       model: the network.
-      known: size of the vocabulary.
-      trains_embedding: whether training changes the embedding.
+      vocab_size: size of the vocabulary.
+      embedding_trainable: whether training changes the embedding.
       resets: the network knows nothing of one document when it reads the next.
     """
 
-    rows = "pieces of the text"
-    counted = "tokens"
-    shown = ("loss", "bits", "perplexity")
+    example_unit = "pieces of the text"
+    score_unit = "tokens"
+    headline_metrics = ("loss", "bits", "perplexity")
     usage_command = "python -m rnnjax.generate"
-    unit = "tokens"
+    throughput_unit = "tokens"
     class_axes = TOKEN_AXES
-    about = ("connected",)
+    metadata_keys = ("connected",)
 
-    opening = (END,)
+    start_tokens = (END,)
 
     model: LanguageModel
     resets: bool = False
 
     @staticmethod
-    def load(config: Config) -> TextCorpus:
+    def load_corpus(config: Config) -> TextCorpus:
         """Returns running text."""
         return text_stream.load_corpus(config.data)
 
     @staticmethod
-    def dataset(
+    def make_dataset(
         config: Config,
         corpus: TextCorpus,
         vocabulary: Vocabulary | None = None,
@@ -68,25 +68,27 @@ class LanguageModelingTask(TokenTask):
         return sibling or text_stream.make_dataset(config, corpus, vocabulary)
 
     @classmethod
-    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "LanguageModelingTask":
+    def from_config(
+        cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]
+    ) -> "LanguageModelingTask":
         """Returns the task of a config; what is connected is read without resets.
 
         Raises:
           InputError: the config names a cell that there is not, or an engine that has no resets.
         """
         embedding, engine = config.model.embedding, config.model.engine
-        if not about["connected"] and engine not in ("auto", "scan"):
+        if not metadata["connected"] and engine not in ("auto", "scan"):
             raise InputError(
                 f"config.model.engine: given {engine!r}, and a corpus of separate texts is packed "
                 "in rows with resets, which 'scan' alone has; expected 'auto' or 'scan'"
             )
-        model = LanguageModel(vocabulary=known, tied=embedding.tied, **reader_options(config))
-        return cls(model, known, embedding.trainable, resets=not about["connected"])
+        model = LanguageModel(vocabulary=vocab_size, tied=embedding.tied, **reader_options(config))
+        return cls(model, vocab_size, embedding.trainable, resets=not metadata["connected"])
 
-    def begin(self, rows: int) -> Carry:
+    def initial_carry(self, batch_size: int) -> Carry:
         """Returns states of the recurrent layers."""
         shapes = jax.eval_shape(
-            lambda: self._own_state(self.model, self.init(jax.random.key(0)), rows)
+            lambda: self._own_state(self.model, self.init(jax.random.key(0)), batch_size)
         )
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
@@ -98,13 +100,13 @@ class LanguageModelingTask(TokenTask):
         sums, carry = self._sums(model, live, batch, carry, rngs={"dropout": key})
         return sums["loss"] / sums["weight"], (sums, carry)
 
-    def answer(self, params: Params, batch: LMBatch, carry: Carry) -> tuple[Sums, Carry]:
+    def evaluate_batch(self, params: Params, batch: LMBatch, carry: Carry) -> tuple[Sums, Carry]:
         """Returns loss and hits, summed, and the sum of the weights."""
         return self._sums(self.model, params, batch, carry)
 
-    def outcomes(self, about: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
+    def outcome_names(self, metadata: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
         """Returns the tokens, of which one comes next."""
-        del about
+        del metadata
         return tuple(vocabulary.words)
 
     def advance(
@@ -112,10 +114,10 @@ class LanguageModelingTask(TokenTask):
         params: Params,
         tokens: Int[Array, "batch time"],
         mask: Bool[Array, "batch time"],
-        kept: Any = None,
+        carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
         """Returns what is kept of texts so far, and the log-probability of each next token."""
-        state, before = (None, None) if kept is None else kept
+        state, before = (None, None) if carry is None else carry
         state, logits = _apply(self.model, params, tokens, mask, state)
         last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
         scores = jnp.take_along_axis(logits, last[:, None, None], axis=1)[:, 0]
@@ -131,24 +133,24 @@ class LanguageModelingTask(TokenTask):
         _, logits = _apply(self.model, params, tokens, jnp.ones_like(tokens, bool))
         return jax.nn.log_softmax(logits[0])
 
-    def summary(self, part: TextStream, answers: Sequence[Any]) -> dict[str, float | int]:
+    def compute_metrics(self, split: TextStream, outputs: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'rows', 'unknown_share'.
 
         Rows are the tokens that were predicted, the ends of texts among them. Unknown ones are a
         token like the others, and easy to predict where they are many.
         """
-        scores, tokens = scores_of(answers)
-        return {**scores, "rows": tokens, "unknown_share": unknown_share(part.tokens)}
+        scores, tokens = scores_of(outputs)
+        return {**scores, "rows": tokens, "unknown_share": unknown_share(split.tokens)}
 
-    def details(
+    def analyze_test(
         self,
         config: Config,
         dataset: TextDataset[TextStream],
         params: Params,
-        answers: Sequence[Any],
+        outputs: Sequence[Any],
     ) -> dict[str, Any]:
         """Returns a text that the network has written."""
-        del config, answers
+        del config, outputs
         choice = sampling.SamplingOptions(_SAMPLE_TEMPERATURE)
         pieces = sampling.generate_tokens(
             self, params, dataset.vocabulary, "", _SAMPLE_TOKENS, choice

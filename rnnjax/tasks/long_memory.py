@@ -34,9 +34,9 @@ class MemoryTask(Task):
       problem: what there is to remember.
     """
 
-    rows = "sequences"
-    counted = "sequences"
-    shown = ("loss", "baseline", "accuracy")
+    example_unit = "sequences"
+    score_unit = "sequences"
+    headline_metrics = ("loss", "baseline", "accuracy")
 
     model: SequenceModel
     problem: Problem
@@ -47,17 +47,17 @@ class MemoryTask(Task):
         return config.data.memory.problem if name in PROBLEMS else name
 
     @classmethod
-    def count(cls, weights: np.ndarray) -> int:
+    def count_examples(cls, weights: np.ndarray) -> int:
         """Returns the number of sequences, of which a weight is given to each step."""
         return int(np.count_nonzero(weights.any(axis=-1)))
 
     @staticmethod
-    def load(config: Config) -> Problem:
+    def load_corpus(config: Config) -> Problem:
         """Returns the problem."""
         return synthetic.load_problem(config.data.memory)
 
     @staticmethod
-    def dataset(
+    def make_dataset(
         config: Config,
         corpus: Problem,
         vocabulary: Vocabulary | None = None,
@@ -68,16 +68,18 @@ class MemoryTask(Task):
         return sibling or synthetic.make_dataset(config, corpus)
 
     @classmethod
-    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "MemoryTask":
+    def from_config(
+        cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]
+    ) -> "MemoryTask":
         """Returns the task of a config."""
-        del known, about
+        del vocab_size, metadata
         problem = PROBLEMS[config.data.memory.problem]
         model = SequenceModel(answers=problem.classes or 1, **recurrent_options.options(config))
         return cls(model, problem)
 
-    def inputs(self, part: SyntheticSplit) -> tuple[jax.ShapeDtypeStruct, ...]:
+    def input_shapes(self, split: SyntheticSplit) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Returns dtypes and shapes of inputs and mask."""
-        shape = (part.batch_size, part.boundaries[-1])
+        shape = (split.batch_size, split.boundaries[-1])
         inputs = jax.ShapeDtypeStruct((*shape, self.problem.features), jnp.float32)
         return inputs, jax.ShapeDtypeStruct(shape, jnp.bool_)
 
@@ -86,7 +88,7 @@ class MemoryTask(Task):
         inputs = jnp.zeros((1, 1, self.problem.features))
         return self.model.init(key, inputs, jnp.ones((1, 1), bool))["params"]
 
-    def trained(self, params: Params) -> Any:
+    def trainable_mask(self, params: Params) -> Any:
         """Returns for each parameter whether training may change it: not what a cell freezes."""
         return recurrent_options.trained(self.model.cell, params)
 
@@ -101,43 +103,47 @@ class MemoryTask(Task):
         sums = {**found, "accuracy": share * found["weight"]}
         return sums["loss"] / sums["weight"], (sums, carry)
 
-    def answer(self, params: Params, batch: SyntheticBatch, carry: Carry) -> tuple[Sums, Carry]:
+    def evaluate_batch(
+        self, params: Params, batch: SyntheticBatch, carry: Carry
+    ) -> tuple[Sums, Carry]:
         """Returns loss and hits, summed, and how much the one and the other are of."""
         return self._sums(params, batch), carry
 
-    def summary(self, part: SyntheticSplit, answers: Sequence[Any]) -> dict[str, float | int]:
+    def compute_metrics(
+        self, split: SyntheticSplit, outputs: Sequence[Any]
+    ) -> dict[str, float | int]:
         """Returns 'loss', 'accuracy', 'baseline' and 'rows'.
 
         The accuracy is of the steps at which memory is asked for: the share of right classes, or of
         numbers within `NEAR`. The baseline is the least loss without memory.
         """
-        total = {name: sum(float(each[name]) for each in answers) for name in answers[0]}
+        total = {name: sum(float(each[name]) for each in outputs) for name in outputs[0]}
         return {
             "loss": total["loss"] / total["weight"],
             "accuracy": total["accuracy"] / total["recalls"],
-            "baseline": part.baseline,
-            "rows": len(part),
+            "baseline": split.baseline,
+            "rows": len(split),
         }
 
-    def details(
+    def analyze_test(
         self,
         config: Config,
         dataset: Dataset[SyntheticSplit],
         params: Params,
-        answers: Sequence[Any],
+        outputs: Sequence[Any],
     ) -> dict[str, Any]:
         """Returns nothing more."""
-        del config, dataset, params, answers
+        del config, dataset, params, outputs
         return {}
 
     def _sums(self, params: Params, batch: SyntheticBatch, **options: Any) -> Sums:
-        answers = self.model.apply({"params": params}, batch.inputs, batch.mask, **options)
-        assert isinstance(answers, jax.Array)
+        outputs = self.model.apply({"params": params}, batch.inputs, batch.mask, **options)
+        assert isinstance(outputs, jax.Array)
         if self.problem.classes:
-            losses = optax.softmax_cross_entropy_with_integer_labels(answers, batch.targets)
-            hits = jnp.argmax(answers, axis=-1) == batch.targets
+            losses = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)
+            hits = jnp.argmax(outputs, axis=-1) == batch.targets
         else:
-            errors = answers[..., 0] - batch.targets
+            errors = outputs[..., 0] - batch.targets
             losses, hits = errors**2, jnp.abs(errors) < NEAR
         return {
             "loss": jnp.sum(losses * batch.weights),

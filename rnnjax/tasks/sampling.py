@@ -19,7 +19,7 @@ class GenerationTask(Protocol):
         params: Any,
         tokens: Int[Array, "batch time"],
         mask: Bool[Array, "batch time"],
-        kept: Any = None,
+        carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
         """Returns what is kept of texts so far, and log-probabilities of the next token."""
         ...

@@ -1,4 +1,4 @@
-"""What a run trains: a network, what it reads, its loss, and how it is judged."""
+"""The interface of a task: a model, its data, its loss and its metrics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -13,114 +13,120 @@ from rnnjax.data.dataset import Dataset, Split
 from rnnjax.data.vocabulary import Vocabulary
 
 Params = Any
-"""A pytree of arrays, as flax has it: nested dicts."""
+"""The parameters of a flax module: nested dicts of arrays."""
 
 Carry = Any
-"""What a network hands on from batch to batch: a pytree of arrays; None where that is nothing."""
+"""State that a model passes from one batch to the next: a pytree of arrays, or None."""
 
 Sums = dict[str, Float[Array, ""]]
-"""Loss and accuracy summed over what counts, each times its weight, and the weights, 'weight'."""
+"""Weighted sums of 'loss' and 'accuracy' over a batch, and of the weights, 'weight'."""
 
 
 class Task:
-    """What the loop, which serves every task, asks of one.
+    """Interface between a model with its data and the training loop, which serves every task.
 
-    A loss is a mean over what counts in a batch, by its weights. What a batch leaves to the next
-    one is part of the state of a training, so that a training that is taken up again goes on with
-    it.
+    A loss is the weighted mean over a batch. The carry belongs to the training state, so that a
+    resumed training continues with it.
 
     Attributes:
       model: the network.
-      rows: what the rows of a batch are, for messages.
-      counted: what the scores are of, for messages.
-      unit: 'rows' or 'tokens', whichever the speed of a training is counted in.
-      labelled_axes: by the path of a parameter, the axis along which it has an entry for each
-        token or class, and which of them: 'tokens' or 'classes'.
-      shown: the scores in the line that a run ends with, the most important one first.
-      asked_with: the command that asks a trained network; '' if there is none.
-      about: what it has to know of the data: keys of `Dataset.describe`.
+      example_unit: what a row of a batch is called in messages: 'texts', 'pairs'.
+      score_unit: what the test scores are averaged over, for messages: 'rows', 'tokens'.
+      throughput_unit: what the training speed counts, 'rows' or 'tokens'.
+      class_axes: by the path of a parameter, the axis along which it has an entry for each token
+        or class, and which of the two: 'tokens' or 'classes'.
+      headline_metrics: the metrics in the last line of a run, the most important one first.
+      usage_command: the command that applies a trained network; '' if there is none.
+      metadata_keys: the keys of `Dataset.describe` that `from_config` reads.
     """
 
     model: nn.Module
-    rows: ClassVar[str]
-    counted: ClassVar[str]
-    unit: ClassVar[Literal["rows", "tokens"]] = "rows"
+    example_unit: ClassVar[str]
+    score_unit: ClassVar[str]
+    throughput_unit: ClassVar[Literal["rows", "tokens"]] = "rows"
     class_axes: ClassVar[Mapping[str, tuple[int, str]]] = {}
-    shown: ClassVar[tuple[str, ...]]
+    headline_metrics: ClassVar[tuple[str, ...]]
     usage_command: ClassVar[str] = ""
-    about: ClassVar[tuple[str, ...]] = ()
+    metadata_keys: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
-    def load(config: Config) -> Any:
-        """Returns the corpus of a config, prepared if need be.
+    def load_corpus(config: Config) -> Any:
+        """Loads the corpus of a config, and prepares it the first time.
 
         Raises:
-          InputError: it cannot be had, or is damaged.
+          InputError: it is not available, or damaged.
         """
         raise NotImplementedError
 
     @staticmethod
-    def dataset(
+    def make_dataset(
         config: Config,
         corpus: Any,
         vocabulary: Vocabulary | None = None,
         sibling: Any = None,
     ) -> Dataset:
-        """Returns what a run of a config reads.
+        """Returns the training, validation and test batches of a config.
 
         Args:
-          config: what to take and how to batch it.
-          corpus: as `load` returns it.
-          vocabulary: None to fit it as the config says.
-          sibling: what a config reads that differs in its seed alone; much may be shared.
+          config: of the run.
+          corpus: as `load_corpus` returns it.
+          vocabulary: None to fit it on the training split.
+          sibling: a dataset whose config differs in its seed only, to share arrays with.
 
         Raises:
-          InputError: there is too little for what the config asks.
+          InputError: the corpus has fewer rows than the config asks for.
         """
         raise NotImplementedError
 
     @staticmethod
     def run_name(config: Config, name: str) -> str:
-        """Returns the name of a run of a config, from that of the config's file."""
+        """Returns the name of a run, by default that of its config file."""
         del config
         return name
 
     @classmethod
-    def count(cls, weights: np.ndarray) -> int:
-        """Returns the number of rows or tokens, in `unit`, in batches of these weights."""
+    def count_examples(cls, weights: np.ndarray) -> int:
+        """Counts the rows or tokens (`throughput_unit`) of non-zero weight."""
         return int(np.count_nonzero(weights))
 
     @classmethod
-    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "Task":
-        """Returns the task of a config.
+    def from_config(cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]) -> "Task":
+        """Builds the task of a config.
 
         Args:
-          config: what the network is made of.
-          known: size of the vocabulary that was found, at most the one that was asked for.
-          about: the data, as `Dataset.describe` says it.
+          config: of the run.
+          vocab_size: number of token ids, at most `config.data.vocabulary.size`; 0 without text.
+          metadata: of the data, with `metadata_keys`.
 
         Raises:
-          InputError: the config names a cell that there is not.
+          InputError: there is no cell of that name.
         """
         raise NotImplementedError
 
-    def inputs(self, part: Split) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Returns dtypes and shapes of what the network reads at once, at the most."""
+    def input_shapes(self, split: Split) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Returns shapes and dtypes of the model's inputs, those of the longest batch."""
         raise NotImplementedError
 
     def init(self, key: jax.Array) -> Params:
-        """Returns new parameters."""
+        """Initializes the parameters."""
         raise NotImplementedError
 
-    def begin(self, rows: int) -> Carry:
-        """Returns what the first batch of so many rows is given; what it holds counts for nothing.
+    def initial_carry(self, batch_size: int) -> Carry:
+        """Returns the carry of the first batch; only its shapes and dtypes matter.
 
-        The task itself begins anew where its data does.
+        The loss itself resets the carry where a new text begins.
         """
-        del rows
+        del batch_size
+        return None
 
-    def with_vectors(self, params: Params, rows: jax.Array, found: jax.Array) -> Params:
-        """Returns the parameters with those rows of the embedding replaced that are found."""
+    def set_word_vectors(self, params: Params, vectors: jax.Array, available: jax.Array) -> Params:
+        """Replaces the rows of the embedding that have a pretrained vector.
+
+        Args:
+          params: as `init` returns them.
+          vectors: `[vocabulary, features]`, zeros where there is none.
+          available: `[vocabulary]`, True where there is one.
+        """
         raise NotImplementedError
 
     def live(self, params: Params) -> Params:
@@ -132,47 +138,47 @@ class Task:
         del params
         return live
 
-    def trained(self, params: Params) -> Any:
-        """Returns for each parameter whether training may change it."""
+    def trainable_mask(self, params: Params) -> Any:
+        """Returns a pytree of bools, False for parameters that the optimizer skips."""
         return jax.tree.map(lambda _: True, params)
 
     def loss(
-        self, live: Params, batch: Any, carry: Carry, key: jax.Array
+        self, params: Params, batch: Any, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
-        """Returns the loss of a batch, in nats, the sums behind it and what it hands on.
+        """Returns the training loss in nats, with the sums for the log and the next carry.
 
         Args:
-          live: as `live` returns them.
-          batch: what weighs nothing does not count.
-          carry: as the batch before has handed it on.
-          key: for dropout.
+          params: of the network.
+          batch: examples of weight zero do not count.
+          carry: of the previous batch.
+          key: random key of dropout.
         """
         raise NotImplementedError
 
-    def answer(self, params: Params, batch: Any, carry: Carry) -> tuple[Any, Carry]:
-        """Returns what an evaluation keeps of a batch, without dropout, and what it hands on."""
+    def evaluate_batch(self, params: Params, batch: Any, carry: Carry) -> tuple[Any, Carry]:
+        """Returns the outputs that `compute_metrics` reads, without dropout, and the next carry."""
         raise NotImplementedError
 
-    def summary(self, part: Any, answers: Sequence[Any]) -> dict[str, float | int]:
-        """Returns the scores: 'loss', 'accuracy' and others, and of how much they are, 'rows'.
+    def compute_metrics(self, split: Any, outputs: Sequence[Any]) -> dict[str, float | int]:
+        """Returns the metrics of a split: 'loss', 'accuracy', 'rows' and others.
 
         Args:
-          part: of the data.
-          answers: to each of its batches, in their order.
+          split: of the dataset.
+          outputs: of `evaluate_batch` on each of its batches, in their order.
         """
         raise NotImplementedError
 
-    def details(
-        self, config: Config, dataset: Any, params: Params, answers: Sequence[Any]
+    def analyze_test(
+        self, config: Config, dataset: Any, params: Params, outputs: Sequence[Any]
     ) -> dict[str, Any]:
-        """Returns what else a result says of a network, ready for JSON.
+        """Returns further entries of result.json, such as a confusion matrix.
 
-        What it says of 'test' joins the scores of `summary`.
+        An entry 'test' is merged into the metrics of the test split.
 
         Args:
           config: of the run.
-          dataset: as `dataset` returns it.
+          dataset: as `make_dataset` returns it.
           params: of the network.
-          answers: to each batch of the test part, in their order.
+          outputs: of `evaluate_batch` on each batch of the test split, in their order.
         """
         raise NotImplementedError

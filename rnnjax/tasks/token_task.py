@@ -22,20 +22,20 @@ class TokenTask(Task):
 
     Attributes:
       model: the network.
-      known: the tokens that can occur are those below this number; `model.vocabulary` if all can.
-      trains_embedding: whether training changes the embedding.
-      opening: tokens that the network has read before a text begins.
+      vocab_size: number of token ids that occur in data, at most `model.vocabulary`.
+      embedding_trainable: whether training changes the embedding.
+      start_tokens: token ids that the network reads before a text.
     """
 
-    opening: ClassVar[tuple[int, ...]] = ()
+    start_tokens: ClassVar[tuple[int, ...]] = ()
 
     model: TokenEncoder
-    known: int
-    trains_embedding: bool = True
+    vocab_size: int
+    embedding_trainable: bool = True
 
-    def inputs(self, part: Split) -> tuple[jax.ShapeDtypeStruct, ...]:
+    def input_shapes(self, split: Split) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Returns dtypes and shapes of tokens and mask."""
-        shape = (part.batch_size, part.boundaries[-1])
+        shape = (split.batch_size, split.boundaries[-1])
         return jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, jnp.bool_)
 
     def init(self, key: jax.Array) -> Params:
@@ -43,7 +43,7 @@ class TokenTask(Task):
         tokens = jnp.zeros((1, 1), jnp.int32)
         return self.model.init(key, tokens, jnp.ones((1, 1), bool))["params"]
 
-    def with_vectors(
+    def set_word_vectors(
         self,
         params: Params,
         rows: Float[jax.Array, "vocabulary features"],
@@ -62,29 +62,29 @@ class TokenTask(Task):
         Their gradient is zero for ever and Adam would leave them as they are. Without them the
         optimizer does not spend most of a small network's step on them.
         """
-        return self._map_embedding(lambda table: table[: self.known], params)
+        return self._map_embedding(lambda table: table[: self.vocab_size], params)
 
     def with_live(self, params: Params, live: Params) -> Params:
         """Returns the parameters with those that training can change replaced."""
         return self._map_embedding(
-            lambda live_rows, table: table.at[: self.known].set(live_rows), live, params
+            lambda live_rows, table: table.at[: self.vocab_size].set(live_rows), live, params
         )
 
-    def trained(self, params: Params) -> Any:
+    def trainable_mask(self, params: Params) -> Any:
         """Returns for each parameter whether training may change it.
 
         It may not change those that a cell says are frozen, nor an embedding that is not trained.
         """
         trained = recurrent_options.trained(self.model.cell, params)
         if "embed" in params:
-            trained["embed"] = jax.tree.map(lambda _: self.trains_embedding, params["embed"])
+            trained["embed"] = jax.tree.map(lambda _: self.embedding_trainable, params["embed"])
         return trained
 
-    def outcomes(self, about: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
+    def outcome_names(self, metadata: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
         """Returns the names of what the network tells apart.
 
         Args:
-          about: the data, as `Dataset.describe` says it.
+          metadata: the data, as `Dataset.describe` says it.
           vocabulary: of the network.
         """
         raise NotImplementedError
@@ -94,7 +94,7 @@ class TokenTask(Task):
         params: Params,
         tokens: Int[Array, "batch time"],
         mask: Bool[Array, "batch time"],
-        kept: Any = None,
+        carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch outcomes"]]:
         """Returns what is kept of texts so far, and the log-probability of each outcome after them.
 
@@ -102,7 +102,7 @@ class TokenTask(Task):
           params: of the network.
           tokens: what comes next.
           mask: True where a token counts; without any the answer is that of before.
-          kept: as a call has returned it, of a network that reads from left to right; None at the
+          carry: as a call has returned it, of a network that reads from left to right; None at the
             start of a text.
         """
         raise NotImplementedError
@@ -115,8 +115,8 @@ class TokenTask(Task):
 
     def training_model(self, live: Params) -> tuple[Any, Params]:
         """Returns the network over live parameters, and these, the untrained ones held fast."""
-        model = self.model.clone(vocabulary=self.known) if self.model.embedding else self.model
-        if not self.trains_embedding:
+        model = self.model.clone(vocabulary=self.vocab_size) if self.model.embedding else self.model
+        if not self.embedding_trainable:
             live = self._map_embedding(jax.lax.stop_gradient, live)
         return model, live
 

@@ -32,31 +32,30 @@ class TranslationTask(Task):
 
     Attributes:
       model: the network.
-      longest: most tokens of a text that it writes, the end included.
+      max_length: most tokens of a translation, end token included.
       label_smoothing: epsilon; the loss in training is the cross-entropy with a target of 1 -
         epsilon, and epsilon shared out among all tokens. What is reported is without. Szegedy et
         al., Rethinking the Inception architecture, CVPR 2016.
-      sampling: probability with which a step in training reads what the network found itself, as
-        `Translator` has it, after `scheduled_sampling_steps` steps; it rises from 0 evenly.
-      sampling_steps: as for `sampling`.
+      scheduled_sampling: final probability of feeding the decoder its own prediction in training.
+      scheduled_sampling_steps: steps over which that probability rises linearly from 0.
     """
 
-    rows = "pairs"
-    counted = "texts"
-    shown = ("bleu", "chrf", "exact", "perplexity")
+    example_unit = "pairs"
+    score_unit = "texts"
+    headline_metrics = ("bleu", "chrf", "exact", "perplexity")
     usage_command = "python -m rnnjax.translate"
-    unit = "tokens"
+    throughput_unit = "tokens"
     class_axes = TOKEN_AXES
-    about = ("longest",)
+    metadata_keys = ("longest",)
 
     model: Translator
-    longest: int
+    max_length: int
     label_smoothing: float = 0.0
-    sampling: float = 0.0
+    scheduled_sampling: float = 0.0
     scheduled_sampling_steps: int = 1
 
     @staticmethod
-    def load(config: Config) -> ParallelCorpus:
+    def load_corpus(config: Config) -> ParallelCorpus:
         """Returns pairs of texts.
 
         Raises:
@@ -66,7 +65,7 @@ class TranslationTask(Task):
         return translation_pairs.load_corpus(config.data, config.translation)
 
     @staticmethod
-    def dataset(
+    def make_dataset(
         config: Config,
         corpus: ParallelCorpus,
         vocabulary: Vocabulary | None = None,
@@ -79,12 +78,14 @@ class TranslationTask(Task):
         return translation_pairs.make_dataset(config, corpus, vocabulary)
 
     @classmethod
-    def of(cls, config: Config, known: int, about: Mapping[str, Any]) -> "TranslationTask":
+    def from_config(
+        cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]
+    ) -> "TranslationTask":
         """Returns the task of a config; the two directions of the encoder share its features."""
         given, dtype = config.model, jnp.dtype(config.dtype)
         asked = config.translation
         model = Translator(
-            vocabulary=known,
+            vocabulary=vocab_size,
             encoder_cell=make_cell(given.cell, -(-given.features // 2), dtype),
             decoder_cell=make_cell(given.cell, given.features, dtype),
             encoder_layers=given.layers,
@@ -98,15 +99,15 @@ class TranslationTask(Task):
         )
         return cls(
             model,
-            about["longest"] + 1,
+            metadata["longest"] + 1,
             asked.label_smoothing,
             asked.scheduled_sampling,
             asked.scheduled_sampling_steps,
         )
 
-    def inputs(self, part: TranslationBatches) -> tuple[jax.ShapeDtypeStruct, ...]:
+    def input_shapes(self, split: TranslationBatches) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Returns dtypes and shapes of source, its mask, inputs and theirs."""
-        source, target = ((part.batch_size, each) for each in np.max(part.boundaries, axis=0))
+        source, target = ((split.batch_size, each) for each in np.max(split.boundaries, axis=0))
         return tuple(
             jax.ShapeDtypeStruct(shape, dtype)
             for shape in (source, target)
@@ -118,12 +119,12 @@ class TranslationTask(Task):
         tokens, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
         return self.model.init(key, tokens, mask, tokens, mask)["params"]
 
-    def begin(self, rows: int) -> Carry:
+    def initial_carry(self, batch_size: int) -> Carry:
         """Returns the number of batches so far, where what the network reads changes with it."""
-        del rows
-        return jnp.zeros((), jnp.int32) if self.sampling else None
+        del batch_size
+        return jnp.zeros((), jnp.int32) if self.scheduled_sampling else None
 
-    def trained(self, params: Params) -> Any:
+    def trainable_mask(self, params: Params) -> Any:
         """Returns for each parameter whether training may change it: not what a cell freezes."""
         frozen = {
             "encoder": frozen_names(self.model.encoder_cell),
@@ -145,8 +146,8 @@ class TranslationTask(Task):
         What is handed on is the number of batches.
         """
         rate = None
-        if self.sampling:
-            rate = self.sampling * jnp.minimum(carry / self.scheduled_sampling_steps, 1.0)
+        if self.scheduled_sampling:
+            rate = self.scheduled_sampling * jnp.minimum(carry / self.scheduled_sampling_steps, 1.0)
             carry = carry + 1
         logits = self._scores(live, batch, rate, rngs={"dropout": key})
         sums = sums_of(logits, batch.targets, batch.weights)
@@ -156,33 +157,37 @@ class TranslationTask(Task):
             loss = (1 - self.label_smoothing) * loss + self.label_smoothing * alike
         return loss / sums["weight"], (sums, carry)
 
-    def answer(self, params: Params, batch: TranslationBatch, carry: Carry) -> tuple[Sums, Carry]:
+    def evaluate_batch(
+        self, params: Params, batch: TranslationBatch, carry: Carry
+    ) -> tuple[Sums, Carry]:
         """Returns loss and hits, summed, and the sum of the weights."""
         return sums_of(self._scores(params, batch), batch.targets, batch.weights), carry
 
-    def summary(self, part: TranslationBatches, answers: Sequence[Any]) -> dict[str, float | int]:
+    def compute_metrics(
+        self, split: TranslationBatches, outputs: Sequence[Any]
+    ) -> dict[str, float | int]:
         """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'tokens', 'rows' and
         'unknown_share'.
 
         The first four are of each token of the right text, given those before it. Rows are the
         texts; ends are among the tokens. The last is of the tokens of sources and targets.
         """
-        scores, tokens = scores_of(answers)
-        unknown = unknown_share(part.tokens)
-        return {**scores, "tokens": tokens, "rows": len(part), "unknown_share": unknown}
+        scores, tokens = scores_of(outputs)
+        unknown = unknown_share(split.tokens)
+        return {**scores, "tokens": tokens, "rows": len(split), "unknown_share": unknown}
 
-    def details(
-        self, config: Config, dataset: TranslationDataset, params: Params, answers: Sequence[Any]
+    def analyze_test(
+        self, config: Config, dataset: TranslationDataset, params: Params, outputs: Sequence[Any]
     ) -> dict[str, Any]:
         """Returns how good the translations of the test part are, and some of them."""
-        del answers
+        del outputs
         written = translate_texts(
             self.model,
             params,
             dataset.vocabulary,
             dataset.test.sources,
-            BeamOptions.of(config),
-            length=self.longest,
+            BeamOptions.from_config(config.translation),
+            length=self.max_length,
             batch_size=config.batch_size,
         )
         test = dataset.corpus.splits["test"]

@@ -16,7 +16,7 @@ from rnnjax.training.step import CompiledFunction
 def predict_split(
     task: Task, evaluate_step: CompiledFunction, params: Any, split: Split, name: str
 ) -> list[Any]:
-    """Returns the outputs of the network on each batch of a split, as `Task.answer` has them.
+    """Returns the outputs of the network on each batch of a split, by `Task.evaluate_batch`.
 
     Args:
       task: of the network.
@@ -25,13 +25,13 @@ def predict_split(
       split: every example is evaluated once.
       name: of the progress bar.
     """
-    outputs, carry = [], task.begin(split.batch_size)
-    with Progress(name, split.steps_per_epoch, unit=task.unit) as progress:
+    outputs, carry = [], task.initial_carry(split.batch_size)
+    with Progress(name, split.steps_per_epoch, unit=task.throughput_unit) as progress:
         for step in range(split.steps_per_epoch):
             batch = split.batch_at(0, step)
             batch_outputs, carry = evaluate_step((params, carry), batch)
             outputs.append(batch_outputs)
-            progress.update(step + 1, examples=task.count(batch.weights))
+            progress.update(step + 1, examples=task.count_examples(batch.weights))
         return jax.device_get(outputs)
 
 
@@ -60,8 +60,8 @@ def evaluate_replicate(
         for name, split in splits.items()
         if split
     }
-    scores = {name: task.summary(splits[name], outputs[name]) for name in outputs}
-    details = task.details(replicate.config, dataset, params, outputs["test"])
+    scores = {name: task.compute_metrics(splits[name], outputs[name]) for name in outputs}
+    details = task.analyze_test(replicate.config, dataset, params, outputs["test"])
     scores["test"] |= details.pop("test", {})
     for name in scores:
         check_scores(scores[name], f"{folder.path}, {name} part")

@@ -83,8 +83,8 @@ def _trace(
     task: TokenTask, params: Any, tokens: Int[Array, " time"], length: Int[Array, ""]
 ) -> tuple[Float[Array, "time outcomes"], Float[Array, " time"], Mapping[str, Any]]:
     """Returns log-probabilities, gradient times input, and internals of layers at each token."""
-    num_opening = len(task.opening)
-    tokens = jnp.concatenate([jnp.array(task.opening, jnp.int32), tokens])
+    num_opening = len(task.start_tokens)
+    tokens = jnp.concatenate([jnp.array(task.start_tokens, jnp.int32), tokens])
     log_probs = task.score_each_step(params, tokens)[num_opening:]
     _, (best, runner_up) = jax.lax.top_k(log_probs[length - 1], 2)
     # A masked step before the text and one after it have the initial state in both directions.

@@ -123,8 +123,8 @@ def _make_task(
     for line in lint_rules.warnings(config, dataset):
         write_message(line)
     vocab_size = max(replicate.dataset.vocab_size for replicate in replicates)
-    task = TASKS[config.task].of(config, vocab_size, dataset.describe())
-    layers = models.describe_layers(task.model, *task.inputs(dataset.train))
+    task = TASKS[config.task].from_config(config, vocab_size, dataset.describe())
+    layers = models.describe_layers(task.model, *task.input_shapes(dataset.train))
     return task, [dataclasses.asdict(row) for row in layers]
 
 
@@ -150,7 +150,7 @@ def _train_and_evaluate(
     learning_rate = make_schedule(
         config.schedule, config.learning_rate, config.warmup_steps, total_steps
     )
-    optimizer = make_optimizer(config.optimizer, learning_rate, task.trained)
+    optimizer = make_optimizer(config.optimizer, learning_rate, task.trainable_mask)
     initial = init_state(
         task,
         optimizer,
@@ -183,11 +183,11 @@ def _train_and_evaluate(
         record_resumption(folder, replicates, command, resumed_from)
         if resumed_from < total_steps:
             write_message(
-                f"training {total_steps - resumed_from} steps of {config.batch_size} {task.rows}, "
-                f"padded to {', '.join(map(str, dataset.train.boundaries))} steps, each compiled "
+                f"training {total_steps - resumed_from} steps of {config.batch_size} "
+                f"{task.example_unit}, padded to {', '.join(map(str, dataset.train.boundaries))} steps, each compiled "
                 "once"
             )
-        inputs = replicates[0].slice(state.params), task.begin(config.batch_size)
+        inputs = replicates[0].slice(state.params), task.initial_carry(config.batch_size)
         evaluate_step.prepare(inputs, dataset.test.empty_batches())
         timer = TrainingTimer(folder.timing, resumed_from)
         try:
@@ -216,7 +216,7 @@ def _train_and_evaluate(
         "steps": state.num_steps,
         "epochs": state.num_steps / steps_per_epoch,
         "resumed_from": resumed_from,
-        **timing_values(timer.totals, task.unit),
+        **timing_values(timer.totals, task.throughput_unit),
         "compilations": {
             "train": train_step.compilations,
             "evaluate": evaluate_step.compilations,

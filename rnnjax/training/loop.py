@@ -97,14 +97,14 @@ def run_loop(
 
     with (
         InterruptRequest() as request,
-        Progress("train", total_steps, step, unit=task.unit) as progress,
+        Progress("train", total_steps, step, unit=task.throughput_unit) as progress,
     ):
         while step < total_steps and not is_stopped:
             next_event = min(intervals.next_event_step(step), total_steps)
             group = batch_group_at(replicates, step, next_event - step)
             state = train_step(state, group)
             step += int(group.count)
-            examples = task.count(group.batches.weights)
+            examples = task.count_examples(group.batches.weights)
             timer.add(int(group.count), examples)
             is_last, is_log_due = step == total_steps, intervals.is_due("train", step)
             if is_log_due or is_last:
@@ -127,7 +127,7 @@ def run_loop(
                         continue
                     params = replicate.slice(state.eval_params)
                     outputs = predict_split(task, evaluate_step, params, split, "validate")
-                    scores = task.summary(split, outputs)
+                    scores = task.compute_metrics(split, outputs)
                     check_loss(scores["loss"], "validation", step)
                     replicate.metrics_log.write({**position(step, "validation"), **scores})
                     state = _update_best(state, scores["loss"])

@@ -7,7 +7,7 @@ from rnnjax.config import Config
 from rnnjax.reporting.progress import write_message
 from rnnjax.reporting.run_report import write_report
 from rnnjax.tasks import Task
-from rnnjax.tasks.classification_metrics import in_words, summarize_seeds
+from rnnjax.tasks.classification_metrics import format_scores, summarize_seeds
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.timing import TimingTotals
@@ -37,9 +37,10 @@ def write_results(
     if len(replicates) > 1:
         seeds = [replicate.config.seed for replicate in replicates]
         result = folder.write_result(summarize_seeds({**training, "seeds": seeds}, results))
+    test_scores = format_scores(result, task.headline_metrics, task.score_unit)
     write_message(
-        f"{in_words(result, task.shown, task.counted)}; trained {training['timed_steps']} steps "
-        f"in {training['train_seconds']:.1f} s; compilations: {training['compilations']['train']}, "
+        f"{test_scores}; trained {training['timed_steps']} steps in "
+        f"{training['train_seconds']:.1f} s; compilations: {training['compilations']['train']}, "
         f"padded lengths: {len(replicates[0].dataset.train.boundaries)}"
     )
     return result

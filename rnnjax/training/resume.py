@@ -29,7 +29,7 @@ def load_resumed_run(folder: RunFolder, config: Config) -> list[Replicate]:
             folder.complete_extension(config)
     folder.read()
     epochs = _bucketing_epochs(folder, config)
-    corpus = TASKS[config.task].load(config)
+    corpus = TASKS[config.task].load_corpus(config)
     replicates = make_replicates(config, folder, corpus, is_new=False, epochs=epochs)
     for replicate in replicates:
         _check_inputs(replicate)

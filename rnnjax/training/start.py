@@ -26,7 +26,7 @@ def load_new_run(folder: RunFolder, config: Config) -> tuple[list[Replicate], Wa
     if config.model.embedding.path:
         check_word_vectors(config.model.embedding)
     warm_start = read_warm_start(config) if config.init_from else None
-    corpus = TASKS[config.task].load(config)
+    corpus = TASKS[config.task].load_corpus(config)
     return make_replicates(config, folder, corpus), warm_start
 
 

@@ -110,7 +110,7 @@ def init_state(
     def init(key, *embedding):
         params = task.init(key)
         if embedding:
-            params = task.with_vectors(params, *embedding)
+            params = task.set_word_vectors(params, *embedding)
         best = None
         if track_best:
             zero = jnp.zeros((), jnp.int32)
@@ -122,7 +122,7 @@ def init_state(
             average=copy(params) if track_average else None,
             sums={name: jnp.zeros(()) for name in ("loss", "accuracy", "weight")},
             best=best,
-            carry=task.begin(batch_size),
+            carry=task.initial_carry(batch_size),
         )
 
     keys = [jax.random.fold_in(jax.random.key(seed), INIT) for seed in seeds]

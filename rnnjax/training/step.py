@@ -156,6 +156,6 @@ def make_evaluate_step(task: Task) -> CompiledFunction:
 
     def evaluate_step(state: tuple[Any, Any], batch: Any) -> tuple[Any, Any]:
         params, carry = state
-        return task.answer(params, batch, carry)
+        return task.evaluate_batch(params, batch, carry)
 
     return CompiledFunction(evaluate_step)

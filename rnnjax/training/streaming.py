@@ -38,7 +38,7 @@ class TextStreaming:
         # A masked step returns the initial state.
         token, mask = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool)
         self._state, self._outputs = self._step(self._params, token, mask)
-        for token in task.opening:
+        for token in task.start_tokens:
             self._read(token)
 
     def feed(self, text: str) -> Float[np.ndarray, " outcomes"]:

@@ -13,7 +13,7 @@ from rnnjax.data.labelled_text import fit_boundaries, make_batches
 from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.errors import InputError
 from rnnjax.tasks import classification_metrics
-from rnnjax.tasks.classification import in_order
+from rnnjax.tasks.classification import restore_order
 from rnnjax.training.evaluation import predict_split
 from rnnjax.training.memory_limits import is_out_of_memory
 from rnnjax.training.trained_run import TrainedRun
@@ -52,7 +52,7 @@ class TrainedClassifier(TrainedRun):
         share = unknown_share(tokens)
         self.warn_unknown_tokens(share, texts)
         return {
-            **classification_metrics.summary(labels, self.evaluate(texts, labels)),
+            **classification_metrics.compute_metrics(labels, self.evaluate(texts, labels)),
             "unknown_share": share,
         }
 
@@ -112,7 +112,7 @@ class TrainedClassifier(TrainedRun):
                 split = fit_boundaries(split, self.config.data.buckets)
             try:
                 batches = predict_split(self.task, self.evaluate_step, self.params, split, name)
-                outputs[rows] = in_order(split, batches)
+                outputs[rows] = restore_order(split, batches)
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise

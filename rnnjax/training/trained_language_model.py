@@ -48,7 +48,7 @@ class TrainedLanguageModel(TrainedRun):
         )
         self.warn_unknown_tokens(unknown_share(split.tokens), rows)
         outputs = predict_split(self.task, self.evaluate_step, self.params, split, "evaluate")
-        return self.task.summary(split, outputs)
+        return self.task.compute_metrics(split, outputs)
 
     def generate(
         self, prompt: str, length: int, options: SamplingOptions | None = None

@@ -165,7 +165,7 @@ class TrainedRun:
                 f"{config.seed + len(folders) - 1}; ask one of them: "
                 + shlex.quote(f"--workdir={folders[0]}")
             )
-        data = folder.read_data(*TASKS[config.task].about)
+        data = folder.read_data(*TASKS[config.task].metadata_keys)
         if data["fallback"]:
             write_message(
                 f"WARNING: this network was trained on the {data['fallback']} corpus, which stood "
@@ -176,7 +176,7 @@ class TrainedRun:
         # All engines compute the same, and not every machine has that of the training.
         model = config.model.model_copy(update={"engine": "auto"})
         config = config.model_copy(update={"model": model})
-        task = TASKS[config.task].of(config, len(vocabulary) if vocabulary else 0, data)
+        task = TASKS[config.task].from_config(config, len(vocabulary) if vocabulary else 0, data)
         params = jax.eval_shape(task.init, jax.random.key(0))
         name = "average" if config.averaging.decay else "params"
         template: dict[str, Any] = {name: params}

@@ -33,13 +33,13 @@ class TrainedTranslator(TrainedRun):
                 f"beam_size: given {beam_size}, expected 1 or more, or 0 for that of the run"
             )
         assert isinstance(self.task, TranslationTask)
-        options = BeamOptions.of(self.config)
+        options = BeamOptions.from_config(self.config.translation)
         return translate_texts(
             self.task.model,
             self.params,
             self.vocabulary,
             self.vocabulary.encode(texts),
             options._replace(width=beam_size) if beam_size else options,
-            length=self.task.longest,
+            length=self.task.max_length,
             batch_size=self.config.batch_size,
         )

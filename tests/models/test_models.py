@@ -41,7 +41,7 @@ def lesson_model(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = parse(module.get_config().to_dict(), name)
-    return ClassificationTask.of(config, 20_000, {"classes": "abcd"}).model
+    return ClassificationTask.from_config(config, 20_000, {"classes": "abcd"}).model
 
 
 def rows_of(model):
@@ -342,7 +342,7 @@ def test_a_text_in_pieces_is_the_text_in_one(pooling):
     given: Any = None, None
     for step in range(6):
         piece = np.s_[:, step : step + 1]
-        given = model.apply(variables, TOKENS[piece], MASK[piece], given[0], method="go_on")
+        given = model.apply(variables, TOKENS[piece], MASK[piece], given[0], method="advance")
         # What is masked, to the end of a row or in all of it, leaves the scores as they are.
         so_far = scores(model, variables, mask=MASK & (np.arange(6) <= step))
         np.testing.assert_allclose(given[1], so_far, atol=1e-6)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from rnnjax.cells import EchoStateCell, GRUCell, LSTMCell, SimpleCell
@@ -46,8 +47,8 @@ def model_of(**options):
 def trained(known, config, steps=5):
     """Returns the parameters before and after some steps of training."""
     task = ClassificationTask(model_of(dropout=config.model.dropout), known)
-    optimizer = make_optimizer(config, steps)
-    state = init_state(task, optimizer, [3], config).make()
+    optimizer = make_optimizer(config.optimizer, optax.constant_schedule(config.learning_rate))
+    state = init_state(task, optimizer, [3], batch_size=4).create()
     before = jax.tree.map(np.array, state.params)
     step = make_train_step(task, optimizer, [3])
     for number in range(steps):
@@ -83,8 +84,10 @@ def test_clipping_is_felt_in_that_comparison():
 def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
     config = parse({"learning_rate": 0.05, "optimizer": {"weight_decay": 0.1}})
     task = ClassificationTask(model_of(cell=EchoStateCell(4), vocabulary=KNOWN), KNOWN)
-    optimizer = make_optimizer(config, 5, task.trained)
-    state = init_state(task, optimizer, [3], config).make()
+    optimizer = make_optimizer(
+        config.optimizer, optax.constant_schedule(config.learning_rate), task.trainable_mask
+    )
+    state = init_state(task, optimizer, [3], batch_size=4).create()
     before = jax.tree.map(np.array, state.params)
     after = make_train_step(task, optimizer, [3])(state, stack_batches(batch_of(0))).params
     jax.tree.map(np.testing.assert_array_equal, after["recurrent"], before["recurrent"])
@@ -103,9 +106,11 @@ def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
             "optimizer": {"weight_decay": decay, "clip_norm": 0.5},
         }
     )
-    task = ClassificationTask.of(config, KNOWN, ABOUT)
-    optimizer = make_optimizer(config, 5, task.trained)
-    state = init_state(task, optimizer, [3], config).make()
+    task = ClassificationTask.from_config(config, KNOWN, ABOUT)
+    optimizer = make_optimizer(
+        config.optimizer, optax.constant_schedule(config.learning_rate), task.trainable_mask
+    )
+    state = init_state(task, optimizer, [3], batch_size=4).create()
     moments = jax.tree_util.tree_leaves_with_path(state.opt_state)
     assert "embed" not in "".join(jax.tree_util.keystr(path) for path, _ in moments)
     before = jax.tree.map(np.array, state.params)
@@ -149,7 +154,7 @@ def test_weight_decay_moves_every_row(decay, known):
     config = parse(
         {"data": {"vocabulary": {"size": VOCABULARY}}, "optimizer": {"weight_decay": decay}}
     )
-    assert ClassificationTask.of(config, KNOWN, ABOUT).known == known
+    assert ClassificationTask.from_config(config, KNOWN, ABOUT).vocab_size == known
 
 
 def test_a_config_makes_the_network_that_it_says():
@@ -164,7 +169,7 @@ def test_a_config_makes_the_network_that_it_says():
         "embedding": {"features": 5},
     }
     config = parse({"dtype": "bfloat16", "model": model, "data": {"vocabulary": {"size": 50}}})
-    made = ClassificationTask.of(config, 10, ABOUT).model
+    made = ClassificationTask.from_config(config, 10, ABOUT).model
     half = jnp.dtype("bfloat16")
     assert made == Classifier(
         vocabulary=50,
@@ -179,7 +184,7 @@ def test_a_config_makes_the_network_that_it_says():
         dtype=half,
     )
     with pytest.raises(InputError, match=r"config\.model\.cell: given 'RNN'"):
-        ClassificationTask.of(parse({"model": {"cell": "RNN"}}), 10, ABOUT)
+        ClassificationTask.from_config(parse({"model": {"cell": "RNN"}}), 10, ABOUT)
 
 
 def by_hand(task, params, batch):
@@ -222,7 +227,7 @@ def test_answers_are_log_probabilities_without_dropout():
     task = ClassificationTask(model_of(dropout=0.5), KNOWN)
     params = task.init(jax.random.key(1))
     batch = batch_of(4)
-    answers, _ = task.answer(params, batch, None)
+    answers, _ = task.evaluate_batch(params, batch, None)
     losses, _ = by_hand(task, params, batch)
     np.testing.assert_allclose(-answers[np.arange(4), batch.labels], losses, rtol=1e-5)
     np.testing.assert_allclose(np.exp(answers).sum(axis=1), np.ones(4), rtol=1e-5)
@@ -286,4 +291,4 @@ def test_a_text_that_the_network_is_sure_of_is_moved_by_no_infinity():
 
 def test_the_share_of_adversarial_moves_is_that_of_the_config():
     config = parse({"model": {"regularization": {"adversarial": 0.25}}})
-    assert ClassificationTask.of(config, 10, ABOUT).adversarial == 0.25
+    assert ClassificationTask.from_config(config, 10, ABOUT).adversarial == 0.25

@@ -26,13 +26,13 @@ COUNTS = np.array([[2, 1, 0, 0], [1, 1, 0, 0], [0, 1, 2, 0], [0, 0, 0, 0]])
 
 def test_the_confusion_counts_labels_by_row_and_answers_by_column():
     np.testing.assert_array_equal(
-        classification_metrics.confusion(LABELS, log_probabilities()), COUNTS
+        classification_metrics.confusion_matrix(LABELS, log_probabilities()), COUNTS
     )
 
 
 def test_each_class_has_its_scores_and_an_empty_one_zeros():
-    rows = classification_metrics.per_class(
-        classification_metrics.tally(LABELS, log_probabilities()), ["a", "b", "c", "d"]
+    rows = classification_metrics.per_class_scores(
+        classification_metrics.count_per_class(LABELS, log_probabilities()), ["a", "b", "c", "d"]
     )
     expected = [
         {"name": "a", "precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3, "rows": 3},
@@ -63,9 +63,9 @@ def test_ten_thousand_classes_take_no_square_of_memory():
     labels = np.arange(200, dtype=np.int32)
     tracemalloc.start()
     try:
-        classification_metrics.summary(labels, answers)
-        classification_metrics.per_class(
-            classification_metrics.tally(labels, answers), [""] * 10_000
+        classification_metrics.compute_metrics(labels, answers)
+        classification_metrics.per_class_scores(
+            classification_metrics.count_per_class(labels, answers), [""] * 10_000
         )
         classification_metrics.most_confused_pairs(labels, answers, [""] * 10_000)
         _, peak = tracemalloc.get_traced_memory()
@@ -75,7 +75,7 @@ def test_ten_thousand_classes_take_no_square_of_memory():
 
 
 def test_the_summary_leaves_out_a_class_that_does_not_occur():
-    summary = classification_metrics.summary(LABELS, log_probabilities())
+    summary = classification_metrics.compute_metrics(LABELS, log_probabilities())
     right = LABELS == ANSWERS
     losses = -np.log(np.where(right, SURE, (1 - SURE) / 3))
     assert summary == pytest.approx(
@@ -90,7 +90,7 @@ def test_the_summary_leaves_out_a_class_that_does_not_occur():
 
 def test_a_class_that_is_never_right_counts_zero():
     answers = log_probabilities(np.array([0, 0, 3]), np.full(3, 0.9))
-    summary = classification_metrics.summary(np.array([0, 1, 0], np.int32), answers)
+    summary = classification_metrics.compute_metrics(np.array([0, 1, 0], np.int32), answers)
     # Class 0: 1 of 2 answers, 1 of 2 rows. Class 1 occurs and class 3 is answered, both in vain.
     assert summary["macro_f1"] == pytest.approx((0.5 + 0 + 0) / 3)
 
@@ -147,13 +147,13 @@ def test_scores_of_seeds_become_means_with_their_spread():
     assert both["test"]["accuracy"]["sd"] == pytest.approx(0.2)
     line = "test accuracy 0.7000 ± 0.2000, loss 2.0000 ± 1.0000 on 9 rows"
     seeds = "(mean ± standard deviation of seeds 2 to 4)"
-    assert classification_metrics.in_words(both, shown, "rows") == f"{line} {seeds}"
+    assert classification_metrics.format_scores(both, shown, "rows") == f"{line} {seeds}"
     alone = {"test": {"accuracy": 0.5, "loss": 1.0, "rows": 9}}
     assert (
-        classification_metrics.in_words(alone, shown, "rows")
+        classification_metrics.format_scores(alone, shown, "rows")
         == "test accuracy 0.5000, loss 1.0000 on 9 rows"
     )
     alone["test"]["unknown_share"] = 0.25
-    assert classification_metrics.in_words(alone, shown, "rows").endswith(
+    assert classification_metrics.format_scores(alone, shown, "rows").endswith(
         "on 9 rows, 25.0% of the tokens unknown"
     )

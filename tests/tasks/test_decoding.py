@@ -88,7 +88,7 @@ def test_a_beam_ranks_by_the_penalties_that_are_asked(params):
             "translation": {"beam_size": 3, "length_penalty": 0.7, "coverage_penalty": 0.4},
         }
     )
-    assert BeamOptions.of(config) == (3, alpha, beta)
+    assert BeamOptions.from_config(config.translation) == (3, alpha, beta)
 
 
 @pytest.mark.parametrize("width", [1, 3])

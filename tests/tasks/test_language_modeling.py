@@ -37,8 +37,8 @@ def batch_of(tokens, first=False, weights=None):
 
 def losses(task, params, *batches):
     """Returns the summed loss of each batch, read one after the other."""
-    carry, found = task.begin(len(batches[0].tokens)), []
-    answer = jax.jit(task.answer)
+    carry, found = task.initial_carry(len(batches[0].tokens)), []
+    answer = jax.jit(task.evaluate_batch)
     for batch in batches:
         sums, carry = answer(params, batch, carry)
         found.append(float(sums["loss"]))
@@ -69,11 +69,11 @@ def test_a_row_that_begins_anew_leaves_its_neighbours_alone():
     task = task_of()
     params = task.init(jax.random.key(1))
     rows = np.stack([tokens_of(6, 1), tokens_of(6, 2)])
-    _, carry = task.answer(params, batch_of(rows, first=True), task.begin(2))
+    _, carry = task.evaluate_batch(params, batch_of(rows, first=True), task.initial_carry(2))
     batch = batch_of(rows)
-    sums, both = task.answer(params, batch._replace(first=np.array([False, True])), carry)
+    sums, both = task.evaluate_batch(params, batch._replace(first=np.array([False, True])), carry)
     on, anew = (
-        task.answer(params, batch._replace(first=np.full(2, each)), carry)[1]
+        task.evaluate_batch(params, batch._replace(first=np.full(2, each)), carry)[1]
         for each in (False, True)
     )
     for ours, first, second in zip(*map(jax.tree.leaves, (both, on, anew)), strict=True):
@@ -87,9 +87,9 @@ def test_what_is_carried_into_the_first_batch_counts_for_nothing():
     task = task_of(learned_initial_state=True)
     params = task.init(jax.random.key(1))
     batch = batch_of(tokens_of(6)[None], first=True)
-    carry = task.begin(1)
+    carry = task.initial_carry(1)
     junk = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), carry)
-    both = [task.answer(params, batch, each)[0] for each in (carry, junk)]
+    both = [task.evaluate_batch(params, batch, each)[0] for each in (carry, junk)]
     jax.tree.map(np.testing.assert_array_equal, *both)
     gradient = jax.grad(lambda live: task.loss(live, batch, junk, jax.random.key(0))[0])(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
@@ -119,7 +119,7 @@ def test_what_weighs_nothing_leaves_no_trace():
     both = [batch_of(each, first=True, weights=weights) for each in (rows, other)]
 
     def loss(live, batch):
-        carry = task.begin(len(batch.tokens))
+        carry = task.initial_carry(len(batch.tokens))
         return task.loss(live, batch, carry, jax.random.key(0))[0]
 
     values = [jax.value_and_grad(loss)(params, batch) for batch in both]
@@ -138,7 +138,7 @@ def test_the_summary_is_the_mean_over_tokens():
         {"loss": 6.0, "accuracy": 3.0, "weight": 6.0},
         {"loss": 10.0, "accuracy": 1.0, "weight": 5.0},
     ]
-    found = task.summary(part, answers)
+    found = task.compute_metrics(part, answers)
     assert found["loss"] == pytest.approx(16 / 11)
     assert found["accuracy"] == pytest.approx(4 / 11)
     assert found["bits"] == pytest.approx(16 / 11 / np.log(2))
@@ -207,6 +207,6 @@ def test_separate_texts_are_not_read_by_an_engine_without_resets():
     config = parse({"task": "language_modeling", "model": {"engine": "fused"}})
     about = {"connected": False}
     with pytest.raises(InputError, match=r"config\.model\.engine: given 'fused', and a corpus of"):
-        LanguageModelingTask.of(config, VOCABULARY, about)
-    task = LanguageModelingTask.of(config, VOCABULARY, {"connected": True})
+        LanguageModelingTask.from_config(config, VOCABULARY, about)
+    task = LanguageModelingTask.from_config(config, VOCABULARY, {"connected": True})
     assert task.model.engine == "fused"

@@ -35,7 +35,7 @@ def test_a_run_is_called_after_its_problem_and_not_after_the_file_of_another():
 def test_the_speed_counts_sequences_and_not_their_steps():
     batch = part_of("copy", count=3, batch_size=4, shortest=9).batch_at(0, 0)
     assert np.count_nonzero(batch.weights) > 3
-    assert (MemoryTask.unit, MemoryTask.count(batch.weights)) == ("rows", 3)
+    assert (MemoryTask.throughput_unit, MemoryTask.count_examples(batch.weights)) == ("rows", 3)
 
 
 def part_of(name, count=3, batch_size=3, shortest=4, longest=9):
@@ -76,7 +76,7 @@ def test_more_padding_changes_nothing(name):
         return np.pad(leaf, [(0, 0), (0, 5), *[(0, 0)] * (leaf.ndim - 2)])
 
     ours, theirs = (
-        task.answer(params, each, None)[0] for each in (batch, jax.tree.map(padded, batch))
+        task.evaluate_batch(params, each, None)[0] for each in (batch, jax.tree.map(padded, batch))
     )
     for key in ours:
         np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-6)
@@ -120,8 +120,8 @@ def test_the_accuracy_of_copying_is_that_of_the_symbols():
         last = batch.mask[0].nonzero()[0].max()
         scores[0, last] = np.roll(scores[0, last], 1)  # of the first row the last symbol is wrong
         task = knowing("copy", scores)
-        answers.append(task.answer({}, batch, None)[0])
-    found = task.summary(part, answers)
+        answers.append(task.evaluate_batch({}, batch, None)[0])
+    found = task.compute_metrics(part, answers)
     assert found["accuracy"] == pytest.approx(1 - 3 / 50)
     assert found["rows"] == 5
     assert found["baseline"] == part.baseline
@@ -145,7 +145,7 @@ def test_dropout_draws_in_training_alone():
     keys = [jax.random.key(number) for number in (0, 0, 1)]
     one, same, other = (float(task.loss(params, batch, None, key)[0]) for key in keys)
     assert one == same != other
-    answers = [task.answer(params, batch, None)[0]["loss"] for _ in range(2)]
+    answers = [task.evaluate_batch(params, batch, None)[0]["loss"] for _ in range(2)]
     assert answers[0] == answers[1]
 
 
@@ -163,7 +163,7 @@ def test_every_cell_reads_the_problems(name):
 def test_what_a_cell_freezes_is_not_trained():
     task = task_of("parity", EchoStateCell(5))
     params = task.init(jax.random.key(0))
-    trained = task.trained(params)
+    trained = task.trainable_mask(params)
     assert set(params) == {"recurrent", "score"}
     assert all(jax.tree.leaves(trained["score"]))
     assert not all(jax.tree.leaves(trained["recurrent"]))

@@ -70,11 +70,11 @@ class Cycle:
     def __init__(self, vocabulary):
         self.size = len(vocabulary)
 
-    def advance(self, params, tokens, mask, kept=None):
+    def advance(self, params, tokens, mask, carry=None):
         del params, mask
         (token,) = tokens[0]
         following = jnp.where(token + 1 < self.size, token + 1, END)
-        count = jnp.zeros((), jnp.int32) if kept is None else kept + 1
+        count = jnp.zeros((), jnp.int32) if carry is None else carry + 1
         return count, 50.0 * jax.nn.one_hot(following, self.size)[None]
 
 
@@ -110,7 +110,7 @@ def test_a_space_that_is_a_character_is_written_after_a_blank_that_is_unknown():
     (space,) = vocabulary.encode([" "]).tokens.tolist()
 
     class Spaces:
-        def advance(self, params, tokens, mask, kept=None):
+        def advance(self, params, tokens, mask, carry=None):
             del params, tokens, mask
             return jnp.zeros(()), 50.0 * jax.nn.one_hot(space, len(vocabulary))[None]
 

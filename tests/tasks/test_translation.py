@@ -24,7 +24,7 @@ KNOWN = 9
 def task_of(translation=(), **model) -> TranslationTask:
     """Returns a small task."""
     changed = {"translation": dict(translation), "model": {**VALUES["model"], **model}}
-    return TranslationTask.of(parse({**VALUES, **changed}), KNOWN, {"longest": 4})
+    return TranslationTask.from_config(parse({**VALUES, **changed}), KNOWN, {"longest": 4})
 
 
 def batch_of(seed=0, lengths=(3, 5, 2)) -> TranslationBatch:
@@ -79,7 +79,7 @@ def test_the_loss_is_a_mean_over_the_tokens_that_are_to_be_written():
     hits = logs.argmax(axis=-1) == batch.targets
     assert sums["accuracy"] == (hits * batch.weights).sum()
     assert carry is None
-    answer, _ = task.answer(params, batch, None)
+    answer, _ = task.evaluate_batch(params, batch, None)
     assert float(answer["loss"]) == pytest.approx(sums["loss"], rel=1e-5)
 
 
@@ -118,7 +118,7 @@ def test_the_share_of_own_tokens_that_are_read_rises_with_the_batches():
     given, (fed, *_) = loss_of(task_of(), params, batch)[0], loss_of(task, params, batch, 4)
     rare = task_of({"scheduled_sampling": 1e-9, "scheduled_sampling_steps": 4})
     assert loss_of(rare, params, batch, 9)[0] == pytest.approx(given, rel=1e-5)
-    begun, _, after = loss_of(task, params, batch, task.begin(3))
+    begun, _, after = loss_of(task, params, batch, task.initial_carry(3))
     assert begun == pytest.approx(given, rel=1e-5)
     assert int(after) == 1
     assert fed != pytest.approx(given, rel=1e-3)
@@ -131,7 +131,9 @@ def test_dropout_is_drawn_in_training_alone():
     task = task_of(dropout=0.5)
     params, batch = params_of(task), batch_of()
     assert len({loss_of(task, params, batch, seed=seed)[0] for seed in range(3)}) == 3
-    (answer, _), (calm, _) = (each.answer(params, batch, None) for each in (task, task_of()))
+    (answer, _), (calm, _) = (
+        each.evaluate_batch(params, batch, None) for each in (task, task_of())
+    )
     assert float(answer["loss"]) == float(calm["loss"])
 
 
@@ -144,13 +146,13 @@ def test_the_network_is_the_one_that_a_config_asks_for():
     assert (model.encoder_cell.features, model.decoder_cell.features) == (3, 5)
     tied = task_of(embedding={"features": 4, "tied": True})
     assert (tied.model.embedding, tied.model.tied, tied.model.input_feeding) == (4, True, False)
-    assert (tied.model.vocabulary, tied.longest) == (KNOWN, 5)  # the end has room
+    assert (tied.model.vocabulary, tied.max_length) == (KNOWN, 5)  # the end has room
 
 
 def test_what_a_cell_freezes_is_not_trained():
     task = task_of(cell="EchoStateCell", layers=2)
-    trained = task.trained(jax.eval_shape(task.init, jax.random.key(0)))
+    trained = task.trainable_mask(jax.eval_shape(task.init, jax.random.key(0)))
     leaves = jax.tree_util.tree_leaves_with_path(trained)
     frozen = {jax.tree_util.keystr(path[:1], simple=True) for path, may in leaves if not may}
     assert frozen == {"encoder", "first", "rest"}
-    assert all(jax.tree.leaves(task_of().trained(params_of(task_of()))))
+    assert all(jax.tree.leaves(task_of().trainable_mask(params_of(task_of()))))

@@ -141,7 +141,7 @@ def make_dataset_and_task(
     """Returns the data of a config, and the task with its network."""
     dataset = labelled_text.make_dataset(config, labelled_text.load_corpus(config.data))
     vocab_size = len(dataset.vocabulary)
-    return dataset, ClassificationTask.of(config, vocab_size, dataset.describe())
+    return dataset, ClassificationTask.from_config(config, vocab_size, dataset.describe())
 
 
 def initial_state(config: config_lib.Config) -> TrainState:
@@ -149,7 +149,7 @@ def initial_state(config: config_lib.Config) -> TrainState:
     _, task = make_dataset_and_task(config)
     return init_state(
         task,
-        make_optimizer(config.optimizer, make_schedule("constant", 0.0, 0, 1), task.trained),
+        make_optimizer(config.optimizer, make_schedule("constant", 0.0, 0, 1), task.trainable_mask),
         [config.seed],
         batch_size=config.batch_size,
         track_average=bool(config.averaging.decay),
@@ -162,7 +162,7 @@ def train_step(
 ) -> CompiledFunction:
     """Returns the training step of a config for a training of `num_steps`."""
     schedule = make_schedule(config.schedule, config.learning_rate, config.warmup_steps, num_steps)
-    optimizer = make_optimizer(config.optimizer, schedule, task.trained)
+    optimizer = make_optimizer(config.optimizer, schedule, task.trainable_mask)
     return make_train_step(task, optimizer, [seed], config.averaging.decay)
 
 

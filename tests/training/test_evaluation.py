@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rnnjax.tasks import ClassificationTask
-from rnnjax.tasks.classification import in_order
+from rnnjax.tasks.classification import restore_order
 from rnnjax.training.evaluation import predict_split
 
 from .small_runs import (
@@ -31,9 +31,9 @@ def test_every_example_is_evaluated_once(news, several_lengths, bucketing):
         columns = batch.tokens.sum(1), batch.mask.sum(1), batch.labels
         return jnp.stack(columns, axis=1), state[1]
 
-    task = ClassificationTask.of(news_config(news), 64, {"classes": "abcd"})
+    task = ClassificationTask.from_config(news_config(news), 64, {"classes": "abcd"})
     batches = predict_split(task, step, None, test, "test")  # pyright: ignore[reportArgumentType]
-    outputs = in_order(test, batches)
+    outputs = restore_order(test, batches)
     sums = np.add.reduceat(np.append(test.sequences.tokens, 0), test.sequences.offsets[:-1])
     np.testing.assert_array_equal(outputs[:, 0], sums)
     np.testing.assert_array_equal(outputs[:, 1], test.sequences.lengths)

@@ -96,11 +96,11 @@ def training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any, Any]
     from rnnjax.training.step import make_train_step
 
     data, config = step_data(spec), config_of(spec["network"])
-    task = ClassificationTask.of(config, KNOWN, {"classes": range(CLASSES)})
+    task = ClassificationTask.from_config(config, KNOWN, {"classes": range(CLASSES)})
     learning_rate = make_schedule(
         config.schedule, config.learning_rate, config.warmup_steps, num_steps=1_000
     )
-    optimizer = make_optimizer(config.optimizer, learning_rate, task.trained)
+    optimizer = make_optimizer(config.optimizer, learning_rate, task.trainable_mask)
     state = init_state(task, optimizer, seeds, batch_size=config.batch_size).create()
     batch = Batch(data.tokens, data.mask, data.labels, np.ones(len(data.labels), np.float32))
     axes = (len(seeds), 1) if len(seeds) > 1 else (1,)
