@@ -274,7 +274,10 @@ CONTROLS: dict[str, Control] = {
         {"rnnjax.data.corpora.csv_files:read_text": _split_everywhere},
     ),
     "subwords are composed": Control(
-        "files", "subwords: separator", ("silent",), {"rnnjax.data.vocabulary:_of_unit": _composed}
+        "files",
+        "subwords: separator",
+        ("silent",),
+        {"rnnjax.data.vocabulary:_make_tokenizer": _composed},
     ),
     "metrics since the last line are forgotten": Control(
         "kills",

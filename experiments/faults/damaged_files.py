@@ -56,7 +56,7 @@ def _read_text(path: Path) -> Any:
 
 def _read_subwords(path: Path) -> Any:
     """Reads a text, and writes it again from the numbers of its subwords."""
-    lines = plain_text.lines(_read_text(path))
+    lines = plain_text.split_lines(_read_text(path))
     vocabulary = Vocabulary.fit(lines, 4_000, "subword")
     numbers = vocabulary.encode(lines)
     return "".join(

@@ -1,1 +1,1 @@
-"""What networks read: corpora, their vocabulary, and batches."""
+"""Corpora, vocabularies, and batches that follow from seed and step."""

@@ -1,4 +1,4 @@
-"""Batches of few shapes, as a pure function of seed and step."""
+"""Bucketed batches: few padded shapes, and an order that follows from seed and step alone."""
 
 import dataclasses
 import functools
@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
 
-Rows = Int[np.ndarray, " rows"]
+Indices = Int[np.ndarray, " examples"]
+"""Positions of examples in a split."""
 
 Shape = tuple[int, ...]
 """The padded lengths of a batch, one for each kind of sequence in it."""
 
 
 class Batch(NamedTuple):
-    """What goes to the device at once. Rows of weight zero only fill it."""
+    """Padded labelled sequences. Rows of weight zero are padding of the batch itself."""
 
     tokens: Int32[np.ndarray, "batch time"]
     mask: Bool[np.ndarray, "batch time"]
@@ -25,11 +26,11 @@ class Batch(NamedTuple):
 
 
 class BatchGroup(NamedTuple):
-    """Several batches of one padded shape, what goes to the device in one call of a training.
+    """Stacked batches of one padded shape, sent to the device in one call of a training.
 
     Attributes:
       batches: arrays as those of a batch, `[group, batch, ...]`.
-      count: how many of them there are; the rest only fills the stack.
+      count: number of batches; the remaining entries are empty.
     """
 
     batches: Any
@@ -38,11 +39,11 @@ class BatchGroup(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Sequences:
-    """Sequences of tokens, one after the other in one array.
+    """Token sequences, concatenated in one array.
 
     Attributes:
       tokens: int32, those of all the sequences.
-      offsets: int64 `[sequences + 1]`, where each begins and the last ends.
+      offsets: int64 `[sequences + 1]`, the start of each sequence and the end of the last.
     """
 
     tokens: Int32[np.ndarray, " tokens"]
@@ -50,7 +51,7 @@ class Sequences:
 
     @classmethod
     def from_lists(cls, rows: Sequence[Sequence[int]]) -> "Sequences":
-        """Returns the sequences given as lists of numbers."""
+        """Concatenates lists of token ids."""
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
         tokens = np.fromiter(itertools.chain.from_iterable(rows), np.int32, count=offsets[-1])
@@ -60,37 +61,37 @@ class Sequences:
         return len(self.offsets) - 1
 
     @functools.cached_property
-    def lengths(self) -> Rows:
+    def lengths(self) -> Indices:
         """The number of tokens of each sequence."""
         return np.diff(self.offsets)
 
-    def take(self, rows: Rows) -> "Sequences":
-        """Returns the sequences of some rows, in that order."""
-        lengths = self.lengths[rows]
+    def take(self, indices: Indices) -> "Sequences":
+        """Selects sequences by index, in that order."""
+        lengths = self.lengths[indices]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        # By how much a token stands elsewhere is one number for a whole sequence.
-        shifts = np.repeat(self.offsets[rows] - offsets[:-1], lengths)
+        # All tokens of a sequence move by the same distance.
+        shifts = np.repeat(self.offsets[indices] - offsets[:-1], lengths)
         return Sequences(self.tokens[shifts + np.arange(offsets[-1])], offsets)
 
     def pad(
-        self, rows: Int[np.ndarray, "*shape"], time: int
+        self, indices: Int[np.ndarray, "*shape"], time: int
     ) -> tuple[Int32[np.ndarray, "*shape time"], Bool[np.ndarray, "*shape time"]]:
-        """Returns the tokens of some rows, zeros after them, and where they are.
+        """Pads sequences with zeros, and returns their tokens and mask.
 
         Args:
-          rows: which; -1 for an empty one.
-          time: length of the longest or more.
+          indices: of the sequences; -1 for an empty one.
+          time: padded length, at least that of the longest.
         """
-        there = rows >= 0
-        lengths = np.where(there, self.lengths[rows], 0)
-        real = np.arange(time) < lengths[..., None]
-        tokens = np.zeros(real.shape, np.int32)
-        tokens[real] = self.take(rows[there]).tokens
-        return tokens, real
+        valid = indices >= 0
+        lengths = np.where(valid, self.lengths[indices], 0)
+        mask = np.arange(time) < lengths[..., None]
+        tokens = np.zeros(mask.shape, np.int32)
+        tokens[mask] = self.take(indices[valid]).tokens
+        return tokens, mask
 
 
-def permutation(count: int, *seeds: int) -> Rows:
-    """Returns the numbers below `count` in an order that follows from the seeds alone.
+def permutation(count: int, *seeds: int) -> Indices:
+    """Returns a random permutation of `range(count)` that follows from the seeds alone.
 
     It is read off the raw stream of PCG64, which NumPy promises never to change, as it does not
     for the methods of its Generator (NumPy enhancement proposal 19).
@@ -100,33 +101,36 @@ def permutation(count: int, *seeds: int) -> Rows:
 
 
 def choose_boundaries(
-    lengths: Int[np.ndarray, " items"], most: int, group: int = 1, price: float = 0.0
+    lengths: Int[np.ndarray, " examples"],
+    max_boundaries: int,
+    batch_size: int = 1,
+    boundary_cost: float = 0.0,
 ) -> tuple[int, ...]:
-    """Returns the padded lengths, rising, that cost the least.
+    """Chooses the bucket boundaries, rising padded lengths, of least total cost.
 
-    Items of one boundary come in groups. Each group, a started one too, costs that boundary, the
-    smallest that holds its items, and each boundary costs a price of its own. The best choice is
-    found by dynamic programming over the lengths that occur, of which at most 512 are looked at.
+    Each example goes into the bucket of the smallest boundary that holds it. A batch, a partly
+    filled one too, costs its boundary, and each boundary costs `boundary_cost`. The optimum is
+    found by dynamic programming over the lengths that occur, at most 512 quantiles of them.
 
     Args:
-      lengths: of the items, at least one.
-      most: most boundaries.
-      group: items of one batch.
-      price: of one more boundary, in steps of a batch.
+      lengths: of the examples, at least one.
+      max_boundaries: most boundaries.
+      batch_size: examples of a batch.
+      boundary_cost: cost of one more boundary, in time steps of a batch.
     """
     unique, counts = np.unique(np.maximum(lengths, 1), return_counts=True)
     if len(unique) > 512:
-        ends = np.unique(np.quantile(unique, np.linspace(0, 1, 512), method="higher"))
-        where = np.searchsorted(ends, unique)
-        unique, counts = ends, np.bincount(where, weights=counts, minlength=len(ends))
-    below = np.concatenate([[0], np.cumsum(counts)])  # items up to each candidate
-    # steps[i, j]: those of the items after candidate i and up to j, which share a boundary.
-    groups = np.ceil((below[None, 1:] - below[:, None]) / group)
-    steps = np.where(groups > 0, groups * unique, np.inf) + price
-    # cost[j]: the least for the items up to candidate j, with one boundary more in each round.
+        quantiles = np.unique(np.quantile(unique, np.linspace(0, 1, 512), method="higher"))
+        bins = np.searchsorted(quantiles, unique)
+        unique, counts = quantiles, np.bincount(bins, weights=counts, minlength=len(quantiles))
+    cumulative = np.concatenate([[0], np.cumsum(counts)])  # examples up to each candidate
+    # steps[i, j]: cost of one bucket for the examples after candidate i and up to j.
+    batches = np.ceil((cumulative[None, 1:] - cumulative[:, None]) / batch_size)
+    steps = np.where(batches > 0, batches * unique, np.inf) + boundary_cost
+    # cost[j]: the least for the examples up to candidate j, with one more boundary in each round.
     cost = np.concatenate([[0.0], np.full(len(unique), np.inf)])
     rounds = []
-    for _ in range(min(most, len(unique))):
+    for _ in range(min(max_boundaries, len(unique))):
         totals = cost[:, None] + steps
         choice = np.argmin(totals, axis=0)
         cost = np.concatenate([[np.inf], totals[choice, np.arange(len(unique))]])
@@ -140,17 +144,17 @@ def choose_boundaries(
     return tuple(reversed(boundaries))
 
 
-class Epochs:
-    """The batches of every epoch: `batch_at(seed, step)` depends on nothing else.
+class BucketedBatches:
+    """Base class of splits in buckets: `batch_at(seed, step)` is a pure function.
 
-    A subclass is a frozen dataclass. It gives the attributes below, the buckets, and what the
-    batches of some rows look like.
+    A subclass is a frozen dataclass. It gives the attributes below, the buckets, the padded shape
+    of a batch and its arrays.
 
     Attributes:
       batch_size: rows of a batch.
-      shuffle: a new order every epoch; otherwise that of the rows.
-      group_size: most batches of a `BatchGroup`. Where batches are shuffled, so many of one padded
-        shape come one after the other.
+      shuffle: a new order every epoch; otherwise that of the examples.
+      group_size: most batches of a `BatchGroup`. Shuffled batches of one padded shape are
+        arranged in runs of that size.
     """
 
     batch_size: int
@@ -158,60 +162,60 @@ class Epochs:
     group_size: int
 
     @functools.cached_property
-    def _buckets(self) -> list[Rows]:
-        """The rows that may share a batch."""
+    def _buckets(self) -> list[Indices]:
+        """The examples that may share a batch."""
         raise NotImplementedError
 
-    def _padded(self, rows: Rows) -> Shape:
-        """Returns the lengths to which a batch of these rows is padded."""
+    def _padded_shape(self, indices: Indices) -> Shape:
+        """Returns the lengths to which a batch of these examples is padded."""
         raise NotImplementedError
 
-    def _filled(self, batches: list[Rows], size: int, shape: Shape) -> Any:
-        """Returns the arrays of some batches, and of batches of no examples up to `size`."""
+    def _collate(self, batches: list[Indices], size: int, shape: Shape) -> Any:
+        """Returns the stacked arrays of batches, followed by empty ones up to `size`."""
         raise NotImplementedError
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches, the same in every epoch."""
-        return sum(-(-len(rows) // self.batch_size) for rows in self._buckets)
+        return sum(-(-len(bucket) // self.batch_size) for bucket in self._buckets)
 
     def empty_batches(self) -> list[Any]:
-        """Returns a batch of no examples of each shape that the first epoch of seed 0 has."""
+        """Returns an empty batch of each shape that the first epoch of seed 0 has."""
         return [self._batch(np.zeros(0, np.int64), shape) for shape in self._used_shapes]
 
     def empty_batch_groups(self) -> list[BatchGroup]:
-        """Returns a stack of no batches of each shape that the first epoch of seed 0 has."""
-        return [self._stack([], shape) for shape in self._used_shapes]
+        """Returns an empty group of each shape that the first epoch of seed 0 has."""
+        return [self._batch_group([], shape) for shape in self._used_shapes]
 
     @property
     def _used_shapes(self) -> list[Shape]:
-        return sorted({self._padded(group[0]) for group in self._order(0, 0)})
+        return sorted({self._padded_shape(group[0]) for group in self._arrange(0, 0)})
 
-    def indices_at(self, seed: int, step: int) -> Rows:
+    def indices_at(self, seed: int, step: int) -> Indices:
         """Returns the examples of a batch; every example is in one batch of each epoch."""
-        group, place = self._place(seed, step)
-        return group[place]
+        group, position = self._locate(seed, step)
+        return group[position]
 
     def batch_at(self, seed: int, step: int) -> Any:
         """Returns the batch of a step, counted over all epochs."""
-        group, place = self._place(seed, step)
-        return self._batch(group[place], self._padded(group[0]))
+        group, position = self._locate(seed, step)
+        return self._batch(group[position], self._padded_shape(group[0]))
 
-    def batch_group_at(self, seed: int, step: int, most: int) -> BatchGroup:
-        """Returns the batches from a step to the end of its group, but no more than `most`."""
-        group, place = self._place(seed, step)
-        return self._stack(group[place : place + most], self._padded(group[0]))
+    def batch_group_at(self, seed: int, step: int, limit: int) -> BatchGroup:
+        """Returns the batches from a step to the end of its group, at most `limit`."""
+        group, position = self._locate(seed, step)
+        return self._batch_group(group[position : position + limit], self._padded_shape(group[0]))
 
     def stack_batches(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
-        """Returns the batches of some steps, all padded to the same lengths."""
-        return self._stack([self.indices_at(seed, step) for step in steps], shape)
+        """Stacks the batches of some steps, all padded to the same lengths."""
+        return self._batch_group([self.indices_at(seed, step) for step in steps], shape)
 
     def padded_shape_at(self, seed: int, step: int) -> Shape:
         """Returns the lengths to which the batch of a step is padded."""
-        return self._padded(self.indices_at(seed, step))
+        return self._padded_shape(self.indices_at(seed, step))
 
-    def _place(self, seed: int, step: int) -> tuple[list[Rows], int]:
-        """Returns the group of a step, and where in it the step is."""
+    def _locate(self, seed: int, step: int) -> tuple[list[Indices], int]:
+        """Returns the group of a step, and the position of the step in it."""
         epoch, index = divmod(step, self.steps_per_epoch)
         groups, ends = self._epoch(seed, epoch)
         number = int(np.searchsorted(ends, index, side="right"))
@@ -220,13 +224,15 @@ class Epochs:
     @functools.cached_property
     def _epoch(self):
         # Successive steps ask for the same epoch; the cache changes no result.
-        return functools.lru_cache(maxsize=2)(self._numbered)
+        return functools.lru_cache(maxsize=2)(self._groups_and_ends)
 
-    def _numbered(self, seed: int, epoch: int) -> tuple[list[list[Rows]], Rows]:
-        groups = self._order(seed, epoch)
+    def _groups_and_ends(self, seed: int, epoch: int) -> tuple[list[list[Indices]], Indices]:
+        groups = self._arrange(seed, epoch)
         return groups, np.cumsum([len(group) for group in groups])
 
-    def _order(self, seed: int, epoch: int) -> list[list[Rows]]:
+    def _arrange(self, seed: int, epoch: int) -> list[list[Indices]]:
+        """Returns the batches of an epoch in their order, in groups of one padded shape."""
+
         def shuffled(items, stream):
             if not self.shuffle:
                 return items
@@ -234,54 +240,53 @@ class Epochs:
 
         buckets = [np.asarray(shuffled(rows, 1 + n)) for n, rows in enumerate(self._buckets)]
         batches = [
-            rows[start : start + self.batch_size]
-            for rows in buckets
-            for start in range(0, len(rows), self.batch_size)
+            bucket[start : start + self.batch_size]
+            for bucket in buckets
+            for start in range(0, len(bucket), self.batch_size)
         ]
-        return shuffled(self._grouped(batches), 0)
+        return shuffled(self._group_by_shape(batches), 0)
 
-    def _grouped(self, batches: list[Rows]) -> list[list[Rows]]:
-        """Returns the batches in groups of one padded shape."""
-        groups, growing = [], {}
-        for rows in batches:
-            shape = self._padded(rows)
-            if not self.shuffle and shape not in growing:
-                growing = {}  # an order that is to stay joins neighbours alone
-            if len(growing.get(shape, ())) in (0, self.group_size):
-                growing[shape] = []
-                groups.append(growing[shape])
-            growing[shape].append(rows)
+    def _group_by_shape(self, batches: list[Indices]) -> list[list[Indices]]:
+        groups, open_groups = [], {}
+        for indices in batches:
+            shape = self._padded_shape(indices)
+            if not self.shuffle and shape not in open_groups:
+                open_groups = {}  # a fixed order joins neighbours alone
+            if len(open_groups.get(shape, ())) in (0, self.group_size):
+                open_groups[shape] = []
+                groups.append(open_groups[shape])
+            open_groups[shape].append(indices)
         return groups
 
-    def _batch(self, rows: Rows, shape: Shape) -> Any:
-        batch = self._filled([rows], 1, shape)
-        return type(batch)(*(each[0] for each in batch))
+    def _batch(self, indices: Indices, shape: Shape) -> Any:
+        batch = self._collate([indices], 1, shape)
+        return type(batch)(*(array[0] for array in batch))
 
-    def _stack(self, batches: list[Rows], shape: Shape) -> BatchGroup:
-        return BatchGroup(self._filled(batches, self.group_size, shape), np.int32(len(batches)))
+    def _batch_group(self, batches: list[Indices], shape: Shape) -> BatchGroup:
+        return BatchGroup(self._collate(batches, self.group_size, shape), np.int32(len(batches)))
 
-    def _numbers(self, batches: list[Rows], size: int) -> Int[np.ndarray, "size batch"]:
-        """Returns the rows of some batches, -1 where there are none."""
-        rows = np.full((size, self.batch_size), -1)
-        for index, each in enumerate(batches):
-            rows[index, : len(each)] = each
-        return rows
+    def _index_array(self, batches: list[Indices], size: int) -> Int[np.ndarray, "size batch"]:
+        """Returns the examples of batches as one array, -1 where there is none."""
+        array = np.full((size, self.batch_size), -1)
+        for row, indices in enumerate(batches):
+            array[row, : len(indices)] = indices
+        return array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Batches(Epochs):
+class Batches(BucketedBatches):
     """Batches of labelled sequences.
 
     Attributes:
       sequences: the tokens of the examples.
       labels: int32, one for each example.
-      batch_size: as for `Epochs`.
+      batch_size: as for `BucketedBatches`.
       boundaries: rising lengths to which batches are padded; the last holds every example.
       bucketing: the examples of a batch have the same boundary.
-      shuffle: as for `Epochs`.
-      mask_padding: the mask is False on padding. Otherwise every step up to the longest example of
-        the batch is real.
-      group_size: as for `Epochs`.
+      shuffle: as for `BucketedBatches`.
+      mask_padding: the mask is False on padding. Otherwise it is True up to the longest example of
+        the batch.
+      group_size: as for `BucketedBatches`.
     """
 
     sequences: Sequences
@@ -302,24 +307,26 @@ class Batches(Epochs):
         return self.sequences.tokens
 
     @functools.cached_property
-    def _buckets(self) -> list[Rows]:
+    def _buckets(self) -> list[Indices]:
         if not self.bucketing:
             return [np.arange(len(self.sequences))]
-        bucket = np.searchsorted(self.boundaries, self.sequences.lengths)
-        rows = [np.flatnonzero(bucket == index) for index in range(len(self.boundaries))]
-        return [each for each in rows if len(each)]
+        return split_buckets(np.searchsorted(self.boundaries, self.sequences.lengths))
 
-    def _padded(self, rows: Rows) -> Shape:
-        longest = self.sequences.lengths[rows].max()
+    def _padded_shape(self, indices: Indices) -> Shape:
+        longest = self.sequences.lengths[indices].max()
         return (self.boundaries[np.searchsorted(self.boundaries, longest)],)
 
-    def _filled(self, batches: list[Rows], size: int, shape: Shape) -> Batch:
-        rows = self._numbers(batches, size)
-        there = rows >= 0
-        tokens, real = self.sequences.pad(rows, *shape)
-        mask = real
+    def _collate(self, batches: list[Indices], size: int, shape: Shape) -> Batch:
+        indices = self._index_array(batches, size)
+        valid = indices >= 0
+        tokens, mask = self.sequences.pad(indices, *shape)
         if not self.mask_padding:
-            longest = real.sum(axis=-1).max(axis=-1)[:, None, None]
-            mask = np.broadcast_to(np.arange(real.shape[-1]) < longest, real.shape)
-        labels = np.where(there, self.labels[rows], 0).astype(np.int32)
-        return Batch(tokens, mask, labels, there.astype(np.float32))
+            longest = mask.sum(axis=-1).max(axis=-1)[:, None, None]
+            mask = np.broadcast_to(np.arange(mask.shape[-1]) < longest, mask.shape)
+        labels = np.where(valid, self.labels[indices], 0).astype(np.int32)
+        return Batch(tokens, mask, labels, valid.astype(np.float32))
+
+
+def split_buckets(buckets: Indices) -> list[Indices]:
+    """Returns the examples of each bucket that has any, from the bucket of each example."""
+    return [np.flatnonzero(buckets == bucket) for bucket in np.unique(buckets)]

@@ -1,4 +1,4 @@
-"""What a run reads: a corpus, numbered, in batches."""
+"""Data sets: the training, validation and test batches of a corpus, with their vocabulary."""
 
 import dataclasses
 from typing import Any, Generic, Protocol, TypeVar
@@ -12,9 +12,9 @@ from rnnjax.data.vocabulary import Vocabulary, unknown_share
 
 
 class Split(Protocol):
-    """The training, the validation or the test part: batches that follow from seed and step.
+    """The training, the validation or the test split: batches that follow from seed and step.
 
-    A batch is a named tuple of arrays, `weights` among them: what in it counts, and how much.
+    A batch is a named tuple of arrays; its `weights` are those of the mean in loss and metrics.
     """
 
     @property
@@ -29,7 +29,7 @@ class Split(Protocol):
 
     @property
     def group_size(self) -> int:
-        """Most batches of a stack."""
+        """Most batches of a `BatchGroup`."""
         ...
 
     @property
@@ -54,25 +54,25 @@ class Split(Protocol):
         """Returns the lengths to which the batch of a step is padded."""
         ...
 
-    def batch_group_at(self, seed: int, step: int, most: int) -> BatchGroup:
-        """Returns the batches from a step on that go to the device together, at most so many."""
+    def batch_group_at(self, seed: int, step: int, limit: int) -> BatchGroup:
+        """Returns the batches from a step on that go to the device together, at most `limit`."""
         ...
 
     def stack_batches(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
-        """Returns the batches of some steps, all padded to the same lengths."""
+        """Stacks the batches of some steps, all padded to the same lengths."""
         ...
 
     def empty_batches(self) -> list[Any]:
-        """Returns a batch of no examples of each shape that is sure to come."""
+        """Returns an empty batch of each shape that is sure to come."""
         ...
 
     def empty_batch_groups(self) -> list[BatchGroup]:
-        """Returns a stack of no batches of each shape that is sure to come."""
+        """Returns an empty group of each shape that is sure to come."""
         ...
 
 
 class FixedShape:
-    """What a part shares of which all batches have one shape: a part derives from it."""
+    """Base class of splits whose batches all have one shape."""
 
     boundaries: tuple[int, ...]
     group_size: int
@@ -82,81 +82,80 @@ class FixedShape:
         raise NotImplementedError
 
     def padded_shape_at(self, seed: int, step: int) -> Shape:
-        """Returns the number of steps of a batch."""
+        """Returns the number of time steps of a batch."""
         del seed, step
         return self.boundaries
 
-    def batch_group_at(self, seed: int, step: int, most: int) -> BatchGroup:
-        """Returns the batches from a step on, at most a group and `most`."""
-        steps = range(step, step + min(most, self.group_size))
+    def batch_group_at(self, seed: int, step: int, limit: int) -> BatchGroup:
+        """Returns the batches from a step on, at most a group and `limit`."""
+        steps = range(step, step + min(limit, self.group_size))
         return self.stack_batches(seed, steps, self.boundaries)
 
     def stack_batches(self, seed: int, steps: range, shape: Shape) -> BatchGroup:
-        """Returns the batches of some steps, and blank ones up to a group."""
+        """Stacks the batches of some steps, and empty ones up to a group."""
         del shape
         batches = [self.batch_at(seed, step) for step in steps]
         if len(batches) < self.group_size:
             batches += self.empty_batches() * (self.group_size - len(batches))
-        return BatchGroup(
-            jax.tree.map(lambda *each: np.stack(each), *batches), np.int32(len(steps))
-        )
+        stacked = jax.tree.map(lambda *arrays: np.stack(arrays), *batches)
+        return BatchGroup(stacked, np.int32(len(steps)))
 
     def empty_batches(self) -> list[Any]:
-        """Returns a batch of nothing, since all batches have one shape."""
+        """Returns one empty batch, since all batches have one shape."""
         return [jax.tree.map(np.zeros_like, self.batch_at(0, 0))]
 
     def empty_batch_groups(self) -> list[BatchGroup]:
-        """Returns a stack of no batches."""
+        """Returns one empty group."""
         return [self.stack_batches(0, range(0), self.boundaries)]
 
 
-P_co = TypeVar("P_co", bound=Split, covariant=True)
+S_co = TypeVar("S_co", bound=Split, covariant=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset(Generic[P_co]):
-    """What a run reads.
+class Dataset(Generic[S_co]):
+    """The splits of a run, and their corpus and vocabulary.
 
     Attributes:
-      corpus: where the examples come from.
-      vocabulary: fitted on the training part; None where nothing is text.
-      train: what is trained on.
-      validation: what is held out of it; None if nothing is.
-      test: what is reported.
+      corpus: the source of the examples.
+      vocabulary: fitted on the training split; None where nothing is text.
+      train: the training split.
+      validation: held out of the training split; None without validation.
+      test: the split of the reported scores.
     """
 
     corpus: Any
     vocabulary: Vocabulary | None
-    train: P_co
-    validation: P_co | None
-    test: P_co
+    train: S_co
+    validation: S_co | None
+    test: S_co
 
     @property
     def fallback_fields(self) -> dict[str, str]:
-        """What marks every file of a run that was trained on fallback data; empty otherwise."""
+        """Fields that mark every file of a run trained on fallback data; empty otherwise."""
         fallback = self.corpus.fallback
         return {"data": f"{fallback} (fallback)"} if fallback else {}
 
     @property
     def vocab_size(self) -> int:
-        """Size of the vocabulary; 0 without one."""
+        """Number of token ids; 0 without a vocabulary."""
         return len(self.vocabulary) if self.vocabulary else 0
 
     def describe(self) -> dict[str, Any]:
-        """Returns what a run's files say of it, ready for JSON."""
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        told = {
+        """Describes the data for the files of a run, ready for JSON."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        description = {
             **self.corpus.describe(),
-            "rows": {name: len(part) if part else 0 for name, part in parts.items()},
+            "rows": {name: len(split) if split else 0 for name, split in splits.items()},
         }
         if self.vocabulary:
-            told["vocabulary"] = self.vocab_size
-            told["unknown_share"] = unknown_share(self.train.tokens)
-        return told
+            description["vocabulary"] = self.vocab_size
+            description["unknown_share"] = unknown_share(self.train.tokens)
+        return description
 
 
 @dataclasses.dataclass(frozen=True)
-class TextDataset(Dataset[P_co]):
-    """What a run reads whose examples are text."""
+class TextDataset(Dataset[S_co]):
+    """A data set whose examples are text."""
 
     vocabulary: Vocabulary

@@ -1,4 +1,4 @@
-"""From a config to batches of labelled text: which rows, which words, which padded lengths."""
+"""Batches of labelled text: rows, vocabulary and padded lengths, from a corpus and a config."""
 
 import dataclasses
 
@@ -14,16 +14,16 @@ from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
 
 VALIDATION = 2**32 - 1
-"""The stream of random numbers that draws the validation part. To a `SeedSequence` (seed, number)
-is what (seed, number, 0) is, which orders the batches of the epoch of that number."""
+"""The random stream that draws the validation split. To a `SeedSequence` (seed, number) is the same
+as (seed, number, 0), which orders the batches of the epoch of that number."""
 
-_COMPILING = 300
-"""Compiling for one more padded length takes about as long as this many training steps: from 100
-for a two-layer bidirectional LSTM(64) to 1,000 for a simple RNN(16), on two cores."""
+_COMPILE_COST = 300
+"""Training steps that take about as long as compiling for one more padded length: from 100 for a
+two-layer bidirectional LSTM(64) to 1,000 for a simple RNN(16), on two cores."""
 
 
 def load_corpus(config: DataConfig) -> Corpus:
-    """Returns the labelled corpus that a data section names, prepared on first use.
+    """Loads the labelled corpus that a data section names, prepared on first use.
 
     Raises:
       InputError: it cannot be had, or is damaged.
@@ -34,62 +34,57 @@ def load_corpus(config: DataConfig) -> Corpus:
 def make_dataset(
     config: Config, corpus: Corpus, vocabulary: Vocabulary | None = None
 ) -> TextDataset[Batches]:
-    """Returns the batches of a config.
+    """Splits a corpus, fits the vocabulary and makes the batches of each split.
 
     Args:
-      config: what to take and how to batch it.
+      config: the data section, the batches, and the seed that draws the validation split.
       corpus: as `load_corpus` returns it.
-      vocabulary: None to fit it as the config says.
+      vocabulary: None to fit one as `config.data.vocabulary` says.
 
     Raises:
-      InputError: there are too few rows for what the config asks.
+      InputError: there are too few rows for the validation split.
     """
-    given = config.data
+    data, batch_size = config.data, config.batch_size
     train, test = corpus.splits["train"], corpus.splits["test"]
-    order = np.arange(len(train))[: given.take or None]
-    held_out = round(given.validation * len(order))
-    if given.validation and not 0 < held_out < len(order):
+    count = len(range(len(train))[: data.take or None])
+    held_out = round(data.validation * count)
+    if data.validation and not 0 < held_out < count:
         raise InputError(
-            f"config.data.validation: {given.validation} of {len(order)} training rows is "
+            f"config.data.validation: {data.validation} of {count} training rows is "
             f"{held_out}; expected at least one row on either side, so take more rows"
         )
-    drawn = permutation(len(order), config.seed, VALIDATION)
-    validation_rows, train_rows = np.sort(drawn[:held_out]), np.sort(drawn[held_out:])
+    order = permutation(count, config.seed, VALIDATION)
+    validation_rows, train_rows = np.sort(order[:held_out]), np.sort(order[held_out:])
     if vocabulary is None:
-        wanted = given.vocabulary
-        rows = train_rows[: wanted.rows or None]
-        texts = train.texts(wanted.text or given.text, rows)
-        vocabulary = Vocabulary.fit(texts, wanted.size, wanted.unit)
+        options = data.vocabulary
+        texts = train.texts(options.text or data.text, train_rows[: options.rows or None])
+        vocabulary = Vocabulary.fit(texts, options.size, options.unit)
 
-    def part(split: CorpusSplit, rows: np.ndarray, **options) -> Batches:
-        texts = split.texts(given.text, rows)
-        labels = np.asarray(split.labels[rows], np.int32)
-        return make_batches(
-            given,
-            vocabulary,
-            texts,
-            labels,
-            batch_size=config.batch_size,
-            mask_padding=config.model.mask,
-            **options,
-        )
+    def batches(split: CorpusSplit, rows: np.ndarray, **options) -> Batches:
+        texts, labels = split.texts(data.text, rows), np.asarray(split.labels[rows], np.int32)
+        options |= {"batch_size": batch_size, "mask_padding": config.model.mask}
+        return make_batches(data, vocabulary, texts, labels, **options)
 
-    trained = part(train, train_rows, shuffle=given.shuffle, group_size=config.steps_per_call)
-    trained = fit_boundaries(trained, given.buckets, epochs=config.epochs, seed=config.seed)
-    padded = {"boundaries": trained.boundaries}
+    train_batches = fit_boundaries(
+        batches(train, train_rows, shuffle=data.shuffle, group_size=config.steps_per_call),
+        data.buckets,
+        epochs=config.epochs,
+        seed=config.seed,
+    )
+    padded = {"boundaries": train_batches.boundaries}
     return TextDataset(
         corpus=corpus,
         vocabulary=vocabulary,
-        train=trained,
-        validation=part(train, validation_rows, **padded) if held_out else None,
-        test=part(test, np.arange(len(test))[: given.take or None], **padded),
+        train=train_batches,
+        validation=batches(train, validation_rows, **padded) if held_out else None,
+        test=batches(test, np.arange(len(test))[: data.take or None], **padded),
     )
 
 
 def reuse_dataset(dataset: TextDataset[Batches], config: Config) -> TextDataset[Batches]:
-    """Returns the dataset of a config that differs in its seed alone, and holds no rows out.
+    """Returns the data set of another seed without encoding the texts again.
 
-    No text is numbered again: the seed then decides nothing but the order.
+    Without a validation split, the seed decides the order of the batches alone.
     """
     train = fit_boundaries(
         dataset.train, config.data.buckets, epochs=config.epochs, seed=config.seed
@@ -154,10 +149,11 @@ def fit_boundaries(
     batches = dataclasses.replace(batches, boundaries=(_longest(batches.sequences),))
     if not batches.bucketing:
         # Another epoch puts other texts together, but the longest fits the last boundary.
-        rows = [batches.indices_at(seed, step) for step in range(batches.steps_per_epoch)]
-        lengths, batch_size = np.array([lengths[row].max() for row in rows]), 1
-    price = _COMPILING * float(lengths.mean()) / epochs
-    boundaries = choose_boundaries(lengths, max_boundaries, batch_size, price)
+        steps = range(batches.steps_per_epoch)
+        lengths = np.array([lengths[batches.indices_at(seed, step)].max() for step in steps])
+        batch_size = 1
+    cost = _COMPILE_COST * float(lengths.mean()) / epochs
+    boundaries = choose_boundaries(lengths, max_boundaries, batch_size, cost)
     return dataclasses.replace(batches, boundaries=boundaries)
 
 

@@ -1,4 +1,4 @@
-"""Batches of a made problem, new ones at every step, as a pure function of seed and step."""
+"""Batches of a synthetic problem, new at every step, as a pure function of seed and step."""
 
 import dataclasses
 import hashlib
@@ -15,36 +15,36 @@ from rnnjax.errors import InputError
 
 _MAX_TEST_STEPS = 10**9
 _TRAIN, _VALIDATION, _TEST = range(3)
-"""The streams of random numbers; the last two are the same for every seed."""
+"""The random streams; the last two are the same for every seed."""
 
 
-def uniforms(rows: range, each: int, *seeds: int) -> Float64[np.ndarray, "rows each"]:
-    """Returns numbers from 0 to below 1 for some rows of an endless table.
+def uniform_rows(rows: range, width: int, *seeds: int) -> Float64[np.ndarray, "rows width"]:
+    """Returns rows of an endless table of uniform random numbers in [0, 1).
 
-    A row follows from the seeds and its number alone. They are read off the raw stream of PCG64,
-    which NumPy promises never to change, as for `rnnjax.data.batches.permutation`.
+    A row follows from the seeds and its number alone. It is read off the raw stream of PCG64, which
+    NumPy promises never to change, as for `rnnjax.data.batches.permutation`.
 
     Args:
-      rows: one after the other.
-      each: numbers of a row.
+      rows: a contiguous range.
+      width: numbers of a row.
       *seeds: name the table.
     """
-    stream = np.random.PCG64(np.random.SeedSequence(seeds)).advance(rows.start * each)
-    words = stream.random_raw(len(rows) * each).reshape(len(rows), each)
+    stream = np.random.PCG64(np.random.SeedSequence(seeds)).advance(rows.start * width)
+    words = stream.random_raw(len(rows) * width).reshape(len(rows), width)
     return (words >> np.uint64(11)) * 2.0**-53
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SyntheticSplit(FixedShape):
-    """Examples of a problem: the next ones at every step, or in a fixed part always the same.
+    """Examples of a problem: new ones at every step or, in a fixed split, always the same.
 
     Attributes:
-      problem: what there is to remember.
+      problem: generates the examples.
       count: examples of an epoch.
-      batch_size: rows of a batch; in the last one of an epoch, rows of weight zero fill it.
+      batch_size: rows of a batch; rows of weight zero fill the last one of an epoch.
       shortest: least length of a sequence.
-      longest: greatest length; between these two, each length is drawn as often.
-      stream: names the random numbers.
+      longest: greatest length; lengths are uniform between the two.
+      stream: number of the random stream.
       fixed: every epoch and every seed has the same examples.
       group_size: most batches of a `BatchGroup`.
     """
@@ -68,12 +68,12 @@ class SyntheticSplit(FixedShape):
 
     @property
     def boundaries(self) -> tuple[int, ...]:
-        """The number of steps of a batch."""
-        return (self.longest + self.problem.extra,)
+        """The number of time steps of a batch."""
+        return (self.longest + self.problem.extra_steps,)
 
     @property
     def tokens(self) -> Int32[np.ndarray, " tokens"]:
-        """None: it is no text."""
+        """No tokens: the examples are numbers."""
         return np.zeros(0, np.int32)
 
     @property
@@ -87,29 +87,29 @@ class SyntheticSplit(FixedShape):
         first = index * self.batch_size
         start = first if self.fixed else first + epoch * self.count
         seeds = (self.stream,) if self.fixed else (self.stream, seed)
-        each = 1 + self.problem.draws(self.longest)
-        drawn = uniforms(range(start, start + self.batch_size), each, *seeds)
-        several = self.longest - self.shortest + 1
-        lengths = self.shortest + (drawn[:, 0] * several).astype(int)
-        made = self.problem.make(drawn[:, 1:], lengths, self.longest)
-        for leaf in made:
-            leaf[max(self.count - first, 0) :] = 0
-        return made
+        width = 1 + self.problem.num_draws(self.longest)
+        draws = uniform_rows(range(start, start + self.batch_size), width, *seeds)
+        num_lengths = self.longest - self.shortest + 1
+        lengths = self.shortest + (draws[:, 0] * num_lengths).astype(int)
+        batch = self.problem.generate(draws[:, 1:], lengths, self.longest)
+        for array in batch:
+            array[max(self.count - first, 0) :] = 0
+        return batch
 
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticSource:
-    """Where the examples come from."""
+    """The problem as the corpus of a data set."""
 
     name: str
     source: str
     """A sentence for people."""
     fingerprint: str
-    """SHA-256 of the test part."""
+    """SHA-256 of the test split."""
     fallback: str = ""
 
     def describe(self) -> dict[str, Any]:
-        """Returns what a run's files say of it, ready for JSON."""
+        """Describes the problem for the files of a run, ready for JSON."""
         return dataclasses.asdict(self)
 
 
@@ -117,15 +117,15 @@ def load_problem(config: MemoryConfig) -> Problem:
     """Returns the problem that a memory section names.
 
     Raises:
-      InputError: a length is less than what makes sense of it, or the test part too large.
+      InputError: a length is too small for the problem, or the test split too large.
     """
     problem = PROBLEMS[config.problem]
     for key in ("length", "min_length", "test_length"):
         length = getattr(config, key)
-        if length and length < problem.least:
+        if length and length < problem.min_length:
             raise InputError(
                 f"config.data.memory.{key}: given {length}, and {config.problem!r} needs at least "
-                f"{problem.least}"
+                f"{problem.min_length}"
             )
     test_length = config.test_length or config.length
     test_steps = config.test_examples * test_length
@@ -139,45 +139,42 @@ def load_problem(config: MemoryConfig) -> Problem:
 
 
 def make_dataset(config: Config, problem: Problem) -> Dataset[SyntheticSplit]:
-    """Returns the batches of a config.
+    """Makes the training, validation and test split of a problem.
 
     Args:
-      config: what to make and how to batch it.
+      config: the memory section, and the batches.
       problem: as `load_problem` returns it.
 
     Raises:
       InputError: there are no examples to validate on.
     """
-    given = config.data.memory
-    held_out = round(config.data.validation * given.examples)
-    if config.data.validation and not held_out:
+    memory, share = config.data.memory, config.data.validation
+    held_out = round(share * memory.examples)
+    if share and not held_out:
         raise InputError(
-            f"config.data.validation: {config.data.validation} of {given.examples} examples is 0; "
-            "expected at least one, so set more of config.data.memory.examples"
+            f"config.data.validation: {share} of {memory.examples} examples is 0; expected at "
+            "least one, so set more of config.data.memory.examples"
         )
 
-    def part(
-        stream: int, count: int, shortest: int, longest: int, **options: Any
-    ) -> SyntheticSplit:
-        return SyntheticSplit(
-            problem, count, config.batch_size, shortest, longest, stream, **options
-        )
+    def split(stream: int, count: int, lengths: tuple[int, int], **options: Any) -> SyntheticSplit:
+        return SyntheticSplit(problem, count, config.batch_size, *lengths, stream, **options)
 
-    tested = given.test_length or given.length
-    lengths = (given.min_length or given.length, given.length)
-    test = part(_TEST, given.test_examples, tested, tested)
+    test_length = memory.test_length or memory.length
+    lengths = (memory.min_length or memory.length, memory.length)
+    test = split(_TEST, memory.test_examples, (test_length, test_length))
     return Dataset(
-        corpus=SyntheticSource(given.problem, problem.about, _fingerprint(test)),
+        corpus=SyntheticSource(memory.problem, problem.description, _fingerprint(test)),
         vocabulary=None,
-        train=part(_TRAIN, given.examples, *lengths, fixed=False, group_size=config.steps_per_call),
-        validation=part(_VALIDATION, held_out, *lengths) if held_out else None,
+        train=split(
+            _TRAIN, memory.examples, lengths, fixed=False, group_size=config.steps_per_call
+        ),
+        validation=split(_VALIDATION, held_out, lengths) if held_out else None,
         test=test,
     )
 
 
-def _fingerprint(part: SyntheticSplit) -> str:
+def _fingerprint(split: SyntheticSplit) -> str:
     digest = hashlib.sha256()
-    whole = dataclasses.replace(part, batch_size=len(part)).batch_at(0, 0)
-    for leaf in whole:
-        digest.update(np.ascontiguousarray(leaf).tobytes())
+    for array in dataclasses.replace(split, batch_size=len(split)).batch_at(0, 0):
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -1,7 +1,7 @@
-"""Problems that only memory solves, made from numbers drawn at random.
+"""Synthetic problems of long memory, generated from uniform random numbers.
 
-Each is a function of such numbers, a row of them for each example, so that an example is the same
-wherever in a batch it stands. Each has the loss of the best answer without memory in closed form.
+A problem maps one row of random numbers to one example, so that an example is the same wherever in
+a batch it stands, and has its least loss without memory in closed form.
 """
 
 import dataclasses
@@ -24,47 +24,47 @@ Lengths = Int[np.ndarray, " rows"]
 
 
 class SyntheticBatch(NamedTuple):
-    """Sequences, and what is asked of them. Nothing is at the steps that a mask leaves out."""
+    """Input sequences and their targets. All arrays are zero at masked steps."""
 
     inputs: Float32[np.ndarray, "rows time features"]
     mask: Bool[np.ndarray, "rows time"]
     targets: Shaped[np.ndarray, "rows time"]
-    """Numbers of classes, int32, or float32 numbers."""
+    """Class ids, int32, or float32 numbers."""
     weights: Float32[np.ndarray, "rows time"]
-    """1 where the answer counts in the loss, 0 elsewhere."""
+    """Weights of the loss: 1 at the steps that count, 0 elsewhere."""
     recalls: Bool[np.ndarray, "rows time"]
-    """Where the answer is a matter of memory: what the accuracy is the share of."""
+    """The steps whose answer needs memory, over which the accuracy is a mean."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """What there is to remember.
+    """Generator of examples that need memory.
 
     Attributes:
-      about: what it is, in a sentence.
+      description: a sentence for people.
       features: of an input.
-      classes: what is asked for is one of so many; 0 where it is a number.
-      least: the least length that makes sense.
-      extra: steps of a sequence beside its length.
-      draws: how many numbers an example is made of, by the greatest length.
-      make: returns examples, given their draws and lengths, and the greatest length.
-      baseline: returns the least mean loss without memory, by the mean length of the sequences.
+      classes: number of classes; 0 for a regression.
+      min_length: the least length that makes sense.
+      extra_steps: steps of a sequence beside its length.
+      num_draws: random numbers of an example, by the greatest length.
+      generate: returns examples from their draws and lengths, and the greatest length.
+      baseline: least mean loss without memory, by the mean length of the sequences.
     """
 
-    about: str
+    description: str
     features: int
     classes: int
-    least: int
-    extra: int
-    draws: Callable[[int], int]
-    make: Callable[[Draws, Lengths, int], SyntheticBatch]
+    min_length: int
+    extra_steps: int
+    num_draws: Callable[[int], int]
+    generate: Callable[[Draws, Lengths, int], SyntheticBatch]
     baseline: Callable[[float], float]
 
 
 def adding(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
-    """Returns sequences of numbers from 0 to 1 of which two are marked, whose sum is asked at last.
+    """Adding problem: the sum of the two marked numbers of a sequence, asked for at its last step.
 
-    The first mark is in the first half of the steps, the second in the second. Hochreiter,
+    Numbers are from 0 to 1, the first mark in the first half, the second in the other. Hochreiter,
     Schmidhuber, Long short-term memory, Neural Computation 9(8), 1997, in the form of Arjovsky,
     Shah, Bengio, Unitary evolution recurrent neural networks, ICML 2016, section 5.2. To answer 1
     always has the mean squared error 1/6, twice the variance of a number.
@@ -72,11 +72,11 @@ def adding(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
     steps, mask = _steps(lengths, longest)
     values = np.where(mask, draws[:, :longest], 0).astype(np.float32)
     half = lengths // 2
-    places = [
+    positions = [
         (draws[:, longest] * half).astype(int),
         half + (draws[:, longest + 1] * (lengths - half)).astype(int),
     ]
-    marked = np.any([steps == place[:, None] for place in places], axis=0)
+    marked = np.any([steps == position[:, None] for position in positions], axis=0)
     last = steps == lengths[:, None] - 1
     total = np.sum(values, axis=1, where=marked, keepdims=True)
     return SyntheticBatch(
@@ -89,11 +89,11 @@ def adding(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
 
 
 def parity(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
-    """Returns sequences of bits of which it is asked at last whether the ones are odd in number.
+    """Parity problem: whether the number of ones is odd, asked for at the last bit.
 
     Hochreiter, Schmidhuber 1997 name it among the problems of long time lags; as a test of longer
     sequences than were trained on it is that of Delétang et al., Neural networks and the Chomsky
-    hierarchy, ICLR 2023. Who does not know every single bit knows nothing: the cross-entropy is
+    hierarchy, ICLR 2023. Without one of the bits the parity is a coin flip: the cross-entropy is
     ln 2.
     """
     steps, mask = _steps(lengths, longest)
@@ -109,7 +109,7 @@ def parity(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
 
 
 def copying(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
-    """Returns ten symbols of eight, T - 1 blanks, a delimiter and ten blanks, of T + 20 steps.
+    """Copy problem: ten symbols of eight, T - 1 blanks, a delimiter and ten blanks, T + 20 steps.
 
     Blanks are asked for until the delimiter has been read, and the symbols, in their order, in the
     last ten steps: Hochreiter, Schmidhuber 1997 in the form of Arjovsky, Shah, Bengio 2016, section
@@ -121,13 +121,13 @@ def copying(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
       lengths: T of each row.
       longest: the greatest T.
     """
-    return _recalled(_symbols(draws), np.arange(RECALLED)[None], lengths, longest)
+    return _recall(_symbols(draws), np.arange(RECALLED)[None], lengths, longest)
 
 
 def selective_copying(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
-    """Returns the same with the symbols not at the start but anywhere before the delimiter.
+    """Selective copy problem: `copying` with the symbols anywhere before the delimiter.
 
-    Which steps are to be remembered then depends on what is there: the denoise task of Jing et al.,
+    The input alone says which steps are to be remembered: the denoise task of Jing et al.,
     Gated orthogonal recurrent units, Neural Computation 31(4), 2019, called selective copying by
     Gu, Dao, Mamba, 2023, who have 16 symbols to remember in 4,096 steps. The baseline is that of
     `copying`.
@@ -137,28 +137,28 @@ def selective_copying(draws: Draws, lengths: Lengths, longest: int) -> Synthetic
       lengths: T of each row.
       longest: the greatest T.
     """
-    room = np.arange(longest + RECALLED - 1) < lengths[:, None] + RECALLED - 1
-    order = np.argsort(np.where(room, draws[:, RECALLED:], np.inf), axis=1, kind="stable")
-    places = np.sort(order[:, :RECALLED], axis=1)
-    return _recalled(_symbols(draws), places, lengths, longest)
+    valid = np.arange(longest + RECALLED - 1) < lengths[:, None] + RECALLED - 1
+    order = np.argsort(np.where(valid, draws[:, RECALLED:], np.inf), axis=1, kind="stable")
+    positions = np.sort(order[:, :RECALLED], axis=1)
+    return _recall(_symbols(draws), positions, lengths, longest)
 
 
 def _symbols(draws: Draws) -> Int[np.ndarray, "rows recalled"]:
     return (draws[:, :RECALLED] * SYMBOLS).astype(int)
 
 
-def _recalled(
+def _recall(
     symbols: Int[np.ndarray, "rows recalled"],
-    places: Int[np.ndarray, "_ recalled"],
+    positions: Int[np.ndarray, "_ recalled"],
     lengths: Lengths,
     longest: int,
 ) -> SyntheticBatch:
-    """Returns sequences that hold symbols at some places before the delimiter."""
+    """Returns sequences with the symbols at these positions before the delimiter."""
     steps, mask = _steps(lengths + 2 * RECALLED, longest + 2 * RECALLED)
     rows = np.arange(len(lengths))[:, None]
     delimiter = lengths[:, None] + RECALLED - 1
     inputs = np.where(steps == delimiter, DELIMITER, BLANK)
-    inputs[rows, places] = symbols
+    inputs[rows, positions] = symbols
     recalls = (steps > delimiter) & mask
     targets = np.where(mask, BLANK, 0)
     targets[rows, delimiter + 1 + np.arange(RECALLED)] = symbols
@@ -176,50 +176,50 @@ def _steps(lengths: Lengths, longest: int) -> tuple[Int[np.ndarray, " time"], np
     return steps, steps < lengths[:, None]
 
 
-def _of_symbols(mean_length: float) -> float:
+def _symbol_baseline(mean_length: float) -> float:
     return RECALLED * math.log(SYMBOLS) / (mean_length + 2 * RECALLED)
 
 
 PROBLEMS: dict[str, Problem] = {
     "adding": Problem(
-        about="The sum of the two numbers that are marked, after the last step.",
+        description="The sum of the two numbers that are marked, after the last step.",
         features=2,
         classes=0,
-        least=2,
-        extra=0,
-        draws=lambda longest: longest + 2,
-        make=adding,
+        min_length=2,
+        extra_steps=0,
+        num_draws=lambda longest: longest + 2,
+        generate=adding,
         baseline=lambda _: 1 / 6,
     ),
     "copy": Problem(
-        about="Ten symbols of eight from the start, after T blanks.",
+        description="Ten symbols of eight from the start, after T blanks.",
         features=SYMBOLS + 2,
         classes=SYMBOLS + 1,
-        least=1,
-        extra=2 * RECALLED,
-        draws=lambda _: RECALLED,
-        make=copying,
-        baseline=_of_symbols,
+        min_length=1,
+        extra_steps=2 * RECALLED,
+        num_draws=lambda _: RECALLED,
+        generate=copying,
+        baseline=_symbol_baseline,
     ),
     "selective_copy": Problem(
-        about="Ten symbols of eight from among the blanks before a delimiter.",
+        description="Ten symbols of eight from among the blanks before a delimiter.",
         features=SYMBOLS + 2,
         classes=SYMBOLS + 1,
-        least=1,
-        extra=2 * RECALLED,
-        draws=lambda longest: RECALLED + longest + RECALLED - 1,
-        make=selective_copying,
-        baseline=_of_symbols,
+        min_length=1,
+        extra_steps=2 * RECALLED,
+        num_draws=lambda longest: RECALLED + longest + RECALLED - 1,
+        generate=selective_copying,
+        baseline=_symbol_baseline,
     ),
     "parity": Problem(
-        about="Whether the number of ones is odd, after the last bit.",
+        description="Whether the number of ones is odd, after the last bit.",
         features=2,
         classes=2,
-        least=1,
-        extra=0,
-        draws=lambda longest: longest,
-        make=parity,
+        min_length=1,
+        extra_steps=0,
+        num_draws=lambda longest: longest,
+        generate=parity,
         baseline=lambda _: math.log(2),
     ),
 }
-"""By the names that `config.data.memory.problem` has for them."""
+"""Problems by their `config.data.memory.problem`."""

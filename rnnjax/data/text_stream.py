@@ -1,4 +1,4 @@
-"""Batches of running text, read on from batch to batch, as a pure function of seed and step."""
+"""Batches of contiguous text for truncated backpropagation, a pure function of seed and step."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,50 +19,50 @@ from rnnjax.errors import InputError
 from rnnjax.reporting.progress import Progress
 
 _WARM_UP = 256
-"""Tokens that a row of an evaluation reads before those that it is judged by, because a text that
-begins in its middle is not what is to be predicted."""
-_AT_ONCE = 10_000
-"""Texts that are turned into numbers between two signs of progress."""
+"""Tokens that a row of an evaluation reads before those that are scored, because a text that begins
+in its middle is not the text to be predicted."""
+_TEXTS_PER_CALL = 10_000
+"""Texts that are encoded between two updates of the progress."""
 
 
 class LMBatch(NamedTuple):
-    """A few steps of as many places in a text as there are rows: what goes to the device at once.
+    """Consecutive tokens of as many places in a text as there are rows, and their next tokens.
 
-    Each row goes on where it ended in the batch before.
+    Each row continues the same row of the previous batch.
     """
 
     tokens: Int32[np.ndarray, "batch time"]
     targets: Int32[np.ndarray, "batch time"]
-    """The token that comes after each."""
+    """The token after each."""
     mask: Bool[np.ndarray, "batch time"]
-    """Where there is one."""
+    """False on padding."""
     weights: Float32[np.ndarray, "batch time"]
-    """1 where it counts."""
+    """Weights of the loss: 1 at the tokens that are scored, 0 elsewhere."""
     first: Bool[np.ndarray, " batch"]
-    """Whether a row begins here, as if nothing had been read before."""
+    """Whether a row restarts here from the initial state."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextStream(FixedShape):
-    """A text cut into as many pieces of one length as a batch has rows, read side by side.
+    """A text cut into equal segments, one for each row of a batch, read side by side.
 
-    Each epoch of a shuffled stream begins at another place, from which it is read in a circle, so
-    that every token is to be predicted once an epoch and the cuts are elsewhere in the next. Rows
-    begin with the epoch, and some of them anew where they go on; where one begins it reads `END`.
+    Each epoch of a shuffled stream begins at another position, from which it is read in a circle,
+    so that every token is predicted once an epoch and the next epoch is cut elsewhere. A row
+    restarts at the beginning of an epoch, and at random within it; there it reads `END`.
 
     Attributes:
       tokens: int32, at least two.
       batch_size: rows of a batch.
-      steps: of a batch; fewer if the pieces are shorter.
-      shuffle: a new place every epoch; otherwise the beginning.
-      restarts: probability that a row of a batch begins anew.
-      warm_up: tokens that a row reads before its piece, where there are so many.
+      sequence_length: time steps of a batch; fewer if the segments are shorter.
+      shuffle: a new starting position every epoch; otherwise the beginning.
+      restarts: probability that a row of a batch restarts.
+      warm_up: tokens before its segment that a row reads, where there are so many.
       group_size: most batches of a `BatchGroup`.
     """
 
     tokens: Int32[np.ndarray, " tokens"]
     batch_size: int
-    steps: int
+    sequence_length: int
     shuffle: bool = True
     restarts: float = 0.0
     warm_up: int = 0
@@ -72,35 +72,35 @@ class TextStream(FixedShape):
         return len(self.tokens) - 1
 
     @property
-    def _piece(self) -> int:
+    def _segment(self) -> int:
         return -(-len(self) // self.batch_size)
 
     @property
     def boundaries(self) -> tuple[int, ...]:
-        """The number of steps of a batch."""
-        return (min(self.steps, self._piece + self.warm_up),)
+        """The number of time steps of a batch."""
+        return (min(self.sequence_length, self._segment + self.warm_up),)
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches, the same in every epoch."""
-        return -(-(self._piece + self.warm_up) // self.boundaries[0])
+        return -(-(self._segment + self.warm_up) // self.boundaries[0])
 
     def batch_at(self, seed: int, step: int) -> LMBatch:
         """Returns the batch of a step, counted over all epochs."""
         epoch, index = divmod(step, self.steps_per_epoch)
         (time,) = self.boundaries
-        within = index * time + np.arange(time) - self.warm_up
-        places = self._piece * np.arange(self.batch_size)[:, None] + within
-        there = (within < self._piece) & (places >= 0) & (places < len(self))
-        source = np.where(there, (places + self._start(seed, epoch)) % len(self), 0)
-        tokens = np.where(there, self.tokens[source], 0)
+        offsets = index * time + np.arange(time) - self.warm_up
+        positions = self._segment * np.arange(self.batch_size)[:, None] + offsets
+        mask = (offsets < self._segment) & (positions >= 0) & (positions < len(self))
+        source = np.where(mask, (positions + self._start(seed, epoch)) % len(self), 0)
+        tokens = np.where(mask, self.tokens[source], 0)
         first = self._first(seed, epoch, index)
         tokens[first, 0] = END
         return LMBatch(
             tokens=tokens.astype(np.int32),
-            targets=np.where(there, self.tokens[source + 1], 0).astype(np.int32),
-            mask=there,
-            weights=(there & (within >= 0)).astype(np.float32),
+            targets=np.where(mask, self.tokens[source + 1], 0).astype(np.int32),
+            mask=mask,
+            weights=(mask & (offsets >= 0)).astype(np.float32),
             first=first,
         )
 
@@ -119,10 +119,10 @@ class TextStream(FixedShape):
 
 
 def load_corpus(config: DataConfig) -> TextCorpus:
-    """Returns the text of the file or of the labelled corpus that a data section names.
+    """Loads the text of the file or of the labelled corpus that a data section names.
 
     Raises:
-      InputError: they cannot be had, or are damaged.
+      InputError: it cannot be had, or is damaged.
     """
     if config.file:
         return plain_text.load_text_file(Path(config.file))
@@ -133,54 +133,48 @@ def load_corpus(config: DataConfig) -> TextCorpus:
 def make_dataset(
     config: Config, corpus: TextCorpus, vocabulary: Vocabulary | None = None
 ) -> TextDataset[TextStream]:
-    """Returns the batches of a config.
+    """Splits a text, fits the vocabulary and makes the stream of each split.
 
-    The validation part is the end of the training texts, which a seed does not move. Between two
-    documents, and at both ends of connected text, stands a token of its own, `END`.
+    The validation split is the end of the training texts, whatever the seed. Documents are
+    separated by `END`, which also stands at both ends of connected text.
 
     Args:
-      config: what to take and how to batch it.
+      config: the data section, and the batches.
       corpus: as `load_corpus` returns it.
-      vocabulary: None to fit it as the config says.
+      vocabulary: None to fit one as `config.data.vocabulary` says.
 
     Raises:
-      InputError: there is too little text for what the config asks.
+      InputError: there is too little text for the validation split.
     """
-    given = config.data
-    train, test = (corpus.splits[name][: given.take or None] for name in ("train", "test"))
-    kept, validation = list(train), []
-    if given.validation:
-        kept, validation = plain_text.cut(train, given.validation, connected=corpus.connected)
-        if not (kept and validation):
+    data, connected = config.data, corpus.connected
+    train, test = (corpus.splits[name][: data.take or None] for name in ("train", "test"))
+    train_texts, validation = list(train), []
+    if data.validation:
+        train_texts, validation = plain_text.split_off(train, data.validation, connected=connected)
+        if not (train_texts and validation):
             raise InputError(
-                f"config.data.validation: {given.validation} of {len(train)} training texts is "
+                f"config.data.validation: {data.validation} of {len(train)} training texts is "
                 f"{len(validation)}; expected at least one on either side, so take more"
             )
     if vocabulary is None:
-        wanted = given.vocabulary
+        options = data.vocabulary
         vocabulary = Vocabulary.fit(
-            kept[: wanted.rows or None], wanted.size, wanted.unit, end_token=True
+            train_texts[: options.rows or None], options.size, options.unit, end_token=True
         )
 
-    def evaluation_stream(name: str, rows: Sequence[str]) -> TextStream:
-        return make_evaluation_stream(
-            name,
-            rows,
-            vocabulary,
-            config.batch_size,
-            given.sequence_length,
-            connected=corpus.connected,
-        )
+    def evaluation_stream(name: str, texts: Sequence[str]) -> TextStream:
+        shape = config.batch_size, data.sequence_length
+        return make_evaluation_stream(name, texts, vocabulary, *shape, connected=connected)
 
     return TextDataset(
         corpus=corpus,
         vocabulary=vocabulary,
         train=TextStream(
-            encode_texts("train", kept, vocabulary, connected=corpus.connected),
+            encode_texts("train", train_texts, vocabulary, connected=connected),
             config.batch_size,
-            given.sequence_length,
-            shuffle=given.shuffle,
-            restarts=given.restarts,
+            data.sequence_length,
+            shuffle=data.shuffle,
+            restarts=data.restarts,
             group_size=config.steps_per_call,
         ),
         validation=evaluation_stream("validation", validation) if validation else None,
@@ -190,7 +184,7 @@ def make_dataset(
 
 def make_evaluation_stream(
     name: str,
-    rows: Sequence[str],
+    texts: Sequence[str],
     vocabulary: Vocabulary,
     batch_size: int,
     sequence_length: int,
@@ -201,33 +195,33 @@ def make_evaluation_stream(
 
     Args:
       name: as for `encode_texts`.
-      rows: as for `encode_texts`.
+      texts: as for `encode_texts`.
       vocabulary: as for `encode_texts`.
       batch_size: as for `TextStream`.
       sequence_length: as for `TextStream`.
       connected: as for `encode_texts`.
     """
-    tokens = encode_texts(name, rows, vocabulary, connected=connected)
+    tokens = encode_texts(name, texts, vocabulary, connected=connected)
     return TextStream(tokens, batch_size, sequence_length, shuffle=False, warm_up=_WARM_UP)
 
 
 def encode_texts(
-    name: str, rows: Sequence[str], vocabulary: Vocabulary, *, connected: bool
+    name: str, texts: Sequence[str], vocabulary: Vocabulary, *, connected: bool
 ) -> Int32[np.ndarray, " tokens"]:
-    """Returns the tokens of texts, an `END` before each and after the last.
+    """Encodes texts as one array of tokens, with `END` before each text and after the last.
 
     Args:
-      name: what the progress is called.
-      rows: the texts.
-      vocabulary: with ends.
+      name: of the split, for the progress.
+      texts: documents, or the pieces of one text.
+      vocabulary: with an end token.
       connected: the texts are one.
     """
-    pieces = []
-    with Progress(f"number {name}", len(rows)) as progress:
-        for start in range(0, len(rows), _AT_ONCE):
-            sequences = vocabulary.encode(rows[start : start + _AT_ONCE])
+    arrays = []
+    with Progress(f"encode {name}", len(texts)) as progress:
+        for start in range(0, len(texts), _TEXTS_PER_CALL):
+            sequences = vocabulary.encode(texts[start : start + _TEXTS_PER_CALL])
             begins = [] if connected else sequences.offsets[:-1]
-            pieces.append(np.insert(sequences.tokens, begins, END))
-            progress.update(min(start + _AT_ONCE, len(rows)))
+            arrays.append(np.insert(sequences.tokens, begins, END))
+            progress.update(min(start + _TEXTS_PER_CALL, len(texts)))
     first = [[END]] if connected else []
-    return np.concatenate([*first, *pieces, [END]]).astype(np.int32)
+    return np.concatenate([*first, *arrays, [END]]).astype(np.int32)

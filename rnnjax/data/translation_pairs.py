@@ -1,4 +1,4 @@
-"""Batches of pairs of texts, one to read and one to write, as a pure function of seed and step."""
+"""Bucketed batches of sentence pairs for translation, a pure function of seed and step."""
 
 import dataclasses
 import functools
@@ -11,25 +11,32 @@ from jaxtyping import Bool, Float32, Int, Int32
 
 from rnnjax.config import Config
 from rnnjax.config.schema import DataConfig, TranslationConfig
-from rnnjax.data.batches import Epochs, Rows, Sequences, Shape, choose_boundaries
-from rnnjax.data.corpora.numerals import ROWS, numerals
+from rnnjax.data.batches import (
+    BucketedBatches,
+    Indices,
+    Sequences,
+    Shape,
+    choose_boundaries,
+    split_buckets,
+)
+from rnnjax.data.corpora.numerals import ROWS, make_numerals
 from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs, read_parallel_text
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.vocabulary import END, Vocabulary
 
-_COMPILING = 300
-"""What one more shape is worth in training steps: compiling for it takes tens of them where a
-network is large, and about a thousand where it is small."""
+_COMPILE_COST = 300
+"""Training steps that one more shape may cost: compiling for it takes tens of them where a network
+is large, and about a thousand where it is small."""
 
 
 class TranslationBatch(NamedTuple):
-    """What goes to the device at once. Rows whose weights are all zero only fill it.
+    """Padded sentence pairs. Rows whose weights are all zero are padding of the batch itself.
 
     Attributes:
-      source: the tokens that are read.
-      source_mask: True where they count.
-      inputs: for each place of the target the token before it, `END` at the first.
-      targets: the tokens that are to be written, `END` at the last place.
+      source: tokens of the source.
+      source_mask: False on padding.
+      inputs: the target shifted right: `END`, then each target token but the last.
+      targets: tokens of the target, `END` at the last step.
       weights: 1 for each of them, `END` included; 0 on padding.
     """
 
@@ -41,17 +48,17 @@ class TranslationBatch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class TranslationBatches(Epochs):
-    """Batches of pairs; those of a batch are padded to the same lengths.
+class TranslationBatches(BucketedBatches):
+    """Batches of sentence pairs; the pairs of a batch share their padded lengths.
 
     Attributes:
-      sources: what is read.
-      targets: what is to be written, without ends.
-      batch_size: as for `Epochs`.
-      shapes: padded lengths of source and target, the end included. A pair goes into the smallest
-        that holds it, and each is held by one.
-      shuffle: as for `Epochs`.
-      group_size: as for `Epochs`.
+      sources: tokens of the sources.
+      targets: tokens of the targets, without ends.
+      batch_size: as for `BucketedBatches`.
+      shapes: padded lengths of source and target, the end included. Each pair goes into the
+        smallest shape that holds it, and some shape does.
+      shuffle: as for `BucketedBatches`.
+      group_size: as for `BucketedBatches`.
     """
 
     sources: Sequences
@@ -71,70 +78,79 @@ class TranslationBatches(Epochs):
 
     @property
     def tokens(self) -> Int32[np.ndarray, " tokens"]:
-        """The tokens of all pairs, on both sides."""
+        """The tokens of all sources and targets."""
         return np.concatenate([self.sources.tokens, self.targets.tokens])
 
     @functools.cached_property
     def _bucket(self) -> Int[np.ndarray, " pairs"]:
         """The number of the shape of each pair."""
-        source, target = np.array(self.shapes).T
-        lengths = self.sources.lengths[:, None], self.targets.lengths[:, None] + 1
-        fits = (lengths[0] <= source) & (lengths[1] <= target)
-        return np.argmin(np.where(fits, source + target, np.inf), axis=1)
+        fits = _fit(self.shapes, self.sources, self.targets)
+        return np.argmin(np.where(fits, np.sum(self.shapes, axis=1), np.inf), axis=1)
 
     @functools.cached_property
-    def _buckets(self) -> list[Rows]:
-        rows = [np.flatnonzero(self._bucket == index) for index in range(len(self.shapes))]
-        return [each for each in rows if len(each)]
+    def _buckets(self) -> list[Indices]:
+        return split_buckets(self._bucket)
 
-    def _padded(self, rows: Rows) -> Shape:
-        return self.shapes[self._bucket[rows[0]]]
+    def _padded_shape(self, indices: Indices) -> Shape:
+        return self.shapes[self._bucket[indices[0]]]
 
-    def _filled(self, batches: list[Rows], size: int, shape: Shape) -> TranslationBatch:
-        rows = self._numbers(batches, size)
-        source, target = shape
-        read, read_mask = self.sources.pad(rows, source)
-        written, mask = self.targets.pad(rows, target)
-        there = np.broadcast_to((rows >= 0)[..., None], (*rows.shape, 1))
-        # Moved by one place, the mask has room for the end.
-        weights = np.concatenate([there, mask[..., :-1]], axis=-1)
-        inputs = np.concatenate([np.where(there, END, 0), written[..., :-1]], axis=-1)
+    def _collate(self, batches: list[Indices], size: int, shape: Shape) -> TranslationBatch:
+        indices = self._index_array(batches, size)
+        source, source_mask = self.sources.pad(indices, shape[0])
+        target, mask = self.targets.pad(indices, shape[1])
+        valid = np.broadcast_to((indices >= 0)[..., None], (*indices.shape, 1))
+        # The mask shifted right has one more step, for the end.
+        weights = np.concatenate([valid, mask[..., :-1]], axis=-1)
+        inputs = np.concatenate([np.where(valid, END, 0), target[..., :-1]], axis=-1)
         return TranslationBatch(
-            source=read,
-            source_mask=read_mask,
+            source=source,
+            source_mask=source_mask,
             inputs=inputs.astype(np.int32),
-            targets=np.where(weights & ~mask, END, written).astype(np.int32),
+            targets=np.where(weights & ~mask, END, target).astype(np.int32),
             weights=weights.astype(np.float32),
         )
 
 
-def choose_shapes(
-    sources: Sequences, targets: Sequences, most: int, group: int = 1, price: float = 0.0
-) -> tuple[Shape, ...]:
-    """Returns padded lengths of source and target, the end included, that cost little.
+def _fit(
+    shapes: tuple[Shape, ...], sources: Sequences, targets: Sequences
+) -> Bool[np.ndarray, "pairs shapes"]:
+    """Returns whether each shape holds each pair, the end included."""
+    source, target = np.array(shapes).T
+    return (sources.lengths[:, None] <= source) & (targets.lengths[:, None] + 1 <= target)
 
-    The pairs are parted by the length of the source, and those of each part by the length of the
-    target, as `choose_boundaries` does both. Of the ways to share out `most` shapes so, with as
-    many for each part, the one whose batches have the fewest places is taken.
+
+def choose_shapes(
+    sources: Sequences,
+    targets: Sequences,
+    max_shapes: int,
+    batch_size: int = 1,
+    shape_cost: float = 0.0,
+) -> tuple[Shape, ...]:
+    """Chooses padded lengths of source and target, the end included, of low total cost.
+
+    Pairs are divided by the length of the source, and within each range of it by the length of the
+    target, both by `choose_boundaries`. Of the ways to divide `max_shapes` among the ranges evenly,
+    the one with the fewest padded tokens is taken.
 
     Args:
-      sources: what is read, at least one.
-      targets: what is to be written, without ends.
-      most: most shapes.
-      group: pairs of one batch.
-      price: of one more shape, in places of a row of a batch.
+      sources: tokens of the sources, at least one.
+      targets: tokens of the targets, without ends.
+      max_shapes: most shapes.
+      batch_size: pairs of one batch.
+      shape_cost: cost of one more shape, in tokens of a row of a batch.
     """
     lengths = sources.lengths, targets.lengths + 1
     choices = []
-    for parts in range(1, most + 1):
-        below, shapes, cost = -1, [], 0.0
-        for source in choose_boundaries(lengths[0], parts, group):
-            inside = lengths[1][(lengths[0] > below) & (lengths[0] <= source)]
-            below = source
-            ends = choose_boundaries(inside, most // parts, group, price)
+    for count in range(1, max_shapes + 1):
+        lower, shapes, cost = -1, [], 0.0
+        for source in choose_boundaries(lengths[0], count, batch_size):
+            inside = lengths[1][(lengths[0] > lower) & (lengths[0] <= source)]
+            lower = source
+            ends = choose_boundaries(inside, max_shapes // count, batch_size, shape_cost)
             shapes += [(source, target) for target in ends]
-            counts = np.bincount(np.searchsorted(ends, inside), minlength=len(ends))
-            cost += sum(np.ceil(counts / group) * (source + np.array(ends))) + price * len(ends)
+            pairs = np.bincount(np.searchsorted(ends, inside), minlength=len(ends))
+            tokens = np.ceil(pairs / batch_size) * (source + np.array(ends))
+            cost += sum(tokens) + shape_cost * len(ends)
         choices.append((cost, tuple(shapes)))
     return min(choices)[1]
 
@@ -142,29 +158,25 @@ def choose_shapes(
 def extend_shapes(
     shapes: tuple[Shape, ...], sources: Sequences, targets: Sequences
 ) -> tuple[Shape, ...]:
-    """Returns the shapes, and one more if there are pairs that fit into none of them."""
-    lengths = sources.lengths, targets.lengths + 1
-    fits = np.zeros(len(sources), bool)
-    for source, target in shapes:
-        fits |= (lengths[0] <= source) & (lengths[1] <= target)
-    if fits.all():
+    """Returns the shapes, and one more if some pair fits none of them."""
+    if _fit(shapes, sources, targets).any(axis=1).all():
         return shapes
-    return (*shapes, (int(lengths[0].max()), int(lengths[1].max())))
+    return (*shapes, (int(sources.lengths.max()), int(targets.lengths.max()) + 1))
 
 
 @dataclasses.dataclass(frozen=True)
 class TranslationDataset(TextDataset[TranslationBatches]):
-    """What a run reads that writes a text for each."""
+    """A data set of sentence pairs."""
 
     corpus: ParallelCorpus
 
     def describe(self) -> dict[str, Any]:
-        """Returns what a run's files say of it: also the tokens of the longest training target."""
+        """Describes the data for the files of a run, with the length of the longest target."""
         return {**super().describe(), "longest": int(self.train.targets.lengths.max())}
 
 
 def load_corpus(data: DataConfig, translation: TranslationConfig) -> ParallelCorpus:
-    """Returns the sentence pairs of a folder or, where none is named, of numbers and dates.
+    """Loads the sentence pairs of a folder or, where none is named, of numbers and dates.
 
     Raises:
       InputError: they cannot be had, or are damaged.
@@ -172,50 +184,50 @@ def load_corpus(data: DataConfig, translation: TranslationConfig) -> ParallelCor
     if data.dir:
         return read_parallel_text(Path(data.dir), translation.source, translation.target)
     limit = data.take or max(ROWS.values())
-    return numerals(rows={split: min(count, limit) for split, count in ROWS.items()})
+    return make_numerals(rows={split: min(count, limit) for split, count in ROWS.items()})
 
 
 def make_dataset(
     config: Config, corpus: ParallelCorpus, vocabulary: Vocabulary | None = None
 ) -> TranslationDataset:
-    """Returns the batches of a config; both languages have one vocabulary.
+    """Fits one vocabulary of both languages and makes the batches of each split.
 
     Args:
-      config: what to take and how to batch it.
+      config: the data section, and the batches.
       corpus: as `load_corpus` returns it.
-      vocabulary: None to fit it as the config says.
+      vocabulary: None to fit one as `config.data.vocabulary` says.
 
     Raises:
-      InputError: the vocabulary that the config asks for cannot be had of these texts.
+      InputError: no vocabulary of that size can be fitted on these texts.
     """
-    given = config.data
-    taken = slice(0, given.take or None)
-    parts = {
-        name: SentencePairs(part.sources[taken], part.targets[taken])
-        for name, part in corpus.splits.items()
+    data = config.data
+    rows = slice(0, data.take or None)
+    splits = {
+        name: SentencePairs(pairs.sources[rows], pairs.targets[rows])
+        for name, pairs in corpus.splits.items()
     }
     if vocabulary is None:
-        wanted, fitted = given.vocabulary, parts["train"]
-        counted = slice(0, wanted.rows or None)
-        texts = itertools.chain(fitted.sources[counted], fitted.targets[counted])
-        vocabulary = Vocabulary.fit(texts, wanted.size, wanted.unit, end_token=True)
-    numbers = {
-        name: (vocabulary.encode(part.sources), vocabulary.encode(part.targets))
-        for name, part in parts.items()
+        options, train = data.vocabulary, splits["train"]
+        rows = slice(0, options.rows or None)
+        texts = itertools.chain(train.sources[rows], train.targets[rows])
+        vocabulary = Vocabulary.fit(texts, options.size, options.unit, end_token=True)
+    sequences = {
+        name: (vocabulary.encode(pairs.sources), vocabulary.encode(pairs.targets))
+        for name, pairs in splits.items()
     }
-    price = _COMPILING * sum(float(side.lengths.mean()) for side in numbers["train"])
+    cost = _COMPILE_COST * sum(float(side.lengths.mean()) for side in sequences["train"])
     shapes = choose_shapes(
-        *numbers["train"], given.buckets, config.batch_size, price / config.epochs
+        *sequences["train"], data.buckets, config.batch_size, cost / config.epochs
     )
 
-    def part(name: str, **options: Any) -> TranslationBatches:
-        fitting = extend_shapes(shapes, *numbers[name])
-        return TranslationBatches(*numbers[name], config.batch_size, fitting, **options)
+    def batches(name: str, **options: Any) -> TranslationBatches:
+        extended = extend_shapes(shapes, *sequences[name])
+        return TranslationBatches(*sequences[name], config.batch_size, extended, **options)
 
     return TranslationDataset(
         corpus=corpus,
         vocabulary=vocabulary,
-        train=part("train", shuffle=given.shuffle, group_size=config.steps_per_call),
-        validation=part("validation", shuffle=False),
-        test=part("test", shuffle=False),
+        train=batches("train", shuffle=data.shuffle, group_size=config.steps_per_call),
+        validation=batches("validation", shuffle=False),
+        test=batches("test", shuffle=False),
     )

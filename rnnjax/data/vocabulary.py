@@ -1,4 +1,4 @@
-"""Vocabularies: text to numbers and back."""
+"""Vocabularies: text to token ids and back."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -17,15 +17,15 @@ from rnnjax.input_files import load_text
 PADDING = 0
 UNKNOWN = 1
 END = 2
-"""Ends a text, where a network writes; a vocabulary without ends has a word in its place."""
-MOST_UNKNOWN = 0.1
+"""Id of the token that ends a text; a vocabulary without an end token has a word in its place."""
+_MAX_UNKNOWN_SHARE = 0.1
 """Share of unknown tokens up to which no warning is due."""
 _PADDING, _UNKNOWN, _END = "[PAD]", "[UNK]", "[END]"
 
 Unit = Literal["word", "character", "subword"]
 
 _SPACE = "\u2581"
-"""Writes a space in the tokens of subwords, and a space writes this character there."""
+"""Stands for a space in the tokens of subwords, and a space for this character."""
 _ESCAPE = "\u241b"
 _SPACES_SWAPPED = (
     (_ESCAPE, _ESCAPE + "-"),
@@ -34,52 +34,51 @@ _SPACES_SWAPPED = (
     (_ESCAPE + "_", " "),
     (_ESCAPE + "-", _ESCAPE),
 )
-"""Replacements, in their order, that swap the two in any text: escapes stand for one of them on the
-way and are all gone in the end. The swap is its own inverse."""
+"""Ordered replacements that swap the two characters in any text; the escapes are all gone in the
+end. The swap is its own inverse."""
 
-_LONGEST_PIECE = 512
-"""Letters without a space or punctuation of which subwords are joined; longer ones are parted."""
+_MAX_PIECE = 512
+"""Most letters without space or punctuation that are merged to subwords; longer runs are cut."""
 
 _PUNCTUATION = r"""[!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']"""
 
 
 class Vocabulary:
-    """The tokens that a network knows, numbered: 0 is padding, 1 is unknown, then by falling count.
+    """Maps tokens to ids: 0 is padding, 1 is unknown, then the tokens by falling count.
 
-    Words are found as Keras' TextVectorization finds them: lower case, the punctuation of ASCII
-    removed, split on white space. Subwords are those of byte pair encoding (Sennrich, Haddow,
-    Birch, ACL 2016), which no punctuation shares with a word; they are numbered as they were
-    joined. Characters, which are code points, and subwords keep a text as it is: no Unicode
-    normalization takes place, and decoding what was encoded returns the same code points where all
-    of them are known. Hugging Face tokenizers does the work; `tokenizer.json` is a file of that
-    library.
+    Words are those of Keras' TextVectorization: lower case, the punctuation of ASCII removed, split
+    on white space. Subwords are those of byte pair encoding (Sennrich, Haddow, Birch, ACL 2016),
+    which no punctuation shares with a word; their ids are in the order of the merges. Characters,
+    which are code points, and subwords keep a text as it is: no Unicode normalization takes place,
+    and decoding returns the code points that were encoded where all of them are in the vocabulary.
+    Hugging Face tokenizers does the work; `tokenizer.json` is a file of that library.
     """
 
     def __init__(self, tokenizer: tokenizers.Tokenizer):
         """Wraps a tokenizer whose tokens 0 and 1 are padding and unknown."""
         self.tokenizer = tokenizer
-        # A text that says "[UNK]" or "[PAD]" says these five characters, no entry of ours.
+        # "[UNK]" or "[PAD]" in a text are five characters, not the special token.
         self.tokenizer.encode_special_tokens = True
 
     @classmethod
     def fit(
         cls, texts: Iterable[str], size: int, unit: Unit = "word", *, end_token: bool = False
     ) -> "Vocabulary":
-        """Returns the vocabulary of the most frequent tokens of the texts.
+        """Fits a vocabulary to the most frequent tokens of texts.
 
         Args:
-          texts: what to count.
+          texts: the texts to count.
           size: most entries, padding, unknown and end included. Equal counts: by the alphabet. An
             alphabet that is larger is cut as words are.
-          unit: what a token is.
-          end_token: whether there is a token that ends a text, `END`.
+          unit: of a token.
+          end_token: adds the token that ends a text, `END`.
 
         Raises:
           InputError: the texts hold no token at all.
         """
         special = [_PADDING, _UNKNOWN, *([_END] if end_token else [])]
-        tokenizer, trainer = _of_unit(unit, size, special)
-        tokenizer.train_from_iterator(_checked(texts), trainer)
+        tokenizer, trainer = _make_tokenizer(unit, size, special)
+        tokenizer.train_from_iterator(_check_unicode(texts), trainer)
         if tokenizer.get_vocab_size() == len(special):
             if size <= len(special):
                 raise InputError(
@@ -94,7 +93,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Returns the vocabulary of a tokenizer.json.
+        """Loads the vocabulary of a tokenizer.json.
 
         Raises:
           InputError: the file is missing or damaged.
@@ -111,39 +110,39 @@ class Vocabulary:
                 f"{path}: is no tokenizer of the Hugging Face tokenizers library ({error}); "
                 "restore the file, or train again in a new folder"
             ) from error
-        first = [tokenizer.id_to_token(number) for number in (PADDING, UNKNOWN)]
+        first = [tokenizer.id_to_token(token_id) for token_id in (PADDING, UNKNOWN)]
         if first != [_PADDING, _UNKNOWN]:
             raise InputError(
                 f"{path}: its tokens 0 and 1 are {first}, expected {[_PADDING, _UNKNOWN]}, which "
                 "networks read as padding and unknown; restore the file, or train again in a new "
                 "folder"
             )
-        numbers = tokenizer.get_vocab()
-        if sorted(numbers.values()) != list(range(len(numbers))):
+        ids = tokenizer.get_vocab()
+        if sorted(ids.values()) != list(range(len(ids))):
             raise InputError(
-                f"{path}: its {len(numbers)} tokens are numbered up to {max(numbers.values())}, "
-                f"expected each number from 0 to {len(numbers) - 1} once; restore the file, or "
+                f"{path}: its {len(ids)} tokens are numbered up to {max(ids.values())}, "
+                f"expected each number from 0 to {len(ids) - 1} once; restore the file, or "
                 "train again in a new folder"
             )
-        if numbers.get(_END, END) != END:
+        if ids.get(_END, END) != END:
             raise InputError(
-                f"{path}: the token {_END}, which ends a text, is number {numbers[_END]}, expected "
+                f"{path}: the token {_END}, which ends a text, is number {ids[_END]}, expected "
                 f"{END}; restore the file, or train again in a new folder"
             )
         return cls(tokenizer)
 
     def to_json(self) -> str:
-        """Returns the text of a tokenizer.json."""
+        """Serializes the vocabulary as the text of a tokenizer.json."""
         return self.tokenizer.to_str(pretty=True)
 
     @property
     def words(self) -> list[str]:
-        """The tokens by number, padding and unknown included."""
-        numbers = self.tokenizer.get_vocab()
-        return sorted(numbers, key=numbers.__getitem__)
+        """The tokens by id, padding and unknown included."""
+        ids = self.tokenizer.get_vocab()
+        return sorted(ids, key=ids.__getitem__)
 
     def normalize(self, text: str) -> str:
-        """Returns a text as the tokens are written: words in lower case and without punctuation."""
+        """Normalizes a text as tokens are: words in lower case and without punctuation."""
         normalizer = self.tokenizer.normalizer
         return normalizer.normalize_str(text) if normalizer else text
 
@@ -152,7 +151,7 @@ class Vocabulary:
         return self.tokenizer.get_vocab_size()
 
     def encode(self, texts: Iterable[str], max_tokens: int = 0) -> Sequences:
-        """Returns the numbers of the tokens of each text.
+        """Encodes texts as token ids.
 
         Args:
           texts: any strings; an empty one becomes an empty sequence.
@@ -162,27 +161,26 @@ class Vocabulary:
           InputError: a text is not valid Unicode.
         """
         encodings = self.tokenizer.encode_batch_fast(
-            list(_checked(texts)), add_special_tokens=False
+            list(_check_unicode(texts)), add_special_tokens=False
         )
         rows = [encoding.ids[: max_tokens or None] for encoding in encodings]
         return Sequences.from_lists(rows)
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Returns where in a text each of its tokens begins and ends.
+        """Returns the start and end of each token in a text.
 
         Raises:
           InputError: the text is not valid Unicode.
         """
-        (text,) = _checked([text])
+        (text,) = _check_unicode([text])
         return self.tokenizer.encode(text, add_special_tokens=False).offsets
 
-    def decode(self, numbers: Iterable[int]) -> str:
-        """Returns the text of some tokens, without padding and ends: words joined by spaces."""
-        kept = [int(number) for number in numbers if number != PADDING]
-        if self.has_end_token:
-            kept = [number for number in kept if number != END]
-        # What is special to the library is ours to leave out: an unknown token is to be seen.
-        return self.tokenizer.decode(kept, skip_special_tokens=False)
+    def decode(self, ids: Iterable[int]) -> str:
+        """Decodes token ids, padding and ends left out, to a text: words are joined by spaces."""
+        skipped = {PADDING, END} if self.has_end_token else {PADDING}
+        visible = [token_id for token_id in map(int, ids) if token_id not in skipped]
+        # The library counts unknown tokens as special, and they are to be seen.
+        return self.tokenizer.decode(visible, skip_special_tokens=False)
 
     @property
     def has_end_token(self) -> bool:
@@ -190,22 +188,22 @@ class Vocabulary:
         return self.tokenizer.id_to_token(END) == _END
 
     def unknown_shares(self, texts: Iterable[str], max_tokens: int = 0) -> list[float]:
-        """Returns for each text the share of its tokens that are unknown, 1 if it has none.
+        """Returns the share of unknown tokens of each text, 1 for a text without tokens.
 
         Args:
           texts: as for `encode`.
           max_tokens: as for `encode`.
         """
         sequences = self.encode(texts, max_tokens)
-        known = np.concatenate([[0], np.cumsum(sequences.tokens != UNKNOWN)])
-        counts = np.diff(known[sequences.offsets])
+        cumulative = np.concatenate([[0], np.cumsum(sequences.tokens != UNKNOWN)])
+        counts = np.diff(cumulative[sequences.offsets])
         return (1 - counts / np.maximum(sequences.lengths, 1)).tolist()
 
     def advise_unicode_form(self, texts: Sequence[str], max_tokens: int = 0) -> str:
-        """Returns advice to normalize texts that have fewer unknown tokens in a Unicode form.
+        """Advises to normalize texts that have fewer unknown tokens in another Unicode form.
 
-        Text of the same letters may be written in other code points (NFC, NFD) than the text that
-        the vocabulary was fitted on, and no vocabulary normalizes. '' where that is not the case.
+        The same letters may be other code points (NFC, NFD) than in the texts that the vocabulary
+        was fitted on, and no vocabulary normalizes. Returns '' where that is not the case.
 
         Args:
           texts: as for `encode`.
@@ -222,16 +220,16 @@ class Vocabulary:
         return ""
 
 
-def _of_unit(
+def _make_tokenizer(
     unit: Unit, size: int, special: list[str]
 ) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
-    """Returns an empty tokenizer of a unit, and what fills it."""
+    """Returns an untrained tokenizer of a unit, and its trainer."""
     options = {"vocab_size": size, "special_tokens": special, "show_progress": False}
     if unit == "subword":
         tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=_UNKNOWN))
         # Not Metaspace, from whose tokens a "\u2581" of the text comes back as a space.
         tokenizer.normalizer = normalizers.Sequence(
-            [normalizers.Replace(*each) for each in _SPACES_SWAPPED]
+            [normalizers.Replace(*pair) for pair in _SPACES_SWAPPED]
         )
         # Nothing is added before a text, and no token crosses lines: lines make up their text.
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -239,12 +237,12 @@ def _of_unit(
                 pre_tokenizers.Split("\n", "isolated"),
                 pre_tokenizers.Split(_SPACE, "merged_with_next"),
                 pre_tokenizers.Punctuation(),
-                # Joining takes time by the square of the letters: 5 minutes for a million of them.
-                pre_tokenizers.FixedLength(_LONGEST_PIECE),
+                # Merging takes quadratic time in the letters: 5 minutes for a million of them.
+                pre_tokenizers.FixedLength(_MAX_PIECE),
             ]
         )
         tokenizer.decoder = decoders.Sequence(
-            [decoders.Fuse(), *(decoders.Replace(*each) for each in _SPACES_SWAPPED)]
+            [decoders.Fuse(), *(decoders.Replace(*pair) for pair in _SPACES_SWAPPED)]
         )
         limit = max(size - len(special), 1)
         return tokenizer, trainers.BpeTrainer(**options, limit_alphabet=limit)
@@ -259,7 +257,7 @@ def _of_unit(
     return tokenizer, trainers.WordLevelTrainer(**options)
 
 
-def _checked(texts: Iterable[str]) -> Iterable[str]:
+def _check_unicode(texts: Iterable[str]) -> Iterable[str]:
     for number, text in enumerate(texts, start=1):
         try:
             text.encode("utf-8")
@@ -272,10 +270,10 @@ def _checked(texts: Iterable[str]) -> Iterable[str]:
 
 
 def unknown_share(tokens: Int32[np.ndarray, " tokens"]) -> float:
-    """Returns the share of tokens that the vocabulary does not know, 0 if there are none."""
+    """Returns the share of unknown tokens, 0 without tokens."""
     return float(np.mean(tokens == UNKNOWN)) if len(tokens) else 0.0
 
 
 def has_excess_unknowns(share: float, training_share: float) -> bool:
-    """Returns whether a share of unknown tokens is large beside that of the training text."""
-    return share > max(MOST_UNKNOWN, 2 * training_share)
+    """Returns whether a share of unknown tokens far exceeds that of the training text."""
+    return share > max(_MAX_UNKNOWN_SHARE, 2 * training_share)

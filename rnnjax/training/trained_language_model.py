@@ -33,7 +33,7 @@ class TrainedLanguageModel(TrainedRun):
           InputError: the file cannot be read, or holds no text.
         """
         is_connected = self.data["connected"]
-        rows = plain_text.lines(read_text(path))
+        rows = plain_text.split_lines(read_text(path))
         if not is_connected:
             rows = [line.rstrip("\r\n") for line in rows if line.strip()]
         if not rows:

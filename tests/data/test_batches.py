@@ -301,7 +301,7 @@ def test_the_boundaries_are_the_cheapest_there_are(group, price):
 
 
 def test_no_boundary_is_made_that_saves_nothing():
-    assert choose_boundaries(np.array([5, 5, 6]), 6, group=3) == (6,)
+    assert choose_boundaries(np.array([5, 5, 6]), 6, batch_size=3) == (6,)
     assert choose_boundaries(np.array([0, 0]), 6) == (1,)
     assert choose_boundaries(np.array([4, 2, 9, 2]), 6) == (2, 4, 9)
 

@@ -313,7 +313,7 @@ def test_a_failed_download_is_told(internet, monkeypatch):
 def test_a_host_that_keeps_silent_is_given_up(monkeypatch):
     import requests
 
-    monkeypatch.setattr(download, "PATIENCE", 0.1)
+    monkeypatch.setattr(download, "TIMEOUT", 0.1)
     monkeypatch.setattr(requests, "head", lambda *_, **__: time.sleep(2))
     assert "does not answer within 0.1 seconds" in download._unreachable()
 

@@ -29,11 +29,11 @@ from rnnjax.errors import InputError
     ],
 )  # fmt: skip
 def test_prose_becomes_title_and_description(docstring, title, description):
-    assert docstrings.shape(docstring) == (title, description)
+    assert docstrings.parse_docstring(docstring) == (title, description)
 
 
 def test_long_prose_is_cut():
-    title, description = docstrings.shape("Mean of all.\n\n" + "word " * 200)
+    title, description = docstrings.parse_docstring("Mean of all.\n\n" + "word " * 200)
     assert title == "Mean of all."
     assert len(description.split()) == docstrings.DESCRIPTION_WORDS
 

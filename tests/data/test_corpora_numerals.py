@@ -5,7 +5,13 @@ import re
 
 import pytest
 
-from rnnjax.data.corpora.numerals import _FORMS, example, numerals, ordinal, spell_number
+from rnnjax.data.corpora.numerals import (
+    _DATE_FORMATS,
+    example,
+    make_numerals,
+    ordinal,
+    spell_number,
+)
 from rnnjax.errors import InputError
 
 ROWS = {"train": 3_000, "validation": 300, "test": 300}
@@ -14,7 +20,7 @@ ROWS = {"train": 3_000, "validation": 300, "test": 300}
 @pytest.fixture(scope="module")
 def corpus():
     """Returns a small corpus."""
-    return numerals(0, ROWS)
+    return make_numerals(0, ROWS)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,7 @@ def test_a_number_out_of_range_is_refused():
 
 
 def test_a_day_is_written_in_each_form():
-    written = [form(datetime.date(1998, 3, 3)) for form in _FORMS]
+    written = [form(datetime.date(1998, 3, 3)) for form in _DATE_FORMATS]
     assert written == [
         "March 3rd, 1998",
         "March 3, 1998",
@@ -103,14 +109,14 @@ def test_an_example_follows_from_seed_and_index_alone(corpus):
     for name, part in corpus.splits.items():
         for index in (0, 5, 299):
             assert example(name, 0, index) == (part.sources[index], part.targets[index])
-    small = numerals(0, {"train": 10})
+    small = make_numerals(0, {"train": 10})
     assert small.splits["train"].sources == corpus.splits["train"].sources[:10]
-    assert numerals(1, {"train": 10}).splits["train"].sources != small.splits["train"].sources
-    assert numerals(0, ROWS).fingerprint == corpus.fingerprint
+    assert make_numerals(1, {"train": 10}).splits["train"].sources != small.splits["train"].sources
+    assert make_numerals(0, ROWS).fingerprint == corpus.fingerprint
     assert small.fingerprint == ("edeb4dad6bf54a316c080d08f7989225bee83013423394db1b9aaccc94c54b73")
 
 
 def test_what_makes_no_sense_is_refused():
     for rows in ({"train": 0}, {"dev": 5}):
         with pytest.raises(InputError, match="rows: given"):
-            numerals(0, rows)
+            make_numerals(0, rows)

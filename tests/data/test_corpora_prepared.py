@@ -41,10 +41,10 @@ corpus = cache.PreparedCorpus(("no", "no"), {{"train": [], "test": []}})
 if {where!r} == "_publish":
     cache._publish = die
 prepare = die if {where!r} == "prepare" else lambda _: corpus
-cache.keep(pathlib.Path({str(tmp_path)!r}), "c", "k", prepare)
+cache.load_or_prepare(pathlib.Path({str(tmp_path)!r}), "c", "k", prepare)
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9
-    kept = kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
+    kept = kept_corpora.load_or_prepare(tmp_path, "c", "k", lambda _: PREPARED)
     assert kept.classes == ("a", "b")
     assert rows_of(kept.splits["train"]) == [CsvRow(1, "x", "y")]
 
@@ -52,13 +52,13 @@ cache.keep(pathlib.Path({str(tmp_path)!r}), "c", "k", prepare)
 @pytest.mark.parametrize("damage", ["corpus.json", "train.title.utf8.npy", "test.labels.npy"])
 @pytest.mark.parametrize("cut", [None, 0, -1])
 def test_what_is_damaged_is_prepared_again(tmp_path, damage, cut):
-    kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
+    kept_corpora.load_or_prepare(tmp_path, "c", "k", lambda _: PREPARED)
     path = tmp_path / "corpora" / "c-k" / damage
     content = path.read_bytes()
     path.unlink()
     if cut is not None:
         path.write_bytes(content[:cut].rstrip(b"}\n"))
-    kept = kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
+    kept = kept_corpora.load_or_prepare(tmp_path, "c", "k", lambda _: PREPARED)
     assert rows_of(kept.splits["train"]) == [CsvRow(1, "x", "y")]
     assert rows_of(kept.splits["test"]) == [CsvRow(0, "", "z")]
     assert path.read_bytes() == content
@@ -70,7 +70,7 @@ LARGER = kept_corpora.PreparedCorpus(("a", "b"), {"train": ROWS, "test": ROWS[:3
 
 
 def read(root, key="k"):
-    kept = kept_corpora.keep(root, "c", key, lambda _: LARGER)
+    kept = kept_corpora.load_or_prepare(root, "c", key, lambda _: LARGER)
     return kept.classes, {part: rows_of(split) for part, split in kept.splits.items()}
 
 
@@ -124,7 +124,7 @@ def test_columns_that_were_changed_are_prepared_again(tmp_path, capsys, name, da
 
 
 def test_what_was_prepared_from_something_else_is_not_taken(tmp_path, capsys):
-    kept_corpora.keep(tmp_path, "c", "other", lambda _: PREPARED)
+    kept_corpora.load_or_prepare(tmp_path, "c", "other", lambda _: PREPARED)
     (tmp_path / "corpora" / "c-other").rename(tmp_path / "corpora" / "c-k")
     assert read(tmp_path)[1]["train"] == ROWS
     assert "is damaged (it was prepared from something else)" in capsys.readouterr().err
@@ -150,11 +150,11 @@ def test_the_slower_of_two_preparations_takes_what_is_there(tmp_path):
 
     def prepare(_):
         # Another process is done first.
-        kept_corpora.keep(tmp_path, "c", "k", lambda _: PREPARED)
+        kept_corpora.load_or_prepare(tmp_path, "c", "k", lambda _: PREPARED)
         first.append((tmp_path / "corpora" / "c-k").stat().st_ino)
         return PREPARED
 
-    kept = kept_corpora.keep(tmp_path, "c", "k", prepare)
+    kept = kept_corpora.load_or_prepare(tmp_path, "c", "k", prepare)
     assert rows_of(kept.splits["train"]) == [CsvRow(1, "x", "y")]
     assert (tmp_path / "corpora" / "c-k").stat().st_ino == first[0]
     assert [path.name for path in (tmp_path / "corpora").iterdir()] == ["c-k"]
@@ -184,11 +184,14 @@ def test_a_full_disk_is_named_with_the_cache_and_leaves_nothing(tmp_path, capsys
 
     place = tmp_path / "cache"
     with files_of_at_most(size), pytest.raises(InputError) as caught:
-        kept_corpora.keep(place, "c", "k", prepare)
+        kept_corpora.load_or_prepare(place, "c", "k", prepare)
     said = capsys.readouterr()
     cause = r"\((File too large|only a part could be written)\)"
     assert re.match(rf"the cache {place} cannot be written {cause}; .*kept", str(caught.value))
     assert "RNNJAX_CACHE" in str(caught.value)
     assert "Traceback" not in said.out + said.err
     assert list((place / "corpora").iterdir()) == []
-    assert len(kept_corpora.keep(place, "c", "k", lambda _: prepared).splits["train"]) == 500
+    assert (
+        len(kept_corpora.load_or_prepare(place, "c", "k", lambda _: prepared).splits["train"])
+        == 500
+    )

@@ -168,7 +168,7 @@ def test_only_training_is_shuffled():
 
 @pytest.mark.parametrize("bucketing", [True, False])
 def test_the_other_parts_use_the_shapes_of_training(bucketing, monkeypatch):
-    monkeypatch.setattr(labelled_text, "_COMPILING", 0.0)
+    monkeypatch.setattr(labelled_text, "_COMPILE_COST", 0.0)
     given = dataset(bucketing=bucketing, buckets=3, validation=0.25, shuffle=False)
     assert given.validation is not None
     assert 1 < len(given.train.boundaries) <= 3

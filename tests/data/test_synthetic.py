@@ -7,7 +7,7 @@ import pytest
 
 from rnnjax.config import parse
 from rnnjax.data import synthetic
-from rnnjax.data.synthetic import uniforms
+from rnnjax.data.synthetic import uniform_rows
 from rnnjax.data.synthetic_problems import PROBLEMS
 from rnnjax.errors import InputError
 
@@ -49,14 +49,16 @@ def examples(part, count, seed=0):
     return np.array(found[:count])
 
 
-def test_uniforms_are_those_of_the_raw_stream():
+def test_uniform_rows_are_those_of_the_raw_stream():
     stream = np.random.PCG64(np.random.SeedSequence((3, 1)))
     words = [int(stream.random_raw()) for _ in range(12)]
     expected = np.array([word / 2**64 for word in words]).reshape(4, 3)
-    np.testing.assert_allclose(uniforms(range(4), 3, 3, 1), expected, atol=2**-53)
-    np.testing.assert_array_equal(uniforms(range(2, 4), 3, 3, 1), uniforms(range(4), 3, 3, 1)[2:])
+    np.testing.assert_allclose(uniform_rows(range(4), 3, 3, 1), expected, atol=2**-53)
+    np.testing.assert_array_equal(
+        uniform_rows(range(2, 4), 3, 3, 1), uniform_rows(range(4), 3, 3, 1)[2:]
+    )
     # NumPy promises this very number; a change would change every recorded run.
-    assert uniforms(range(1), 1, 0)[0, 0] == 0.6369616873214543
+    assert uniform_rows(range(1), 1, 0)[0, 0] == 0.6369616873214543
 
 
 def test_a_batch_follows_from_seed_and_step_alone():

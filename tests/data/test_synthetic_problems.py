@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from rnnjax.data.synthetic import uniforms
+from rnnjax.data.synthetic import uniform_rows
 from rnnjax.data.synthetic_problems import BLANK, DELIMITER, PROBLEMS
 
 
@@ -13,8 +13,8 @@ def made(name, lengths, draws=None, seed=0):
     """Returns examples of some lengths; of given draws, or drawn."""
     problem, lengths = PROBLEMS[name], np.asarray(lengths)
     if draws is None:
-        draws = uniforms(range(len(lengths)), problem.draws(int(lengths.max())), seed)
-    return problem.make(np.asarray(draws, float), lengths, int(lengths.max()))
+        draws = uniform_rows(range(len(lengths)), problem.num_draws(int(lengths.max())), seed)
+    return problem.generate(np.asarray(draws, float), lengths, int(lengths.max()))
 
 
 def symbols(asked):
@@ -92,10 +92,10 @@ def test_the_symbols_of_selective_copying_stand_anywhere_before_the_delimiter():
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_an_example_does_not_depend_on_those_beside_it(name):
     problem = PROBLEMS[name]
-    draws = uniforms(range(6), problem.draws(12), 3)
+    draws = uniform_rows(range(6), problem.num_draws(12), 3)
     lengths = np.array([12, 7, 9, 12, 3, 5])
-    whole = problem.make(draws, lengths, 12)
-    part = problem.make(draws[2:4], lengths[2:4], 12)
+    whole = problem.generate(draws, lengths, 12)
+    part = problem.generate(draws[2:4], lengths[2:4], 12)
     for one, other in zip(whole, part, strict=True):
         np.testing.assert_array_equal(one[2:4], other)
         assert one.dtype == other.dtype

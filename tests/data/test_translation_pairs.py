@@ -158,7 +158,7 @@ def test_chosen_shapes_hold_every_pair_and_cost_less_than_one():
     assert costs[-1] < 0.7 * costs[0]
     for most in (1, 2, 5, 6):
         assert len(choose_shapes(sources, targets, most, 8)) <= most
-    assert len(choose_shapes(sources, targets, 9, 8, price=1e9)) < 9
+    assert len(choose_shapes(sources, targets, 9, 8, shape_cost=1e9)) < 9
 
 
 def test_pairs_that_fit_nowhere_get_a_shape_of_their_own():

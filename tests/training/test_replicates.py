@@ -44,7 +44,7 @@ def together(news, tmp_path_factory, request):
     """The options, and the folder of a run of seeds 3 to 4."""
     workdir = tmp_path_factory.mktemp("together") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnnjax.data.labelled_text._COMPILING", 0.0)
+        patch.setattr("rnnjax.data.labelled_text._COMPILE_COST", 0.0)
         run(parse(news, replicates=2, **request.param), workdir)
     return request.param, workdir
 

@@ -62,7 +62,7 @@ def test_extended_run_equals_a_longer_run(news, tmp_path):
 
 
 def test_extended_run_keeps_its_padded_lengths(news, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("rnnjax.data.labelled_text._COMPILING", 10.0)
+    monkeypatch.setattr("rnnjax.data.labelled_text._COMPILE_COST", 10.0)
     longer = news_config(news, epochs=2)
     assert make_dataset_and_task(longer)[0].train.boundaries == (12, 24)
     assert train(news_config(news, epochs=1), tmp_path)["buckets"] == [24]

@@ -1,4 +1,4 @@
-"""Labelled text from AG News or from the docstrings of the installed libraries."""
+"""Corpora: AG News and the docstrings of the installed libraries, plain text and sentence pairs."""
 
 from rnnjax.data.corpora.corpus import Corpus, CorpusSplit, TextColumn
 from rnnjax.data.corpora.csv_files import CsvRow, read_csv

@@ -1,4 +1,4 @@
-"""Builders of tensorflow_datasets, and the way from them to rows. Imported only to prepare."""
+"""Builders of tensorflow_datasets, and their rows. Imported only to prepare a corpus."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ _FEATURES = "tensorflow_datasets.core.features."
 
 
 class _RowBuilder(tfds.core.GeneratorBasedBuilder):
-    """Prepares rows that are already checked: inside a builder an error would lose its shape."""
+    """Writes rows that are already checked: an error inside a builder would be wrapped."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -39,7 +39,7 @@ class _RowBuilder(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
-        return {part: self._generate_examples(rows) for part, rows in self._source.rows.items()}
+        return {name: self._generate_examples(rows) for name, rows in self._source.rows.items()}
 
     def _generate_examples(self, rows: Sequence[CsvRow]):
         for number, row in enumerate(rows):
@@ -57,11 +57,11 @@ class Docstrings(_RowBuilder):
 def prepare(
     builder_class: type[_RowBuilder], source: PreparedCorpus, folder: Path
 ) -> PreparedCorpus:
-    """Returns the rows of a source by way of a builder of ours, prepared in a folder."""
+    """Writes the rows of a source with a builder in a folder, and reads them back."""
     with _quiet():
         builder = builder_class(source, folder)
         builder.download_and_prepare()
-        return _rows_of(builder)
+        return _read_splits(builder)
 
 
 def download(name: str, data_dir: Path) -> None:
@@ -71,15 +71,18 @@ def download(name: str, data_dir: Path) -> None:
 
 
 def read(folder: Path) -> PreparedCorpus:
-    """Returns the rows of a prepared data set, given the folder that bears its version.
+    """Reads the rows of a prepared data set.
+
+    Args:
+      folder: the one named by its version.
 
     Raises:
       InputError: reading it would import a module from outside tensorflow_datasets.
     """
-    about = folder / "features.json"
-    _check_features(about, json.loads(about.read_text(encoding="utf-8")))
+    path = folder / "features.json"
+    _check_features(path, json.loads(path.read_text(encoding="utf-8")))
     with _quiet():
-        return _rows_of(tfds.builder_from_directory(folder))
+        return _read_splits(tfds.builder_from_directory(folder))
 
 
 def _check_features(path: Path, values: Any) -> None:
@@ -97,31 +100,31 @@ def _check_features(path: Path, values: Any) -> None:
         _check_features(path, value)
 
 
-def _rows_of(builder: Any) -> PreparedCorpus:
-    rows = {part: list(_rows(builder, part)) for part in ("train", "test")}
+def _read_splits(builder: Any) -> PreparedCorpus:
+    rows = {split: list(_read_rows(builder, split)) for split in ("train", "test")}
     return PreparedCorpus(builder.info.features["label"].names, rows)
 
 
-def _rows(builder: Any, part: str, batch: int = 1_000) -> Iterator[CsvRow]:
-    source = builder.as_data_source(part)
-    with tqdm(total=len(source), desc=f"Reading {part}", unit=" rows", disable=None) as bar:
-        for start in range(0, len(source), batch):
+def _read_rows(builder: Any, split: str, batch_size: int = 1_000) -> Iterator[CsvRow]:
+    source = builder.as_data_source(split)
+    with tqdm(total=len(source), desc=f"Reading {split}", unit=" rows", disable=None) as bar:
+        for start in range(0, len(source), batch_size):
             # One by one is five times slower.
-            numbers = range(start, min(start + batch, len(source)))
-            for row in source.__getitems__(list(numbers)):
+            indices = range(start, min(start + batch_size, len(source)))
+            for row in source.__getitems__(list(indices)):
                 yield CsvRow(int(row["label"]), row["title"].decode(), row["description"].decode())
-            bar.update(len(numbers))
+            bar.update(len(indices))
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps to itself what tensorflow_datasets tells of its ways; bars go to terminals only."""
+    """Silences the output of tensorflow_datasets; progress bars go to terminals only."""
     logger = logging.getLogger("absl")
     level = logger.level
     tfds.display_progress_bar(sys.stderr.isatty())
     logger.setLevel(logging.ERROR)
     try:
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        with Path(os.devnull).open("w") as null, contextlib.redirect_stdout(null):
             yield
     finally:
         logger.setLevel(level)

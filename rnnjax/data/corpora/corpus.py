@@ -1,4 +1,4 @@
-"""A corpus in memory-mapped columns."""
+"""Labelled text in memory-mapped columns."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from rnnjax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class TextColumn(Sequence[str]):
-    """Texts as one run of UTF-8 bytes; text `i` lies from `offsets[i]` to `offsets[i + 1]`."""
+    """Concatenated UTF-8 texts; text `i` is `utf8[offsets[i] : offsets[i + 1]]`."""
 
     utf8: UInt8[np.ndarray, " bytes"]
     offsets: Int64[np.ndarray, " rows+1"]
@@ -36,7 +36,7 @@ class TextColumn(Sequence[str]):
 
 @dataclasses.dataclass(frozen=True)
 class CorpusSplit:
-    """The training or the test part: a label for each row, and text in named fields."""
+    """The training or the test split: a label for each row, and text in named fields."""
 
     labels: Int32[np.ndarray, " rows"]
     """Counted from 0."""
@@ -51,10 +51,10 @@ class CorpusSplit:
         Args:
           text: names of fields joined by '+', such as 'title+description'. Their texts are joined
             by a space.
-          rows: which rows, in the order wanted; None for all.
+          rows: a slice, or indices in any order; None for all.
 
         Raises:
-          InputError: there is no such field.
+          InputError: a field is missing.
         """
         names = text.split("+")
         for name in names:
@@ -67,21 +67,21 @@ class CorpusSplit:
         if rows is None:
             rows = slice(None)
         if isinstance(rows, slice):
-            parts = [column[rows] for column in columns]
+            fields = [column[rows] for column in columns]
         else:
-            parts = [[column[row] for row in rows] for column in columns]
-        return [" ".join(together) for together in zip(*parts, strict=True)]
+            fields = [[column[row] for row in rows] for column in columns]
+        return [" ".join(texts) for texts in zip(*fields, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Labelled text and where it came from."""
+    """Labelled text and its source."""
 
     name: str
     source: str
     """A sentence for people."""
     fallback: str
-    """The name of this corpus if it stands in for the one asked for; '' otherwise."""
+    """The name of this corpus if it is the fallback of the requested one; '' otherwise."""
     fingerprint: str
     """SHA-256 of classes, labels and texts, in their order: the same wherever they are the same."""
     classes: tuple[str, ...]
@@ -89,7 +89,7 @@ class Corpus:
     """'train' and 'test'."""
 
     def describe(self) -> dict[str, Any]:
-        """Returns what a run's files say of it, ready for JSON."""
+        """Describes the corpus for the files of a run, ready for JSON."""
         return {
             "name": self.name,
             "source": self.source,

@@ -30,8 +30,8 @@ class CsvRow(NamedTuple):
 def read_csv(path: Path, classes: Sequence[str]) -> Iterator[CsvRow]:
     """Yields the rows of a file in its order, each checked.
 
-    Fields are quoted or not, and nothing in them is altered. Blank lines are passed over. Empty
-    titles and descriptions are allowed: a text without words is still a text.
+    Fields are quoted or not, and nothing in them is altered. Blank lines are skipped. Empty titles
+    and descriptions are allowed: a text without words is still a text.
 
     Args:
       path: a UTF-8 file; a byte order mark at its start is no part of it.
@@ -44,13 +44,13 @@ def read_csv(path: Path, classes: Sequence[str]) -> Iterator[CsvRow]:
     text = read_text(path)
     # The limit belongs to the whole process, and its default refuses long texts.
     csv.field_size_limit(MAX_LINE)
-    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     labels = {str(number): number - 1 for number in range(1, len(classes) + 1)}
     rows = 0
     while True:
-        line = lines.line_num + 1
+        line = reader.line_num + 1
         try:
-            fields = next(lines, None)
+            fields = next(reader, None)
         except csv.Error as error:
             raise _broken_row(path, line, text, error) from None
         if fields is None:
@@ -67,7 +67,7 @@ def read_csv(path: Path, classes: Sequence[str]) -> Iterator[CsvRow]:
         label = labels.get(fields[0])
         if label is None:
             _check_delimiter(path, line, text)
-            following = None if rows else _label_after(lines)
+            following = None if rows else _next_label(reader)
             raise _label_error(path, line, fields[0], classes, labels, following)
         rows += 1
         yield CsvRow(label, fields[1], fields[2])
@@ -79,7 +79,7 @@ def read_csv(path: Path, classes: Sequence[str]) -> Iterator[CsvRow]:
 
 
 def read_classes(folder: Path) -> tuple[str, ...]:
-    """Returns the names in the folder's classes.txt, one a line; those of AG News without one.
+    """Reads the class names of a folder's classes.txt, one a line; AG News without one.
 
     Raises:
       InputError: the file names fewer than two classes, or one twice, or cannot be read.
@@ -137,7 +137,7 @@ def _split(line: str, delimiter: str) -> list[str]:
         return [""]
 
 
-def _label_after(lines: Iterator[list[str]]) -> str | None:
+def _next_label(lines: Iterator[list[str]]) -> str | None:
     """Returns the first field of the next row that is not blank; None if there is none."""
     try:
         return next((fields[0] for fields in lines if fields), None)
@@ -153,43 +153,43 @@ def _label_error(
     labels: dict[str, int],
     following: str | None,
 ) -> InputError:
-    """Returns the refusal of a label.
+    """Returns the error for an invalid label.
 
     Args:
       path: of the file.
       line: of the row.
-      label: that was read.
+      label: the invalid one.
       classes: names of the classes.
-      labels: classes by what a label may be.
+      labels: class indices by valid label.
       following: the label of the next row if this row is the first; None otherwise.
     """
     message = (
         f"{path}, line {line}: the class is {label!r}; "
         f"expected 1 to {len(classes)} ({', '.join(classes)})"
     )
-    bare, number = _bare(label)
+    plain, number = _normalize(label)
     names = [name.casefold() for name in classes]
     if number in labels:
         return InputError(
             f"{message}, in digits alone: write {number}, in every row that is written like this"
         )
-    if bare in names:
+    if plain in names:
         return InputError(
-            f"{message}, and a number: write {names.index(bare) + 1}, and so on in every row"
+            f"{message}, and a number: write {names.index(plain) + 1}, and so on in every row"
         )
-    if bare == "0":
+    if plain == "0":
         return InputError(
             f"{message}: mend the row; if the file counts its classes from 0, add 1 to every class"
         )
-    likely = following is not None and not {*_bare(following)}.isdisjoint([*labels, *names])
-    if likely and not re.search(r"\d", bare):
+    likely = following is not None and not {*_normalize(following)}.isdisjoint([*labels, *names])
+    if likely and not re.search(r"\d", plain):
         return InputError(f"{message}. This looks like a header: delete the line")
     return InputError(
         f"{message}: mend the row, or name the classes in classes.txt in its folder, one a line"
     )
 
 
-def _bare(label: str) -> tuple[str, str]:
-    """Returns a label without quotes, spaces and capitals, and also without zeros around it."""
-    bare = label.strip().strip(_QUOTES).strip().casefold()
-    return bare, re.sub(r"^\+?0*(\d+)(\.0*)?$", r"\1", bare)
+def _normalize(label: str) -> tuple[str, str]:
+    """Normalizes a label: without quotes, spaces and capitals, and without zeros around it."""
+    plain = label.strip().strip(_QUOTES).strip().casefold()
+    return plain, re.sub(r"^\+?0*(\d+)(\.0*)?$", r"\1", plain)

@@ -22,9 +22,9 @@ CLASSES = ("Python", "NumPy", "SciPy", "JAX")
 ROWS_PER_CLASS = 3_000
 DESCRIPTION_WORDS = 60
 
-# Tests, code of others that a library carries along, and tables of characters.
+# Tests, vendored libraries, and tables of characters.
 # fmt: off
-_LEFT_OUT = frozenset([
+_EXCLUDED_FOLDERS = frozenset([
     "test", "tests", "testing", "internal_test_util", "site-packages", "dist-packages", "_vendor",
     "_vendored", "externals", "_external", "third_party", "ensurepip", "idlelib", "lib2to3",
     "turtledemo", "encodings", "array_api_compat", "array_api_extra", "_uarray", "cobyqa",
@@ -35,8 +35,10 @@ _TITLE_WORDS = 30
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _BLOCKS = (ast.stmt, ast.excepthandler)
 
-# What ends the prose: an example, a directive, a list of fields, a rule, a heading, a template.
-_END = re.compile(r"(>>>|\.\. |%\(|:\w+[ :]|@\w+|[-=~^*#]{3,}|[A-Z][\w ]*:$|\w[\w ]* -- |.*::$)")
+# The prose ends at an example, a directive, a list of fields, a rule, a heading or a template.
+_PROSE_END = re.compile(
+    r"(>>>|\.\. |%\(|:\w+[ :]|@\w+|[-=~^*#]{3,}|[A-Z][\w ]*:$|\w[\w ]* -- |.*::$)"
+)
 _UNDERLINE = re.compile(r"([-=~])\1{2,}$")
 _SIGNATURE = re.compile(r"[\w.]+ ?\([^)]*\)(\s*->.*)?$")
 _ROLE = re.compile(r":[\w:+]+:`~?([^`<]*?)(?:\s*<[^`]*>)?`")
@@ -45,38 +47,38 @@ _SENTENCE = re.compile(r".*?[.!?](?=\s+[A-Z]|$)")
 
 
 def versions() -> dict[str, str]:
-    """Returns the version of each library that is read."""
+    """Returns the version of each library whose docstrings are read."""
     installed = {name: importlib.metadata.version(name.lower()) for name in CLASSES[1:]}
     return {"Python": platform.python_version()} | installed
 
 
 def collect() -> dict[str, list[CsvRow]]:
-    """Returns the rows of the training and the test part.
+    """Collects the rows of the training and the test split.
 
-    No two rows share a title, so no test title was seen in training. Order and parts follow from
-    hashes of the titles: they look random, are the same on every machine, and a new version of a
-    library moves no row that it does not change.
+    No two rows share a title, so no test title is in the training split. Order and split follow
+    from hashes of the titles: they look random, are the same on every machine, and a new version of
+    a library moves no row that it does not change.
 
     Raises:
       InputError: an installation came without its source files.
     """
-    found = {}
+    unique = {}
     for label, name in enumerate(CLASSES):
         files = _source_files(name)
         for path in tqdm(files, f"Reading docstrings of {name}", unit=" files", disable=None):
             for docstring in _docstrings(path):
-                title, description = shape(docstring)
+                title, description = parse_docstring(docstring)
                 if len(title.split()) >= 3 and len(_words(title + " " + description)) >= 5:
                     key = hashlib.sha256(" ".join(_words(title)).encode()).digest()
-                    found.setdefault(key, CsvRow(label, title, description))
+                    unique.setdefault(key, CsvRow(label, title, description))
     rows: dict[str, list[CsvRow]] = {"train": [], "test": []}
-    taken = [0] * len(CLASSES)
-    for key, row in sorted(found.items()):
-        if taken[row.label] < ROWS_PER_CLASS:
-            taken[row.label] += 1
-            # The order comes from the first bytes, so the part comes from the last.
+    counts = [0] * len(CLASSES)
+    for key, row in sorted(unique.items()):
+        if counts[row.label] < ROWS_PER_CLASS:
+            counts[row.label] += 1
+            # The order comes from the first bytes, so the split comes from the last.
             rows["test" if key[-1] < 26 else "train"].append(row)
-    for name, count in zip(CLASSES, taken, strict=True):
+    for name, count in zip(CLASSES, counts, strict=True):
         if not count:
             raise InputError(
                 f"the installed {name} has no source files with docstrings, from which the corpus "
@@ -86,12 +88,12 @@ def collect() -> dict[str, list[CsvRow]]:
     return rows
 
 
-def shape(docstring: str) -> tuple[str, str]:
-    """Returns the first sentence of a docstring, and the prose that follows up to a heading."""
+def parse_docstring(docstring: str) -> tuple[str, str]:
+    """Returns the first sentence of a docstring, and the prose after it up to a heading."""
     paragraphs: list[list[str]] = [[]]
     lines = [line.strip() for line in [*docstring.strip().splitlines(), ""]]
     for line, following in itertools.pairwise(lines):
-        if _END.match(line) or _UNDERLINE.match(following):
+        if _PROSE_END.match(line) or _UNDERLINE.match(following):
             break
         if line:
             paragraphs[-1].append(line)
@@ -102,14 +104,14 @@ def shape(docstring: str) -> tuple[str, str]:
         prose = prose[1:]
     if not prose:
         return "", ""
-    prose = [_plain(paragraph) for paragraph in prose]
+    prose = [_strip_markup(paragraph) for paragraph in prose]
     sentence = _SENTENCE.match(prose[0])
     title = " ".join((sentence[0] if sentence else prose[0]).split()[:_TITLE_WORDS])
     rest = " ".join([prose[0][len(title) :], *prose[1:]]).split()
     return title, " ".join(rest[:DESCRIPTION_WORDS])
 
 
-def _plain(paragraph: str) -> str:
+def _strip_markup(paragraph: str) -> str:
     text = _FOOTNOTE.sub("", _ROLE.sub(r"\1", paragraph)).replace("`", "")
     return " ".join(text.split())
 
@@ -124,14 +126,14 @@ def _source_files(name: str) -> list[Path]:
     return [
         path
         for path in sorted(root.rglob("*.py"))
-        if not _LEFT_OUT.intersection(path.relative_to(root).parts[:-1])
+        if not _EXCLUDED_FOLDERS.intersection(path.relative_to(root).parts[:-1])
         and not path.name.startswith(("test_", "conftest"))
     ]
 
 
 def _docstrings(path: Path) -> Iterator[str]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Of escapes in other people's code.
+        warnings.simplefilter("ignore")  # of escapes in code of the libraries
         try:
             tree = ast.parse(path.read_bytes())
         except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):

@@ -1,22 +1,22 @@
-"""The download of AG News, which gives up in seconds where there is no network."""
+"""Download of AG News, which fails within seconds without a network."""
 
 import threading
 from pathlib import Path
 
-# tensorflow_datasets retries for minutes, so the host that it will ask is tried before.
+# tensorflow_datasets retries for minutes, so its host is contacted first.
 HOST = "https://drive.google.com"
-PATIENCE = 4.0
+TIMEOUT = 4.0
 
 
 class DownloadError(Exception):
-    """The data set cannot be had. The message says why."""
+    """The download failed; the message names the cause."""
 
 
 def download(data_dir: Path) -> None:
     """Downloads ag_news_subset and prepares it in a folder of tensorflow_datasets.
 
     Raises:
-      DownloadError: it cannot be had.
+      DownloadError: the host is unreachable, or the download fails.
     """
     if problem := _unreachable():
         raise DownloadError(problem)
@@ -31,20 +31,20 @@ def download(data_dir: Path) -> None:
 
 
 def _unreachable() -> str:
-    """Returns why the host does not answer; '' if it does."""
+    """Returns the reason why the host does not answer; '' if it does."""
     import requests
 
     problems = []
 
-    def ask() -> None:
+    def request() -> None:
         try:
-            requests.head(HOST, timeout=PATIENCE)
+            requests.head(HOST, timeout=TIMEOUT)
             problems.append("")
         except requests.RequestException as error:
             problems.append(f"{HOST} cannot be reached ({type(error).__name__})")
 
     # The time limit of a request does not cover the look-up of the host's name.
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
-    return problems[0] if problems else f"{HOST} does not answer within {PATIENCE:g} seconds"
+    thread.join(TIMEOUT)
+    return problems[0] if problems else f"{HOST} does not answer within {TIMEOUT:g} seconds"

@@ -1,8 +1,8 @@
-"""A task of translation that the project makes itself: numbers to words, dates to ISO 8601.
+"""Generated sentence pairs: numbers to English words, and dates to ISO 8601.
 
 Numbers from 0 to 999,999 in digits become English words, `40712` 'forty thousand seven hundred
-twelve'. Dates of the years 1900 to 2099, written in many ways, become one, `Mar 3, 1998`
-'1998-03-03'. There is no end of examples, and an answer is right or wrong.
+twelve'. Dates of the years 1900 to 2099 in many formats become one, `Mar 3, 1998` '1998-03-03'.
+Examples are unlimited, and an answer is right or wrong.
 """
 
 import datetime
@@ -14,13 +14,13 @@ from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs
 from rnnjax.errors import InputError
 
 ROWS = {"train": 50_000, "validation": 2_000, "test": 2_000}
-"""How many examples the parts have by default."""
+"""Default number of examples of each split."""
 
 _SHARES = {"test": 1, "validation": 1, "train": 18}
-"""Of the numbers and of the days, in twentieths: no two parts share one, however it is written."""
+"""Share of the numbers and days of each split, in twentieths; no two splits share one."""
 _SMALL = 1_000
-"""Numbers below this are all of the training part: the words of the others are made of theirs."""
-_LARGEST = 999_999
+"""Smaller numbers are all in the training split: larger ones are spelled with their words."""
+_MAX_NUMBER = 999_999
 _FIRST_DAY = datetime.date(1900, 1, 1)
 _LAST_DAY = datetime.date(2099, 12, 31)
 # fmt: off
@@ -39,7 +39,7 @@ _MONTHS = (
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 # fmt: on
 
-_FORMS: tuple[Callable[[datetime.date], str], ...] = (
+_DATE_FORMATS: tuple[Callable[[datetime.date], str], ...] = (
     lambda day: f"{_MONTHS[day.month]} {ordinal(day.day)}, {day.year}",
     lambda day: f"{_MONTHS[day.month]} {day.day}, {day.year}",
     lambda day: f"{_MONTHS[day.month][:3]} {day.day}, {day.year}",
@@ -50,64 +50,64 @@ _FORMS: tuple[Callable[[datetime.date], str], ...] = (
     lambda day: f"the {ordinal(day.day)} of {_MONTHS[day.month]} {day.year}",
     lambda day: f"{day.day}.{day.month}.{day.year}",
 )
-"""How a date is written; the last one has the day first, as in most of Europe."""
+"""Formats of a date; the last one has the day first, as in most of Europe."""
 
 
-def numerals(seed: int = 0, rows: Mapping[str, int] = ROWS) -> ParallelCorpus:
-    """Returns a corpus of numbers and dates.
+def make_numerals(seed: int = 0, rows: Mapping[str, int] = ROWS) -> ParallelCorpus:
+    """Generates a corpus of numbers and dates.
 
     Args:
-      seed: other examples for another one, of the same numbers and days in each part.
-      rows: how many examples each part has.
+      seed: of the examples; the numbers and days of each split are the same for all seeds.
+      rows: number of examples of each split.
 
     Raises:
-      InputError: a part has no rows, or there is no such part.
+      InputError: a split has no rows, or an unknown name.
     """
-    for part, count in rows.items():
-        if part not in _SHARES or count < 1:
+    for split, count in rows.items():
+        if split not in _SHARES or count < 1:
             raise InputError(
-                f"rows: given {count} of the part {part!r}, expected 1 or more of "
+                f"rows: given {count} of the split {split!r}, expected 1 or more of "
                 f"{', '.join(_SHARES)}"
             )
-    parts = {}
-    for part, count in rows.items():
-        sources, targets = zip(*(example(part, seed, index) for index in range(count)), strict=True)
-        parts[part] = SentencePairs(sources, targets)
-    made = "numbers to English words and dates to ISO 8601, made here"
-    return ParallelCorpus("numerals", f"{made}, seed {seed}", parts)
+    splits = {}
+    for split, count in rows.items():
+        pairs = (example(split, seed, index) for index in range(count))
+        splits[split] = SentencePairs(*zip(*pairs, strict=True))
+    source = f"numbers to English words and dates to ISO 8601, made here, seed {seed}"
+    return ParallelCorpus("numerals", source, splits)
 
 
-def example(part: str, seed: int, index: int) -> tuple[str, str]:
-    """Returns one example and its answer, which follow from the arguments alone.
+def example(split: str, seed: int, index: int) -> tuple[str, str]:
+    """Generates one source and its target, which follow from the arguments alone.
 
-    Half of the examples are numbers, about equally often of each number of digits that the part
+    Half of the examples are numbers, about equally often of each number of digits that the split
     has; half are dates.
     """
-    kind = _hash(f"{part} {seed} {index}") % 2
+    is_number = _hash(f"{split} {seed} {index}") % 2
     for attempt in itertools.count():
-        stream = _hash(f"{part} {seed} {index} {attempt}")
-        if kind:
+        stream = _hash(f"{split} {seed} {index} {attempt}")
+        if is_number:
             stream, digits = divmod(stream, 6)
             number = stream % 10 ** (digits + 1)
-            if _part_of("number", number) == part:
+            if _split_of("number", number) == split:
                 return str(number), spell_number(number)
         else:
-            stream, form = divmod(stream, len(_FORMS))
+            stream, date_format = divmod(stream, len(_DATE_FORMATS))
             days = (_LAST_DAY - _FIRST_DAY).days + 1
             day = _FIRST_DAY + datetime.timedelta(days=stream % days)
-            if _part_of("day", day.toordinal()) == part:
-                return _FORMS[form](day), day.isoformat()
+            if _split_of("day", day.toordinal()) == split:
+                return _DATE_FORMATS[date_format](day), day.isoformat()
     raise AssertionError
 
 
 def spell_number(number: int) -> str:
-    """Returns a number in English words, without 'and': 'twenty-one thousand one hundred five'.
+    """Spells a number in English, without 'and': 'twenty-one thousand one hundred five'.
 
     Raises:
-      InputError: it is not one from 0 to 999,999.
+      InputError: the number is not from 0 to 999,999.
     """
-    if not 0 <= number <= _LARGEST:
-        raise InputError(f"number: given {number}, expected 0 to {_LARGEST:,}")
+    if not 0 <= number <= _MAX_NUMBER:
+        raise InputError(f"number: given {number}, expected 0 to {_MAX_NUMBER:,}")
     thousands, rest = divmod(number, 1000)
     words = [f"{_below_1000(thousands)} thousand"] if thousands else []
     if rest or not thousands:
@@ -116,7 +116,7 @@ def spell_number(number: int) -> str:
 
 
 def ordinal(number: int) -> str:
-    """Returns a number from 1 to 31 with the ending of its rank, '3rd'."""
+    """Returns the ordinal of a number from 1 to 31, '3rd'."""
     teens = 11 <= number <= 13
     return f"{number}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"
 
@@ -132,15 +132,15 @@ def _below_1000(number: int) -> str:
     return " ".join(words)
 
 
-def _part_of(kind: str, value: int) -> str:
+def _split_of(kind: str, value: int) -> str:
     if kind == "number" and value < _SMALL:
         return "train"
-    place = _hash(f"{kind} {value}") % sum(_SHARES.values())
-    for part, share in _SHARES.items():
-        if place < share:
-            return part
-        place -= share
-    raise AssertionError(place)
+    remainder = _hash(f"{kind} {value}") % sum(_SHARES.values())
+    for split, share in _SHARES.items():
+        if remainder < share:
+            return split
+        remainder -= share
+    raise AssertionError(remainder)
 
 
 def _hash(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Texts in two languages, line by line."""
+"""Parallel text: sentence pairs of two languages, aligned line by line."""
 
 import dataclasses
 import functools
@@ -10,13 +10,13 @@ from typing import Any
 from rnnjax.errors import InputError
 from rnnjax.input_files import MAX_LINE, read_text, reading
 
-PARTS = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
-"""The parts of Multi30k and the names of their files, without the language."""
+FILE_STEMS = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
+"""The splits of Multi30k and the names of their files, without the language."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SentencePairs:
-    """A part of a corpus: a text of the one language for each text of the other."""
+    """A split of parallel text: the target of each source."""
 
     sources: Sequence[str]
     targets: Sequence[str]
@@ -27,7 +27,7 @@ class SentencePairs:
 
 @dataclasses.dataclass(frozen=True)
 class ParallelCorpus:
-    """Texts and their translations, and where they came from."""
+    """Texts, their translations, and their source."""
 
     name: str
     source: str
@@ -35,45 +35,45 @@ class ParallelCorpus:
     splits: Mapping[str, SentencePairs]
     """'train', 'validation' and 'test'."""
     fallback: str = ""
-    """No corpus of pairs stands in for another one."""
+    """Always '': parallel text has no fallback."""
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the texts of all parts, in their order: the same wherever they are the same.
+        """SHA-256 of the texts of all splits, in their order.
 
-        Each text is preceded by its length, so that no two corpora are written alike.
+        Each text is preceded by its length, so that different corpora differ in the hashed bytes.
         """
         digest = hashlib.sha256()
-        for name, part in sorted(self.splits.items()):
-            digest.update(f"{name} {len(part)}\n".encode())
-            for side in (part.sources, part.targets):
+        for name, pairs in sorted(self.splits.items()):
+            digest.update(f"{name} {len(pairs)}\n".encode())
+            for side in (pairs.sources, pairs.targets):
                 for text in side:
                     content = text.encode()
                     digest.update(b"%d " % len(content) + content)
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
-        """Returns what a run's files say of it, ready for JSON."""
+        """Describes the corpus for the files of a run, ready for JSON."""
         return {name: getattr(self, name) for name in ("name", "source", "fallback", "fingerprint")}
 
 
 def read_parallel_text(
-    folder: Path, source: str, target: str, parts: Mapping[str, str] = PARTS
+    folder: Path, source: str, target: str, stems: Mapping[str, str] = FILE_STEMS
 ) -> ParallelCorpus:
-    """Returns the corpus of a folder that has two files for each part, aligned line by line.
+    """Reads the two aligned files of each split in a folder.
 
     They are named as those of Multi30k, `train.de` and `train.en` say, each plain or packed with
     gzip (`train.de.gz`). A line may be empty.
 
     Args:
-      folder: where they are.
-      source: the ending of the language that is read.
-      target: the ending of the language that is written.
-      parts: the names of the files without the language, by the names of the parts.
+      folder: of the files.
+      source: file ending of the source language.
+      target: file ending of the target language.
+      stems: names of the files without the language, by split.
 
     Raises:
       InputError: a file is missing, cannot be read or unpacked, or is not UTF-8, or the two of a
-        part have not as many lines, or none.
+        split are empty or differ in their number of lines.
     """
     if source == target:
         raise InputError(
@@ -83,18 +83,18 @@ def read_parallel_text(
         is_folder = folder.is_dir()
     if not is_folder:
         raise InputError(
-            f"{folder}: there is no such folder; give one that holds {_expected(parts, source)} "
+            f"{folder}: there is no such folder; give one that holds {_file_names(stems, source)} "
             f"and the same of {target!r}"
         )
     return ParallelCorpus(
         name=folder.resolve().name,
         source=f"{folder}, from {source!r} to {target!r}",
-        splits={part: _read_part(folder, name, source, target) for part, name in parts.items()},
+        splits={split: _read_split(folder, stem, source, target) for split, stem in stems.items()},
     )
 
 
-def _read_part(folder: Path, name: str, source: str, target: str) -> SentencePairs:
-    paths = [_find(folder, f"{name}.{language}") for language in (source, target)]
+def _read_split(folder: Path, stem: str, source: str, target: str) -> SentencePairs:
+    paths = [_find(folder, f"{stem}.{language}") for language in (source, target)]
     sides = [_lines(path) for path in paths]
     counts = [len(side) for side in sides]
     if counts[0] != counts[1]:
@@ -112,10 +112,10 @@ def _find(folder: Path, name: str) -> Path:
         if path.exists():
             return path
     stem = name.rpartition(".")[0]
-    there = sorted(path.name for path in folder.glob(f"{stem}.*"))
-    has = f"it has {', '.join(there)}" if there else f"it has no {stem}.* at all"
+    present = sorted(path.name for path in folder.glob(f"{stem}.*"))
+    listing = f"it has {', '.join(present)}" if present else f"it has no {stem}.* at all"
     raise InputError(
-        f"{folder}: there is no {name} or {name}.gz, and {has}; put the file there, or name "
+        f"{folder}: there is no {name} or {name}.gz, and {listing}; put the file there, or name "
         "languages that are"
     )
 
@@ -127,5 +127,5 @@ def _lines(path: Path) -> tuple[str, ...]:
     return tuple(lines if lines[-1] else lines[:-1])
 
 
-def _expected(parts: Mapping[str, str], language: str) -> str:
-    return ", ".join(f"{name}.{language}" for name in parts.values())
+def _file_names(stems: Mapping[str, str], language: str) -> str:
+    return ", ".join(f"{stem}.{language}" for stem in stems.values())

@@ -1,4 +1,4 @@
-"""Where prepared corpora are kept, as columns that are mapped into memory."""
+"""Cache of prepared corpora: columns on the disk, mapped into memory."""
 
 import dataclasses
 import hashlib
@@ -17,17 +17,16 @@ from rnnjax.errors import InputError
 from rnnjax.input_files import explain, load_text, open_regular, parse_json
 from rnnjax.reporting.progress import write_message
 
+FORMAT_VERSION = 1
+"""Raise it when the columns, or the rows that the same source files are read into, change."""
+
 _FIELDS = ("title", "description")
-
 _COLUMNS = ("utf8", "offsets")
-
-_FORMAT = 1
-"""Of what is kept, and of how sources are read into rows: raise it when either changes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedCorpus:
-    """Classes and parts of a corpus, fresh from its source."""
+    """Classes and rows of a corpus, fresh from its source."""
 
     classes: Sequence[str]
     rows: Mapping[str, Sequence[CsvRow]]
@@ -35,51 +34,56 @@ class PreparedCorpus:
 
 @dataclasses.dataclass(frozen=True)
 class CachedCorpus:
-    """Classes and parts of a corpus, mapped from the cache."""
+    """Classes and splits of a corpus, mapped from the cache."""
 
     classes: tuple[str, ...]
     splits: Mapping[str, CorpusSplit]
     fingerprint: str
 
 
-def key_of(contents: Iterable[bytes]) -> str:
-    """Returns a hash of what a corpus is made of, and of the format in which it is kept."""
-    total = hashlib.sha256(f"format {_FORMAT}".encode())
+def cache_key(name: str, contents: Iterable[bytes]) -> str:
+    """Returns the cache key of a corpus: a hash of its name, its contents and `FORMAT_VERSION`.
+
+    Args:
+      name: of the corpus.
+      contents: whatever determines its rows: digests of source files, versions of libraries.
+    """
+    key = hashlib.sha256(f"{name}, format {FORMAT_VERSION}".encode())
     for content in contents:
-        total.update(hashlib.sha256(content).digest())
-    return total.hexdigest()
+        key.update(hashlib.sha256(content).digest())
+    return key.hexdigest()
 
 
-def keep(
+def load_or_prepare(
     root: Path, name: str, key: str, prepare: Callable[[Path], PreparedCorpus]
 ) -> CachedCorpus:
-    """Returns the corpus of a name and key from the cache, prepared first if it is not there.
+    """Loads a corpus from the cache, and prepares it first if it is absent or damaged.
 
-    Every column is verified by the corpus's fingerprint; a damaged corpus is prepared again, which
-    is said. Several processes may do this at once. One that is killed leaves at most a folder
-    'preparing-*', which nothing reads.
+    Every column is verified by the corpus's fingerprint, and damage is reported. Several processes
+    may do this at once. One that is killed leaves at most a folder 'preparing-*', which nothing
+    reads.
 
     Args:
       root: the cache's folder.
       name: of the corpus.
-      key: another key, another preparation.
-      prepare: makes the corpus; it may write to the folder that it is given, which is deleted.
+      key: as `cache_key` returns it.
+      prepare: returns the rows; it may write to the folder of its argument, which is deleted.
 
     Raises:
       InputError: the cache cannot be written. Those of `prepare` pass.
     """
-    place = root / "corpora" / f"{name}-{key[:16]}"
+    folder = root / "corpora" / f"{name}-{key[:16]}"
     try:
-        return _read(place, key)
+        return _read(folder, key)
     except FileNotFoundError as error:
-        if place.exists():
-            _announce(place, error)
+        if folder.exists():
+            _warn_damaged(folder, error)
     # Damaged files raise whatever the readers of their formats happen to raise.
     except Exception as error:
-        _announce(place, error)
+        _warn_damaged(folder, error)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(dir=place.parent, prefix="preparing-")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=folder.parent, prefix="preparing-")
     except OSError as error:
         raise _unwritable(root, error) from None
     with scratch:
@@ -89,84 +93,84 @@ def keep(
         columns = Path(scratch.name, "columns")
         try:
             _write(columns, key, prepare(Path(scratch.name)))
-            _publish(columns, place, key)
+            _publish(columns, folder, key)
         except (OSError, RuntimeError) as error:  # array_record's is the latter
             raise _unwritable(root, error) from error
     try:
-        return _read(place, key)
+        return _read(folder, key)
     except Exception as error:
         raise InputError(
-            f"{place}: was written and cannot be read back ({error}); check the disk"
+            f"{folder}: was written and cannot be read back ({error}); check the disk"
         ) from error
 
 
-def _write(place: Path, key: str, prepared: PreparedCorpus) -> None:
-    place.mkdir()
-    about: dict[str, Any] = {"key": key, "classes": list(prepared.classes), "rows": {}}
+def _write(folder: Path, key: str, corpus: PreparedCorpus) -> None:
+    folder.mkdir()
+    header: dict[str, Any] = {"key": key, "classes": list(corpus.classes), "rows": {}}
     splits = {}
-    for part, rows in sorted(prepared.rows.items()):
-        about["rows"][part] = len(rows)
+    for name, rows in sorted(corpus.rows.items()):
+        header["rows"][name] = len(rows)
         arrays = {"labels": np.array([row.label for row in rows], "<i4")}
         for field in _FIELDS:
             texts = [getattr(row, field).encode() for row in rows]
             ends = itertools.accumulate(map(len, texts), initial=0)
             arrays[f"{field}.offsets"] = np.fromiter(ends, "<i8", len(texts) + 1)
             arrays[f"{field}.utf8"] = np.frombuffer(b"".join(texts), np.uint8)
-        for name, array in arrays.items():
-            np.save(place / f"{part}.{name}.npy", array)
-        splits[part] = _split(arrays)
-    about["fingerprint"] = _fingerprint(about["classes"], splits)
-    (place / "corpus.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        for column, array in arrays.items():
+            np.save(folder / f"{name}.{column}.npy", array)
+        splits[name] = _split(arrays)
+    header["fingerprint"] = _fingerprint(header["classes"], splits)
+    (folder / "corpus.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
 
 
-def _read(place: Path, key: str) -> CachedCorpus:
-    """Returns a corpus of the cache.
+def _read(folder: Path, key: str) -> CachedCorpus:
+    """Maps a corpus of the cache into memory and verifies it.
 
     Raises:
-      FileNotFoundError: it is not there, or a part of it is not.
+      FileNotFoundError: it, or one of its files, is absent.
       Exception: it is damaged.
     """
-    about = parse_json(load_text(place / "corpus.json"))
-    if about["key"] != key:
+    header = parse_json(load_text(folder / "corpus.json"))
+    if header["key"] != key:
         raise ValueError("it was prepared from something else")
-    classes, splits = about["classes"], {}
-    for part, count in about["rows"].items():
-        names = ["labels", *(f"{field}.{kind}" for field in _FIELDS for kind in _COLUMNS)]
-        arrays = {name: _array(place / f"{part}.{name}.npy") for name in names}
-        splits[part] = _split(arrays)
-        _check_split(part, splits[part], count, len(classes))
-    if _fingerprint(classes, splits) != about["fingerprint"]:
+    classes, splits = header["classes"], {}
+    for name, count in header["rows"].items():
+        columns = ["labels", *(f"{field}.{column}" for field in _FIELDS for column in _COLUMNS)]
+        splits[name] = _split({column: _map(folder / f"{name}.{column}.npy") for column in columns})
+        _check_split(name, splits[name], count, len(classes))
+    if _fingerprint(classes, splits) != header["fingerprint"]:
         raise ValueError("its fingerprint is not that of its columns")
-    return CachedCorpus(tuple(classes), splits, about["fingerprint"])
+    return CachedCorpus(tuple(classes), splits, header["fingerprint"])
 
 
 def _split(arrays: Mapping[str, np.ndarray]) -> CorpusSplit:
     fields = {
-        field: TextColumn(*(arrays[f"{field}.{kind}"] for kind in _COLUMNS)) for field in _FIELDS
+        field: TextColumn(*(arrays[f"{field}.{column}"] for column in _COLUMNS))
+        for field in _FIELDS
     }
     return CorpusSplit(arrays["labels"], fields)
 
 
-def _check_split(part: str, split: CorpusSplit, count: int, classes: int) -> None:
+def _check_split(name: str, split: CorpusSplit, count: int, classes: int) -> None:
     """Raises ValueError unless the columns of a split fit together."""
     labels = split.labels
     if labels.dtype != np.int32 or labels.shape != (count,):
-        raise ValueError(f"the labels of {part} are not {count} numbers")
+        raise ValueError(f"the labels of {name} are not {count} numbers")
     if count and not (labels.min() >= 0 and labels.max() < classes):
-        raise ValueError(f"a label of {part} is not of one of the {classes} classes")
-    for name, column in split.fields.items():
+        raise ValueError(f"a label of {name} is not of one of the {classes} classes")
+    for field, column in split.fields.items():
         utf8, offsets = column.utf8, column.offsets
         if utf8.dtype != np.uint8 or utf8.ndim != 1 or offsets.dtype != np.int64:
-            raise ValueError(f"the {name} column of {part} has another type")
+            raise ValueError(f"the {field} column of {name} has another type")
         ends = offsets.shape == (count + 1,) and (offsets[0], offsets[-1]) == (0, len(utf8))
         if not ends or np.any(np.diff(offsets) < 0):
-            raise ValueError(f"the offsets of the {name} column of {part} do not fit its bytes")
+            raise ValueError(f"the offsets of the {field} column of {name} do not fit its bytes")
 
 
 def _fingerprint(classes: Sequence[str], splits: Mapping[str, CorpusSplit]) -> str:
     digest = hashlib.sha256(json.dumps(list(classes)).encode())
-    for part, split in sorted(splits.items()):
-        digest.update(f"{part} {len(split)}".encode())
+    for name, split in sorted(splits.items()):
+        digest.update(f"{name} {len(split)}".encode())
         digest.update(split.labels.tobytes())
         for field in _FIELDS:
             column = split.fields[field]
@@ -175,29 +179,29 @@ def _fingerprint(classes: Sequence[str], splits: Mapping[str, CorpusSplit]) -> s
     return digest.hexdigest()
 
 
-def _array(path: Path) -> np.ndarray:
+def _map(path: Path) -> np.ndarray:
     open_regular(path).close()  # NumPy would wait for the writer of a pipe
-    # A file that lost its end is refused by the mapping.
+    # The mapping refuses a truncated file.
     # A plain array over the map: slices of a memmap object cost several times as much.
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
-def _publish(columns: Path, place: Path, key: str) -> None:
+def _publish(columns: Path, folder: Path, key: str) -> None:
     try:
-        columns.rename(place)
+        columns.rename(folder)
     except OSError:
-        # Another process was first, or what is there is damaged.
+        # Another process was first, or the present folder is damaged.
         try:
-            _read(place, key)
+            _read(folder, key)
         except Exception:
-            place.rename(columns.with_name("damaged"))
-            columns.rename(place)
+            folder.rename(columns.with_name("damaged"))
+            columns.rename(folder)
 
 
-def _announce(place: Path, error: Exception) -> None:
+def _warn_damaged(folder: Path, error: Exception) -> None:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else error
     write_message(
-        f"WARNING: the prepared corpus {place} is damaged ({reason}); it is prepared again"
+        f"WARNING: the prepared corpus {folder} is damaged ({reason}); it is prepared again"
     )
 
 
