@@ -1,7 +1,7 @@
 """Weights of recurrent layers to and from Keras, PyTorch and flax.
 
-A layer of ours says which cell runs in which directions, and how many are stacked; plain arrays go
-in and come out. None of the three libraries is needed to convert::
+A layer of rnnjax determines cell, directions and number of layers; weights are plain arrays, and
+none of the three libraries is needed to convert::
 
     layer = Stack([Bidirectional(LSTMCell(64)), Bidirectional(LSTMCell(64))])
     params = from_torch(layer, module.state_dict())
@@ -9,7 +9,7 @@ in and come out. None of the three libraries is needed to convert::
     tensors = {name: torch.from_numpy(array) for name, array in to_torch(layer, params).items()}
 
 =============  ========================  ===========================  ==========================
-here           Keras                     PyTorch                      flax.linen
+rnnjax         Keras                     PyTorch                      flax.linen
 =============  ========================  ===========================  ==========================
 RNN            `layer.get_weights()`     a module's `state_dict()`    params of nn.RNN
 Bidirectional  the same, forward first   the same, with `_reverse`    params of nn.Bidirectional
@@ -22,10 +22,10 @@ r, z, n        z, r, h                   r, z, n                      an array f
 reset_after    True and False            True                         True
 =============  ========================  ===========================  ==========================
 
-The modules say how each library writes its biases. Where theirs can hold ours, ours come back from
-there bit for bit. Weights are all that travels: activations, dropout, `merge`, `return_sequences`
-and the direction of a single `RNN` are to be set alike on both sides. The order of the states of an
-LSTM differs as well: (hidden, cell) here and in PyTorch and Keras, (cell, hidden) in flax.
+The modules document the biases of each library. Where a library can express the weights of rnnjax,
+a round trip preserves all bits. Only weights are converted: activations, dropout, `merge`,
+`return_sequences` and the direction of a single `RNN` must be set alike on both sides. The state of
+an LSTM is (hidden, cell) in rnnjax, PyTorch and Keras, and (cell, hidden) in flax.
 """
 
 from rnnjax.interop.flax import from_flax, to_flax

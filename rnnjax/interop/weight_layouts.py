@@ -1,4 +1,4 @@
-"""The runs of a layer, the weights of a run, and one way of writing them turned into another."""
+"""Weight layouts of libraries, and the conversion of a layer's weights between them."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -13,26 +13,26 @@ from rnnjax.errors import InputError
 from rnnjax.layers import RNN, Bidirectional, Stack
 
 Shape = tuple[int | None, ...]
-"""The shape that an array must have; None for the number of inputs while it is not known."""
+"""The expected shape of an array; None for an unknown number of inputs."""
 
 _GATES: dict[type[nn.Module], int] = {SimpleCell: 1, LSTMCell: 4, GRUCell: 3}
-_ALIKE = {"features", "dtype", "param_dtype", "update_dropout", "parent", "name"}
-"""The attributes of a cell that do not change what its weights mean, beside its initializers."""
+_NEUTRAL_ATTRIBUTES = {"features", "dtype", "param_dtype", "update_dropout", "parent", "name"}
+"""Attributes of a cell that do not change the meaning of its weights, beside initializers."""
 
 
 class LayerDirection(NamedTuple):
-    """A cell over time in one direction, with weights of its own.
+    """One direction of a recurrent layer, with its own weights.
 
     Attributes:
       cell: one of `SimpleCell`, `LSTMCell`, `GRUCell`.
-      layer: its place in a `Stack`; None outside of one.
-      direction: '' for an `RNN`.
-      inputs: how many it reads; None where the layer does not say.
+      layer_index: index in a `Stack`; None outside of one.
+      name: '' for an `RNN`.
+      inputs: input size; None if the layer does not determine it.
     """
 
     cell: Any
-    layer: int | None
-    direction: Literal["", "forward", "backward"]
+    layer_index: int | None
+    name: Literal["", "forward", "backward"]
     inputs: int | None
 
     @property
@@ -47,27 +47,27 @@ class LayerDirection(NamedTuple):
 
     @property
     def outputs(self) -> int:
-        """Size of the output, and of what the recurrent kernel reads."""
+        """Size of the output, which the recurrent kernel reads."""
         return getattr(self.cell, "projection", 0) or self.features
 
     @property
-    def recurrent_bias(self) -> bool:
-        """Whether the product with the state has a bias of its own."""
+    def has_recurrent_bias(self) -> bool:
+        """Whether the product with the state has a separate bias."""
         return isinstance(self.cell, GRUCell) and self.cell.reset_after
 
     @property
-    def projected(self) -> bool:
+    def has_projection(self) -> bool:
         """Whether the output is a projection."""
         return bool(getattr(self.cell, "projection", 0))
 
     def path(self, *parts: str) -> str:
-        """Returns names joined by '/', behind the run's place in a stack."""
-        place = () if self.layer is None else (f"layers_{self.layer}",)
-        return "/".join((*place, *parts))
+        """Joins names by '/', prefixed with the layer of a stack."""
+        prefix = () if self.layer_index is None else (f"layers_{self.layer_index}",)
+        return "/".join((*prefix, *parts))
 
 
 class Weights(NamedTuple):
-    """The weights of a run, the gates side by side in our order along the last axis."""
+    """The weights of a direction, with gates along the last axis in the order of rnnjax."""
 
     kernel: np.ndarray
     recurrent_kernel: np.ndarray
@@ -77,180 +77,184 @@ class Weights(NamedTuple):
 
 
 class WeightLayout(NamedTuple):
-    """How one library writes the weights of a run.
+    """The format in which a library stores the weights of a direction.
 
     Attributes:
-      owner: whose they are, for messages.
-      options: the attributes of our cells that they can tell from the default.
-      arrays: the names of a run's arrays and their shapes.
-      read: the weights from the arrays in that order.
-      write: the arrays in that order from the weights.
+      title: names the weights in error messages.
+      options: attributes of cells whose values other than the default the library supports.
+      arrays: returns names and shapes of the arrays.
+      read: returns the weights from the arrays in that order.
+      write: returns the arrays in that order from the weights.
     """
 
-    owner: str
+    title: str
     options: tuple[str, ...]
     arrays: Callable[[LayerDirection], dict[str, Shape]]
     read: Callable[..., Weights]
     write: Callable[[LayerDirection, Weights], Iterable[np.ndarray]]
 
 
-def _our_arrays(run: LayerDirection) -> dict[str, Shape]:
-    inside = (*([run.direction] if run.direction else []), "cell")
+def _rnnjax_arrays(direction: LayerDirection) -> dict[str, Shape]:
+    scope = (*([direction.name] if direction.name else []), "cell")
     arrays: dict[str, Shape] = {
-        run.path(*inside, "input", "kernel"): (run.inputs, run.units),
-        run.path(*inside, "recurrent_kernel"): (run.outputs, run.units),
-        run.path(*inside, "input", "bias"): (run.units,),
+        direction.path(*scope, "input", "kernel"): (direction.inputs, direction.units),
+        direction.path(*scope, "recurrent_kernel"): (direction.outputs, direction.units),
+        direction.path(*scope, "input", "bias"): (direction.units,),
     }
-    if run.recurrent_bias:
-        arrays[run.path(*inside, "recurrent_bias")] = (run.units,)
-    if run.projected:
-        arrays[run.path(*inside, "projection_kernel")] = (run.features, run.outputs)
+    if direction.has_recurrent_bias:
+        arrays[direction.path(*scope, "recurrent_bias")] = (direction.units,)
+    if direction.has_projection:
+        arrays[direction.path(*scope, "projection_kernel")] = (
+            direction.features,
+            direction.outputs,
+        )
     return arrays
 
 
-def _our_weights(run: LayerDirection, *arrays: np.ndarray) -> Weights:
-    kernel, recurrent_kernel, bias, *more = arrays
-    if run.projected:
-        return Weights(kernel, recurrent_kernel, bias, None, *more)
-    return Weights(kernel, recurrent_kernel, bias, *more)
+def _rnnjax_weights(direction: LayerDirection, *arrays: np.ndarray) -> Weights:
+    kernel, recurrent_kernel, bias, *rest = arrays
+    if direction.has_projection:
+        return Weights(kernel, recurrent_kernel, bias, None, *rest)
+    return Weights(kernel, recurrent_kernel, bias, *rest)
 
 
-def _our_values(run: LayerDirection, weights: Weights) -> Iterable[np.ndarray]:
-    dtype = np.dtype(run.cell.param_dtype)
-    return (part.astype(dtype) for part in weights if part is not None)
+def _rnnjax_values(direction: LayerDirection, weights: Weights) -> Iterable[np.ndarray]:
+    dtype = np.dtype(direction.cell.param_dtype)
+    return (array.astype(dtype) for array in weights if array is not None)
 
 
-OURS = WeightLayout(
+RNNJAX = WeightLayout(
     "the layer's parameters",
     ("activation", "reset_after", "projection"),
-    _our_arrays,
-    _our_weights,
-    _our_values,
+    _rnnjax_arrays,
+    _rnnjax_weights,
+    _rnnjax_values,
 )
 
 
-def layer_directions(layer: nn.Module, form: WeightLayout) -> list[LayerDirection]:
-    """Returns the runs of a layer, from below, forward first.
+def layer_directions(layer: nn.Module, layout: WeightLayout) -> list[LayerDirection]:
+    """Returns the directions of all layers, the lowest layer first, forward before backward.
 
     Raises:
-      InputError: it is no recurrent layer of ours, or its cell is none that the form can write.
+      InputError: it is no recurrent layer of rnnjax, or the layout does not support its cell.
     """
     if not isinstance(layer, Stack):
-        return _runs(layer, None, None, form)
-    found, inputs = [], None
-    for index, each in enumerate(layer.layers):
-        here = _runs(each, index, inputs, form)
-        found += here
-        concatenated = isinstance(each, Bidirectional) and each.merge == "concat"
-        inputs = here[0].outputs * (2 if concatenated else 1)
-    return found
+        return _directions_of_layer(layer, None, None, layout)
+    directions, inputs = [], None
+    for index, part in enumerate(layer.layers):
+        part_directions = _directions_of_layer(part, index, inputs, layout)
+        directions += part_directions
+        is_concatenated = isinstance(part, Bidirectional) and part.merge == "concat"
+        inputs = part_directions[0].outputs * (2 if is_concatenated else 1)
+    return directions
 
 
-def _runs(
-    layer: nn.Module, index: int | None, inputs: int | None, form: WeightLayout
+def _directions_of_layer(
+    layer: nn.Module, index: int | None, inputs: int | None, layout: WeightLayout
 ) -> list[LayerDirection]:
     if not isinstance(layer, RNN | Bidirectional):
         raise InputError(
             f"layer: given a {type(layer).__name__}, expected an RNN, a Bidirectional, or a "
             "Stack of these"
         )
-    _require_expressible(layer.cell, form)
+    _require_convertible(layer.cell, layout)
     if isinstance(layer, RNN):
         return [LayerDirection(layer.cell, index, "", inputs)]
-    return [LayerDirection(layer.cell, index, end, inputs) for end in ("forward", "backward")]
+    return [LayerDirection(layer.cell, index, name, inputs) for name in ("forward", "backward")]
 
 
-def _require_expressible(cell: nn.Module, form: WeightLayout) -> None:
-    kind = type(cell)
-    if kind not in _GATES:
-        names = ", ".join(each.__name__ for each in _GATES)
+def _require_convertible(cell: nn.Module, layout: WeightLayout) -> None:
+    cell_type = type(cell)
+    if cell_type not in _GATES:
+        names = ", ".join(supported.__name__ for supported in _GATES)
         raise InputError(
-            f"layer: given the cell {kind.__name__}, whose weights have no counterpart; expected "
-            f"one of {names} itself, neither wrapped nor derived from"
+            f"layer: given the cell {cell_type.__name__}, whose weights have no counterpart; "
+            f"expected one of {names} itself, neither wrapped nor derived from"
         )
     for field in dataclasses.fields(cell):
-        if field.name in {*_ALIKE, *form.options} or field.name.endswith("_init"):
+        ignored = {*_NEUTRAL_ATTRIBUTES, *layout.options}
+        if field.name in ignored or field.name.endswith("_init"):
             continue
         value = getattr(cell, field.name)
         if value != field.default:
             raise InputError(
-                f"layer: given {kind.__name__}({field.name}={value!r}), and {form.owner} cannot "
-                f"say that; expected {field.name}={field.default!r}"
+                f"layer: given {cell_type.__name__}({field.name}={value!r}), which {layout.title} "
+                f"cannot express; expected {field.name}={field.default!r}"
             )
 
 
-def translate(
-    layer: nn.Module, given: Mapping[str, Any], source: WeightLayout, target: WeightLayout
+def convert_weights(
+    layer: nn.Module, arrays: Mapping[str, Any], source: WeightLayout, target: WeightLayout
 ) -> dict[str, np.ndarray]:
-    """Returns the weights of a layer as the target writes them, in arrays of their own.
+    """Converts the weights of a layer from one layout to another, as copies.
 
     Args:
       layer: an `RNN`, a `Bidirectional` or a `Stack`.
-      given: the arrays by name, as the source writes them.
-      source: how they are written.
-      target: how they are to be written.
+      arrays: the weights by name in the source layout.
+      source: layout of `arrays`.
+      target: layout of the result.
 
     Raises:
-      InputError: `layer` is none that has a counterpart, an array is missing, not expected, not of
-        floating point, or has another shape.
+      InputError: `layer` has no counterpart, an array is missing, not expected, not of floating
+        point, or has another shape.
     """
-    expected = layer_directions(layer, source if target is OURS else target)
-    _require_names(source.owner, given, [name for run in expected for name in source.arrays(run)])
-    made, inputs = {}, None
-    for run in expected:
-        run = run._replace(inputs=run.inputs or inputs)
-        arrays = (
-            _array(source.owner, name, given[name], shape)
-            for name, shape in source.arrays(run).items()
+    directions = layer_directions(layer, source if target is RNNJAX else target)
+    _require_names(source.title, arrays, [name for d in directions for name in source.arrays(d)])
+    converted, inputs = {}, None
+    for direction in directions:
+        direction = direction._replace(inputs=direction.inputs or inputs)
+        source_arrays = (
+            _validated_array(source.title, name, arrays[name], shape)
+            for name, shape in source.arrays(direction).items()
         )
-        weights = source.read(run, *arrays)
+        weights = source.read(direction, *source_arrays)
         inputs = inputs or weights.kernel.shape[0]
-        # Copies: a tensor, or a transposed view of it, would go on changing with its owner.
-        values = (np.array(value, order="C") for value in target.write(run, weights))
-        made |= zip(target.arrays(run), values, strict=True)
-    return made
+        # Copies: a tensor, or a transposed view of it, could change later.
+        values = (np.array(value, order="C") for value in target.write(direction, weights))
+        converted |= zip(target.arrays(direction), values, strict=True)
+    return converted
 
 
-def _require_names(owner: str, given: Mapping[str, Any], expected: list[str]) -> None:
-    missing = [name for name in expected if name not in given]
-    surplus = [name for name in given if name not in expected]
+def _require_names(title: str, arrays: Mapping[str, Any], expected: list[str]) -> None:
+    missing = [name for name in expected if name not in arrays]
+    surplus = [name for name in arrays if name not in expected]
     if missing or surplus:
-        faults = [
-            f"{what} {', '.join(map(str, names))}"
-            for what, names in (("missing", missing), ("not expected", surplus))
+        problems = [
+            f"{label} {', '.join(map(str, names))}"
+            for label, names in (("missing", missing), ("not expected", surplus))
             if names
         ]
         raise InputError(
-            f"{owner}: {'; '.join(faults)}. Expected exactly {', '.join(expected)}; where theirs "
-            "has no bias, give zeros"
+            f"{title}: {'; '.join(problems)}. Expected exactly {', '.join(expected)}; where "
+            "the source has no bias, pass zeros"
         )
 
 
-def _array(owner: str, name: str, value: Any, shape: Shape) -> np.ndarray:
+def _validated_array(title: str, name: str, value: Any, shape: Shape) -> np.ndarray:
     try:
         array = _to_numpy(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"{owner}: {name} cannot be read as an array ({error}); give arrays of NumPy, or "
-            "tensors of PyTorch"
+            f"{title}: {name} cannot be read as an array ({error}); pass NumPy arrays or "
+            "PyTorch tensors"
         ) from error
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise InputError(f"{owner}: {name} has the dtype {array.dtype}; expected floating point")
+        raise InputError(f"{title}: {name} has the dtype {array.dtype}; expected floating point")
     fits = len(array.shape) == len(shape) and all(
         size in (None, actual) for size, actual in zip(shape, array.shape, strict=True)
     )
     if not fits:
         sizes = ", ".join("inputs" if size is None else str(size) for size in shape)
         raise InputError(
-            f"{owner}: {name} has the shape {array.shape}, expected ({sizes}"
-            f"{',' if len(shape) == 1 else ''}); see that the layer has their features, and that "
-            "no kernel is transposed or stands in another's place"
+            f"{title}: {name} has the shape {array.shape}, expected ({sizes}"
+            f"{',' if len(shape) == 1 else ''}); check that the layer has as many features, and "
+            "that no kernel is transposed or in the wrong position"
         )
     return array
 
 
 def _to_numpy(value: Any) -> np.ndarray:
-    """Returns an array; a tensor of PyTorch may be on a device, need a gradient, or be bfloat16."""
+    """Converts to NumPy; a PyTorch tensor may be on a device, need a gradient, or be bfloat16."""
     if not hasattr(value, "detach"):
         return np.asarray(value)
     tensor = value.detach().cpu()
@@ -260,33 +264,33 @@ def _to_numpy(value: Any) -> np.ndarray:
         return np.asarray(tensor.float())
 
 
-def sum_of_biases(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Returns one + other, and one itself, bit for bit, where the other is zero."""
-    return np.where(other == 0, one, one + other)  # -0.0 + 0.0 is 0.0
+def add_biases(bias: np.ndarray, recurrent_bias: np.ndarray) -> np.ndarray:
+    """Adds two biases; a second bias of zero leaves the bits of the first, -0.0 included."""
+    return np.where(recurrent_bias == 0, bias, bias + recurrent_bias)  # -0.0 + 0.0 is 0.0
 
 
-def flat(tree: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """Returns the leaves of nested mappings by their path, joined by '/'."""
+def flatten(tree: Mapping[str, Any], title: str) -> dict[str, Any]:
+    """Flattens nested mappings: leaves by their paths, joined by '/'."""
     if not isinstance(tree, Mapping):
         raise InputError(
-            f"{owner}: given a {type(tree).__name__}, expected nested mappings from names to arrays"
+            f"{title}: given a {type(tree).__name__}, expected nested mappings from names to arrays"
         )
     leaves = {}
     for name, part in tree.items():
         if isinstance(part, Mapping):
-            leaves |= {f"{name}/{path}": leaf for path, leaf in flat(part, owner).items()}
+            leaves |= {f"{name}/{path}": leaf for path, leaf in flatten(part, title).items()}
         else:
             leaves[str(name)] = part
     return leaves
 
 
-def tree(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns nested dicts from leaves by their path: what `flat` takes apart."""
-    made: dict[str, Any] = {}
+def unflatten(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Nests leaves by their paths: the inverse of `flatten`."""
+    tree: dict[str, Any] = {}
     for path, leaf in leaves.items():
         *branches, last = path.split("/")
-        place = made
+        node = tree
         for branch in branches:
-            place = place.setdefault(branch, {})
-        place[last] = leaf
-    return made
+            node = node.setdefault(branch, {})
+        node[last] = leaf
+    return tree

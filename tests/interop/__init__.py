@@ -1,4 +1,4 @@
-"""Tests of the weights that travel, and what they share: layers, a ragged batch, PyTorch's sums."""
+"""Tests of weight conversion: shared layers, a ragged batch, and the equations of PyTorch."""
 
 import pytest
 

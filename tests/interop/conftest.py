@@ -1,4 +1,4 @@
-"""Compiling is what these tests spend their time on: they do without most of it."""
+"""Compiler options for tests that spend most of their time compiling."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ import pytest
 
 
 @pytest.fixture(autouse=True, scope="module")
-def compiled_in_haste() -> Iterator[None]:
-    """Leaves out the optimisations of the compiler; the programs are run once or twice."""
-    before = jax.config.read("jax_disable_most_optimizations")
+def fast_compilation() -> Iterator[None]:
+    """Disables most optimizations of the compiler; the programs are run once or twice."""
+    initial = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", initial)

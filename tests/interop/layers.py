@@ -1,4 +1,4 @@
-"""Layers of ours, a ragged batch, and how results are compared."""
+"""Layers of rnnjax, a ragged batch, and assertions on results."""
 
 import copy
 import functools
@@ -21,66 +21,66 @@ CELLS = {
     "gru, reset before": lambda: GRUCell(FEATURES, reset_after=False),
 }
 LAYERS = {
-    "one": lambda cell: RNN(cell()),
-    "both": lambda cell: Bidirectional(cell()),
+    "single": lambda cell: RNN(cell()),
+    "bidirectional": lambda cell: Bidirectional(cell()),
     "two": lambda cell: Stack((RNN(cell()), RNN(cell()))),
-    "two, both": lambda cell: Stack((Bidirectional(cell()), Bidirectional(cell()))),
+    "two bidirectional": lambda cell: Stack((Bidirectional(cell()), Bidirectional(cell()))),
 }
 RESET_AFTER = [name for name in CELLS if name != "gru, reset before"]
 
 
-def make(cell, layer):
-    """Returns a layer by the names of its cell and of its kind."""
+def make_layer(cell, layer):
+    """Returns a layer by the names of its cell and of its structure."""
     return LAYERS[layer](CELLS[cell])
 
 
-def drawn(shapes, seed, scale=0.6):
-    """Returns a tree of random arrays, biases included, from a tree of anything with a shape."""
+def random_like(shapes, seed, scale=0.6):
+    """Returns a tree of random arrays with the shapes of another, biases included."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(
         lambda leaf: (scale * rng.standard_normal(leaf.shape)).astype(np.float32), shapes
     )
 
 
-def params_of(layer, seed=1, inputs=INPUTS):
-    """Returns random parameters of a layer of ours."""
+def random_params(layer, seed=1, inputs=INPUTS):
+    """Returns random parameters of a layer of rnnjax."""
     example = np.zeros((1, 2, inputs), np.float32)
-    return drawn(jax.eval_shape(layer.init, jax.random.key(0), example)["params"], seed)
+    return random_like(jax.eval_shape(layer.init, jax.random.key(0), example)["params"], seed)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _applied(layer, params, inputs):
+def _apply(layer, params, inputs):
     return layer.apply({"params": params}, inputs, MASK)
 
 
 def run(layer, params, inputs=INPUT):
     """Returns the outputs, and the parts of the final states: by layer, forward first, h first."""
-    finals, outputs = _applied(layer, params, inputs)
+    finals, outputs = _apply(layer, params, inputs)
     return [np.asarray(outputs), *map(np.asarray, jax.tree.leaves(finals))]
 
 
 def assert_close(actual, expected):
-    """Fails unless states, and outputs where they are real, agree within float32's rounding."""
+    """Asserts that states, and outputs at real steps, agree up to float32 rounding."""
     assert len(actual) == len(expected)
     np.testing.assert_allclose(actual[0][MASK], np.asarray(expected[0])[MASK], rtol=0, atol=1e-6)
-    for one, other in zip(actual[1:], expected[1:], strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    for actual_state, expected_state in zip(actual[1:], expected[1:], strict=True):
+        np.testing.assert_allclose(actual_state, expected_state, rtol=0, atol=1e-6)
 
 
-def assert_same(one, other):
-    """Fails unless two trees are the same: names, dtypes and every bit."""
-    assert jax.tree.structure(one) == jax.tree.structure(other)
-    for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+def assert_same(actual, expected):
+    """Asserts that two trees have the same names, dtypes and bits."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for left, right in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert left.dtype == right.dtype
         assert np.asarray(left).tobytes() == np.asarray(right).tobytes()
 
 
-def changed(params, path, change):
-    """Returns a tree with one leaf, named by its path, changed."""
+def replace_leaf(params, path, change):
+    """Returns a copy of a tree with one leaf, named by its path, replaced."""
     *branches, last = path.split("/")
-    made = copy.deepcopy(params)
-    place = made
+    tree = copy.deepcopy(params)
+    node = tree
     for branch in branches:
-        place = place[branch]
-    place[last] = change(place[last])
-    return made
+        node = node[branch]
+    node[last] = change(node[last])
+    return tree

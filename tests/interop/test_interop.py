@@ -1,4 +1,4 @@
-"""What holds for every library: what is refused, and whose the arrays are."""
+"""Conversion of weights for every library: errors, copies and dtypes."""
 
 import ast
 from pathlib import Path
@@ -15,24 +15,32 @@ from rnnjax.errors import InputError
 from rnnjax.interop import from_flax, from_keras, from_torch, to_flax, to_keras, to_torch
 from rnnjax.layers import RNN, Bidirectional, Stack
 
-from .layers import FEATURES, LAYERS, RESET_AFTER, assert_same, changed, make, params_of
+from .layers import (
+    FEATURES,
+    LAYERS,
+    RESET_AFTER,
+    assert_same,
+    make_layer,
+    random_params,
+    replace_leaf,
+)
 
-THERE = {"keras": to_keras, "torch": to_torch, "flax": to_flax}
-BACK = {"keras": from_keras, "torch": from_torch, "flax": from_flax}
+EXPORT = {"keras": to_keras, "torch": to_torch, "flax": to_flax}
+IMPORT = {"keras": from_keras, "torch": from_torch, "flax": from_flax}
 
 
 def without(params, path):
-    """Returns a tree without the leaf of a path."""
+    """Returns a copy of a tree without the leaf of a path."""
     *branches, last = path.split("/")
-    made = changed(params, path, lambda leaf: leaf)
-    place = made
+    tree = replace_leaf(params, path, lambda leaf: leaf)
+    node = tree
     for branch in branches:
-        place = place[branch]
-    del place[last]
-    return made
+        node = node[branch]
+    del node[last]
+    return tree
 
 
-@pytest.mark.parametrize("library", THERE)
+@pytest.mark.parametrize("library", EXPORT)
 @pytest.mark.parametrize(
     ("mistake", "message"),
     [
@@ -42,47 +50,53 @@ def without(params, path):
             "not expected cell/input/bias, cell/input/kernel, cell/recurrent_kernel. Expected",
         ),
         (
-            lambda params: changed(params, "backward/cell/recurrent_kernel", lambda leaf: leaf[1:]),
+            lambda params: replace_leaf(
+                params, "backward/cell/recurrent_kernel", lambda leaf: leaf[1:]
+            ),
             r"backward/cell/recurrent_kernel has the shape \(3, 16\), expected \(4, 16\)",
         ),
         (
-            lambda params: changed(params, "backward/cell/input/kernel", lambda leaf: leaf[1:]),
+            lambda params: replace_leaf(
+                params, "backward/cell/input/kernel", lambda leaf: leaf[1:]
+            ),
             r"backward/cell/input/kernel has the shape \(2, 16\), expected \(3, 16\)",
         ),
         (
-            lambda params: changed(params, "forward/cell/input/kernel", np.transpose),
+            lambda params: replace_leaf(params, "forward/cell/input/kernel", np.transpose),
             r"forward/cell/input/kernel has the shape \(16, 3\), expected \(inputs, 16\)",
         ),
         (
-            lambda params: changed(params, "forward/cell/input/bias", lambda leaf: leaf[None]),
+            lambda params: replace_leaf(params, "forward/cell/input/bias", lambda leaf: leaf[None]),
             r"forward/cell/input/bias has the shape \(1, 16\), expected \(16,\)",
         ),
         (
-            lambda params: changed(
+            lambda params: replace_leaf(
                 params, "forward/cell/input/bias", lambda leaf: leaf.astype(int)
             ),
             "forward/cell/input/bias has the dtype int64; expected floating point",
         ),
         (
-            lambda params: changed(params, "forward/cell/input/bias", lambda leaf: [[1.0], 2.0]),
+            lambda params: replace_leaf(
+                params, "forward/cell/input/bias", lambda leaf: [[1.0], 2.0]
+            ),
             "forward/cell/input/bias cannot be read as an array",
         ),
         (lambda params: [params], "given a list, expected nested mappings"),
     ],
 )
-def test_parameters_that_are_not_the_layers_are_refused(library, mistake, message):
+def test_invalid_parameters_raise(library, mistake, message):
     layer = Bidirectional(LSTMCell(FEATURES))
-    params = params_of(layer)
-    THERE[library](layer, params)
+    params = random_params(layer)
+    EXPORT[library](layer, params)
     with pytest.raises(InputError, match=f"^the layer's parameters: .*{message}"):
-        THERE[library](layer, mistake(params))
+        EXPORT[library](layer, mistake(params))
 
 
-STATE_DICT = to_torch(RNN(LSTMCell(FEATURES)), params_of(RNN(LSTMCell(FEATURES))))
+STATE_DICT = to_torch(RNN(LSTMCell(FEATURES)), random_params(RNN(LSTMCell(FEATURES))))
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("state_dict", "message"),
     [
         (
             {
@@ -98,7 +112,7 @@ STATE_DICT = to_torch(RNN(LSTMCell(FEATURES)), params_of(RNN(LSTMCell(FEATURES))
         ),
         (
             {name: array for name, array in STATE_DICT.items() if "bias" not in name},
-            "missing bias_ih_l0, bias_hh_l0. Expected exactly weight_ih_l0, .*give zeros",
+            "missing bias_ih_l0, bias_hh_l0. Expected exactly weight_ih_l0, .*pass zeros",
         ),
         (
             {f"lstm.{name}": array for name, array in STATE_DICT.items()},
@@ -108,9 +122,9 @@ STATE_DICT = to_torch(RNN(LSTMCell(FEATURES)), params_of(RNN(LSTMCell(FEATURES))
         (list(STATE_DICT.values()), "given a list, expected a mapping"),
     ],
 )
-def test_a_state_dict_that_does_not_fit_is_refused(given, message):
+def test_invalid_state_dict_raises(state_dict, message):
     with pytest.raises(InputError, match=f"^PyTorch's state_dict: {message}"):
-        from_torch(RNN(LSTMCell(FEATURES)), given)
+        from_torch(RNN(LSTMCell(FEATURES)), state_dict)
 
 
 class Doubled(LSTMCell):
@@ -120,7 +134,7 @@ class Doubled(LSTMCell):
         return super().step(state, 2 * projected)
 
 
-@pytest.mark.parametrize("library", THERE)
+@pytest.mark.parametrize("library", EXPORT)
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
@@ -136,75 +150,75 @@ class Doubled(LSTMCell):
         (Stack([RNN(LSTMCell(4, coupled=True))]), r".*coupled=True\).*expected coupled=False"),
     ],
 )
-def test_a_layer_without_a_counterpart_is_refused_both_ways(library, layer, message):
-    for convert in (THERE[library], BACK[library]):
+def test_layer_without_counterpart_raises(library, layer, message):
+    for convert in (EXPORT[library], IMPORT[library]):
         with pytest.raises(InputError, match=f"^layer: {message}"):
             convert(layer, {})
 
 
 @pytest.mark.parametrize("library", ["keras", "flax"])
-def test_only_pytorch_projects_the_output(library):
-    for convert in (THERE[library], BACK[library]):
+def test_projection_raises_except_for_pytorch(library):
+    for convert in (EXPORT[library], IMPORT[library]):
         with pytest.raises(InputError, match=r"projection=2\).*expected projection=0"):
             convert(RNN(LSTMCell(4, projection=2)), {})
 
 
 @pytest.mark.parametrize("library", ["keras", "flax"])
 @pytest.mark.parametrize(("merge", "width"), [("sum", FEATURES), ("concat", 2 * FEATURES)])
-def test_a_layer_reads_what_the_one_below_merges(library, merge, width):
+def test_input_size_follows_merge_of_layer_below(library, merge, width):
     stack = Stack([Bidirectional(LSTMCell(FEATURES), merge), RNN(LSTMCell(FEATURES))])
-    params = params_of(stack)
+    params = random_params(stack)
     assert params["layers_1"]["cell"]["input"]["kernel"].shape[0] == width
-    assert_same(BACK[library](stack, THERE[library](stack, params)), params)
+    assert_same(IMPORT[library](stack, EXPORT[library](stack, params)), params)
 
 
-@pytest.mark.parametrize("library", THERE)
-def test_what_does_not_change_the_weights_is_no_obstacle(library):
+@pytest.mark.parametrize("library", EXPORT)
+def test_attributes_without_weights_are_ignored(library):
     plain = RNN(GRUCell(FEATURES))
-    other = RNN(
+    configured = RNN(
         GRUCell(FEATURES, update_dropout=0.3, bias_init=nn.initializers.ones, dtype=jnp.bfloat16),
         return_sequences=False,
         engine="scan",
     )
-    params = params_of(plain)
-    assert_same(THERE[library](other, params), THERE[library](plain, params))
+    params = random_params(plain)
+    assert_same(EXPORT[library](configured, params), EXPORT[library](plain, params))
 
 
-@pytest.mark.parametrize("library", THERE)
+@pytest.mark.parametrize("library", EXPORT)
 @pytest.mark.parametrize("cell", RESET_AFTER)
-def test_the_arrays_are_copies(library, cell):
+def test_converted_arrays_are_copies(library, cell):
     """A state_dict shares its memory with a module that may be trained on."""
-    layer = make(cell, "both")
-    params = params_of(layer)
-    theirs = THERE[library](layer, params)
-    ours = BACK[library](layer, theirs)
-    for one, other in ((params, theirs), (theirs, ours)):
-        for left in jax.tree.leaves(one):
-            for right in jax.tree.leaves(other):
+    layer = make_layer(cell, "bidirectional")
+    params = random_params(layer)
+    exported = EXPORT[library](layer, params)
+    imported = IMPORT[library](layer, exported)
+    for source, target in ((params, exported), (exported, imported)):
+        for left in jax.tree.leaves(source):
+            for right in jax.tree.leaves(target):
                 assert not np.shares_memory(left, right)
-    assert all(leaf.flags.c_contiguous for leaf in jax.tree.leaves((theirs, ours)))
+    assert all(leaf.flags.c_contiguous for leaf in jax.tree.leaves((exported, imported)))
 
 
-@pytest.mark.parametrize("library", THERE)
-def test_what_comes_in_takes_the_dtype_of_the_parameters(library):
+@pytest.mark.parametrize("library", EXPORT)
+def test_imported_arrays_have_param_dtype(library):
     layer = RNN(SimpleCell(FEATURES, param_dtype=jnp.bfloat16))
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, jnp.bfloat16), params_of(layer))
-    theirs = THERE[library](layer, params)
-    assert {leaf.dtype for leaf in jax.tree.leaves(theirs)} == {np.dtype(jnp.bfloat16)}
-    doubled = jax.tree.map(lambda leaf: leaf.astype(np.float64), theirs)
-    assert_same(BACK[library](layer, doubled), params)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, jnp.bfloat16), random_params(layer))
+    exported = EXPORT[library](layer, params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(exported)} == {np.dtype(jnp.bfloat16)}
+    doubled = jax.tree.map(lambda leaf: leaf.astype(np.float64), exported)
+    assert_same(IMPORT[library](layer, doubled), params)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("library", THERE)
-def test_parameters_on_a_device_are_as_good(library, layer):
-    made = make("gru", layer)
-    params = params_of(made)
+@pytest.mark.parametrize("library", EXPORT)
+def test_parameters_on_device_are_converted(library, layer):
+    rnnjax_layer = make_layer("gru", layer)
+    params = random_params(rnnjax_layer)
     on_device = jax.tree.map(jnp.asarray, params)
-    assert_same(THERE[library](made, on_device), THERE[library](made, params))
+    assert_same(EXPORT[library](rnnjax_layer, on_device), EXPORT[library](rnnjax_layer, params))
 
 
-def test_no_library_is_imported():
+def test_interop_imports_no_library():
     folder = Path(str(interop.__file__)).parent
     imported = set()
     for path in folder.glob("*.py"):

@@ -1,4 +1,4 @@
-"""Weights to and from Keras, on its JAX backend."""
+"""Conversion of weights to and from Keras, on its JAX backend."""
 
 import functools
 
@@ -23,126 +23,127 @@ from .layers import (
     TIME,
     assert_close,
     assert_same,
-    drawn,
-    make,
-    params_of,
+    make_layer,
+    random_like,
+    random_params,
     run,
 )
 
 pytestmark = pytest.mark.usefixtures("rank_promotion")
 
-QUICK = {f"{name}_initializer": "zeros" for name in ("kernel", "recurrent", "bias")}
-"""The weights are set afterwards, and an orthogonal matrix takes its time."""
+ZERO_INITIALIZERS = {f"{name}_initializer": "zeros" for name in ("kernel", "recurrent", "bias")}
+"""The weights are set later, and an orthogonal initialization is slow."""
 
 
-def in_keras(cell, both):
-    """Returns the layer of Keras that has the mathematics of a cell."""
-    options = {"return_sequences": True, "return_state": True, **QUICK}
+def make_keras_layer(cell, bidirectional):
+    """Returns the Keras layer that computes the equations of a cell."""
+    options = {"return_sequences": True, "return_state": True, **ZERO_INITIALIZERS}
     if cell == "simple":
         layer = keras.layers.SimpleRNN(FEATURES, **options)
     elif cell == "lstm":
         layer = keras.layers.LSTM(FEATURES, **options)
     else:
         layer = keras.layers.GRU(FEATURES, reset_after=cell == "gru", **options)
-    return keras.layers.Bidirectional(layer) if both else layer
+    return keras.layers.Bidirectional(layer) if bidirectional else layer
 
 
-class Theirs:
-    """The layers of Keras that make up one of ours, one on top of the other."""
+class KerasModel:
+    """The stack of Keras layers that corresponds to a layer of rnnjax."""
 
     def __init__(self, cell, layer):
-        both = layer.endswith("both")
+        bidirectional = layer.endswith("bidirectional")
         self.stacked = layer.startswith("two")
-        self.layers = [in_keras(cell, both) for _ in range(1 + self.stacked)]
-        for index, each in enumerate(self.layers):
-            each.build((ROWS, TIME, FEATURES * (1 + both) if index else INPUTS))
+        self.layers = [make_keras_layer(cell, bidirectional) for _ in range(1 + self.stacked)]
+        for index, part in enumerate(self.layers):
+            part.build((ROWS, TIME, FEATURES * (1 + bidirectional) if index else INPUTS))
 
     def draw(self, seed):
-        """Gives the layers new weights, biases included, and returns what they then give."""
-        for index, each in enumerate(self.layers):
-            each.set_weights(drawn(each.get_weights(), seed + index))
-        lists = [each.get_weights() for each in self.layers]
+        """Sets random weights, biases included, and returns them as `get_weights` does."""
+        for index, part in enumerate(self.layers):
+            part.set_weights(random_like(part.get_weights(), seed + index))
+        lists = [part.get_weights() for part in self.layers]
         return lists if self.stacked else lists[0]
 
     def set_weights(self, weights):
-        for each, given in zip(self.layers, weights if self.stacked else [weights], strict=True):
-            each.set_weights(given)
+        lists = weights if self.stacked else [weights]
+        for part, part_weights in zip(self.layers, lists, strict=True):
+            part.set_weights(part_weights)
 
     def run(self):
         """Returns the outputs and the final states: by layer, forward first, h before c."""
 
         def run(variables):
             outputs, states = INPUT, []
-            for each, given in zip(self.layers, variables, strict=True):
-                (outputs, *finals), *_ = each.stateless_call(*given, outputs, mask=MASK)
+            for part, part_variables in zip(self.layers, variables, strict=True):
+                (outputs, *finals), *_ = part.stateless_call(*part_variables, outputs, mask=MASK)
                 states += finals
             return [outputs, *states]
 
         variables = [
             (
-                [v.value for v in each.trainable_variables],
-                [v.value for v in each.non_trainable_variables],
+                [v.value for v in part.trainable_variables],
+                [v.value for v in part.non_trainable_variables],
             )
-            for each in self.layers
+            for part in self.layers
         ]
-        return [np.asarray(part) for part in jax.jit(run)(variables)]
+        return [np.asarray(array) for array in jax.jit(run)(variables)]
 
 
 @functools.cache
-def drawn_and_run(cell, layer):
-    """Returns random weights, and what Keras computes with them."""
-    theirs = Theirs(cell, layer)
-    return theirs.draw(seed=3), theirs.run()
+def draw_and_run(cell, layer):
+    """Returns random weights, and the results of Keras for them."""
+    keras_model = KerasModel(cell, layer)
+    return keras_model.draw(seed=3), keras_model.run()
 
 
-@pytest.mark.parametrize("layer", ["both", "two, both"])
+@pytest.mark.parametrize("layer", ["bidirectional", "two bidirectional"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_outputs_and_states_are_those_of_keras(cell, layer):
-    ours = make(cell, layer)
-    weights, expected = drawn_and_run(cell, layer)
-    params = from_keras(ours, weights)
-    assert_close(run(ours, params), expected)
-    assert_same(to_keras(ours, params), weights)
+def test_outputs_and_states_equal_keras(cell, layer):
+    rnnjax_layer = make_layer(cell, layer)
+    weights, expected = draw_and_run(cell, layer)
+    params = from_keras(rnnjax_layer, weights)
+    assert_close(run(rnnjax_layer, params), expected)
+    assert_same(to_keras(rnnjax_layer, params), weights)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_goes_to_keras_is_the_same_function_there(cell):
-    ours, theirs = make(cell, "one"), Theirs(cell, "one")
-    params = params_of(ours)
-    theirs.set_weights(to_keras(ours, params))
-    assert_close(run(ours, params), theirs.run())
+def test_exported_weights_compute_same_function(cell):
+    rnnjax_layer, keras_model = make_layer(cell, "single"), KerasModel(cell, "single")
+    params = random_params(rnnjax_layer)
+    keras_model.set_weights(to_keras(rnnjax_layer, params))
+    assert_close(run(rnnjax_layer, params), keras_model.run())
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_ours_come_back_from_keras_bit_for_bit(cell, layer):
-    ours = make(cell, layer)
-    params = params_of(ours)
-    assert_same(from_keras(ours, to_keras(ours, params)), params)
+def test_round_trip_preserves_bits(cell, layer):
+    rnnjax_layer = make_layer(cell, layer)
+    params = random_params(rnnjax_layer)
+    assert_same(from_keras(rnnjax_layer, to_keras(rnnjax_layer, params)), params)
 
 
-def swapped(array, one, other, gates):
+def swap_gates(array, first, second, gates):
     parts = np.split(array, gates, axis=-1)
-    parts[one], parts[other] = parts[other], parts[one]
+    parts[first], parts[second] = parts[second], parts[first]
     return np.concatenate(parts, axis=-1)
 
 
 @pytest.mark.parametrize(
     ("cell", "mistake"),
     [
-        ("lstm", lambda given: [swapped(array, 2, 3, 4) for array in given]),
-        ("gru", lambda given: [swapped(array, 0, 1, 3) for array in given]),
-        ("gru, reset before", lambda given: [swapped(array, 0, 1, 3) for array in given]),
-        ("gru", lambda given: [*given[:2], given[2][::-1], *given[3:]]),
-        ("lstm", lambda given: [*given[3:], *given[:3]]),
-        ("lstm", lambda given: [*given[:2], 0 * given[2], *given[3:]]),
+        ("lstm", lambda weights: [swap_gates(array, 2, 3, 4) for array in weights]),
+        ("gru", lambda weights: [swap_gates(array, 0, 1, 3) for array in weights]),
+        ("gru, reset before", lambda weights: [swap_gates(array, 0, 1, 3) for array in weights]),
+        ("gru", lambda weights: [*weights[:2], weights[2][::-1], *weights[3:]]),
+        ("lstm", lambda weights: [*weights[3:], *weights[:3]]),
+        ("lstm", lambda weights: [*weights[:2], 0 * weights[2], *weights[3:]]),
     ],
 )
-def test_a_mistake_in_the_weights_is_seen(cell, mistake):
-    ours = make(cell, "both")
-    weights, expected = drawn_and_run(cell, "both")
+def test_mistake_in_weights_changes_results(cell, mistake):
+    rnnjax_layer = make_layer(cell, "bidirectional")
+    weights, expected = draw_and_run(cell, "bidirectional")
     with pytest.raises(AssertionError, match="Mismatched elements"):
-        assert_close(run(ours, from_keras(ours, mistake(weights))), expected)
+        assert_close(run(rnnjax_layer, from_keras(rnnjax_layer, mistake(weights))), expected)
 
 
 KERNEL, RECURRENT, BIAS = np.ones((3, 16)), np.ones((4, 16)), np.ones(16)
@@ -163,12 +164,12 @@ KERNEL, RECURRENT, BIAS = np.ones((3, 16)), np.ones((4, 16)), np.ones(16)
         ({"kernel": KERNEL}, "given dict for layer 0, expected 3"),
     ],
 )
-def test_a_list_that_does_not_fit_is_refused(weights, message):
+def test_invalid_list_raises(weights, message):
     with pytest.raises(InputError, match=message):
         from_keras(RNN(LSTMCell(4)), weights)
 
 
-def test_the_lists_of_a_stack_that_do_not_fit_are_refused():
+def test_invalid_lists_of_stack_raise():
     stack = Stack([Bidirectional(LSTMCell(4)), RNN(LSTMCell(4))])
     below, above = [KERNEL, RECURRENT, BIAS] * 2, [np.ones((8, 16)), RECURRENT, BIAS]
     from_keras(stack, [below, above])
@@ -186,7 +187,7 @@ def test_the_lists_of_a_stack_that_do_not_fit_are_refused():
         from_keras(stack, [[*below[:3], RECURRENT, RECURRENT, BIAS], above])
 
 
-def test_a_gru_whose_reset_gate_stands_elsewhere_is_refused():
-    theirs = Theirs("gru", "one").draw(seed=5)
+def test_gru_with_other_reset_raises():
+    keras_model = KerasModel("gru", "single").draw(seed=5)
     with pytest.raises(InputError, match=r"bias has the shape \(2, 12\), expected \(12,\)"):
-        from_keras(make("gru, reset before", "one"), theirs)
+        from_keras(make_layer("gru, reset before", "single"), keras_model)

@@ -1,4 +1,4 @@
-"""Weights to and from PyTorch: against its documented equations, and itself where installed."""
+"""Conversion of weights to and from PyTorch, tested with its equations and with itself."""
 
 import jax
 import numpy as np
@@ -21,131 +21,141 @@ from .layers import (
     TIME,
     assert_close,
     assert_same,
-    drawn,
-    make,
-    params_of,
+    make_layer,
+    random_like,
+    random_params,
     run,
 )
 
 GATES = {"simple": 1, "lstm": 4, "gru": 3}
 
 
-def state_dict_of(cell, depth, both, seed=2, inputs=INPUTS):
+def random_state_dict(cell, depth, bidirectional, seed=2, inputs=INPUTS):
     """Returns random weights under the names and in the shapes of PyTorch's documentation."""
     units = GATES[cell] * FEATURES
     shapes = {}
     for layer in range(depth):
-        reads = inputs if layer == 0 else FEATURES * (1 + both)
-        for end in ("", "_reverse")[: 1 + both]:
-            shapes[f"weight_ih_l{layer}{end}"] = (units, reads)
-            shapes[f"weight_hh_l{layer}{end}"] = (units, FEATURES)
-            shapes[f"bias_ih_l{layer}{end}"] = (units,)
-            shapes[f"bias_hh_l{layer}{end}"] = (units,)
-    return drawn({name: np.empty(shape) for name, shape in shapes.items()}, seed)
+        layer_inputs = inputs if layer == 0 else FEATURES * (1 + bidirectional)
+        for suffix in ("", "_reverse")[: 1 + bidirectional]:
+            shapes[f"weight_ih_l{layer}{suffix}"] = (units, layer_inputs)
+            shapes[f"weight_hh_l{layer}{suffix}"] = (units, FEATURES)
+            shapes[f"bias_ih_l{layer}{suffix}"] = (units,)
+            shapes[f"bias_hh_l{layer}{suffix}"] = (units,)
+    return random_like({name: np.empty(shape) for name, shape in shapes.items()}, seed)
 
 
-def depth_and_both(layer):
-    return 1 + layer.startswith("two"), layer.endswith("both")
+def depth_and_direction(layer):
+    return 1 + layer.startswith("two"), layer.endswith("bidirectional")
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("cell", RESET_AFTER)
-def test_outputs_and_states_are_those_of_the_equations(cell, layer):
-    ours = make(cell, layer)
-    state_dict = state_dict_of(cell, *depth_and_both(layer))
+def test_outputs_and_states_equal_equations(cell, layer):
+    rnnjax_layer = make_layer(cell, layer)
+    state_dict = random_state_dict(cell, *depth_and_direction(layer))
     expected = equations.module(cell, state_dict, INPUT, LENGTHS)
-    assert_close(run(ours, from_torch(ours, state_dict)), expected)
+    assert_close(run(rnnjax_layer, from_torch(rnnjax_layer, state_dict)), expected)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("cell", RESET_AFTER)
-def test_what_goes_to_pytorch_is_the_same_function_there(cell, layer):
-    ours = make(cell, layer)
-    params = params_of(ours)
-    given = to_torch(ours, params)
-    assert sorted(given) == sorted(state_dict_of(cell, *depth_and_both(layer)))
-    assert_close(run(ours, params), equations.module(cell, given, INPUT, LENGTHS))
+def test_exported_state_dict_computes_same_function(cell, layer):
+    rnnjax_layer = make_layer(cell, layer)
+    params = random_params(rnnjax_layer)
+    exported = to_torch(rnnjax_layer, params)
+    assert sorted(exported) == sorted(random_state_dict(cell, *depth_and_direction(layer)))
+    assert_close(run(rnnjax_layer, params), equations.module(cell, exported, INPUT, LENGTHS))
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("cell", RESET_AFTER)
-def test_ours_come_back_from_pytorch_bit_for_bit(cell, layer):
-    ours = make(cell, layer)
-    params = jax.tree.map(lambda leaf: np.where(leaf > 1, np.float32(-0.0), leaf), params_of(ours))
-    assert_same(from_torch(ours, to_torch(ours, params)), params)
+def test_round_trip_preserves_bits(cell, layer):
+    rnnjax_layer = make_layer(cell, layer)
+    params = jax.tree.map(
+        lambda leaf: np.where(leaf > 1, np.float32(-0.0), leaf), random_params(rnnjax_layer)
+    )
+    assert_same(from_torch(rnnjax_layer, to_torch(rnnjax_layer, params)), params)
 
 
 @pytest.mark.parametrize("cell", RESET_AFTER)
-def test_theirs_come_back_as_the_same_function_with_one_bias(cell):
-    ours = make(cell, "both")
-    state_dict = state_dict_of(cell, 1, True)
-    back = to_torch(ours, from_torch(ours, state_dict))
+def test_state_dict_round_trip_adds_biases(cell):
+    rnnjax_layer = make_layer(cell, "bidirectional")
+    state_dict = random_state_dict(cell, 1, True)
+    restored = to_torch(rnnjax_layer, from_torch(rnnjax_layer, state_dict))
     expected = equations.module(cell, state_dict, INPUT, LENGTHS)
-    actual = equations.module(cell, back, INPUT, LENGTHS)
+    actual = equations.module(cell, restored, INPUT, LENGTHS)
     assert_close(actual, expected)
     if cell == "gru":
-        assert_same(back, state_dict)
+        assert_same(restored, state_dict)
     else:
-        assert not back["bias_hh_l0"].any()
-        assert not np.array_equal(back["bias_ih_l0"], state_dict["bias_ih_l0"])
+        assert not restored["bias_hh_l0"].any()
+        assert not np.array_equal(restored["bias_ih_l0"], state_dict["bias_ih_l0"])
 
 
-def test_a_simple_cell_may_have_relu():
-    ours = RNN(SimpleCell(FEATURES, activation=jax.nn.relu))
-    state_dict = state_dict_of("simple", 1, False)
+def test_simple_cell_with_relu_equals_equations():
+    rnnjax_layer = RNN(SimpleCell(FEATURES, activation=jax.nn.relu))
+    state_dict = random_state_dict("simple", 1, False)
     expected = equations.module("relu", state_dict, INPUT, LENGTHS)
-    assert_close(run(ours, from_torch(ours, state_dict)), expected)
+    assert_close(run(rnnjax_layer, from_torch(rnnjax_layer, state_dict)), expected)
 
 
-def projected(size):
-    """Returns a layer whose outputs are projected, and its random weights in PyTorch's names."""
+def make_projected(size):
+    """Returns a layer with projected outputs, and a random state_dict for it."""
     cell = LSTMCell(FEATURES, projection=size)
-    state_dict = state_dict_of("lstm", 2, True)
+    state_dict = random_state_dict("lstm", 2, True)
     for name in list(state_dict):
         if name.startswith("weight_hh"):
             state_dict[name] = state_dict[name][:, :size]
-            state_dict[name.replace("hh", "hr")] = drawn(np.empty((size, FEATURES)), len(name))
+            state_dict[name.replace("hh", "hr")] = random_like(
+                np.empty((size, FEATURES)), len(name)
+            )
         elif name.startswith("weight_ih_l1"):
             state_dict[name] = state_dict[name][:, : 2 * size]
     return Stack((Bidirectional(cell), Bidirectional(cell.clone()))), state_dict
 
 
-def test_projected_outputs_are_those_of_the_equations():
-    ours, state_dict = projected(2)
-    params = from_torch(ours, state_dict)
-    assert_close(run(ours, params), equations.module("lstm", state_dict, INPUT, LENGTHS))
-    assert_same(from_torch(ours, to_torch(ours, params)), params)
+def test_projected_outputs_equal_equations():
+    rnnjax_layer, state_dict = make_projected(2)
+    params = from_torch(rnnjax_layer, state_dict)
+    assert_close(run(rnnjax_layer, params), equations.module("lstm", state_dict, INPUT, LENGTHS))
+    assert_same(from_torch(rnnjax_layer, to_torch(rnnjax_layer, params)), params)
 
 
-def swapped(array, one, other, gates):
+def swap_gates(array, first, second, gates):
     parts = np.split(array, gates)
-    parts[one], parts[other] = parts[other], parts[one]
+    parts[first], parts[second] = parts[second], parts[first]
     return np.concatenate(parts)
 
 
-def exchanged(state_dict, one, other):
-    """Returns a state_dict with one part of the names, and so its arrays, in another's place."""
+def swap_arrays(state_dict, first, second):
+    """Swaps the arrays of two parts of names."""
     names = {
-        name: name.replace(one, "?").replace(other, one).replace("?", other) for name in state_dict
+        name: name.replace(first, "?").replace(second, first).replace("?", second)
+        for name in state_dict
     }
     return {name: state_dict[names[name]] for name in state_dict}
 
 
 MISTAKES = {
-    "input and recurrent kernels": lambda given, gates: exchanged(given, "weight_ih", "weight_hh"),
-    "one kernel transposed": lambda given, gates: {
-        **given,
-        "weight_hh_l0": np.concatenate([part.T for part in np.split(given["weight_hh_l0"], gates)]),
+    "swapped kernels": lambda weights, gates: swap_arrays(
+        weights, "weight_ih", "weight_hh"
+    ),
+    "one kernel transposed": lambda weights, gates: {
+        **weights,
+        "weight_hh_l0": np.concatenate(
+            [part.T for part in np.split(weights["weight_hh_l0"], gates)]
+        ),
     },
-    "a lost bias": lambda given, gates: {**given, "bias_hh_l0": 0 * given["bias_hh_l0"]},
-    "the other direction": lambda given, gates: {
-        name: given[name[:-8] if name.endswith("_reverse") else f"{name}_reverse"] for name in given
+    "a lost bias": lambda weights, gates: {**weights, "bias_hh_l0": 0 * weights["bias_hh_l0"]},
+    "the other direction": lambda weights, gates: {
+        name: weights[name[:-8] if name.endswith("_reverse") else f"{name}_reverse"]
+        for name in weights
     },
     **{
-        f"gates {one} and {other}": lambda given, gates, one=one, other=other: {
-            name: swapped(array, one, other, gates) for name, array in given.items()
+        f"gates {first} and {second}": lambda weights, gates, first=first, second=second: {
+            name: swap_gates(array, first, second, gates) for name, array in weights.items()
         }
-        for one, other in [(0, 1), (1, 2), (2, 3), (0, 3)]
+        for first, second in [(0, 1), (1, 2), (2, 3), (0, 3)]
     },
 }
 CASES = [
@@ -157,24 +167,26 @@ CASES = [
 
 
 @pytest.mark.parametrize(("cell", "mistake"), CASES)
-def test_a_mistake_in_the_weights_is_seen(cell, mistake):
-    """Inputs as many as features: nothing is refused by its shape."""
-    ours = make(cell, "both")
+def test_mistake_in_weights_changes_results(cell, mistake):
+    """With as many inputs as features, no mistake shows in a shape."""
+    rnnjax_layer = make_layer(cell, "bidirectional")
     inputs = np.concatenate([INPUT, INPUT[:, ::-1, :1]], axis=-1)
-    state_dict = state_dict_of(cell, 1, True, inputs=FEATURES)
+    state_dict = random_state_dict(cell, 1, True, inputs=FEATURES)
     expected = equations.module(cell, state_dict, inputs, LENGTHS)
-    assert_close(run(ours, from_torch(ours, state_dict), inputs), expected)
-    wrong = from_torch(ours, MISTAKES[mistake](state_dict, GATES[cell]))
+    assert_close(run(rnnjax_layer, from_torch(rnnjax_layer, state_dict), inputs), expected)
+    wrong = from_torch(rnnjax_layer, MISTAKES[mistake](state_dict, GATES[cell]))
     with pytest.raises(AssertionError, match="Mismatched elements"):
-        assert_close(run(ours, wrong, inputs), expected)
+        assert_close(run(rnnjax_layer, wrong, inputs), expected)
 
 
-def test_swapped_states_are_seen():
-    ours = make("lstm", "one")
-    state_dict = state_dict_of("lstm", 1, False)
+def test_swapped_states_change_results():
+    rnnjax_layer = make_layer("lstm", "single")
+    state_dict = random_state_dict("lstm", 1, False)
     outputs, hidden, cell = equations.module("lstm", state_dict, INPUT, LENGTHS)
     with pytest.raises(AssertionError, match="Mismatched elements"):
-        assert_close(run(ours, from_torch(ours, state_dict)), [outputs, cell, hidden])
+        assert_close(
+            run(rnnjax_layer, from_torch(rnnjax_layer, state_dict)), [outputs, cell, hidden]
+        )
 
 
 @pytest.mark.parametrize(
@@ -189,66 +201,68 @@ def test_swapped_states_are_seen():
         (Stack([Bidirectional(LSTMCell(4), "sum"), Bidirectional(LSTMCell(4))]), "than 'concat'"),
     ],
 )
-def test_what_pytorch_has_not_is_refused_both_ways(layer, message):
+def test_layer_without_counterpart_in_pytorch_raises(layer, message):
     with pytest.raises(InputError, match=message):
-        to_torch(layer, params_of(layer))
+        to_torch(layer, random_params(layer))
     with pytest.raises(InputError, match=message):
         from_torch(layer, {})
 
 
-def test_the_merge_of_the_last_layer_is_no_matter_of_weights():
-    ours = Stack([Bidirectional(LSTMCell(4)), Bidirectional(LSTMCell(4), merge="sum")])
-    params = params_of(ours)
-    assert_same(from_torch(ours, to_torch(ours, params)), params)
+def test_merge_of_last_layer_is_ignored():
+    rnnjax_layer = Stack([Bidirectional(LSTMCell(4)), Bidirectional(LSTMCell(4), merge="sum")])
+    params = random_params(rnnjax_layer)
+    assert_same(from_torch(rnnjax_layer, to_torch(rnnjax_layer, params)), params)
 
 
-def in_pytorch(torch, cell, depth, both, **options):
+def make_module(torch, cell, depth, bidirectional, **options):
     module = {"simple": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell]
-    return module(INPUTS, FEATURES, depth, batch_first=True, bidirectional=both, **options)
+    return module(INPUTS, FEATURES, depth, batch_first=True, bidirectional=bidirectional, **options)
 
 
-def packed(torch, module):
-    """Returns what PyTorch computes for the ragged batch, in the order of `layers.run`."""
+def run_packed(torch, module):
+    """Returns the results of PyTorch for the ragged batch, in the order of `layers.run`."""
     sequences = torch.nn.utils.rnn.pack_padded_sequence(
         torch.from_numpy(INPUT), torch.from_numpy(LENGTHS), batch_first=True, enforce_sorted=False
     )
     with torch.no_grad():
-        outputs, last = module(sequences)
+        outputs, final = module(sequences)
     outputs, _ = torch.nn.utils.rnn.pad_packed_sequence(
         outputs, batch_first=True, total_length=TIME
     )
-    parts = zip(*last, strict=True) if isinstance(last, tuple) else [[h] for h in last]
-    return [outputs.numpy(), *(part.numpy() for run in parts for part in run)]
+    parts = zip(*final, strict=True) if isinstance(final, tuple) else [[h] for h in final]
+    return [outputs.numpy(), *(part.numpy() for group in parts for part in group)]
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("cell", RESET_AFTER)
-def test_outputs_and_states_are_those_of_pytorch(cell, layer):
+def test_outputs_and_states_equal_pytorch(cell, layer):
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
-    module = in_pytorch(torch, cell, *depth_and_both(layer))
-    ours = make(cell, layer)
-    expected = packed(torch, module)
+    module = make_module(torch, cell, *depth_and_direction(layer))
+    rnnjax_layer = make_layer(cell, layer)
+    expected = run_packed(torch, module)
     state_dict = module.state_dict()
     assert_close(equations.module(cell, state_dict, INPUT, LENGTHS), expected)
-    assert_close(run(ours, from_torch(ours, state_dict)), expected)
-    params = params_of(ours)
-    given = {name: torch.from_numpy(array) for name, array in to_torch(ours, params).items()}
-    module.load_state_dict(given)
-    assert_close(run(ours, params), packed(torch, module))
+    assert_close(run(rnnjax_layer, from_torch(rnnjax_layer, state_dict)), expected)
+    params = random_params(rnnjax_layer)
+    tensors = {
+        name: torch.from_numpy(array) for name, array in to_torch(rnnjax_layer, params).items()
+    }
+    module.load_state_dict(tensors)
+    assert_close(run(rnnjax_layer, params), run_packed(torch, module))
 
 
-def test_projected_outputs_are_those_of_pytorch():
+def test_projected_outputs_equal_pytorch():
     torch = pytest.importorskip("torch")
-    module = in_pytorch(torch, "lstm", 2, True, proj_size=2)
-    ours, _ = projected(2)
-    expected = packed(torch, module)
+    module = make_module(torch, "lstm", 2, True, proj_size=2)
+    rnnjax_layer, _ = make_projected(2)
+    expected = run_packed(torch, module)
     assert_close(equations.module("lstm", module.state_dict(), INPUT, LENGTHS), expected)
-    assert_close(run(ours, from_torch(ours, module.state_dict())), expected)
+    assert_close(run(rnnjax_layer, from_torch(rnnjax_layer, module.state_dict())), expected)
 
 
 class Tensor:
-    """A tensor of PyTorch in bfloat16, which NumPy cannot read, with a gradient."""
+    """A stand-in for a PyTorch tensor in bfloat16, which NumPy cannot read."""
 
     def __init__(self, array, readable=False):
         self.array, self.readable = array, readable
@@ -267,7 +281,7 @@ class Tensor:
         return self.array
 
 
-def test_tensors_in_bfloat16_are_read():
+def test_bfloat16_tensors_are_converted():
     layer = RNN(LSTMCell(2))
     arrays = {
         "weight_ih_l0": np.arange(24, dtype=np.float32).reshape(8, 3),
