@@ -83,7 +83,7 @@ def make_config(values: dict[str, Any], **overrides: Any) -> config_lib.Config:
 def free_compilation() -> Iterator[None]:
     """Chooses padded lengths as if compilation were free; a small corpus would have only one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelled_text, "_COMPILING", 0.0)
+        patch.setattr(labelled_text, "_COMPILE_COST", 0.0)
         yield
 
 
