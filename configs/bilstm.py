@@ -7,7 +7,7 @@ Microsoft's "Introduction to natural language processing with TensorFlow" has it
         --config.data.dir=../shared/data/ag_news_csv
 
 experiments/lesson, bilstm: 2,758,148 parameters, 48,809 training rows, test accuracy 0.8812 ±
-0.0042 (mean ± sd of seeds 0 to 4).
+0.0042 (mean ± sd of seeds 0 to 4), trained in 16 s on 2 CPU cores.
 """
 
 import ml_collections

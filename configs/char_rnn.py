@@ -6,7 +6,8 @@ r"""A character language model: one LSTM layer that writes what it has read.
 Without a file it reads the docstrings of the installed Python libraries, each a document.
 
 experiments/char_rnn, char_rnn: 350,532 parameters, 1,006,677 training rows, test loss 1.6498 ±
-0.0101 (mean ± sd of seeds 0 to 2). Rows are characters; the loss is in nats a character.
+0.0101 (mean ± sd of seeds 0 to 2), trained in 1 min on 2 CPU cores. Rows are characters; the loss
+is in nats a character.
 """
 
 import ml_collections

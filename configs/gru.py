@@ -7,7 +7,7 @@ Microsoft's "Introduction to natural language processing with TensorFlow" has it
         --config.data.dir=../shared/data/ag_news_csv
 
 experiments/lesson, gru: 1,284,004 parameters, 48,809 training rows, test accuracy 0.8851 ± 0.0017
-(mean ± sd of seeds 0 to 4).
+(mean ± sd of seeds 0 to 4), trained in 2 s on 2 CPU cores.
 """
 
 import ml_collections

@@ -8,7 +8,7 @@ has it.
         --config.data.dir=../shared/data/ag_news_csv
 
 experiments/lesson, lstm: 1,282,372 parameters, 48,809 training rows, test accuracy 0.8303 ± 0.0221
-(mean ± sd of seeds 0 to 4).
+(mean ± sd of seeds 0 to 4), trained in 4 s on 2 CPU cores.
 """
 
 import ml_collections

@@ -7,7 +7,7 @@ Microsoft's "Introduction to natural language processing with TensorFlow" has it
         --config.data.dir=../shared/data/ag_news_csv
 
 experiments/lesson, simple_rnn: 1,281,364 parameters, 48,809 training rows, test accuracy 0.7856 ±
-0.0087 (mean ± sd of seeds 0 to 4).
+0.0087 (mean ± sd of seeds 0 to 4), trained in 2 s on 2 CPU cores.
 """
 
 import ml_collections

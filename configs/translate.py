@@ -11,10 +11,10 @@ German to English, on Multi30k, whose files (`train.de.gz`, `val.de.gz`, ...) ar
         --config.translation.label_smoothing=0.1
 
 experiments/translation, multi30k: 2,206,208 parameters, 29,000 training rows, test BLEU 39.6806 ±
-0.1577 (mean ± sd of seeds 0 to 2).
+0.1577 (mean ± sd of seeds 0 to 2), trained in 21 min on 1 CPU cores.
 
 experiments/translation, translate: 216,192 parameters, 50,000 training rows, test BLEU 99.9108 ±
-0.1545 (mean ± sd of seeds 0 to 2).
+0.1545 (mean ± sd of seeds 0 to 2), trained in 1 min on 1 CPU cores.
 """
 
 import ml_collections

@@ -10,15 +10,16 @@ paired. On fewer than five seeds there is no verdict. `rnnjax.reporting.statisti
 why.
 """
 
+import argparse
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import flags
 
-from rnnjax import command, paths
+from rnnjax import paths
+from rnnjax.cli.launcher import launch
+from rnnjax.cli.parser import Parser, path
 from rnnjax.console import write_output
 from rnnjax.errors import InputError
 from rnnjax.reporting import comparison_plot, run_groups
@@ -35,12 +36,7 @@ from rnnjax.reporting.statistics import (
     min_permutation_pairs,
 )
 
-_METRIC = flags.DEFINE_string(
-    "metric", "test.accuracy", "test.loss, test.macro_f1, validation.accuracy and so on."
-)
-_JSON = flags.DEFINE_bool("json", False, "Print one JSON object.")
-_PLOT = command.define_path("plot", "", "Where to draw it: a file that ends in .svg.")
-
+POSITIONAL = "RUNS RUNS [RUNS ...]"
 _BETTER = {
     "accuracy": "higher",
     "macro_f1": "higher",
@@ -53,43 +49,57 @@ _BETTER = {
 }
 
 
-def main(arguments: list[str]) -> None:
-    """Prints how the runs named first differ from the others."""
-    metric, plot = _METRIC.value, Path(_PLOT.value)
-    if _PLOT.value and (plot.suffix != ".svg" or not plot.parent.is_dir()):
+def add_flags(parser: Parser) -> None:
+    """Adds --metric, --json and --plot."""
+    parser.add_argument(
+        "--metric",
+        default="test.accuracy",
+        help="The score to compare: test.loss, test.macro_f1, validation.accuracy and so on. "
+        "Default: test.accuracy.",
+    )
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+    parser.add_argument("--plot", type=path, metavar="FILE", help="Draw it in this .svg file.")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Prints the differences between the first runs and each of the others."""
+    metric, plot = args.metric, args.plot
+    if plot and (plot.suffix != ".svg" or not plot.parent.is_dir()):
         raise InputError(f"--plot={plot}: expected a file that ends in .svg, in a folder that is")
-    found = run_groups.read_run_groups([paths.expand(argument) for argument in arguments])
-    if len(found) < 2:
+    groups = run_groups.read_run_groups([paths.expand(name) for name in args.positional])
+    if len(groups) < 2:
         raise InputError(
-            f"given {arguments}, expected two or more sides; of each {run_groups.RUNS}"
+            f"given {args.positional}, expected two or more sides; of each {run_groups.RUNS}"
         )
-    scores = [side.scores(metric) for side in found]
-    run_groups.check_comparable(found, metric)
-    judged = compare_scores([Comparison.from_seeds(scores[0], each) for each in scores[1:]])
-    first, *others = found
-    names = _short([side.name for side in found])
-    if _PLOT.value:
-        pairs = [(name, each.comparison) for name, each in zip(names[1:], judged, strict=True)]
+    scores = [group.scores(metric) for group in groups]
+    run_groups.check_comparable(groups, metric)
+    baseline, *candidates = groups
+    results = compare_scores(
+        [Comparison.from_seeds(scores[0], candidate) for candidate in scores[1:]]
+    )
+    names = _short([group.name for group in groups])
+    if plot:
+        pairs = [(name, result.comparison) for name, result in zip(names[1:], results, strict=True)]
         write_text(plot, comparison_plot.draw(metric, names[0], pairs))
-    if _JSON.value:
+    if args.json:
         comparisons = [
             {
-                "name": other.name,
-                **_numbers(each, len(judged)),
-                "config": run_groups.config_differences(first, other),
-                "environment": run_groups.environment_differences(first, other),
+                "name": candidate.name,
+                **_numbers(result, len(results)),
+                "config": run_groups.config_differences(baseline, candidate),
+                "environment": run_groups.environment_differences(baseline, candidate),
             }
-            for other, each in zip(others, judged, strict=True)
+            for candidate, result in zip(candidates, results, strict=True)
         ]
-        values = {"metric": metric, "first": first.name, "comparisons": comparisons}
+        values = {"metric": metric, "first": baseline.name, "comparisons": comparisons}
         write_output(encode_json(values, indent=2))
         return
     better = _BETTER.get(metric.split(".")[-1])
     write_output(f"{metric}{f', {better} is better' if better else ''}; against {names[0]}\n")
-    write_output(_table(names, judged, scores, better))
-    for name, other, each in zip(names[1:], others, judged, strict=True):
+    write_output(_table(names, results, scores, better))
+    for name, candidate, result in zip(names[1:], candidates, results, strict=True):
         write_output(f"\n{name} against {names[0]}")
-        for line in _details(first, other, each, len(judged)):
+        for line in _details(baseline, candidate, result, len(results)):
             write_output(f"  {line}")
 
 
@@ -178,8 +188,8 @@ def _in_numbers(contrast: Comparison, comparisons: int) -> Iterator[str]:
         kind = "d_z" if contrast.paired else "g"
         yield f"effect size {kind} {contrast.effect_size:+.2f}"
     yield (
-        f"these runs would show a true difference of {contrast.minimum_detectable_effect(comparisons):.4f} in four "
-        "cases of five"
+        "these runs would show a true difference of "
+        f"{contrast.minimum_detectable_effect(comparisons):.4f} in four cases of five"
     )
 
 
@@ -227,4 +237,4 @@ def _seeds(seeds: set[int]) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    launch("compare")

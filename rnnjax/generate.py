@@ -1,54 +1,74 @@
-"""Writes on from a prompt with a trained language model, and shows the text as it is made.
+"""Generates text from a prompt with a trained language model, and prints it as it is generated.
 
-python -m rnnjax.generate --workdir runs/mine --prompt "ROMEO:" --length 500
+rnnjax generate --workdir runs/mine --prompt "ROMEO:" --length 500
 """
 
-from pathlib import Path
+import argparse
 
-from absl import flags
-
-from rnnjax import command
+from rnnjax.cli.launcher import launch
+from rnnjax.cli.parser import Parser, add_run_flags
 from rnnjax.console import write_output
-from rnnjax.errors import InputError
-
-_WORKDIR = command.define_path("workdir", "", "The folder of the run.")
-_TRUST = command.define_trust()
-_PROMPT = flags.DEFINE_string("prompt", "", "What the text begins with.")
-_LENGTH = flags.DEFINE_integer("length", 500, "Most tokens to write; the text may end before.")
-_TEMPERATURE = flags.DEFINE_float(
-    "temperature", 1.0, "Scores are divided by it: less is safer, 0 takes the most probable token."
-)
-_TOP_K = flags.DEFINE_integer("top_k", 0, "Choose from so many most probable tokens; 0 for all.")
-_TOP_P = flags.DEFINE_float(
-    "top_p", 1.0, "Choose from the most probable tokens of together this probability; 1 for all."
-)
-_SEED = flags.DEFINE_integer("seed", 0, "The same seed writes the same text.")
 
 
-def main(arguments: list[str]) -> None:
-    """Prints the prompt and what comes after it."""
-    if arguments:
-        raise InputError(f"given {arguments[0]!r}, expected flags alone (--workdir, --prompt ...)")
+def add_flags(parser: Parser) -> None:
+    """Adds --workdir, --trust, the prompt and the sampling options."""
+    add_run_flags(parser)
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="The start of the text.")
+    parser.add_argument(
+        "--length",
+        type=int,
+        default=500,
+        metavar="TOKENS",
+        help="Maximum number of tokens to generate; the text may end earlier. Default: 500.",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=1.0,
+        help="Divides the logits: lower is safer, 0 takes the most probable token. Default: 1.0.",
+    )
+    parser.add_argument(
+        "--top_k",
+        type=int,
+        default=0,
+        metavar="TOKENS",
+        help="Sample from this many most probable tokens; 0 for all. Default: 0.",
+    )
+    parser.add_argument(
+        "--top_p",
+        type=float,
+        default=1.0,
+        metavar="PROBABILITY",
+        help="Sample from the most probable tokens with this total probability; 1 for all. "
+        "Default: 1.0.",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="The same seed generates the same text. Default: 0."
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Prints the prompt and its continuation."""
     from rnnjax.reporting.progress import write_message
     from rnnjax.tasks.sampling import SamplingOptions
     from rnnjax.training import TrainedLanguageModel
 
-    choice = SamplingOptions(_TEMPERATURE.value, _TOP_K.value, _TOP_P.value, _SEED.value)
-    run = TrainedLanguageModel.load(Path(_WORKDIR.value), _TRUST.value)
-    (share,) = run.vocabulary.unknown_shares([_PROMPT.value])
-    if _PROMPT.value and share:
-        advice = run.vocabulary.advise_unicode_form([_PROMPT.value])
+    options = SamplingOptions(args.temperature, args.top_k, args.top_p, args.seed)
+    run = TrainedLanguageModel.load(args.workdir, args.trust)
+    (unknown_share,) = run.vocabulary.unknown_shares([args.prompt])
+    if args.prompt and unknown_share:
+        advice = run.vocabulary.advise_unicode_form([args.prompt])
         write_message(
-            f"WARNING: {share:.1%} of the tokens of the prompt are unknown to the network, which "
-            f"reads all of them as one and the same{advice}"
+            f"WARNING: {unknown_share:.1%} of the tokens of the prompt are unknown to the network, "
+            f"which reads all of them as one and the same{advice}"
         )
-    pieces = run.generate(_PROMPT.value, _LENGTH.value, choice)
-    first = next(pieces, "")  # what is wrong is said before anything is printed
-    write_output(_PROMPT.value + first, end="")
+    pieces = run.generate(args.prompt, args.length, options)
+    first = next(pieces, "")  # an error is raised before anything is printed
+    write_output(args.prompt + first, end="")
     for piece in pieces:
         write_output(piece, end="")
     write_output("")
 
 
 if __name__ == "__main__":
-    command.run(main, required=["workdir"])
+    launch("generate")

@@ -1,38 +1,48 @@
-"""Shows word by word what happens inside a trained network.
+"""Writes a page that shows gates, states and saliency of a trained model at each token of a text.
 
-python -m rnnjax.inspect --workdir runs/mine "Alice went home and so did Tom"
-cat lines.txt | python -m rnnjax.inspect --workdir runs/mine --output page.html
+    rnnjax inspect --workdir runs/mine "Alice went home and so did Tom"
+    cat lines.txt | rnnjax inspect --workdir runs/mine --output page.html
+
+Without texts it reads the lines of standard input.
 """
 
-from pathlib import Path
+import argparse
 
-from rnnjax import command
+from rnnjax.cli.launcher import launch
+from rnnjax.cli.parser import Parser, add_run_flags, path
+from rnnjax.cli.texts import read_chunks
 from rnnjax.console import write_output
 from rnnjax.errors import InputError
 
-_WORKDIR = command.define_path("workdir", "", "The folder of the run.")
-_TRUST = command.define_trust()
-_OUTPUT = command.define_path("output", "", "The page; by default inspect.html in that folder.")
+POSITIONAL = "[TEXT ...]"
 
 
-def main(texts: list[str]) -> None:
-    """Writes a page about texts, the lines of standard input without any."""
+def add_flags(parser: Parser) -> None:
+    """Adds --workdir, --trust and --output."""
+    add_run_flags(parser)
+    parser.add_argument(
+        "--output",
+        type=path,
+        metavar="FILE",
+        help="The page to write; without it inspect.html in the folder of the run.",
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Writes the page, and prints its path."""
     from rnnjax.reporting.atomic_files import write_text
-    from rnnjax.reporting.inspection_page import render
-    from rnnjax.training import inspect_texts, load_run
+    from rnnjax.training import load_run
 
-    workdir = Path(_WORKDIR.value)
-    path = Path(_OUTPUT.value) if _OUTPUT.value else workdir / "inspect.html"
-    if _OUTPUT.value and not path.parent.is_dir():
-        raise InputError(f"--output={path}: there is no folder {path.parent}; make it, then repeat")
-    run = load_run(workdir, _TRUST.value)
-    accounts = inspect_texts(run, [text for chunk in command.texts(texts) for text in chunk])
-    given = run.config.model
-    cell = f"{given.cell}, {given.features} features"
-    name = workdir.resolve().name
-    write_text(path, render(accounts, name=name, cell=cell, fallback=run.fallback))
-    write_output(str(path))
+    output = args.output or args.workdir / "inspect.html"
+    if args.output and not output.parent.is_dir():
+        raise InputError(
+            f"--output={output}: there is no folder {output.parent}; make it, then repeat"
+        )
+    run = load_run(args.workdir, args.trust)
+    texts = [text for chunk in read_chunks(args.positional) for text in chunk]
+    write_text(output, run.inspect(texts).html())
+    write_output(str(output))
 
 
 if __name__ == "__main__":
-    command.run(main, required=["workdir"])
+    launch("inspect")

@@ -1,129 +1,130 @@
-"""Names what spoils recurrent experiments, before it is run.
+"""Lints configs and experiments: names common mistakes of recurrent experiments before they run.
 
-    python -m rnnjax.lint configs/lstm.py
-    python -m rnnjax.lint configs/*.py experiments/lesson
-    python -m rnnjax.lint --rules
+    rnnjax lint configs/lstm.py
+    rnnjax lint configs/*.py experiments/lesson
+    rnnjax lint --rules
 
-Looks at config files, and in the folders of experiments at every entry and at how they compare.
-What only the data can tell is looked for when a run begins. What a config acknowledges, by a
-reason in `config.acknowledged`, is listed and does no harm; where a config is looked at by itself,
-a reason for what is not there is a finding too. Ends with status 1 where something was found, and
-with 2 where something cannot be read.
+Checks config files, and in the folder of an experiment every entry and the comparison of entries.
+Mistakes that only the data show are checked when a run starts. Findings with a reason in
+`config.acknowledged` are listed and do not count; in a config file by itself, a reason without its
+finding is a finding too. Ends with status 1 if there are findings, and with 2 if something cannot
+be read.
 """
 
+import argparse
 import inspect
-import runpy
-import sys
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
-
-from rnnjax import command, lint_rules, paths
-from rnnjax import config as config_lib
-from rnnjax.config import AcknowledgedConfig
+from rnnjax import lint_rules, paths
+from rnnjax.cli.launcher import launch
+from rnnjax.cli.parser import Parser
+from rnnjax.config import AcknowledgedConfig, load_config
+from rnnjax.config.catalog import find_config, read_docstring
 from rnnjax.console import write_output
 from rnnjax.errors import InputError
 from rnnjax.experiment.plan import Experiment
-from rnnjax.input_files import open_regular
 from rnnjax.lint_rules import RULES, LintFinding
 
-_RULES = flags.DEFINE_bool("rules", False, "Print every rule and what breaking it has cost.")
+POSITIONAL = "[CONFIG | EXPERIMENT ...]"
 
-_PLACES: dict[lint_rules.Place, str] = {
+_HEADINGS: dict[lint_rules.Place, str] = {
     "config": "In a config",
     "claim": "In the docstring of a config",
-    "data": "In what a run reads, when it begins",
+    "data": "In the data of a run, when it starts",
     "experiment": "In an experiment",
 }
 
 
-def main(arguments: list[str]) -> None:
-    """Looks at the files and folders that are given."""
-    if _RULES.value:
-        write_output(told())
-        return
-    if not arguments:
+def add_flags(parser: Parser) -> None:
+    """Adds --rules."""
+    parser.add_argument(
+        "--rules", action="store_true", help="Print every rule and what breaking it has cost."
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the findings, and returns the exit status."""
+    if args.rules:
+        write_output(describe_rules())
+        return 0
+    if not args.positional:
         raise InputError(
-            "nothing is given; expected config files or folders of experiments: configs/lstm.py "
+            "given nothing, expected config files or folders of experiments: configs/lstm.py "
             "experiments/lesson"
         )
-    found = [each for path in arguments for each in look(Path(paths.expand(path)))]
-    for where, (rule, says, reason) in found:
-        write_output(f"{where}: {rule}: {f'acknowledged: {reason}' if reason else says}")
-    if not all(finding.reason for _, finding in found):
-        sys.exit(1)
+    findings = [finding for name in args.positional for finding in lint(paths.expand(name))]
+    for place, (rule, message, reason) in findings:
+        write_output(f"{place}: {rule}: {f'acknowledged: {reason}' if reason else message}")
+    return int(not all(finding.reason for _, finding in findings))
 
 
-def look(path: Path) -> list[tuple[str, LintFinding]]:
-    """Returns what the rules find in a config file or in the folder of an experiment, and where.
+def lint(name: str | os.PathLike[str]) -> list[tuple[str, LintFinding]]:
+    """Returns the findings in a config, or in the folder of an experiment, each with its place.
 
     Raises:
       InputError: it is neither.
     """
-    return _in_experiment(path) if path.is_dir() else _in_config(path)
+    folder = Path(name)
+    return _lint_experiment(folder) if folder.is_dir() else _lint_config(name)
 
 
-def told() -> str:
-    """Returns every rule, and what needs none, as text."""
-    parts = []
-    for place, heading in _PLACES.items():
-        parts.append(f"{heading}:")
+def describe_rules() -> str:
+    """Returns every rule, and the mistakes that need none, as text."""
+    paragraphs = []
+    for place, heading in _HEADINGS.items():
+        paragraphs.append(f"{heading}:")
         for rule in RULES[place]:
-            said = f"{rule.__name__}\n{inspect.getdoc(rule)}".replace("\n", "\n    ")
-            parts.append("  " + "\n".join(line.rstrip() for line in said.splitlines()))
-    parts.append("No config can say:")
-    parts += [
-        f"  {each.mistake}\n    {each.because}\n    {each.test}"
-        for each in lint_rules.TESTED_MISTAKES
+            text = f"{rule.__name__}\n{inspect.getdoc(rule)}".replace("\n", "\n    ")
+            paragraphs.append("  " + "\n".join(line.rstrip() for line in text.splitlines()))
+    paragraphs.append("No config can express:")
+    paragraphs += [
+        f"  {tested.mistake}\n    {tested.because}\n    {tested.test}"
+        for tested in lint_rules.TESTED_MISTAKES
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(paragraphs)
 
 
-def _in_config(path: Path) -> list[tuple[str, LintFinding]]:
+def _lint_config(name: str | os.PathLike[str]) -> list[tuple[str, LintFinding]]:
+    path = find_config(name)
     try:
-        open_regular(path).close()  # Python would wait for the writer of a pipe
-        names = runpy.run_path(str(path))
-        values = names["get_config"]().to_dict()
-    except Exception as error:  # whatever the file raises
-        raise InputError(
-            f"{path}: expected a Python file with a get_config() that returns a ConfigDict, or the "
-            f"folder of an experiment. It said: {type(error).__name__}: {command.in_short(error)}"
-        ) from error
-    config = config_lib.parse(values, str(path))
-    found = lint_rules.find("config", config.acknowledged, config)
-    found += lint_rules.find("claim", config.acknowledged, names["__doc__"] or "")
-    found += _unused(config.acknowledged, ("config", "claim"), found)
-    return [(str(path), finding) for finding in found]
+        config = load_config(path)
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    findings = lint_rules.find("config", config.acknowledged, config)
+    findings += lint_rules.find("claim", config.acknowledged, read_docstring(path))
+    findings += _unused_reasons(config.acknowledged, ("config", "claim"), findings)
+    return [(str(path), finding) for finding in findings]
 
 
-def _in_experiment(folder: Path) -> list[tuple[str, LintFinding]]:
+def _lint_experiment(folder: Path) -> list[tuple[str, LintFinding]]:
     experiment = Experiment.read(folder)
     configs = experiment.configs()
-    found = []
+    findings = []
     for name, config in configs.items():
-        own = lint_rules.find("config", config.acknowledged, config)
-        own += lint_rules.find(
+        of_entry = lint_rules.find("config", config.acknowledged, config)
+        of_entry += lint_rules.find(
             "experiment", config.acknowledged, name, configs, experiment.plan.seeds
         )
-        found += [(f"{folder}, {name}", finding) for finding in own]
-    return found
+        findings += [(f"{folder}, {name}", finding) for finding in of_entry]
+    return findings
 
 
-def _unused(
+def _unused_reasons(
     acknowledged: AcknowledgedConfig,
     places: Sequence[lint_rules.Place],
-    found: Sequence[LintFinding],
+    findings: Sequence[LintFinding],
 ) -> list[LintFinding]:
-    """Returns a finding for each reason for what was looked for and is not there."""
-    looked_for = {rule.__name__ for place in places for rule in RULES[place]}
-    needless = looked_for - {finding.rule for finding in found}
+    """Returns a finding for each reason whose rule was checked and found nothing."""
+    checked = {rule.__name__ for place in places for rule in RULES[place]}
+    unused = checked - {finding.rule for finding in findings}
     return [
-        LintFinding(name, f"is not there; take its reason away ({reason})", "")
+        LintFinding(name, f"is not there; remove its reason ({reason})", "")
         for name, reason in acknowledged
-        if reason and name in needless
+        if reason and name in unused
     ]
 
 
 if __name__ == "__main__":
-    command.run(main)
+    launch("lint")

@@ -1,90 +1,81 @@
-"""Trains the network of a config: flags -> config -> run.
+"""Trains the model of a config.
 
-    python -m rnnjax.main --config configs/bilstm.py
-    python -m rnnjax.main --config configs/bilstm.py --workdir runs/mine --config.epochs=2
+    rnnjax train --config bilstm
+    rnnjax train --config configs/bilstm.py --workdir runs/mine --config.epochs=2
 
 Every key of the config can be set on the command line. The same command with the same --workdir
-goes on with what was begun there.
+resumes the run there.
 """
 
+import argparse
 import datetime
 import json
-import os
 import shlex
-import sys
 from pathlib import Path
 
-from absl import flags
-from ml_collections import config_flags
-
-from rnnjax import allocator, command
-from rnnjax import config as config_lib
+from rnnjax import allocator
+from rnnjax.cli.config_flags import add_config_flags, config_overrides
+from rnnjax.cli.launcher import launch
+from rnnjax.cli.parser import Parser, path
+from rnnjax.cli.signals import exit_status
+from rnnjax.config import load_config
+from rnnjax.config.catalog import config_names
 from rnnjax.console import write_output
 from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError
 from rnnjax.reporting.progress import write_message
 
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="A file such as configs/bilstm.py.")
-_WORKDIR = command.define_path(
-    "workdir", "", "The folder of the run, new or to go on with; '' makes one under runs/."
-)
-_PRINT = flags.DEFINE_bool("print_config", False, "Print the whole config as JSON, and end.")
+
+def add_flags(parser: Parser) -> None:
+    """Adds --workdir, --print_config and the flags of the config."""
+    parser.add_argument(
+        "--workdir",
+        type=path,
+        metavar="FOLDER",
+        help="The folder of the run, new or to resume; without it a new one under runs/.",
+    )
+    parser.add_argument(
+        "--print_config", action="store_true", help="Print the whole config as JSON, and exit."
+    )
+    add_config_flags(parser)
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the config that the flags name."""
-    if arguments:
-        raise InputError(f"given {arguments[0]!r}, expected flags alone (--config, --workdir)")
-    path = config_flags.get_config_filename(flags.FLAGS["config"])
-    try:
-        values = _CONFIG.value.to_dict()
-    except (OSError, AttributeError) as error:
+def main(args: argparse.Namespace) -> int:
+    """Trains, or resumes, and returns the exit status."""
+    if not args.config:
         raise InputError(
-            f"--config={path}: expected a Python file with a get_config() that returns a "
-            f"ConfigDict, configs/bilstm.py say. {command.in_short(error)}"
-        ) from error
-    config = config_lib.parse(values)
-    if _PRINT.value:
+            f"--config is missing; expected the path of a config file, or one of "
+            f"{', '.join(config_names())}"
+        )
+    config = load_config(args.config, config_overrides(args))
+    if args.print_config:
         write_output(json.dumps(config.model_dump(), indent=2))
-        return
-    name = Path(path).stem
-    workdir = _WORKDIR.value or f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    # Read when the first device is used; what the user has set goes before.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
-
+        return 0
+    name = Path(args.config).stem
+    workdir = args.workdir or Path(f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
     allocator.retain_freed_memory()
 
     from rnnjax import training
+    from rnnjax.training.run_folder import RunFolder
 
-    typed = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "rnnjax.main", *args.arguments])
     try:
-        training.train(config, name, Path(workdir), typed)
+        training.train(config, name, workdir, command)
     except (InterruptedRunError, KeyboardInterrupt) as interruption:
-        given = [] if _WORKDIR.value else [f"--workdir={workdir}"]
-        again = shlex.join(["python", "-m", "rnnjax.main", *sys.argv[1:], *given])
-        said = str(interruption) or "interrupted; what had been saved is kept"
-        usage = training.usage_commands(config, Path(workdir))
+        message = str(interruption) or "interrupted; checkpoints that were saved remain"
+        usage = training.usage_commands(config, workdir)
         if usage and config.replicates == 1 and isinstance(interruption, InterruptedRunError):
             lines = "\n  ".join(usage)
-            said += f", without scores. The network as it is can be used with:\n  {lines}\n"
+            message += f", without scores. The network as it is can be used with:\n  {lines}\n"
         else:
-            said += ". "
-        write_message(f"{said}Go on with:\n  {again}")
-        sys.exit(command.status(interruption))
-
-
-def _check(flag: str) -> None:
-    """Raises InputError if a flag is to set a key that no config has."""
-    section, _, key = flag.partition(".")
-    if section in ("config", "noconfig") and key:
-        config_lib.check_key(key)
-        inside = [leaf for leaf in config_lib.key_paths() if leaf.startswith(f"{key}.")]
-        if inside:
-            raise InputError(
-                f"config.{key}: is a section, which has no value; set one of its keys: "
-                f"{', '.join(f'config.{leaf}' for leaf in inside)}"
-            )
+            message += ". "
+        resume = command if args.workdir else f"{command} {shlex.quote(f'--workdir={workdir}')}"
+        write_message(f"{message}Go on with:\n  {resume}")
+        return exit_status(interruption)
+    for _, folder in RunFolder(workdir).replicates(config):
+        write_message(f"report: {folder.report}")
+    return 0
 
 
 if __name__ == "__main__":
-    command.run(main, required=["config"], check=_check)
+    launch("train")

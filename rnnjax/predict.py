@@ -1,67 +1,72 @@
-"""Answers texts with a trained network.
+"""Predicts the classes of texts with a trained classifier.
 
-python -m rnnjax.predict --workdir runs/mine "Oil prices fall" "Champions win the cup"
-cat lines.txt | python -m rnnjax.predict --workdir runs/mine --json
+    rnnjax predict --workdir runs/mine "Oil prices fall" "Champions win the cup"
+    cat lines.txt | rnnjax predict --workdir runs/mine --json
+
+Without texts it reads the lines of standard input.
 """
 
-from pathlib import Path
+import argparse
 
-from absl import flags
-
-from rnnjax import command
+from rnnjax.cli.launcher import launch
+from rnnjax.cli.parser import Parser, add_run_flags
+from rnnjax.cli.texts import read_chunks
 from rnnjax.console import write_output
 from rnnjax.reporting.atomic_files import encode_json
 
-_WORKDIR = command.define_path("workdir", "", "The folder of the run.")
-_TRUST = command.define_trust()
-_JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line.")
-
-_SHOWN = 80
+POSITIONAL = "[TEXT ...]"
+_MAX_CHARACTERS = 80
 
 
-def main(texts: list[str]) -> None:
-    """Prints class and probabilities of each text, of the lines of standard input without any."""
+def add_flags(parser: Parser) -> None:
+    """Adds --workdir, --trust and --json."""
+    add_run_flags(parser)
+    parser.add_argument("--json", action="store_true", help="Print one JSON object a line.")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Prints the class and the probabilities of each text."""
     from rnnjax.data.vocabulary import has_excess_unknowns
     from rnnjax.training import TrainedClassifier
 
-    run = TrainedClassifier.load(Path(_WORKDIR.value), _TRUST.value)
-    trained_on = run.data.get("unknown_share", 0.0)
-    for chunk in command.texts(texts):
-        shares = run.vocabulary.unknown_shares(chunk, run.config.data.max_tokens)
-        for text, share, row in zip(chunk, shares, run.predict(chunk), strict=True):
+    run = TrainedClassifier.load(args.workdir, args.trust)
+    training_share = run.data.get("unknown_share", 0.0)
+    for texts in read_chunks(args.positional):
+        shares = run.vocabulary.unknown_shares(texts, run.config.data.max_tokens)
+        for text, share, row in zip(texts, shares, run.predict(texts), strict=True):
             probabilities = {name: float(p) for name, p in zip(run.classes, row, strict=True)}
-            if _JSON.value:
-                line = _json(text, share, probabilities)
+            if args.json:
+                line = _json_line(text, share, probabilities)
             else:
-                line = _line(text, probabilities) + _note(
-                    text, share, has_excess_unknowns(share, trained_on)
+                line = _plain_line(text, probabilities) + _warning(
+                    text, share, has_excess_unknowns(share, training_share)
                 )
             write_output(line)
 
 
-def _json(text: str, unknown_share: float, probabilities: dict[str, float]) -> str:
-    best = max(probabilities, key=probabilities.__getitem__)
-    answer = {
+def _json_line(text: str, unknown_share: float, probabilities: dict[str, float]) -> str:
+    predicted = max(probabilities, key=probabilities.__getitem__)
+    prediction = {
         "text": text,
-        "class": best,
-        "probability": probabilities[best],
+        "class": predicted,
+        "probability": probabilities[predicted],
         "probabilities": probabilities,
         "unknown_share": unknown_share,
     }
-    return encode_json(answer)
+    return encode_json(prediction)
 
 
-def _line(text: str, probabilities: dict[str, float]) -> str:
-    ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
-    best, rest = ranked[0], ranked[1:]
-    others = ", ".join(f"{name} {probabilities[name]:.3f}" for name in rest)
+def _plain_line(text: str, probabilities: dict[str, float]) -> str:
+    predicted, *rest = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
+    alternatives = ", ".join(f"{name} {probabilities[name]:.3f}" for name in rest)
     text = " ".join(text.split())
-    shown = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-    return f"{best} {probabilities[best]:.3f}  ({others})  {shown}"
+    if len(text) > _MAX_CHARACTERS:
+        text = text[: _MAX_CHARACTERS - 1] + "…"
+    return f"{predicted} {probabilities[predicted]:.3f}  ({alternatives})  {text}"
 
 
-def _note(text: str, unknown_share: float, unfamiliar: bool) -> str:
-    """Returns a remark where a text is empty or has many more unknown tokens than the training."""
+def _warning(text: str, unknown_share: float, unfamiliar: bool) -> str:
+    """Returns a remark on a text that is empty or has many unknown tokens, otherwise ''."""
     if not text.strip():
         return "  [an empty text]"
     if unknown_share == 1:
@@ -72,4 +77,4 @@ def _note(text: str, unknown_share: float, unfamiliar: bool) -> str:
 
 
 if __name__ == "__main__":
-    command.run(main, required=["workdir"])
+    launch("predict")

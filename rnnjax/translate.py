@@ -1,49 +1,60 @@
-"""Translates texts with a trained network.
+"""Translates texts with a trained translation model.
 
-python -m rnnjax.translate --workdir runs/mine "40712" "Mar 3, 1998"
-cat lines.txt | python -m rnnjax.translate --workdir runs/mine --attention
+    rnnjax translate --workdir runs/mine "40712" "Mar 3, 1998"
+    cat lines.txt | rnnjax translate --workdir runs/mine --attention
+
+Without texts it reads the lines of standard input.
 """
 
-from pathlib import Path
+import argparse
 
-from absl import flags
-
-from rnnjax import command
+from rnnjax.cli.launcher import launch
+from rnnjax.cli.parser import Parser, add_run_flags
+from rnnjax.cli.texts import read_chunks
 from rnnjax.console import write_output
 
-_WORKDIR = command.define_path("workdir", "", "The folder of the run.")
-_TRUST = command.define_trust()
-_BEAM = flags.DEFINE_integer(
-    "beam", 0, "Texts that are looked at side by side; 0 for as many as the run does."
-)
-_ATTENTION = flags.DEFINE_bool(
-    "attention", False, "Print as well where the network looked when it wrote each token."
-)
-
-_SHOWN = 40
+POSITIONAL = "[TEXT ...]"
+_QUOTED_CHARACTERS = 40
 
 
-def main(texts: list[str]) -> None:
-    """Prints the translation of each text, of the lines of standard input without any."""
+def add_flags(parser: Parser) -> None:
+    """Adds --workdir, --trust, --beam_size and --attention."""
+    add_run_flags(parser)
+    parser.add_argument(
+        "--beam_size",
+        type=int,
+        default=0,
+        metavar="HYPOTHESES",
+        help="Hypotheses of beam search; 0 for the number in the config. Default: 0.",
+    )
+    parser.add_argument(
+        "--attention",
+        action="store_true",
+        help="Print the source token with the largest attention weight for each target token.",
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Prints the translation of each text."""
     from rnnjax.reporting.progress import write_message
     from rnnjax.reporting.templates import visible
     from rnnjax.training import TrainedTranslator
 
-    run = TrainedTranslator.load(Path(_WORKDIR.value), _TRUST.value)
-    for chunk in command.texts(texts):
-        shares = run.vocabulary.unknown_shares(chunk)
-        doubtful = [text for text, share in zip(chunk, shares, strict=True) if share]
+    run = TrainedTranslator.load(args.workdir, args.trust)
+    for texts in read_chunks(args.positional):
+        shares = run.vocabulary.unknown_shares(texts)
+        doubtful = [text for text, share in zip(texts, shares, strict=True) if share]
         if doubtful:
             write_message(
-                f"WARNING: {len(doubtful)} of {len(chunk)} texts are empty or have tokens that the "
-                f"network does not know, {doubtful[0][:_SHOWN]!r} is the first of them: do not "
-                f"trust their translations{run.vocabulary.advise_unicode_form(chunk)}"
+                f"WARNING: {len(doubtful)} of {len(texts)} texts are empty or have tokens that the "
+                f"network does not know, {doubtful[0][:_QUOTED_CHARACTERS]!r} is the first of "
+                f"them: do not trust their translations{run.vocabulary.advise_unicode_form(texts)}"
             )
-        for written in run.translate(chunk, _BEAM.value):
-            write_output(written.text)
-            for token, share, source in written.looked if _ATTENTION.value else []:
-                write_output(f"  {visible(token):<12}  {share:.2f}  {visible(source)}")
+        for translation in run.translate(texts, args.beam_size):
+            write_output(translation.text)
+            for token, weight, source in translation.looked if args.attention else []:
+                write_output(f"  {visible(token):<12}  {weight:.2f}  {visible(source)}")
 
 
 if __name__ == "__main__":
-    command.run(main, required=["workdir"])
+    launch("translate")

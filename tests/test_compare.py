@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from reporting import runs
 from scipy import stats
 from training.small import typed
 
-from rnnjax import compare
 from rnnjax import config as schema
+from rnnjax.cli.launcher import call_command
 from rnnjax.errors import InputError
 from rnnjax.reporting.record_digest import with_digest
 
@@ -71,8 +69,7 @@ def said(capsys):
     """What is printed when the command is given some arguments."""
 
     def say(*arguments):
-        with flagsaver.flagsaver():
-            compare.main(flags.FLAGS(["compare", *map(str, arguments)])[1:])
+        call_command("compare", [*map(str, arguments)])
         return capsys.readouterr().out
 
     return say

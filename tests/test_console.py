@@ -13,12 +13,12 @@ from rnnjax.console import escape, shorten
 WORKS = """
     import subprocess, sys
     from pathlib import Path
-    from rnnjax import command
+    from rnnjax.cli.launcher import run_process
     from rnnjax.console import write_output
     from rnnjax.errors import InputError
     from rnnjax.reporting.progress import Progress, write_message
 
-    def main(arguments):
+    def main():
         with open("work", "w") as file:
             assert file.fileno() > 2
             write_message("a message")
@@ -29,17 +29,17 @@ WORKS = """
             subprocess.run(["cat"], check=True)  # it inherits the streams
             file.write("done")
 
-    command.run(main)
+    run_process(main)
 """
 SHOWS = """
-    from rnnjax import command
+    from rnnjax.cli.launcher import run_process
     from rnnjax.console import write_output
 
-    def main(arguments):
+    def main():
         for number in range(1_000_000):
             write_output(f"line {number}")
 
-    command.run(main)
+    run_process(main)
 """
 
 
@@ -110,7 +110,8 @@ def test_a_failure_has_its_status_where_nobody_reads_of_it(typed):
         for redirect in ("2>&-", "2>/dev/full", "2>&1 | true"):
             assert typed(script, redirect)[0] == expected
     # Refused before anything is run.
-    assert typed(WORKS, "2>/dev/full", "--no_such_flag")[0] == 2
+    compare = 'from rnnjax.cli.launcher import launch\nlaunch("compare")\n'
+    assert typed(compare, "2>/dev/full", "--no_such_flag")[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -130,16 +131,16 @@ def test_no_encoding_refuses_a_text(typed, environment):
     script = f"""
         \"\"\"Says {text}.\"\"\"
         import json
-        from rnnjax import command
+        from rnnjax.cli.launcher import run_process
         from rnnjax.console import write_output
         from rnnjax.errors import InputError
 
-        def main(arguments):
+        def main():
             write_output(json.dumps({text!r}, ensure_ascii=False))
             print({text!r})
             raise InputError({text!r})
 
-        command.run(main)
+        run_process(main)
     """
     status, out, err = typed(script, **environment)
     assert status == 2, err
@@ -149,22 +150,28 @@ def test_no_encoding_refuses_a_text(typed, environment):
     assert first == f'"{second}"'
     assert err.startswith("error: caf")
     assert err.count("\n") == 1
-    status, out, err = typed(script, "", "--help", **environment)
+    asks_help = f"""
+        from rnnjax.cli.launcher import run_process
+        from rnnjax.cli.parser import Parser
+
+        run_process(lambda: Parser("command", {text!r}).parse(["--help"]))
+    """
+    status, out, err = typed(asks_help, **environment)
     assert "\\u2026" in out or "\x85" in out  # which is the ellipsis of cp1252
     assert err == ""
 
 
 def test_a_message_with_commands_for_the_terminal_is_printed_without_them(typed):
     script = """
-        from rnnjax import command
+        from rnnjax.cli.launcher import run_process
         from rnnjax.console import write_output
         from rnnjax.errors import InputError
 
-        def main(arguments):
+        def main():
             write_output("a \\x1b]0;title\\x07 \\u202e text")
             raise InputError("no \\x9b2J\\r file")
 
-        command.run(main)
+        run_process(main)
     """
     assert typed(script) == (
         2, "a \\u001b]0;title\\u0007 \\u202e text\n", "error: no \\u009b2J\\r file\n"
@@ -195,10 +202,10 @@ def test_json_that_is_escaped_is_the_same_json():
 def test_a_pipe_that_is_full_and_set_not_to_wait_loses_nothing(tmp_path):
     script = """
         import os
-        from rnnjax import command
+        from rnnjax.cli.launcher import run_process
         from rnnjax.console import write_output
         os.set_blocking(1, False)
-        command.run(lambda arguments: write_output("line " * 100_000))
+        run_process(lambda: write_output("line " * 100_000))
     """
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE
@@ -209,7 +216,7 @@ def test_a_pipe_that_is_full_and_set_not_to_wait_loses_nothing(tmp_path):
 
 def test_a_failure_is_followed_by_no_complaints_of_what_a_library_leaves(typed):
     script = """
-        from rnnjax import command
+        from rnnjax.cli.launcher import run_process
         from rnnjax.errors import InputError
 
         class HalfMade:
@@ -219,12 +226,12 @@ def test_a_failure_is_followed_by_no_complaints_of_what_a_library_leaves(typed):
         async def never_awaited():
             pass
 
-        def main(arguments):
+        def main():
             global left
             left = HalfMade(), never_awaited()
             raise InputError("too many open files")
 
-        command.run(main)
+        run_process(main)
     """
     status, _, err = typed(script)
     assert status == 2

@@ -36,7 +36,7 @@ def test_the_test_file_of_a_run_that_reads_padding_is_batched_as_it_was(
     rows = list(read_csv(news / "test.csv", ["a", "b", "c", "d"]))
     labels = np.array([row.label for row in rows], np.int32)
     run = training.TrainedClassifier.load(tmp_path)
-    found = run.evaluate([f"{row.title} {row.description}" for row in rows], labels)
+    found = run.log_probabilities([f"{row.title} {row.description}" for row in rows], labels)
     loss = -float(np.mean(found[np.arange(len(labels)), labels], dtype=np.float64))
     assert loss == result["test"]["loss"]
     assert float(np.mean(found.argmax(axis=1) == labels)) == result["test"]["accuracy"]
@@ -60,10 +60,10 @@ def test_scores_say_the_share_of_unknown_tokens_and_warn_of_many(finished, tmp_p
     run = training.load_run(finished)
     path = tmp_path / "few.csv"
     path.write_text("1,minister,treaty the of on\n2,goal,xyzzy the of on after\n")
-    assert run.score(path)["unknown_share"] == 1 / 11
+    assert run.evaluate(path)["unknown_share"] == 1 / 11
     assert "unknown" not in capsys.readouterr().err
     path.write_text("1,minister,xyzzy\n2,goal,plugh quux\n")
-    assert run.score(path)["unknown_share"] == 3 / 5
+    assert run.evaluate(path)["unknown_share"] == 3 / 5
     assert "WARNING: 60.0% of the tokens are unknown to the network, and 0.0%" in (
         capsys.readouterr().err
     )

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from rnnjax import command, input_files, lint
+from rnnjax import input_files, lint
+from rnnjax.cli import texts as texts_lib
 from rnnjax.data.corpora.csv_files import read_classes, read_csv
 from rnnjax.data.corpora.parallel_text import read_parallel_text
 from rnnjax.data.corpora.plain_text import load_text_file
@@ -40,7 +41,7 @@ READERS = {
     "tokenizer.json": ("tokenizer.json", lambda folder: Vocabulary.load(folder / "tokenizer.json")),
     "experiment.toml": ("experiment.toml", Experiment.read),
     "page": ("README.md", lambda folder: markdown.read(folder / "README.md")),
-    "config.py": ("c.py", lambda folder: lint.look(folder / "c.py")),
+    "config.py": ("c.py", lambda folder: lint.lint(folder / "c.py")),
 }
 """How the package reads files, each with the name of one in a folder."""
 
@@ -167,7 +168,7 @@ def test_standard_input_has_lines(monkeypatch):
     monkeypatch.setattr(
         "sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(b"text\n" + bytes(99)))
     )
-    texts = command.lines()
+    texts = texts_lib.read_lines()
     assert next(texts) == "text"
     with pytest.raises(InputError, match="standard input, line 2: is longer than 10 bytes"):
         next(texts)

@@ -43,16 +43,16 @@ def test_a_hangup_that_is_ignored_stays_ignored():
 def test_a_command_ends_when_its_terminal_is_closed_unless_that_is_ignored(ignored, status):
     script = """
         import os, signal
-        from rnnjax import command
+        from rnnjax.cli.launcher import run_process
 
-        def main(arguments):
+        def main():
             try:
                 os.kill(os.getpid(), signal.SIGHUP)
             finally:  # what is cleaned up is not disturbed by the second
                 os.kill(os.getpid(), signal.SIGHUP)
                 print("cleaned up")
 
-        command.run(main)
+        run_process(main)
     """
     ended = subprocess.run(
         ["/bin/sh", "-c", f'{ignored}exec "$0" -c "$1"', sys.executable, textwrap.dedent(script)],
@@ -67,20 +67,20 @@ def test_a_command_ends_when_its_terminal_is_closed_unless_that_is_ignored(ignor
 def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(number):
     script = f"""
         import gc, signal, sys, time
-        from rnnjax import command
+        from rnnjax.cli.launcher import run_process
 
         def collected(phase, about):  # JAX has such a callback
             gc.callbacks.remove(collected)
             signal.raise_signal(signal.{number.name})
 
-        def main(arguments):
+        def main():
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of `sh &` ignores it
             gc.callbacks.append(collected)
             gc.collect()
             time.sleep(10)
             print("went on")
 
-        command.run(main)
+        run_process(main)
     """
     ended = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True

@@ -35,7 +35,7 @@ def write(tmp_path):
 
 
 def found(path):
-    return [(rule, reason) for _, (rule, _, reason) in lint.look(path)]
+    return [(rule, reason) for _, (rule, _, reason) in lint.lint(path)]
 
 
 def test_the_configs_and_experiments_here_acknowledge_what_they_mean(monkeypatch):
@@ -43,7 +43,7 @@ def test_the_configs_and_experiments_here_acknowledge_what_they_mean(monkeypatch
     experiments = sorted(each.parent for each in Path("experiments").glob("*/experiment.toml"))
     looked_at = [*sorted(Path("configs").glob("*.py")), *experiments]
     listed = [
-        (where, rule, reason) for path in looked_at for where, (rule, _, reason) in lint.look(path)
+        (where, rule, reason) for path in looked_at for where, (rule, _, reason) in lint.lint(path)
     ]
     assert [each for each in listed if not each[-1]] == []
     named = [(where, rule) for where, rule, _ in listed]
@@ -60,8 +60,8 @@ def test_a_reason_for_what_is_not_there_is_found_where_it_was_looked_for(write):
     reasons = ["padding_read", "bare_claim", "test_leak", "few_seeds"]
     path = write(*(f"config.acknowledged.{name} = 'so'" for name in reasons))
     assert found(path) == [("padding_read", ""), ("bare_claim", "")]
-    (_, first), _ = lint.look(path)
-    assert first.says == "is not there; take its reason away (so)"
+    (_, first), _ = lint.lint(path)
+    assert first.says == "is not there; remove its reason (so)"
 
 
 def test_the_entries_of_an_experiment_are_looked_at_beside_each_other(write, tmp_path):
@@ -76,7 +76,7 @@ name = "larger"
 config = "{path}"
 flags = ["--config.batch_size=64", "--config.acknowledged.not_shuffled=it is about batches"]
 """)
-    assert [(where, rule, reason) for where, (rule, _, reason) in lint.look(tmp_path)] == [
+    assert [(where, rule, reason) for where, (rule, _, reason) in lint.lint(tmp_path)] == [
         (f"{tmp_path}, mine", "not_shuffled", ""),
         (f"{tmp_path}, mine", "few_seeds", "a first look"),
         (f"{tmp_path}, larger", "not_shuffled", "it is about batches"),
@@ -110,14 +110,18 @@ def test_the_rules_are_told(tmp_path):
 
 
 def test_what_cannot_be_looked_at_is_refused(write, tmp_path):
-    with pytest.raises(InputError, match=r"absent\.py: expected a Python file with a get_config"):
-        lint.look(tmp_path / "absent.py")
+    with pytest.raises(
+        InputError, match=r"absent\.py': there is no such file; Expected the path of a config"
+    ):
+        lint.lint(tmp_path / "absent.py")
     with pytest.raises(InputError, match=r"mine\.py: expected a Python file .* NameError: "):
-        lint.look(write("config.x = y"))
-    with pytest.raises(InputError, match=r"mine\.py\.acknowledged\.paddin_read: there is no such"):
-        lint.look(write("config.acknowledged.paddin_read = 'so'"))
+        lint.lint(write("config.x = y"))
+    with pytest.raises(
+        InputError, match=r"mine\.py: config\.acknowledged\.paddin_read: there is no such"
+    ):
+        lint.lint(write("config.acknowledged.paddin_read = 'so'"))
     with pytest.raises(InputError, match=r"experiment\.toml: cannot be read"):
-        lint.look(tmp_path)
+        lint.lint(tmp_path)
     ended = typed("lint", folder=tmp_path)
     assert (ended.status, ended.out) == (2, "")
-    assert ended.err.startswith("error: nothing is given; expected config files or folders")
+    assert ended.err.startswith("error: given nothing, expected config files or folders")

@@ -83,7 +83,7 @@ def test_a_run_is_begun_resumed_asked_and_scored_in_a_folder_of_any_name(news, t
     assert result["resumed_from"] == result["steps"] == before.done
     run = training.TrainedClassifier.load(strange / "run")
     assert run.step == before.done
-    assert run.score(data / "test.csv")["accuracy"] == pytest.approx(result["test"]["accuracy"])
+    assert run.evaluate(data / "test.csv")["accuracy"] == pytest.approx(result["test"]["accuracy"])
     assert run.predict(["goal"]).shape == (1, 4)
 
 

@@ -43,7 +43,7 @@ GRACE = 300.0
 
 IMPORTED = (
     *("matplotlib.figure", "matplotlib.backends.backend_svg", "scipy.optimize", "scipy.stats"),
-    *("ml_collections.config_flags", "rnnjax.command", "rnnjax.training", "jinja2", "tqdm"),
+    *("ml_collections", "rnnjax.cli.launcher", "rnnjax.training", "jinja2", "tqdm"),
 )
 """Before anything is forked, so that no child has to import it."""
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from endings import HOW, Ending, damage, ending, same, snapshot
 from processes import HERE, Ended, Moment, moment_of, run
-from rnnjax.command import FAILED
+from rnnjax.cli.launcher import FAILED
 from rnnjax.errors import InputError
 from rnnjax.experiment.page_rendering import render_by_script, write_pages
 from rnnjax.experiment.records import read_verified, write_records

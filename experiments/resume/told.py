@@ -47,7 +47,7 @@ def _functions() -> list[tuple[Any, str, str]]:
     from rnnjax.data import labelled_text
     from rnnjax.reporting import atomic_files, metrics_log, run_files, run_report
     from rnnjax.tasks import ClassificationTask
-    from rnnjax.training import evaluation, launch, loop, resume, results, start
+    from rnnjax.training import evaluation, launch, loop, results, resume, start
     from rnnjax.training.checkpoint import Checkpoints
 
     labelled_text._COMPILING = 0.0

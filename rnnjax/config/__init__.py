@@ -1,17 +1,21 @@
-"""Configs: what is asked of a run. Whatever the schema does not know is refused by full key path.
+"""Configs: the schema of a run's settings, their validation, and the config files there are.
 
-A config file fills an `ml_collections.ConfigDict` that starts from `defaults()`; `parse` turns it
-into a frozen `Config`, the only form that the rest of the package reads.
+A config file fills an `ml_collections.ConfigDict` that starts from `defaults()`; `load_config`
+turns it into a frozen `Config`, the only form that the rest of the package reads.
 """
 
-import difflib
-from collections.abc import Mapping
-from typing import Any
-
-import pydantic
-
+from rnnjax.config.loading import load_config
+from rnnjax.config.parsing import (
+    PATH_KEYS,
+    changed_values,
+    check_key,
+    defaults,
+    differences,
+    key_paths,
+    parse,
+    replicate_configs,
+)
 from rnnjax.config.schema import AcknowledgedConfig, Config, flat
-from rnnjax.errors import InputError
 
 __all__ = [
     "PATH_KEYS",
@@ -23,101 +27,7 @@ __all__ = [
     "differences",
     "flat",
     "key_paths",
+    "load_config",
     "parse",
     "replicate_configs",
 ]
-
-PATH_KEYS = ("data.dir", "data.file", "model.embedding.path", "init_from")
-"""The keys that name a file or folder: what is read there counts, not how its path is spelled."""
-
-
-def replicate_configs(config: Config) -> list[Config]:
-    """Returns the config of each replicate by itself."""
-    seeds = range(config.seed, config.seed + config.replicates)
-    return [config.model_copy(update={"seed": seed, "replicates": 1}) for seed in seeds]
-
-
-def defaults() -> dict[str, Any]:
-    """Every key with its default value, as nested dicts: what a config file starts from."""
-    return Config().model_dump()
-
-
-def parse(values: Mapping[str, Any], name: str = "config") -> Config:
-    """Returns the validated config.
-
-    Args:
-      values: nested mappings, as a config file's ConfigDict gives with `to_dict()`. Every key may
-        be left out; it then has its default.
-      name: what to call the config in messages.
-
-    Raises:
-      InputError: a key is unknown or has a value of another type or outside its range. The message
-        names every such key by its full path.
-    """
-    if not isinstance(values, Mapping):
-        raise InputError(f"{name} is a {type(values).__name__}; expected nested mappings of keys")
-    try:
-        return Config.model_validate(values)
-    except pydantic.ValidationError as error:
-        lines = [_explain(detail, name) for detail in error.errors()]
-        raise InputError("\n".join(lines)) from None
-
-
-def changed_values(ours: Config, theirs: Config) -> dict[str, tuple[Any, Any]]:
-    """Returns the values of each key in which two configs differ; what they acknowledge is none."""
-    a, b = (dict(flat(each.model_dump(exclude={"acknowledged"}))) for each in (ours, theirs))
-    return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
-
-
-def differences(ours: Config, theirs: Config) -> list[str]:
-    """Returns a line `key: ours, theirs` for each key in which two configs are apart."""
-    return [f"{key}: {a!r}, {b!r}" for key, (a, b) in changed_values(ours, theirs).items()]
-
-
-def key_paths() -> list[str]:
-    """Returns the path of every key, 'data.take' say."""
-    return [path for path, _ in flat(defaults())]
-
-
-def check_key(key: str, name: str = "config") -> None:
-    """Raises InputError if there is no key or section of that path, 'data.take' say."""
-    leaves = key_paths()
-    sections = {path.rsplit(".", 1)[0] for path in leaves if "." in path}
-    known = [*leaves, *sorted(sections)]
-    if key in known:
-        return
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-    if not close:
-        last = {path: path.split(".")[-1] for path in known}
-        best = difflib.get_close_matches(key.split(".")[-1], last.values(), n=1, cutoff=0.7)
-        close = [path for path in known if last[path] in best]
-    hint = (
-        f"did you mean {' or '.join(f'{name}.{path}' for path in close)}?"
-        if close
-        else "rnnjax/config/schema.py lists the keys"
-    )
-    raise InputError(f"{name}.{key}: there is no such key; {hint}")
-
-
-def _explain(detail: Any, name: str) -> str:
-    key = ".".join(map(str, detail["loc"]))
-    if detail["type"] == "extra_forbidden":
-        try:
-            check_key(key, name)
-        except InputError as error:
-            return str(error)
-    if detail["type"] == "value_error":
-        return f"{'.'.join([name, key] if key else [name])}: {detail['ctx']['error']}"
-    expected = detail["msg"].replace("Input should", "it should")
-    given = detail["input"]
-    return f"{name}.{key}: given {_shown(given)} ({type(given).__name__}), {expected}"
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no number of thousands of digits
-        return "a number of thousands of digits"
-    except RecursionError:
-        return "a value that is nested too deeply"
-    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -1,6 +1,9 @@
-"""Which tasks read which keys: a key that says nothing to a task is refused there."""
+"""Keys that only some tasks read; another task refuses them."""
 
-_READ_BY: dict[tuple[str, ...], tuple[str, ...]] = {
+from collections.abc import Mapping
+from typing import Any
+
+_TASKS_BY_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("classification",): (
         "data.max_tokens",
         "data.bucketing",
@@ -44,12 +47,30 @@ _READ_BY: dict[tuple[str, ...], tuple[str, ...]] = {
         "model.embedding.features",
     ),
 }
-"""The keys, or whole sections, that mean something to some tasks alone, by these."""
+"""Keys, or sections with all their keys, by the tasks that read them. All tasks read the rest."""
 
 
-def readers(key: str, task: str) -> tuple[str, ...]:
-    """Returns the tasks that read a key, if a task is not one of them; otherwise nothing."""
-    for tasks, paths in _READ_BY.items():
-        if task not in tasks and any(f"{key}.".startswith(f"{path}.") for path in paths):
+def check_task_keys(task: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Raises ValueError if a key that the task does not read has another value than its default.
+
+    Args:
+      task: of the config.
+      values: of the config, by the path of the key.
+      defaults: of the schema, likewise.
+    """
+    for key, value in values.items():
+        tasks = _tasks_of(key)
+        if value != defaults[key] and tasks and task not in tasks:
+            names = " and ".join(map(repr, tasks))
+            raise ValueError(
+                f"{key} is {value!r}, which is read by the task {names} alone, and task is "
+                f"{task!r}; leave it out, or set task={tasks[0]!r}"
+            )
+
+
+def _tasks_of(key: str) -> tuple[str, ...]:
+    """Returns the tasks that read a key; () for all."""
+    for tasks, paths in _TASKS_BY_KEYS.items():
+        if any(f"{key}.".startswith(f"{path}.") for path in paths):
             return tasks
     return ()

@@ -16,13 +16,13 @@ They end with the verdicts, and with status 0 if none is FAIL or INCOMPARABLE, 1
 a file cannot be read or a training fails. UNCHECKED pages are named.
 """
 
-import sys
+import argparse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from absl import flags
-
-from rnnjax import command, paths
+from rnnjax import paths
+from rnnjax.cli.launcher import launch
+from rnnjax.cli.parser import Parser, at_least
 from rnnjax.config import Config
 from rnnjax.console import write_output
 from rnnjax.errors import InputError
@@ -41,63 +41,79 @@ from rnnjax.experiment.runner import lock_experiment, run_missing
 from rnnjax.experiment.verification import check_folder, check_records, check_repository
 from rnnjax.reporting.progress import write_message
 
-_CHECK = flags.DEFINE_bool("check", False, "Train and write nothing; print the verdicts.")
-_SEEDS = flags.DEFINE_integer(
-    "seeds",
-    0,
-    "Run the seeds from 0 to one less than this; 0 for those of the toml.",
-    lower_bound=0,
-)
-_JOBS = flags.DEFINE_integer(
-    "jobs", 1, "Runs side by side. The table has the seconds of runs alone only.", lower_bound=1
-)
-_REPEAT = flags.DEFINE_integer(
-    "repeat", None, "Train this recorded seed again; change no record.", lower_bound=0
-)
-_ENTRY = flags.DEFINE_multi_string("entry", [], "With --repeat: of this entry alone.")
-_SEAL = flags.DEFINE_string("seal", None, "Record claims that were changed, with the reason.")
+POSITIONAL = "[FOLDER ...]"
 
 
-def main(arguments: list[str]) -> None:
+def add_flags(parser: Parser) -> None:
+    """Adds the flags that choose between running, checking, repeating and sealing."""
+    parser.add_argument(
+        "--check", action="store_true", help="Train and write nothing; print the verdicts."
+    )
+    parser.add_argument(
+        "--seeds",
+        type=at_least(1),
+        help="Run the seeds from 0 to one less than this; without it those of the toml.",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=at_least(1),
+        help="Parallel runs; the table has the seconds of runs alone only. Default: 1.",
+    )
+    parser.add_argument(
+        "--repeat",
+        type=at_least(0),
+        metavar="SEED",
+        help="Train this recorded seed again; change no record.",
+    )
+    parser.add_argument(
+        "--entry", action="append", default=[], help="With --repeat: of this entry alone."
+    )
+    parser.add_argument(
+        "--seal", metavar="REASON", help="Seal claims that were changed, with the reason."
+    )
+
+
+def main(args: argparse.Namespace) -> int:
     """Runs one experiment, repeats a seed of it, seals its claims, or checks some."""
-    _check_flags(arguments)
-    if _CHECK.value:
-        folders = [Path(paths.expand(argument)) for argument in arguments] or _all_folders()
-        _end(_check(folders, complete=not arguments))
-    (folder,) = (Path(paths.expand(argument)) for argument in arguments)
+    _check_flags(args)
+    folders = [Path(paths.expand(folder)) for folder in args.positional]
+    if args.check:
+        return _report(_check(folders or _all_folders(), complete=not folders))
+    (folder,) = folders
     experiment = Experiment.read(folder)  # another folder is refused before anything is written
-    if _REPEAT.value is not None:
-        entries = choose_entries(experiment, _ENTRY.value, _REPEAT.value)
+    if args.repeat is not None:
+        entries = choose_entries(experiment, args.entry, args.repeat)
         configs = experiment.configs()
         _refuse_stale(experiment, configs)
         with lock_experiment(folder):
-            _end(repeat(experiment, configs, entries, _REPEAT.value))
+            results = repeat(experiment, configs, entries, args.repeat)
+        write_output("\n".join(map(str, results)))
+        return _report(results)
     with lock_experiment(folder):
-        if _SEAL.value is not None:
-            names = seal_claims(experiment, _SEAL.value)
+        if args.seal is not None:
+            names = seal_claims(experiment, args.seal)
             pages.write(experiment)  # the plot shows the claims
             write_message(f"sealed: {', '.join(names) or 'nothing, all claims are as recorded'}")
         else:
-            _run(folder)
-    _end(_check([folder], complete=False))
+            _run(folder, args.seeds, args.jobs or 1)
+    return _report(_check([folder], complete=False))
 
 
-def _check_flags(arguments: list[str]) -> None:
+def _check_flags(args: argparse.Namespace) -> None:
     """Raises InputError if flags do not go together."""
-    modes = {"check": _CHECK.value, "repeat": _REPEAT.value is not None}
-    modes["seal"] = _SEAL.value is not None
+    modes = {"check": args.check, "repeat": args.repeat is not None, "seal": args.seal is not None}
     chosen = [f"--{name}" for name, is_set in modes.items() if is_set]
     if len(chosen) > 1:
         raise InputError(f"given {' and '.join(chosen)}, expected one of them")
-    runs = [f"--{name}" for name in ("seeds", "jobs") if flags.FLAGS[name].present]
+    runs = [f"--{name}" for name in ("seeds", "jobs") if getattr(args, name) is not None]
     if chosen and runs:
         raise InputError(f"{chosen[0]} runs no missing runs; leave {runs[0]} out")
-    if _ENTRY.value and _REPEAT.value is None:
+    if args.entry and args.repeat is None:
         raise InputError("--entry is of --repeat: --repeat=0 --entry=lstm")
-    if _SEAL.value is not None and not _SEAL.value.strip():
+    if args.seal is not None and not args.seal.strip():
         raise InputError("--seal is empty; say why the claims were changed: --seal='...'")
-    if not _CHECK.value and len(arguments) != 1:
-        raise InputError(f"given {arguments}, expected one folder, experiments/lesson say")
+    if not args.check and len(args.positional) != 1:
+        raise InputError(f"given {args.positional}, expected one folder, experiments/lesson say")
 
 
 def _all_folders() -> list[Path]:
@@ -122,13 +138,11 @@ def _check(folders: Iterable[Path], complete: bool) -> list[ClaimResult]:
     return results
 
 
-def _end(results: list[ClaimResult]) -> None:
-    """Prints the number of verdicts of each kind, and exits with their status."""
-    if _REPEAT.value is not None:
-        write_output("\n".join(map(str, results)))
+def _report(results: list[ClaimResult]) -> int:
+    """Prints the number of verdicts of each kind, and returns the exit status."""
     verdicts = [result.verdict for result in results]
     write_output(", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS))
-    sys.exit(bool({FAIL, INCOMPARABLE} & {*verdicts}))
+    return int(bool({FAIL, INCOMPARABLE} & {*verdicts}))
 
 
 def _refuse_stale(experiment: Experiment, configs: Mapping[str, Config]) -> None:
@@ -141,15 +155,15 @@ def _refuse_stale(experiment: Experiment, configs: Mapping[str, Config]) -> None
         )
 
 
-def _run(folder: Path) -> None:
+def _run(folder: Path, num_seeds: int | None, jobs: int) -> None:
     """Runs the missing runs of an experiment, and renders it."""
     experiment = Experiment.read(folder)
     configs = experiment.configs()
     _refuse_stale(experiment, configs)
     pages.fill(experiment)  # a page that cannot be rendered is found before the runs
-    seeds = list(range(_SEEDS.value)) or experiment.plan.seeds
+    seeds = list(range(num_seeds)) if num_seeds else experiment.plan.seeds
     try:
-        run_missing(experiment, configs, seeds, _JOBS.value)
+        run_missing(experiment, configs, seeds, jobs)
     finally:
         experiment = Experiment.read(folder)
         pages.write(experiment)
@@ -159,4 +173,4 @@ def _run(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    launch("experiment")

@@ -156,8 +156,19 @@ def sentence(experiment: Experiment, entry: Entry) -> str:
     return (
         f"{experiment.name}, {entry.name}: {runs[0]['parameters']:,} parameters, "
         f"{runs[0]['data']['rows']['train']:,} training rows, test {_display_name(score)} "
-        f"{_mean_and_sd(_values(runs, score))} (mean ± sd of seeds {_seeds(runs)})."
+        f"{_mean_and_sd(_values(runs, score))} (mean ± sd of seeds {_seeds(runs)})"
+        f"{_training_time(runs)}."
     )
+
+
+def _training_time(runs: Sequence[Run]) -> str:
+    """Returns the median training time of the runs that were not resumed, '' if all were."""
+    seconds = [run["train_seconds"] for run in runs if not run["resumed_from"]]
+    if not seconds:
+        return ""
+    median = statistics.median(seconds)
+    duration = f"{median:.0f} s" if median < 60 else f"{median / 60:.0f} min"
+    return f", trained in {duration} on {' or '.join(dict.fromkeys(map(_processor, runs)))}"
 
 
 def sentences(experiment: Experiment) -> dict[Path, list[str]]:
@@ -251,11 +262,15 @@ def _describe_runs(experiment: Experiment) -> str:
 
 def _machines(runs: Sequence[Run]) -> list[str]:
     """Returns each machine that occurs: its kind, its cores, its accelerators if it has any."""
-    found = []
-    for used in (run["environment"] for run in runs):
-        kinds = sorted({each.partition(" ")[2] for each in used["devices"]} - {"cpu"})
-        found.append(", ".join([used["platform"], f"{used['cpus']} CPU cores", *kinds]))
-    return list(dict.fromkeys(found))
+    pairs = zip(runs, map(_processor, runs), strict=True)
+    return list(dict.fromkeys(f"{run['environment']['platform']}, {name}" for run, name in pairs))
+
+
+def _processor(run: Run) -> str:
+    """Returns the cores and the accelerators that a run had."""
+    environment = run["environment"]
+    kinds = sorted({device.partition(" ")[2] for device in environment["devices"]} - {"cpu"})
+    return ", ".join([f"{environment['cpus']} CPU cores", *kinds])
 
 
 def _seconds(runs: Sequence[Run]) -> str:

@@ -5,26 +5,29 @@ run; `README.md` has parts that are rendered from it.
 """
 
 import dataclasses
-import os
-import shlex
-import subprocess
-import sys
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pydantic
 
-from rnnjax import config as config_lib
+from rnnjax.cli.config_flags import load_config_flags
 from rnnjax.config import Config
 from rnnjax.config.schema import FilePath
 from rnnjax.errors import InputError
 from rnnjax.experiment.page_rendering import experiment_name
 from rnnjax.experiment.records import Run, read_runs
-from rnnjax.input_files import load_text, parse_json
+from rnnjax.input_files import load_text
 
 PLAN, RECORDS = "experiment.toml", "runs.jsonl"
-_REQUIRED_KEYS = ("alone", "config", "data", "environment", "parameters", "resumed_from", "train_seconds")
+_REQUIRED_KEYS = (
+    "alone",
+    "config",
+    "data",
+    "environment",
+    "parameters",
+    "resumed_from",
+    "train_seconds",
+)
 TRAIN = ("-m", "rnnjax.main")
 """Arguments of Python that train, before the flags."""
 
@@ -148,29 +151,19 @@ class Experiment:
         Raises:
           InputError: one of them is none, or asks for replicates.
         """
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            found = dict(
-                zip(
-                    (entry.name for entry in self.plan.entry),
-                    threads.map(self._config, self.plan.entry),
-                    strict=True,
-                )
-            )
-        several = [name for name, config in found.items() if config.replicates > 1]
+        configs = {entry.name: self._load_config(entry) for entry in self.plan.entry}
+        several = [name for name, config in configs.items() if config.replicates > 1]
         if several:
             raise InputError(
                 f"{self.folder}: {', '.join(several)} ask for replicates, and a record is of one "
                 "seed that was trained by itself; leave config.replicates at 1 and list the seeds "
                 f"in {PLAN}"
             )
-        return found
+        return configs
 
-    def _config(self, entry: Entry) -> Config:
-        # In a process of its own, because the flags of a config are read from the command line.
-        typed = self.train_arguments(entry, "--print_config")
-        ended = subprocess.run(
-            [sys.executable, *typed], check=False, capture_output=True, text=True
-        )
-        if ended.returncode:
-            raise InputError(f"{shlex.join(['python', *typed])}\n{ended.stderr.strip()}")
-        return config_lib.parse(parse_json(ended.stdout))
+    def _load_config(self, entry: Entry) -> Config:
+        flags = [f"--config={entry.config}", *self.plan.flags, *entry.flags]
+        try:
+            return load_config_flags(flags)
+        except InputError as error:
+            raise InputError(f"{self.folder / PLAN}, {entry.name}: {error}") from None

@@ -9,7 +9,6 @@ Any other number in prose was edited, or should be rendered. Code, between backt
 blocks or in indented lines of a docstring, is no prose, nor are the targets of links.
 """
 
-import ast
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -55,18 +54,6 @@ def blank_parts(text: str, parts: Iterable[str]) -> str:
         begin, end = re.escape(markdown.begin(name)), re.escape(markdown.end(name))
         text = re.sub(rf"{begin}.*?{end}", _blank, text, flags=re.DOTALL)
     return text
-
-
-def read_docstring(config: Path) -> str:
-    """Returns the docstring of a config file, '' if it has none.
-
-    Raises:
-      InputError: it is no Python.
-    """
-    try:
-        return ast.get_docstring(ast.parse(config.read_text(encoding="utf-8"))) or ""
-    except (ValueError, SyntaxError) as error:
-        raise InputError(f"{config}: is no Python file in UTF-8: {error}") from error
 
 
 def blank_sentences(docstring: str, sentences: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rnnjax import command
+from rnnjax.cli.signals import Terminated
 from rnnjax.config import Config
 from rnnjax.errors import InputError
 from rnnjax.experiment import records
@@ -141,7 +141,7 @@ def train(
         raise InputError("\n".join(training.failure() for training in failed))
     if request.signal:
         write_message(f"{request.signal}: the active runs are saved; the same command resumes them")
-        raise command.Terminated(signal.Signals[request.signal])
+        raise Terminated(signal.Signals[request.signal])
 
 
 @dataclasses.dataclass

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from rnnjax import config as config_lib
 from rnnjax.config import Config
+from rnnjax.config.catalog import read_docstring
 from rnnjax.errors import InputError
 from rnnjax.experiment import page_rendering, pages, prose_numbers
 from rnnjax.experiment.claims import (
@@ -93,7 +94,7 @@ def check_repository(
         results.append(check_prose(Path(README), text, phrases))
     for config in sorted(Path("configs").glob("*.py")):
         sentences = [text for folder in folders for text in folder.sentences.get(config, [])]
-        docstring = prose_numbers.read_docstring(config)
+        docstring = read_docstring(config)
         text = prose_numbers.blank_sentences(docstring, sentences)
         results.append(check_prose(config, text, phrases))
     return results + [
@@ -200,7 +201,7 @@ def _check_docstrings(
     """Checks that each config whose docstring names the experiment quotes its sentences."""
     results = []
     for path in dict.fromkeys(Path(entry.config) for entry in experiment.plan.entry):
-        docstring = " ".join(prose_numbers.read_docstring(path).split())
+        docstring = " ".join(read_docstring(path).split())
         name = rf"{re.escape(experiment.name)}(?![\w-])"
         if not re.search(name, docstring):
             continue

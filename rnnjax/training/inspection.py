@@ -1,9 +1,10 @@
 """Inspection of a trained network: gates, states, outputs and attributions at each token."""
 
+import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -15,16 +16,39 @@ from rnnjax.cells import Dropped
 from rnnjax.cells.base import INTERNALS
 from rnnjax.data.vocabulary import UNKNOWN
 from rnnjax.errors import InputError
-from rnnjax.reporting.inspection_page import LayerTrace, StateTrace, TextInspection
+from rnnjax.reporting.inspection_page import LayerTrace, StateTrace, TextInspection, render
 from rnnjax.reporting.progress import Progress
 from rnnjax.tasks.token_task import TokenTask
-from rnnjax.training.trained_run import TrainedRun
+
+if TYPE_CHECKING:
+    from rnnjax.training.trained_run import TrainedRun
 
 _MAX_TOKENS = 400
 _MAX_TEXTS = 20
 
 
-def inspect_texts(run: TrainedRun, texts: Sequence[str]) -> list[TextInspection]:
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+    """Gates, states, outputs and attributions of a network at each token of texts.
+
+    Attributes:
+      texts: the arrays, by text.
+      name: of the run.
+      cell: of the network, with its size.
+      fallback: corpus that replaced the one of the config in training; '' if none did.
+    """
+
+    texts: list[TextInspection]
+    name: str
+    cell: str
+    fallback: str
+
+    def html(self) -> str:
+        """Returns a page that shows the texts."""
+        return render(self.texts, name=self.name, cell=self.cell, fallback=self.fallback)
+
+
+def inspect_texts(run: "TrainedRun", texts: Sequence[str]) -> list[TextInspection]:
     """Returns gates, states, outputs and attributions of a network at each token of each text.
 
     Each text is read by itself, without padding. The output after a token is that of the text which

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
       InputError: the config, the data or the folder cannot be used.
       InterruptedRunError: SIGINT, SIGTERM or SIGHUP ended the training; the state has been saved.
     """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
     make_cell(config.model.cell, config.model.features)  # raises before any long work
     cache.enable_compilation_cache()
     folder = RunFolder(workdir)

@@ -1,5 +1,6 @@
 """Loads a trained run as the class for its task, and names the commands that use it."""
 
+import os
 from pathlib import Path
 
 from rnnjax.config import Config
@@ -18,7 +19,7 @@ TRAINED_RUNS: dict[str, type[TrainedRun]] = {
 """The class of trained runs by task."""
 
 
-def load_run(workdir: Path, trust: bool = False) -> TrainedRun:
+def load_run(workdir: str | os.PathLike[str], trust: bool = False) -> TrainedRun:
     """Returns the network of a run from its newest checkpoint, as the class for its task.
 
     Args:
@@ -28,6 +29,7 @@ def load_run(workdir: Path, trust: bool = False) -> TrainedRun:
     Raises:
       InputError: there is no run, no checkpoint, a file is damaged, or the cell is not trusted.
     """
+    workdir = Path(workdir)
     folder = RunFolder(workdir)
     folder.check_is_run(f"workdir {workdir}")
     _, config = folder.read_config()
@@ -42,7 +44,7 @@ def usage_commands(config: Config, workdir: Path) -> list[str]:
       workdir: the folder of the run, finished or not.
     """
     commands = []
-    if TRAINED_RUNS[config.task].score is not TrainedRun.score:
+    if TRAINED_RUNS[config.task]._evaluate_file is not TrainedRun._evaluate_file:
         commands.append(f"python -m rnnjax.evaluate {command_flags(config, workdir)} --data=FILE")
     if command := query_command(config, workdir):
         commands.append(command)

@@ -61,7 +61,7 @@ def timing_values(totals: TimingTotals, unit: str) -> dict[str, float]:
 def write_reports(folders: Sequence[RunFolder]) -> None:
     """Writes a report page in each folder."""
     for folder in folders:
-        write_message(f"report: {write_report(folder.path)}")
+        write_report(folder.path)
 
 
 def report_finished(folder: RunFolder, config: Config) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -35,7 +36,7 @@ class TrainedClassifier(TrainedRun):
         """The names of the classes."""
         return tuple(self.data["classes"])
 
-    def score(self, path: Path) -> dict[str, float | int]:
+    def _evaluate_file(self, path: Path) -> dict[str, float | int]:
         """Returns loss (nats), accuracy, macro-F1, rows and unknown share of a file.
 
         Args:
@@ -52,11 +53,11 @@ class TrainedClassifier(TrainedRun):
         share = unknown_share(tokens)
         self.warn_unknown_tokens(share, texts)
         return {
-            **classification_metrics.compute_metrics(labels, self.evaluate(texts, labels)),
+            **classification_metrics.compute_metrics(labels, self.log_probabilities(texts, labels)),
             "unknown_share": share,
         }
 
-    def evaluate(
+    def log_probabilities(
         self, texts: list[str], labels: Int32[np.ndarray, " rows"]
     ) -> Float[np.ndarray, "rows classes"]:
         """Returns log-probabilities of texts in batches like those of the test data of the run.
@@ -74,7 +75,7 @@ class TrainedClassifier(TrainedRun):
             "evaluate", texts, labels, self.config.batch_size, max_tokens
         )
 
-    def predict(self, texts: list[str]) -> Float[np.ndarray, "rows classes"]:
+    def predict(self, texts: Sequence[str]) -> Float[np.ndarray, "rows classes"]:
         """Returns the probability of each class for each text.
 
         The probabilities of a text do not depend on the other texts: a network without a mask reads
@@ -86,7 +87,7 @@ class TrainedClassifier(TrainedRun):
         batch_size = self.config.batch_size if self.config.model.mask else 1
         labels = np.zeros(len(texts), np.int32)
         return np.exp(
-            self._log_probabilities("predict", texts, labels, batch_size, _MAX_BATCHED_TOKENS)
+            self._log_probabilities("predict", list(texts), labels, batch_size, _MAX_BATCHED_TOKENS)
         )
 
     def _log_probabilities(

@@ -1,8 +1,11 @@
 """A trained language model: scores and generates text."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
 
 from rnnjax.data import text_stream
 from rnnjax.data.corpora import plain_text
@@ -23,7 +26,7 @@ class TrainedLanguageModel(TrainedRun):
 
     vocabulary: Vocabulary
 
-    def score(self, path: Path) -> dict[str, float | int]:
+    def _evaluate_file(self, path: Path) -> dict[str, float | int]:
         """Returns loss (nats), bits and perplexity a token, accuracy, rows and unknown share.
 
         Rows are the tokens, the end of a text among them. The file is one text for a network
@@ -49,6 +52,14 @@ class TrainedLanguageModel(TrainedRun):
         self.warn_unknown_tokens(unknown_share(split.tokens), rows)
         outputs = predict_split(self.task, self.evaluate_step, self.params, split, "evaluate")
         return self.task.compute_metrics(split, outputs)
+
+    def predict(self, texts: Sequence[str]) -> Float[np.ndarray, "texts outcomes"]:
+        """Returns the probability of each next token after each text, by the order of `outcomes`.
+
+        Raises:
+          InputError: a text is not valid Unicode.
+        """
+        return np.stack([self.stream().feed(text) for text in texts])
 
     def generate(
         self, prompt: str, length: int, options: SamplingOptions | None = None

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,10 +16,13 @@ from rnnjax.cells.registry import check_in_package, is_in_package
 from rnnjax.config import Config
 from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns
 from rnnjax.errors import InputError
+from rnnjax.input_files import explain
+from rnnjax.reporting import metrics_log, run_files, run_report
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import TASKS, Task
 from rnnjax.tasks.token_task import TokenTask
-from rnnjax.training.finite import check_params
+from rnnjax.training.finite import check_params, check_scores
+from rnnjax.training.inspection import Inspection, inspect_texts
 from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.state import is_evaluated
 from rnnjax.training.step import CompiledFunction, make_evaluate_step
@@ -40,6 +44,7 @@ class TrainedRun:
       params: of the network.
       step: the training step after which they were saved.
       evaluate_step: as `make_evaluate_step` returns it.
+      folder: of the run.
     """
 
     task_name: ClassVar[str] = ""
@@ -53,6 +58,7 @@ class TrainedRun:
     params: Any
     step: int
     evaluate_step: CompiledFunction
+    folder: Path
 
     @property
     def fallback(self) -> str:
@@ -90,12 +96,87 @@ class TrainedRun:
             raise InputError(f"given a run of the task {self.config.task!r}, which reads no text")
         return self.vocabulary
 
-    def score(self, path: Path) -> dict[str, float | int]:
+    @property
+    def result(self) -> dict[str, Any]:
+        """The content of result.json: test scores, training time, the model's layers and so on.
+
+        Raises:
+          InputError: the run has not finished, or a file of it is damaged.
+        """
+        return RunFolder(self.folder).read_result()
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl: step, epoch, split, loss and so on.
+
+        Raises:
+          InputError: the file is missing or damaged.
+        """
+        return metrics_log.read(self.folder / run_files.METRICS)
+
+    def report(self) -> str:
+        """Returns the report of the run, a page of HTML.
+
+        Raises:
+          InputError: the run has not finished, or a file of it is damaged.
+        """
+        return run_report.render(run_files.read(self.folder), self.folder)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Copies the run to a new folder, which `rnnjax.load` and the commands take.
+
+        Raises:
+          InputError: the folder is not empty, or cannot be written.
+        """
+        target = Path(folder)
+        try:
+            if target.exists() and (not target.is_dir() or any(target.iterdir())):
+                raise InputError(f"given {target}, which exists; expected a new folder")
+            ignored = shutil.ignore_patterns(".lock")
+            shutil.copytree(self.folder, target, ignore=ignored, dirs_exist_ok=True)
+        except OSError as error:
+            cause, remedy = explain(error)
+            raise InputError(f"{target}: cannot be written ({cause}); {remedy}") from error
+        if RunFolder(target).report.exists():
+            run_report.write_report(target)  # its commands name the folder
+
+    def predict(self, texts: Sequence[str]) -> Any:
+        """Returns the predictions for texts: class probabilities, next tokens or translations.
+
+        Raises:
+          InputError: the network does not read text.
+        """
+        raise InputError(
+            f"given a run of the task {self.config.task!r}, whose network predicts nothing of texts"
+        )
+
+    def inspect(self, texts: Sequence[str]) -> Inspection:
+        """Returns gates, states, outputs and attributions at each token of texts.
+
+        Raises:
+          InputError: a text has no token or too many, there are too many texts, or the network
+            reads no text.
+        """
+        model = self.config.model
+        return Inspection(
+            texts=inspect_texts(self, texts),
+            name=self.folder.resolve().name,
+            cell=f"{model.cell}, {model.features} features",
+            fallback=self.fallback,
+        )
+
+    def evaluate(self, path: str | os.PathLike[str]) -> dict[str, float | int]:
         """Returns the scores of the network on a file, as the result of a run has them.
 
         Raises:
-          InputError: the file is not what the task reads, or the task reads no file.
+          InputError: the file is not of the kind that the task reads, the task reads no file, or a
+            score is not finite.
         """
+        scores = self._evaluate_file(Path(path))
+        check_scores(scores, str(path))
+        return scores
+
+    def _evaluate_file(self, path: Path) -> dict[str, float | int]:
         raise InputError(
             f"{path}: given to a run of the task {self.config.task!r}, which is not scored on a "
             "file; expected a run of a classifier or of a language model"
@@ -206,6 +287,7 @@ class TrainedRun:
             params=params,
             step=step,
             evaluate_step=make_evaluate_step(task),
+            folder=folder.path,
         )
 
 

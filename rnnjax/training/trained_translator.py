@@ -18,6 +18,14 @@ class TrainedTranslator(TrainedRun):
 
     vocabulary: Vocabulary
 
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """Returns the translation of each text.
+
+        Raises:
+          InputError: a text is not valid Unicode.
+        """
+        return [translation.text for translation in self.translate(texts)]
+
     def translate(self, texts: Sequence[str], beam_size: int = 0) -> list[TranslatedText]:
         """Returns the best translation of each text, which does not depend on the other texts.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiment.conftest import CLAIMS, CONFIG, edit, lines_of, record, starts
-from rnnjax import command
+from rnnjax.cli.signals import Terminated, exit_status
 from rnnjax.errors import InputError
 from rnnjax.experiment import runner
 from rnnjax.experiment.plan import Experiment
@@ -142,7 +142,7 @@ def test_parallel_runs_are_marked_and_recorded_as_they_finish(slow, capsys, monk
 
 def test_interrupted_runs_are_resumed_by_the_same_command(slow, capsys):
     thread = when(lambda: len(starts()) == 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(command.Terminated):
+    with pytest.raises(Terminated):
         run(slow, seeds=[0, 1], jobs=2)
     thread.join()
     assert sorted(starts()) == ["slow-seed0", "slow-seed1"]
@@ -163,7 +163,7 @@ def test_sigint_and_sighup_interrupt(slow, number, status):
     with pytest.raises(KeyboardInterrupt) as raised:
         run(slow, seeds=[0])
     thread.join()
-    assert command.status(raised.value) == status
+    assert exit_status(raised.value) == status
 
 
 def test_experiment_is_locked(folder):

@@ -2,8 +2,8 @@
 
 import pytest
 
+from rnnjax.cli.launcher import run_command
 from rnnjax.testing import INVARIANTS, conformance
-from rnnjax.testing.__main__ import run_command
 
 
 @pytest.fixture(autouse=True)
@@ -17,13 +17,13 @@ def _few_checks(monkeypatch):
     [["LSTMCell"], ["ConvLSTMCell", "--inputs", "5,5,3"], ["SimpleCell", "--inputs", "2"]],
 )
 def test_correct_cell_prints_results(arguments, capsys):
-    assert run_command(arguments) == 0
+    assert run_command("test-cell", arguments) == 0
     results = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     assert results == [["state_structure", "passed"], ["parameter_count", "passed"]]
 
 
 def test_violation_exits_with_one(capsys):
-    assert run_command(["tests.testing.cell_mutants:Miscounted"]) == 1
+    assert run_command("test-cell", ["tests.testing.cell_mutants:Miscounted"]) == 1
     streams = capsys.readouterr()
     assert streams.out.startswith("state_structure")
     assert "violates parameter_count" in streams.err
@@ -41,12 +41,10 @@ def test_violation_exits_with_one(capsys):
     ],
 )
 def test_invalid_cell_or_inputs_exits_with_two(arguments, message, capsys):
-    assert run_command(arguments) == 2
+    assert run_command("test-cell", arguments) == 2
     assert message in capsys.readouterr().err
 
 
 def test_invalid_flag_exits_with_two(capsys):
-    with pytest.raises(SystemExit) as error:
-        run_command(["LSTMCell", "--inputs", "5,x"])
-    assert error.value.code == 2
+    assert run_command("test-cell", ["LSTMCell", "--inputs", "5,x"]) == 2
     assert "--inputs" in capsys.readouterr().err
