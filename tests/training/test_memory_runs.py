@@ -1,21 +1,24 @@
-"""Runs on problems of long memory: through the one loop, learned, resumed exactly, reported."""
+"""Runs on synthetic problems of long memory: learning, resumption, replicates and report."""
 
-import json
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from rnnjax import config as schema
 from rnnjax import training
 from rnnjax.errors import InputError
-from rnnjax.interrupt import InterruptedRunError
-from rnnjax.training import loop
 
-from .small import assert_same, changed, lines
+from .small_runs import (
+    assert_trees_equal,
+    make_config,
+    read_json,
+    read_metrics,
+    train,
+    train_until_killed,
+)
 
-PARITY = {
+PARITY_CONFIG = {
     "task": "memory",
     "seed": 3,
     "epochs": 3,
@@ -38,26 +41,20 @@ PARITY = {
 }
 
 
-def parse(**changes) -> schema.Config:
-    """Returns the small config; `model__layers=2` sets model.layers."""
-    return changed(PARITY, **changes)
-
-
-def run(config: schema.Config, workdir: Path) -> dict:
-    """Returns the result of a run."""
-    return training.train(config, "parity", workdir, "python -m rnnjax.main --config=parity.py")
+def parity_config(**overrides):
+    return make_config(PARITY_CONFIG, **overrides)
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """The folder of a finished run."""
     workdir = tmp_path_factory.mktemp("runs") / "parity"
-    run(parse(), workdir)
+    train(parity_config(), workdir, "parity")
     return workdir
 
 
-def test_parity_is_learned_and_holds_for_longer_sequences(finished):
-    result = json.loads((finished / "result.json").read_text())
+def test_parity_is_learned_and_generalizes_to_longer_sequences(finished):
+    result = read_json(finished / "result.json")
     assert result["validation"]["accuracy"] == 1
     test = result["test"]
     assert test["accuracy"] > 0.9
@@ -65,10 +62,10 @@ def test_parity_is_learned_and_holds_for_longer_sequences(finished):
     assert test["baseline"] == np.log(2)
     assert test["rows"] == 200
     assert result["compilations"] == {"train": 1, "evaluate": 2}
-    assert abs(lines(finished)[0]["loss"] - np.log(2)) < 0.1
+    assert abs(read_metrics(finished)[0]["loss"] - np.log(2)) < 0.1
 
 
-def test_a_run_leaves_a_report_and_no_vocabulary(finished):
+def test_report_has_the_baseline_and_no_vocabulary(finished):
     page = (finished / "report.html").read_text()
     assert "without memory the best answer has\n        0.6931" in page
     assert "the best without memory" in page
@@ -81,47 +78,39 @@ def test_a_run_leaves_a_report_and_no_vocabulary(finished):
 @pytest.mark.parametrize(
     "changes", [{"steps_per_call": 3}, {"early_stopping__patience": 9, "averaging__decay": 0.9}]
 )
-def test_a_run_taken_up_again_ends_as_one_that_was_not_stopped(tmp_path, changes, monkeypatch):
-    config = parse(data__memory__examples=200, checkpoint__every=8, model__dropout=0.2, **changes)
-    run(config, tmp_path / "whole")
-    real = loop.batch_group_at
-
-    def stopping(members, step, most):
-        if step >= 21:
-            raise KeyboardInterrupt
-        return real(members, step, most)
-
-    monkeypatch.setattr(loop, "batch_group_at", stopping)
-    with pytest.raises((KeyboardInterrupt, InterruptedRunError)):
-        run(config, tmp_path / "cut")
-    monkeypatch.undo()
-    run(config, tmp_path / "cut")
-    whole, cut = (training.load_run(tmp_path / name).params for name in ("whole", "cut"))
-    assert_same(whole, cut)
-    assert lines(tmp_path / "whole") == lines(tmp_path / "cut")
-
-
-def test_replicates_are_as_single_runs(tmp_path):
-    short = {"data__memory__examples": 200, "epochs": 1}
-    run(parse(replicates=2, **short), tmp_path / "both")
-    run(parse(seed=4, **short), tmp_path / "single")
-    ours, theirs = (
-        training.load_run(path).params
-        for path in (tmp_path / "both" / "seed-4", tmp_path / "single")
+def test_resumed_run_equals_uninterrupted_run(tmp_path, changes):
+    config = parity_config(
+        data__memory__examples=200, checkpoint__every=8, model__dropout=0.2, **changes
     )
-    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+    expected, resumed = tmp_path / "expected", tmp_path / "resumed"
+    train(config, expected)
+    train_until_killed(config, resumed, 21)
+    train(config, resumed)
+    assert_trees_equal(training.load_run(resumed).params, training.load_run(expected).params)
+    assert read_metrics(resumed) == read_metrics(expected)
 
 
-def test_no_command_asks_such_a_network(finished):
+def test_replicate_equals_the_run_of_its_seed(tmp_path):
+    changes = {"data__memory__examples": 200, "epochs": 1}
+    train(parity_config(replicates=2, **changes), tmp_path / "replicates")
+    train(parity_config(seed=4, **changes), tmp_path / "single")
+    params, expected = (
+        training.load_run(path).params
+        for path in (tmp_path / "replicates" / "seed-4", tmp_path / "single")
+    )
+    for leaf, expected_leaf in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(leaf, expected_leaf, rtol=1e-3, atol=1e-5)
+
+
+def test_queries_are_refused(finished):
     with pytest.raises(InputError, match=r"'memory', expected one of 'classification'$"):
         training.TrainedClassifier.load(finished)
-    with pytest.raises(InputError, match=r"a\.csv: .*'memory', .* classification, language_model"):
+    with pytest.raises(InputError, match=r"a\.csv: .*'memory', .* a classifier or of a language"):
         training.load_run(finished).score(Path("a.csv"))
 
 
-def test_a_length_that_makes_no_sense_is_told_before_anything_is_written(tmp_path):
-    config = parse(data__memory__problem="adding", data__memory__test_length=1)
-    with pytest.raises(InputError, match=r"tested: given 1, and 'adding' needs at least 2"):
-        run(config, tmp_path / "run")
+def test_invalid_length_is_refused_before_anything_is_written(tmp_path):
+    config = parity_config(data__memory__problem="adding", data__memory__test_length=1)
+    with pytest.raises(InputError, match=r"test_length: given 1, and 'adding' needs at least 2"):
+        train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,20 +1,17 @@
-"""What a run refuses before it reads data or makes arrays."""
+"""Limits that are checked before data are read or arrays are created."""
 
 import pytest
 
-from rnnjax import training
 from rnnjax.errors import InputError
 from rnnjax.training import memory_limits
 
-from .small import parse
-
-pytest_plugins = ["training.small"]
+from .small_runs import news_config, train
 
 
-def test_a_folder_that_cannot_be_made_is_refused_before_data_are_read(tmp_path):
+def test_folder_that_cannot_be_created_is_refused_before_data_are_read(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"workdir .*run: cannot be written \(Not a directory\)"):
-        training.train(parse(tmp_path / "no news"), "small", tmp_path / "file" / "run")
+        train(news_config(tmp_path / "no news"), tmp_path / "file" / "run")
 
 
 @pytest.mark.parametrize(
@@ -26,12 +23,12 @@ def test_a_folder_that_cannot_be_made_is_refused_before_data_are_read(tmp_path):
     ],
     ids=["embedding, before data are read", "layers", "replicates"],
 )
-def test_parameters_beyond_all_memory_are_refused(news, tmp_path, monkeypatch, changes):
+def test_parameters_beyond_device_memory_are_refused(news, tmp_path, monkeypatch, changes):
     monkeypatch.setattr(memory_limits, "device_memory", lambda: 2**36)
     with pytest.raises(InputError, match=r"parameters take [\d,.]+ GiB .* has 64\.0 GiB; lower"):
-        training.train(parse(news, **changes), "small", tmp_path / "run")
+        train(news_config(news, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_the_memory_of_the_device_is_that_of_this_machine():
+def test_device_memory_is_plausible():
     assert 2**30 < memory_limits.device_memory() < 2**50
