@@ -95,7 +95,7 @@ def test_two_names_of_an_experiment(cells, said):
     assert f"paired by seeds 0, 1, 2, 3, 4, 5, correlation of the pairs {linked:+.2f}" in text
     assert "permutation p 0.0312\n" in text
     assert "  config: model.cell: 'GRUCell', 'LSTMCell'\n" in text
-    assert "environment: commit: a1 | b2; recorded of one side alone: devices\n" in text
+    assert "environment: commit: a1 | b2; recorded of one group alone: devices\n" in text
 
 
 def test_what_differs_within_both_sides_is_told(cells, said):
@@ -237,7 +237,7 @@ SCORES = {"loss": 0.1, "accuracy": 0.9, "macro_f1": 0.9, "rows": 7_600}
         (other(test={**SCORES, "rows": 100}), "test rows: 7600, 100"),
         (
             other(data={"fingerprint": "f00d", "fallback": "docstrings"}),
-            "stand-in for the data: , docstrings",
+            "fallback data: , docstrings",
         ),
         (other(test={**SCORES, "accuracy": "nan"}), "line 7: test.accuracy is not finite"),
         ([{"name": "b", "seed": 0}], "line 7: config: .*expected a run as rnnjax.experiment"),

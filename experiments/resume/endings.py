@@ -1,4 +1,4 @@
-"""What a run ended with, to be held against another's, and the damage done to its checkpoints."""
+"""Final states of runs, compared byte for byte, and damage to checkpoints."""
 
 import random
 from pathlib import Path
@@ -15,7 +15,7 @@ from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.state import TrainState, init_state
 
-OF_THE_PROCESS = (
+PROCESS_KEYS = (
     "run",
     "train_seconds",
     "cpu_seconds",
@@ -25,20 +25,20 @@ OF_THE_PROCESS = (
     "resumed_from",
     "compilations",
 )
-"""What result.json says of the process that wrote it, not of the training."""
-HOW = ("truncated", "bit-flipped", "emptied", "deleted")
+"""Keys of result.json that depend on the process, not on the training."""
+DAMAGES = ("truncated", "bit-flipped", "emptied", "deleted")
 
 
 class Ending(NamedTuple):
-    """What has to be the same, byte for byte.
+    """Final state of a run.
 
     Attributes:
-      parameters: arrays.
-      optimizer: arrays.
-      rest: of the state: the average, the best parameters, sums and counts.
-      metrics: the file.
-      result: what result.json says.
-      files: the names of what is in the folder, so that nothing piles up.
+      parameters: bytes of the arrays.
+      optimizer: bytes of the arrays.
+      rest: bytes of the rest of the state: average, best parameters, sums and counts.
+      metrics: content of metrics.jsonl.
+      result: values of result.json.
+      files: names of the files in the folder.
     """
 
     parameters: list[bytes]
@@ -49,11 +49,11 @@ class Ending(NamedTuple):
     files: set[str]
 
 
-def ending(workdir: Path) -> Ending:
-    """Returns what a finished run left.
+def read_ending(workdir: Path) -> Ending:
+    """Reads the final state of a finished run.
 
     Raises:
-      InputError: something is missing or damaged.
+      InputError: a file is missing or damaged.
     """
     folder = RunFolder(workdir)
     result = folder.read_result()
@@ -66,7 +66,7 @@ def ending(workdir: Path) -> Ending:
         optimizer=_bytes(state.opt_state),
         rest=_bytes(state.replace(params=None, opt_state=None)),
         metrics=folder.metrics.read_bytes(),
-        result=encode_json({key: result[key] for key in result if key not in OF_THE_PROCESS}),
+        result=encode_json({key: result[key] for key in result if key not in PROCESS_KEYS}),
         files={
             path.name
             for path in (*workdir.iterdir(), *folder.checkpoints.iterdir())
@@ -75,15 +75,15 @@ def ending(workdir: Path) -> Ending:
     )
 
 
-def same(ours: Ending, theirs: Ending) -> dict[str, bool]:
-    """Returns for each part whether two runs ended with the same."""
-    return {name: getattr(ours, name) == getattr(theirs, name) for name in Ending._fields}
+def compare_endings(actual: Ending, expected: Ending) -> dict[str, bool]:
+    """Returns whether each part of two final states is equal."""
+    return {name: getattr(actual, name) == getattr(expected, name) for name in Ending._fields}
 
 
 def _template(folder: RunFolder) -> TrainState:
     _, config = folder.read_config()
-    known = len(folder.read_vocabulary() or ())
-    task = TASKS[config.task].from_config(config, known, folder.read_data())
+    vocab_size = len(folder.read_vocabulary() or ())
+    task = TASKS[config.task].from_config(config, vocab_size, folder.read_data())
     optimizer = make_optimizer(config.optimizer, optax.constant_schedule(0.0), task.trainable_mask)
     return init_state(
         task,
@@ -99,19 +99,19 @@ def _bytes(tree: Any) -> list[bytes]:
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
 
 
-def damage(draw: random.Random, path: Path, how: str) -> None:
-    """Spoils a file: one of `HOW`."""
+def damage(draw: random.Random, path: Path, kind: str) -> None:
+    """Damages a file in one of the ways of `DAMAGES`."""
     content = bytearray(path.read_bytes())
-    if how == "deleted":
+    if kind == "deleted":
         path.unlink()
-    elif how == "bit-flipped" and content:
+    elif kind == "bit-flipped" and content:
         content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
         path.write_bytes(content)
     else:
-        path.write_bytes(content[: len(content) // 2] if how == "truncated" else b"")
+        path.write_bytes(content[: len(content) // 2] if kind == "truncated" else b"")
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Returns every file of a folder, so that a change would show."""
+    """Returns the contents of all files of a folder."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

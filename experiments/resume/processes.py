@@ -1,4 +1,4 @@
-"""A run in a process of its own, killed at a moment that is given."""
+"""Runs a training in a subprocess, and kills it at a moment."""
 
 import os
 import random
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from told import START
+from phases import START
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -38,15 +38,15 @@ FLAGS = (
     "--config.early_stopping.patience=3",
     "--config.checkpoint.every=6",
 )
-"""Of a run that has all that a resumed run could get wrong."""
+"""Flags of a run with everything that resuming could get wrong."""
 
 
 class Mark(NamedTuple):
-    """A phase of a process begins.
+    """Start of a phase of a process.
 
     Attributes:
       at: seconds since the process was started.
-      phase: what begins.
+      phase: name of the phase.
     """
 
     at: float
@@ -54,50 +54,50 @@ class Mark(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When to kill.
+    """Moment of a kill.
 
     Attributes:
-      phase: in which.
-      number: the how-manieth of the phases of that name it is, from 1.
-      after: seconds after its beginning.
+      phase: name of the phase.
+      number: occurrence of the phase, from 1.
+      delay: seconds after its start.
     """
 
     phase: str
     number: int
-    after: float
+    delay: float
 
 
-class Ended(NamedTuple):
-    """What became of a process.
+class ProcessResult(NamedTuple):
+    """Result of a process.
 
     Attributes:
-      status: that it exited with; -9 if it was killed.
-      marks: its phases.
-      seconds: it lived for.
-      said: on its two streams.
+      status: exit status; -9 after a kill.
+      marks: phases of the process.
+      seconds: duration.
+      output: text of its two streams.
     """
 
     status: int
     marks: list[Mark]
     seconds: float
-    said: str
+    output: str
 
     @property
     def killed(self) -> bool:
-        """Whether it was killed before it had ended by itself."""
+        """Whether it was killed before it had finished."""
         return self.status == -signal.SIGKILL
 
 
 def run(
     workdir: Path, cache: Path, kill: Moment | None = None, flags: tuple[str, ...] = FLAGS
-) -> Ended:
-    """Runs the command in a folder to its end or to a moment; what it prepares goes to a cache."""
+) -> ProcessResult:
+    """Runs the training in a folder to its end or to a moment, with a cache for prepared data."""
     reader, writer = os.pipe()
-    told = [str(HERE / "told.py"), str(writer), *flags, f"--workdir={workdir}"]
+    arguments = [str(HERE / "phases.py"), str(writer), *flags, f"--workdir={workdir}"]
     with tempfile.TemporaryFile() as streams, os.fdopen(reader) as pipe:
         start = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, *told],
+            [sys.executable, *arguments],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "RNNJAX_CACHE": str(cache)},
             stdin=subprocess.DEVNULL,
@@ -114,7 +114,7 @@ def run(
             status = process.wait()
         seconds = time.monotonic() - start
         streams.seek(0)
-        return Ended(status, marks, seconds, streams.read().decode(errors="replace"))
+        return ProcessResult(status, marks, seconds, streams.read().decode(errors="replace"))
 
 
 def _follow(
@@ -124,32 +124,34 @@ def _follow(
     marks: list[Mark],
     kill: Moment | None,
 ) -> None:
-    """Reads the phases of a process to its end, and kills it when the moment has come."""
+    """Reads the phases of a process to its end, and kills it at the moment."""
 
-    def arrive(mark: Mark) -> None:
+    def append(mark: Mark) -> None:
         marks.append(mark)
-        number = sum(each.phase == mark.phase for each in marks)
+        number = sum(previous.phase == mark.phase for previous in marks)
         if kill and (mark.phase, number) == (kill.phase, kill.number):
-            time.sleep(kill.after)
+            time.sleep(kill.delay)
             process.kill()
 
-    arrive(Mark(0.0, START))
+    append(Mark(0.0, START))
     for line in pipe:
         at, phase = line.rstrip("\n").split(" ", 1)
-        arrive(Mark(float(at) - start, phase))
+        append(Mark(float(at) - start, phase))
 
 
-def moment_of(draw: random.Random, ended: Ended) -> Moment:
-    """Returns a moment in the life of a run, of every phase as likely, drawn from one of its like.
+def draw_moment(draw: random.Random, undisturbed: ProcessResult) -> Moment:
+    """Draws a moment, with equal probability for each phase.
 
     Args:
-      draw: draws it.
-      ended: such a run, to its end.
+      draw: random numbers.
+      undisturbed: a complete run of the same kind.
     """
-    phase = draw.choice(sorted({mark.phase for mark in ended.marks}))
-    ends = [*(mark.at for mark in ended.marks[1:]), ended.seconds]
-    lasted = [
-        end - mark.at for mark, end in zip(ended.marks, ends, strict=True) if mark.phase == phase
+    phase = draw.choice(sorted({mark.phase for mark in undisturbed.marks}))
+    ends = [*(mark.at for mark in undisturbed.marks[1:]), undisturbed.seconds]
+    durations = [
+        end - mark.at
+        for mark, end in zip(undisturbed.marks, ends, strict=True)
+        if mark.phase == phase
     ]
-    place = draw.randrange(len(lasted))
-    return Moment(phase, place + 1, draw.random() * lasted[place])
+    index = draw.randrange(len(durations))
+    return Moment(phase, index + 1, draw.random() * durations[index])

@@ -4,7 +4,7 @@ import os
 import random
 from pathlib import Path
 
-from endings import ending, same
+from endings import compare_endings, read_ending
 from processes import FLAGS, Moment, run
 
 pytest_plugins = ["training.small"]
@@ -15,7 +15,7 @@ def test_a_run_that_is_killed_three_times_ends_as_one_that_never_was(news, tmp_p
     cache = Path(os.environ["RNNJAX_CACHE"])
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     undisturbed = run(whole, cache, flags=flags)
-    assert undisturbed.status == 0, undisturbed.said
+    assert undisturbed.status == 0, undisturbed.output
     seed = int.from_bytes(os.urandom(4))
     draw = random.Random(seed)
     moments = [
@@ -27,8 +27,8 @@ def test_a_run_that_is_killed_three_times_ends_as_one_that_never_was(news, tmp_p
     ended.append(run(killed, cache, flags=flags))
     # The third may be over before it is killed, and the last then has nothing to go on from.
     assert ended[0].killed, (seed, ended[0])
-    assert "going on from step" in ended[1].said + ended[2].said, seed
+    assert "going on from step" in ended[1].output + ended[2].output, seed
     assert all(each.killed or each.status == 0 for each in ended), (seed, ended)
     assert ended[-1].status == 0, (seed, ended[-1])
-    parts = same(ending(killed), ending(whole))
+    parts = compare_endings(read_ending(killed), read_ending(whole))
     assert all(parts.values()), (seed, parts)

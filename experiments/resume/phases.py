@@ -1,9 +1,9 @@
-"""Runs `python -m rnnjax.main`, and tells on a pipe what it is about at each moment.
+"""Runs `python -m rnnjax.main`, and reports the phases of the run on a pipe.
 
-    python experiments/resume/told.py PIPE --config ... --workdir ...
+    python experiments/resume/phases.py PIPE --config ... --workdir ...
 
-Whoever kills it then knows what it was killed in. All that is changed in the run is that padded
-lengths are chosen as if compiling took no time, or so small a corpus would have but one.
+The run is changed only in its bucket lengths, which are chosen as if compiling took no time,
+because such a small corpus would have a single one.
 """
 
 import functools
@@ -18,28 +18,28 @@ START = "starting"
 
 
 def main() -> None:
-    """Takes the pipe off the command line, and runs."""
+    """Removes the pipe from the command line, and runs."""
     pipe = int(sys.argv.pop(1))
-    within: list[str] = []
+    active: list[str] = []
 
-    def tell(phase: str) -> None:
+    def report(phase: str) -> None:
         os.write(pipe, f"{time.monotonic()} {phase}\n".encode())
 
-    def told(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+    def reporting(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
         @functools.wraps(function)
-        def telling(*args: Any, **options: Any) -> Any:
-            within.append(phase)
-            tell(phase)
+        def wrapper(*args: Any, **options: Any) -> Any:
+            active.append(phase)
+            report(phase)
             try:
                 return function(*args, **options)
             finally:
-                within.pop()
-                tell(within[-1] if within else "in between")
+                active.pop()
+                report(active[-1] if active else "in between")
 
-        return telling
+        return wrapper
 
     for owner, name, phase in _functions():
-        setattr(owner, name, told(getattr(owner, name), phase))
+        setattr(owner, name, reporting(getattr(owner, name), phase))
     runpy.run_module("rnnjax.main", run_name="__main__", alter_sys=True)
 
 
@@ -50,7 +50,7 @@ def _functions() -> list[tuple[Any, str, str]]:
     from rnnjax.training import evaluation, launch, loop, results, resume, start
     from rnnjax.training.checkpoint import Checkpoints
 
-    labelled_text._COMPILING = 0.0
+    labelled_text._COMPILE_COST = 0.0
     return [
         (ClassificationTask, "load", "reading the corpus"),
         (start, "make_replicates", "making the data"),
