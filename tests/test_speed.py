@@ -1,4 +1,4 @@
-"""The measuring of speed: its arithmetic, its tables, and a tiny case between two libraries."""
+"""Speed benchmarks: statistics, tables, and a tiny case of several contenders."""
 
 import json
 import math
@@ -15,7 +15,7 @@ import measure
 import tables
 from cases import (
     CONTENDERS,
-    OURS,
+    RNNJAX,
     SIZES,
     Case,
     Contender,
@@ -24,13 +24,14 @@ from cases import (
     layer_data,
     layer_spec,
 )
-from contenders import ours, products
-from contenders.cudnn import flat
+from contenders import products
+from contenders import rnnjax as rnnjax_contender
+from contenders.cudnn import flatten_weights
 from rnnjax.errors import InputError
 from rnnjax.experiment.page_rendering import has_description
 from rnnjax.experiment.records import write_records
 from rnnjax.interop import from_torch
-from runs import Ratio, Result, Runs, exponent, identity_of, ratio
+from runs import Ratio, Result, Runs, exponent, manifest_identifier, ratio
 from workers import Workers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,123 +50,134 @@ MANIFEST = {
 }
 
 
-def test_a_ratio_is_taken_round_by_round():
-    # The second round met bad weather, which is in neither ratio.
+def test_ratio_is_the_median_over_rounds():
+    # A slow second round changes neither ratio.
     assert ratio([2.0, 30.0, 7.5], [1.0, 10.0, 3.0]) == Ratio(2.5, 2.0, 3.0)
     assert str(ratio([2.0], [1.0])) == "2.00 (2.00 to 2.00)"
 
 
-def test_an_exponent_is_that_of_the_power_law():
+def test_exponent_fits_power_law():
     assert exponent([1, 10, 100], [5, 5 * 10**0.5, 50]) == pytest.approx(0.5)
 
 
-def test_work_that_differs_is_found():
-    ours = {"outputs": 10.0, "loss": 0.01, "input_gradient": 2.0}
-    assert disagreement(ours, {**ours, "loss": 0.011}, 1e-3) == ""
-    assert disagreement(ours, {**ours, "loss": 0.03}, 1e-3) == "loss 0.03 instead of 0.01"
-    assert "input_gradient" in disagreement(ours, {**ours, "input_gradient": 2.1}, 1e-3)
-    assert "outputs" in disagreement(ours, {**ours, "outputs": float("nan")}, 1e-3)
+def test_disagreement_names_first_difference():
+    expected = {"outputs": 10.0, "loss": 0.01, "input_gradient": 2.0}
+    assert disagreement(expected, {**expected, "loss": 0.011}, 1e-3) == ""
+    assert disagreement(expected, {**expected, "loss": 0.03}, 1e-3) == "loss 0.03 instead of 0.01"
+    assert "input_gradient" in disagreement(expected, {**expected, "input_gradient": 2.1}, 1e-3)
+    assert "outputs" in disagreement(expected, {**expected, "outputs": float("nan")}, 1e-3)
 
 
-def test_every_case_has_a_name_of_its_own():
+def test_case_names_are_unique():
     for group in CONTENDERS:
-        names = [each.name for each in cases(group)]
+        names = [case.name for case in cases(group)]
         assert len(names) == len(set(names)) > 0
     sizes = ["x".join(map(str, size)) for size in SIZES]
-    layers = [each.name for each in cases("layers")]
+    layers = [case.name for case in cases("layers")]
     assert all(
-        f"{cell}{ways}, {size}" in layers
+        f"{cell}{direction}, {size}" in layers
         for cell in ("simple", "lstm", "gru")
-        for ways in ("", ", 2 bidirectional")
+        for direction in ("", ", 2 bidirectional")
         for size in sizes
     )
 
 
-@pytest.mark.parametrize("both_ways", [False, True])
-def test_weights_for_cudnn_lie_as_jax_unpacks_them(both_ways):
-    spec = layer_spec("lstm", (2, 3, 4, 5), both_ways)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_cudnn_weights_match_unpacking_of_jax(bidirectional):
+    spec = layer_spec("lstm", (2, 3, 4, 5), bidirectional)
     weights = layer_data(spec).weights
-    ordered, kernels = flat(weights)
-    unpacked = rnn.unpack_lstm_weights(jnp.asarray(ordered), 4, 5, spec["layers"], both_ways)
+    flat, kernel_size = flatten_weights(weights)
+    unpacked = rnn.unpack_lstm_weights(jnp.asarray(flat), 4, 5, spec["layers"], bidirectional)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    for name, found in zip(names, unpacked, strict=True):
-        for run, array in enumerate(each for own, each in weights.items() if name in own):
-            np.testing.assert_array_equal(found[run], array)
-    assert kernels == sum(each.size for each in weights.values() if each.ndim == 2)
+    for name, actual in zip(names, unpacked, strict=True):
+        expected = [array for key, array in weights.items() if name in key]
+        for index, array in enumerate(expected):
+            np.testing.assert_array_equal(actual[index], array)
+    assert kernel_size == sum(array.size for array in weights.values() if array.ndim == 2)
 
 
-def test_lines_of_a_case_continue_one_another_and_are_dropped_when_asked(tmp_path):
+def test_records_of_a_case_continue_and_can_be_dropped(tmp_path):
     runs = Runs(tmp_path / "runs.jsonl")
-    of = runs.begin(MANIFEST)
+    manifest = runs.add_manifest(MANIFEST)
     for seconds in ([1.0, 2.0], [3.0]):
         result = Result(3, {"step": seconds}, {"a": len(seconds)})
-        runs.append(result.as_line(of, "steps", "lstm", "rnnjax"))
-    again = Runs(tmp_path / "runs.jsonl")
-    assert again.begin({**MANIFEST, "started": "later", "load": 3.0}) == of
-    found = again.results[of]["steps", "lstm", "rnnjax"]
-    assert (found.rounds, found.seconds, found.facts) == (3, {"step": [1.0, 2.0, 3.0]}, {"a": 1})
-    again.drop(of, ["layers"])
-    assert again.results[of]
-    again.drop(of, ["steps"])
-    assert not again.results[of]
-    assert again.manifests
+        runs.append(result.to_record(manifest, "steps", "lstm", "rnnjax"))
+    reread = Runs(tmp_path / "runs.jsonl")
+    assert reread.add_manifest({**MANIFEST, "started": "later", "load": 3.0}) == manifest
+    result = reread.results[manifest]["steps", "lstm", "rnnjax"]
+    assert (result.rounds, result.seconds, result.facts) == (3, {"step": [1.0, 2.0, 3.0]}, {"a": 1})
+    reread.drop(manifest, ["layers"])
+    assert reread.results[manifest]
+    reread.drop(manifest, ["steps"])
+    assert not reread.results[manifest]
+    assert reread.manifests
 
 
-def test_another_commit_is_measured_anew():
-    assert identity_of(MANIFEST) != identity_of({**MANIFEST, "commit": "d" * 40})
-    assert identity_of(MANIFEST) != identity_of({**MANIFEST, "peers": {"torch": "2"}})
+def test_manifest_identifier_depends_on_commit_and_peers():
+    assert manifest_identifier(MANIFEST) != manifest_identifier({**MANIFEST, "commit": "d" * 40})
+    assert manifest_identifier(MANIFEST) != manifest_identifier(
+        {**MANIFEST, "peers": {"torch": "2"}}
+    )
 
 
-def test_a_damaged_line_is_named(tmp_path):
+def test_damaged_line_raises(tmp_path):
     path = tmp_path / "runs.jsonl"
     write_records(path, [{"manifest": "a"}, {"of": "b"}])
     with pytest.raises(InputError, match=r"runs.jsonl, line 2: is damaged"):
         Runs(path)
 
 
-def test_an_edited_line_is_refused(tmp_path):
+def test_edited_line_raises(tmp_path):
     runs = Runs(tmp_path / "runs.jsonl")
-    of = runs.begin(MANIFEST)
-    runs.append(Result(1, {"step": [1.5]}).as_line(of, "steps", "lstm", "rnnjax"))
-    assert Runs(runs.path).results[of]["steps", "lstm", "rnnjax"].seconds == {"step": [1.5]}
+    manifest = runs.add_manifest(MANIFEST)
+    runs.append(Result(1, {"step": [1.5]}).to_record(manifest, "steps", "lstm", "rnnjax"))
+    assert Runs(runs.path).results[manifest]["steps", "lstm", "rnnjax"].seconds == {"step": [1.5]}
     runs.path.write_text(runs.path.read_text().replace("1.5", "1.4"))
     with pytest.raises(InputError, match=r"runs.jsonl, line 2: is not as it was recorded"):
         Runs(runs.path)
 
 
-def test_how_far_others_are_ahead_is_rendered(tmp_path):
+def test_lead_of_padded_torch_is_rendered(tmp_path):
     runs = Runs(tmp_path / "runs.jsonl")
-    of = runs.begin(MANIFEST)
+    manifest = runs.add_manifest(MANIFEST)
     for case, seconds in (("lstm, 1x2x3x4", 1.0), ("lstm, 5x6x7x8", 5.0), ("gru, 1x2x3x4", 0.1)):
-        for name, taken in (("rnnjax", 2.0), ("PyTorch, padded", seconds)):
-            result = Result(1, {"forward": [taken], "forward+backward": [taken]})
-            runs.append(result.as_line(of, "layers", case, name))
-    assert tables.ahead(runs) == (
+        for name, value in (("rnnjax", 2.0), ("PyTorch, padded", seconds)):
+            result = Result(1, {"forward": [value], "forward+backward": [value]})
+            runs.append(result.to_record(manifest, "layers", case, name))
+    assert tables.padded_torch_lead(runs) == (
         "On 2 CPU cores, a processor, PyTorch's LSTM without packing is faster forward in 1 of 2 "
         "cases, by up to 2.0 times."
     )
 
 
-def record(runs: Runs, of: str, group: str, case: str, seconds: dict) -> None:
-    """Adds results of three rounds, a number or the reason why there is none by contender."""
+def record(runs: Runs, manifest: str, group: str, case: str, seconds: dict) -> None:
+    """Adds results of three rounds, from seconds or a failure for each contender."""
     for name, value in seconds.items():
         if isinstance(value, dict):
-            reason, why = next(iter(value.items()))
-            result = Result(reason=reason, why=why)
+            failure, message = next(iter(value.items()))
+            result = Result(failure=failure, message=message)
         else:
             facts = {"compile_seconds": value, "temp_bytes": int(value * 2**20)}
-            what = {"steps": "step", "growth": "forward+backward"}.get(group, "forward+backward")
-            result = Result(3, {what: [value, value * 1.1, value * 0.9]}, facts)
-        runs.append(result.as_line(of, group, case, name))
+            operation = "step" if group == "steps" else "forward+backward"
+            result = Result(3, {operation: [value, value * 1.1, value * 0.9]}, facts)
+        runs.append(result.to_record(manifest, group, case, name))
 
 
-def test_a_table_shows_ratios_and_names_who_is_missing_or_failed(tmp_path):
+def test_table_shows_ratios_and_failures(tmp_path):
     runs = Runs(tmp_path / "runs.jsonl")
-    of = runs.begin(MANIFEST)
+    manifest = runs.add_manifest(MANIFEST)
     torch = {"missing": "torch not installed"}
-    record(runs, of, "steps", "lstm", {"rnnjax": 0.002, "Keras on JAX": 0.006, "PyTorch": torch})
+    record(
+        runs, manifest, "steps", "lstm", {"rnnjax": 0.002, "Keras on JAX": 0.006, "PyTorch": torch}
+    )
     failed = {"error": "ValueError: no"}
-    record(runs, of, "steps", "bilstm", {"rnnjax": 0.02, "Keras on JAX": failed, "PyTorch": torch})
+    record(
+        runs,
+        manifest,
+        "steps",
+        "bilstm",
+        {"rnnjax": 0.02, "Keras on JAX": failed, "PyTorch": torch},
+    )
     text = tables.render(runs)
     assert "| lstm | 2 ms | 3 | 3.00 (3.00 to 3.00) | missing |" in text
     assert "| bilstm | 20 ms | 3 | failed | missing |" in text
@@ -174,129 +186,129 @@ def test_a_table_shows_ratios_and_names_who_is_missing_or_failed(tmp_path):
     assert "Not measured on this machine: layers, replicates, lesson, text, growth." in text
 
 
-def test_growth_shows_exponents_and_is_drawn(tmp_path):
+def test_growth_has_exponents_and_plot(tmp_path):
     runs = Runs(tmp_path / "runs.jsonl")
-    of = runs.begin(MANIFEST)
+    manifest = runs.add_manifest(MANIFEST)
     for time in (128, 256, 512):
         contenders = {"rnnjax": time / 128, "rnnjax, remat": {"not_offered": "RNN has no remat"}}
-        record(runs, of, "growth", f"time={time}", contenders)
+        record(runs, manifest, "growth", f"time={time}", contenders)
     text = tables.render(runs)
     assert "| time=256 | 2e+03 | 2 | 2 |" in text
     assert "| time | 1.00 | 1.00 | 1.00 |" in text
     assert "remat" not in text
     tables.draw(runs, tmp_path)
-    (drawing,) = tmp_path.glob("*.svg")
-    assert f"]({drawing.name})" in text
-    ((name, description),) = tables.descriptions(runs).items()
-    assert name == drawing.name
+    (plot,) = tmp_path.glob("*.svg")
+    assert f"]({plot.name})" in text
+    ((name, description),) = tables.describe_plots(runs).items()
+    assert name == plot.name
     assert description == (
         "Medians of forward+backward: time=128 rnnjax 1 s 1048576 bytes; "
         "time=256 rnnjax 2 s 2097152 bytes; time=512 rnnjax 4 s 4194304 bytes"
     )
-    assert has_description(drawing, description)
-    assert not has_description(drawing, description.replace("2 s", "3 s"))
-    assert drawing.stat().st_size < 200_000
+    assert has_description(plot, description)
+    assert not has_description(plot, description.replace("2 s", "3 s"))
+    assert plot.stat().st_size < 200_000
 
 
-def test_the_lesson_is_summed_over_the_networks(tmp_path):
+def test_lesson_is_summed_over_networks(tmp_path):
     runs = Runs(tmp_path / "runs.jsonl")
-    of = runs.begin(MANIFEST)
-    names = [each.name for each in CONTENDERS["lesson"]]
+    manifest = runs.add_manifest(MANIFEST)
+    names = [contender.name for contender in CONTENDERS["lesson"]]
     for case in cases("lesson"):
         for name, seconds in zip(names, (4.0, 2.0, 12.0), strict=True):
             facts = {"test_accuracy": 0.9, "compilations": {"train": 3}, "buckets": [1, 2, 3]}
             result = Result(1, {"command": [seconds], "training": [seconds / 2]}, facts)
-            runs.append(result.as_line(of, "lesson", case.name, name))
+            runs.append(result.to_record(manifest, "lesson", case.name, name))
     text = tables.render(runs)
     assert "| all | 48.0 | 16.0 | 8.0 | 3.0 | 6.0 |" in text
     assert "| lstm | 3 | 3 | 0.9 | 0.9 |" in text
 
 
-class Clockwork:
-    """A contender that takes no time and tells whose turn it was; it may be interrupted."""
+class FakeTimer:
+    """A timer that records its turns; it may be interrupted."""
 
     def __init__(self, name: str, turns: list[str], until: int = 100):
-        """Takes where to tell it, and after how many turns of all Ctrl-C comes."""
+        """Sets the common list of turns, and the number of turns before Ctrl-C."""
         self.contender = Contender(name)
         self.result = Result()
         self._turns, self._until = turns, until
 
     def time(self) -> None:
-        """Takes a turn."""
+        """Records a turn."""
         if len(self._turns) == self._until:
             raise KeyboardInterrupt
         self._turns.append(self.contender.name)
         self.result.seconds.setdefault("step", []).append(1.0)
 
 
-def test_rounds_begin_with_another_contender_each_time():
+def test_rounds_rotate_the_first_contender():
     turns: list[str] = []
-    shares = [Clockwork(name, turns) for name in "abc"]
-    measure.measure(shares, 3, 2, 0, 0)
+    timers = [FakeTimer(name, turns) for name in "abc"]
+    measure.time_rounds(timers, 3, 2, 0, 0)
     assert "".join(turns) == "abcbcacab"
-    assert [share.result.planned for share in shares] == [3, 3, 3]
+    assert [timer.result.planned for timer in timers] == [3, 3, 3]
 
 
-def test_there_are_no_more_rounds_than_asked_for():
+def test_rounds_are_limited():
     turns: list[str] = []
-    measure.measure([Clockwork("a", turns)], 1, 2, 0, 0)
+    measure.time_rounds([FakeTimer("a", turns)], 1, 2, 0, 0)
     assert turns == ["a"]
 
 
-def test_an_interrupted_round_is_dropped_and_the_next_time_made_up_for():
+def test_interrupted_round_is_dropped_and_repeated():
     turns: list[str] = []
-    shares = [Clockwork(name, turns, until=5) for name in "abc"]
+    timers = [FakeTimer(name, turns, until=5) for name in "abc"]
     with pytest.raises(KeyboardInterrupt):
-        measure.measure(shares, 4, 2, 0, 0)
-    assert [share.result.rounds for share in shares] == [1, 1, 1]
-    planned = shares[0].result.planned
+        measure.time_rounds(timers, 4, 2, 0, 0)
+    assert [timer.result.rounds for timer in timers] == [1, 1, 1]
+    planned = timers[0].result.planned
     assert planned == 4
     turns.clear()
-    shares = [Clockwork(name, turns) for name in "abc"]
-    measure.measure(shares, 4, 2, have=1, planned=planned)
+    timers = [FakeTimer(name, turns) for name in "abc"]
+    measure.time_rounds(timers, 4, 2, done=1, planned=planned)
     assert "".join(turns) == "bcacababc"
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> tuple[Path, Path]:
-    """The record and the page of a tiny case: us, flax, products, one missing and one failing."""
+    """Records and page of a tiny case: rnnjax, flax, products, one missing and one failing."""
     folder = tmp_path_factory.mktemp("speed")
     readme, runs = folder / "README.md", Runs(folder / "runs.jsonl")
-    case = Case("layers", "gru, 16x48x64x64", layer_spec("gru", (3, 5, 4, 6), both_ways=True))
-    absent = Contender("PyTorch, packed", "torch", "packed", needs=("no_such_library",))
+    case = Case("layers", "gru, 16x48x64x64", layer_spec("gru", (3, 5, 4, 6), bidirectional=True))
+    missing = Contender("PyTorch, packed", "torch", "packed", requires=("no_such_library",))
     failing = Contender("Keras on JAX", "no_such_module")
     with pytest.MonkeyPatch.context() as patch, Workers() as workers:
-        two = (OURS, Contender("flax nn.RNN", "flax"))
+        flax = Contender("flax nn.RNN", "flax")
         products = Contender("the products alone", "products")
-        patch.setitem(CONTENDERS, "layers", (*two, products, absent, failing))
+        patch.setitem(CONTENDERS, "layers", (RNNJAX, flax, products, missing, failing))
         patch.setattr(measure, "ROUND_SECONDS", 0.01)
-        of = runs.begin(MANIFEST)
-        peers = measure.Peers(workers, 1e-3)
+        manifest = runs.add_manifest(MANIFEST)
+        benchmark = measure.WorkerBenchmark(workers, 1e-3)
 
-        def show() -> None:
+        def render() -> None:
             readme.write_text(tables.render(runs))
 
-        measure.measure_group(runs, of, [case], peers, 2, show)
+        measure.measure_group(runs, manifest, [case], benchmark, 2, render)
     return runs.path, readme
 
 
-def test_a_tiny_case_is_measured_between_ours_and_flax(tiny):
+def test_tiny_case_is_measured(tiny):
     path, readme = tiny
     _, *lines = map(json.loads, path.read_text().splitlines())
-    found = {line["contender"]: line for line in lines}
+    records = {line["contender"]: line for line in lines}
     for name in ("rnnjax", "flax nn.RNN", "the products alone"):
-        seconds = found[name]["seconds"]
-        assert {what: len(each) for what, each in seconds.items()} == {
+        seconds = records[name]["seconds"]
+        assert {operation: len(values) for operation, values in seconds.items()} == {
             "forward": 2,
             "forward+backward": 2,
         }
-        assert all(0 < each < 10 for own in seconds.values() for each in own)
-    assert found["flax nn.RNN"]["facts"]["digest"] == pytest.approx(
-        found["rnnjax"]["facts"]["digest"], rel=1e-4
+        assert all(0 < value < 10 for values in seconds.values() for value in values)
+    assert records["flax nn.RNN"]["facts"]["digest"] == pytest.approx(
+        records["rnnjax"]["facts"]["digest"], rel=1e-4
     )
-    assert "digest" not in found["the products alone"]["facts"]
-    assert "ModuleNotFoundError" in found["Keras on JAX"]["error"]
-    assert found["PyTorch, packed"]["missing"] == "no_such_library not installed"
+    assert "digest" not in records["the products alone"]["facts"]
+    assert "ModuleNotFoundError" in records["Keras on JAX"]["error"]
+    assert records["PyTorch, packed"]["missing"] == "no_such_library not installed"
     assert "missing: no_such_library not installed" in readme.read_text()
 
 
@@ -308,36 +320,36 @@ def test_a_tiny_case_is_measured_between_ours_and_flax(tiny):
         (["--data", "nowhere"], "--data: nowhere has no train.csv"),
     ],
 )
-def test_bad_input_is_refused_before_any_work(arguments, message, monkeypatch):
+def test_invalid_flags_raise_before_any_work(arguments, message, monkeypatch):
     monkeypatch.setattr(measure, "Workers", None)
     with pytest.raises(InputError, match=message):
         measure.main(arguments)
 
 
 def multiplications(jaxpr) -> int:
-    """Returns how many numbers a program multiplies in its matrix products."""
+    """Counts the multiplications of the matrix products of a program."""
     count = 0
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
             (contracted, _), _ = equation.params["dimension_numbers"]
             (left, _), (out,) = equation.invars, equation.outvars
             count += math.prod(left.aval.shape[axis] for axis in contracted) * out.aval.size
-        laps = equation.params.get("length", 1)
+        repeats = equation.params.get("length", 1)
         for inner in jaxprs_in_params(equation.params):
-            count += laps * multiplications(inner)
+            count += repeats * multiplications(inner)
     return count
 
 
-@pytest.mark.parametrize("both_ways", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", ["simple", "lstm", "gru"])
-def test_the_floor_has_the_products_of_the_layer(cell, both_ways):
-    spec = layer_spec(cell, (3, 5, 4, 6), both_ways)
-    layer, data = ours.layer_of(spec, engine="fused"), layer_data(spec)
+def test_products_are_those_of_the_layer(cell, bidirectional):
+    spec = layer_spec(cell, (3, 5, 4, 6), bidirectional)
+    layer, data = rnnjax_contender.make_layer(spec, engine="fused"), layer_data(spec)
     params = from_torch(layer, data.weights)
 
     def loss(params, inputs):
         return layer.apply({"params": params}, inputs, data.mask)[1].sum()
 
     gradient = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(params, data.inputs)
-    floor = jax.make_jaxpr(products.both)(products.arrays(spec))
-    assert multiplications(gradient.jaxpr) == multiplications(floor.jaxpr) > 0
+    products_alone = jax.make_jaxpr(products.forward_backward)(products.make_operands(spec))
+    assert multiplications(gradient.jaxpr) == multiplications(products_alone.jaxpr) > 0

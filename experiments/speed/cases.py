@@ -1,4 +1,4 @@
-"""What is measured and between whom, as plain data: the same inputs and weights for every one."""
+"""Cases and contenders as plain data: the same inputs and weights for every contender."""
 
 import dataclasses
 import importlib.util
@@ -12,20 +12,20 @@ SIZES = ((16, 48, 64, 64), (32, 64, 128, 128), (64, 256, 256, 256), (8, 1024, 12
 
 GATES = {"simple": 1, "lstm": 4, "gru": 3}
 
-VOCABULARY, KNOWN, CLASSES = 20_000, 5_119, 4
-"""Of the lesson: the size asked for, and the words of the titles of its first 2,000 rows."""
+VOCABULARY, NUM_TOKENS, CLASSES = 20_000, 5_119, 4
+"""Of the lesson: the maximal size, and the words of the titles of its first 2,000 rows."""
 
-BOTH = "forward+backward"
+FORWARD_BACKWARD = "forward+backward"
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One thing that several contenders do.
+    """A benchmark that several contenders run.
 
     Attributes:
       group: 'layers', 'steps', 'replicates', 'lesson', 'text' or 'growth'.
-      name: its own within the group.
-      spec: what a contender has to know of it.
+      name: unique within the group.
+      spec: parameters for the contenders.
     """
 
     group: str
@@ -35,32 +35,32 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """A library, and a way of using it.
+    """A library and a variant of using it.
 
     Attributes:
-      name: as tables have it.
-      module: of `contenders`, which does the work; '' for a command of its own.
-      variant: what the module is told.
+      name: displayed in tables.
+      module: of `contenders`; '' for a complete command.
+      variant: an argument of the module.
       backend: for KERAS_BACKEND, which Keras reads once, when it is imported.
-      needs: what must be installed.
-      reads_padding: it has no mask, so that of ragged rows it reads the padding as well.
+      requires: packages that must be installed.
+      reads_padding: has no mask, so that it reads the padding of ragged rows.
     """
 
     name: str
     module: str = ""
     variant: str = ""
     backend: str = ""
-    needs: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
     reads_padding: bool = False
 
     @property
     def missing(self) -> str:
-        """What is not installed, '' if nothing is."""
-        lacking = [name for name in self.needs if importlib.util.find_spec(name) is None]
-        return f"{' and '.join(lacking)} not installed" if lacking else ""
+        """The packages that are not installed, as text."""
+        missing = [name for name in self.requires if importlib.util.find_spec(name) is None]
+        return f"{' and '.join(missing)} not installed" if missing else ""
 
 
-OURS = Contender("rnnjax", "ours", "auto")
+RNNJAX = Contender("rnnjax", "rnnjax", "auto")
 _KERAS = (
     Contender("Keras on TensorFlow", "keras", "", "tensorflow", ("keras", "tensorflow")),
     Contender("Keras on JAX", "keras", "", "jax", ("keras",)),
@@ -68,28 +68,28 @@ _KERAS = (
 
 CONTENDERS: dict[str, tuple[Contender, ...]] = {
     "layers": (
-        OURS,
-        *(Contender(f"rnnjax, {each}", "ours", each) for each in ("scan", "cudnn", "pallas")),
+        RNNJAX,
+        *(Contender(f"rnnjax, {name}", "rnnjax", name) for name in ("scan", "cudnn", "pallas")),
         Contender("flax nn.RNN", "flax"),
         *_KERAS,
-        Contender("PyTorch, packed", "torch", "packed", needs=("torch",)),
-        Contender("PyTorch, padded", "torch", "padded", needs=("torch",), reads_padding=True),
+        Contender("PyTorch, packed", "torch", "packed", requires=("torch",)),
+        Contender("PyTorch, padded", "torch", "padded", requires=("torch",), reads_padding=True),
         Contender("jax.experimental.rnn", "cudnn"),
         Contender("the products alone", "products"),
     ),
-    "steps": (OURS, *_KERAS, Contender("PyTorch", "torch", needs=("torch",))),
+    "steps": (RNNJAX, *_KERAS, Contender("PyTorch", "torch", requires=("torch",))),
     "replicates": tuple(
-        Contender(f"{count} seed{'s' * (count > 1)}", "ours", f"{count}") for count in (1, 4, 16)
+        Contender(f"{count} seed{'s' * (count > 1)}", "rnnjax", f"{count}") for count in (1, 4, 16)
     ),
-    "text": (OURS, _KERAS[0]),
-    "growth": (OURS, Contender("rnnjax, remat", "ours", "remat")),
+    "text": (RNNJAX, _KERAS[0]),
+    "growth": (RNNJAX, Contender("rnnjax, remat", "rnnjax", "remat")),
     "lesson": (
         Contender("rnnjax, cold"),
         Contender("rnnjax, warm"),
-        Contender("Keras on TensorFlow", needs=("keras", "tensorflow")),
+        Contender("Keras on TensorFlow", requires=("keras", "tensorflow")),
     ),
 }
-"""Of each group; the first is the one that the others are divided by."""
+"""The contenders of each group; the first is the reference of the ratios."""
 
 
 def cases(group: str, data: str = "") -> list[Case]:
@@ -103,45 +103,46 @@ def cases(group: str, data: str = "") -> list[Case]:
         return [Case("text", "AG News", {"data": data})]
     if group == "lesson":
         return [Case("lesson", name, {"data": data}) for name in STEPS]
-    made = {"layers": _layers, "steps": _steps, "replicates": _steps, "growth": _growth}[group]()
-    return [Case(group, name, spec) for name, spec in made.items()]
+    specs = {"layers": _layers, "steps": _steps, "replicates": _steps, "growth": _growth}[group]()
+    return [Case(group, name, spec) for name, spec in specs.items()]
 
 
-def layer_spec(cell: str, size: tuple[int, int, int, int], both_ways: bool = False) -> dict:
-    """Returns one layer of a cell, or two bidirectional ones."""
+def layer_spec(cell: str, size: tuple[int, int, int, int], bidirectional: bool = False) -> dict:
+    """Returns the spec of one layer of a cell, or of two bidirectional layers."""
     names = ("batch", "time", "inputs", "hidden")
     return {
         "cell": cell,
-        "layers": 2 if both_ways else 1,
-        "bidirectional": both_ways,
+        "layers": 2 if bidirectional else 1,
+        "bidirectional": bidirectional,
         **dict(zip(names, size, strict=True)),
     }
 
 
 def _layers() -> dict[str, dict]:
-    # Small, and every row full, for the agreement of those too that have no mask.
+    # Small, with full rows, to compare the contenders without a mask too.
     small = {**layer_spec("", (3, 7, 5, 6), True), "full": True}
     checks = {f"{cell}, small and full": {**small, "cell": cell} for cell in GATES}
     return checks | {
-        f"{cell}{', 2 bidirectional' if both_ways else ''}, {'x'.join(map(str, size))}": (
-            layer_spec(cell, size, both_ways)
+        f"{cell}{', 2 bidirectional' if bidirectional else ''}, {'x'.join(map(str, size))}": (
+            layer_spec(cell, size, bidirectional)
         )
-        for both_ways in (False, True)
+        for bidirectional in (False, True)
         for size in SIZES
         for cell in GATES
     }
 
 
-def _step(cell: str, hidden: int, batch: int, time: int, mask: bool, **more: Any) -> dict:
-    one = {"layers": 1, "bidirectional": False, "inputs": 64}
+def _step(cell: str, hidden: int, batch: int, time: int, mask: bool, **changes: Any) -> dict:
     return {
         "cell": cell,
         "hidden": hidden,
         "batch": batch,
         "time": time,
         "mask": mask,
-        **one,
-    } | more
+        "layers": 1,
+        "bidirectional": False,
+        "inputs": 64,
+    } | changes
 
 
 STEPS = {
@@ -175,7 +176,7 @@ def _growth() -> dict[str, dict]:
 
 
 class LayerData(NamedTuple):
-    """What a layer is given.
+    """Inputs and weights of a layer.
 
     Attributes:
       inputs: float32 `[batch, time, inputs]`.
@@ -194,11 +195,11 @@ class LayerData(NamedTuple):
 
 
 def layer_data(spec: Mapping[str, Any]) -> LayerData:
-    """Returns inputs and weights, the same for the same spec. The rows are half to wholly full."""
+    """Draws inputs and weights from a fixed seed, with rows half full to full."""
     random = np.random.default_rng(0)
     batch, time = spec["batch"], spec["time"]
-    least = time if spec.get("full") else time // 2
-    lengths = random.permutation(np.linspace(least, time, batch).astype(np.int32))
+    min_length = time if spec.get("full") else time // 2
+    lengths = random.permutation(np.linspace(min_length, time, batch).astype(np.int32))
     mask = np.arange(time) < lengths[:, None]
     outputs = spec["hidden"] * (1 + spec["bidirectional"])
     inputs = random.standard_normal((batch, time, spec["inputs"]), np.float32)
@@ -209,36 +210,36 @@ def layer_data(spec: Mapping[str, Any]) -> LayerData:
 def recurrent_weights(
     spec: Mapping[str, Any], random: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Returns weights as PyTorch draws and names them, an LSTM's second bias zero."""
+    """Draws weights with the distribution and names of PyTorch, an LSTM's second bias zero."""
     hidden, gates = spec["hidden"], GATES[spec["cell"]]
     directions = ("", "_reverse") if spec["bidirectional"] else ("",)
     weights = {}
     for layer in range(spec["layers"]):
-        read = hidden * len(directions) if layer else spec["inputs"]
+        inputs = hidden * len(directions) if layer else spec["inputs"]
         for direction in directions:
             shapes = {
-                "weight_ih": (gates * hidden, read),
+                "weight_ih": (gates * hidden, inputs),
                 "weight_hh": (gates * hidden, hidden),
                 "bias_ih": (gates * hidden,),
                 "bias_hh": (gates * hidden,),
             }
             for name, shape in shapes.items():
-                drawn = (random.random(shape, np.float32) * 2 - 1) * hidden**-0.5
-                # Where theirs are added up, ours is the sum: one that is zero travels both ways.
-                drawn *= name != "bias_hh" or spec["cell"] == "gru"
-                weights[f"{name}_l{layer}{direction}"] = drawn
+                values = (random.random(shape, np.float32) * 2 - 1) * hidden**-0.5
+                # Two biases that PyTorch adds are one in rnnjax: a zero bias converts without loss.
+                values *= name != "bias_hh" or spec["cell"] == "gru"
+                weights[f"{name}_l{layer}{direction}"] = values
     return weights
 
 
 class StepData(NamedTuple):
-    """What a training step is given, and what it starts from.
+    """A batch and the initial weights of a training step.
 
     Attributes:
       tokens: int32 `[batch, time]`, zero on padding.
       mask: bool `[batch, time]`: the tokens, or, without a mask, every step.
       labels: int32 `[batch]`.
       embedding: float32 `[VOCABULARY, inputs]`.
-      weights: as `LayerData` has them.
+      weights: as in `LayerData`.
       score: float32 `[outputs, CLASSES]`, the kernel of the last layer; its bias is zero.
     """
 
@@ -251,14 +252,14 @@ class StepData(NamedTuple):
 
 
 def step_data(spec: Mapping[str, Any]) -> StepData:
-    """Returns a batch and the weights to begin with, the same for the same spec."""
+    """Draws a batch and initial weights from a fixed seed."""
     random = np.random.default_rng(0)
     batch, time = spec["batch"], spec["time"]
     lengths = random.permutation(np.linspace(time // 2, time, batch).astype(np.int32))
     real = np.arange(time) < lengths[:, None]
     outputs = spec["hidden"] * (1 + spec["bidirectional"])
     return StepData(
-        tokens=np.where(real, random.integers(1, KNOWN, real.shape), 0).astype(np.int32),
+        tokens=np.where(real, random.integers(1, NUM_TOKENS, real.shape), 0).astype(np.int32),
         mask=real if spec["mask"] else np.ones_like(real),
         labels=random.integers(0, CLASSES, batch).astype(np.int32),
         embedding=(random.random((VOCABULARY, spec["inputs"]), np.float32) - 0.5) / 10,
@@ -270,7 +271,7 @@ def step_data(spec: Mapping[str, Any]) -> StepData:
 def digest(
     data: LayerData, outputs: Any, loss: Any, input_gradient: Any, kernel_gradients: list[Any]
 ) -> dict[str, float]:
-    """Returns a few numbers that agree where the same work was done."""
+    """Returns a few numbers that agree for equal computations."""
 
     def norm(*arrays: Any) -> float:
         return float(np.sqrt(sum(np.sum(np.square(a, dtype=np.float64)) for a in arrays)))
@@ -284,30 +285,32 @@ def digest(
 
 
 def digest_of_steps(loss: Callable[[], float]) -> dict[str, float]:
-    """Returns the loss of the first of ten steps on one batch, and by how much it falls.
+    """Returns the first loss of ten steps on one batch, and its decrease.
 
     Args:
-      loss: takes a step and returns the loss before it.
+      loss: takes a step and returns the loss at its start.
     """
     losses = [loss() for _ in range(10)]
     return {"loss": losses[0], "fall": losses[0] - losses[-1]}
 
 
 _TOLERANCES = {"fall": 0.2}
-"""PyTorch trains two biases of which the sum counts, so that its steps are a little longer."""
+"""PyTorch trains two biases that are added, so that its steps are a little longer."""
 
 
-def disagreement(ours: Mapping[str, float], theirs: Mapping[str, float], tolerance: float) -> str:
-    """Returns what two digests do not agree on, '' if they were made by the same work.
+def disagreement(
+    expected: Mapping[str, float], actual: Mapping[str, float], tolerance: float
+) -> str:
+    """Returns the first difference of two digests, '' if they agree.
 
     Args:
-      ours: of the work that counts.
-      theirs: of what is held against it.
+      expected: digest of the reference.
+      actual: digest to compare.
       tolerance: largest relative difference.
     """
-    for name, value in ours.items():
-        # A loss is a sum of either sign, which may be far smaller than what it sums.
-        scale = max(abs(value), abs(ours.get("outputs", 0.0)))
-        if not abs(value - theirs[name]) <= _TOLERANCES.get(name, tolerance) * scale:
-            return f"{name} {theirs[name]:.6g} instead of {value:.6g}"
+    for name, value in expected.items():
+        # A loss is a sum of terms of either sign, and may be far smaller than its terms.
+        scale = max(abs(value), abs(expected.get("outputs", 0.0)))
+        if not abs(value - actual[name]) <= _TOLERANCES.get(name, tolerance) * scale:
+            return f"{name} {actual[name]:.6g} instead of {value:.6g}"
     return ""

@@ -1,4 +1,4 @@
-"""The lesson, end to end: whole commands, ours and one in Keras that does the same."""
+"""Benchmark of the lesson end to end: complete commands of rnnjax and of Keras."""
 
 import json
 import os
@@ -11,22 +11,22 @@ from pathlib import Path
 
 from cases import CONTENDERS, Case, Contender
 from runs import Result
-from workers import HERE, ROOT
+from workers import FOLDER, ROOT
 
-_KEPT = ("test_accuracy", "parameters", "compilations", "buckets")
+_FACTS = ("test_accuracy", "parameters", "compilations", "buckets")
 
 
-class Lesson:
-    """What the lesson's commands share: the folder in which ours keep what they prepare."""
+class LessonBenchmark:
+    """The commands of the lesson, with a shared cache of the prepared corpus."""
 
-    least = 1
+    min_rounds = 1
 
     def __init__(self) -> None:
-        """Makes an empty one."""
+        """Creates an empty cache."""
         self._cache = tempfile.TemporaryDirectory()
 
-    def prepare(self, case: Case) -> list["Command"]:
-        """Returns the commands of a network; the corpus is prepared, the programs are not."""
+    def prepare(self, case: Case) -> list["CommandTimer"]:
+        """Returns the commands of a network, with a prepared corpus and nothing compiled."""
         code = (
             "import sys; from rnnjax.data import corpora; "
             "corpora.load('ag_news_subset', sys.argv[1], '')"
@@ -35,46 +35,47 @@ class Lesson:
         env = {**os.environ, "RNNJAX_CACHE": self._cache.name, "KERAS_BACKEND": "tensorflow"}
         subprocess.run(command, check=True, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
         compiled = Path(self._cache.name, case.name)
-        return [Command(case, each, compiled, env) for each in CONTENDERS["lesson"]]
+        return [CommandTimer(case, contender, compiled, env) for contender in CONTENDERS["lesson"]]
 
 
-class Command:
-    """A command that trains a network of the lesson, and is timed as a whole.
+class CommandTimer:
+    """Times a complete command that trains a network of the lesson.
 
-    The cold command empties the cache of compiled programs first; the warm one finds it full.
+    The cold command starts with an empty cache of compiled programs, the warm one with a full one.
     """
 
     def __init__(self, case: Case, contender: Contender, compiled: Path, env: dict[str, str]):
-        """Runs nothing yet."""
+        """Runs nothing."""
         self.contender = contender
         self.result = Result()
         if contender.missing:
-            self.result.reason, self.result.why = "missing", contender.missing
+            self.result.failure, self.result.message = "missing", contender.missing
         self._case = case
         self._compiled = compiled
         self._env = env
 
     def time(self) -> None:
-        """Runs the command, unless it has failed before."""
-        if self.result.reason:
+        """Runs the command, unless it has failed."""
+        if self.result.failure:
             return
         try:
-            command, training = self._keras() if self.contender.needs else self._ours()
+            command, training = self._keras() if self.contender.requires else self._rnnjax()
         except (subprocess.CalledProcessError, OSError, ValueError) as error:
-            said = getattr(error, "stderr", "") or ""
-            self.result.reason, self.result.why = "error", f"{error} {said[-300:]}".strip()
+            stderr = getattr(error, "stderr", "") or ""
+            self.result.failure = "error"
+            self.result.message = f"{error} {stderr[-300:]}".strip()
             return
-        for what, seconds in (("training", training), ("command", command)):
-            self.result.seconds.setdefault(what, []).append(seconds)
+        for operation, seconds in (("training", training), ("command", command)):
+            self.result.seconds.setdefault(operation, []).append(seconds)
 
     def _keras(self) -> tuple[float, float]:
-        script = str(HERE / "lesson_in_keras.py")
-        seconds, printed = self._run(script, self._case.spec["data"], self._case.name)
-        figures = json.loads(printed.splitlines()[-1])
-        self._keep(figures)
+        script = str(FOLDER / "lesson_in_keras.py")
+        seconds, output = self._run(script, self._case.spec["data"], self._case.name)
+        figures = json.loads(output.splitlines()[-1])
+        self._record(figures)
         return seconds, figures["train_seconds"]
 
-    def _ours(self) -> tuple[float, float]:
+    def _rnnjax(self) -> tuple[float, float]:
         if self.contender.name.endswith("cold"):
             shutil.rmtree(self._compiled, ignore_errors=True)
         elif not self._compiled.exists():
@@ -90,16 +91,16 @@ class Command:
                 f"--workdir={workdir}",
             )
             figures = json.loads((workdir / "result.json").read_text(encoding="utf-8"))
-        self._keep({**figures, "test_accuracy": round(figures["test"]["accuracy"], 4)})
+        self._record({**figures, "test_accuracy": round(figures["test"]["accuracy"], 4)})
         return seconds, figures["train_seconds"]
 
-    def _keep(self, figures: dict) -> None:
-        self.result.facts = {name: figures[name] for name in _KEPT if name in figures}
+    def _record(self, figures: dict) -> None:
+        self.result.facts = {name: figures[name] for name in _FACTS if name in figures}
 
     def _run(self, *arguments: str) -> tuple[float, str]:
         env = {**self._env, "JAX_COMPILATION_CACHE_DIR": str(self._compiled)}
         start = time.monotonic()
-        ended = subprocess.run(
+        process = subprocess.run(
             [sys.executable, *arguments],
             check=True,
             capture_output=True,
@@ -107,4 +108,4 @@ class Command:
             cwd=ROOT,
             env=env,
         )
-        return time.monotonic() - start, ended.stdout
+        return time.monotonic() - start, process.stdout

@@ -1,10 +1,10 @@
-"""The lesson's four networks in Keras on TensorFlow, to be timed beside ours.
+"""The four networks of the lesson in Keras on TensorFlow, to be compared with rnnjax.
 
     pip install -c .ci/constraints.txt -e ".[peers]"
     KERAS_BACKEND=tensorflow python experiments/speed/lesson_in_keras.py ../shared/data/ag_news_csv
 
-One epoch in file order, the vocabulary of the titles of the first 2,000 rows, Adam at 1e-3: as the
-lesson has it. Prints a JSON object a line: name, seed, parameters, test accuracy, and the wall time
+One epoch in file order, the vocabulary of the titles of the first 2,000 rows, Adam at 1e-3, as in
+the lesson. Prints a JSON object a line: name, seed, parameters, test accuracy, and the wall time
 of `fit` in seconds.
 """
 
@@ -53,14 +53,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="holds train.csv and test.csv")
     parser.add_argument("names", nargs="*", help="networks; all four if none is named")
     parser.add_argument("--seed", type=int, default=0, help="of Keras, set for each network")
-    given = parser.parse_args()
-    folder = given.folder
+    arguments = parser.parse_args()
+    folder = arguments.folder
     train_titles, train_texts, train_labels = read(folder / "train.csv")
     test_titles, test_texts, test_labels = read(folder / "test.csv")
     vectorizer = layers.TextVectorization(max_tokens=20_000)
     vectorizer.adapt(train_titles[:2_000])
-    for name in given.names or ["simple_rnn", "masked_rnn", "lstm", "bilstm"]:
-        keras.utils.set_random_seed(given.seed)
+    for name in arguments.names or ["simple_rnn", "masked_rnn", "lstm", "bilstm"]:
+        keras.utils.set_random_seed(arguments.seed)
         batch_size = 8 if name == "lstm" else 16
         inputs = keras.Input((1,), dtype="string")
         outputs = vectorizer(inputs)
@@ -84,7 +84,7 @@ def main() -> None:
         _, accuracy = model.evaluate(test, verbose=0)
         figures = {
             "name": name,
-            "seed": given.seed,
+            "seed": arguments.seed,
             "parameters": model.count_params(),
             "test_accuracy": round(float(accuracy), 4),
             "train_seconds": round(seconds, 1),

@@ -1,4 +1,4 @@
-"""The parts of the pages that are rendered from runs.jsonl."""
+"""The sections of the pages that are rendered from runs.jsonl."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from runs import Runs
 
 
 def render(folder: Path) -> dict[str, str]:
-    """Returns the parts by the names of their marks, and what the plots show."""
+    """Returns the sections by the names of their marks, and the descriptions of the plots."""
     runs = Runs(folder / "runs.jsonl")
     return {
         "speed": tables.render(runs),
-        "ahead": tables.ahead(runs),
-        experiment_name(folder): tables.quotation(runs),
-        **tables.descriptions(runs),
+        "ahead": tables.padded_torch_lead(runs),
+        experiment_name(folder): tables.newest_lesson_table(runs),
+        **tables.describe_plots(runs),
     }

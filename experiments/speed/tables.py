@@ -1,21 +1,21 @@
-"""The part of README.md that is rendered from what was measured."""
+"""Tables of README.md, rendered from the results."""
 
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
 import plots
-from cases import BOTH, CONTENDERS, GROWTH, cases
+from cases import CONTENDERS, FORWARD_BACKWARD, GROWTH, cases
 from rnnjax.reporting import markdown
-from runs import Result, Runs, exponent, machine_of, ratio
+from runs import Result, Runs, exponent, machine_name, ratio
 
 NOTHING = (
     "Nothing has been measured yet: no layer, no training step, no lesson, no text and no growth; "
     "the command above fills this part."
 )
 
-Of = dict[tuple[str, str], Result]
-"""Of one group, by case and contender."""
+GroupResults = dict[tuple[str, str], Result]
+"""The results of one group, by case and contender."""
 
 _TITLES = {
     "layers": "Layers",
@@ -29,62 +29,68 @@ _TITLES = {
 
 def draw(runs: Runs, folder: Path) -> None:
     """Draws the plots into a folder."""
-    for group, results, name in _drawings(runs):
+    for group, results, name in _plots(runs):
         plots.draw(group, results, folder / name)
 
 
-def descriptions(runs: Runs) -> dict[str, str]:
-    """Returns what each plot shows, by its name."""
-    return {name: plots.describe(group, results) for group, results, name in _drawings(runs)}
+def describe_plots(runs: Runs) -> dict[str, str]:
+    """Returns the values of the plots as text, by their names."""
+    return {name: plots.describe(group, results) for group, results, name in _plots(runs)}
 
 
-def _drawings(runs: Runs) -> list[tuple[str, Of, str]]:
-    """Returns of each plot there is its group, what it shows and its name."""
-    measured = [runs.manifests[of] for of, results in runs.results.items() if results]
-    found = []
-    for machine in dict.fromkeys(map(machine_of, measured)):
+def _plots(runs: Runs) -> list[tuple[str, GroupResults, str]]:
+    """Returns group, results and name of every plot."""
+    drawn = []
+    for machine in _measured_machines(runs):
         for group in _TITLES:
-            if of := runs.newest(machine, group):
-                results = _of_group(runs, of, group)
-                if plots.describe(group, results):
-                    found.append((group, results, _drawing_name(machine, group)))
-    return found
+            results = _newest_results(runs, machine, group)
+            if plots.describe(group, results):
+                drawn.append((group, results, _plot_name(machine, group)))
+    return drawn
 
 
-def _of_group(runs: Runs, of: str, group: str) -> Of:
-    return {key[1:]: each for key, each in runs.results[of].items() if key[0] == group}
+def _measured_machines(runs: Runs) -> list[str]:
+    measured = (runs.manifests[key] for key, results in runs.results.items() if results)
+    return list(dict.fromkeys(map(machine_name, measured)))
 
 
-def _drawing_name(machine: str, group: str) -> str:
-    return f"{_file_name(machine)}-{group}.svg"
+def _newest_results(runs: Runs, machine: str, group: str) -> GroupResults:
+    results = runs.results.get(runs.newest(machine, group), {})
+    return {key[1:]: result for key, result in results.items() if key[0] == group}
 
 
-def quotation(runs: Runs) -> str:
-    """Returns the wall times of the lesson's commands as they were measured last, in a table."""
-    machines = dict.fromkeys(machine_of(each) for each in runs.manifests.values())
-    found = [of for machine in machines if (of := runs.newest(machine, "lesson"))]
-    if not found:
+def _plot_name(machine: str, group: str) -> str:
+    letters = [letter if letter.isalnum() else " " for letter in machine.lower()]
+    return f"{'-'.join(''.join(letters).split()[:4])}-{group}.svg"
+
+
+def newest_lesson_table(runs: Runs) -> str:
+    """Returns the newest wall times of the lesson's commands as a table."""
+    machines = dict.fromkeys(map(machine_name, runs.manifests.values()))
+    candidates = [key for machine in machines if (key := runs.newest(machine, "lesson"))]
+    if not candidates:
         return NOTHING
-    of = max(found, key=lambda each: runs.manifests[each]["started"])
-    command, *_ = _lesson("lesson", _of_group(runs, of, "lesson"))
-    return f"{command}\n\n{_made_with(runs.manifests[of])}"
+    newest = max(candidates, key=lambda key: runs.manifests[key]["started"])
+    manifest = runs.manifests[newest]
+    command, *_ = _lesson("lesson", _newest_results(runs, machine_name(manifest), "lesson"))
+    return f"{command}\n\n{_describe_manifest(manifest)}"
 
 
-def ahead(runs: Runs) -> str:
-    """Returns how far PyTorch's LSTM without packing is ahead, forward."""
+def padded_torch_lead(runs: Runs) -> str:
+    """Returns by how much PyTorch's LSTM without packing is faster than rnnjax, forward."""
     parts = []
-    for machine in dict.fromkeys(map(machine_of, runs.manifests.values())):
-        of = runs.newest(machine, "layers")
-        results = _of_group(runs, of, "layers") if of else {}
+    reference_name = CONTENDERS["layers"][0].name
+    for machine in dict.fromkeys(map(machine_name, runs.manifests.values())):
+        results = _newest_results(runs, machine, "layers")
         times = []
-        for (case, name), theirs in results.items():
-            ours = results.get((case, CONTENDERS["layers"][0].name))
+        for (case, name), result in results.items():
             if name != "PyTorch, padded" or not case.startswith("lstm") or " full" in case:
                 continue
-            if ours and ours.rounds and theirs.rounds:
-                times.append(ratio(ours.seconds["forward"], theirs.seconds["forward"]).median)
+            reference = results.get((case, reference_name))
+            if reference and reference.rounds and result.rounds:
+                times.append(ratio(reference.seconds["forward"], result.seconds["forward"]).median)
         if times:
-            faster = sum(each > 1 for each in times)
+            faster = sum(time > 1 for time in times)
             parts.append(
                 f"On {machine}, PyTorch's LSTM without packing is faster forward in {faster} of "
                 f"{len(times)} cases, by up to {max(times):.1f} times."
@@ -93,41 +99,35 @@ def ahead(runs: Runs) -> str:
 
 
 def render(runs: Runs) -> str:
-    """Returns a section for each machine that something was measured on."""
-    measured = [runs.manifests[of] for of, results in runs.results.items() if results]
-    machines = list(dict.fromkeys(map(machine_of, measured)))
-    return "\n\n".join(_machine(runs, each) for each in machines) or NOTHING
+    """Returns a section for each machine with results."""
+    sections = [_render_machine(runs, machine) for machine in _measured_machines(runs)]
+    return "\n\n".join(sections) or NOTHING
 
 
-def _machine(runs: Runs, machine: str) -> str:
-    parts, absent = [f"## {machine}"], []
+def _render_machine(runs: Runs, machine: str) -> str:
+    parts, missing = [f"## {machine}"], []
     for group, title in _TITLES.items():
-        of = runs.newest(machine, group)
-        if not of:
-            absent.append(group)
+        results = _newest_results(runs, machine, group)
+        if not results:
+            missing.append(group)
             continue
-        results = _of_group(runs, of, group)
-        parts += [f"### {title}", _made_with(runs.manifests[of])]
+        manifest = runs.manifests[runs.newest(machine, group)]
+        parts += [f"### {title}", _describe_manifest(manifest)]
         parts += {"growth": _growth, "lesson": _lesson, "text": _text}.get(group, _ratios)(
             group, results
         )
         parts += _notes(results)
-        drawn = bool(plots.describe(group, results))
-        parts += [f"![{title}]({_drawing_name(machine, group)})"] if drawn else []
-    if absent:
-        parts.append(f"Not measured on this machine: {', '.join(absent)}.")
+        if plots.describe(group, results):
+            parts.append(f"![{title}]({_plot_name(machine, group)})")
+    if missing:
+        parts.append(f"Not measured on this machine: {', '.join(missing)}.")
     return "\n\n".join(parts)
 
 
-def _file_name(machine: str) -> str:
-    kept = [letter if letter.isalnum() else " " for letter in machine.lower()]
-    return "-".join("".join(kept).split()[:4])
-
-
-def _made_with(manifest: dict) -> str:
+def _describe_manifest(manifest: dict) -> str:
     versions = manifest["packages"] | manifest["peers"]
-    shown = ("jax", "flax", "keras", "tensorflow", "tensorflow-cpu", "torch")
-    packages = ", ".join(f"{name} {versions[name]}" for name in shown if name in versions)
+    names = ("jax", "flax", "keras", "tensorflow", "tensorflow-cpu", "torch")
+    packages = ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
     dirty = ", with changes not committed" if manifest["dirty"] else ""
     return (
         f"Commit {manifest['commit'][:10] or 'unknown'}{dirty}; {manifest['started'][:10]}; "
@@ -136,75 +136,84 @@ def _made_with(manifest: dict) -> str:
     )
 
 
-def _ratios(group: str, results: Of) -> list[str]:
-    """Returns a table for each thing that is done: ours in milliseconds, the others as ratios."""
-    names = [each.name for each in CONTENDERS[group]]
-    shown = [name for name in names if _any(results, name, "not_offered")]
-    whats = list(dict.fromkeys(what for each in results.values() for what in each.seconds))
+def _ratios(group: str, results: GroupResults) -> list[str]:
+    """Returns a table for each operation: milliseconds of the reference, ratios of the rest."""
+    names = _offering_contenders(group, results)
+    reference_name = CONTENDERS[group][0].name
+    columns = [name for name in names if name != reference_name]
+    operations = dict.fromkeys(name for result in results.values() for name in result.seconds)
     parts = []
-    for what in whats:
+    for operation in operations:
         rows = []
-        for case in (each.name for each in cases(group) if not each.spec.get("full")):
-            ours = results.get((case, names[0]))
-            if not ours or not ours.rounds:
+        for case in (case.name for case in cases(group) if not case.spec.get("full")):
+            reference = results.get((case, reference_name))
+            if not reference or not reference.rounds:
                 continue
-            row = [case, f"{1e3 * statistics.median(ours.seconds[what]):.3g} ms", f"{ours.rounds}"]
-            row += [_cell(results.get((case, name)), ours, what) for name in shown[1:]]
+            milliseconds = 1e3 * statistics.median(reference.seconds[operation])
+            row = [case, f"{milliseconds:.3g} ms", f"{reference.rounds}"]
+            row += [_ratio(results.get((case, name)), reference, operation) for name in columns]
             rows.append(row)
-        heads = [what, names[0], "rounds", *(f"{name} / {names[0]}" for name in shown[1:])]
-        parts.append(markdown.table(heads, rows))
+        ratio_heads = (f"{name} / {reference_name}" for name in columns)
+        parts.append(markdown.table([operation, reference_name, "rounds", *ratio_heads], rows))
     return parts
 
 
-def _any(results: Of, name: str, but: str) -> bool:
-    """Returns whether a contender has results other than of that reason."""
-    return any(each.reason != but for (_, other), each in results.items() if other == name)
+def _offering_contenders(group: str, results: GroupResults) -> list[str]:
+    """Returns the contenders with any result except 'not_offered'."""
+    offering = {name for (_, name), result in results.items() if result.failure != "not_offered"}
+    return [contender.name for contender in CONTENDERS[group] if contender.name in offering]
 
 
-def _cell(theirs: Result | None, ours: Result, what: str) -> str:
-    if theirs is None:
+def _ratio(result: Result | None, reference: Result, operation: str) -> str:
+    if result is None:
         return ""
-    if theirs.reason:
-        return {"missing": "missing", "error": "failed", "not_offered": "none"}[theirs.reason]
-    return str(ratio(theirs.seconds[what], ours.seconds[what]))
+    if result.failure:
+        return {"missing": "missing", "error": "failed", "not_offered": "none"}[result.failure]
+    return str(ratio(result.seconds[operation], reference.seconds[operation]))
 
 
-def _notes(results: Of) -> list[str]:
-    """Returns a list of those that are missing or failed, and of disturbances."""
+def _notes(results: GroupResults) -> list[str]:
+    """Returns a list of missing contenders, failures and disturbances."""
     notes: dict[str, list[str]] = {}
-    for (case, name), each in results.items():
-        if each.reason == "missing":
-            notes.setdefault(f"{name} is missing: {each.why}.", [])
-        elif each.reason == "error":
-            notes.setdefault(f"{name} failed: {' '.join(each.why.split())}", []).append(case)
-    lines = [f"- {note}" + (f" ({'; '.join(of)})" if of else "") for note, of in notes.items()]
-    idle = max((each.facts.get("idle_cpu", 0.0) for each in results.values()), default=0.0)
+    for (case, name), result in results.items():
+        if result.failure == "missing":
+            notes.setdefault(f"{name} is missing: {result.message}.", [])
+        elif result.failure == "error":
+            message = " ".join(result.message.split())
+            notes.setdefault(f"{name} failed: {message}", []).append(case)
+    lines = [
+        f"- {note}" + (f" ({'; '.join(note_cases)})" if note_cases else "")
+        for note, note_cases in notes.items()
+    ]
+    idle = max((result.facts.get("idle_cpu", 0.0) for result in results.values()), default=0.0)
     if idle > 0.05:
         lines.append(f"- Processes that should have been idle took up to {idle:.2f} cores.")
     return ["\n".join(lines)] if lines else []
 
 
-def _lesson(group: str, results: Of) -> list[str]:
-    cold, warm, keras = (each.name for each in CONTENDERS[group])
-    networks = [each.name for each in cases(group)]
+def _lesson(group: str, results: GroupResults) -> list[str]:
+    cold, warm, keras = (contender.name for contender in CONTENDERS[group])
+    networks = [case.name for case in cases(group)]
     parts = []
-    for what in ("command", "training"):
-        rows, whole = [], []
+    for operation in ("command", "training"):
+        rows, medians = [], []
         for network in networks:
-            found = [results.get((network, name)) for name in (keras, cold, warm)]
-            medians = [_median(each, what) for each in found]
-            whole.append(medians)
-            rows.append([network, *_seconds_and_ratios(medians)])
-        sums = [None if None in column else sum(column) for column in zip(*whole, strict=True)]
+            row = [_median(results.get((network, name)), operation) for name in (keras, cold, warm)]
+            medians.append(row)
+            rows.append([network, *_seconds_and_ratios(row)])
+        sums = [None if None in column else sum(column) for column in zip(*medians, strict=True)]
         rows.append(["all", *_seconds_and_ratios(sums)])
-        heads = [f"seconds, {what}", keras, cold, warm, "Keras / cold", "Keras / warm"]
+        heads = [f"seconds, {operation}", keras, cold, warm, "Keras / cold", "Keras / warm"]
         parts.append(markdown.table(heads, rows))
     rows = []
     for network in networks:
-        facts = [each.facts if (each := results.get((network, n))) else {} for n in (cold, keras)]
-        compilations = facts[0].get("compilations", {}).get("train", "")
-        buckets = len(facts[0].get("buckets", ())) or ""
-        accuracies = [str(each.get("test_accuracy", "")) for each in facts]
+        rnnjax_facts, keras_facts = (
+            result.facts if (result := results.get((network, name))) else {}
+            for name in (cold, keras)
+        )
+        compilations = rnnjax_facts.get("compilations", {}).get("train", "")
+        buckets = len(rnnjax_facts.get("buckets", ())) or ""
+        accuracies = (str(facts.get("test_accuracy", "")) for facts in (rnnjax_facts, keras_facts))
         rows.append([network, f"{compilations}", f"{buckets}", *accuracies])
     heads = [
         "",
@@ -216,57 +225,58 @@ def _lesson(group: str, results: Of) -> list[str]:
     return [*parts, markdown.table(heads, rows)]
 
 
-def _median(result: Result | None, what: str) -> float | None:
-    return statistics.median(result.seconds[what]) if result and result.rounds else None
+def _median(result: Result | None, operation: str) -> float | None:
+    return statistics.median(result.seconds[operation]) if result and result.rounds else None
 
 
 def _seconds_and_ratios(seconds: Iterable[float | None]) -> list[str]:
-    keras, *ours = (seconds := list(seconds))
-    shown = ["" if each is None else f"{each:.1f}" for each in seconds]
-    ratios = ["" if keras is None or each is None else f"{keras / each:.1f}" for each in ours]
-    return [*shown, *ratios]
+    keras, *rnnjax = (seconds := list(seconds))
+    cells = ["" if value is None else f"{value:.1f}" for value in seconds]
+    ratios = ["" if keras is None or value is None else f"{keras / value:.1f}" for value in rnnjax]
+    return [*cells, *ratios]
 
 
-def _text(group: str, results: Of) -> list[str]:
+def _text(group: str, results: GroupResults) -> list[str]:
     rows = []
-    for name in (each.name for each in CONTENDERS[group]):
-        for (_, other), result in results.items():
-            if other == name and result.rounds:
-                read, batches = (_median(result, what) or 0.0 for what in ("read", "batches"))
-                count = result.facts["rows"]
-                per_second = (f"{count / each:,.0f}" for each in (batches, read + batches))
-                rows.append([name, f"{count:,}", f"{read:.2f} s", f"{batches:.2f} s", *per_second])
-            elif other == name:
-                rows.append([name, result.reason, "", "", "", ""])
+    for contender in CONTENDERS[group]:
+        for (_, name), result in results.items():
+            if name != contender.name:
+                continue
+            if not result.rounds:
+                rows.append([name, result.failure, "", "", "", ""])
+                continue
+            read, batches = (_median(result, key) or 0.0 for key in ("read", "batches"))
+            count = result.facts["rows"]
+            rates = (f"{count / seconds:,.0f}" for seconds in (batches, read + batches))
+            rows.append([name, f"{count:,}", f"{read:.2f} s", f"{batches:.2f} s", *rates])
     heads = ["", "rows", "read the files", "vocabulary, tokens, batches"]
     return [markdown.table([*heads, "rows a second, of these", "with reading"], rows)]
 
 
-def _growth(group: str, results: Of) -> list[str]:
-    names = [each.name for each in CONTENDERS[group]]
-    shown = [name for name in names if _any(results, name, "not_offered")]
+def _growth(group: str, results: GroupResults) -> list[str]:
+    names = _offering_contenders(group, results)
     columns = {
-        "ms": lambda each: 1e3 * statistics.median(each.seconds[BOTH]),
-        "MiB": lambda each: each.facts.get("temp_bytes", float("nan")) / 2**20,
-        "compiling, s": lambda each: each.facts["compile_seconds"],
+        "ms": lambda result: 1e3 * statistics.median(result.seconds[FORWARD_BACKWARD]),
+        "MiB": lambda result: result.facts.get("temp_bytes", float("nan")) / 2**20,
+        "compiling, s": lambda result: result.facts["compile_seconds"],
     }
-    heads = [f"{name}, {column}" for name in shown for column in columns]
+    heads = [f"{name}, {column}" for name in names for column in columns]
     rows, powers = [], []
-    for axis, values in GROWTH.items():
+    for axis, sizes in GROWTH.items():
         curves: dict[str, list[tuple[float, float]]] = {head: [] for head in heads}
-        for value in values:
-            row = [f"{axis}={value}"]
-            for name in shown:
+        for size in sizes:
+            row = [f"{axis}={size}"]
+            for name in names:
                 result = results.get((row[0], name))
-                for column, figure in columns.items():
-                    found = figure(result) if result and result.rounds else None
-                    row.append("" if found is None else f"{found:.3g}")
-                    if found:
-                        curves[f"{name}, {column}"].append((value, found))
+                for column, compute in columns.items():
+                    value = compute(result) if result and result.rounds else None
+                    row.append("" if value is None else f"{value:.3g}")
+                    if value:
+                        curves[f"{name}, {column}"].append((size, value))
             rows += [row] if any(row[1:]) else []
-        powers.append([axis, *(_power(curve) for curve in curves.values())])
+        powers.append([axis, *map(_exponent, curves.values())])
     return [markdown.table(["", *heads], rows), markdown.table(["exponent of", *heads], powers)]
 
 
-def _power(curve: list[tuple[float, float]]) -> str:
+def _exponent(curve: list[tuple[float, float]]) -> str:
     return f"{exponent(*zip(*curve, strict=True)):.2f}" if len(curve) > 1 else ""

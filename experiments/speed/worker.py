@@ -1,10 +1,10 @@
-"""A process of one contender: it reads a JSON object a line, and answers each with one.
+"""Process of one contender: reads a JSON object a line, and replies to each with one.
 
-    python experiments/speed/worker.py ours
+    python experiments/speed/worker.py rnnjax
 
-{"do": "prepare", "key": ..., "group": ..., "spec": ..., "variant": ...} makes a job ready;
-{"do": "time", "key": ..., "what": ..., "seconds": ...} times it for about so long;
-{"do": "forget"} drops the jobs; {"do": "environment", "command": ...} says what a run is made with.
+{"do": "prepare", "key": ..., "group": ..., "spec": ..., "variant": ...} prepares a job;
+{"do": "time", "key": ..., "operation": ..., "seconds": ...} times it for about so long;
+{"do": "drop_jobs"} drops the jobs; {"do": "environment", "command": ...} describes the environment.
 """
 
 import gc
@@ -19,56 +19,56 @@ from typing import Any
 
 from contenders import Job, NotOfferedError
 
-MOST_LAPS = 200
+MAX_REPEATS = 200
 
 
-def lap_seconds(run: Callable[[], Any], seconds: float) -> list[float]:
-    """Returns the seconds of each of several runs, at least one, for about `seconds` in all."""
-    laps: list[float] = []
+def time_repeats(run: Callable[[], Any], seconds: float) -> list[float]:
+    """Returns the seconds of repeated runs, at least one, for about `seconds` in total."""
+    times: list[float] = []
     end = time.perf_counter() + seconds
-    while not laps or (time.perf_counter() < end and len(laps) < MOST_LAPS):
+    while not times or (time.perf_counter() < end and len(times) < MAX_REPEATS):
         start = time.perf_counter()
         run()
-        laps.append(time.perf_counter() - start)
-    return laps
+        times.append(time.perf_counter() - start)
+    return times
 
 
-def answer(message: dict[str, Any], module: Any, jobs: dict[str, Job]) -> dict[str, Any]:
-    """Does what a message asks for and returns the reply."""
-    if message["do"] == "environment":
+def handle(request: dict[str, Any], module: Any, jobs: dict[str, Job]) -> dict[str, Any]:
+    """Handles a request and returns the reply."""
+    if request["do"] == "environment":
         from rnnjax.training.manifest import describe_environment
 
-        return describe_environment(message["command"])
-    if message["do"] == "forget":
+        return describe_environment(request["command"])
+    if request["do"] == "drop_jobs":
         jobs.clear()
         gc.collect()
         return {}
-    if message["do"] == "prepare":
+    if request["do"] == "prepare":
         start = time.perf_counter()
-        job = getattr(module, message["group"])(message["spec"], message["variant"])
-        jobs[message["key"]] = job
+        job = getattr(module, request["group"])(request["spec"], request["variant"])
+        jobs[request["key"]] = job
         facts = {"prepare_seconds": round(time.perf_counter() - start, 3), **job.facts}
-        return {"runs": list(job.runs), "facts": facts}
-    laps = lap_seconds(jobs[message["key"]].runs[message["what"]], message["seconds"])
-    return {"seconds": statistics.median(laps), "laps": len(laps)}
+        return {"operations": list(job.runs), "facts": facts}
+    times = time_repeats(jobs[request["key"]].runs[request["operation"]], request["seconds"])
+    return {"seconds": statistics.median(times)}
 
 
 def main() -> None:
-    """Answers until the messages end."""
-    # What libraries print must not stand between the answers.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    """Replies until the requests end."""
+    # The output of libraries must not mix with the replies.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     module, jobs = None, {}
     for line in sys.stdin:
         try:
             module = module or importlib.import_module(f"contenders.{sys.argv[1]}")
-            reply = answer(json.loads(line), module, jobs)
+            reply = handle(json.loads(line), module, jobs)
         except NotOfferedError as reason:
             reply = {"not_offered": str(reason)}
-        except Exception as error:  # a contender's failure is a result, and the rest goes on
+        except Exception as error:  # a failure of a contender is a result; the others continue
             reply = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
-        answers.write(json.dumps(reply) + "\n")
-        answers.flush()
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
 
 
 if __name__ == "__main__":

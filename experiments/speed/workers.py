@@ -1,4 +1,4 @@
-"""The processes of the contenders, seen from the one that measures."""
+"""Client side of the processes of the contenders."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from typing import Any
 
 from cases import Contender
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parents[1]
 
-_SETTINGS = {
+_ENVIRONMENT = {
     # Several processes share a GPU: none may take all of its memory.
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
@@ -23,21 +23,21 @@ _SETTINGS = {
 
 
 class Worker:
-    """A process of one library; it is started when it is first asked."""
+    """A process of one library, started by its first request."""
 
     def __init__(self, module: str, backend: str):
-        """Takes the module of `contenders`, and the backend of Keras."""
-        self._command = [sys.executable, "-W", "ignore", str(HERE / "worker.py"), module]
+        """Sets the module of `contenders`, and the backend of Keras."""
+        self._command = [sys.executable, "-W", "ignore", str(FOLDER / "worker.py"), module]
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        self._settings = {**_SETTINGS, "PYTHONPATH": path, "KERAS_BACKEND": backend or "jax"}
+        self._environment = {**_ENVIRONMENT, "PYTHONPATH": path, "KERAS_BACKEND": backend or "jax"}
         self._process: subprocess.Popen | None = None
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 `close` closes it
         self._lock = threading.Lock()
 
-    def ask(self, **message: Any) -> dict[str, Any]:
-        """Returns the answer; one with 'error' if the process ended instead."""
+    def request(self, **message: Any) -> dict[str, Any]:
+        """Sends a request and returns the reply, with 'error' if the process ended instead."""
         with self._lock:
-            process = self._started()
+            process = self._start()
             assert process.stdin is not None
             assert process.stdout is not None
             try:
@@ -51,10 +51,10 @@ class Worker:
             self._process = None
             status = process.wait()
             self._log.seek(0)
-            said = self._log.read().decode(errors="replace").strip()[-300:]
-            return {"error": f"the process ended with status {status}: {said}"}
+            log = self._log.read().decode(errors="replace").strip()[-300:]
+            return {"error": f"the process ended with status {status}: {log}"}
 
-    def _started(self) -> subprocess.Popen:
+    def _start(self) -> subprocess.Popen:
         if self._process is None:
             self._log.seek(0)
             self._log.truncate()
@@ -64,14 +64,14 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=self._log,
                 text=True,
-                env={**os.environ, **self._settings},
-                start_new_session=True,  # Ctrl-C is for the one that measures
+                env={**os.environ, **self._environment},
+                start_new_session=True,  # Ctrl-C is for the measuring process
             )
         return self._process
 
     @property
     def cpu_seconds(self) -> float:
-        """What its threads have computed so far; 0 where the system does not tell."""
+        """CPU time of all threads so far; 0 if unknown."""
         if self._process is None:
             return 0.0
         try:
@@ -91,30 +91,31 @@ class Worker:
 
 
 class Workers:
-    """A worker for each library that takes part."""
+    """The workers of all libraries."""
 
     def __init__(self) -> None:
-        """Starts none."""
+        """Starts no process."""
         self._workers: dict[tuple[str, str], Worker] = {}
 
-    def of(self, contender: Contender) -> Worker:
+    def for_contender(self, contender: Contender) -> Worker:
         """Returns the worker of a contender."""
         key = contender.module, contender.backend
         if key not in self._workers:
             self._workers[key] = Worker(*key)
         return self._workers[key]
 
-    def idle_cpu(self, but: Worker) -> float:
-        """Returns what all the workers but one have computed so far, in seconds."""
-        return sum(each.cpu_seconds for each in self._workers.values() if each is not but)
+    def idle_cpu_seconds(self, active: Worker) -> float:
+        """Returns the CPU time so far of all workers except the active one."""
+        workers = self._workers.values()
+        return sum(worker.cpu_seconds for worker in workers if worker is not active)
 
-    def forget(self) -> None:
-        """Lets every worker drop its jobs."""
+    def drop_jobs(self) -> None:
+        """Drops the jobs of all workers."""
         for worker in self._workers.values():
-            worker.ask(do="forget")
+            worker.request(do="drop_jobs")
 
     def close(self) -> None:
-        """Ends them all."""
+        """Ends all processes."""
         for worker in self._workers.values():
             worker.close()
         self._workers.clear()

@@ -75,6 +75,7 @@ def _leaked_gradient(values, mask):
 )
 def test_check_detects_mutant_of_layer(monkeypatch, function, mutation, check, message):
     monkeypatch.setattr(rnn, function, mutation)
-    with pytest.raises(CellError, match=message) as error:
+    with pytest.raises(CellError) as error:
         check_cell(SimpleCell(4))
     assert error.value.check == check
+    assert message in str(error.value)

@@ -1,4 +1,4 @@
-"""Who does the work: one module a library, run by `worker.py` in a process of its own.
+"""Contenders: one module a library, run by `worker.py` in a separate process.
 
 A module has a function for each group that it takes part in, `layers(spec, variant)` say, which
 returns a `Job`.
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 
 class Job(NamedTuple):
-    """Work that is ready to be timed.
+    """Functions that are ready to be timed.
 
     Attributes:
-      runs: by what they do; each does it once and returns when the result is there.
-      facts: what else is to be recorded: a 'digest' to compare, 'temp_bytes'.
+      runs: functions by operation; each runs it once and returns when the result is ready.
+      facts: further values to record: a 'digest' to compare, 'temp_bytes'.
     """
 
     runs: Mapping[str, Callable[[], Any]]
@@ -21,4 +21,4 @@ class Job(NamedTuple):
 
 
 class NotOfferedError(Exception):
-    """A library has no such thing: no failure, and nothing to measure."""
+    """A library lacks the feature: no failure, and nothing to measure."""

@@ -1,4 +1,4 @@
-"""cuDNN's LSTM as `jax.experimental.rnn` has it, on a GPU."""
+"""The LSTM of cuDNN in `jax.experimental.rnn`, on a GPU."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from cases import layer_data
 from contenders import Job, NotOfferedError
-from contenders.in_jax import layer_job
+from contenders.jax_jobs import layer_job
 
 
 def layers(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the job of a layer; `variant` means nothing here."""
+    """Returns the job of a layer; `variant` is ignored."""
     del variant
     if spec["cell"] != "lstm":
         raise NotOfferedError("jax.experimental.rnn has the LSTM alone")
@@ -21,11 +21,11 @@ def layers(spec: dict[str, Any], variant: str) -> Job:
     from jax.experimental import rnn
 
     data = layer_data(spec)
-    runs = spec["layers"] * (1 + spec["bidirectional"])
-    weights, size = flat(data.weights)
+    num_directions = spec["layers"] * (1 + spec["bidirectional"])
+    weights, kernel_size = flatten_weights(data.weights)
 
     def outputs(weights, inputs, lengths):
-        zeros = jnp.zeros((runs, spec["batch"], spec["hidden"]))
+        zeros = jnp.zeros((num_directions, spec["batch"], spec["hidden"]))
         options = {
             "input_size": spec["inputs"],
             "hidden_size": spec["hidden"],
@@ -35,15 +35,15 @@ def layers(spec: dict[str, Any], variant: str) -> Job:
         }
         return rnn.lstm(inputs, zeros, zeros, weights, lengths, **options)[0]
 
-    return layer_job(outputs, lambda weights: [weights[:size]], weights, data, data.lengths)
+    return layer_job(outputs, lambda weights: [weights[:kernel_size]], weights, data, data.lengths)
 
 
-def flat(weights: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
-    """Returns weights named as PyTorch's in cuDNN's order, and how many numbers are kernels.
+def flatten_weights(weights: dict[str, np.ndarray]) -> tuple[np.ndarray, int]:
+    """Concatenates weights named as in PyTorch in the order of cuDNN; also their kernels' size.
 
-    First the kernels of every run, then the biases of every run.
+    First the kernels of all directions, then the biases.
     """
     kernels = [array for name, array in weights.items() if name.startswith("weight")]
     biases = [array for name, array in weights.items() if name.startswith("bias")]
-    ordered = np.concatenate([array.ravel() for array in kernels + biases])
-    return ordered, sum(array.size for array in kernels)
+    flat = np.concatenate([array.ravel() for array in kernels + biases])
+    return flat, sum(array.size for array in kernels)

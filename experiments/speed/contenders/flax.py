@@ -1,4 +1,4 @@
-"""flax.linen's nn.RNN and nn.Bidirectional."""
+"""nn.RNN and nn.Bidirectional of flax.linen."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import flax.linen as nn
 
 from cases import layer_data
 from contenders import Job
-from contenders.in_jax import layer_job, named_kernels
-from contenders.ours import layer_of
+from contenders.jax_jobs import layer_job, named_kernels
+from contenders.rnnjax import make_layer
 from rnnjax.interop import from_torch, to_flax
 
 # Of flax's two cells with the same parameters the optimized one is the faster.
@@ -15,22 +15,22 @@ _CELLS = {"simple": nn.SimpleCell, "lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCe
 
 
 def layers(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the job of a layer; `variant` means nothing here."""
+    """Returns the job of a layer; `variant` is ignored."""
     del variant
     data = layer_data(spec)
-    like = layer_of(spec)
-    params = to_flax(like, from_torch(like, data.weights))
+    rnnjax_layer = make_layer(spec)
+    params = to_flax(rnnjax_layer, from_torch(rnnjax_layer, data.weights))
 
-    def run() -> nn.RNN:
+    def make_rnn() -> nn.RNN:
         return nn.RNN(_CELLS[spec["cell"]](spec["hidden"]))
 
     def outputs(params, inputs, lengths):
         if not spec["bidirectional"]:
-            return run().apply({"params": params}, inputs, seq_lengths=lengths)
+            return make_rnn().apply({"params": params}, inputs, seq_lengths=lengths)
         for index in range(spec["layers"]):
-            layer = nn.Bidirectional(run(), run())
-            own = {"params": params[f"layers_{index}"]}
-            inputs = layer.apply(own, inputs, seq_lengths=lengths)
+            layer = nn.Bidirectional(make_rnn(), make_rnn())
+            variables = {"params": params[f"layers_{index}"]}
+            inputs = layer.apply(variables, inputs, seq_lengths=lengths)
         return inputs
 
     return layer_job(outputs, named_kernels, params, data, data.lengths)

@@ -1,4 +1,4 @@
-"""Keras, on the backend that KERAS_BACKEND says."""
+"""Layers, training steps and text of Keras, on the backend of KERAS_BACKEND."""
 
 import csv
 from pathlib import Path
@@ -9,8 +9,8 @@ import numpy as np
 from keras import layers as kl
 
 from cases import (
-    BOTH,
     CLASSES,
+    FORWARD_BACKWARD,
     VOCABULARY,
     LayerData,
     digest,
@@ -19,7 +19,7 @@ from cases import (
     step_data,
 )
 from contenders import Job
-from contenders.ours import layer_list
+from contenders.rnnjax import make_layers
 from rnnjax.interop import from_torch, to_keras
 from rnnjax.layers import Stack
 
@@ -27,31 +27,34 @@ _LAYERS = {"simple": kl.SimpleRNN, "lstm": kl.LSTM, "gru": kl.GRU}
 
 
 def _recurrent(spec: dict[str, Any], last_sequence: bool) -> list[Any]:
-    made = []
+    recurrent = []
     for index in range(spec["layers"]):
         sequences = last_sequence or index < spec["layers"] - 1
         layer = _LAYERS[spec["cell"]](spec["hidden"], return_sequences=sequences)
-        made.append(kl.Bidirectional(layer) if spec["bidirectional"] else layer)
-    return made
+        recurrent.append(kl.Bidirectional(layer) if spec["bidirectional"] else layer)
+    return recurrent
 
 
-def _set_weights(spec: dict[str, Any], made: list[Any], weights: dict[str, np.ndarray]) -> None:
-    like = Stack(layer_list(spec))
-    for layer, own in zip(made, to_keras(like, from_torch(like, weights)), strict=True):
-        layer.set_weights(own)
+def _set_weights(
+    spec: dict[str, Any], recurrent: list[Any], weights: dict[str, np.ndarray]
+) -> None:
+    stack = Stack(make_layers(spec))
+    keras_weights = to_keras(stack, from_torch(stack, weights))
+    for layer, layer_weights in zip(recurrent, keras_weights, strict=True):
+        layer.set_weights(layer_weights)
 
 
 def layers(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the job of a layer; `variant` means nothing here."""
+    """Returns the job of a layer; `variant` is ignored."""
     del variant
     data = layer_data(spec)
     inputs = keras.Input((spec["time"], spec["inputs"]), batch_size=spec["batch"])
     mask = keras.Input((spec["time"],), batch_size=spec["batch"], dtype="bool")
-    made = _recurrent(spec, last_sequence=True)
+    recurrent = _recurrent(spec, last_sequence=True)
     outputs = inputs
-    for layer in made:
+    for layer in recurrent:
         outputs = layer(outputs, mask=mask)
-    _set_weights(spec, made, data.weights)
+    _set_weights(spec, recurrent, data.weights)
     model = keras.Model([inputs, mask], outputs)
     return (_in_tensorflow if keras.backend.backend() == "tensorflow" else _in_jax)(model, data)
 
@@ -62,22 +65,22 @@ def _kernels(model: keras.Model, gradients: list[Any]) -> list[Any]:
 
 
 def _in_jax(model: keras.Model, data: LayerData) -> Job:
-    from contenders.in_jax import layer_job
+    from contenders.jax_jobs import layer_job
 
     def outputs(params, inputs, mask):
         return model.stateless_call(params, seeds, [inputs, mask])[0]
 
     params = [np.asarray(variable) for variable in model.trainable_variables]
     seeds = [np.asarray(variable) for variable in model.non_trainable_variables]
-    return layer_job(outputs, lambda each: _kernels(model, each), params, data, data.mask)
+    return layer_job(outputs, lambda gradients: _kernels(model, gradients), params, data, data.mask)
 
 
 def _in_tensorflow(model: keras.Model, data: LayerData) -> Job:
     import tensorflow as tf
 
-    given = [tf.constant(data.inputs), tf.constant(data.mask)]
+    arguments = [tf.constant(data.inputs), tf.constant(data.mask)]
     probe = tf.constant(data.probe)
-    # What Keras' own compile(jit_compile="auto") does.
+    # As compile(jit_compile="auto") of Keras does.
     jit = all(layer.supports_jit for layer in model._flatten_layers())
     weights = [variable.value for variable in model.trainable_variables]
     compiled = tf.function(model, jit_compile=jit)
@@ -89,35 +92,37 @@ def _in_tensorflow(model: keras.Model, data: LayerData) -> Job:
             loss = tf.reduce_sum(model([inputs, mask]) * probe)
         return loss, tape.gradient(loss, [inputs, *weights])
 
-    def ready(result: Any) -> Any:
+    def synchronize(result: Any) -> Any:
         if tf.config.list_physical_devices("GPU"):
             tf.test.experimental.sync_devices()
         return result
 
     def forward() -> Any:
-        return ready(compiled(given))
+        return synchronize(compiled(arguments))
 
-    def both() -> Any:
-        return ready(gradients(*given, probe))
+    def forward_backward() -> Any:
+        return synchronize(gradients(*arguments, probe))
 
-    value, (of_inputs, *of_params) = both()
-    found = digest(data, forward(), value, of_inputs, _kernels(model, of_params))
-    return Job({"forward": forward, BOTH: both}, {"digest": found})
+    value, (input_gradient, *param_gradients) = forward_backward()
+    facts = {
+        "digest": digest(data, forward(), value, input_gradient, _kernels(model, param_gradients))
+    }
+    return Job({"forward": forward, FORWARD_BACKWARD: forward_backward}, facts)
 
 
 def steps(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the job of a training step; `variant` means nothing here."""
+    """Returns the job of a training step; `variant` is ignored."""
     del variant
     data = step_data(spec)
-    made = _recurrent(spec, last_sequence=False)
+    recurrent = _recurrent(spec, last_sequence=False)
     embed = kl.Embedding(VOCABULARY, spec["inputs"], mask_zero=spec["mask"])
     score = kl.Dense(CLASSES, activation="softmax")
     tokens = keras.Input((spec["time"],), dtype="int32")
     outputs = tokens
-    for layer in (embed, *made, score):
+    for layer in (embed, *recurrent, score):
         outputs = layer(outputs)
     embed.set_weights([data.embedding])
-    _set_weights(spec, made, data.weights)
+    _set_weights(spec, recurrent, data.weights)
     score.set_weights([data.score, np.zeros(CLASSES, np.float32)])
     model = keras.Model(tokens, outputs)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -129,25 +134,25 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
 
 
 def text(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the jobs from CSV files to batches; `variant` means nothing here."""
+    """Returns the jobs from CSV files to batches; `variant` is ignored."""
     del variant
     import tensorflow as tf
 
     def read() -> tuple[list[str], list[str], list[int]]:
         rows: list[list[str]] = []
-        for part in ("test", "train"):
-            with Path(spec["data"], f"{part}.csv").open(encoding="utf-8", newline="") as file:
+        for split in ("test", "train"):
+            with Path(spec["data"], f"{split}.csv").open(encoding="utf-8", newline="") as file:
                 rows = list(csv.reader(file))
         texts = [f"{title} {description}" for _, title, description in rows]
         return [title for _, title, _ in rows], texts, [int(label) - 1 for label, _, _ in rows]
 
     titles, texts, labels = read()
 
-    def batches() -> int:
+    def count_tokens() -> int:
         vectorizer = kl.TextVectorization(max_tokens=VOCABULARY)
         vectorizer.adapt(titles[:2_000])
         rows = tf.data.Dataset.from_tensor_slices((texts, labels)).batch(16)
-        made = rows.map(lambda text, label: (vectorizer(text), label), tf.data.AUTOTUNE)
-        return sum(tokens.numpy().size for tokens, _ in made.prefetch(tf.data.AUTOTUNE))
+        batches = rows.map(lambda text, label: (vectorizer(text), label), tf.data.AUTOTUNE)
+        return sum(tokens.numpy().size for tokens, _ in batches.prefetch(tf.data.AUTOTUNE))
 
-    return Job({"read": read, "batches": batches}, {"rows": len(texts)})
+    return Job({"read": read, "batches": count_tokens}, {"rows": len(texts)})

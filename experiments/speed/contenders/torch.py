@@ -1,4 +1,4 @@
-"""PyTorch's nn.RNN, nn.LSTM and nn.GRU."""
+"""Layers and training steps of PyTorch: nn.RNN, nn.LSTM and nn.GRU."""
 
 import os
 from collections.abc import Callable
@@ -8,27 +8,35 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from cases import BOTH, CLASSES, VOCABULARY, digest, digest_of_steps, layer_data, step_data
+from cases import (
+    CLASSES,
+    FORWARD_BACKWARD,
+    VOCABULARY,
+    digest,
+    digest_of_steps,
+    layer_data,
+    step_data,
+)
 from contenders import Job
 
 torch.set_num_threads(len(os.sched_getaffinity(0)))
-# As JAX has it by default: on a GPU, products of float32 in TF32.
+# The default of JAX: on a GPU, products of float32 in TF32.
 torch.set_float32_matmul_precision("high")
 
 _MODULES = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _ready(run: Callable[[], Any]) -> Callable[[], Any]:
-    """Returns a function that waits for the device."""
+def _synchronized(run: Callable[[], Any]) -> Callable[[], Any]:
+    """Returns a function that waits for the device after a run."""
 
-    def waiting() -> Any:
+    def wait() -> Any:
         result = run()
         if _DEVICE == "cuda":
             torch.cuda.synchronize()
         return result
 
-    return waiting
+    return wait
 
 
 def _recurrent(spec: dict[str, Any], weights: dict[str, Any]) -> nn.Module:
@@ -48,7 +56,7 @@ def layers(spec: dict[str, Any], variant: str) -> Job:
     data = layer_data(spec)
     module = _recurrent(spec, data.weights)
     inputs, probe = (torch.from_numpy(a).to(_DEVICE) for a in (data.inputs, data.probe))
-    lengths = torch.from_numpy(data.lengths)  # packing wants them on the CPU
+    lengths = torch.from_numpy(data.lengths)  # packing requires them on the CPU
     parameters = list(module.parameters())
 
     def outputs(inputs: torch.Tensor) -> torch.Tensor:
@@ -62,23 +70,23 @@ def layers(spec: dict[str, Any], variant: str) -> Job:
     def forward() -> torch.Tensor:
         return outputs(inputs)
 
-    def both() -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def forward_backward() -> tuple[torch.Tensor, list[torch.Tensor]]:
         leaf = inputs.detach().requires_grad_()
         loss = (outputs(leaf) * probe).sum()
         return loss.detach(), list(torch.autograd.grad(loss, [leaf, *parameters]))
 
-    runs = {"forward": _ready(forward), BOTH: _ready(both)}
-    value, (of_inputs, *gradients) = runs[BOTH]()
-    kernels = [each.cpu() for each in gradients if each.ndim == 2]
-    found = digest(data, runs["forward"]().cpu(), value, of_inputs.cpu(), kernels)
-    return Job(runs, {"digest": found})
+    runs = {"forward": _synchronized(forward), FORWARD_BACKWARD: _synchronized(forward_backward)}
+    value, (input_gradient, *gradients) = runs[FORWARD_BACKWARD]()
+    kernels = [gradient.cpu() for gradient in gradients if gradient.ndim == 2]
+    result = runs["forward"]().cpu()
+    return Job(runs, {"digest": digest(data, result, value, input_gradient.cpu(), kernels)})
 
 
 class Network(nn.Module):
-    """Embedding, recurrent layers, scores; packed where the lesson's network has a mask."""
+    """Embedding, recurrent layers and scores; packed if the lesson's network has a mask."""
 
     def __init__(self, spec: dict[str, Any], data: Any):
-        """Takes the weights to begin with."""
+        """Copies the initial weights."""
         super().__init__()
         self.embed = nn.Embedding(VOCABULARY, spec["inputs"])
         self.recurrent = _recurrent(spec, data.weights)
@@ -96,12 +104,12 @@ class Network(nn.Module):
             inputs = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
         _, state = self.recurrent(inputs)
         hidden = state[0] if isinstance(state, tuple) else state
-        ways = 2 if self.recurrent.bidirectional else 1
-        return self.score(torch.cat(list(hidden[-ways:]), dim=-1))
+        directions = 2 if self.recurrent.bidirectional else 1
+        return self.score(torch.cat(list(hidden[-directions:]), dim=-1))
 
 
 def steps(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the job of a training step; `variant` means nothing here."""
+    """Returns the job of a training step; `variant` is ignored."""
     del variant
     data = step_data(spec)
     network = Network(spec, data).to(_DEVICE)
@@ -121,8 +129,8 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
         sums.add_(torch.stack([loss.detach(), hits]))
 
     def loss() -> float:
-        before = float(sums[0])
+        previous = float(sums[0])
         run()
-        return float(sums[0]) - before
+        return float(sums[0]) - previous
 
-    return Job({"step": _ready(run)}, {"digest": digest_of_steps(loss)})
+    return Job({"step": _synchronized(run)}, {"digest": digest_of_steps(loss)})

@@ -1,4 +1,4 @@
-"""rnnjax."""
+"""Layers, training steps and data of rnnjax."""
 
 import runpy
 import tempfile
@@ -11,42 +11,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cases import BOTH, CLASSES, KNOWN, digest_of_steps, layer_data, step_data
+from cases import CLASSES, FORWARD_BACKWARD, NUM_TOKENS, digest_of_steps, layer_data, step_data
 from contenders import Job, NotOfferedError
-from contenders.in_jax import layer_job, named_kernels
+from contenders.jax_jobs import layer_job, named_kernels
 from rnnjax.cells import GRUCell, LSTMCell, SimpleCell
 from rnnjax.interop import from_torch
 from rnnjax.layers import RNN, Bidirectional, Stack, available_engines
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
-_OF_GPUS = ("pallas", "cudnn")
+_GPU_ENGINES = ("pallas", "cudnn")
 _CELLS = {"simple": SimpleCell, "lstm": LSTMCell, "gru": GRUCell}
 
 
-def layer_list(spec: dict[str, Any], **options: Any) -> list[Any]:
+def make_layers(spec: dict[str, Any], **options: Any) -> list[Any]:
     """Returns the layers of a spec; the options are those of `RNN` and `Bidirectional`."""
     cell = _CELLS[spec["cell"]](spec["hidden"])
-    kind = Bidirectional if spec["bidirectional"] else RNN
-    return [kind(cell, **options) for _ in range(spec["layers"])]
+    layer_class = Bidirectional if spec["bidirectional"] else RNN
+    return [layer_class(cell, **options) for _ in range(spec["layers"])]
 
 
-def layer_of(spec: dict[str, Any], **options: Any) -> Any:
-    """Returns the layers of a spec as one; the options are as for `layer_list`."""
-    made = layer_list(spec, **options)
-    return made[0] if len(made) == 1 else Stack(made)
+def make_layer(spec: dict[str, Any], **options: Any) -> Any:
+    """Returns the layers of a spec as one; the options are as for `make_layers`."""
+    layers = make_layers(spec, **options)
+    return layers[0] if len(layers) == 1 else Stack(layers)
 
 
 def layers(spec: dict[str, Any], variant: str) -> Job:
     """Returns the job of a layer; `variant` is the engine."""
     cell = _CELLS[spec["cell"]](spec["hidden"])
-    here = [
-        each
-        for each in available_engines(cell)
-        if each not in _OF_GPUS or jax.default_backend() == "gpu"
+    engines = [
+        engine
+        for engine in available_engines(cell)
+        if engine not in _GPU_ENGINES or jax.default_backend() == "gpu"
     ]
-    if variant not in ("auto", *here):
-        raise NotOfferedError(f"{type(cell).__name__} has here the engines {', '.join(here)}")
-    layer, data = layer_of(spec, engine=variant), layer_data(spec)
+    if variant not in ("auto", *engines):
+        raise NotOfferedError(f"{type(cell).__name__} has the engines {', '.join(engines)}")
+    layer, data = make_layer(spec, engine=variant), layer_data(spec)
 
     def outputs(params, inputs, mask):
         return layer.apply({"params": params}, inputs, mask)[1]
@@ -56,47 +56,47 @@ def layers(spec: dict[str, Any], variant: str) -> Job:
 
 
 def growth(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the job of the gradient of a layer's last output, which a classifier asks for.
+    """Returns the job of the gradient of a layer's last output, as in a classifier.
 
-    Its facts say what compiling took and what it needs: the peak of memory is what XLA's buffer
+    Its facts are the time of compiling and the peak of memory, that is the size that XLA's buffer
     assignment reserves beside arguments and results.
     """
-    *below, last = layer_list(spec, remat=variant == "remat")
-    layer = Stack([*below, last.clone(return_sequences=False)])
+    *lower, last = make_layers(spec, remat=variant == "remat")
+    layer = Stack([*lower, last.clone(return_sequences=False)])
     data = layer_data(spec)
     params = from_torch(layer, data.weights)
 
     def loss(params, inputs, mask, probe):
         return jnp.sum(layer.apply({"params": params}, inputs, mask)[1] * probe)
 
-    given = jax.device_put((params, data.inputs, data.mask, data.probe[:, 0]))
-    lowered = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*given)
+    arguments = jax.device_put((params, data.inputs, data.mask, data.probe[:, 0]))
+    lowered = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(*arguments)
     start = time.perf_counter()
     compiled = lowered.compile()
     facts = {"compile_seconds": time.perf_counter() - start}
     memory = compiled.memory_analysis()
     if memory is not None:
         facts["temp_bytes"] = memory.temp_size_in_bytes
-    return Job({BOTH: lambda: jax.block_until_ready(compiled(*given))}, facts)
+    return Job({FORWARD_BACKWARD: lambda: jax.block_until_ready(compiled(*arguments))}, facts)
 
 
-def config_of(name: str) -> Any:
-    """Returns the lesson's config of that name."""
+def load_lesson_config(name: str) -> Any:
+    """Loads a config of the lesson by its name."""
     from rnnjax.config import parse
 
     return parse(runpy.run_path(str(CONFIGS / f"{name}.py"))["get_config"]().to_dict())
 
 
-def training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any, Any]:
-    """Returns the training step of some seeds side by side, the state, and what is read."""
+def make_training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any, Any]:
+    """Returns a training step of replicated seeds, the state and a batch."""
     from rnnjax.data.batches import Batch, BatchGroup
     from rnnjax.tasks import ClassificationTask
     from rnnjax.training.optimizer import make_optimizer, make_schedule
     from rnnjax.training.state import init_state
     from rnnjax.training.step import make_train_step
 
-    data, config = step_data(spec), config_of(spec["network"])
-    task = ClassificationTask.from_config(config, KNOWN, {"classes": range(CLASSES)})
+    data, config = step_data(spec), load_lesson_config(spec["network"])
+    task = ClassificationTask.from_config(config, NUM_TOKENS, {"classes": range(CLASSES)})
     learning_rate = make_schedule(
         config.schedule, config.learning_rate, config.warmup_steps, num_steps=1_000
     )
@@ -104,72 +104,72 @@ def training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any, Any]
     state = init_state(task, optimizer, seeds, batch_size=config.batch_size).create()
     batch = Batch(data.tokens, data.mask, data.labels, np.ones(len(data.labels), np.float32))
     axes = (len(seeds), 1) if len(seeds) > 1 else (1,)
-    read = Batch(*(np.broadcast_to(each, (*axes, *each.shape)) for each in batch))
-    return make_train_step(task, optimizer, seeds), state, BatchGroup(read, np.int32(1))
+    batches = Batch(*(np.broadcast_to(array, (*axes, *array.shape)) for array in batch))
+    return make_train_step(task, optimizer, seeds), state, BatchGroup(batches, np.int32(1))
 
 
 def steps(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the job of a training step; `variant` means nothing here."""
+    """Returns the job of a training step; `variant` is ignored."""
     del variant
-    step, state, stack = training(spec, [0])
+    step, state, batch = make_training(spec, [0])
     data = step_data(spec)
-    recurrent = from_torch(Stack(layer_list(spec)), data.weights)
+    recurrent = from_torch(Stack(make_layers(spec)), data.weights)
     params = {
         "embed": {"embedding": data.embedding},
         "recurrent": recurrent,
         "score": {"kernel": data.score, "bias": np.zeros(CLASSES, np.float32)},
     }
-    # Raises where the config is no longer what the spec says.
+    # Raises if the config no longer matches the spec.
     jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), state.params, params)
     state = state.replace(params=jax.device_put(params))
 
     def run() -> None:
         nonlocal state
-        state = jax.block_until_ready(step(state, stack))
+        state = jax.block_until_ready(step(state, batch))
 
     def loss() -> float:
-        before = float(state.sums["loss"])
+        previous = float(state.sums["loss"])
         run()
-        return (float(state.sums["loss"]) - before) / len(data.labels)
+        return (float(state.sums["loss"]) - previous) / len(data.labels)
 
     return Job({"step": run}, {"digest": digest_of_steps(loss)})
 
 
 def replicates(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the job of a training step of several seeds at once; `variant` is their number."""
-    step, state, stack = training(spec, range(int(variant)))
+    """Returns the job of a training step of replicated seeds; `variant` is their number."""
+    step, state, batch = make_training(spec, range(int(variant)))
 
     def run() -> None:
         nonlocal state
-        state = jax.block_until_ready(step(state, stack))
+        state = jax.block_until_ready(step(state, batch))
 
     run()
     return Job({"step": run}, {})
 
 
 def text(spec: dict[str, Any], variant: str) -> Job:
-    """Returns the jobs from CSV files to batches; `variant` means nothing here."""
+    """Returns the jobs from CSV files to batches; `variant` is ignored."""
     del variant
     from rnnjax.data import corpora
     from rnnjax.data.labelled_text import fit_boundaries, make_batches
     from rnnjax.data.vocabulary import Vocabulary
 
-    config = config_of("masked_rnn")
+    config = load_lesson_config("masked_rnn")
 
-    def corpus(cache: str) -> Any:
+    def load_corpus(cache: str) -> Any:
         return corpora.load("ag_news_subset", spec["data"], "", Path(cache))
 
     def prepare() -> None:
         with tempfile.TemporaryDirectory() as cache:
-            corpus(cache)
+            load_corpus(cache)
 
-    kept = tempfile.TemporaryDirectory()
-    train = corpus(kept.name).splits["train"]
+    cache = tempfile.TemporaryDirectory()
+    train = load_corpus(cache.name).splits["train"]
 
-    def batches(keep: Any = kept) -> int:
+    def count_tokens(keep_alive: Any = cache) -> int:
         vocabulary = Vocabulary.fit(train.texts("title", slice(2_000)), config.data.vocabulary.size)
         texts = train.texts(config.data.text)
-        made = make_batches(
+        batches = make_batches(
             config.data,
             vocabulary,
             texts,
@@ -177,7 +177,7 @@ def text(spec: dict[str, Any], variant: str) -> Job:
             batch_size=config.batch_size,
             mask_padding=config.model.mask,
         )
-        made = fit_boundaries(made, config.data.buckets, epochs=config.epochs)
-        return sum(made.batch_at(0, step).tokens.size for step in range(made.steps_per_epoch))
+        batches = fit_boundaries(batches, config.data.buckets, epochs=config.epochs)
+        return sum(batches.batch_at(0, step).tokens.size for step in range(batches.steps_per_epoch))
 
-    return Job({"read": prepare, "batches": batches}, {"rows": len(train)})
+    return Job({"read": prepare, "batches": count_tokens}, {"rows": len(train)})

@@ -1,0 +1,54 @@
+"""Jobs of the contenders that are built on JAX, from a function of parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cases import FORWARD_BACKWARD, LayerData, digest
+from contenders import Job
+
+
+def layer_job(
+    outputs: Callable[[Any, jax.Array, jax.Array], jax.Array],
+    kernels: Callable[[Any], list[Any]],
+    params: Any,
+    data: LayerData,
+    mask: np.ndarray,
+) -> Job:
+    """Returns the job of a layer.
+
+    Args:
+      outputs: function of parameters, inputs and `mask`.
+      kernels: selects the kernels from a pytree like the parameters.
+      params: in NumPy arrays.
+      data: inputs of the layer.
+      mask: a mask, or the lengths of the rows.
+    """
+
+    def loss(params, inputs, mask, probe):
+        return jnp.sum(outputs(params, inputs, mask) * probe)
+
+    arguments = jax.device_put((params, data.inputs, mask))
+    probe = jax.device_put(data.probe)
+    forward = jax.jit(outputs)
+    gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    value, (param_gradients, input_gradient) = gradients(*arguments, probe)
+    facts = {
+        "digest": digest(data, forward(*arguments), value, input_gradient, kernels(param_gradients))
+    }
+    return Job(
+        {
+            "forward": lambda: jax.block_until_ready(forward(*arguments)),
+            FORWARD_BACKWARD: lambda: jax.block_until_ready(gradients(*arguments, probe)),
+        },
+        facts,
+    )
+
+
+def named_kernels(tree: Any) -> list[Any]:
+    """Returns the kernels of a tree of flax parameters."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [leaf for path, leaf in leaves if "kernel" in str(path[-1])]
