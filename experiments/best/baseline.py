@@ -1,13 +1,13 @@
-"""A linear classifier of words and bigrams, on the rows of the recurrent one.
+"""Linear baseline: a classifier of words and bigrams on the rows of the recurrent one.
 
     python experiments/best/baseline.py [--data FOLDER]
 
-Softmax regression on tf-idf: each word and each pair of neighbours that occurs in the training rows
-is a feature, none is hashed. fastText is linear in the same features, but averages them unweighted
-through ten numbers a feature. How weak the penalty on the weights is, C, is chosen by the mean
-accuracy on the validation parts of three seeds, of which the first is that on which the recurrent
-one was chosen; the chosen one is trained again on all training rows, and alone meets the test set.
-baseline.jsonl has a line for each training, from which the table in README.md is rendered.
+Softmax regression on tf-idf: the features are all words and bigrams of the training rows, without
+hashing. fastText is linear in the same features, but averages them unweighted through ten numbers a
+feature. C, the inverse strength of the penalty on the weights, is chosen by the mean accuracy on
+the validation splits of three seeds; the first is the seed that chose the recurrent classifier.
+The best C is trained again on all training rows, and alone evaluated on the test split.
+baseline.jsonl has a record for each training, from which the table in README.md is rendered.
 """
 
 import argparse
@@ -38,82 +38,83 @@ VALIDATION = 0.1
 
 
 def features(tokens: Sequence[int]) -> list[tuple[int, ...]]:
-    """Returns the words of a text and its pairs of neighbours."""
+    """Returns the words and bigrams of a text."""
     return [*((token,) for token in tokens), *itertools.pairwise(tokens)]
 
 
-def texts(part: Batches) -> list[list[int]]:
-    """Returns the numbered tokens of each text."""
-    sequences = part.sequences
-    return [each.tolist() for each in np.split(sequences.tokens, sequences.offsets[1:-1])]
+def texts(split: Batches) -> list[list[int]]:
+    """Returns the token ids of each text."""
+    sequences = split.sequences
+    return [tokens.tolist() for tokens in np.split(sequences.tokens, sequences.offsets[1:-1])]
 
 
 def dataset(folder: str, validation: float, seed: int = 0) -> Dataset:
-    """Returns AG News with all its words, and the validation part of a seed."""
+    """Returns AG News with all its words, and the validation split of a seed."""
     vocabulary = {"size": ALL_WORDS}
     data = {"dir": folder, "fallback": "", "validation": validation, "vocabulary": vocabulary}
     config = parse({"seed": seed, "data": data})
     return make_dataset(config, load_corpus(config.data))
 
 
-def judged(
-    train: Batches, split: str, part: Batches, strengths: Sequence[float]
+def evaluate(
+    train: Batches, name: str, split: Batches, strengths: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Returns the record of a training for each C."""
+    """Trains with each C, and returns the scores on a split as records."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
     start = time.process_time()
     words = TfidfVectorizer(analyzer=features, sublinear_tf=True, dtype=np.float32)
-    seen, unseen = words.fit_transform(texts(train)), words.transform(texts(part))
+    inputs, test_inputs = words.fit_transform(texts(train)), words.transform(texts(split))
     counting = time.process_time() - start
-    write_message(f"{seen.shape[1]:,} features of {len(train.labels):,} rows, {counting:.0f} s")
+    write_message(f"{inputs.shape[1]:,} features of {len(train.labels):,} rows, {counting:.0f} s")
     records = []
     for strength in strengths:
         start = time.process_time()
-        model = LogisticRegression(C=strength, max_iter=200).fit(seen, train.labels)
+        model = LogisticRegression(C=strength, max_iter=200).fit(inputs, train.labels)
         seconds = counting + time.process_time() - start
-        found = summary(part.labels, model.predict_log_proba(unseen))
+        scores = summary(split.labels, model.predict_log_proba(test_inputs))
         write_message(
-            f"C={strength:g}: {split} accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f}"
+            f"C={strength:g}: {name} accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}"
         )
         records.append(
             {
                 "C": strength,
                 "rows": len(train.labels),
-                "features": seen.shape[1],
+                "features": inputs.shape[1],
                 "cpu_seconds": round(seconds, 1),
-                split: found,
+                name: scores,
             }
         )
     return records
 
 
 def mean_accuracy(records: Sequence[dict[str, Any]], strength: float) -> float:
-    """Returns the mean accuracy of a C on the validation parts."""
-    own = (record for record in records if record["C"] == strength)
-    return statistics.mean(record["validation"]["accuracy"] for record in own)
+    """Returns the mean accuracy of a C on the validation splits."""
+    return statistics.mean(
+        record["validation"]["accuracy"] for record in records if record["C"] == strength
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Chooses, trains, tests and records."""
+    """Chooses C, trains, evaluates and records."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", default="../shared/data/ag_news_csv", help="folder of AG News")
     folder = parser.parse_args(arguments).data
-    here = Path(__file__).parent
-    fill_pages(here, render_by_script(here))  # a page without marks is found before the work
+    page = Path(__file__).parent
+    fill_pages(page, render_by_script(page))  # a page without marks fails before the work
     records = []
     for seed in SEEDS:
-        held_out = dataset(folder, VALIDATION, seed)
-        assert held_out.validation is not None
-        found = judged(held_out.train, "validation", held_out.validation, STRENGTHS)
-        records += [{"seed": seed, **record} for record in found]
+        data = dataset(folder, VALIDATION, seed)
+        assert data.validation is not None
+        scores = evaluate(data.train, "validation", data.validation, STRENGTHS)
+        records += [{"seed": seed, **record} for record in scores]
     best = max(STRENGTHS, key=lambda strength: mean_accuracy(records, strength))
-    whole = dataset(folder, 0.0)
-    records += judged(whole.train, "test", whole.test, [best])
-    write_records(here / "baseline.jsonl", records)
-    write_pages(here, render_by_script(here))
-    write_message(f"recorded in {here / 'baseline.jsonl'}, rendered in {here / 'README.md'}")
+    data = dataset(folder, 0.0)
+    records += evaluate(data.train, "test", data.test, [best])
+    write_records(page / "baseline.jsonl", records)
+    write_pages(page, render_by_script(page))
+    write_message(f"recorded in {page / 'baseline.jsonl'}, rendered in {page / 'README.md'}")
 
 
 if __name__ == "__main__":

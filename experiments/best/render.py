@@ -1,4 +1,4 @@
-"""The parts of README.md that are rendered from baseline.jsonl and search.jsonl."""
+"""The sections of README.md that are rendered from baseline.jsonl and search.jsonl."""
 
 import math
 import statistics
@@ -11,52 +11,61 @@ from rnnjax.reporting import markdown
 
 SEEDS = (0, 1, 2)
 TABLES = {"words": "what", "subwords": "what", "moves": "30,000 subwords, each text moved by"}
-"""The tables of the search, with the heads of their first columns."""
+"""The tables of the search, and the heads of their first columns."""
 
 
 def render(folder: Path) -> dict[str, str]:
-    """Returns the parts by the names of their marks."""
-    found = read_verified(folder / "search.jsonl")
+    """Returns the sections by the names of their marks."""
+    search = read_verified(folder / "search.jsonl")
     baseline = read_verified(folder / "baseline.jsonl")
     runs = read_verified(folder / "runs.jsonl")
     accuracy = statistics.mean(run["test"]["accuracy"] for run in runs)
     rows = runs[0]["test"]["rows"]
-    held_out = next(record["validation"]["rows"] for record in baseline if "validation" in record)
-    chosen = max(line["by_evaluation"][-1]["accuracy"] for line in found)
+    validation_rows = next(
+        record["validation"]["rows"] for record in baseline if "validation" in record
+    )
+    best_accuracy = max(record["by_evaluation"][-1]["accuracy"] for record in search)
     return {
-        "linear": linear(baseline),
+        "linear": baseline_table(baseline),
         "error": f"With {rows:,} rows the standard error of an accuracy of {accuracy:.3f} is "
         f"{standard_error(accuracy, rows):.3f}, but both answer the same rows.",
-        "noise": f"With {held_out:,} rows and one seed, differences below "
-        f"{standard_error(chosen, held_out):.3f} are within the standard error.",
+        "noise": f"With {validation_rows:,} rows and one seed, differences below "
+        f"{standard_error(best_accuracy, validation_rows):.3f} are within the standard error.",
         **{
-            name: searched(head, [line for line in found if line["table"] == name])
+            name: search_table(head, [record for record in search if record["table"] == name])
             for name, head in TABLES.items()
         },
     }
 
 
 def standard_error(accuracy: float, rows: int) -> float:
-    """Returns the standard error of an accuracy on so many independent rows."""
+    """Returns the standard error of an accuracy over independent rows."""
     return math.sqrt(accuracy * (1 - accuracy) / rows)
 
 
-def linear(records: Sequence[dict[str, Any]]) -> str:
-    """Returns the accuracies as a Markdown table, a row a C."""
+def baseline_table(records: Sequence[dict[str, Any]]) -> str:
+    """Returns the accuracies as a Markdown table, one row for each C."""
     tests = {record["C"]: record["test"]["accuracy"] for record in records if "test" in record}
     rows = []
     for strength in dict.fromkeys(record["C"] for record in records):
-        of_strength = [record for record in records if record["C"] == strength]
-        own = [each["validation"]["accuracy"] for each in of_strength if "validation" in each]
+        accuracies = [
+            record["validation"]["accuracy"]
+            for record in records
+            if record["C"] == strength and "validation" in record
+        ]
         test = f"{tests[strength]:.4f}" if strength in tests else ""
         rows.append(
-            [f"{strength:g}", *(f"{each:.4f}" for each in [*own, statistics.mean(own)]), test]
+            [
+                f"{strength:g}",
+                *(f"{value:.4f}" for value in [*accuracies, statistics.mean(accuracies)]),
+                test,
+            ]
         )
     return markdown.table(["C", *(f"seed {seed}" for seed in SEEDS), "mean", "test"], rows)
 
 
-def searched(head: str, records: Sequence[dict[str, Any]]) -> str:
-    """Returns the scores at the end of each training as a Markdown table."""
+def search_table(head: str, records: Sequence[dict[str, Any]]) -> str:
+    """Returns the final scores of each training as a Markdown table."""
     rows = []
     for record in records:
         last = record["by_evaluation"][-1]

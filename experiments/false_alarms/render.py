@@ -1,4 +1,4 @@
-"""The parts of README.md that are rendered from rates.jsonl."""
+"""The sections of README.md that are rendered from rates.jsonl."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from rnnjax.reporting.statistics import ALPHA
 
 
 def render(folder: Path) -> dict[str, str]:
-    """Returns the parts by the names of their marks."""
+    """Returns the sections by the names of their marks."""
     records = read_verified(folder / "rates.jsonl")
     return {"rates": table(records), "precision": precision(records[0]["cases"])}
 
@@ -22,16 +22,16 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     methods = list(records[0]["rates"])
     heads = ["scores of", "seeds", *methods]
     rows = []
-    for each in records:
-        kind = "pairs" if each["paired"] else "independent"
-        told = (each["rates"].get(method) for method in methods)
-        shares = ("" if share is None else f"{share:.3f}" for share in told)
-        rows.append([each["scores"], f"{each['seeds']} {kind}", *shares])
+    for record in records:
+        design = "pairs" if record["paired"] else "independent"
+        rates = (record["rates"].get(method) for method in methods)
+        cells = ("" if rate is None else f"{rate:.3f}" for rate in rates)
+        rows.append([record["scores"], f"{record['seeds']} {design}", *cells])
     return markdown.table(heads, rows)
 
 
 def precision(cases: int) -> str:
-    """Returns within which bounds a rate is measured by so many comparisons."""
+    """Returns the binomial interval of a rate over so many comparisons as text."""
     low, high = (end / cases for end in stats.binom.interval(0.95, cases, ALPHA))
     return (
         f"Each line is of {cases:,} comparisons. A rate of {ALPHA} is then measured as {low:.3f} "

@@ -1,4 +1,4 @@
-"""Simulates runs that do not differ, and counts the verdicts and intervals that say they do.
+"""Simulates runs without a difference, and measures the false positive rates of each method.
 
     python experiments/false_alarms/simulate.py
 
@@ -37,8 +37,8 @@ def collapsing(draw: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def one_collapsing(draw: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    first, other = draw.normal(0, 0.3, (2, *shape))
-    return np.stack([first, other + 5 / 7 - 5 * (draw.random(shape) < 1 / 7)])
+    first, second = draw.normal(0, 0.3, (2, *shape))
+    return np.stack([first, second + 5 / 7 - 5 * (draw.random(shape) < 1 / 7)])
 
 
 def unequal(draw: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -56,38 +56,38 @@ SCORES: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] 
 
 
 def rates(scores: str, seeds: int, paired: bool) -> dict[str, float]:
-    """Returns how often each method tells a difference, or its interval leaves out none."""
+    """Returns the share of cases in which each method reports a difference."""
     draw = np.random.default_rng([seeds, paired])
-    firsts, others = SCORES[scores](draw, (CASES, seeds))
-    found = {"verdict": 0, "permutation": 0, "studentized bootstrap": 0}
-    for first, other in zip(firsts, others, strict=True):
-        contrast = Comparison(first, other, paired)
-        found["verdict"] += contrast.p <= ALPHA
-        found["permutation"] += contrast.permutation_p <= ALPHA
-        low, high = contrast.bootstrap
-        found["studentized bootstrap"] += not low <= 0 <= high
+    firsts, seconds = SCORES[scores](draw, (CASES, seeds))
+    counts = {"verdict": 0, "permutation": 0, "studentized bootstrap": 0}
+    for first, second in zip(firsts, seconds, strict=True):
+        comparison = Comparison(first, second, paired)
+        counts["verdict"] += comparison.p <= ALPHA
+        counts["permutation"] += comparison.permutation_p <= ALPHA
+        low, high = comparison.bootstrap
+        counts["studentized bootstrap"] += not low <= 0 <= high
     for method in ("percentile", "BCa") if paired else ():
-        missed = 0
-        for chunk in np.array_split(others - firsts, 20):
+        misses = 0
+        for chunk in np.array_split(seconds - firsts, 20):
             with np.errstate(all="ignore"):
                 ends = stats.bootstrap(
                     (chunk,), np.mean, axis=1, method=method, n_resamples=999, rng=draw
                 ).confidence_interval
-            missed += int(np.sum((ends.low > 0) | (ends.high < 0)))
-        found[f"{method} bootstrap"] = missed
-    return {method: int(count) / CASES for method, count in found.items()}
+            misses += int(np.sum((ends.low > 0) | (ends.high < 0)))
+        counts[f"{method} bootstrap"] = misses
+    return {method: int(count) / CASES for method, count in counts.items()}
 
 
 def main() -> None:
-    """Records and renders."""
-    asked = [(name, seeds, True) for name in SCORES for seeds in (5, 10)]
-    asked += [(name, 5, False) for name in SCORES]
+    """Records the rates and renders the page."""
+    settings = [(name, seeds, True) for name in SCORES for seeds in (5, 10)]
+    settings += [(name, 5, False) for name in SCORES]
     records = [
         {
             **{"scores": name, "seeds": seeds, "paired": paired, "cases": CASES},
             "rates": rates(name, seeds, paired),
         }
-        for name, seeds, paired in tqdm.tqdm(asked)
+        for name, seeds, paired in tqdm.tqdm(settings)
     ]
     write_records(FOLDER / "rates.jsonl", records)
     write_pages(FOLDER, render_by_script(FOLDER))

@@ -1,9 +1,9 @@
-"""Writes two spoilt copies of AG News, for the mistakes that are made in data.
+"""Writes two corrupted copies of AG News, for mistakes in the data.
 
     python experiments/mistakes/spoil.py ../shared/data/ag_news_csv runs/mistakes-data
 
-`sorted/` has the training rows in the order of their classes. `leaked/` has a quarter of the test
-rows among the training rows, in the place of the last of them. The test rows stay as they are.
+`sorted/` has the training rows sorted by class. In `leaked/` a quarter of the test rows replace the
+last training rows. The test rows are unchanged.
 """
 
 import csv
@@ -14,15 +14,15 @@ from pathlib import Path
 LEAKED = 1_900
 
 
-def main(news: Path, spoilt: Path) -> None:
-    """Writes both copies of a folder of news."""
-    train, test = _read(news / "train.csv"), _read(news / "test.csv")
+def main(source: Path, target: Path) -> None:
+    """Writes both copies."""
+    train, test = _read(source / "train.csv"), _read(source / "test.csv")
     copies = {
         "sorted": sorted(train, key=operator.itemgetter(0)),
         "leaked": train[:-LEAKED] + test[:LEAKED],
     }
     for name, rows in copies.items():
-        folder = spoilt / name
+        folder = target / name
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / "train.csv", rows)
         _write(folder / "test.csv", test)

@@ -1,4 +1,4 @@
-"""The part of README.md that is rendered from runs.jsonl."""
+"""The section of README.md that is rendered from runs.jsonl."""
 
 from pathlib import Path
 from typing import Any
@@ -8,21 +8,21 @@ from rnnjax.reporting import markdown
 
 
 def render(folder: Path) -> dict[str, str]:
-    """Returns the part by the name of its marks."""
+    """Returns the section by the name of its marks."""
     return {"runs": table(read_verified(folder / "runs.jsonl"))}
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """Returns what was found as a Markdown table."""
+    """Returns the comparisons as a Markdown table."""
     heads = ["way", "beside", "parameters", "test loss, of both", "test accuracy, of both"]
     rows = []
-    for each in records:
-        if each["against"]:
-            pair = (each["test"], each["test_of_other"])
+    for record in records:
+        if record["against"]:
+            pair = (record["test"], record["test_of_other"])
             loss, accuracy = (
                 ", ".join(f"{test[name]:.7f}" for test in pair) for name in ("loss", "accuracy")
             )
-            off = f"differ, by up to {each['largest_difference']:.1e}"
-            told = "**the same bits**" if each["same_bits"] else off
-            rows.append([each["way"], each["against"], told, loss, accuracy])
+            difference = f"differ, by up to {record['largest_difference']:.1e}"
+            parameters = "**the same bits**" if record["same_bits"] else difference
+            rows.append([record["way"], record["against"], parameters, loss, accuracy])
     return markdown.table(heads, rows)
