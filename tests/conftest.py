@@ -40,11 +40,11 @@ def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def rank_promotion() -> Iterator[None]:
-    """Allows implicit rank promotion, on which Keras and many cells of others rely."""
+def implicit_promotion() -> Iterator[None]:
+    """Allows implicit promotion of ranks and dtypes, on which Keras and many flax cells rely."""
     import jax
 
-    with jax.numpy_rank_promotion("allow"):
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
 
 

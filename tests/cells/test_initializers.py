@@ -88,7 +88,7 @@ def test_keras_is_how_our_cells_begin(cell):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.usefixtures("rank_promotion")
+@pytest.mark.usefixtures("implicit_promotion")
 @pytest.mark.parametrize("cell", CELLS)
 def test_keras_begins_as_keras(cell):
     keras.utils.set_random_seed(0)

@@ -9,7 +9,7 @@ import pytest
 from rnnjax.cells import GRUCell, LSTMCell, SimpleCell
 from rnnjax.layers import RNN, Bidirectional, Stack
 
-pytestmark = pytest.mark.usefixtures("rank_promotion")
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 ROWS, TIME, INPUTS, FEATURES = 5, 7, 3, 4
 INPUT = np.random.default_rng(0).standard_normal((ROWS, TIME, INPUTS)).astype(np.float32)

@@ -29,7 +29,7 @@ from .layers import (
     run,
 )
 
-pytestmark = pytest.mark.usefixtures("rank_promotion")
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 ZERO_INITIALIZERS = {f"{name}_initializer": "zeros" for name in ("kernel", "recurrent", "bias")}
 """The weights are set later, and an orthogonal initialization is slow."""

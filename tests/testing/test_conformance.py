@@ -20,7 +20,7 @@ from .dropout_mutants import SequenceDropout
 from .engine_mutants import NeverReverse, UnmaskedCell
 from .training_mutants import UnusedParameter
 
-pytestmark = pytest.mark.usefixtures("rank_promotion")
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 DROPOUT = {name for name in INVARIANTS if name.startswith("dropout")}
 FLAX = {*DROPOUT, "parameter_count", "output_part", "projection"}

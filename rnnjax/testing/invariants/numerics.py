@@ -94,7 +94,9 @@ def param_dtype(case: CheckCase) -> None:
     default = dtypes(case.harness.init(case.rows))
     for precision in ("float64", "float32"):
         adapter = dataclasses.replace(case.adapter, cell=case.harness.cell(precision))
-        with jax.enable_x64(True):  # Otherwise a missing dtype would be float32 by chance.
+        # Without x64 a missing dtype would be float32 by chance. The inputs stay float32, and
+        # parameters of float64 promote them.
+        with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
             actual = dtypes(jax.eval_shape(lambda adapter=adapter: adapter.init(case.rows)))
         for name, dtype in default.items():
             expected = DOUBLE.get(str(dtype), dtype) if precision == "float64" else dtype
