@@ -1,4 +1,4 @@
-"""Biases by which a new cell remembers: of the gates that keep and that let in, of each cell."""
+"""Initial biases of forget and input gates: `chrono` and `forget_bias`, for every gated cell."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ from rnnjax.cells import (
 from rnnjax.errors import InputError
 
 
-def begun(cell):
+def initial_params(cell):
     """Returns the parameters of a new cell of three inputs."""
     init = jax.jit(functools.partial(cell.init, method="project"))
     return jax.tree.map(np.asarray, init(jax.random.key(0), jnp.ones((1, 3)))["params"])
@@ -54,8 +54,8 @@ GATED: dict[str, Any] = {
 }
 
 
-def kept_by(cell):
-    """Returns the share of a new cell's memory that is left after a step with nothing to read."""
+def retained_share(cell):
+    """Returns the share of the state that a new cell retains after one step with zero kernels."""
     kernels = ("kernel_init", "recurrent_init")
     fields = {field.name for field in dataclasses.fields(cell)}
     cell = cell.clone(**dict.fromkeys(fields & {*kernels}, nn.initializers.zeros))
@@ -66,10 +66,10 @@ def kept_by(cell):
 
 
 @pytest.mark.parametrize("name", GATED)
-def test_by_chrono_a_unit_forgets_over_its_own_time(name):
-    """The share that a step keeps is 1 - 1 / (1 + u), at least a half because u is at least 1."""
-    kept = kept_by(chrono(GATED[name], STEPS))
-    u = kept / (1 - kept)
+def test_chrono_spreads_memory_lengths_over_units(name):
+    """The retained share is 1 - 1 / (1 + u), at least a half because u is at least 1."""
+    share = retained_share(chrono(GATED[name], STEPS))
+    u = share / (1 - share)
     assert len(set(u)) == 9
     assert (u >= 1).all()
     assert (u <= STEPS - 1 + 1e-4).all()
@@ -77,36 +77,36 @@ def test_by_chrono_a_unit_forgets_over_its_own_time(name):
 
 
 @pytest.mark.parametrize("name", GATED)
-def test_a_forget_bias_is_that_of_the_gate_that_keeps(name):
+def test_forget_bias_sets_the_retained_share(name):
     for value in (-2.0, 1.0, 3.0):
-        kept = kept_by(forget_bias(GATED[name], value))
+        share = retained_share(forget_bias(GATED[name], value))
         gate = 1 / (1 + np.exp(-value))
         expected = gate / (gate + 0.5) if name == "min lstm" else gate
-        np.testing.assert_allclose(kept, expected, rtol=1e-5)
+        np.testing.assert_allclose(share, expected, rtol=1e-5)
 
 
-def test_chrono_spreads_the_memories_of_an_lstm_and_opens_its_input_gates_by_as_much():
+def test_chrono_biases_of_an_lstm():
     # Drawing so large an orthogonal matrix would take half a minute.
     cell = LSTMCell(4000, recurrent_init=nn.initializers.zeros)
-    bias = begun(chrono(cell, STEPS))["input"]["bias"]
+    bias = initial_params(chrono(cell, STEPS))["input"]["bias"]
     i, f, g, o = np.split(bias, 4)
     u = np.exp(f.astype(np.float64))
-    # The keys are fixed, and so is what the test finds.
+    # The keys are fixed, so the outcome is deterministic.
     assert stats.kstest(u, stats.uniform(1, STEPS - 2).cdf).pvalue > 1e-3
     np.testing.assert_array_equal(i, -f)
     assert not np.concatenate([g, o]).any()
 
 
-def test_chrono_leaves_the_other_gates_of_a_gru_alone():
-    params = begun(chrono(init_like(GRUCell(9), "torch"), STEPS))
+def test_chrono_changes_only_the_update_gate_of_a_gru():
+    params = initial_params(chrono(init_like(GRUCell(9), "torch"), STEPS))
     r, z, n = np.split(params["input"]["bias"], 3)
     assert z.all()
     assert not np.concatenate([r, n, params["recurrent_bias"]]).any()
     assert 0.3 < np.abs(params["recurrent_kernel"]).max() < 1 / np.sqrt(9)
 
 
-def test_the_shortest_memory_of_chrono_is_a_bias_of_zero():
-    assert not begun(chrono(LSTMCell(2), 2))["input"]["bias"].any()
+def test_chrono_of_two_steps_is_a_zero_bias():
+    assert not initial_params(chrono(LSTMCell(2), 2))["input"]["bias"].any()
 
 
 TEXT: Any = "784"
@@ -126,12 +126,12 @@ CLASS: Any = LSTMCell
         (lambda: forget_bias(SLSTMCell(4)), "forget_bias: given SLSTMCell"),
     ],
 )
-def test_what_has_no_gate_that_keeps_is_told_what_has(make, message):
+def test_cells_without_a_forget_gate_raise(make, message):
     with pytest.raises(InputError, match=message):
         make()
 
 
-def test_a_bias_of_other_gates_is_refused():
-    lent = chrono(LSTMCell(9), STEPS).bias_init
+def test_bias_init_of_other_gates_raises():
+    bias_init = chrono(LSTMCell(9), STEPS).bias_init
     with pytest.raises(InputError, match=r"shape \(27,\), expected 4 gates .*rnnjax.cells.chrono"):
-        begun(GRUCell(9, bias_init=lent))
+        initial_params(GRUCell(9, bias_init=bias_init))

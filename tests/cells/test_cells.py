@@ -1,4 +1,4 @@
-"""What a cell promises beside its values: parameters, how they begin, dtypes and derivatives."""
+"""Properties common to cells: initial parameters, initial states, dtypes, gradients."""
 
 import functools
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from rnnjax.cells import GRUCell, LSTMCell, LSTMState, SimpleCell, forget_bias
+from rnnjax.cells import CELLS, GRUCell, LSTMCell, LSTMState, SimpleCell, make_cell
 from rnnjax.kernels import sigmoid
 from rnnjax.layers import RNN
 
@@ -24,7 +24,7 @@ VARIANTS = {
 }
 
 
-def _initialised(cell, inputs=INPUTS, seed=0):
+def _initial_params(cell, inputs=INPUTS, seed=0):
     """Returns a cell's new parameters in NumPy arrays."""
     state = cell.initial_state((1, inputs))
     init = jax.jit(cell.init)
@@ -33,28 +33,28 @@ def _initialised(cell, inputs=INPUTS, seed=0):
     )
 
 
-initialised: Callable[..., Any] = functools.cache(_initialised)
+initial_params: Callable[..., Any] = functools.cache(_initial_params)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_recurrent_kernel_begins_orthogonal_as_one_matrix(variant):
+def test_recurrent_kernel_starts_orthogonal(variant):
     cell, options = VARIANTS[variant]
-    kernel = initialised(cell(FEATURES, **options))["recurrent_kernel"]
+    kernel = initial_params(cell(FEATURES, **options))["recurrent_kernel"]
     np.testing.assert_allclose(kernel @ kernel.T, np.eye(FEATURES), atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_input_kernel_begins_in_glorots_bounds_as_one_matrix(variant):
+def test_input_kernel_starts_in_glorot_bounds(variant):
     cell, options = VARIANTS[variant]
-    kernel = initialised(cell(FEATURES, **options), inputs=40)["input"]["kernel"]
+    kernel = initial_params(cell(FEATURES, **options), inputs=40)["input"]["kernel"]
     bound = np.sqrt(6 / sum(kernel.shape))
     assert 0.97 * bound < np.abs(kernel).max() <= bound
     assert abs(kernel.mean()) < 0.1 * bound
 
 
-def test_only_the_forget_gate_begins_with_a_bias():
+def test_only_the_forget_gate_starts_with_a_bias():
     for variant, (cell, options) in VARIANTS.items():
-        params = initialised(cell(FEATURES, **options))
+        params = initial_params(cell(FEATURES, **options))
         biases = [params["input"]["bias"], params.get("recurrent_bias", np.zeros(1))]
         if variant == "lstm":
             i, f, g, o = np.split(biases[0], 4)
@@ -63,34 +63,29 @@ def test_only_the_forget_gate_begins_with_a_bias():
         assert not np.concatenate(biases).any()
 
 
-def test_the_forget_bias_can_be_told():
-    params = initialised(forget_bias(LSTMCell(FEATURES), 3.0))
-    assert params["input"]["bias"].tolist() == [0.0] * 7 + [3.0] * 7 + [0.0] * 14
+def test_keys_give_distinct_kernels():
+    first, second = initial_params(LSTMCell(FEATURES)), initial_params(LSTMCell(FEATURES), seed=1)
+    assert not np.array_equal(first["recurrent_kernel"], second["recurrent_kernel"])
+    assert not np.array_equal(first["input"]["kernel"], second["input"]["kernel"])
 
 
-def test_another_key_begins_with_other_kernels():
-    one, other = initialised(LSTMCell(FEATURES)), initialised(LSTMCell(FEATURES), seed=1)
-    assert not np.array_equal(one["recurrent_kernel"], other["recurrent_kernel"])
-    assert not np.array_equal(one["input"]["kernel"], other["input"]["kernel"])
-
-
-def test_states_begin_at_zero():
-    state = LSTMCell(FEATURES).initial_state((2, 3, INPUTS))
-    assert isinstance(state, LSTMState)
-    for leaf in [*state, SimpleCell(FEATURES).initial_state((2, 3, INPUTS))]:
-        assert leaf.shape == (2, 3, FEATURES)
-        assert leaf.dtype == jnp.float32
+@pytest.mark.parametrize("name", CELLS)
+def test_initial_states_are_zero(name):
+    state = make_cell(name, FEATURES).initial_state((2, 3, 5, 5, INPUTS))  # type: ignore
+    for leaf in jax.tree.leaves(state):
+        assert leaf.shape[:2] == (2, 3)
         assert not leaf.any()
 
 
-def test_a_simple_cell_takes_another_activation():
-    cell = SimpleCell(2, activation=jax.nn.relu)
-    params = {"input": {"kernel": np.eye(2), "bias": np.ones(2)}, "recurrent_kernel": -np.eye(2)}
-    both = cell.apply({"params": params}, jnp.array([[1.0, 5.0]]), jnp.array([[2.0, 3.0]]))
-    np.testing.assert_array_equal(both, [[[2.0, 0.0]]] * 2)
+def test_lstm_state_is_a_float32_named_tuple():
+    state = LSTMCell(FEATURES).initial_state((2, 3, INPUTS))
+    assert isinstance(state, LSTMState)
+    for leaf in state:
+        assert leaf.shape == (2, 3, FEATURES)
+        assert leaf.dtype == jnp.float32
 
 
-def test_the_logistic_function_is_the_logistic_function():
+def test_sigmoid_values():
     x = np.array([-200.0, -30.0, -2.5, 0.0, 0.3, 4.0, 200.0], np.float32)
     y = sigmoid(jnp.asarray(x))
     np.testing.assert_allclose(y, 1 / (1 + np.exp(-x.astype(np.float64))), atol=1e-7)
@@ -98,13 +93,13 @@ def test_the_logistic_function_is_the_logistic_function():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_in_bfloat16_the_state_stays_float32_and_does_not_drift(variant):
+def test_bfloat16_cells_keep_float32_states(variant):
     cell, options = VARIANTS[variant]
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((3, 200, INPUTS)).astype(np.float32)
     exact = RNN(cell(FEATURES, **options))
     rounded = RNN(cell(FEATURES, dtype=jnp.bfloat16, **options))
-    variables = {"params": {"cell": initialised(cell(FEATURES, **options))}}
+    variables = {"params": {"cell": initial_params(cell(FEATURES, **options))}}
     state, outputs = jax.jit(exact.apply)(variables, inputs)
     rough_state, rough_outputs = jax.jit(rounded.apply)(variables, inputs)
     assert outputs.dtype == jnp.float32
@@ -119,7 +114,7 @@ def test_in_bfloat16_the_state_stays_float32_and_does_not_drift(variant):
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_derivatives_are_those_of_finite_differences(variant, reverse):
+def test_gradients_equal_finite_differences(variant, reverse):
     cell, options = VARIANTS[variant]
     mask = np.array([[True, True, True, True], [False, True, False, True], [False] * 4])
     with jax.enable_x64(True):
@@ -132,6 +127,6 @@ def test_derivatives_are_those_of_finite_differences(variant, reverse):
         )
         for leaf in jax.tree.leaves((shapes, returned)):
             assert leaf.dtype == jnp.float64
-        run = jax.jit(lambda *given: layer.apply(given[0], given[1], mask, given[2]))
-        given = (variables, inputs, state)
-        check_grads(run, given, order=1, modes=["rev"], atol=1e-7, rtol=1e-7, eps=1e-5)
+        run = jax.jit(lambda variables, inputs, state: layer.apply(variables, inputs, mask, state))
+        arguments = (variables, inputs, state)
+        check_grads(run, arguments, order=1, modes=["rev"], atol=1e-7, rtol=1e-7, eps=1e-5)

@@ -77,5 +77,6 @@ def test_forget_bias_starts_at_one():
 
 def test_invalid_reset_raises():
     message = "reset: given 'never', expected one of after, before, none"
+    invalid: Any = "never"
     with pytest.raises(InputError, match=message):
-        MGUCell(FEATURES, reset="never")
+        MGUCell(FEATURES, reset=invalid)

@@ -1,4 +1,4 @@
-"""A cell from what a config says."""
+"""Making a cell from the specification in a config."""
 
 import importlib
 import sys
@@ -44,7 +44,7 @@ NOTHING = 3
 
 
 @pytest.fixture
-def somebody(tmp_path, monkeypatch):
+def user_module(tmp_path, monkeypatch):
     """A module outside the package."""
     (tmp_path / "somebody.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -52,21 +52,21 @@ def somebody(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_every_cell_is_found_under_the_name_of_its_class(name):
+def test_cells_are_registered_by_class_name(name):
     assert CELLS[name].__name__ == name
     assert type(make_cell(name, 3)) is CELLS[name]
 
 
-def test_a_cell_gets_its_size_its_dtype_and_its_options():
+def test_make_cell_sets_features_dtype_and_options():
     assert make_cell("LSTMCell", 7, "bfloat16") == LSTMCell(7, dtype="bfloat16")
     assert make_cell(" GRUCell(reset_after=False) ", 7) == GRUCell(7, reset_after=False)
     assert make_cell("GRUCell()", 7) == GRUCell(7)
 
 
-def test_a_cell_may_stand_in_another_module(somebody):
-    assert make_cell("somebody:Mine", 3) == somebody.Mine(3)
+def test_make_cell_imports_user_modules(user_module):
+    assert make_cell("somebody:Mine", 3) == user_module.Mine(3)
     assert make_cell("somebody:Mine(leak=0.25)", 3, "float32").leak == 0.25
-    assert make_cell("somebody:Bare", 3, "float32") == somebody.Bare(3)
+    assert make_cell("somebody:Bare", 3, "float32") == user_module.Bare(3)
     assert make_cell("flax.linen:GRUCell", 3) == nn.GRUCell(3)
 
 
@@ -98,7 +98,7 @@ def test_a_cell_may_stand_in_another_module(somebody):
         ("os.path.deeper:Cell", "there is no module os.path.deeper"),
     ],
 )
-def test_a_mistake_is_told_with_what_was_given_and_expected(spec, words, somebody):
+def test_invalid_specs_raise(spec, words, user_module):
     with pytest.raises(InputError) as caught:
         make_cell(spec, 3)
     assert "config.model.cell: given " in str(caught.value)
@@ -113,12 +113,12 @@ def write_package(folder, source):
 
 
 @pytest.fixture
-def on_path(tmp_path, monkeypatch):
+def import_path(tmp_path, monkeypatch):
     """A folder on Python's path, whose modules are forgotten after the test."""
     monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
+    loaded_modules = set(sys.modules)
     yield tmp_path
-    for name in set(sys.modules) - before:
+    for name in set(sys.modules) - loaded_modules:
         del sys.modules[name]
 
 
@@ -136,9 +136,9 @@ def on_path(tmp_path, monkeypatch):
         "from hidden import *",
     ],
 )
-def test_a_class_is_found_however_its_module_binds_it(on_path, source):
-    (on_path / "hidden.py").write_text("from rnnjax.cells import SimpleCell as Mine\n")
-    module = write_package(on_path, f"from rnnjax.cells import SimpleCell\n{source}\n")
+def test_class_binding_styles_are_recognized(import_path, source):
+    (import_path / "hidden.py").write_text("from rnnjax.cells import SimpleCell as Mine\n")
+    module = write_package(import_path, f"from rnnjax.cells import SimpleCell\n{source}\n")
     assert isinstance(make_cell(f"{module}:Mine", 3), SimpleCell)
 
 
@@ -146,35 +146,35 @@ def test_a_class_is_found_however_its_module_binds_it(on_path, source):
     "source",
     [
         "def make():\n    Mine = 3",
-        "class Other:\n    Mine = 3",
+        "class Outer:\n    Mine = 3",
         "other = [Mine for Mine in ()] and (lambda Mine: Mine)",
         "print(Mine)",
         "Mine = (",
         "\0",
     ],
 )
-def test_a_module_that_does_not_bind_the_class_is_not_run(on_path, source):
-    ran = on_path / "ran"
-    (on_path / "above").mkdir()
-    (on_path / "above" / "__init__.py").write_text(f"open({str(ran)!r}, 'w')\n")
-    (on_path / "above" / "cell.py").write_text(f"open({str(ran)!r}, 'w')\n{source}\n")
+def test_module_without_the_class_is_not_imported(import_path, source):
+    marker = import_path / "ran"
+    (import_path / "above").mkdir()
+    (import_path / "above" / "__init__.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    (import_path / "above" / "cell.py").write_text(f"open({str(marker)!r}, 'w')\n{source}\n")
     with pytest.raises(InputError, match=r"above.cell has no Mine|cannot be read as Python"):
         make_cell("above.cell:Mine", 3)
-    assert not ran.exists()
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize("error", ["SystemExit(3)", "RuntimeError('out of luck')", "ImportError"])
-def test_an_error_in_a_module_is_named(on_path, error):
-    module = write_package(on_path, f"Mine = None\nraise {error}\n")
+def test_import_errors_are_reported(import_path, error):
+    module = write_package(import_path, f"Mine = None\nraise {error}\n")
     with pytest.raises(InputError, match=f"outer.inner.cell cannot be imported: {error[:5]}"):
         make_cell(f"{module}:Mine", 3)
 
 
-def test_cells_of_the_package_and_of_flax_are_in_the_package_and_others_are_named(on_path):
+def test_check_in_package_names_user_modules(import_path):
     for spec in ("LSTMCell(peepholes=True)", "flax.linen:GRUCell", "rnnjax.cells.gru:GRUCell"):
         check_in_package(spec)
-    file = on_path / "outer" / "inner" / "cell.py"
-    module = write_package(on_path, "raise RuntimeError\n")
+    file = import_path / "outer" / "inner" / "cell.py"
+    module = write_package(import_path, "raise RuntimeError\n")
     with pytest.raises(InputError, match=f"class Mine of the module {module} \\({file}\\)"):
         check_in_package(f"{module}:Mine(leak=0.5)")
     for spec in ("gone.cell:Mine", "flax.linen.recurrent:LSTMCell", "rnnjax.cellsx:Mine"):

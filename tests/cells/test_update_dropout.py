@@ -1,4 +1,4 @@
-"""Recurrent dropout without memory loss: what every gated cell drops, and what it keeps."""
+"""Recurrent dropout without memory loss, in every gated cell."""
 
 import functools
 from typing import Any
@@ -18,7 +18,7 @@ GATED = [name for name, kind in CELLS.items() if issubclass(kind, GatedCell)]
 
 
 def memory(state):
-    """Returns the part of a state that gates keep."""
+    """Returns the part of a state that the gates update."""
     return np.asarray(getattr(state, "cell", state))
 
 
@@ -46,21 +46,21 @@ def trajectories(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", GATED)
-def test_what_is_new_is_dropped_and_what_is_remembered_is_kept(name, monkeypatch):
+def test_dropout_scales_the_update_and_keeps_the_memory(name, monkeypatch):
     cell, variables, inputs, states = trajectories(name)
 
-    def evaluated():
-        step = jax.jit(lambda *given: cell.apply(variables, *given)[0])
+    def evaluate_steps():
+        step = jax.jit(lambda state, inputs: cell.apply(variables, state, inputs)[0])
         return [memory(step(state, inputs[:, at])) for at, state in enumerate(states[5][:-1])]
 
-    whole = evaluated()
+    without_dropout = evaluate_steps()
     monkeypatch.setattr(GatedCell, "dropped", lambda cell, candidate: jnp.zeros_like(candidate))
-    kept = evaluated()
+    all_dropped = evaluate_steps()
     factors = []
     for at, (old, new) in enumerate(zip(states[5][:-1], states[5][1:], strict=True)):
-        factors.append((memory(new) - kept[at]) / (whole[at] - kept[at]))
-        remembered = memory(old) != 0  # not before the first unit was let in
-        share = kept[at][remembered] / memory(old)[remembered]
+        factors.append((memory(new) - all_dropped[at]) / (without_dropout[at] - all_dropped[at]))
+        nonzero = memory(old) != 0  # not before the first unit was let in
+        share = all_dropped[at][nonzero] / memory(old)[nonzero]
         assert (share > 0).all()
         assert (share <= 1).all()
     dropped = np.abs(np.array(factors)) < 0.01
@@ -72,13 +72,13 @@ def test_what_is_new_is_dropped_and_what_is_remembered_is_kept(name, monkeypatch
     assert not np.array_equal(memory(states[6][-1]), memory(states[5][-1]))
 
 
-def test_the_cells_that_have_it_are_those_whose_gates_let_in_what_has_seen_the_state():
-    others = {"SimpleCell", "RHNCell", "IndRNNCell", "AntisymmetricCell", "CoRNNCell", "SRUCell"}
-    others |= {"QRNNCell", "MinGRUCell", "MinLSTMCell", "LRUCell", "RGLRUCell", "EchoStateCell"}
-    assert set(GATED) == set(CELLS) - others
+def test_gated_cells_have_update_dropout():
+    ungated = {"SimpleCell", "RHNCell", "IndRNNCell", "AntisymmetricCell", "CoRNNCell", "SRUCell"}
+    ungated |= {"QRNNCell", "MinGRUCell", "MinLSTMCell", "LRUCell", "RGLRUCell", "EchoStateCell"}
+    assert set(GATED) == set(CELLS) - ungated
 
 
 @pytest.mark.parametrize("rate", [1.0, -0.1, "0.1"])
-def test_a_rate_that_is_none_is_refused(rate):
+def test_invalid_rate_raises(rate):
     with pytest.raises(InputError, match=f"update_dropout: given {rate!r}"):
         MGUCell(FEATURES, update_dropout=rate)

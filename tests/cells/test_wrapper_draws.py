@@ -1,4 +1,4 @@
-"""What wrapped cells draw, for which parts, what they say of themselves, and what they refuse."""
+"""Random draws of wrapped cells, state parts, class attributes and invalid arguments."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -25,7 +25,7 @@ INPUT = np.random.default_rng(0).standard_normal((ROWS, TIME, INPUTS)).astype(np
 DROPOUT = {"dropout": jax.random.key(1)}
 
 
-class Reads(Cell):
+class PreviousInput(Cell):
     """The state becomes the input; the output is the state that was read."""
 
     def step(self, state, projected):
@@ -33,7 +33,7 @@ class Reads(Cell):
         return projected, state
 
 
-class Counts(Cell):
+class StepCounter(Cell):
     """The state grows by one at each step, and is the output."""
 
     output_part: ClassVar[str | None] = ""
@@ -44,57 +44,61 @@ class Counts(Cell):
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_rates_are_kept_and_draws_are_independent(rate):
+def test_rates_and_independence_of_draws(rate):
     rows, time, features = 40, 25, 40
     ones = np.ones((rows, time, features), np.float32)
     deviation = np.sqrt(rate * (1 - rate))
-    counts = jax.jit(lambda: RNN(Zoneout(Counts(features), rate)).apply({}, ones, rngs=DROPOUT))()
-    kept = np.diff(np.asarray(counts[1]), axis=1, prepend=0) == 0
-    assert abs(kept.mean() - rate) < 4 * deviation / np.sqrt(kept.size)
+    counts = jax.jit(
+        lambda: RNN(Zoneout(StepCounter(features), rate)).apply({}, ones, rngs=DROPOUT)
+    )()
+    is_retained = np.diff(np.asarray(counts[1]), axis=1, prepend=0) == 0
+    assert abs(is_retained.mean() - rate) < 4 * deviation / np.sqrt(is_retained.size)
     for axis in range(3):
-        both = kept.take(range(24), axis) & kept.take(range(1, 25), axis)
-        assert abs(both.mean() - rate**2) < 4 * rate / np.sqrt(both.size)
-    cell = RecurrentDropout(Reads(features), rate, part="")
+        overlap = is_retained.take(range(24), axis) & is_retained.take(range(1, 25), axis)
+        assert abs(overlap.mean() - rate**2) < 4 * rate / np.sqrt(overlap.size)
+    cell = RecurrentDropout(PreviousInput(features), rate, part="")
 
-    def begun(key) -> Any:
+    def initial_state(key) -> Any:
         return cell.apply({}, (rows, features), rngs={"dropout": key}, method="initial_state")
 
-    state, other = map(begun, jax.random.split(jax.random.key(2)))
+    state, second = map(initial_state, jax.random.split(jax.random.key(2)))
     state = state._replace(state=ones[:, 0])
     read = np.asarray(jax.jit(lambda: RNN(cell).apply({}, ones, None, state))()[1])
     np.testing.assert_array_equal(read, np.broadcast_to(read[:, :1], read.shape))
-    gone = read[:, 0] == 0
-    assert abs(gone.mean() - rate) < 4 * deviation / np.sqrt(gone.size)
-    assert abs((gone[1:] & gone[:-1]).mean() - rate**2) < 4 * rate / np.sqrt(gone.size)
-    np.testing.assert_allclose(read[:, 0][~gone], 1 / (1 - rate), rtol=1e-6)
-    assert not np.array_equal(other.keep == 0, gone)
+    is_dropped = read[:, 0] == 0
+    assert abs(is_dropped.mean() - rate) < 4 * deviation / np.sqrt(is_dropped.size)
+    assert abs((is_dropped[1:] & is_dropped[:-1]).mean() - rate**2) < 4 * rate / np.sqrt(
+        is_dropped.size
+    )
+    np.testing.assert_allclose(read[:, 0][~is_dropped], 1 / (1 - rate), rtol=1e-6)
+    assert not np.array_equal(second.keep == 0, is_dropped)
 
 
 @pytest.mark.parametrize("rate", [{"cell": RATE}, (("", RATE), ("hidden", 0.0))])
-def test_each_part_has_its_rate_of_zoneout(rate):
+def test_zoneout_rate_of_each_state_part(rate):
     cell, wrapped = LSTMCell(FEATURES), Zoneout(LSTMCell(FEATURES), rate)
     assert hash(wrapped) == hash(wrapped.clone())
     state = LSTMState(*np.random.default_rng(3).standard_normal((2, ROWS, FEATURES), np.float32))
 
     @jax.jit
-    def both():
+    def run():
         variables = cell.init(jax.random.key(0), state, INPUT[:, 0])
-        given = {"params": {"cell": variables["params"]}}
+        inner_variables = {"params": {"cell": variables["params"]}}
         return (
             cell.apply(variables, state, INPUT[:, 0])[0],
-            wrapped.apply(given, state, INPUT[:, 0]),
-            wrapped.apply(given, state, INPUT[:, 0], rngs=DROPOUT)[0],
+            wrapped.apply(inner_variables, state, INPUT[:, 0]),
+            wrapped.apply(inner_variables, state, INPUT[:, 0], rngs=DROPOUT)[0],
         )
 
-    new, (evaluated, output), trained = jax.tree.map(np.asarray, both())
-    np.testing.assert_array_equal(output, evaluated.hidden)
-    np.testing.assert_allclose(evaluated.hidden, new.hidden, atol=1e-6)
+    new, (in_evaluation, output), in_training = jax.tree.map(np.asarray, run())
+    np.testing.assert_array_equal(output, in_evaluation.hidden)
+    np.testing.assert_allclose(in_evaluation.hidden, new.hidden, atol=1e-6)
     expected = RATE * state.cell + (1 - RATE) * new.cell
-    np.testing.assert_allclose(evaluated.cell, expected, atol=1e-6)
-    np.testing.assert_allclose(trained.hidden, new.hidden, atol=1e-6)
-    kept = trained.cell == state.cell
-    assert 0 < kept.mean() < 1
-    np.testing.assert_allclose(trained.cell[~kept], new.cell[~kept], atol=1e-6)
+    np.testing.assert_allclose(in_evaluation.cell, expected, atol=1e-6)
+    np.testing.assert_allclose(in_training.hidden, new.hidden, atol=1e-6)
+    is_retained = in_training.cell == state.cell
+    assert 0 < is_retained.mean() < 1
+    np.testing.assert_allclose(in_training.cell[~is_retained], new.cell[~is_retained], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -106,58 +110,58 @@ def test_each_part_has_its_rate_of_zoneout(rate):
         (LSTMCell(FEATURES), {"hidden", "cell"}),
     ],
 )
-def test_one_rate_is_of_the_parts_of_which_a_unit_may_keep_its_old_value(cell, zoneout_parts):
+def test_single_zoneout_rate_applies_to_the_default_parts(cell, zoneout_parts):
     @jax.jit
     def run():
         wrapped = RNN(Zoneout(cell, 0.75))
-        (moved, _), variables = wrapped.init_with_output(jax.random.key(0), INPUT[:, :1])
+        (zoned, _), variables = wrapped.init_with_output(jax.random.key(0), INPUT[:, :1])
         inner = {"params": variables["params"]["cell"]}
-        return moved, RNN(cell).apply(inner, INPUT[:, :1])[0]
+        return zoned, RNN(cell).apply(inner, INPUT[:, :1])[0]
 
     # In an evaluation a part that begins at zero moves by 1 - rate of its way in the first step.
-    moved, whole = run()
-    moved, whole = (getattr(each, "state", each)._asdict() for each in (moved, whole))
-    assert {part for part in whole if not np.array_equal(moved[part], whole[part])} == zoneout_parts
+    zoned, inner = (getattr(state, "state", state)._asdict() for state in run())
+    changed = {part for part in inner if not np.array_equal(zoned[part], inner[part])}
+    assert changed == zoneout_parts
     for part in zoneout_parts:
-        assert np.asarray(whole[part]).any()
-        np.testing.assert_allclose(moved[part], 0.25 * whole[part], rtol=1e-5)
+        assert np.asarray(inner[part]).any()
+        np.testing.assert_allclose(zoned[part], 0.25 * inner[part], rtol=1e-5)
 
 
-class Clock(NamedTuple):
-    """A state of which a part is no floating number, and the other is not finite."""
+class TimedState(NamedTuple):
+    """A state with an integer part and an infinite one."""
 
     value: Any
     steps: Any
 
 
-class Ticks(Cell):
+class IntegerPart(Cell):
     """Counts its steps."""
 
     def initial_state(self, input_shape):
         """Returns minus infinity and three."""
         value = super().initial_state(input_shape)
-        return Clock(value - jnp.inf, jnp.full(value.shape, 3, jnp.int32))
+        return TimedState(value - jnp.inf, jnp.full(value.shape, 3, jnp.int32))
 
     def step(self, state, projected):
         """Returns the input and the next count, and one beside them."""
-        return Clock(projected, state.steps + 1), jnp.ones_like(projected)
+        return TimedState(projected, state.steps + 1), jnp.ones_like(projected)
 
 
-def test_a_part_that_is_no_floating_number_is_left_alone():
+def test_integer_state_parts_are_unchanged():
     cells = (
-        Zoneout(Ticks(INPUTS), {"steps": 0.9}),
-        RecurrentDropout(Ticks(INPUTS), 0.9, part=""),
-        LearnedInitialState(Ticks(INPUTS)),
+        Zoneout(IntegerPart(INPUTS), {"steps": 0.9}),
+        RecurrentDropout(IntegerPart(INPUTS), 0.9, part=""),
+        LearnedInitialState(IntegerPart(INPUTS)),
     )
 
     @jax.jit
     def run():
-        found: list[Any] = []
+        results: list[Any] = []
         for cell in cells:
             variables = RNN(cell).init(jax.random.key(0), INPUT)
             for rngs in ({}, DROPOUT):
-                found.append(RNN(cell).apply(variables, INPUT, rngs=rngs))
-        return found
+                results.append(RNN(cell).apply(variables, INPUT, rngs=rngs))
+        return results
 
     shapes = jax.eval_shape(RNN(cells[2]).init, jax.random.key(0), INPUT)["params"]["cell"]
     assert set(shapes) == {"initial_value"}
@@ -169,49 +173,49 @@ def test_a_part_that_is_no_floating_number_is_left_alone():
         assert (outputs == 1).all()
 
 
-class Other(nn.GRUCell):
-    """A cell of which nothing is known."""
+class UnknownCell(nn.GRUCell):
+    """A subclass whose carry the wrapper does not know."""
 
 
-def test_it_is_known_where_in_its_carry_a_cell_of_flax_has_its_output():
+def test_output_part_of_flax_cells():
     classes = (nn.SimpleCell, nn.GRUCell, nn.MGUCell, nn.LSTMCell, nn.OptimizedLSTMCell)
-    cells = [FlaxCell(each(FEATURES)) for each in classes]
+    cells = [FlaxCell(module(FEATURES)) for module in classes]
     cells.append(FlaxCell(nn.ConvLSTMCell(FEATURES, kernel_size=(2,))))
     inputs = [INPUT[:, 0]] * len(classes) + [INPUT]
 
     @jax.jit
     def run():
-        found = []
-        for cell, each in zip(cells, inputs, strict=True):
-            state = cell.initial_state(each.shape)
-            shapes = jax.eval_shape(cell.init, jax.random.key(0), state, each)
+        results = []
+        for cell, x in zip(cells, inputs, strict=True):
+            state = cell.initial_state(x.shape)
+            shapes = jax.eval_shape(cell.init, jax.random.key(0), state, x)
             variables: Any = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 0.3), shapes)
-            found.append(cell.apply(variables, state, each))
-        return found
+            results.append(cell.apply(variables, state, x))
+        return results
 
     for cell, (state, output) in zip(cells, run(), strict=True):
         assert cell.output_part is not None
-        found = state[int(cell.output_part)] if cell.output_part else state
-        np.testing.assert_array_equal(found, output)
+        part = state[int(cell.output_part)] if cell.output_part else state
+        np.testing.assert_array_equal(part, output)
         assert np.asarray(output).any()
-    assert FlaxCell(Other(FEATURES)).output_part is None
+    assert FlaxCell(UnknownCell(FEATURES)).output_part is None
 
 
 class Frozen(SimpleCell):
-    """A cell with a parameter that no training changes."""
+    """A cell with a frozen parameter."""
 
     frozen: ClassVar[tuple[str, ...]] = ("recurrent_kernel",)
 
 
-def test_a_wrapper_says_of_itself_what_the_cell_says():
+def test_wrapper_forwards_cell_attributes():
     def zoneout(cell):
         return Zoneout(cell, RATE)
 
     for wrapper in (zoneout, LearnedInitialState, Wrapper):
-        made = wrapper(Frozen(FEATURES))
-        assert made.frozen == ("recurrent_kernel",)
+        wrapped = wrapper(Frozen(FEATURES))
+        assert wrapped.frozen == ("recurrent_kernel",)
         assert available_engines(wrapper(LSTMCell(FEATURES))) == ("scan",)
-        assert wrapper(Reads(FEATURES)).output_part is None
+        assert wrapper(PreviousInput(FEATURES)).output_part is None
     assert Wrapper(LSTMCell(FEATURES)).output_part == "hidden"
     assert RecurrentDropout(LSTMCell(FEATURES), RATE).output_part == "state.hidden"
     assert RecurrentDropout(GRUCell(FEATURES), RATE).output_part == "state"
@@ -219,8 +223,8 @@ def test_a_wrapper_says_of_itself_what_the_cell_says():
 
 LSTM, WRONG = LSTMCell(FEATURES), {"hiden": 0.5}
 CLASS: Any = LSTMCell
-THEIRS: Any = nn.LSTMCell(FEATURES)
-OURS: Any = LSTM
+FLAX_CELL: Any = nn.LSTMCell(FEATURES)
+RNNJAX_CELL: Any = LSTM
 TEXT: Any = "0.1"
 PAIR: Any = (0.1, 0.05)
 MISTAKES = {
@@ -235,10 +239,10 @@ MISTAKES = {
     ),
     "no such part": (lambda: Zoneout(LSTM, WRONG), "'hiden'.* 'hidden', 'cell';"),
     "nothing there": (lambda: RecurrentDropout(LSTM, 0.1, "h"), "'h'.* 'hidden', 'cell';"),
-    "no part": (lambda: RecurrentDropout(Ticks(INPUTS), 0.1), "Ticks .*'value', 'steps'"),
+    "no part": (lambda: RecurrentDropout(IntegerPart(INPUTS), 0.1), "Ticks .*'value', 'steps'"),
     "a class": (lambda: Zoneout(CLASS, 0.1), "the class LSTMCell"),
-    "a flax cell": (lambda: LearnedInitialState(THEIRS), "given LSTMCell.*FlaxCell"),
-    "no flax cell": (lambda: FlaxCell(OURS), r"given LSTMCell.*nn\.LSTMCell\(64\)"),
+    "a flax cell": (lambda: LearnedInitialState(FLAX_CELL), "given LSTMCell.*FlaxCell"),
+    "no flax cell": (lambda: FlaxCell(RNNJAX_CELL), r"given LSTMCell.*nn\.LSTMCell\(64\)"),
     "a learned mask": (
         lambda: LearnedInitialState(Zoneout(RecurrentDropout(LSTM, 0.1), 0.1)),
         r"RecurrentDropout\(LearnedInitialState\(cell\)",
@@ -247,7 +251,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_gets_an_error_that_says_what_to_do(mistake):
+def test_invalid_wrappers_raise(mistake):
     make, words = MISTAKES[mistake]
     with pytest.raises(InputError, match=words):
         jax.eval_shape(RNN(make()).init, jax.random.key(0), INPUT)

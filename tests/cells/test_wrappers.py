@@ -46,7 +46,7 @@ WRAPPERS = {
 RUNS = [("simple", False), ("lstm", False), ("lstm", True), ("gru", False), ("flax", False)]
 
 
-class Shown(Wrapper):
+class StateAsOutput(Wrapper):
     """The wrapped cell with its whole state as output, so that a layer gives that of each step."""
 
     output_part: ClassVar[str | None] = None
@@ -57,7 +57,7 @@ class Shown(Wrapper):
         return new, jnp.concatenate([*jax.tree.leaves(new), output], axis=-1)
 
 
-def drawn(shapes: Any, seed: int) -> Any:
+def random_like(shapes: Any, seed: int) -> Any:
     """Returns a tree of random arrays of these shapes and dtypes."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(
@@ -65,15 +65,15 @@ def drawn(shapes: Any, seed: int) -> Any:
     )
 
 
-def parameters(layer, inputs=INPUT, seed=2):
-    return drawn(jax.eval_shape(layer.init, jax.random.key(0), inputs), seed)
+def random_params(layer, inputs=INPUT, seed=2):
+    return random_like(jax.eval_shape(layer.init, jax.random.key(0), inputs), seed)
 
 
 @functools.cache
 def trajectory(wrapper, cell, training, reverse):
     """Returns parameters, and the parts of the state and the output after each step of a layer."""
-    layer = RNN(Shown(WRAPPERS[wrapper](CELLS[cell](FEATURES))), reverse=reverse)
-    variables = parameters(layer)
+    layer = RNN(StateAsOutput(WRAPPERS[wrapper](CELLS[cell](FEATURES))), reverse=reverse)
+    variables = random_params(layer)
     rngs = DROPOUT if training else {}
     call = jax.jit(lambda variables: layer.apply(variables, INPUT, MASK, rngs=rngs))
     outputs = np.asarray(call(variables)[1])
@@ -82,14 +82,14 @@ def trajectory(wrapper, cell, training, reverse):
 
 
 @functools.cache
-def compiled(cell):
-    bare = CELLS[cell](FEATURES)
-    return jax.tree.structure(bare.initial_state((ROWS, INPUTS))), jax.jit(bare.apply)
+def compile_cell(cell):
+    inner = CELLS[cell](FEATURES)
+    return jax.tree.structure(inner.initial_state((ROWS, INPUTS))), jax.jit(inner.apply)
 
 
-def steps_of(cell, params, reverse):
+def iterate_steps(cell, params, reverse):
     """Yields for each step: its time, which rows are real, and the bare cell as a function."""
-    structure, call = compiled(cell)
+    structure, call = compile_cell(cell)
     for time in range(TIME)[:: -1 if reverse else 1]:
 
         def step(parts, inputs=INPUT[:, time]):
@@ -99,7 +99,7 @@ def steps_of(cell, params, reverse):
         yield time, MASK[:, time, None], step
 
 
-def zeros(cell):
+def zero_state(cell):
     """Returns the parts of the state of a cell before the first step."""
     return [np.zeros((ROWS, FEATURES), np.float32) for _ in range(1 + (cell == "lstm"))]
 
@@ -109,35 +109,37 @@ def assert_close(actual, expected):
 
 
 def assert_identical(actual, expected):
-    for one, other in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    for actual_leaf, expected_leaf in zip(
+        jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True
+    ):
+        assert np.asarray(actual_leaf).tobytes() == np.asarray(expected_leaf).tobytes()
 
 
 @pytest.mark.parametrize(("cell", "reverse"), RUNS)
-def test_zoneout_in_an_evaluation_is_its_expectation(cell, reverse):
+def test_zoneout_in_evaluation_is_the_expectation(cell, reverse):
     params, (*states, outputs) = trajectory("zoneout", cell, False, reverse)
-    old = zeros(cell)
-    for time, real, step in steps_of(cell, params["cell"], reverse):
+    old = zero_state(cell)
+    for time, valid, step in iterate_steps(cell, params["cell"], reverse):
         new = [RATE * a + (1 - RATE) * b for a, b in zip(old, step(old)[0], strict=True)]
-        old = [np.where(real, a, b) for a, b in zip(new, old, strict=True)]
-        assert_close([state[:, time] for state in states], [np.where(real, a, 0) for a in old])
-        assert_close(outputs[:, time], np.where(real, old[0], 0))
+        old = [np.where(valid, a, b) for a, b in zip(new, old, strict=True)]
+        assert_close([state[:, time] for state in states], [np.where(valid, a, 0) for a in old])
+        assert_close(outputs[:, time], np.where(valid, old[0], 0))
 
 
 @pytest.mark.parametrize(("cell", "reverse"), RUNS)
-def test_zoneout_keeps_old_values_or_takes_new_ones_and_draws_at_every_step(cell, reverse):
+def test_zoneout_in_training_selects_old_or_new_values(cell, reverse):
     params, (*states, outputs) = trajectory("zoneout", cell, True, reverse)
-    old, choices = zeros(cell), []
-    for time, real, step in steps_of(cell, params["cell"], reverse):
+    old, choices = zero_state(cell), []
+    for time, valid, step in iterate_steps(cell, params["cell"], reverse):
         new = step(old)[0]
-        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+        for index, (old_value, new_value) in enumerate(zip(old, new, strict=True)):
             state = states[index][:, time]
-            kept = np.abs(state - before) < 1e-6
-            assert (kept ^ (np.abs(state - after) < 1e-6))[real[:, 0]].all()
-            assert (state[~real[:, 0]] == 0).all()
-            old[index] = np.where(real, state, before)
-            choices.append(kept[0])
-        assert_close(outputs[:, time], np.where(real, old[0], 0))
+            is_retained = np.abs(state - old_value) < 1e-6
+            assert (is_retained ^ (np.abs(state - new_value) < 1e-6))[valid[:, 0]].all()
+            assert (state[~valid[:, 0]] == 0).all()
+            old[index] = np.where(valid, state, old_value)
+            choices.append(is_retained[0])
+        assert_close(outputs[:, time], np.where(valid, old[0], 0))
     # The first row is real throughout. No two draws of a unit's row are alike, nor are two parts'.
     choices = np.array(choices)
     assert 0 < choices.mean() < 1
@@ -148,72 +150,75 @@ def test_zoneout_keeps_old_values_or_takes_new_ones_and_draws_at_every_step(cell
     ("cell", "reverse", "training"),
     [*((cell, False, True) for cell in CELLS), ("lstm", True, False)],
 )
-def test_recurrent_dropout_reads_the_state_through_one_mask(cell, reverse, training):
+def test_recurrent_dropout_uses_one_mask_per_sequence(cell, reverse, training):
     params, (*states, keep, outputs) = trajectory("dropout", cell, training, reverse)
     mask = keep.max(axis=1)
     np.testing.assert_array_equal(keep[MASK], np.broadcast_to(mask[:, None], keep.shape)[MASK])
     expected = {0, np.float32(1 / (1 - RATE))} if training else {1}
     assert set(np.unique(keep[MASK])) == expected
     assert len(np.unique(mask[:EMPTY], axis=0)) > (1 if training else 0)
-    old = zeros(cell)
-    for time, real, step in steps_of(cell, params["cell"], reverse):
+    old = zero_state(cell)
+    for time, valid, step in iterate_steps(cell, params["cell"], reverse):
         new, output = step([old[0] * mask, *old[1:]])
-        old = [np.where(real, a, b) for a, b in zip(new, old, strict=True)]
-        assert_close([state[:, time] for state in states], [np.where(real, a, 0) for a in old])
-        assert_close(outputs[:, time], np.where(real, output, 0))
+        old = [np.where(valid, a, b) for a, b in zip(new, old, strict=True)]
+        assert_close([state[:, time] for state in states], [np.where(valid, a, 0) for a in old])
+        assert_close(outputs[:, time], np.where(valid, output, 0))
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_learned_initial_state_is_a_state_given_to_every_row(cell):
-    bare = CELLS[cell](FEATURES)
-    layer = RNN(LearnedInitialState(bare))
-    variables = parameters(layer)
+def test_learned_initial_state_equals_an_explicit_one(cell):
+    inner = CELLS[cell](FEATURES)
+    layer = RNN(LearnedInitialState(inner))
+    variables = random_params(layer)
     params = variables["params"]["cell"]
     names = ["hidden", "cell"] if cell == "lstm" else ["state"]
     assert set(params) == {"cell", *(f"initial_{name}" for name in names)}
     learned = [params[f"initial_{name}"] for name in names]
     assert {part.shape for part in learned} == {(FEATURES,)}
-    structure = jax.tree.structure(bare.initial_state((1, INPUTS)))
-    given = structure.unflatten(np.tile(part, (ROWS, 1)) for part in learned)
+    structure = jax.tree.structure(inner.initial_state((1, INPUTS)))
+    initial_state = structure.unflatten(np.tile(part, (ROWS, 1)) for part in learned)
 
     @jax.jit
-    def both(variables):
-        inner = {"params": {"cell": variables["params"]["cell"]["cell"]}}
-        return layer.apply(variables, INPUT, MASK), RNN(bare).apply(inner, INPUT, MASK, given)
+    def run_both(variables):
+        bare = {"params": {"cell": variables["params"]["cell"]["cell"]}}
+        expected = RNN(inner).apply(bare, INPUT, MASK, initial_state)
+        return layer.apply(variables, INPUT, MASK), expected
 
-    (final, outputs), expected = both(variables)
+    (final, outputs), expected = run_both(variables)
     assert_close((final, outputs), expected)
     assert_identical(jax.tree.map(lambda leaf: leaf[EMPTY], final), learned)
 
 
-def test_a_learned_initial_state_begins_with_the_cells_own_or_with_what_it_is_told():
-    def begun(cell):
-        made = cell.init(jax.random.key(0), (ROWS, INPUTS), method="initial_state")
-        return jax.tree.map(np.asarray, made["params"])
+def test_learned_initial_state_initializers():
+    def initial_params(cell):
+        wrapped = cell.init(jax.random.key(0), (ROWS, INPUTS), method="initial_state")
+        return jax.tree.map(np.asarray, wrapped["params"])
 
     halves = FlaxCell(nn.GRUCell(FEATURES, carry_init=nn.initializers.constant(0.5)))
-    assert begun(LearnedInitialState(halves))["initial_state"].tolist() == [0.5] * FEATURES
-    told = begun(LearnedInitialState(LSTMCell(2), state_init=nn.initializers.normal(1.0)))
-    assert (told["initial_hidden"] != 0).all()
-    assert not np.allclose(told["initial_hidden"], told["initial_cell"])
+    assert initial_params(LearnedInitialState(halves))["initial_state"].tolist() == [0.5] * FEATURES
+    from_normal = initial_params(
+        LearnedInitialState(LSTMCell(2), state_init=nn.initializers.normal(1.0))
+    )
+    assert (from_normal["initial_hidden"] != 0).all()
+    assert not np.allclose(from_normal["initial_hidden"], from_normal["initial_cell"])
 
 
-def test_a_learned_initial_state_begins_every_document_of_a_row():
+def test_learned_initial_state_follows_resets():
     layer = RNN(LearnedInitialState(GRUCell(FEATURES)))
-    variables = parameters(layer)
+    variables = random_params(layer)
     resets = (np.arange(TIME) == 3)[None]
 
-    apply = jax.jit(lambda *given: layer.apply(variables, *given)[1])
+    apply = jax.jit(lambda *initial_state: layer.apply(variables, *initial_state)[1])
     packed = apply(INPUT[:1], None, None, resets)
-    alone = [np.asarray(apply(part)) for part in (INPUT[:1, :3], INPUT[:1, 3:])]
-    assert_close(packed, np.concatenate(alone, axis=1))
+    separate = [np.asarray(apply(part)) for part in (INPUT[:1, :3], INPUT[:1, 3:])]
+    assert_close(packed, np.concatenate(separate, axis=1))
 
 
-def test_a_learned_initial_state_has_a_value_for_each_channel_of_images():
-    images = drawn(jax.ShapeDtypeStruct((2, 3, 5, INPUTS), jnp.float32), 1)
+def test_learned_initial_state_of_images_is_per_channel():
+    images = random_like(jax.ShapeDtypeStruct((2, 3, 5, INPUTS), jnp.float32), 1)
     cell = FlaxCell(nn.ConvLSTMCell(FEATURES, kernel_size=(2,)))
     layer = RNN(LearnedInitialState(cell), return_sequences=False)
-    variables = parameters(layer, images)
+    variables = random_params(layer, images)
     assert variables["params"]["cell"]["initial_1"].shape == (FEATURES,)
     (_, hidden), _ = jax.jit(layer.apply)(variables, images, np.zeros((2, 3), bool))
     expected = np.broadcast_to(variables["params"]["cell"]["initial_1"], (2, 5, FEATURES))
@@ -221,12 +226,16 @@ def test_a_learned_initial_state_has_a_value_for_each_channel_of_images():
 
 
 @functools.cache
-def differentiated(wrapper, cell, built):
+def compile_gradient(wrapper, cell, built):
     """Returns a compiled run with gradients under `MASK`, its state and its inputs drawn."""
-    made = WRAPPERS[wrapper](CELLS[cell](FEATURES))
-    layer = RNN(made) if built == "single" else Bidirectional(made)
+    wrapped = WRAPPERS[wrapper](CELLS[cell](FEATURES))
+    layer = RNN(wrapped) if built == "single" else Bidirectional(wrapped)
     returned, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), INPUT, MASK)
-    variables, state, cotangents = drawn(variables, 2), drawn(returned[0], 3), drawn(returned, 4)
+    variables, state, cotangents = (
+        random_like(variables, 2),
+        random_like(returned[0], 3),
+        random_like(returned, 4),
+    )
 
     @jax.jit
     def run(inputs):
@@ -244,11 +253,11 @@ MASKED += [("learned", "gru", "single"), ("all", "simple", "built")]
 
 
 @pytest.mark.parametrize(("wrapper", "cell", "built"), MASKED)
-def test_the_mask_law_holds_in_training(wrapper, cell, built):
-    run, state, cotangents = differentiated(wrapper, cell, built)
+def test_mask_law_holds_in_training(wrapper, cell, built):
+    run, state, cotangents = compile_gradient(wrapper, cell, built)
     clean = run(np.where(MASK[..., None], INPUT, 7))
-    for junk in (np.nan, np.inf):
-        assert_identical(run(np.where(MASK[..., None], INPUT, np.float32(junk))), clean)
+    for masked_value in (np.nan, np.inf):
+        assert_identical(run(np.where(MASK[..., None], INPUT, np.float32(masked_value))), clean)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(clean))
     (final, outputs), (_, inputs, of_state) = clean
     assert (np.asarray(outputs)[~MASK] == 0).all()
@@ -260,35 +269,35 @@ def test_the_mask_law_holds_in_training(wrapper, cell, built):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "flax"])
-def test_derivatives_are_those_of_finite_differences(cell):
+def test_gradients_equal_finite_differences(cell):
     with jax.enable_x64(True):
         layer = RNN(WRAPPERS["all"](CELLS[cell](2, param_dtype=jnp.float64)))
-        inputs = drawn(jax.ShapeDtypeStruct((3, 3, 2), jnp.float64), 1)
+        inputs = random_like(jax.ShapeDtypeStruct((3, 3, 2), jnp.float64), 1)
         mask = np.array([[True] * 3, [False, True, False], [False] * 3])
-        given = parameters(layer, inputs), inputs
+        arguments = random_params(layer, inputs), inputs
 
         @jax.jit
         @jax.value_and_grad
-        def run(given):
-            returned = layer.apply(*given, mask, rngs=DROPOUT)
+        def run(arguments):
+            returned = layer.apply(*arguments, mask, rngs=DROPOUT)
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(returned))
 
-        gradient = run(given)[1]
+        gradient = run(arguments)[1]
         assert all(leaf.any() for leaf in jax.tree.leaves(gradient))
         for seed in range(3, 8):
-            way = drawn(given, seed)
-            there, back = (
-                run(jax.tree.map(lambda at, by: at + eps * by, given, way))[0]  # noqa: B023
+            direction = random_like(arguments, seed)
+            upper, lower = (
+                run(jax.tree.map(lambda value, step: value + eps * step, arguments, direction))[0]  # noqa: B023
                 for eps in (1e-5, -1e-5)
             )
-            slope = sum(map(np.vdot, jax.tree.leaves(gradient), jax.tree.leaves(way)))
-            np.testing.assert_allclose((there - back) / 2e-5, slope, rtol=1e-7, atol=1e-8)
+            slope = sum(map(np.vdot, jax.tree.leaves(gradient), jax.tree.leaves(direction)))
+            np.testing.assert_allclose((upper - lower) / 2e-5, slope, rtol=1e-7, atol=1e-8)
 
 
-def test_no_gradient_flows_to_the_mask_of_dropout():
+def test_dropout_mask_has_no_gradient():
     layer = RNN(RecurrentDropout(LSTMCell(FEATURES), RATE))
-    variables = parameters(layer)
-    state = drawn(jax.eval_shape(layer.apply, variables, INPUT)[0], 3)
+    variables = random_params(layer)
+    state = random_like(jax.eval_shape(layer.apply, variables, INPUT)[0], 3)
 
     @jax.jit
     @jax.grad
@@ -300,51 +309,51 @@ def test_no_gradient_flows_to_the_mask_of_dropout():
     assert (gradient(state).state.hidden != 0).all()
 
 
-def test_a_sequence_in_two_calls_keeps_its_mask_of_dropout():
+def test_dropout_mask_is_carried_between_calls():
     layer = RNN(RecurrentDropout(LSTMCell(FEATURES), RATE))
-    variables = parameters(layer)
+    variables = random_params(layer)
     apply = jax.jit(layer.apply)
-    final, whole = apply(variables, INPUT, MASK, rngs=DROPOUT)
+    final, outputs = apply(variables, INPUT, MASK, rngs=DROPOUT)
     state, first = apply(variables, INPUT[:, :3], MASK[:, :3], rngs=DROPOUT)
     state, second = apply(variables, INPUT[:, 3:], MASK[:, 3:], state)
-    assert_close(np.concatenate([first, second], axis=1), whole)
+    assert_close(np.concatenate([first, second], axis=1), outputs)
     assert_close(state, final)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_a_step_gives_back_the_state_that_it_is_given(wrapper, cell):
+def test_step_keeps_the_structure_of_the_state(wrapper, cell):
     layer = RNN(WRAPPERS[wrapper](CELLS[cell](FEATURES, dtype=jnp.bfloat16)))
     inputs = INPUT.astype(jnp.bfloat16)
-    variables = parameters(layer, inputs)
+    variables = random_params(layer, inputs)
 
-    def both(layer, inputs):
+    def step(layer, inputs):
         state = layer.cell.initial_state((ROWS, INPUTS))
         return state, *layer.cell(state, inputs[:, 0])
 
-    call = nn.apply(both, layer)
-    before, after, output = jax.eval_shape(functools.partial(call, rngs=DROPOUT), variables, inputs)
-    assert before == after
-    assert {leaf.dtype for leaf in jax.tree.leaves(before)} == {jnp.dtype("float32")}
-    bare = jax.eval_shape(layer.apply, variables, inputs)[1]
-    assert output.dtype == bare.dtype == ("float32" if cell == "flax" else "bfloat16")
+    call = functools.partial(nn.apply(step, layer), rngs=DROPOUT)
+    old_state, new_state, output = jax.eval_shape(call, variables, inputs)
+    assert old_state == new_state
+    assert {leaf.dtype for leaf in jax.tree.leaves(old_state)} == {jnp.dtype("float32")}
+    inner = jax.eval_shape(layer.apply, variables, inputs)[1]
+    assert output.dtype == inner.dtype == ("float32" if cell == "flax" else "bfloat16")
     # Outside of `apply` there is nothing to draw from.
     if wrapper in ("zoneout", "dropout"):
-        assert jax.eval_shape(lambda: layer.cell.initial_state((ROWS, INPUTS))) == before
+        assert jax.eval_shape(lambda: layer.cell.initial_state((ROWS, INPUTS))) == old_state
 
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_each_direction_has_a_cell_of_its_own(wrapper):
-    made = WRAPPERS[wrapper](SimpleCell(FEATURES))
-    bare = jax.eval_shape(RNN(made).init, jax.random.key(0), INPUT)["params"]
-    built = jax.eval_shape(Bidirectional(made).init, jax.random.key(0), INPUT)["params"]
-    assert built == {"forward": bare, "backward": bare}
+def test_directions_have_separate_parameters(wrapper):
+    wrapped = WRAPPERS[wrapper](SimpleCell(FEATURES))
+    inner = jax.eval_shape(RNN(wrapped).init, jax.random.key(0), INPUT)["params"]
+    built = jax.eval_shape(Bidirectional(wrapped).init, jax.random.key(0), INPUT)["params"]
+    assert built == {"forward": inner, "backward": inner}
 
 
-def test_each_direction_and_each_layer_draws_for_itself():
-    made = RecurrentDropout(SimpleCell(9), RATE)
-    layer = Stack([Bidirectional(made), RNN(made.copy())])
-    variables = parameters(layer)
-    (both, final), _ = jax.jit(functools.partial(layer.apply, rngs=DROPOUT))(variables, INPUT)
-    masks = np.array([each.keep for each in (*both, final)]).reshape(3, -1)
+def test_directions_and_layers_draw_separate_masks():
+    wrapped = RecurrentDropout(SimpleCell(9), RATE)
+    layer = Stack([Bidirectional(wrapped), RNN(wrapped.copy())])
+    variables = random_params(layer)
+    (directions, final), _ = jax.jit(functools.partial(layer.apply, rngs=DROPOUT))(variables, INPUT)
+    masks = np.array([state.keep for state in (*directions, final)]).reshape(3, -1)
     assert len(np.unique(masks, axis=0)) == 3

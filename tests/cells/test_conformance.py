@@ -13,12 +13,12 @@ IMAGE = (5, 2)
 """Five pixels of two channels, for the cells that read images."""
 
 
-def made(spec: str) -> Any:
+def make(spec: str) -> Any:
     """Returns a cell of a few features."""
     return make_cell(spec, FEATURES)
 
 
-PLAIN = {name: made(name) for name in CELLS if name != "ConvLSTMCell"}
+PLAIN = {name: make(name) for name in CELLS if name != "ConvLSTMCell"}
 OPTIONS = [
     "SimpleCell(activation='identity')",
     "LSTMCell(peepholes=True, coupled=True)",
@@ -34,15 +34,15 @@ OPTIONS = [
     "RGLRUCell(blocks=2)",
 ]
 WRAPPED = [
-    Zoneout(made("LSTMCell"), {"hidden": 0.3, "cell": 0.5}),
-    RecurrentDropout(made("GRUCell"), 0.4),
-    LearnedInitialState(made("SLSTMCell")),
+    Zoneout(make("LSTMCell"), {"hidden": 0.3, "cell": 0.5}),
+    RecurrentDropout(make("GRUCell"), 0.4),
+    LearnedInitialState(make("SLSTMCell")),
     Zoneout(RecurrentDropout(LearnedInitialState(FlaxCell(nn.LSTMCell(FEATURES))), 0.3), 0.3),
 ]
 FLAX = [nn.LSTMCell(FEATURES), nn.GRUCell(FEATURES), nn.MGUCell(FEATURES)]
 VECTORS = {
     **PLAIN,
-    **{spec: made(spec) for spec in OPTIONS},
+    **{spec: make(spec) for spec in OPTIONS},
     **{f"{type(cell).__name__}({type(cell.cell).__name__})": cell for cell in WRAPPED},
     **{f"flax {type(cell).__name__}": cell for cell in FLAX},
 }
@@ -53,7 +53,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("name", VECTORS)
-def test_a_cell_passes_the_kit(name):
+def test_cell_passes_the_conformance_kit(name):
     report = check_cell(VECTORS[name])
     if name in PLAIN or name in OPTIONS:
         statuses = {result.check: result.status for result in report.results}
@@ -61,20 +61,20 @@ def test_a_cell_passes_the_kit(name):
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_a_cell_of_images_passes_the_kit(name):
+def test_image_cell_passes_the_conformance_kit(name):
     check_cell(IMAGES[name], inputs=IMAGE)
 
 
-def test_every_cell_of_the_package_is_in_the_table():
+def test_every_exported_cell_is_registered():
     import rnnjax.cells
     from rnnjax.cells import AbstractCell, Cell, GatedCell, LinearCell, Wrapper
 
-    found = {
+    exported = {
         name
         for name, value in vars(rnnjax.cells).items()
         if isinstance(value, type) and issubclass(value, AbstractCell)
     }
     bases = {AbstractCell, Cell, GatedCell, LinearCell, Wrapper, FlaxCell}
-    wrappers = {each.__name__ for each in Wrapper.__subclasses__()}
-    assert found - wrappers - {base.__name__ for base in bases} == set(CELLS)
+    wrappers = {cls.__name__ for cls in Wrapper.__subclasses__()}
+    assert exported - wrappers - {base.__name__ for base in bases} == set(CELLS)
     assert set(PLAIN) | {"ConvLSTMCell"} == set(CELLS)
