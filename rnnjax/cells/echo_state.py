@@ -5,6 +5,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from rnnjax.cells.base import Cell, Initializer, symmetric_uniform
@@ -41,7 +42,7 @@ def reservoir(radius: float = 0.9, connectivity: float = 1.0) -> Initializer:
     def init(key, shape, dtype=jnp.float32, out_sharding=None):
         del out_sharding
         drawn, connected = jax.random.split(key)
-        precise = jnp.promote_types(dtype, jnp.float32)
+        precise = np.promote_types(dtype, np.float32)
         kernel = jax.random.uniform(drawn, shape, precise, -1, 1)
         kernel *= jax.random.bernoulli(connected, connectivity, shape).astype(precise)
         actual_radius = spectral_radius(kernel)

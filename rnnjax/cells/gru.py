@@ -73,9 +73,10 @@ class GRUCell(GatedCell):
             n = jnp.tanh(input_new + r * state_new)
         else:
             kernel_gates, kernel_new = self._split(self.recurrent_kernel)
-            state_gates = self.recurrent_product(state, kernel_gates)
+            state_gates = self.recurrent_product(state, kernel_gates).astype(state.dtype)
             r, z = self._gates(input_gates + state_gates)
-            n = jnp.tanh(input_new + self.recurrent_product(r * state, kernel_new))
+            state_new = self.recurrent_product(r * state, kernel_new).astype(state.dtype)
+            n = jnp.tanh(input_new + state_new)
         new = ((1 - z) * self.dropped(n) + z * state).astype(state.dtype)
         return new, new.astype(projected.dtype)
 

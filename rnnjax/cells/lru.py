@@ -6,6 +6,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax.cells.base import Initializer, LinearCell
 from rnnjax.errors import InputError
@@ -133,5 +134,5 @@ class LRUCell(LinearCell):
 
 
 def _complex(real: jax.Array, imaginary: jax.Array) -> jax.Array:
-    dtype = jnp.promote_types(real.dtype, jnp.float32)
+    dtype = np.promote_types(real.dtype, np.float32)
     return jax.lax.complex(real.astype(dtype), imaginary.astype(dtype))

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 from jaxtyping import Array, Bool, Float
@@ -76,7 +77,7 @@ def mask_as_int(mask: Bool[Array, "batch time"] | None, shape: tuple[int, ...]) 
 
 def accumulation_dtype(dtype: Any) -> Any:
     """Returns the dtype in which products of a dtype are accumulated: at least float32."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return np.promote_types(dtype, np.float32)
 
 
 def product(

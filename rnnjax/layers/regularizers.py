@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells.base import drop, require_rate
@@ -176,7 +177,7 @@ def temporal_activation_regularization(
 def _masked_outputs(outputs: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Returns outputs `[batch, time, features]`, float32 or wider, zero where masked; the mask."""
     batch, time, *features = outputs.shape
-    outputs = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
+    outputs = outputs.astype(np.promote_types(outputs.dtype, np.float32))
     outputs = outputs.reshape(batch, time, math.prod(features))
     if mask is None:
         return outputs, jnp.ones((batch, time), bool)

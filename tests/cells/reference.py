@@ -45,7 +45,7 @@ def initial_params(cell: Any, inputs: int = INPUTS) -> Any:
 
 def random_sequence(cell: Any, inputs: int = INPUTS, image: tuple[int, ...] = ()) -> Any:
     """Returns random variables, inputs and an initial state of a layer of the cell."""
-    x = random_like(jax.ShapeDtypeStruct((ROWS, TIME, *image, inputs), jnp.float32), 1)
+    x = random_like(jax.ShapeDtypeStruct((ROWS, TIME, *image, inputs), cell.param_dtype), 1)
     returned, variables = jax.eval_shape(RNN(cell).init_with_output, jax.random.key(0), x)
     return random_like(variables, 2), x, random_like(returned[0], 3)
 

@@ -320,6 +320,7 @@ def test_dropout_mask_is_carried_between_calls():
     assert_close(state, final)
 
 
+@pytest.mark.usefixtures("implicit_promotion")  # of flax, in bfloat16
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_step_keeps_the_structure_of_the_state(wrapper, cell):

@@ -22,7 +22,7 @@ from .dropout_mutants import FusedDropout, SequenceDropout, StepDropout
 from .engine_mutants import FusedCell, LeakyIntegrator
 from .mutants import MUTANTS
 
-pytestmark = pytest.mark.usefixtures("rank_promotion")
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
 CORRECT = (CorrectCell, SequenceDropout, StepDropout, FusedCell, LeakyIntegrator, FusedDropout)
 
