@@ -239,7 +239,10 @@ MISTAKES = {
     ),
     "no such part": (lambda: Zoneout(LSTM, WRONG), "'hiden'.* 'hidden', 'cell';"),
     "nothing there": (lambda: RecurrentDropout(LSTM, 0.1, "h"), "'h'.* 'hidden', 'cell';"),
-    "no part": (lambda: RecurrentDropout(IntegerPart(INPUTS), 0.1), "IntegerPart .*'value', 'steps'"),
+    "no part": (
+        lambda: RecurrentDropout(IntegerPart(INPUTS), 0.1),
+        "IntegerPart .*'value', 'steps'",
+    ),
     "a class": (lambda: Zoneout(CLASS, 0.1), "the class LSTMCell"),
     "a flax cell": (lambda: LearnedInitialState(FLAX_CELL), "given LSTMCell.*FlaxCell"),
     "no flax cell": (lambda: FlaxCell(RNNJAX_CELL), r"given LSTMCell.*nn\.LSTMCell\(64\)"),

@@ -18,7 +18,7 @@ BATCH, TIME, INPUTS, UNITS = 32, 64, 128, 512
 
 @pytest.mark.parametrize("axes", [(), (3,), (2, 3), (2, 3, 5), (0, 3)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_dense_layer_and_its_gradients_are_those_of_flax(axes, dtype):
+def test_dense_layer_and_gradients_equal_flax(axes, dtype):
     inputs = jax.random.normal(jax.random.key(0), (*axes, 7))
     flat = nn.Dense(4, dtype=dtype, dot_general=flat_dot_general)
     plain = nn.Dense(4, dtype=dtype)
@@ -36,7 +36,7 @@ def test_a_dense_layer_and_its_gradients_are_those_of_flax(axes, dtype):
     )
 
 
-def _transposes_what_is_pulled(outputs: Any, kernels: Any, inputs: Any) -> bool:
+def _transposes_gradients(outputs: Any, kernels: Any, inputs: Any) -> bool:
     """Whether the gradients of the outputs are transposed on the way to those of the kernels."""
 
     def loss(kernels, inputs):
@@ -47,31 +47,31 @@ def _transposes_what_is_pulled(outputs: Any, kernels: Any, inputs: Any) -> bool:
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="it is for XLA on a CPU")
-def test_xla_need_not_transpose_the_gradients_of_all_outputs():
+def test_xla_does_not_transpose_output_gradients():
     def plain(kernel, inputs):
         return inputs @ kernel
 
     def flat(kernel, inputs):
         return flat_matmul(inputs, kernel)
 
-    def of_embedding(table, inputs):
+    def embedding_logits(table, inputs):
         embed = nn.Embed(UNITS, INPUTS).bind({"params": {"embedding": table}})
         return attend(embed, inputs)
 
-    def of_states(kernel, states):
+    def recurrent_product(kernel, states):
         return SimpleCell(UNITS).recurrent_product(states, kernel)
 
     layer = RNN(LSTMCell(UNITS // 4))
 
-    def of_layer(params, inputs):
+    def layer_outputs(params, inputs):
         outputs: Any = layer.apply(params, inputs)
         return outputs[1]
 
     inputs, kernel = jnp.zeros((BATCH, TIME, INPUTS)), jnp.zeros((INPUTS, UNITS))
     params = jax.eval_shape(layer.init, jax.random.key(0), inputs)
-    assert _transposes_what_is_pulled(plain, kernel, inputs)
-    assert not _transposes_what_is_pulled(flat, kernel, inputs)
-    assert _transposes_what_is_pulled(lambda table, inputs: inputs @ table.T, kernel.T, inputs)
-    assert not _transposes_what_is_pulled(of_embedding, kernel.T, inputs)
-    assert not _transposes_what_is_pulled(of_states, kernel, inputs)
-    assert not _transposes_what_is_pulled(of_layer, params, inputs)
+    assert _transposes_gradients(plain, kernel, inputs)
+    assert not _transposes_gradients(flat, kernel, inputs)
+    assert _transposes_gradients(lambda table, inputs: inputs @ table.T, kernel.T, inputs)
+    assert not _transposes_gradients(embedding_logits, kernel.T, inputs)
+    assert not _transposes_gradients(recurrent_product, kernel, inputs)
+    assert not _transposes_gradients(layer_outputs, params, inputs)

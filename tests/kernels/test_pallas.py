@@ -1,4 +1,4 @@
-"""The GPU kernels, interpreted: any sizes, what they refuse, and that they compile for a GPU.
+"""The GPU kernels, interpreted: sizes, limits, and lowering for CUDA.
 
 The conformance kit holds them to the mask law, in float64 to finite differences, and to bfloat16.
 """
@@ -14,7 +14,7 @@ from rnnjax.cells import GRUCell, LSTMCell
 from rnnjax.errors import InputError
 from rnnjax.layers import RNN
 
-from .runs import INPUTS, cotangents, drawn, fast, require_close
+from .layer_gradients import INPUTS, jit_fast, random_like, require_close, run_with_gradients
 
 CELLS = (LSTMCell, GRUCell)
 HOLES = np.random.default_rng(0).random((17, 3)) > 0.3
@@ -27,24 +27,25 @@ HOLES = np.random.default_rng(0).random((17, 3)) > 0.3
     ids=["more than one tile", "a full tile"],
 )
 @pytest.mark.parametrize("reverse", [False, True])
-def test_a_kernel_is_the_scan_at_any_size(cell, rows, steps, features, mask, reverse):
+def test_kernel_equals_scan_at_any_size(cell, rows, steps, features, mask, reverse):
     layer = RNN(cell(features), reverse)
-    found, expected = (
-        cotangents(layer.clone(engine=engine), rows, steps, mask) for engine in ("pallas", "scan")
+    actual, expected = (
+        run_with_gradients(layer.clone(engine=engine), rows, steps, mask)
+        for engine in ("pallas", "scan")
     )
-    require_close(found, expected, 1e-5)
+    require_close(actual, expected, 1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_states_have_their_own_dtype(cell):
+def test_bfloat16_states(cell):
     layer = RNN(cell(4, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16))
-    found, expected = (
-        cotangents(layer.clone(engine=engine), 3, 4, None) for engine in ("pallas", "scan")
+    actual, expected = (
+        run_with_gradients(layer.clone(engine=engine), 3, 4, None) for engine in ("pallas", "scan")
     )
-    require_close(found, expected, 0.05)
+    require_close(actual, expected, 0.05)
 
 
-def lowered(layer: RNN, differentiated: bool) -> str:
+def lower_for_cuda(layer: RNN, differentiated: bool) -> str:
     """Returns the program of a layer for a CUDA machine, on any."""
     inputs = jax.ShapeDtypeStruct((17, 3, INPUTS), jnp.float32)
     mask = jax.ShapeDtypeStruct((17, 3), jnp.bool_)
@@ -67,16 +68,16 @@ def lowered(layer: RNN, differentiated: bool) -> str:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_a_sequence_is_one_launch_on_a_gpu_and_its_derivative_another(cell, dtype, reverse):
+def test_number_of_kernel_launches(cell, dtype, reverse):
     layer = RNN(cell(33, dtype=dtype), reverse, engine="pallas")
     for differentiated, launches in ((False, 1), (True, 2)):
-        text = lowered(layer, differentiated)
+        text = lower_for_cuda(layer, differentiated)
         assert text.count("xla.gpu.triton") + text.count("triton_kernel_call") == launches
         assert "stablehlo.while" not in text
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_what_was_not_measured_is_no_default(cell):
+def test_auto_does_not_select_pallas(cell):
     inputs = jnp.ones((2, 3, INPUTS))
 
     def program(engine):
@@ -87,25 +88,25 @@ def test_what_was_not_measured_is_no_default(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize(("dtype", "most"), [(jnp.float32, 64), (jnp.bfloat16, 128)])
-def test_what_does_not_stay_on_the_chip_is_refused(cell, dtype, most):
+@pytest.mark.parametrize(("dtype", "limit"), [(jnp.float32, 64), (jnp.bfloat16, 128)])
+def test_too_many_features_raise(cell, dtype, limit):
     inputs = jax.ShapeDtypeStruct((2, 3, INPUTS), jnp.float32)
 
     def shapes(features):
         layer = RNN(cell(features, dtype=dtype), engine="pallas")
         return jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs)[0][1].shape
 
-    assert shapes(most) == (2, 3, most)
-    with pytest.raises(InputError, match=f"{most + 1} features in .*, expected at most {most}"):
-        shapes(most + 1)
+    assert shapes(limit) == (2, 3, limit)
+    with pytest.raises(InputError, match=f"{limit + 1} features in .*, expected at most {limit}"):
+        shapes(limit + 1)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_several_layers_run_as_one_by_vmap(cell):
+def test_vmap_over_layers(cell):
     layer = RNN(cell(4), engine="pallas")
-    inputs = drawn(jax.ShapeDtypeStruct((2, 3, 4, INPUTS), jnp.float32), 1)
+    inputs = random_like(jax.ShapeDtypeStruct((2, 3, 4, INPUTS), jnp.float32), 1)
     shapes = jax.eval_shape(jax.vmap(layer.init), jax.random.split(jax.random.key(0)), inputs)
-    variables = drawn(shapes, 2)
+    variables = random_like(shapes, 2)
 
     def loss(variables, inputs):
         outputs: Any = layer.apply(variables, inputs)[1]
@@ -113,8 +114,10 @@ def test_several_layers_run_as_one_by_vmap(cell):
 
     gradient = jax.grad(loss)
 
-    found = fast(jax.vmap(gradient))(variables, inputs)
+    actual = jit_fast(jax.vmap(gradient))(variables, inputs)
     for seed in range(2):
-        one = jax.tree.map(lambda leaf, seed=seed: leaf[seed], variables)
-        of_one = jax.tree.map(lambda leaf, seed=seed: leaf[seed], found)
-        require_close(of_one, fast(gradient)(one, inputs[seed]), 1e-5)
+        variables_of_layer = jax.tree.map(lambda leaf, seed=seed: leaf[seed], variables)
+        gradients_of_layer = jax.tree.map(lambda leaf, seed=seed: leaf[seed], actual)
+        require_close(
+            gradients_of_layer, jit_fast(gradient)(variables_of_layer, inputs[seed]), 1e-5
+        )

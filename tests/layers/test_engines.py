@@ -1,4 +1,4 @@
-"""Every engine computes what nn.scan computes: values and gradients, under every mask."""
+"""Every engine equals nn.scan: values and gradients, under every mask."""
 
 import functools
 from typing import Any
@@ -22,7 +22,7 @@ RAGGED = np.array(
 )
 
 
-class Leaky(LinearCell):
+class LeakyCell(LinearCell):
     """s' = a s + (1 - a) x, read through a gate of the input."""
 
     def setup(self):
@@ -30,7 +30,7 @@ class Leaky(LinearCell):
         self.input = self.dense(3 * self.features)
 
     def project(self, inputs):
-        """Returns what the three need of the inputs."""
+        """Projects the inputs."""
         return self.input(inputs)
 
     def coefficients(self, projected):
@@ -51,11 +51,11 @@ CELLS = [
     (SimpleCell, "fused"),
     (functools.partial(SimpleCell, activation="relu"), "fused"),
     (functools.partial(SimpleCell, activation="identity"), "fused"),
-    (Leaky, "associative"),
+    (LeakyCell, "associative"),
 ]
 
 
-def drawn(shapes: Any, seed: int) -> Any:
+def random_like(shapes: Any, seed: int) -> Any:
     """Returns a tree of random arrays of these shapes and dtypes."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(
@@ -63,41 +63,44 @@ def drawn(shapes: Any, seed: int) -> Any:
     )
 
 
-def cotangents(layer: RNN, mask: np.ndarray | None) -> Any:
+def run_with_gradients(layer: RNN, mask: np.ndarray | None) -> Any:
     """Returns final state and outputs, and the gradients of everything that the layer reads."""
-    inputs = drawn(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float32), 1)
+    inputs = random_like(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float32), 1)
     returned, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs)
-    variables, state = drawn(variables, 2), drawn(returned[0], 3)
+    variables, state = random_like(variables, 2), random_like(returned[0], 3)
 
     @jax.jit
     def run(variables, inputs, state):
         outputs, pull_back = jax.vjp(
-            lambda *given: layer.apply(given[0], given[1], mask, given[2]), variables, inputs, state
+            lambda *arguments: layer.apply(arguments[0], arguments[1], mask, arguments[2]),
+            variables,
+            inputs,
+            state,
         )
-        return outputs, pull_back(drawn(returned, 4))
+        return outputs, pull_back(random_like(returned, 4))
 
     return run(variables, inputs, state)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("sequences", [False, True])
-def test_a_sequence_too_large_for_the_caches_is_run_in_stretches(monkeypatch, sequences, reverse):
+def test_long_sequences_run_in_chunks(monkeypatch, sequences, reverse):
     lengths = []
-    whole = LSTMCell.fused
+    fused = LSTMCell.fused
 
-    def seen(cell, state, projected, *rest):
+    def record_length(cell, state, projected, *rest):
         lengths.append(projected.shape[1])
-        return whole(cell, state, projected, *rest)
+        return fused(cell, state, projected, *rest)
 
-    monkeypatch.setattr(LSTMCell, "fused", seen)
+    monkeypatch.setattr(LSTMCell, "fused", record_length)
     monkeypatch.setattr(rnn, "_AT_ONCE", 0)
     monkeypatch.setattr(rnn, "_ROWS", ROWS)
     layer = RNN(LSTMCell(FEATURES), reverse, sequences, "fused")
-    found = cotangents(layer, RAGGED)
+    actual = run_with_gradients(layer, RAGGED)
     assert {*lengths} == {4, 3}
-    expected = cotangents(layer.clone(engine="scan"), RAGGED)
+    expected = run_with_gradients(layer.clone(engine="scan"), RAGGED)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), actual, expected
     )
 
 
@@ -112,31 +115,33 @@ def test_a_sequence_too_large_for_the_caches_is_run_in_stretches(monkeypatch, se
     ],
     ids=["no mask", "ragged", "reverse", "bfloat16"],
 )
-def test_an_engine_is_the_scan(cell, engine, reverse, mask, dtype, tolerance):
-    made = cell(FEATURES, dtype=jnp.dtype(dtype))
-    scan, other = (cotangents(RNN(made, reverse, engine=each), mask) for each in ("scan", engine))
+def test_engine_equals_scan(cell, engine, reverse, mask, dtype, tolerance):
+    layer_cell = cell(FEATURES, dtype=jnp.dtype(dtype))
+    scan, actual = (
+        run_with_gradients(RNN(layer_cell, reverse, engine=name), mask) for name in ("scan", engine)
+    )
 
-    def compare(one, other):
-        assert one.dtype == other.dtype
-        one, other = (np.asarray(each, np.float32) for each in (one, other))
+    def compare(expected, actual):
+        assert expected.dtype == actual.dtype
+        expected, actual = (np.asarray(name, np.float32) for name in (expected, actual))
         # Of a sum of large terms the error is theirs.
-        atol = tolerance * max(1, np.abs(other).max())
-        np.testing.assert_allclose(one, other, rtol=tolerance, atol=atol)
+        atol = tolerance * max(1, np.abs(actual).max())
+        np.testing.assert_allclose(expected, actual, rtol=tolerance, atol=atol)
 
-    jax.tree.map(compare, other, scan)
-    assert all(np.asarray(leaf, np.float32).any() for leaf in jax.tree.leaves(other))
+    jax.tree.map(compare, actual, scan)
+    assert all(np.asarray(leaf, np.float32).any() for leaf in jax.tree.leaves(actual))
 
 
 @pytest.mark.parametrize(("cell", "engine"), CELLS)
-def test_its_derivative_is_that_of_finite_differences(cell, engine):
+def test_gradients_equal_finite_differences(cell, engine):
     with jax.enable_x64(True):
         layer = RNN(cell(FEATURES, param_dtype=jnp.float64), reverse=True, engine=engine)
-        inputs = drawn(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float64), 1)
+        inputs = random_like(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float64), 1)
         returned, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs)
-        given = drawn(variables, 2), inputs, drawn(returned[0], 3)
+        arguments = random_like(variables, 2), inputs, random_like(returned[0], 3)
         check_grads(
             lambda variables, inputs, state: layer.apply(variables, inputs, RAGGED, state),
-            given,
+            arguments,
             order=1,
             modes=["rev"],
             eps=1e-5,
@@ -145,7 +150,7 @@ def test_its_derivative_is_that_of_finite_differences(cell, engine):
         )
 
 
-def test_the_fastest_engine_that_is_known_here_is_the_default():
+def test_auto_selects_the_measured_engine():
     def loops(engine):
         layer = RNN(LSTMCell(FEATURES), engine=engine)
         inputs = jnp.ones((ROWS, TIME, INPUTS))
@@ -158,34 +163,34 @@ def test_the_fastest_engine_that_is_known_here_is_the_default():
     assert loops("auto") == loops(expected)
 
 
-class Negated(LSTMCell):
+class NegatedStep(LSTMCell):
     """Another cell: it inherits everything but the step."""
 
     def step(self, state, projected):
-        """Returns what the LSTM returns, negated."""
+        """Negates the output of the LSTM."""
         state, output = super().step(state, projected)
         return state, -output
 
 
-def test_a_cell_with_a_step_of_its_own_does_not_run_the_engine_that_it_inherits():
-    inputs = drawn(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float32), 1)
+def test_overriding_step_drops_inherited_engines():
+    inputs = random_like(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float32), 1)
     variables = RNN(LSTMCell(FEATURES)).init(jax.random.key(0), inputs)
     _, outputs = RNN(LSTMCell(FEATURES)).apply(variables, inputs)
-    _, negated = RNN(Negated(FEATURES)).apply(variables, inputs)
+    _, negated = RNN(NegatedStep(FEATURES)).apply(variables, inputs)
     np.testing.assert_allclose(np.asarray(negated), -np.asarray(outputs), atol=1e-6)
     with pytest.raises(InputError, match="Negated"):
-        RNN(Negated(FEATURES), engine="fused").apply(variables, inputs)
+        RNN(NegatedStep(FEATURES), engine="fused").apply(variables, inputs)
 
 
-class Dimmed(LSTMCell):
+class HalvedUpdate(LSTMCell):
     """Another cell: it inherits everything but a part of the step."""
 
     def dropped(self, candidate):
-        """Returns half of what is to be added to the state."""
+        """Halves the update of the state."""
         return 0.5 * candidate
 
 
-class Halved(Leaky):
+class HalvedStep(LeakyCell):
     """Another linear cell: it inherits the step's parts, and takes half of it."""
 
     def step(self, state, projected):
@@ -194,7 +199,7 @@ class Halved(Leaky):
         return 0.5 * state, output
 
 
-def test_engines_are_what_a_cell_offers():
+def test_available_engines():
     assert available_engines(SimpleCell(FEATURES)) == ("scan", "fused")
     assert available_engines(LSTMCell(FEATURES)) == ("scan", "fused", "pallas", "cudnn")
     assert available_engines(GRUCell(FEATURES)) == ("scan", "fused", "pallas")
@@ -205,12 +210,12 @@ def test_engines_are_what_a_cell_offers():
         GRUCell(FEATURES, update_dropout=0.1),
     ):
         assert available_engines(cell) == ("scan",)
-    assert available_engines(Leaky(FEATURES)) == ("scan", "associative")
-    for cell in (Negated(FEATURES), Dimmed(FEATURES), Halved(FEATURES)):
+    assert available_engines(LeakyCell(FEATURES)) == ("scan", "associative")
+    for cell in (NegatedStep(FEATURES), HalvedUpdate(FEATURES), HalvedStep(FEATURES)):
         assert available_engines(cell) == ("scan",)
 
 
-def test_an_engine_that_there_is_not_is_refused():
+def test_unavailable_engines_raise():
     wrong: Any = "fast"
     inputs = jnp.ones((ROWS, TIME, INPUTS))
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Looking inside a layer and streaming it: neither changes what a layer gives, for every cell."""
+"""Recording internals and streaming: outputs of every cell stay the same."""
 
 import flax.linen as nn
 import jax
@@ -59,7 +59,7 @@ GATES: dict[str, set[str]] = {
 """The gates that a cell names."""
 
 
-def parameters(layer, seed=1):
+def random_params(layer, seed=1):
     """Returns random parameters for a layer, biases included."""
     shapes = jax.eval_shape(layer.init, jax.random.key(0), INPUT)
     rng = np.random.default_rng(seed)
@@ -68,107 +68,114 @@ def parameters(layer, seed=1):
     )
 
 
-def looking(layer):
-    """Returns a function that returns what the layer returns, and what it shows of its steps."""
+def make_recorder(layer):
+    """Returns a function from inputs to the results of a layer and its recorded internals."""
 
     @jax.jit
-    def look(variables, inputs=INPUT, mask=MASK, states=None):
-        given, shown = layer.apply(variables, inputs, mask, states, mutable=INTERNALS)
-        return given, shown[INTERNALS]
+    def record(variables, inputs=INPUT, mask=MASK, states=None):
+        results, internals = layer.apply(variables, inputs, mask, states, mutable=INTERNALS)
+        return results, internals[INTERNALS]
 
-    return look
+    return record
 
 
-def gates(shown):
+def named_gates(internals):
     """Returns the gates of a layer by their names."""
-    leaves = jax.tree_util.tree_leaves_with_path(shown.get("cell", {}))
+    leaves = jax.tree_util.tree_leaves_with_path(internals.get("cell", {}))
     return {jax.tree_util.keystr(path[-1:], simple=True): values for path, values in leaves}
 
 
-def close(found, expected):
-    """Fails unless two trees hold the same, within rounding."""
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), found, expected)
+def assert_close(actual, expected):
+    """Fails unless two trees agree up to rounding."""
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-6), actual, expected)
 
 
-def test_every_cell_that_reads_vectors_is_looked_at():
+def test_every_vector_cell_is_listed():
     assert {name.split("(")[0] for name in GATES} - {"flax.linen:LSTMCell"} == set(CELLS) - {
         "ConvLSTMCell"
     }
 
 
 @pytest.mark.parametrize("spec", GATES)
-def test_a_stack_shows_its_gates_and_is_streamed_a_step_at_a_time(spec):
+def test_stack_records_gates_and_streams_step_by_step(spec):
     stack = Stack([RNN(make_cell(spec, FEATURES)), RNN(make_cell(spec, FEATURES))])
-    variables = parameters(stack)
+    variables = random_params(stack)
     assert set(variables) == {"params"}
     finals, outputs = jax.jit(stack.apply)(variables, INPUT, MASK)
-    look = looking(stack)
-    found, shown = look(variables)
-    close(found, (finals, outputs))
+    record = make_recorder(stack)
+    actual, internals = record(variables)
+    assert_close(actual, (finals, outputs))
 
     # Masked steps alone give the states in which the layers begin.
-    (states, _), _ = look(variables, INPUT, np.zeros_like(MASK))
+    (states, _), _ = record(variables, INPUT, np.zeros_like(MASK))
     for step in range(TIME):
-        at = np.s_[:, step : step + 1]
-        (states, output), inside = look(variables, INPUT[at], MASK[at], states)
-        close(output, outputs[at])
-        close(inside, jax.tree.map(lambda values, at=at: values[at], shown))
-        for final, each in zip(states, ("layers_0", "layers_1"), strict=True):
-            close(final, jax.tree.map(lambda values: values[:, 0], inside[each]["state"]))
-    close(states, finals)
+        step_slice = np.s_[:, step : step + 1]
+        (states, output), step_internals = record(
+            variables, INPUT[step_slice], MASK[step_slice], states
+        )
+        assert_close(output, outputs[step_slice])
+        assert_close(
+            step_internals,
+            jax.tree.map(lambda values, step_slice=step_slice: values[step_slice], internals),
+        )
+        for final, name in zip(states, ("layers_0", "layers_1"), strict=True):
+            assert_close(
+                final, jax.tree.map(lambda values: values[:, 0], step_internals[name]["state"])
+            )
+    assert_close(states, finals)
 
     for layer in ("layers_0", "layers_1"):
-        named = gates(shown[layer])
-        assert set(named) == GATES[spec]
-        for values in named.values():
+        layer_gates = named_gates(internals[layer])
+        assert set(layer_gates) == GATES[spec]
+        for values in layer_gates.values():
             assert values.shape == (ROWS, TIME, FEATURES)
             assert ((values >= 0) & (values <= 1)).all()
-            real = np.asarray(values)[MASK]
-            assert real.std(axis=0).max() > 1e-3
+            valid = np.asarray(values)[MASK]
+            assert valid.std(axis=0).max() > 1e-3
 
 
 @pytest.mark.parametrize("spec", [spec for spec in GATES if GATES[spec]])
-def test_a_gate_that_nobody_asks_for_costs_nothing(spec, monkeypatch):
+def test_unrecorded_gates_add_no_operations(spec, monkeypatch):
     layer = RNN(make_cell(spec, FEATURES))
-    variables = parameters(layer)
+    variables = random_params(layer)
     with_gates = str(jax.make_jaxpr(layer.apply)(variables, INPUT, MASK))
     monkeypatch.setattr(AbstractCell, "gate", lambda self, name, values: values)
     assert str(jax.make_jaxpr(layer.apply)(variables, INPUT, MASK)) == with_gates
 
 
-def test_the_gates_of_an_lstm_are_those_of_its_equations():
+def test_lstm_gates_equal_the_equations():
     layer = RNN(LSTMCell(FEATURES))
-    variables = parameters(layer)
-    _, shown = looking(layer)(variables, np.nan_to_num(INPUT), np.ones_like(MASK))
+    variables = random_params(layer)
+    _, internals = make_recorder(layer)(variables, np.nan_to_num(INPUT), np.ones_like(MASK))
     params = variables["params"]["cell"]
-    hidden = np.asarray(shown["state"].hidden)
-    before = np.pad(hidden[:, :-1], ((0, 0), (1, 0), (0, 0)))
+    hidden = np.asarray(internals["state"].hidden)
+    previous = np.pad(hidden[:, :-1], ((0, 0), (1, 0), (0, 0)))
     units = np.nan_to_num(INPUT) @ params["input"]["kernel"] + params["input"]["bias"]
-    units = units + before @ params["recurrent_kernel"]
+    units = units + previous @ params["recurrent_kernel"]
     i, f, _, o = np.split(1 / (1 + np.exp(-units)), 4, axis=-1)
     for name, expected in (("input gate", i), ("forget gate", f), ("output gate", o)):
-        np.testing.assert_allclose(gates(shown)[name], expected, atol=1e-5)
+        np.testing.assert_allclose(named_gates(internals)[name], expected, atol=1e-5)
 
 
-def test_an_update_gate_that_keeps_keeps_and_one_that_lets_in_lets_in():
+def test_update_gate_polarity():
     for cell, name, keeps in (
         (GRUCell(FEATURES), "update gate (1 keeps)", 1),
         (MinGRUCell(FEATURES), "update gate", 0),
     ):
         layer = RNN(cell)
-        _, shown = looking(layer)(parameters(layer), np.full_like(INPUT, 200.0), None)
-        gate, state = np.asarray(gates(shown)[name]), np.asarray(shown["state"])
-        kept = np.abs(np.diff(state, axis=1)) < 1e-3
-        shut = np.abs(gate - keeps) < 1e-6
-        assert shut.any()
-        assert kept[shut[:, 1:]].all()
+        _, internals = make_recorder(layer)(random_params(layer), np.full_like(INPUT, 200.0), None)
+        gate, state = np.asarray(named_gates(internals)[name]), np.asarray(internals["state"])
+        is_kept = np.abs(np.diff(state, axis=1)) < 1e-3
+        is_closed = np.abs(gate - keeps) < 1e-6
+        assert is_closed.any()
+        assert is_kept[is_closed[:, 1:]].all()
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_the_state_is_shown_after_each_step_and_held_where_masked(reverse):
+def test_recorded_states_are_constant_where_masked(reverse):
     layer = RNN(GRUCell(FEATURES), reverse=reverse, return_sequences=False)
-    (final, _), shown = looking(layer)(parameters(layer))
-    states = np.asarray(shown["state"])
+    (final, _), internals = make_recorder(layer)(random_params(layer))
+    states = np.asarray(internals["state"])
     np.testing.assert_array_equal(final, states[:, 0 if reverse else -1])
     moved = np.diff(states[:, ::-1] if reverse else states, axis=1).any(axis=-1)
     counts = MASK[:, ::-1] if reverse else MASK
@@ -186,36 +193,40 @@ def test_the_state_is_shown_after_each_step_and_held_where_masked(reverse):
     ],
     ids=["fused", "remat", "associative", "weights dropped", "wrapped"],
 )
-def test_whatever_runs_a_layer_it_shows_its_gates(layer):
-    variables = parameters(layer)
-    found, shown = looking(layer)(variables)
-    close(found, jax.jit(layer.apply)(variables, INPUT, MASK))
-    shown = shown.get("layer", shown)
-    assert all(values.shape == (ROWS, TIME, FEATURES) for values in gates(shown).values())
-    assert gates(shown)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(shown))
+def test_gates_are_recorded_under_every_engine_and_wrapper(layer):
+    variables = random_params(layer)
+    actual, internals = make_recorder(layer)(variables)
+    assert_close(actual, jax.jit(layer.apply)(variables, INPUT, MASK))
+    internals = internals.get("layer", internals)
+    assert all(values.shape == (ROWS, TIME, FEATURES) for values in named_gates(internals).values())
+    assert named_gates(internals)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(internals))
 
 
-def test_both_directions_show_theirs():
+def test_both_directions_record_gates():
     layer = Bidirectional(LSTMCell(FEATURES))
-    variables = parameters(layer)
-    _, shown = looking(layer)(variables)
-    assert set(shown) == {"forward", "backward"}
+    variables = random_params(layer)
+    _, internals = make_recorder(layer)(variables)
+    assert set(internals) == {"forward", "backward"}
     single = RNN(LSTMCell(FEATURES), reverse=True)
-    _, alone = looking(single)({"params": variables["params"]["backward"]})
-    close(shown["backward"], alone)
+    _, expected = make_recorder(single)({"params": variables["params"]["backward"]})
+    assert_close(internals["backward"], expected)
 
 
-def test_making_parameters_shows_nothing_and_a_cell_of_ones_own_is_shown():
-    class Own(SimpleCell):
+def test_init_records_nothing_and_user_cells_are_recorded():
+    class HalfGateCell(SimpleCell):
         def step(self, state, projected):
-            half = self.gate("half gate", jnp.full_like(state, 0.5))
+            gate = self.gate("half gate", jnp.full_like(state, 0.5))
             new, _ = super().step(state, projected)
-            new = half * new
+            new = gate * new
             return new, new
 
-    layer = nn.Sequential([RNN(Own(FEATURES))])
+    layer = nn.Sequential([RNN(HalfGateCell(FEATURES))])
     variables = layer.init(jax.random.key(0), INPUT)
     assert set(variables) == {"params"}
-    _, shown = looking(RNN(Own(FEATURES)))({"params": variables["params"]["layers_0"]})
-    np.testing.assert_array_equal(gates(shown)["half gate"], np.full((ROWS, TIME, FEATURES), 0.5))
+    _, internals = make_recorder(RNN(HalfGateCell(FEATURES)))(
+        {"params": variables["params"]["layers_0"]}
+    )
+    np.testing.assert_array_equal(
+        named_gates(internals)["half gate"], np.full((ROWS, TIME, FEATURES), 0.5)
+    )

@@ -1,4 +1,4 @@
-"""What the layers return beside the mask law: last outputs, merges, states, and clear errors."""
+"""Layers: last outputs, merges, states and errors."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ MASK = np.array(
     [[step == "#" for step in row] for row in ("######", "###...", "..####", ".#.##.", "......")]
 )
 FIRST, LAST = np.array([0, 0, 2, 1, 0]), np.array([5, 2, 5, 4, 0])
-"""The first and the last real step of each row of `MASK`; any for the empty one."""
+"""First and last valid step of each row of `MASK`; arbitrary for the empty row."""
 
 
-def parameters(layer, inputs=INPUT, seed=1):
+def random_params(layer, inputs=INPUT, seed=1):
     """Returns random parameters for a layer, biases included."""
     shapes = jax.eval_shape(layer.init, jax.random.key(0), inputs)
     rng = np.random.default_rng(seed)
@@ -30,21 +30,21 @@ def parameters(layer, inputs=INPUT, seed=1):
     )
 
 
-def applied(layer, variables, *arguments, **options):
-    """Returns what the layer returns, in NumPy arrays."""
-    call = jax.jit(lambda *given: layer.apply(*given, **options))
+def apply_layer(layer, variables, *arguments, **options):
+    """Returns the results of a layer in NumPy arrays."""
+    call = jax.jit(lambda *arguments: layer.apply(*arguments, **options))
     return jax.tree.map(np.asarray, call(variables, *arguments))
 
 
 @pytest.mark.parametrize("cell", [LSTMCell(FEATURES), nn.GRUCell(FEATURES)], ids=["ours", "flax"])
 @pytest.mark.parametrize("masked", [True, False])
-def test_the_last_output_is_that_of_the_real_step_read_last(cell, masked):
+def test_last_output_is_at_the_last_valid_step(cell, masked):
     mask = MASK if masked else None
-    variables = parameters(RNN(cell))
+    variables = random_params(RNN(cell))
     rows = np.arange(ROWS)
     for reverse in (False, True):
-        _, outputs = applied(RNN(cell, reverse=reverse), variables, INPUT, mask)
-        _, last = applied(
+        _, outputs = apply_layer(RNN(cell, reverse=reverse), variables, INPUT, mask)
+        _, last = apply_layer(
             RNN(cell, reverse=reverse, return_sequences=False), variables, INPUT, mask
         )
         where = FIRST if reverse else LAST
@@ -54,41 +54,41 @@ def test_the_last_output_is_that_of_the_real_step_read_last(cell, masked):
         assert not masked or (last[-1] == 0).all()
 
 
-def test_both_directions_give_the_output_that_has_read_the_whole_row():
+def test_bidirectional_last_outputs_are_the_final_states():
     layer = Bidirectional(SimpleCell(FEATURES), return_sequences=False)
-    variables = parameters(layer)
-    (forward, backward), last = applied(layer, variables, INPUT, MASK)
+    variables = random_params(layer)
+    (forward, backward), last = apply_layer(layer, variables, INPUT, MASK)
     # The output of a simple cell is its state; a row with no real step outputs zero.
     np.testing.assert_array_equal(last, np.concatenate([forward, backward], axis=-1))
 
 
 @pytest.mark.parametrize("cell", [LSTMCell(FEATURES), nn.MGUCell(FEATURES)], ids=["ours", "flax"])
-def test_each_half_of_a_bidirectional_layer_is_a_run_of_its_own(cell):
+def test_bidirectional_layer_equals_two_layers(cell):
     layer = Bidirectional(cell, merge="none")
-    variables = parameters(layer)
+    variables = random_params(layer)
     assert set(variables["params"]) == {"forward", "backward"}
     states = jax.tree.map(
         lambda leaf: np.linspace(-1, 1, ROWS * FEATURES, dtype=np.float32).reshape(leaf.shape),
         jax.eval_shape(layer.apply, variables, INPUT)[0],
     )
-    finals, halves = applied(layer, variables, INPUT, MASK, states)
+    finals, halves = apply_layer(layer, variables, INPUT, MASK, states)
     for index, name in enumerate(("forward", "backward")):
         single = RNN(cell, reverse=name == "backward")
-        given = {"params": variables["params"][name]}
-        final, outputs = applied(single, given, INPUT, MASK, states[index])
+        arguments = {"params": variables["params"][name]}
+        final, outputs = apply_layer(single, arguments, INPUT, MASK, states[index])
         np.testing.assert_allclose(halves[index], outputs, atol=1e-6)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), finals[index], final)
     assert not np.allclose(halves[0], halves[1])
 
 
-def test_both_directions_keep_few_states_where_they_are_told_to():
+def test_bidirectional_layer_passes_remat():
     def stretches(layer):
-        return str(jax.make_jaxpr(layer.apply)(parameters(layer), INPUT)).count("remat2[")
+        return str(jax.make_jaxpr(layer.apply)(random_params(layer), INPUT)).count("remat2[")
 
     cell = SimpleCell(FEATURES)
     assert stretches(Bidirectional(cell)) == 0
-    alone = stretches(RNN(cell, remat=True))
-    assert stretches(Bidirectional(cell, remat=True)) == 2 * alone > 0
+    single = stretches(RNN(cell, remat=True))
+    assert stretches(Bidirectional(cell, remat=True)) == 2 * single > 0
 
 
 @pytest.mark.parametrize(
@@ -101,53 +101,53 @@ def test_both_directions_keep_few_states_where_they_are_told_to():
     ],
 )
 @pytest.mark.parametrize("return_sequences", [True, False])
-def test_a_merge_makes_one_of_two_outputs(merge, function, return_sequences):
+def test_merge_functions(merge, function, return_sequences):
     cell = SimpleCell(FEATURES)
     halves = Bidirectional(cell, merge="none", return_sequences=return_sequences)
     merged = Bidirectional(cell, merge=merge, return_sequences=return_sequences)
-    variables = parameters(halves)
-    _, (forward, backward) = applied(halves, variables, INPUT, MASK)
-    _, outputs = applied(merged, variables, INPUT, MASK)
+    variables = random_params(halves)
+    _, (forward, backward) = apply_layer(halves, variables, INPUT, MASK)
+    _, outputs = apply_layer(merged, variables, INPUT, MASK)
     np.testing.assert_allclose(outputs, function(forward, backward), atol=1e-6)
 
 
-def test_a_stack_is_its_layers_called_in_turn():
-    below, above = Bidirectional(GRUCell(FEATURES)), RNN(SimpleCell(2), return_sequences=False)
-    stack = Stack([below, above])
-    variables = parameters(stack)
+def test_stack_equals_layers_in_sequence():
+    lower, upper = Bidirectional(GRUCell(FEATURES)), RNN(SimpleCell(2), return_sequences=False)
+    stack = Stack([lower, upper])
+    variables = random_params(stack)
     states = jax.tree.map(
         lambda leaf: np.linspace(-1, 1, leaf.size, dtype=np.float32).reshape(leaf.shape),
         jax.eval_shape(stack.apply, variables, INPUT)[0],
     )
-    finals, outputs = applied(stack, variables, INPUT, MASK, states)
+    finals, outputs = apply_layer(stack, variables, INPUT, MASK, states)
     params = variables["params"]
-    first, between = applied(below, {"params": params["layers_0"]}, INPUT, MASK, states[0])
-    second, last = applied(above, {"params": params["layers_1"]}, between, MASK, states[1])
+    first, hidden = apply_layer(lower, {"params": params["layers_0"]}, INPUT, MASK, states[0])
+    second, last = apply_layer(upper, {"params": params["layers_1"]}, hidden, MASK, states[1])
     np.testing.assert_allclose(outputs, last, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), finals, (first, second))
 
 
-def test_a_stack_drops_only_between_its_layers():
+def test_stack_dropout_is_between_layers():
     layers = [RNN(SimpleCell(INPUTS)), RNN(SimpleCell(2))]
     stack = Stack(layers, dropout=0.5)
-    variables = parameters(stack)
-    off = applied(stack, variables, INPUT, MASK)
+    variables = random_params(stack)
+    without_dropout = apply_layer(stack, variables, INPUT, MASK)
 
     @jax.jit
-    def on(seed):
+    def with_dropout(seed):
         rngs = {"dropout": jax.random.key(seed)}
         return stack.apply(variables, INPUT, MASK, rngs=rngs)
 
-    (first, _), outputs = jax.tree.map(np.asarray, on(1))
-    np.testing.assert_array_equal(outputs, on(1)[1])
-    assert not np.array_equal(outputs, on(2)[1])
-    assert not np.array_equal(outputs, off[1])
-    # What the first layer reads and what the last one gives are not dropped.
-    np.testing.assert_allclose(first, off[0][0], atol=1e-6)
+    (first, _), outputs = jax.tree.map(np.asarray, with_dropout(1))
+    np.testing.assert_array_equal(outputs, with_dropout(1)[1])
+    assert not np.array_equal(outputs, with_dropout(2)[1])
+    assert not np.array_equal(outputs, without_dropout[1])
+    # The inputs of the first layer and the outputs of the last one are not dropped.
+    np.testing.assert_allclose(first, without_dropout[0][0], atol=1e-6)
     assert (outputs[MASK] != 0).all()
 
 
-class Counter(SimpleCell):
+class HalfStateCell(SimpleCell):
     """A simple cell that does not start from zeros."""
 
     def initial_state(self, input_shape):
@@ -157,25 +157,27 @@ class Counter(SimpleCell):
 
 @pytest.mark.parametrize(
     "cell",
-    [Counter(FEATURES), nn.GRUCell(FEATURES, carry_init=nn.initializers.constant(0.5))],
+    [HalfStateCell(FEATURES), nn.GRUCell(FEATURES, carry_init=nn.initializers.constant(0.5))],
     ids=["ours", "flax"],
 )
-def test_without_an_initial_state_the_cell_gives_it(cell):
-    variables = parameters(RNN(cell))
+def test_default_initial_state_is_that_of_the_cell(cell):
+    variables = random_params(RNN(cell))
     halves = np.full((ROWS, FEATURES), 0.5, np.float32)
-    final, outputs = applied(RNN(cell), variables, INPUT, MASK)
-    expected = applied(RNN(cell), variables, INPUT, MASK, halves)
+    final, outputs = apply_layer(RNN(cell), variables, INPUT, MASK)
+    expected = apply_layer(RNN(cell), variables, INPUT, MASK, halves)
     np.testing.assert_allclose(outputs, expected[1], atol=1e-6)
     np.testing.assert_array_equal(final[-1], halves[-1])
 
 
-def test_a_cell_may_take_two_axes_of_features():
+def test_inputs_with_two_feature_axes():
     images = np.random.default_rng(0).standard_normal((ROWS, TIME, 3, 2)).astype(np.float32)
     layer = RNN(nn.ConvLSTMCell(FEATURES, kernel_size=(2,)), return_sequences=False)
-    variables = parameters(layer, images)
-    clean = applied(layer, variables, images, MASK)
+    variables = random_params(layer, images)
+    clean = apply_layer(layer, variables, images, MASK)
     littered = np.where(MASK[..., None, None], images, np.float32(np.nan))
-    jax.tree.map(np.testing.assert_array_equal, applied(layer, variables, littered, MASK), clean)
+    jax.tree.map(
+        np.testing.assert_array_equal, apply_layer(layer, variables, littered, MASK), clean
+    )
     assert clean[1].shape == (ROWS, 3, FEATURES)
     assert (clean[1][-1] == 0).all()
 
@@ -183,7 +185,7 @@ def test_a_cell_may_take_two_axes_of_features():
 CELL = SimpleCell(FEATURES)
 CLASS: Any = SimpleCell
 MAX: Any = "max"
-WRONG = {
+MISTAKES = {
     "a mask of numbers": (RNN(CELL), (INPUT, MASK.astype(np.int32)), ("int32", "bool")),
     "a mask of another time": (RNN(CELL), (INPUT, MASK[:, :-1]), ("(5, 5)", "(5, 6)")),
     "a mask of another batch": (RNN(CELL), (INPUT, MASK[:-1]), ("(4, 6)", "(5, 6)")),
@@ -205,9 +207,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("mistake", WRONG)
-def test_a_mistake_gets_an_error_that_says_what_was_given_and_expected(mistake):
-    layer, arguments, words = WRONG[mistake]
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_invalid_arguments_raise(mistake):
+    layer, arguments, words = MISTAKES[mistake]
     with pytest.raises(InputError) as caught:
         layer.init(jax.random.key(0), *arguments)
     for word in words:

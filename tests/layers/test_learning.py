@@ -1,4 +1,4 @@
-"""Every cell of the package learns: to say at the end which sign the first step had."""
+"""Every cell learns to classify the sign of the first step."""
 
 import flax.linen as nn
 import jax
@@ -18,7 +18,7 @@ SPECS = {
     "CoRNNCell": "CoRNNCell(dt=0.5)",  # by default its clock is made for hundreds of steps
     "EchoStateCell": "EchoStateCell(leak=0.5)",
 }
-LARGER = {"EchoStateCell": 64}
+FEATURES_OF = {"EchoStateCell": 64}
 """Only the readout learns."""
 
 
@@ -31,7 +31,7 @@ def examples(seed: int, image: bool) -> tuple[np.ndarray, np.ndarray]:
     return (inputs[..., None] if image else inputs), labels
 
 
-class Reader(nn.Module):
+class LastOutputClassifier(nn.Module):
     """A cell over time, and a score of its last output."""
 
     cell: nn.Module
@@ -44,8 +44,8 @@ class Reader(nn.Module):
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_cell_learns_to_remember(name: str):
-    model = Reader(make_cell(SPECS.get(name, name), LARGER.get(name, FEATURES)))
+def test_cell_learns_to_remember(name: str):
+    model = LastOutputClassifier(make_cell(SPECS.get(name, name), FEATURES_OF.get(name, FEATURES)))
     inputs, labels = examples(0, name in IMAGES)
     optimizer = optax.adam(0.02)
 
@@ -54,7 +54,7 @@ def test_a_cell_learns_to_remember(name: str):
         return optax.sigmoid_binary_cross_entropy(logits, labels).mean(), logits
 
     @jax.jit
-    def trained(params):
+    def train(params):
         def step(carry, _):
             params, state = carry
             (value, _), gradient = jax.value_and_grad(loss, has_aux=True)(params, inputs, labels)
@@ -65,8 +65,8 @@ def test_a_cell_learns_to_remember(name: str):
         return params, losses, loss(params, *examples(1, name in IMAGES))[1]
 
     params = jax.jit(model.init)(jax.random.key(0), inputs)
-    _, losses, logits = trained(params)
+    _, losses, logits = train(params)
     assert losses[0] > 0.5
     assert losses[-1] < 0.2
-    new = examples(1, name in IMAGES)[1]
-    assert jnp.mean((logits > 0) == new) >= 0.9
+    new_labels = examples(1, name in IMAGES)[1]
+    assert jnp.mean((logits > 0) == new_labels) >= 0.9

@@ -36,11 +36,11 @@ LAYERS: dict[str, Callable[[Callable[[], nn.Module]], nn.Module]] = {
 }
 
 SINGLE = [(cell, layer) for cell in CELLS_UNDER_TEST for layer in ("forward", "reverse")]
-# What is built of single runs needs the law to be seen for a cell of either kind.
-BUILT = [(c, d) for c in ("LSTMCell", "flax GRUCell") for d in ("bidirectional", "stack")]
+# Layers composed of single runs are tested for one cell of each kind.
+COMPOSED = [(c, d) for c in ("LSTMCell", "flax GRUCell") for d in ("bidirectional", "stack")]
 # The cells that have another engine, which is the default on a CPU.
 SCANNED = [("LSTMCell", "forward, scan"), ("LSTMCell", "reverse, scan")]
-ALL = SINGLE + SCANNED + BUILT
+ALL = SINGLE + SCANNED + COMPOSED
 
 
 def mask_of(*rows: str) -> np.ndarray:
@@ -51,11 +51,11 @@ def mask_of(*rows: str) -> np.ndarray:
 RAGGED = mask_of("########", "#####...", "...#####", ".##.#.#.", "........", "....#...")
 EMPTY = 4
 """The row of `RAGGED` without a real step."""
-FOUR_REAL = mask_of("####....", "....####", "..####..", "#.#.#.#.", "##....##", ".#.##..#")
+FOUR_VALID = mask_of("####....", "....####", "..####..", "#.#.#.#.", "##....##", ".#.##..#")
 
 
-class Result(NamedTuple):
-    """What a layer returns, and the gradients pulled back through it."""
+class LayerResult(NamedTuple):
+    """Results of a layer, and the gradients of all that it reads."""
 
     final: Any
     outputs: Any
@@ -64,7 +64,7 @@ class Result(NamedTuple):
     state: Any
 
 
-class Case(NamedTuple):
+class LayerCase(NamedTuple):
     """A layer, everything that it reads, and a compiled run with gradients."""
 
     layer: nn.Module
@@ -72,10 +72,10 @@ class Case(NamedTuple):
     inputs: np.ndarray
     state: Any
     cotangents: Any
-    run: Callable[..., Result]
+    run: Callable[..., LayerResult]
 
 
-def drawn(shapes: Any, seed: int) -> Any:
+def random_like(shapes: Any, seed: int) -> Any:
     """Returns a tree of random arrays: no zeros, no symmetry, biases included."""
     rng = np.random.default_rng(seed)
     return jax.tree.map(
@@ -84,9 +84,9 @@ def drawn(shapes: Any, seed: int) -> Any:
 
 
 @functools.cache
-def case(cell: str, direction: str) -> Case:
+def make_case(cell: str, direction: str) -> LayerCase:
     layer = LAYERS[direction](CELLS_UNDER_TEST[cell])
-    inputs = drawn(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float32), 1)
+    inputs = random_like(jax.ShapeDtypeStruct((ROWS, TIME, INPUTS), jnp.float32), 1)
     returned, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs, RAGGED)
 
     def run(variables, inputs, mask, state, cotangents):
@@ -94,38 +94,45 @@ def case(cell: str, direction: str) -> Case:
             return layer.apply(variables, inputs, mask, state)
 
         (final, outputs), pull_back = jax.vjp(apply, variables, inputs, state)
-        return Result(final, outputs, *pull_back(cotangents))
+        return LayerResult(final, outputs, *pull_back(cotangents))
 
-    return Case(
-        layer, drawn(variables, 2), inputs, drawn(returned[0], 3), drawn(returned, 4), jax.jit(run)
+    return LayerCase(
+        layer,
+        random_like(variables, 2),
+        inputs,
+        random_like(returned[0], 3),
+        random_like(returned, 4),
+        jax.jit(run),
     )
 
 
-def run(given: Case, mask: np.ndarray | None, **changed: Any) -> Result:
-    given = given._replace(**changed)
-    result = given.run(given.variables, given.inputs, mask, given.state, given.cotangents)
+def run(case: LayerCase, mask: np.ndarray | None, **changes: Any) -> LayerResult:
+    case = case._replace(**changes)
+    result = case.run(case.variables, case.inputs, mask, case.state, case.cotangents)
     return jax.tree.map(np.asarray, result)
 
 
 def assert_identical(actual: Any, expected: Any) -> None:
-    for one, other in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert one.dtype == other.dtype
-        assert one.tobytes() == other.tobytes()
+    for actual_leaf, expected_leaf in zip(
+        jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True
+    ):
+        assert actual_leaf.dtype == expected_leaf.dtype
+        assert actual_leaf.tobytes() == expected_leaf.tobytes()
 
 
 def assert_close(actual: Any, expected: Any, tolerance: float = 2e-6) -> None:
-    def compare(one, other):
-        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+    def compare(actual_leaf, expected_leaf):
+        np.testing.assert_allclose(actual_leaf, expected_leaf, rtol=tolerance, atol=tolerance)
 
     jax.tree.map(compare, actual, expected)
 
 
-def real_steps(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def dense_steps(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Cuts the masked steps out of rows that have equally many real ones."""
     return values[mask].reshape(len(mask), -1, *values.shape[2:])
 
 
-def scattered(values: np.ndarray, mask: np.ndarray, fill: float) -> np.ndarray:
+def scatter_steps(values: np.ndarray, mask: np.ndarray, fill: float) -> np.ndarray:
     """Puts the steps of dense rows at the real positions."""
     spread = np.full((*mask.shape, *values.shape[2:]), fill, values.dtype)
     spread[mask] = values.reshape(-1, *values.shape[2:])
@@ -134,11 +141,11 @@ def scattered(values: np.ndarray, mask: np.ndarray, fill: float) -> np.ndarray:
 
 @pytest.mark.parametrize("junk", [-3.5, 1e30, np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize(("cell", "direction"), ALL)
-def test_nothing_at_a_masked_position_reaches_a_result(cell, direction, junk):
-    given = case(cell, direction)
-    clean = run(given, RAGGED)
-    littered = np.where(RAGGED[..., None], given.inputs, np.float32(junk))
-    assert_identical(run(given, RAGGED, inputs=littered), clean)
+def test_masked_values_do_not_affect_results(cell, direction, masked_value):
+    case = make_case(cell, direction)
+    clean = run(case, RAGGED)
+    inputs = np.where(RAGGED[..., None], case.inputs, np.float32(masked_value))
+    assert_identical(run(case, RAGGED, inputs=inputs), clean)
     for leaf in jax.tree.leaves(clean):
         assert np.isfinite(leaf).all()
     assert (clean.inputs[~RAGGED] == 0).all()
@@ -147,51 +154,51 @@ def test_nothing_at_a_masked_position_reaches_a_result(cell, direction, junk):
 
 
 @pytest.mark.parametrize(("cell", "direction"), ALL)
-def test_a_masked_step_outputs_zero(cell, direction):
-    outputs = run(case(cell, direction), RAGGED).outputs
+def test_masked_steps_output_zero(cell, direction):
+    outputs = run(make_case(cell, direction), RAGGED).outputs
     assert (outputs[~RAGGED] == 0).all()
     assert (outputs[RAGGED] != 0).all()
 
 
 @pytest.mark.parametrize(("cell", "direction"), ALL)
-def test_a_row_without_a_real_step_returns_its_initial_state(cell, direction):
-    given = case(cell, direction)
-    result = run(given, RAGGED)
+def test_empty_row_returns_its_initial_state(cell, direction):
+    case = make_case(cell, direction)
+    result = run(case, RAGGED)
     of_empty = functools.partial(jax.tree.map, lambda leaf: leaf[EMPTY])
-    assert_identical(of_empty(result.final), of_empty(given.state))
-    assert_identical(of_empty(result.state), of_empty(given.cotangents[0]))
+    assert_identical(of_empty(result.final), of_empty(case.state))
+    assert_identical(of_empty(result.state), of_empty(case.cotangents[0]))
 
 
 @pytest.mark.parametrize(("cell", "direction"), ALL)
-def test_masked_steps_anywhere_are_as_good_as_cut_out(cell, direction):
-    given = case(cell, direction)
-    final, outputs = given.cotangents
-    padded = run(given, FOUR_REAL, cotangents=(final, outputs))
+def test_masked_steps_equal_removed_steps(cell, direction):
+    case = make_case(cell, direction)
+    final, outputs = case.cotangents
+    padded = run(case, FOUR_VALID, cotangents=(final, outputs))
     dense = run(
-        given,
+        case,
         None,
-        inputs=real_steps(given.inputs, FOUR_REAL),
-        cotangents=(final, real_steps(outputs, FOUR_REAL)),
+        inputs=dense_steps(case.inputs, FOUR_VALID),
+        cotangents=(final, dense_steps(outputs, FOUR_VALID)),
     )
     spread = padded._replace(
-        outputs=scattered(dense.outputs, FOUR_REAL, 0.0),
-        inputs=scattered(dense.inputs, FOUR_REAL, 0.0),
+        outputs=scatter_steps(dense.outputs, FOUR_VALID, 0.0),
+        inputs=scatter_steps(dense.inputs, FOUR_VALID, 0.0),
     )
     assert_close(padded, dense._replace(outputs=spread.outputs, inputs=spread.inputs))
 
 
 @pytest.mark.parametrize(("cell", "direction"), ALL)
-def test_the_order_of_the_rows_changes_nothing(cell, direction):
-    given = case(cell, direction)
+def test_row_order_changes_nothing(cell, direction):
+    case = make_case(cell, direction)
     order = np.array([3, 0, 5, 4, 2, 1])
     shuffled = functools.partial(jax.tree.map, lambda leaf: leaf[order])
-    expected = run(given, RAGGED)
+    expected = run(case, RAGGED)
     actual = run(
-        given,
+        case,
         RAGGED[order],
-        inputs=given.inputs[order],
-        state=shuffled(given.state),
-        cotangents=shuffled(given.cotangents),
+        inputs=case.inputs[order],
+        state=shuffled(case.state),
+        cotangents=shuffled(case.cotangents),
     )
     per_row = expected._replace(parameters=None)
     assert_close(actual._replace(parameters=None), shuffled(per_row))
@@ -199,81 +206,83 @@ def test_the_order_of_the_rows_changes_nothing(cell, direction):
 
 
 @pytest.mark.parametrize(("cell", "direction"), SINGLE)
-def test_a_layer_is_its_cell_called_step_by_step(cell, direction):
-    given = case(cell, direction)
-    alone = CELLS_UNDER_TEST[cell]()
-    variables = {"params": given.variables["params"]["cell"]}
-    call = jax.jit(alone.apply)
-    state = given.state
+def test_layer_equals_its_cell_step_by_step(cell, direction):
+    case = make_case(cell, direction)
+    cell_module = CELLS_UNDER_TEST[cell]()
+    variables = {"params": case.variables["params"]["cell"]}
+    call = jax.jit(cell_module.apply)
+    state = case.state
     outputs = np.zeros((ROWS, TIME, FEATURES), np.float32)
     times = reversed(range(TIME)) if direction == "reverse" else range(TIME)
     for time in times:
-        real = RAGGED[:, time]
-        new, output = call(variables, state, given.inputs[:, time])
-        # Rows are put together by number: nothing of what a masked step computes is touched.
-        held = jax.tree.map(np.array, state)
-        for old, changed in zip(jax.tree.leaves(held), jax.tree.leaves(new), strict=True):
-            old[real] = np.asarray(changed)[real]
-        state = held
-        outputs[real, time] = np.asarray(output)[real]
-    result = run(given, RAGGED)
+        valid = RAGGED[:, time]
+        new, output = call(variables, state, case.inputs[:, time])
+        # Rows are merged by index, so that values of masked steps are never read.
+        merged = jax.tree.map(np.array, state)
+        for old, changes in zip(jax.tree.leaves(merged), jax.tree.leaves(new), strict=True):
+            old[valid] = np.asarray(changes)[valid]
+        state = merged
+        outputs[valid, time] = np.asarray(output)[valid]
+    result = run(case, RAGGED)
     assert_close(result.outputs, outputs)
     assert_close(result.final, state)
 
 
 @pytest.mark.parametrize("cell", CELLS_UNDER_TEST)
-def test_reading_backwards_is_reading_the_flipped_real_steps(cell):
-    forward, reverse = case(cell, "forward"), case(cell, "reverse")
+def test_reverse_equals_flipped_valid_steps(cell):
+    forward, reverse = make_case(cell, "forward"), make_case(cell, "reverse")
 
-    def flipped(values):
+    def flip_valid(values):
         values = values.copy()
-        for row, real in zip(values, RAGGED, strict=True):
-            row[real] = row[real][::-1]
+        for row, valid in zip(values, RAGGED, strict=True):
+            row[valid] = row[valid][::-1]
         return values
 
     expected = run(reverse, RAGGED)
     final, outputs = reverse.cotangents
     actual = run(
-        forward, RAGGED, inputs=flipped(forward.inputs), cotangents=(final, flipped(outputs))
+        forward, RAGGED, inputs=flip_valid(forward.inputs), cotangents=(final, flip_valid(outputs))
     )
-    restored = {"outputs": flipped(actual.outputs), "inputs": flipped(actual.inputs)}
+    restored = {"outputs": flip_valid(actual.outputs), "inputs": flip_valid(actual.inputs)}
     assert_close(actual._replace(**restored), expected)
 
 
 @pytest.mark.parametrize("cell", CELLS_UNDER_TEST)
-def test_two_calls_with_the_carried_state_are_one(cell):
-    given = case(cell, "forward")
-    apply = jax.jit(given.layer.apply)
+def test_two_calls_with_carried_state_equal_one(cell):
+    case = make_case(cell, "forward")
+    apply = jax.jit(case.layer.apply)
     half = TIME // 2
-    state, outputs = given.state, []
-    for part in (slice(None, half), slice(half, None)):
-        state, output = apply(given.variables, given.inputs[:, part], RAGGED[:, part], state)
+    state, outputs = case.state, []
+    for time_slice in (slice(None, half), slice(half, None)):
+        state, output = apply(
+            case.variables, case.inputs[:, time_slice], RAGGED[:, time_slice], state
+        )
         outputs.append(np.asarray(output))
-    whole = run(given, RAGGED)
-    assert_close(np.concatenate(outputs, axis=1), whole.outputs)
-    assert_close(jax.tree.map(np.asarray, state), whole.final)
+    expected = run(case, RAGGED)
+    assert_close(np.concatenate(outputs, axis=1), expected.outputs)
+    assert_close(jax.tree.map(np.asarray, state), expected.final)
 
 
 @pytest.mark.parametrize(
     ("cell", "direction"), [("LSTMCell", "bidirectional"), ("flax MGUCell", "reverse")]
 )
-def test_no_mask_is_a_mask_of_real_steps_only(cell, direction):
-    given = case(cell, direction)
+def test_no_mask_equals_a_full_mask(cell, direction):
+    case = make_case(cell, direction)
     steps = {
-        "inputs": given.inputs[:, :4],
-        "pulled": (given.cotangents[0], given.cotangents[1][:, :4]),
+        "inputs": case.inputs[:, :4],
+        "cotangents": (case.cotangents[0], case.cotangents[1][:, :4]),
     }
-    assert_close(run(given, None, **steps), run(given, np.ones((ROWS, 4), bool), **steps))
+    assert_close(run(case, None, **steps), run(case, np.ones((ROWS, 4), bool), **steps))
 
 
-@pytest.mark.parametrize(("cell", "direction"), BUILT)
-def test_the_size_of_the_batch_changes_nothing(cell, direction):
-    given = case(cell, direction)
+@pytest.mark.parametrize(("cell", "direction"), COMPOSED)
+def test_batch_size_changes_nothing(cell, direction):
+    case = make_case(cell, direction)
     rows = slice(1, 4)
-    few = functools.partial(jax.tree.map, lambda leaf: leaf[rows])
-    state, outputs = jax.jit(given.layer.apply)(
-        given.variables, given.inputs[rows], RAGGED[rows], few(given.state)
+    select_rows = functools.partial(jax.tree.map, lambda leaf: leaf[rows])
+    state, outputs = jax.jit(case.layer.apply)(
+        case.variables, case.inputs[rows], RAGGED[rows], select_rows(case.state)
     )
-    whole = run(given, RAGGED)
-    assert_close(outputs, whole.outputs[rows])
-    assert_close(state, few(whole.final))
+    expected = run(case, RAGGED)
+    assert_close(outputs, expected.outputs[rows])
+    assert_close(state, select_rows(expected.final))

@@ -12,7 +12,7 @@ from rnnjax.layers import mask_from_lengths
 
 
 @pytest.mark.parametrize("lengths", [[3, 0, 4], np.array([3, 0, 4], np.uint8)])
-def test_a_row_is_real_up_to_its_length(lengths):
+def test_row_is_valid_up_to_its_length(lengths):
     mask = mask_from_lengths(lengths, 4)
     expected = ["###.", "....", "####"]
     assert mask.dtype == bool
@@ -36,6 +36,6 @@ FLOATS: Any = [1.0, 2.0]
         ([-1, 2], "given -1 to 2"),
     ],
 )
-def test_what_are_no_lengths_is_refused(lengths, words):
+def test_invalid_lengths_raise(lengths, words):
     with pytest.raises(InputError, match=words):
         mask_from_lengths(lengths, 4)

@@ -1,4 +1,4 @@
-"""Dropped weights, dropped words and penalties on outputs, each recovered from what it does."""
+"""Weight dropout, embedding dropout and activation penalties."""
 
 import functools
 from typing import Any
@@ -30,7 +30,7 @@ MASK = np.array(
         for row in ("#######", "####...", "..#####", ".##.#.#", ".......")
     ]
 )
-ONE = np.arange(TIME) == np.array([[0], [6], [3], [2], [5]])
+ONE_VALID = np.arange(TIME) == np.array([[0], [6], [3], [2], [5]])
 DROPOUT = {"dropout": jax.random.key(1)}
 
 LAYERS: dict[str, Any] = {
@@ -54,14 +54,14 @@ DROPPED = {
 
 
 def assert_close(actual, expected, tolerance=2e-6):
-    def compare(one, other):
-        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+    def compare(first, second):
+        np.testing.assert_allclose(first, second, rtol=tolerance, atol=tolerance)
 
     jax.tree.map(compare, actual, expected)
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_call_reads_kernels_from_which_single_weights_are_dropped(name):
+def test_weight_drop_zeroes_single_weights(name):
     make, kernels = LAYERS[name]
     layer, wrapped = make(), WeightDrop(make(), RATE, kernels)
     shapes = jax.eval_shape(wrapped.init, jax.random.key(0), INPUT)["params"]
@@ -79,28 +79,30 @@ def test_a_call_reads_kernels_from_which_single_weights_are_dropped(name):
 
         return jax.grad(loss, has_aux=True)(params)
 
-    gradient, trained = run(wrapped, {"layer": params}, DROPOUT)
+    gradient, in_training = run(wrapped, {"layer": params}, DROPOUT)
     # No gradient comes back through a weight that was dropped.
     gradient = flatten_dict(gradient["layer"], sep="/")
-    kept = {path: np.asarray(leaf != 0) for path, leaf in gradient.items()}
-    assert {path for path in kept if not kept[path].all()} == DROPPED[name]
-    scale = {path: np.float32(1 - RATE if path in DROPPED[name] else 1) for path in kept}
-    read = {
-        path: kept[path] * leaf / scale[path]
+    is_kept = {path: np.asarray(leaf != 0) for path, leaf in gradient.items()}
+    assert {path for path in is_kept if not is_kept[path].all()} == DROPPED[name]
+    scale = {path: np.float32(1 - RATE if path in DROPPED[name] else 1) for path in is_kept}
+    effective = {
+        path: is_kept[path] * leaf / scale[path]
         for path, leaf in flatten_dict(params, sep="/").items()
     }
-    expected, returned = run(layer, unflatten_dict(read, sep="/"), {})
-    assert_close(trained, returned)
+    expected, returned = run(layer, unflatten_dict(effective, sep="/"), {})
+    assert_close(in_training, returned)
     for path, leaf in flatten_dict(expected, sep="/").items():
-        assert_close(gradient[path], kept[path] * leaf / scale[path], 2e-5)
+        assert_close(gradient[path], is_kept[path] * leaf / scale[path], 2e-5)
     evaluations = (
-        jax.make_jaxpr(lambda params, made=made: made.apply({"params": params}, INPUT, MASK))(given)
-        for made, given in ((layer, params), (wrapped, {"layer": params}))
+        jax.make_jaxpr(lambda params, module=module: module.apply({"params": params}, INPUT, MASK))(
+            params_of_module
+        )
+        for module, params_of_module in ((layer, params), (wrapped, {"layer": params}))
     )
     assert len(set(map(str, evaluations))) == 1
 
 
-class Seen(nn.Module):
+class ReturnParams(nn.Module):
     """A layer that returns its parameters as it reads them, by their paths."""
 
     @nn.compact
@@ -112,7 +114,7 @@ class Seen(nn.Module):
         return flatten_dict(self.variables["params"], sep="/")
 
 
-def seen(layer, key=1) -> dict[str, np.ndarray]:
+def params_in_training(layer, key=1) -> dict[str, np.ndarray]:
     """Returns the parameters that a layer reads in a call in training."""
     inputs = jnp.ones((1, 50))
 
@@ -135,35 +137,36 @@ KERNELS = {
 
 
 @pytest.mark.parametrize("case", KERNELS)
-def test_kernels_say_which_parameters_are_dropped(case):
+def test_kernel_patterns_select_parameters(case):
     options, expected = KERNELS[case]
-    read = seen(WeightDrop(Seen(), 0.5, **options))
-    bias = read.pop("hi/bias")  # it is zero in any case
-    assert {path for path, leaf in read.items() if not leaf.all()} == expected - {"hi/bias"}
+    effective = params_in_training(WeightDrop(ReturnParams(), 0.5, **options))
+    bias = effective.pop("hi/bias")  # it is zero in any case
+    assert {path for path, leaf in effective.items() if not leaf.all()} == expected - {"hi/bias"}
     assert not bias.any()
 
 
-def test_parameters_are_made_whole_even_where_there_is_something_to_draw_from():
+def test_init_drops_no_weights():
     keys = {"params": jax.random.key(0), **DROPOUT}
-    made = jax.jit(WeightDrop(Seen(), 0.5).init)(keys, jnp.ones((1, 50)))
-    assert all((leaf == leaf[:1]).all() for leaf in jax.tree.leaves(made))
+    module = jax.jit(WeightDrop(ReturnParams(), 0.5).init)(keys, jnp.ones((1, 50)))
+    assert all((leaf == leaf[:1]).all() for leaf in jax.tree.leaves(module))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_the_rate_of_dropped_weights_is_kept_and_draws_are_independent(rate):
-    layer = WeightDrop(Seen(), rate)
-    read = seen(layer)
-    one, other = read["recurrent_kernel"], read["recurrent_kernel_new"]
-    again = seen(layer, key=2)["recurrent_kernel"]
-    for kernel in (one, other):
+def test_rates_and_independence_of_draws(rate):
+    layer = WeightDrop(ReturnParams(), rate)
+    effective = params_in_training(layer)
+    first, second = effective["recurrent_kernel"], effective["recurrent_kernel_new"]
+    redrawn = params_in_training(layer, key=2)["recurrent_kernel"]
+    for kernel in (first, second):
         np.testing.assert_array_equal(np.unique(kernel), np.array([0, 1 / (1 - rate)], np.float32))
         assert abs((kernel == 0).mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / kernel.size)
-    for first, second in ((one, other), (one, again), (one[1:], one[:-1]), (one, one.T)):
-        both = (first == 0) & (second == 0)
-        assert abs(both.mean() - rate**2) < 6 * rate / np.sqrt(both.size)
+    pairs = ((first, second), (first, redrawn), (first[1:], first[:-1]), (first, first.T))
+    for kernel, independent in pairs:
+        overlap = (kernel == 0) & (independent == 0)
+        assert abs(overlap.mean() - rate**2) < 6 * rate / np.sqrt(overlap.size)
 
 
-class Inline(nn.Module):
+class InlineModel(nn.Module):
     """A model that makes a layer and its cell in its own method, where flax makes them siblings."""
 
     @nn.compact
@@ -174,41 +177,47 @@ class Inline(nn.Module):
 
 
 @pytest.mark.parametrize("lifted", [lambda layer: layer, nn.jit], ids=["plain", "nn.jit"])
-def test_a_layer_made_within_a_model_is_dropped_anew_at_each_call(lifted):
-    model = lifted(Inline)()
+def test_each_call_draws_new_masks(lifted):
+    model = lifted(InlineModel)()
 
     @jax.jit
     def run():
         variables = model.init(jax.random.key(0), INPUT)
         return model.apply(variables, INPUT), model.apply(variables, INPUT, rngs=DROPOUT)
 
-    (plain, same), (one, other) = run()
-    np.testing.assert_array_equal(plain, same)
-    assert not np.allclose(one, plain, atol=1e-4)
-    assert not np.allclose(one, other, atol=1e-4)
+    (plain, repeated), (first, second) = run()
+    np.testing.assert_array_equal(plain, repeated)
+    assert not np.allclose(first, plain, atol=1e-4)
+    assert not np.allclose(first, second, atol=1e-4)
 
 
 TEXT: Any = "recurrent_kernel"
 MISTAKES = {
-    "a rate": (lambda: WeightDrop(Seen(), 1.0), r"rate: given 1.0, .*\[0, 1\)"),
-    "a text": (lambda: WeightDrop(Seen(), 0.5, TEXT), "'recurrent_kernel', expected a tuple"),
+    "a rate": (lambda: WeightDrop(ReturnParams(), 1.0), r"rate: given 1.0, .*\[0, 1\)"),
+    "a text": (
+        lambda: WeightDrop(ReturnParams(), 0.5, TEXT),
+        "'recurrent_kernel', expected a tuple",
+    ),
     "nothing": (
-        lambda: WeightDrop(Seen(), 0.5, ("kernel", "h/kernel")),
+        lambda: WeightDrop(ReturnParams(), 0.5, ("kernel", "h/kernel")),
         "'h/kernel', .*hi/kernel, .*recurrent_kernel",
     ),
-    "a part of a name": (lambda: WeightDrop(Seen(), 0.5, ("recurrent",)), "given 'recurrent'"),
-    "too long": (lambda: WeightDrop(Seen(), 0.5, ("a/hi/kernel",)), "given 'a/hi/kernel'"),
+    "a part of a name": (
+        lambda: WeightDrop(ReturnParams(), 0.5, ("recurrent",)),
+        "given 'recurrent'",
+    ),
+    "too long": (lambda: WeightDrop(ReturnParams(), 0.5, ("a/hi/kernel",)), "given 'a/hi/kernel'"),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_gets_an_error_that_says_what_there_is(mistake):
+def test_invalid_arguments_raise(mistake):
     make, words = MISTAKES[mistake]
     with pytest.raises(InputError, match=words):
         jax.eval_shape(make().init, jax.random.key(0), jnp.ones((1, 50)))
 
 
-def test_words_are_dropped_whole():
+def test_embedding_dropout_drops_rows():
     rate = 0.3
     table = jnp.asarray(np.random.default_rng(0).standard_normal((2000, 3)), jnp.bfloat16)
     assert embedding_dropout(table, rate, None) is table
@@ -219,18 +228,18 @@ def test_words_are_dropped_whole():
 
     (_, dropped), gradient = jax.value_and_grad(run, has_aux=True)(table)
     assert dropped.dtype == table.dtype
-    gone = np.asarray(dropped == 0)
-    np.testing.assert_array_equal(gone, np.broadcast_to(gone[:, :1], gone.shape))
-    assert abs(gone[:, 0].mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / len(gone))
-    np.testing.assert_array_equal(dropped[~gone], (table / (1 - rate))[~gone])
-    np.testing.assert_array_equal(np.asarray(gradient == 0), gone)
-    other = embedding_dropout(table, rate, jax.random.key(1))
-    assert not np.array_equal(other == 0, gone)
+    is_dropped = np.asarray(dropped == 0)
+    np.testing.assert_array_equal(is_dropped, np.broadcast_to(is_dropped[:, :1], is_dropped.shape))
+    assert abs(is_dropped[:, 0].mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / len(is_dropped))
+    np.testing.assert_array_equal(dropped[~is_dropped], (table / (1 - rate))[~is_dropped])
+    np.testing.assert_array_equal(np.asarray(gradient == 0), is_dropped)
+    second = embedding_dropout(table, rate, jax.random.key(1))
+    assert not np.array_equal(second == 0, is_dropped)
     with pytest.raises(InputError, match=r"rate: given 1\.5"):
         embedding_dropout(table, 1.5, None)
 
 
-def by_hand(penalty, outputs, mask):
+def expected_penalty(penalty, outputs, mask):
     """Returns a penalty from rows without their masked steps."""
     rows = [row[real].astype(np.float64) for row, real in zip(outputs, mask, strict=True)]
     if penalty is temporal_activation_regularization:
@@ -240,50 +249,58 @@ def by_hand(penalty, outputs, mask):
 
 
 PENALTIES = [activation_regularization, temporal_activation_regularization]
-MASKS = {"ragged": MASK, "full": np.ones_like(MASK), "empty": np.zeros_like(MASK), "one": ONE}
+MASKS = {"ragged": MASK, "full": np.ones_like(MASK), "empty": np.zeros_like(MASK), "one": ONE_VALID}
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("name", MASKS)
-def test_a_penalty_is_a_mean_over_real_steps_and_nothing_else_reaches_it(name, penalty):
+def test_penalty_is_a_mean_over_valid_steps(name, penalty):
     mask = MASKS[name]
     run = jax.jit(jax.value_and_grad(penalty))
     value, gradient = jax.tree.map(np.asarray, run(OUTPUT, mask))
-    np.testing.assert_allclose(value, by_hand(penalty, OUTPUT, mask), rtol=1e-6)
+    np.testing.assert_allclose(value, expected_penalty(penalty, OUTPUT, mask), rtol=1e-6)
     assert (value > 0) == (
         name in ("ragged", "full") or (name == "one" and penalty is activation_regularization)
     )
-    for junk in (np.nan, np.inf, -1e30):
-        littered = np.where(mask[..., None], OUTPUT, np.float32(junk))
-        for one, other in zip(run(littered, mask), (value, gradient), strict=True):
-            assert np.asarray(one).tobytes() == other.tobytes()
+    for masked_value in (np.nan, np.inf, -1e30):
+        spoiled = np.where(mask[..., None], OUTPUT, np.float32(masked_value))
+        for first, second in zip(run(spoiled, mask), (value, gradient), strict=True):
+            assert np.asarray(first).tobytes() == second.tobytes()
     assert np.isfinite(gradient).all()
     assert (gradient[~mask] == 0).all()
-    way = np.random.default_rng(3).standard_normal(OUTPUT.shape)
+    direction = np.random.default_rng(3).standard_normal(OUTPUT.shape)
     # A square has no third derivative: the difference is exact but for rounding.
-    there, back = (by_hand(penalty, OUTPUT + step * way, mask) for step in (1.0, -1.0))
-    np.testing.assert_allclose((gradient * way).sum(), (there - back) / 2, rtol=1e-5, atol=1e-6)
+    upper, lower = (
+        expected_penalty(penalty, OUTPUT + step * direction, mask) for step in (1.0, -1.0)
+    )
+    np.testing.assert_allclose(
+        (gradient * direction).sum(), (upper - lower) / 2, rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_a_penalty_without_a_mask_counts_every_step_of_any_features(penalty):
+def test_penalty_without_a_mask_counts_every_step(penalty):
     images = OUTPUT.reshape(ROWS, TIME, 2, 2)
-    expected = by_hand(penalty, OUTPUT, MASKS["full"])
+    expected = expected_penalty(penalty, OUTPUT, MASKS["full"])
     np.testing.assert_allclose(penalty(images), expected, rtol=1e-6)
-    np.testing.assert_allclose(penalty(images, MASK), by_hand(penalty, OUTPUT, MASK), rtol=1e-6)
+    np.testing.assert_allclose(
+        penalty(images, MASK), expected_penalty(penalty, OUTPUT, MASK), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_a_penalty_of_rounded_outputs_is_summed_in_float32(penalty):
+def test_penalty_of_bfloat16_outputs_is_float32(penalty):
     rounded = jnp.asarray(np.tile(OUTPUT, (40, 1, 1)), jnp.bfloat16)
     mask = np.tile(MASK, (40, 1))
     value = penalty(rounded, mask)
     assert value.dtype == jnp.float32
-    np.testing.assert_allclose(value, by_hand(penalty, np.float32(rounded), mask), rtol=1e-5)
+    np.testing.assert_allclose(
+        value, expected_penalty(penalty, np.float32(rounded), mask), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_a_penalty_refuses_a_mask_that_is_none(penalty):
+def test_penalty_rejects_invalid_masks(penalty):
     with pytest.raises(InputError, match=r"given int32\[5, 7\], expected bool\[5, 7\]"):
         penalty(OUTPUT, MASK.astype(np.int32))
     with pytest.raises(InputError, match=r"given bool\[5, 6\], expected bool\[5, 7\]"):

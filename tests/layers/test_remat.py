@@ -19,15 +19,15 @@ MASK = np.concatenate([MASK, np.zeros((1, TIME), bool)])
 RESETS = np.random.default_rng(5).random((ROWS, TIME)) < 0.3
 
 
-def cotangents(layer, mask, resets=None, features=(INPUTS,)):
+def run_with_gradients(layer, mask, resets=None, features=(INPUTS,)):
     """Returns final state and outputs, and the gradients of parameters, inputs and state."""
     rng = np.random.default_rng(0)
     inputs = jnp.asarray(rng.standard_normal((ROWS, TIME, *features)), jnp.float32)
-    begun = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs, mask)
-    drawn: Any = jax.tree.map(
-        lambda leaf: jnp.asarray(0.7 * rng.standard_normal(leaf.shape), leaf.dtype), begun
+    shapes = jax.eval_shape(layer.init_with_output, jax.random.key(0), inputs, mask)
+    random_values: Any = jax.tree.map(
+        lambda leaf: jnp.asarray(0.7 * rng.standard_normal(leaf.shape), leaf.dtype), shapes
     )
-    (state, _), variables = drawn
+    (state, _), variables = random_values
 
     def loss(variables, inputs, state):
         returned = layer.apply(variables, inputs, mask, state, resets)
@@ -40,8 +40,8 @@ def cotangents(layer, mask, resets=None, features=(INPUTS,)):
     )
 
 
-def compare(make, **given):
-    plain, remat = (cotangents(make(remat), **given) for remat in (False, True))
+def assert_remat_equals_plain(make, **arguments):
+    plain, remat = (run_with_gradients(make(remat), **arguments) for remat in (False, True))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), remat, plain)
     assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(remat))
 
@@ -51,19 +51,23 @@ def compare(make, **given):
 @pytest.mark.parametrize(
     ("cell", "engine"), [(LSTMCell, "fused"), (SRUCell, "scan"), (MinGRUCell, "associative")]
 )
-def test_values_and_gradients_are_those_without(cell, engine, sequences, reverse):
+def test_values_and_gradients_are_unchanged(cell, engine, sequences, reverse):
     options = {"return_sequences": sequences, "reverse": reverse, "engine": engine}
-    compare(lambda remat: RNN(cell(4), remat=remat, **options), mask=MASK)
+    assert_remat_equals_plain(lambda remat: RNN(cell(4), remat=remat, **options), mask=MASK)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_resets_and_images_and_no_mask_go_with_it(reverse):
-    compare(lambda remat: RNN(GRUCell(4), reverse, remat=remat), mask=MASK, resets=RESETS)
+def test_remat_with_resets_images_and_no_mask(reverse):
+    assert_remat_equals_plain(
+        lambda remat: RNN(GRUCell(4), reverse, remat=remat), mask=MASK, resets=RESETS
+    )
     cell = ConvLSTMCell(2, kernel_size=(3,))
-    compare(lambda remat: RNN(cell, reverse, False, remat=remat), mask=None, features=(5, 3))
+    assert_remat_equals_plain(
+        lambda remat: RNN(cell, reverse, False, remat=remat), mask=None, features=(5, 3)
+    )
 
 
-def test_dropout_is_drawn_again_as_it_was_drawn():
+def test_dropout_masks_are_recomputed_identically():
     layer = RNN(RecurrentDropout(LSTMCell(4, update_dropout=0.5), 0.5), remat=True)
     inputs = jnp.asarray(np.random.default_rng(0).standard_normal((2, TIME, INPUTS)), jnp.float32)
     variables = jax.jit(layer.init)(jax.random.key(0), inputs)
@@ -75,12 +79,12 @@ def test_dropout_is_drawn_again_as_it_was_drawn():
 
     # Masks drawn anew in the backward pass would give the gradient of another function.
     step = 1e-2 * np.random.default_rng(1).standard_normal(inputs.shape)
-    by_difference = (loss(inputs + step) - loss(inputs - step)) / 2
-    np.testing.assert_allclose(jnp.sum(jax.grad(loss)(inputs) * step), by_difference, rtol=1e-2)
+    expected = (loss(inputs + step) - loss(inputs - step)) / 2
+    np.testing.assert_allclose(jnp.sum(jax.grad(loss)(inputs) * step), expected, rtol=1e-2)
 
 
 def memory(time, *, gradient=True, **options):
-    """Returns the bytes that XLA sets aside beside what comes in and goes out."""
+    """Returns the bytes of temporary memory that XLA allocates."""
     layer = RNN(LSTMCell(16), return_sequences=False, **options)
     variables = jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((2, 4, 16)))
 
@@ -90,12 +94,12 @@ def memory(time, *, gradient=True, **options):
     run = jax.grad(loss, argnums=(0, 1)) if gradient else loss
     inputs = jax.ShapeDtypeStruct((2, time, 16), jnp.float32)
     mask = jax.ShapeDtypeStruct((2, time), jnp.bool_)
-    found: Any = jax.jit(run).lower(variables, inputs, mask).compile().memory_analysis()
-    return found.temp_size_in_bytes
+    compiled: Any = jax.jit(run).lower(variables, inputs, mask).compile().memory_analysis()
+    return compiled.temp_size_in_bytes
 
 
 @pytest.mark.parametrize("engine", ["scan", "fused"])
-def test_the_memory_of_a_gradient_grows_with_the_root_of_time(engine):
+def test_gradient_memory_grows_with_the_root_of_time(engine):
     def exponent(remat):
         short, long = (memory(time, engine=engine, remat=remat) for time in (256, 4096))
         return math.log(long / short) / math.log(16)
@@ -105,6 +109,6 @@ def test_the_memory_of_a_gradient_grows_with_the_root_of_time(engine):
 
 
 @pytest.mark.parametrize("engine", ["scan", "fused"])
-def test_the_last_output_alone_gathers_no_states(engine):
-    # What remains are the projected inputs: four gates of 16 features, and a copy.
+def test_last_output_stores_no_states(engine):
+    # The rest are the projected inputs: four gates of 16 features, and a copy.
     assert memory(4096, gradient=False, engine=engine) < 2.2 * (4096 * 2 * 4 * 16) * 4

@@ -24,20 +24,24 @@ LAYERS = {
 }
 
 
-def outputs_of(layer, variables, inputs, *arguments):
+def apply_outputs(layer, variables, inputs, *arguments):
     return layer.apply(variables, inputs, *arguments)[1]
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_packed_documents_are_read_as_if_each_had_a_row(name):
+def test_packed_documents_equal_separate_rows(name):
     layer = LAYERS[name]()
     variables = layer.init(jax.random.key(0), INPUT)
-    packed = outputs_of(layer, variables, INPUT, None, None, RESETS)
-    alone = np.concatenate(
-        [outputs_of(layer, variables, each) for each in np.split(INPUT, STARTS[1:], axis=1)], axis=1
+    packed = apply_outputs(layer, variables, INPUT, None, None, RESETS)
+    expected = np.concatenate(
+        [
+            apply_outputs(layer, variables, document)
+            for document in np.split(INPUT, STARTS[1:], axis=1)
+        ],
+        axis=1,
     )
-    np.testing.assert_allclose(packed, alone, atol=1e-6)
-    assert not np.allclose(packed, outputs_of(layer, variables, INPUT), atol=1e-3)
+    np.testing.assert_allclose(packed, expected, atol=1e-6)
+    assert not np.allclose(packed, apply_outputs(layer, variables, INPUT), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -45,10 +49,10 @@ def test_no_gradient_crosses_a_reset(name):
     layer = LAYERS[name]()
     variables = layer.init(jax.random.key(0), INPUT)
 
-    def middle(inputs):
-        return (outputs_of(layer, variables, inputs, None, None, RESETS)[:, 4:6] ** 2).sum()
+    def loss(inputs):
+        return (apply_outputs(layer, variables, inputs, None, None, RESETS)[:, 4:6] ** 2).sum()
 
-    gradient = np.asarray(jax.jit(jax.grad(middle))(INPUT))
+    gradient = np.asarray(jax.jit(jax.grad(loss))(INPUT))
     assert (gradient[:, :4] == 0).all()
     assert (gradient[:, 6:] == 0).all()
     assert (gradient[:, 4:6] != 0).all()
@@ -58,43 +62,43 @@ def test_no_gradient_crosses_a_reset(name):
 def test_masked_steps_between_documents_change_nothing(name):
     layer = LAYERS[name]()
     variables = layer.init(jax.random.key(0), INPUT)
-    dense = np.asarray(outputs_of(layer, variables, INPUT, None, None, RESETS))
+    dense = np.asarray(apply_outputs(layer, variables, INPUT, None, None, RESETS))
     # Two masked steps before the second document, which begins at the first of them.
     inputs = np.insert(INPUT, [4, 4], np.nan, axis=1)
     mask = np.isin(np.arange(TIME + 2), [4, 5], invert=True)[None]
     resets = np.isin(np.arange(TIME + 2), [0, 4, 8])[None]
-    outputs = np.asarray(outputs_of(layer, variables, inputs, mask, None, resets))
+    outputs = np.asarray(apply_outputs(layer, variables, inputs, mask, None, resets))
     np.testing.assert_allclose(outputs[mask], dense[0], atol=1e-6)
 
 
-def test_a_given_state_enters_the_document_that_is_read_first_and_no_other():
+def test_initial_state_affects_only_the_first_document():
     layer = RNN(SimpleCell(FEATURES))
     variables = layer.init(jax.random.key(0), INPUT)
-    later = RESETS & (np.arange(TIME) > 0)
+    resets = RESETS & (np.arange(TIME) > 0)
     state = np.ones((1, FEATURES), np.float32)
-    plain = np.asarray(outputs_of(layer, variables, INPUT, None, None, later))
-    given = np.asarray(outputs_of(layer, variables, INPUT, None, state, later))
-    assert (plain[:, :4] != given[:, :4]).all()
-    np.testing.assert_array_equal(plain[:, 4:], given[:, 4:])
+    plain = np.asarray(apply_outputs(layer, variables, INPUT, None, None, resets))
+    with_state = np.asarray(apply_outputs(layer, variables, INPUT, None, state, resets))
+    assert (plain[:, :4] != with_state[:, :4]).all()
+    np.testing.assert_array_equal(plain[:, 4:], with_state[:, 4:])
 
 
-def test_the_step_between_two_documents_is_not_penalised():
+def test_changes_between_documents_are_not_penalised():
     mask = jnp.array([[True, True, False, True, True, False, True, True, True]])
     # The second document begins at a masked step, the third at a real one.
     resets = jnp.isin(jnp.arange(TIME), jnp.array([0, 2, 7]))[None]
     outputs = jnp.asarray(INPUT)
     documents = [INPUT[0, [0, 1]], INPUT[0, [3, 4, 6]], INPUT[0, [7, 8]]]
-    changes = np.concatenate([np.diff(each, axis=0) for each in documents])
-    found = temporal_activation_regularization(
+    changes = np.concatenate([np.diff(document, axis=0) for document in documents])
+    penalty = temporal_activation_regularization(
         jnp.where(mask[..., None], INPUT, jnp.nan), mask, resets
     )
-    np.testing.assert_allclose(found, (changes**2).mean(), rtol=1e-6)
-    assert abs(found - temporal_activation_regularization(outputs, mask)) > 1e-3
+    np.testing.assert_allclose(penalty, (changes**2).mean(), rtol=1e-6)
+    assert abs(penalty - temporal_activation_regularization(outputs, mask)) > 1e-3
     with pytest.raises(InputError, match=r"resets: given int32\[1, 9\], expected bool\[1, 9\]"):
         temporal_activation_regularization(outputs, mask, resets.astype(jnp.int32))
 
 
-def test_resets_that_cannot_be_used_are_refused():
+def test_invalid_resets_raise():
     layer = RNN(LSTMCell(FEATURES))
     with pytest.raises(InputError, match="resets has the dtype int32"):
         layer.init(jax.random.key(0), INPUT, None, None, RESETS.astype(np.int32))

@@ -1,4 +1,4 @@
-"""What a stack makes of its layers, and of mistakes in them."""
+"""A stack: shared modules, variational dropout and invalid layers."""
 
 from typing import Any, ClassVar
 
@@ -15,8 +15,8 @@ ROWS, TIME, FEATURES = 3, 6, 8
 INPUT = np.ones((ROWS, TIME, FEATURES), np.float32)
 
 
-class Shows(Cell):
-    """A cell that shows what it reads."""
+class IdentityCell(Cell):
+    """A cell whose output is its input."""
 
     output_part: ClassVar[str | None] = None
 
@@ -26,13 +26,13 @@ class Shows(Cell):
 
 
 @pytest.mark.parametrize("variational", [True, False])
-def test_variational_dropout_is_the_same_at_every_step(variational):
-    stack = Stack([RNN(Shows(FEATURES))] * 2, dropout=0.5, variational=variational)
-    seen = np.asarray(stack.apply({}, INPUT, rngs={"dropout": jax.random.key(0)})[1])
-    np.testing.assert_array_equal(np.unique(seen), [0, 2])
-    assert (seen == seen[:, :1]).all() == variational
-    assert not (seen == seen[:1]).all()
-    assert not (seen == seen[..., :1]).all()
+def test_variational_dropout_is_constant_over_time(variational):
+    stack = Stack([RNN(IdentityCell(FEATURES))] * 2, dropout=0.5, variational=variational)
+    outputs = np.asarray(stack.apply({}, INPUT, rngs={"dropout": jax.random.key(0)})[1])
+    np.testing.assert_array_equal(np.unique(outputs), [0, 2])
+    assert (outputs == outputs[:, :1]).all() == variational
+    assert not (outputs == outputs[:1]).all()
+    assert not (outputs == outputs[..., :1]).all()
 
 
 CELL = SimpleCell(FEATURES)
@@ -44,14 +44,14 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize("what", SHARED)
-def test_each_layer_has_parameters_of_its_own(what):
-    layers = SHARED[what]()
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_modules_get_separate_parameters(name):
+    layers = SHARED[name]()
     params = jax.eval_shape(Stack(layers).init, jax.random.key(0), INPUT)["params"]
     assert set(params) == {"layers_0", "layers_1"}
     for index, layer in enumerate(layers):
-        alone = jax.eval_shape(layer.init, jax.random.key(0), INPUT)["params"]
-        assert params[f"layers_{index}"] == alone
+        expected = jax.eval_shape(layer.init, jax.random.key(0), INPUT)["params"]
+        assert params[f"layers_{index}"] == expected
 
 
 CLASS: Any = RNN
@@ -75,13 +75,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_the_layer_that_has_it(mistake):
+def test_invalid_layers_raise(mistake):
     make, words = MISTAKES[mistake]
     with pytest.raises(InputError, match=words):
         make().init(jax.random.key(0), jnp.asarray(INPUT))
 
 
-def test_a_pair_may_stand_on_top():
+def test_top_layer_may_return_a_pair():
     stack = Stack([RNN(CELL), Bidirectional(CELL, merge="none")])
     forward, backward = jax.eval_shape(stack.init_with_output, jax.random.key(0), INPUT)[0][1]
     assert forward.shape == backward.shape == INPUT.shape

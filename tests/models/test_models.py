@@ -1,4 +1,4 @@
-"""The classifier: its size, its table, what reaches the scores and what does not."""
+"""The classifier: parameter counts, layer table, masks, pooling and regularisers."""
 
 import importlib.util
 from pathlib import Path
@@ -16,7 +16,7 @@ from rnnjax.models import Classifier, describe_layers
 from rnnjax.tasks import ClassificationTask
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-LESSON = {
+LESSON_PARAMETERS = {
     "simple_rnn": 1_281_364,
     "masked_rnn": 1_281_364,
     "lstm": 1_282_372,
@@ -33,7 +33,7 @@ def classifier(cell, **options):
     return Classifier(**{"vocabulary": 11, "classes": 3, "cell": cell, **options})
 
 
-def lesson_model(name):
+def load_model(name):
     """Returns the network of a config file."""
     spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
     assert spec is not None
@@ -44,27 +44,27 @@ def lesson_model(name):
     return ClassificationTask.from_config(config, 20_000, {"classes": "abcd"}).model
 
 
-def rows_of(model):
+def describe_layers_of(model):
     """Returns the model's table for a batch of any four texts of six tokens."""
     return describe_layers(
         model, jax.ShapeDtypeStruct((4, 6), jnp.int32), jax.ShapeDtypeStruct((4, 6), jnp.bool_)
     )
 
 
-def shapes_of(model):
+def param_shapes(model):
     """Returns the shapes of the parameters."""
     return jax.eval_shape(model.init, jax.random.key(0), TOKENS, MASK)
 
 
-def parameters(model):
+def random_params(model):
     """Returns random parameters, biases included."""
     rng = np.random.default_rng(1)
     return jax.tree.map(
-        lambda leaf: 0.7 * rng.standard_normal(leaf.shape).astype(leaf.dtype), shapes_of(model)
+        lambda leaf: 0.7 * rng.standard_normal(leaf.shape).astype(leaf.dtype), param_shapes(model)
     )
 
 
-def new_parameters(model) -> Any:
+def initial_params(model) -> Any:
     """Returns the parameters that a training begins with."""
     return jax.jit(model.init)(jax.random.key(0), TOKENS, MASK)["params"]
 
@@ -75,16 +75,17 @@ def scores(model, variables, tokens=TOKENS, mask=MASK, **options):
     return np.asarray(call(variables, tokens, mask))
 
 
-@pytest.mark.parametrize(("name", "expected"), LESSON.items())
-def test_the_lessons_models_have_the_lessons_parameters(name, expected):
-    model = lesson_model(name)
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes_of(model))) == expected
-    assert sum(row.parameters for row in rows_of(model)) == expected
+@pytest.mark.parametrize(("name", "expected"), LESSON_PARAMETERS.items())
+def test_parameter_counts_of_the_lesson(name, expected):
+    model = load_model(name)
+    assert sum(leaf.size for leaf in jax.tree.leaves(param_shapes(model))) == expected
+    assert sum(row.parameters for row in describe_layers_of(model)) == expected
 
 
-def test_the_table_names_each_layer_with_its_shape_and_parameters():
+def test_layer_table():
     rows = [
-        (row.layer, row.type, row.output, row.parameters) for row in rows_of(lesson_model("bilstm"))
+        (row.layer, row.type, row.output, row.parameters)
+        for row in describe_layers_of(load_model("bilstm"))
     ]
     assert rows == [
         ("embed", "Embed", "float32[4, 6, 128]", 2_560_000),
@@ -94,10 +95,10 @@ def test_the_table_names_each_layer_with_its_shape_and_parameters():
     ]
 
 
-def test_one_hot_input_has_no_table_of_embeddings():
+def test_one_hot_inputs_have_no_embedding():
     model = classifier(SimpleCell(5), embedding=0)
-    assert [row.layer for row in rows_of(model)] == ["recurrent/layers_0", "score"]
-    variables = parameters(model)
+    assert [row.layer for row in describe_layers_of(model)] == ["recurrent/layers_0", "score"]
+    variables = random_params(model)
     kernel = variables["params"]["recurrent"]["layers_0"]["cell"]["input"]["kernel"]
     assert kernel.shape == (11, 5)
     # A one-hot vector times a matrix is the row that a table with that matrix would give.
@@ -108,8 +109,8 @@ def test_one_hot_input_has_no_table_of_embeddings():
     )
 
 
-def test_embeddings_begin_within_keras_bounds():
-    embedding = new_parameters(classifier(SimpleCell(2), vocabulary=500, embedding=8))["embed"][
+def test_embedding_init_is_that_of_keras():
+    embedding = initial_params(classifier(SimpleCell(2), vocabulary=500, embedding=8))["embed"][
         "embedding"
     ]
     assert 0.049 < abs(embedding).max() <= 0.05
@@ -121,7 +122,7 @@ def test_embeddings_begin_within_keras_bounds():
     ("embedding", "bidirectional", "pooling"),
     [(0, True, "last"), (0, False, "last"), (3, True, "max"), (3, False, "max")],
 )
-def test_tokens_at_masked_positions_do_not_matter(embedding, bidirectional, pooling):
+def test_masked_tokens_do_not_change_logits(embedding, bidirectional, pooling):
     model = classifier(
         LSTMCell(4),
         layers=2,
@@ -129,27 +130,27 @@ def test_tokens_at_masked_positions_do_not_matter(embedding, bidirectional, pool
         bidirectional=bidirectional,
         pooling=pooling,
     )
-    variables = parameters(model)
+    variables = random_params(model)
     clean = scores(model, variables)
-    for junk in (0, 7, 10):
-        littered = np.where(MASK, TOKENS, junk)
-        np.testing.assert_array_equal(scores(model, variables, littered), clean)
-    moved = np.where(MASK, (TOKENS + 1) % 11, TOKENS)
-    changed = (scores(model, variables, moved) != clean).any(axis=1)
-    assert changed.tolist() == [True, True, True, False]
+    for masked_token in (0, 7, 10):
+        tokens = np.where(MASK, TOKENS, masked_token)
+        np.testing.assert_array_equal(scores(model, variables, tokens), clean)
+    shifted = np.where(MASK, (TOKENS + 1) % 11, TOKENS)
+    is_changed = (scores(model, variables, shifted) != clean).any(axis=1)
+    assert is_changed.tolist() == [True, True, True, False]
 
 
 @pytest.mark.parametrize("pooling", ["last", "max"])
-def test_an_empty_text_gets_the_bias_as_scores_and_no_gradient(pooling):
+def test_empty_text_has_bias_logits_and_no_gradient(pooling):
     model = classifier(GRUCell(4), pooling=pooling)
-    params = parameters(model)["params"]
+    params = random_params(model)["params"]
 
     @jax.jit
     @jax.value_and_grad
     def total(params, mask):
-        found = model.apply({"params": params}, TOKENS, mask)
-        assert isinstance(found, jax.Array)
-        return found.sum()
+        outputs = model.apply({"params": params}, TOKENS, mask)
+        assert isinstance(outputs, jax.Array)
+        return outputs.sum()
 
     value, gradient = total(params, np.zeros_like(MASK))
     np.testing.assert_allclose(value, 4 * params["score"]["bias"].sum(), rtol=1e-5)
@@ -162,12 +163,12 @@ def test_an_empty_text_gets_the_bias_as_scores_and_no_gradient(pooling):
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])
-def test_the_maximum_is_that_of_the_real_steps_alone(bidirectional):
+def test_max_pooling_ignores_masked_steps(bidirectional):
     cell = GRUCell(4)
     model = classifier(cell, layers=2, bidirectional=bidirectional, pooling="max")
     mask = MASK.copy()
     mask[0, 1] = False  # a hole
-    variables = parameters(model)
+    variables = random_params(model)
 
     @jax.jit
     def outputs_of(variables, tokens, mask):
@@ -176,7 +177,7 @@ def test_the_maximum_is_that_of_the_real_steps_alone(bidirectional):
         )
 
     outputs = np.asarray(outputs_of(variables, TOKENS, mask))
-    texts = [steps[real] for steps, real in zip(outputs, mask, strict=True)]
+    texts = [steps[valid] for steps, valid in zip(outputs, mask, strict=True)]
     assert any((text < 0).all(axis=0).any() for text in texts[:3])  # zeros of padding would be more
     pooled = [
         text.max(axis=0) if len(text) else np.zeros(8 if bidirectional else 4) for text in texts
@@ -186,46 +187,46 @@ def test_the_maximum_is_that_of_the_real_steps_alone(bidirectional):
     np.testing.assert_allclose(scores(model, variables, mask=mask), expected, atol=1e-5)
 
 
-def test_the_options_reach_the_layers():
+def test_options_reach_the_layers():
     deep = classifier(SimpleCell(4), layers=3, bidirectional=True, merge="sum")
-    types = [row.output for row in rows_of(deep) if row.layer.startswith("recurrent")]
+    types = [row.output for row in describe_layers_of(deep) if row.layer.startswith("recurrent")]
     assert types == ["float32[4, 6, 4]", "float32[4, 6, 4]", "float32[4, 4]"]
     pooled = classifier(SimpleCell(4), layers=2, pooling="max")
-    types = [row.output for row in rows_of(pooled) if row.layer.startswith("recurrent")]
+    types = [row.output for row in describe_layers_of(pooled) if row.layer.startswith("recurrent")]
     assert types == ["float32[4, 6, 4]", "float32[4, 6, 4]"]
 
 
-def test_layers_have_parameters_of_their_own():
-    recurrent = new_parameters(classifier(SimpleCell(4), layers=2, embedding=4))["recurrent"]
+def test_layers_have_separate_parameters():
+    recurrent = initial_params(classifier(SimpleCell(4), layers=2, embedding=4))["recurrent"]
     first, second = recurrent["layers_0"], recurrent["layers_1"]
     assert not np.array_equal(first["cell"]["recurrent_kernel"], second["cell"]["recurrent_kernel"])
 
 
-def test_dropout_is_drawn_by_key_and_off_without_one():
-    dropping = classifier(SimpleCell(4), layers=2, dropout=0.5)
+def test_dropout_follows_the_key():
+    dropout_model = classifier(SimpleCell(4), layers=2, dropout=0.5)
     plain = classifier(SimpleCell(4), layers=2)
-    variables = parameters(plain)
+    variables = random_params(plain)
 
     @jax.jit
-    def dropped(seed):
+    def with_dropout(seed):
         rngs = {"dropout": jax.random.key(seed)}
-        return dropping.apply(variables, TOKENS, MASK, rngs=rngs)
+        return dropout_model.apply(variables, TOKENS, MASK, rngs=rngs)
 
-    np.testing.assert_array_equal(scores(dropping, variables), scores(plain, variables))
-    np.testing.assert_array_equal(dropped(1), dropped(1))
-    assert not np.array_equal(dropped(1), dropped(2))
-    assert not np.array_equal(dropped(1), scores(plain, variables))
+    np.testing.assert_array_equal(scores(dropout_model, variables), scores(plain, variables))
+    np.testing.assert_array_equal(with_dropout(1), with_dropout(1))
+    assert not np.array_equal(with_dropout(1), with_dropout(2))
+    assert not np.array_equal(with_dropout(1), scores(plain, variables))
 
 
 REGULARIZED: dict[str, dict[str, Any]] = {
-    "variational": {"dropout": 0.5, "variational": True},
+    "variational": {"dropout": 0.5, "variational_dropout": True},
     "embedding": {"embedding_dropout": 0.5},
     "recurrent": {"recurrent_dropout": 0.5},
     "zoneout": {"zoneout": 0.5},
     "weights": {"weight_drop": 0.5},
     "all": {
         "dropout": 0.3,
-        "variational": True,
+        "variational_dropout": True,
         "embedding_dropout": 0.3,
         "recurrent_dropout": 0.3,
         "zoneout": 0.3,
@@ -237,34 +238,34 @@ REGULARIZED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", REGULARIZED.values(), ids=REGULARIZED)
 @pytest.mark.parametrize("cell", [LSTMCell(4), nn.GRUCell(4)], ids=["ours", "flax"])
-def test_a_regulariser_draws_in_training_alone_and_leaves_padding_out(cell, options):
+def test_regularizers_draw_only_in_training(cell, options):
     if "weight_drop" in options and isinstance(cell, nn.GRUCell):
         pytest.skip("the names of flax's kernels are not those of the package")
     model = classifier(cell, layers=2, bidirectional=True, **options)
-    variables = parameters(model)
+    variables = random_params(model)
 
     @jax.jit
-    def trained(tokens, seed):
+    def in_training(tokens, seed):
         return model.apply(variables, tokens, MASK, rngs={"dropout": jax.random.key(seed)})
 
-    once = np.asarray(trained(TOKENS, 1))
-    np.testing.assert_array_equal(trained(TOKENS, 1), once)
-    assert not np.array_equal(trained(TOKENS, 2), once)
-    np.testing.assert_array_equal(trained(np.where(MASK, TOKENS, 7), 1), once)
-    evaluated = scores(model, variables)
-    assert not np.array_equal(evaluated, once)
+    first = np.asarray(in_training(TOKENS, 1))
+    np.testing.assert_array_equal(in_training(TOKENS, 1), first)
+    assert not np.array_equal(in_training(TOKENS, 2), first)
+    np.testing.assert_array_equal(in_training(np.where(MASK, TOKENS, 7), 1), first)
+    in_evaluation = scores(model, variables)
+    assert not np.array_equal(in_evaluation, first)
     if not {"zoneout", "learned_initial_state"} & set(options):
         plain = classifier(cell, layers=2, bidirectional=True)
-        given = variables["params"]
+        params = variables["params"]
         if "weight_drop" in options:
-            bare = {name: layer["layer"] for name, layer in given["recurrent"].items()}
-            given = {**given, "recurrent": bare}
+            bare = {name: layer["layer"] for name, layer in params["recurrent"].items()}
+            params = {**params, "recurrent": bare}
         if "recurrent_dropout" in options:
             return  # the wrapper stands in the paths of the parameters
-        np.testing.assert_array_equal(scores(plain, {"params": given}), evaluated)
+        np.testing.assert_array_equal(scores(plain, {"params": params}), in_evaluation)
 
 
-class Changes(Cell):
+class TotalVariation(Cell):
     """Adds up how much the inputs change from step to step."""
 
     output_part: ClassVar[str | None] = None
@@ -276,47 +277,47 @@ class Changes(Cell):
 
     def step(self, state, projected):
         """Returns the sum so far."""
-        sums, before = state
-        change = jnp.where(jnp.isnan(before), 0, jnp.abs(projected - before))
+        sums, previous = state
+        change = jnp.where(jnp.isnan(previous), 0, jnp.abs(projected - previous))
         return (sums + change, projected), sums + change
 
 
 @pytest.mark.parametrize("variational", [True, False])
-def test_variational_dropout_of_the_inputs_is_the_same_at_every_step(variational):
+def test_variational_input_dropout_is_constant_over_time(variational):
     model = classifier(
-        Changes(16),
+        TotalVariation(16),
         embedding=16,
         dropout=0.5,
         variational=variational,
     )
     tokens = np.full((4, 6), 7, np.int32)
-    variables = parameters(model)
+    variables = random_params(model)
     rngs = {"dropout": jax.random.key(1)}
-    found = scores(model, variables, tokens, np.ones((4, 6), bool), rngs=rngs)
-    unchanged = np.broadcast_to(variables["params"]["score"]["bias"], found.shape)
-    assert np.array_equal(found, unchanged) == variational
+    outputs = scores(model, variables, tokens, np.ones((4, 6), bool), rngs=rngs)
+    unchanged = np.broadcast_to(variables["params"]["score"]["bias"], outputs.shape)
+    assert np.array_equal(outputs, unchanged) == variational
 
 
-def test_the_table_names_what_wraps_a_cell():
+def test_layer_table_names_wrappers():
     model = classifier(LSTMCell(4), zoneout=0.1, weight_drop=0.2, learned_initial_state=True)
-    (row,) = (row for row in rows_of(model) if row.layer.startswith("recurrent"))
+    (row,) = (row for row in describe_layers_of(model) if row.layer.startswith("recurrent"))
     assert row.type == "WeightDrop(RNN(Zoneout(LearnedInitialState(LSTMCell(4)))))"
     assert row.parameters == 4 * 4 * (64 + 4 + 1) + 2 * 4
 
 
-def test_in_bfloat16_the_scores_are_float32():
+def test_bfloat16_model_returns_float32_logits():
     half = classifier(LSTMCell(4, dtype=jnp.bfloat16), dtype=jnp.bfloat16)
-    variables = parameters(half)
+    variables = random_params(half)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
-    rough = scores(half, variables)
-    assert rough.dtype == np.float32
-    exact = scores(classifier(LSTMCell(4)), variables)
-    np.testing.assert_allclose(rough, exact, atol=0.1)
-    assert not np.array_equal(rough, exact)
+    bfloat16_scores = scores(half, variables)
+    assert bfloat16_scores.dtype == np.float32
+    float32_scores = scores(classifier(LSTMCell(4)), variables)
+    np.testing.assert_allclose(bfloat16_scores, float32_scores, atol=0.1)
+    assert not np.array_equal(bfloat16_scores, float32_scores)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_rematerialisation_reaches_every_layer_and_changes_no_score(bidirectional):
+def test_remat_reaches_every_layer(bidirectional):
     plain, remat = (
         classifier(
             GRUCell(4),
@@ -327,7 +328,7 @@ def test_rematerialisation_reaches_every_layer_and_changes_no_score(bidirectiona
         )
         for remat in (False, True)
     )
-    variables = parameters(plain)
+    variables = random_params(plain)
     np.testing.assert_allclose(scores(remat, variables), scores(plain, variables), atol=1e-5)
     assert "remat" not in str(jax.make_jaxpr(plain.apply)(variables, TOKENS, MASK))
     # One for the even stretches of two steps each: three of six tokens, in each run of a layer.
@@ -336,14 +337,14 @@ def test_rematerialisation_reaches_every_layer_and_changes_no_score(bidirectiona
 
 
 @pytest.mark.parametrize("pooling", ["last", "max"])
-def test_a_text_in_pieces_is_the_text_in_one(pooling):
+def test_streaming_equals_one_pass(pooling):
     model = classifier(GRUCell(4), layers=2, pooling=pooling)
-    variables = parameters(model)
-    given: Any = None, None
+    variables = random_params(model)
+    carry: Any = None, None
     for step in range(6):
         piece = np.s_[:, step : step + 1]
-        given = model.apply(variables, TOKENS[piece], MASK[piece], given[0], method="advance")
-        # What is masked, to the end of a row or in all of it, leaves the scores as they are.
+        carry = model.apply(variables, TOKENS[piece], MASK[piece], carry[0], method="advance")
+        # Masked tokens at the end of a row, or in all of it, leave the logits unchanged.
         so_far = scores(model, variables, mask=MASK & (np.arange(6) <= step))
-        np.testing.assert_allclose(given[1], so_far, atol=1e-6)
+        np.testing.assert_allclose(carry[1], so_far, atol=1e-6)
     assert len(np.unique(so_far.round(4), axis=0)) == len(MASK)
