@@ -108,7 +108,7 @@ def test_missing_gpu_raises():
         result_shapes(LSTMCell(FEATURES))
 
 
-@pytest.mark.usefixtures("fake_cudnn")
+@pytest.mark.usefixtures("fake_cudnn", "implicit_promotion")
 @pytest.mark.parametrize("field", ["dtype", "param_dtype"])
 def test_unsupported_dtype_raises(field):
     with pytest.raises(InputError, match="in bfloat16, expected float32"):

@@ -16,6 +16,9 @@ from rnnjax.layers import RNN
 
 from .layer_gradients import INPUTS, jit_fast, random_like, require_close, run_with_gradients
 
+pytestmark = pytest.mark.usefixtures("implicit_promotion")
+"""The kernels add bfloat16 inputs to float32 sums."""
+
 CELLS = (LSTMCell, GRUCell)
 HOLES = np.random.default_rng(0).random((17, 3)) > 0.3
 

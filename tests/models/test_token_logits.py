@@ -22,6 +22,7 @@ MODELS = {
 }
 
 
+@pytest.mark.usefixtures("implicit_promotion")  # nn.Dense adds a bfloat16 bias to float32 sums
 @pytest.mark.parametrize("name", MODELS)
 def test_logits_are_summed_in_float32(name):
     model = MODELS[name]

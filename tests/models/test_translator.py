@@ -122,7 +122,8 @@ def test_logits_equal_the_equations(kind):
         table = params["embed"]["embedding"]
         encoder = Stack([Bidirectional(GRUCell(3)) for _ in range(model.encoder_layers)])
         memory = outputs(encoder, "encoder", table[SOURCE], SOURCE_MASK)
-        mean = memory.sum(axis=1) / np.maximum(SOURCE_MASK.sum(axis=1), 1)[:, None]
+        lengths = SOURCE_MASK.sum(axis=1, keepdims=True, dtype=np.float32)
+        mean = memory.sum(axis=1) / np.maximum(lengths, 1)
         inputs = table[INPUTS] + dense("summarize", mean)[:, None]
         h = top = outputs(RNN(LSTMCell(5)), "first", inputs, MASK)
         attention = (AdditiveAttention if kind == "deep" else MultiplicativeAttention)(5)
@@ -235,8 +236,8 @@ def test_padding_and_batch_size_change_nothing(kind):
     padded = scores(model, variables, *map(wider, (SOURCE, SOURCE_MASK, INPUTS, MASK)))
     np.testing.assert_allclose(padded[:, :5][MASK], logits[MASK], rtol=1e-5, atol=1e-6)
     few_rows = [array[1:3] for array in (SOURCE, SOURCE_MASK, INPUTS, MASK)]
-    logits = scores(model, variables, *few_rows)
-    np.testing.assert_allclose(logits[MASK[1:3]], logits[1:3][MASK[1:3]], rtol=1e-5, atol=1e-6)
+    actual = scores(model, variables, *few_rows)
+    np.testing.assert_allclose(actual[MASK[1:3]], logits[1:3][MASK[1:3]], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -247,9 +248,9 @@ def test_positions_depend_on_source_and_previous_targets(kind):
     for position in (0, 3, 5):
         source = SOURCE.copy()
         source[0, position] = (source[0, position] + 1) % VOCABULARY
-        logits = scores(model, variables, source)
-        assert np.all(np.abs(logits[0] - logits[0]).max(axis=-1)[MASK[0]] > 1e-6)
-        np.testing.assert_allclose(logits[1:], logits[1:], rtol=1e-5, atol=1e-6)
+        changed = scores(model, variables, source)
+        assert np.all(np.abs(changed[0] - logits[0]).max(axis=-1)[MASK[0]] > 1e-6)
+        np.testing.assert_allclose(changed[1:], logits[1:], rtol=1e-5, atol=1e-6)
     for position in range(1, 5):
         inputs = INPUTS.copy()
         inputs[1, position] = (inputs[1, position] + 1) % VOCABULARY
