@@ -231,7 +231,7 @@ REGULARIZED: dict[str, dict[str, Any]] = {
         "recurrent_dropout": 0.3,
         "zoneout": 0.3,
         "weight_drop": 0.3,
-        "learned_state": True,
+        "learned_initial_state": True,
     },
 }
 
@@ -254,7 +254,7 @@ def test_regularizers_draw_only_in_training(cell, options):
     np.testing.assert_array_equal(in_training(np.where(MASK, TOKENS, 7), 1), first)
     in_evaluation = scores(model, variables)
     assert not np.array_equal(in_evaluation, first)
-    if not {"zoneout", "learned_state"} & set(options):
+    if not {"zoneout", "learned_initial_state"} & set(options):
         plain = classifier(cell, layers=2, bidirectional=True)
         params = variables["params"]
         if "weight_drop" in options:
