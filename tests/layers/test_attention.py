@@ -76,7 +76,7 @@ def test_single_query_equals_its_row_among_several(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("junk", [1e9, np.inf, np.nan])
+@pytest.mark.parametrize("masked_value", [1e9, np.inf, np.nan])
 def test_masked_values_do_not_affect_results_or_gradients(kind, masked_value):
     attention, variables = random_attention(kind)
 

@@ -139,7 +139,7 @@ def scatter_steps(values: np.ndarray, mask: np.ndarray, fill: float) -> np.ndarr
     return spread
 
 
-@pytest.mark.parametrize("junk", [-3.5, 1e30, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("masked_value", [-3.5, 1e30, np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize(("cell", "direction"), ALL)
 def test_masked_values_do_not_affect_results(cell, direction, masked_value):
     case = make_case(cell, direction)
