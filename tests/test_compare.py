@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
+from command_line import run_command
 from reporting import runs
 from scipy import stats
-from training.small import typed
 
 from rnnjax import config as schema
 from rnnjax.cli.launcher import call_command
@@ -299,7 +301,7 @@ def test_a_mistake_is_named_before_anything_is_written(cells, said, arguments, s
 
 
 def test_it_is_typed(cells):
-    ended = typed("compare", "cells:gru", "cells:better", "--json", folder=cells.parent)
+    ended = run_command("compare", "cells:gru", "cells:better", "--json", folder=cells.parent)
     assert (ended.status, ended.err) == (0, "")
     assert json.loads(ended.out)["comparisons"][0]["verdict"] == "higher"
-    assert typed("compare", "cells:gru", folder=cells.parent).status == 2
+    assert run_command("compare", "cells:gru", folder=cells.parent).status == 2

@@ -6,16 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from training.small import parse, typed
+from command_line import run_command
+from training.small_runs import news_config
 
 from rnnjax import training
 from rnnjax.data.corpora import read_csv
 
-pytest_plugins = ["training.small"]
-
 
 def scored(workdir, path, folder):
-    ended = typed("evaluate", f"--workdir={workdir}", f"--data={path}", folder=folder)
+    ended = run_command("evaluate", f"--workdir={workdir}", f"--data={path}", folder=folder)
     assert ended.status == 0, ended.err
     return json.loads(ended.out)
 
@@ -30,7 +29,7 @@ def test_the_test_file_of_a_masked_run_gets_the_scores_of_the_run(finished, news
 def test_the_test_file_of_a_run_that_reads_padding_is_batched_as_it_was(
     news, tmp_path, several_lengths
 ):
-    config = parse(news, model__mask=False, epochs=1)
+    config = news_config(news, model__mask=False, epochs=1)
     result = training.train(config, "small", tmp_path)
     assert len(result["buckets"]) == 3
     rows = list(read_csv(news / "test.csv", ["a", "b", "c", "d"]))
@@ -82,7 +81,7 @@ def test_scores_say_the_share_of_unknown_tokens_and_warn_of_many(finished, tmp_p
 def test_a_file_that_cannot_be_scored_is_named(finished, tmp_path, content, says):
     if content is not None:
         (tmp_path / "bad.csv").write_bytes(content)
-    ended = typed("evaluate", f"--workdir={finished}", "--data=bad.csv", folder=tmp_path)
+    ended = run_command("evaluate", f"--workdir={finished}", "--data=bad.csv", folder=tmp_path)
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith("error: bad.csv")
     assert says in ended.err

@@ -4,9 +4,8 @@ import re
 import shutil
 
 import pytest
-from training.small import snapshot, typed
-
-pytest_plugins = ["training.small"]
+from command_line import run_command
+from training.small_runs import read_files
 
 TEXTS = ["Goal, said the striker", "profit of xyzzy"]
 
@@ -19,10 +18,10 @@ def words(page):
 
 def test_texts_of_the_command_line_get_a_page_in_the_folder_of_the_run(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
-    before = snapshot(tmp_path)
-    ended = typed("inspect", "--workdir=run", "--", *TEXTS, folder=tmp_path)
+    before = read_files(tmp_path)
+    ended = run_command("inspect", "--workdir=run", "--", *TEXTS, folder=tmp_path)
     assert (ended.status, ended.out) == (0, "run/inspect.html\n"), ended.err
-    after = snapshot(tmp_path)
+    after = read_files(tmp_path)
     page = after.pop("run/inspect.html").decode()
     assert after == before
     assert "<title>Inside run</title>" in page
@@ -34,13 +33,13 @@ def test_texts_of_the_command_line_get_a_page_in_the_folder_of_the_run(finished,
 
 
 def test_lines_of_standard_input_get_a_page_wherever_it_is_asked_for(finished, tmp_path):
-    before = snapshot(finished)
+    before = read_files(finished)
     arguments = f"--workdir={finished}", "--output=page.html"
-    ended = typed("inspect", *arguments, folder=tmp_path, stdin=b"rocket\ngoal\n")
+    ended = run_command("inspect", *arguments, folder=tmp_path, stdin=b"rocket\ngoal\n")
     assert (ended.status, ended.out) == (0, "page.html\n"), ended.err
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert words(page) == [["rocket"], ["rocket"], ["goal"], ["goal"]]
-    assert snapshot(finished) == before
+    assert read_files(finished) == before
 
 
 @pytest.mark.parametrize(
@@ -51,7 +50,7 @@ def test_lines_of_standard_input_get_a_page_wherever_it_is_asked_for(finished, t
     ],
 )
 def test_a_mistake_is_named(finished, tmp_path, argument, says):
-    ended = typed("inspect", f"--workdir={finished}", argument, folder=tmp_path)
+    ended = run_command("inspect", f"--workdir={finished}", argument, folder=tmp_path)
     assert ended.status == 2
     assert says in ended.err
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from training.small import typed
+from command_line import run_command
 
 from rnnjax import lint
 from rnnjax.errors import InputError
@@ -89,18 +89,18 @@ flags = ["--config.batch_size=64", "--config.acknowledged.not_shuffled=it is abo
 def test_lines_and_status_as_a_user_types_it(write, tmp_path):
     write("config.model.mask = False", "config.data.shuffle = False", name="wrong.py")
     write("config.data.shuffle = False", "config.acknowledged.not_shuffled = 'so'", name="meant.py")
-    ended = typed("lint", "wrong.py", "meant.py", folder=tmp_path)
+    ended = run_command("lint", "wrong.py", "meant.py", folder=tmp_path)
     assert ended.status == 1
     lines = ended.out.splitlines()
     assert lines[0].startswith("wrong.py: padding_read: model.mask is False")
     assert lines[1].startswith("wrong.py: not_shuffled: data.shuffle is False")
     assert lines[2:] == ["meant.py: not_shuffled: acknowledged: so"]
-    ended = typed("lint", "meant.py", folder=tmp_path)
+    ended = run_command("lint", "meant.py", folder=tmp_path)
     assert (ended.status, ended.err) == (0, "")
 
 
 def test_the_rules_are_told(tmp_path):
-    ended = typed("lint", "--rules", folder=tmp_path)
+    ended = run_command("lint", "--rules", folder=tmp_path)
     assert ended.status == 0
     for rule in (rule for place in RULES.values() for rule in place):
         assert f"\n  {rule.__name__}\n    {(rule.__doc__ or '').splitlines()[0]}\n" in ended.out
@@ -121,7 +121,7 @@ def test_what_cannot_be_looked_at_is_refused(write, tmp_path):
     ):
         lint.lint(write("config.acknowledged.paddin_read = 'so'"))
     with pytest.raises(InputError, match=r"experiment\.toml: cannot be read"):
-        lint.lint(tmp_path)
-    ended = typed("lint", folder=tmp_path)
+        lint.look(tmp_path)
+    ended = run_command("lint", folder=tmp_path)
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith("error: given nothing, expected config files or folders")

@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from training.small import parse, write_csv
+from training.small_runs import news_config, write_news
 
 from rnnjax import config as schema
 from rnnjax import lint_rules
@@ -19,14 +19,12 @@ from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.lint_rules import RULES, TESTED_MISTAKES, LintFinding
 
-pytest_plugins = ["training.small"]
-
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [rule.__name__ for place in RULES.values() for rule in place]
 
 
 def config_of(**changes):
-    return parse(Path("news"), **changes)
+    return news_config(Path("news"), **changes)
 
 
 def test_what_can_be_acknowledged_are_the_rules():
@@ -120,8 +118,8 @@ def test_a_score_needs_its_seeds_and_its_spread_beside_it(claim, wrong):
 def leaky(tmp_path_factory):
     """News of 200 rows to train on, and 100 to test of which two are among them."""
     folder = tmp_path_factory.mktemp("leaky")
-    write_csv(folder / "train.csv", 200, seed=1)
-    write_csv(folder / "test.csv", 98, seed=2)
+    write_news(folder / "train.csv", 200, seed=1)
+    write_news(folder / "test.csv", 98, seed=2)
     rows = (folder / "train.csv").read_text().splitlines(keepends=True)
     with (folder / "test.csv").open("a") as file:
         file.writelines([rows[3], rows[170]])
@@ -129,7 +127,7 @@ def leaky(tmp_path_factory):
 
 
 def of_data(rule, folder, **changes):
-    config = parse(folder, **changes)
+    config = news_config(folder, **changes)
     return rule(config, make_dataset(config, load_corpus(config.data)))
 
 
@@ -264,7 +262,7 @@ def test_a_reason_goes_with_what_is_found():
 
 def test_a_run_says_what_is_not_acknowledged_and_where_to_read_more(leaky):
     def said(**changes):
-        config = parse(leaky, **changes)
+        config = news_config(leaky, **changes)
         return lint_rules.warnings(config, make_dataset(config, load_corpus(config.data)))
 
     first, second, hint = said(data__shuffle=False)

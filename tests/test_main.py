@@ -11,13 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from training.small import assert_same, lines, parse, saved, started, typed
+from command_line import run_command, start_command
+from training.small_runs import assert_trees_equal, news_config, read_metrics, restore_state
 
 from rnnjax import training
 from rnnjax.config import defaults
 from rnnjax.data.labelled_text import load_corpus
-
-pytest_plugins = ["training.small"]
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 LSTM = f"--config={CONFIGS / 'lstm.py'}"
@@ -26,7 +25,7 @@ LSTM = f"--config={CONFIGS / 'lstm.py'}"
 @pytest.fixture
 def small_config(news, tmp_path):
     """A config file of 225 steps and what it says."""
-    config = parse(news, epochs=15, learning_rate=0.001, checkpoint__every=10, log_every=25)
+    config = news_config(news, epochs=15, learning_rate=0.001, checkpoint__every=10, log_every=25)
     path = tmp_path / "small.py"
     path.write_text(
         "import ml_collections\n"
@@ -64,7 +63,9 @@ def test_signals_and_a_kill_change_nothing_and_the_command_that_is_named_goes_on
             stderr=subprocess.PIPE,
         )
 
-    process = started("main", "--config", path.name, "--workdir", str(workdir), folder=tmp_path)
+    process = start_command(
+        "main", "--config", path.name, "--workdir", str(workdir), folder=tmp_path
+    )
     status, err = stop(process, workdir, 20, signal.SIGINT)
     assert status == 130
     assert "SIGINT after step " in err
@@ -93,8 +94,8 @@ def test_signals_and_a_kill_change_nothing_and_the_command_that_is_named_goes_on
 
     undisturbed = tmp_path / "undisturbed"
     training.train(config, "small", undisturbed)
-    assert_same(saved(config, workdir), saved(config, undisturbed))
-    assert lines(workdir) == lines(undisturbed)
+    assert_trees_equal(restore_state(config, workdir), restore_state(config, undisturbed))
+    assert read_metrics(workdir) == read_metrics(undisturbed)
 
 
 def test_a_run_without_a_workdir_makes_one_and_keys_can_be_set(news, tmp_path):
@@ -105,7 +106,7 @@ def test_a_run_without_a_workdir_makes_one_and_keys_can_be_set(news, tmp_path):
         "config.data.vocabulary.size": 50,
         "config.data.fallback": "",
     }
-    ended = typed("main", LSTM, *(f"--{k}={v}" for k, v in keys.items()), folder=tmp_path)
+    ended = run_command("main", LSTM, *(f"--{k}={v}" for k, v in keys.items()), folder=tmp_path)
     assert ended.status == 0, ended.err
     (workdir,) = (tmp_path / "runs").iterdir()
     assert workdir.name.startswith("lstm-")
@@ -120,7 +121,7 @@ def test_a_run_without_a_workdir_makes_one_and_keys_can_be_set(news, tmp_path):
 def test_a_config_that_changes_nothing_is_a_config(tmp_path):
     path = tmp_path / "plain.py"
     path.write_text("import ml_collections\nget_config = ml_collections.ConfigDict\n")
-    ended = typed("main", "--config=plain.py", "--print_config", folder=tmp_path)
+    ended = run_command("main", "--config=plain.py", "--print_config", folder=tmp_path)
     assert ended.status == 0, ended.err
     assert json.loads(ended.out) == defaults()
 
@@ -145,7 +146,7 @@ def test_a_config_that_changes_nothing_is_a_config(tmp_path):
     ],
 )
 def test_a_mistake_is_named_in_few_words_and_leaves_nothing_behind(tmp_path, arguments, says):
-    ended = typed("main", *arguments, folder=tmp_path)
+    ended = run_command("main", *arguments, folder=tmp_path)
     assert ended.status == 2
     assert ended.out == ""
     assert ended.err.startswith("error: ")
@@ -169,7 +170,7 @@ def test_news_that_cannot_be_read_is_named_before_the_folder_is_made(news, tmp_p
     (folder / "train.csv").write_bytes((news / "train.csv").read_bytes())
     if content is not None:
         (folder / "test.csv").write_bytes(content)
-    ended = typed("main", LSTM, "--config.data.dir=news", "--workdir=run", folder=tmp_path)
+    ended = run_command("main", LSTM, "--config.data.dir=news", "--workdir=run", folder=tmp_path)
     assert ended.status == 2
     assert "test.csv" in ended.err
     assert says in ended.err
@@ -177,7 +178,7 @@ def test_news_that_cannot_be_read_is_named_before_the_folder_is_made(news, tmp_p
 
 
 def test_help_says_what_can_be_given(tmp_path):
-    ended = typed("main", "--help", folder=tmp_path)
+    ended = run_command("main", "--help", folder=tmp_path)
     assert "--workdir" in ended.out
     assert "python -m rnnjax.main --config configs/bilstm.py" in ended.out
 
@@ -186,7 +187,7 @@ def test_a_checkpoint_that_does_not_fit_is_an_error_of_one_line(small_config, tm
     path, config = small_config
     load_corpus(config.data)  # into the cache, whose files are larger
     given = (f"--config={path}", f"--workdir={tmp_path / 'run'}")
-    process = started("main", *given, folder=tmp_path)
+    process = start_command("main", *given, folder=tmp_path)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (8_000, 8_000))
     err = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 2

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training.small import assert_same, parse, saved, snapshot, typed
+from command_line import run_command
+from training.small_runs import assert_trees_equal, news_config, read_files, restore_state
 
 from rnnjax import cache, paths, training
 from rnnjax.config import parse as parse_config
 from rnnjax.errors import InputError
 from rnnjax.training.checkpoint import Checkpoints
-
-pytest_plugins = ["training.small"]
 
 NAMES = [
     "gru[lr=0.001]",
@@ -42,7 +41,7 @@ def test_checkpoints_are_saved_read_and_cleared_in_a_folder_of_any_name(tmp_path
     restored = Checkpoints(folder).restore(trees[1], repair=True)
     assert restored is not None
     assert restored[0] == 3
-    assert_same(restored[1], trees[3])
+    assert_trees_equal(restored[1], trees[3])
     assert sorted(path.name for path in folder.iterdir()) == ["2", "3"]
     beside = [path.relative_to(tmp_path) for path in tmp_path.rglob("*")]
     assert [path for path in beside if not path.is_relative_to(Path(name).parts[0])] == []
@@ -75,15 +74,15 @@ def test_nothing_is_left_among_the_temporary_files(tmp_path, monkeypatch):
 def test_a_run_is_begun_resumed_asked_and_scored_in_a_folder_of_any_name(news, tmp_path):
     strange = tmp_path / "gru[lr=0.001]*" / NAMES[4] / NAMES[5]
     data = shutil.copytree(news, strange / "data")
-    config = parse(data, epochs=1)
+    config = news_config(data, epochs=1)
     training.train(config, "small", strange / "run")
-    before = saved(config, strange / "run")
+    before = restore_state(config, strange / "run")
     (strange / "run" / "result.json").unlink()
     result = training.train(config, "small", strange / "run")
-    assert result["resumed_from"] == result["steps"] == before.done
+    assert result["resumed_from"] == result["steps"] == before.num_steps
     run = training.TrainedClassifier.load(strange / "run")
-    assert run.step == before.done
-    assert run.evaluate(data / "test.csv")["accuracy"] == pytest.approx(result["test"]["accuracy"])
+    assert run.step == before.num_steps
+    assert run.score(data / "test.csv")["accuracy"] == pytest.approx(result["test"]["accuracy"])
     assert run.predict(["goal"]).shape == (1, 4)
 
 
@@ -124,7 +123,7 @@ def test_paths_of_the_command_lines_are_expanded_or_refused_by_their_flags(tmp_p
     )
     (tmp_path / "empty").mkdir()
     given = ("--config=~/plain.py", "--print_config", "--config.data.dir=~/news")
-    ended = typed("main", *given, folder=tmp_path / "empty")
+    ended = run_command("main", *given, folder=tmp_path / "empty")
     assert ended.status == 0, ended.err
     assert json.loads(ended.out)["data"]["dir"] == str(tmp_path / "news")
 
@@ -138,8 +137,8 @@ def test_paths_of_the_command_lines_are_expanded_or_refused_by_their_flags(tmp_p
         ("compare", f"--plot={NOBODY}"),
         ("predict", "--workdir=caf\udce9"),
     ):
-        ended = typed(module, *arguments, folder=tmp_path / "empty")
+        ended = run_command(module, *arguments, folder=tmp_path / "empty")
         assert ended.status == 2, (module, ended)
         assert ended.err.startswith("error: "), ended.err
         assert "given '" in ended.err, ended.err
-    assert snapshot(tmp_path / "empty") == {}
+    assert read_files(tmp_path / "empty") == {}

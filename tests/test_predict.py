@@ -6,16 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+from command_line import run_command
 from reporting.runs import reseal
-from training.small import damage, parse, typed
+from training.small_runs import damage_checkpoint, news_config
 
 from rnnjax import training
 from rnnjax.errors import InputError
 from rnnjax.input_files import digest
 from rnnjax.reporting import run_files
 from rnnjax.training import trained_classifier as trained
-
-pytest_plugins = ["training.small"]
 
 TEXTS = [
     "Goal! The striker scored",
@@ -31,7 +30,7 @@ TEXTS = [
 def unmasked(news, tmp_path_factory):
     """The folder of a run that reads padding, in batches of whatever lengths."""
     workdir = tmp_path_factory.mktemp("unmasked") / "run"
-    config = parse(news, model__mask=False, data__bucketing=False, epochs=1)
+    config = news_config(news, model__mask=False, data__bucketing=False, epochs=1)
     training.train(config, "small", workdir)
     return workdir
 
@@ -89,7 +88,7 @@ def test_a_text_of_many_words_is_answered(finished):
 def test_texts_on_the_command_line_are_answered_in_their_order(finished, tmp_path):
     first = "the goal of the striker \x1b[2J\x9b"
     texts = [first, "", "xyzzy", "--", "goal xyzzy " * 2, "goal " * 50]
-    ended = typed("predict", "--workdir", str(finished), "--", *texts, folder=tmp_path)
+    ended = run_command("predict", "--workdir", str(finished), "--", *texts, folder=tmp_path)
     assert ended.status == 0, ended.err
     rows = ended.out.splitlines()
     assert len(rows) == len(texts)
@@ -108,7 +107,7 @@ def test_texts_on_the_command_line_are_answered_in_their_order(finished, tmp_pat
 
 def test_lines_of_standard_input_are_answered_in_json(finished, tmp_path):
     given = '\ufeffgoal striker\r\n\nsé 漢 goal\n\ttab "quoted"\nlast'.encode()
-    ended = typed("predict", f"--workdir={finished}", "--json", folder=tmp_path, stdin=given)
+    ended = run_command("predict", f"--workdir={finished}", "--json", folder=tmp_path, stdin=given)
     assert ended.status == 0, ended.err
     rows = [json.loads(line) for line in ended.out.splitlines()]
     texts = ["goal striker", "", "sé 漢 goal", '\ttab "quoted"', "last"]
@@ -124,10 +123,12 @@ def test_lines_of_standard_input_are_answered_in_json(finished, tmp_path):
 
 
 def test_no_line_gets_no_answer_and_a_line_that_is_no_text_is_named(finished, tmp_path):
-    nothing = typed("predict", f"--workdir={finished}", folder=tmp_path)
+    nothing = run_command("predict", f"--workdir={finished}", folder=tmp_path)
     assert (nothing.status, nothing.out) == (2, "")
     assert nothing.err.startswith("error: no text on standard input")
-    broken = typed("predict", f"--workdir={finished}", folder=tmp_path, stdin=b"goal\ncaf\xe9\n")
+    broken = run_command(
+        "predict", f"--workdir={finished}", folder=tmp_path, stdin=b"goal\ncaf\xe9\n"
+    )
     assert broken.status == 2
     assert "error: standard input, line 2: is not UTF-8" in broken.err
 
@@ -139,7 +140,7 @@ def test_a_mistake_on_the_command_line_is_named(finished, tmp_path):
         ([f"--workdir={finished}", "--jsno", "goal"], "jsno"),
         ([f"--workdir={finished}", "caf\udce9"], "text 1 is not valid Unicode"),
     ):
-        ended = typed("predict", *arguments, folder=tmp_path)
+        ended = run_command("predict", *arguments, folder=tmp_path)
         assert ended.status == 2
         assert ended.err.startswith("error: ")
         assert says in ended.err
@@ -162,7 +163,7 @@ def test_a_run_answers_from_the_checkpoint_that_is_whole_and_leaves_the_other(
 ):
     copy = shutil.copytree(finished, tmp_path / "copy")
     before, newest = sorted(int(path.name) for path in (copy / "checkpoints").iterdir())
-    damage(copy / "checkpoints" / str(newest), "flipped")
+    damage_checkpoint(copy / "checkpoints" / str(newest), "flipped")
     assert training.TrainedClassifier.load(copy).step == before
     assert f"step {newest} is damaged" in capsys.readouterr().err
     assert (copy / "checkpoints" / str(newest)).exists()
@@ -230,7 +231,7 @@ def test_a_run_folder_runs_no_code_unless_it_is_trusted(stranger, finished):
 def test_the_command_line_trusts_a_run_folder_where_it_is_told_to(stranger, tmp_path):
     workdir, ran = stranger
     assert not ran.exists()
-    ended = typed("predict", f"--workdir={workdir}", "--trust", "goal", folder=tmp_path)
+    ended = run_command("predict", f"--workdir={workdir}", "--trust", "goal", folder=tmp_path)
     assert ended.status == 0, ended.err
     assert ran.exists()
 
@@ -238,5 +239,5 @@ def test_the_command_line_trusts_a_run_folder_where_it_is_told_to(stranger, tmp_
 def test_a_training_does_not_run_what_another_config_in_its_folder_names(stranger, news):
     workdir, ran = stranger
     with pytest.raises(InputError, match=r"config\.model\.cell: 'LSTMCell', 'strangers\.one"):
-        training.train(parse(news), "small", workdir)
+        training.train(news_config(news), "small", workdir)
     assert not ran.exists()

@@ -8,13 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
-from training.small import parse
+from training.small_runs import news_config
 
 from rnnjax import training
 from rnnjax.cells import CELLS
 from rnnjax.layers import RNN, available_engines, mask_from_lengths
-
-pytest_plugins = ["training.small"]
 
 
 @pytest.fixture
@@ -59,5 +57,5 @@ def test_a_training_promotes_nothing(strict, news, tmp_path):
         "model__dropout": 0.1,
         "model__regularization__embedding_dropout": 0.1,
     }
-    result = training.train(parse(news, **options), "strict", tmp_path / "run")
+    result = training.train(news_config(news, **options), "strict", tmp_path / "run")
     assert result["steps"] > 1

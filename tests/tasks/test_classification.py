@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from optax import constant_schedule
 
 from rnnjax.cells import EchoStateCell, GRUCell, LSTMCell, SimpleCell
 from rnnjax.config import parse
@@ -47,8 +48,8 @@ def model_of(**options):
 def trained(known, config, steps=5):
     """Returns the parameters before and after some steps of training."""
     task = ClassificationTask(model_of(dropout=config.model.dropout), known)
-    optimizer = make_optimizer(config.optimizer, optax.constant_schedule(config.learning_rate))
-    state = init_state(task, optimizer, [3], batch_size=4).create()
+    optimizer = make_optimizer(config.optimizer, constant_schedule(config.learning_rate))
+    state = init_state(task, optimizer, [3], batch_size=config.batch_size).create()
     before = jax.tree.map(np.array, state.params)
     step = make_train_step(task, optimizer, [3])
     for number in range(steps):
@@ -84,10 +85,9 @@ def test_clipping_is_felt_in_that_comparison():
 def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
     config = parse({"learning_rate": 0.05, "optimizer": {"weight_decay": 0.1}})
     task = ClassificationTask(model_of(cell=EchoStateCell(4), vocabulary=KNOWN), KNOWN)
-    optimizer = make_optimizer(
-        config.optimizer, optax.constant_schedule(config.learning_rate), task.trainable_mask
-    )
-    state = init_state(task, optimizer, [3], batch_size=4).create()
+    schedule = constant_schedule(config.learning_rate)
+    optimizer = make_optimizer(config.optimizer, schedule, task.trained)
+    state = init_state(task, optimizer, [3], batch_size=config.batch_size).create()
     before = jax.tree.map(np.array, state.params)
     after = make_train_step(task, optimizer, [3])(state, stack_batches(batch_of(0))).params
     jax.tree.map(np.testing.assert_array_equal, after["recurrent"], before["recurrent"])
@@ -106,11 +106,10 @@ def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
             "optimizer": {"weight_decay": decay, "clip_norm": 0.5},
         }
     )
-    task = ClassificationTask.from_config(config, KNOWN, ABOUT)
-    optimizer = make_optimizer(
-        config.optimizer, optax.constant_schedule(config.learning_rate), task.trainable_mask
-    )
-    state = init_state(task, optimizer, [3], batch_size=4).create()
+    task = ClassificationTask.of(config, KNOWN, ABOUT)
+    schedule = constant_schedule(config.learning_rate)
+    optimizer = make_optimizer(config.optimizer, schedule, task.trained)
+    state = init_state(task, optimizer, [3], batch_size=config.batch_size).create()
     moments = jax.tree_util.tree_leaves_with_path(state.opt_state)
     assert "embed" not in "".join(jax.tree_util.keystr(path) for path, _ in moments)
     before = jax.tree.map(np.array, state.params)

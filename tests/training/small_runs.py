@@ -1,4 +1,4 @@
-"""Fixtures and helpers of tests on runs: a corpus and a network so small that a run takes a second."""
+"""Fixtures and helpers of tests on runs, with a corpus and a network that train in a second."""
 
 import csv
 import json

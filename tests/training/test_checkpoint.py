@@ -18,7 +18,7 @@ from endings import damage as spoil
 from rnnjax.errors import InputError
 from rnnjax.training.checkpoint import Checkpoints, Owner
 
-from .small import assert_same, damage
+from .small_runs import assert_trees_equal, damage_checkpoint
 
 # What tensorstore still has under way when one array cannot be read.
 pytestmark = pytest.mark.filterwarnings(
@@ -51,14 +51,14 @@ def test_the_newest_of_those_kept_comes_back_bit_for_bit(folder):
     assert checkpoints.steps == [8, 12]
     step, found = checkpoints.restore(shapes(tree(0))) or pytest.fail("nothing was restored")
     assert step == 12
-    assert_same(found, tree(12))
+    assert_trees_equal(found, tree(12))
 
 
 def test_a_part_can_be_read_alone(folder):
     template = {"params": shapes(tree(0))["params"]}
     step, found = Checkpoints(folder).restore(template) or pytest.fail("nothing was restored")
     assert step == 12
-    assert_same(found, {"params": tree(12)["params"]})
+    assert_trees_equal(found, {"params": tree(12)["params"]})
 
 
 def test_without_a_checkpoint_there_is_nothing_to_restore(tmp_path):
@@ -75,11 +75,11 @@ def test_what_an_interrupted_save_leaves_is_passed_over(folder):
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "missing", "checksum"])
 def test_a_damaged_one_is_reported_and_the_one_before_it_is_taken(folder, capfd, how):
-    damage(folder / "12", how)
+    damage_checkpoint(folder / "12", how)
     checkpoints = Checkpoints(folder)
     step, found = checkpoints.restore(shapes(tree(0))) or pytest.fail("nothing was restored")
     assert step == 8
-    assert_same(found, tree(8))
+    assert_trees_equal(found, tree(8))
     said = capfd.readouterr().err
     assert f"WARNING: {folder}: the checkpoint of step 12 is damaged" in said
     assert "Traceback" not in said
@@ -94,7 +94,7 @@ def test_whatever_happens_to_whatever_file_nothing_wrong_is_read(folder, tmp_pat
         copy = Path(shutil.copytree(folder, tmp_path / "copy"))
         spoil(draw, copy / "12" / file, how)
         step, found = Checkpoints(copy).restore(shapes(tree(0))) or pytest.fail("nothing came")
-        assert_same(found, tree(step))
+        assert_trees_equal(found, tree(step))
         said = capfd.readouterr().err
         assert ("step 12 is damaged" in said) == (step == 8), (file, how)
         assert "Traceback" not in said
@@ -150,26 +150,26 @@ def test_one_that_a_kill_has_left_half_deleted_is_in_nobodys_way(folder, share):
     checkpoints = Checkpoints(folder)
     step, found = checkpoints.restore(shapes(tree(0)), repair=True) or pytest.fail("nothing came")
     assert step == 16
-    assert_same(found, tree(16))
+    assert_trees_equal(found, tree(16))
     assert sorted(path.name for path in folder.iterdir()) == ["12", "16"]
     checkpoints.save(20, tree(20))
     assert Checkpoints(folder).steps == [16, 20]
 
 
 def test_a_repaired_folder_takes_the_damaged_step_again(folder):
-    damage(folder / "12", "flipped")
+    damage_checkpoint(folder / "12", "flipped")
     Checkpoints(folder).restore(shapes(tree(0)), repair=True)
     checkpoints = Checkpoints(folder)
     assert checkpoints.steps == [8]
     checkpoints.save(12, tree(12))
     step, found = Checkpoints(folder).restore(shapes(tree(0))) or pytest.fail("nothing came")
     assert step == 12
-    assert_same(found, tree(12))
+    assert_trees_equal(found, tree(12))
 
 
 def test_where_all_are_damaged_all_are_named_and_none_is_deleted(folder):
     for step in (8, 12):
-        damage(folder / str(step), "flipped")
+        damage_checkpoint(folder / str(step), "flipped")
     with pytest.raises(InputError, match=r"every .* is damaged \(steps 8, 12; of the newest: "):
         Checkpoints(folder).restore(shapes(tree(0)), repair=True)
     assert Checkpoints(folder).steps == [8, 12]
@@ -204,7 +204,7 @@ def test_a_renamed_checkpoint_and_swapped_ones_are_refused(folder, capfd):
     (folder / "12").rename(folder / "16")
     step, found = Checkpoints(folder).restore(shapes(tree(0))) or pytest.fail("nothing came")
     assert step == 8
-    assert_same(found, tree(8))
+    assert_trees_equal(found, tree(8))
     assert "step 16 is damaged (it was saved as that of step 12)" in capfd.readouterr().err
     (folder / "8").rename(folder / "12")
     (folder / "16").rename(folder / "8")
@@ -222,7 +222,7 @@ def test_a_step_is_saved_in_the_place_of_another_of_that_step(folder):
     checkpoints = Checkpoints(folder)
     checkpoints.save(12, tree(12, size=20))
     _, found = Checkpoints(folder).restore(shapes(tree(0, size=20))) or pytest.fail("nothing came")
-    assert_same(found, tree(12, size=20))
+    assert_trees_equal(found, tree(12, size=20))
 
 
 def test_arrays_of_other_shapes_are_not_taken_for_those_asked_for(folder):
@@ -244,7 +244,7 @@ def test_a_save_that_fails_says_so_and_leaves_the_one_before_whole(folder):
     again = Checkpoints(folder)
     step, found = again.restore(shapes(tree(0))) or pytest.fail("nothing was restored")
     assert step == 12
-    assert_same(found, tree(12))
+    assert_trees_equal(found, tree(12))
     again.save(16, tree(16))
     assert Checkpoints(folder).steps == [12, 16]
 

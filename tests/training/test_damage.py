@@ -18,9 +18,7 @@ from rnnjax.errors import InputError
 from rnnjax.reporting import atomic_files, run_files
 from rnnjax.training.run_folder import RunFolder
 
-from .small import assert_same, parse, saved, snapshot
-
-pytest_plugins = ["training.small"]
+from .small_runs import assert_trees_equal, news_config, read_files, restore_state
 
 run_module = sys.modules["rnnjax.training.launch"]
 ONE = {
@@ -42,7 +40,7 @@ def trained(news, tmp_path_factory):
     """The folders of a run and of another of the same config."""
     folder = tmp_path_factory.mktemp("trained")
     for name in ("run", "again"):
-        run(parse(news, **ONE), folder / name)
+        run(news_config(news, **ONE), folder / name)
     return folder
 
 
@@ -107,7 +105,7 @@ def test_an_edited_config_is_refused(news, copy, old, new):
     with pytest.raises(InputError, match=r"config\.json is damaged \(its digest is not the one in"):
         training.load_run(copy)
     with pytest.raises(InputError, match="a run of another config"):
-        run(parse(news, **ONE), copy)
+        run(news_config(news, **ONE), copy)
 
 
 @pytest.mark.parametrize("name", ["environment.json", "tokenizer.json"])
@@ -116,10 +114,10 @@ def test_a_run_does_not_go_on_with_a_damaged_file(news, copy, name):
     content = bytearray((copy / name).read_bytes())
     content[content.rindex(b"e")] ^= 1
     (copy / name).write_bytes(content)
-    before = snapshot(copy)
+    before = read_files(copy)
     with pytest.raises(InputError, match=rf"{name} is damaged \(its digest"):
-        run(parse(news, **ONE), copy)
-    assert snapshot(copy) == before
+        run(news_config(news, **ONE), copy)
+    assert read_files(copy) == before
 
 
 def move(before, after):
@@ -140,7 +138,7 @@ def test_a_checkpoint_from_elsewhere_is_passed_over(trained, copy, capfd, of, st
     said = capfd.readouterr().err
     assert f"the checkpoint of step 4 is damaged ({says}); that of step 3 is used" in said
     shutil.rmtree(copy / "checkpoints" / "4")
-    assert_same(loaded.params, training.load_run(copy).params)
+    assert_trees_equal(loaded.params, training.load_run(copy).params)
 
 
 def test_swapped_checkpoints_are_refused(trained, copy):
@@ -158,7 +156,7 @@ def test_data_mended_before_the_first_step_is_read_with_its_own_vocabulary(
     news, tmp_path, monkeypatch
 ):
     folder, workdir = shutil.copytree(news, tmp_path / "news"), tmp_path / "run"
-    config = parse(folder, **ONE)
+    config = news_config(folder, **ONE)
     monkeypatch.setattr(run_module, "train", killed)
     found = []
     for word in ("gaol", "penalty"):
@@ -175,16 +173,16 @@ def test_data_mended_before_the_first_step_is_read_with_its_own_vocabulary(
         path.write_text(path.read_text().replace("goal", word).replace("gaol", word))
     assert found[0] != found[1]
     (workdir / "metrics.jsonl").write_text(json.dumps({"step": 3, "split": "train"}) + "\n")
-    before = snapshot(workdir)
+    before = read_files(workdir)
     with pytest.raises(InputError, match=f"fingerprint {found[1][:12]}, and the data is now "):
         run(config, workdir)
-    assert snapshot(workdir) == before
+    assert read_files(workdir) == before
 
 
 def test_a_run_that_is_killed_at_each_of_its_writes_ends_as_if_nothing_had_been(
     news, trained, tmp_path, monkeypatch
 ):
-    config, workdir, write = parse(news, **ONE), tmp_path / "run", atomic_files.write_text
+    config, workdir, write = news_config(news, **ONE), tmp_path / "run", atomic_files.write_text
     for last in ("config.json", "tokenizer.json", "environment.json", "result.json"):
         for after in (False, True):
 
@@ -200,7 +198,7 @@ def test_a_run_that_is_killed_at_each_of_its_writes_ends_as_if_nothing_had_been(
                 with pytest.raises(KeyboardInterrupt):
                     run(config, workdir)
     run(config, workdir)
-    assert_same(saved(config, workdir), saved(config, trained / "run"))
+    assert_trees_equal(restore_state(config, workdir), restore_state(config, trained / "run"))
     for name in ("config.json", "tokenizer.json", "metrics.jsonl"):
         assert (workdir / name).read_bytes() == (trained / "run" / name).read_bytes()
     run_files.read(workdir)

@@ -12,9 +12,7 @@ from rnnjax.training import finite
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.run_folder import RunFolder
 
-from .small import parse, saved, state_of
-
-pytest_plugins = ["training.small"]
+from .small_runs import initial_state, news_config, restore_state
 
 HERE = __name__
 
@@ -53,7 +51,7 @@ def run(config, workdir):
 
 @pytest.mark.parametrize("every", [0, 1])
 def test_one_step_of_a_huge_learning_rate_is_an_error_and_saves_nothing(news, tmp_path, every):
-    config = parse(news, data__take=16, epochs=1, learning_rate=1e39, checkpoint__every=every)
+    config = news_config(news, data__take=16, epochs=1, learning_rate=1e39, checkpoint__every=every)
     with pytest.raises(InputError, match=r"not finite after step 1: the training has diverged"):
         run(config, tmp_path)
     assert Checkpoints(tmp_path / "checkpoints").steps == []
@@ -62,7 +60,7 @@ def test_one_step_of_a_huge_learning_rate_is_an_error_and_saves_nothing(news, tm
 
 
 def test_finite_parameters_that_are_of_no_use_have_no_result(news, tmp_path):
-    config = parse(news, data__take=16, epochs=1, learning_rate=3e38)
+    config = news_config(news, data__take=16, epochs=1, learning_rate=3e38)
     for _ in range(2):
         with pytest.raises(InputError, match=r"test part: the scores are not finite \(loss nan\)"):
             run(config, tmp_path)
@@ -74,7 +72,7 @@ def test_finite_parameters_that_are_of_no_use_have_no_result(news, tmp_path):
 
 def test_every_array_of_a_state_is_looked_at(news):
     changes = {"data__validation": 0.2, "early_stopping__patience": 2, "averaging__decay": 0.9}
-    state = state_of(parse(news, **changes))
+    state = initial_state(news_config(news, **changes))
     finite.check_state(state)
     leaves, structure = jax.tree.flatten(state)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
@@ -92,19 +90,19 @@ def test_scores_that_are_not_finite_end_a_run_without_a_result(news, tmp_path, m
         return {"loss": float("nan"), "accuracy": 0.25, "rows": 16}
 
     monkeypatch.setattr("rnnjax.tasks.Classification.summary", summary)
-    config = parse(news, data__take=16, epochs=1)
+    config = news_config(news, data__take=16, epochs=1)
     with pytest.raises(InputError, match=r"test part: the scores are not finite \(loss nan\)"):
         run(config, tmp_path)
     assert not (tmp_path / "result.json").exists()
-    config = parse(news, data__take=32, epochs=1, data__validation=0.5)
+    config = news_config(news, data__take=32, epochs=1, data__validation=0.5)
     with pytest.raises(InputError, match="the validation loss is nan at step 1"):
         run(config, tmp_path / "validated")
 
 
 def test_parameters_that_are_not_finite_do_not_answer(news, tmp_path):
-    config = parse(news, data__take=16, epochs=1)
+    config = news_config(news, data__take=16, epochs=1)
     run(config, tmp_path)
-    state = saved(config, tmp_path)
+    state = restore_state(config, tmp_path)
     params = jax.tree.map(lambda leaf: leaf * np.nan, state.params)
     state = state.replace(params=params, step=state.step + 1)
     RunFolder(tmp_path).open_checkpoints().save(2, state)
@@ -113,7 +111,7 @@ def test_parameters_that_are_not_finite_do_not_answer(news, tmp_path):
 
 
 def test_parameters_that_training_has_moved_too_far_are_no_fault_of_the_network(news, tmp_path):
-    config = parse(news, data__take=48, epochs=1, learning_rate=3e38, checkpoint__every=1)
+    config = news_config(news, data__take=48, epochs=1, learning_rate=3e38, checkpoint__every=1)
     with pytest.raises(InputError, match="at the parameters of step 1 already") as caught:
         run(config, tmp_path)
     assert "no learning rate helps" not in str(caught.value)
@@ -143,7 +141,7 @@ def test_parameters_that_training_has_moved_too_far_are_no_fault_of_the_network(
 def test_a_network_that_is_not_finite_at_its_first_parameters_is_told_where(
     news, tmp_path, cell, part, cause
 ):
-    config = parse(news, data__take=48, epochs=1, model__cell=f"{HERE}:{cell}")
+    config = news_config(news, data__take=48, epochs=1, model__cell=f"{HERE}:{cell}")
     with pytest.raises(InputError, match=cause) as caught:
         run(config, tmp_path)
     message = str(caught.value)

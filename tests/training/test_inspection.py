@@ -17,9 +17,7 @@ from rnnjax.tasks import LanguageModelingTask
 from rnnjax.training import TrainedRun, inspect_texts, inspection
 from rnnjax.training.step import make_evaluate_step
 
-from .small import parse, unlearned
-
-pytest_plugins = ["training.small"]
+from .small_runs import news_config, untrained_classifier
 
 TEXTS = ["Goal, said the striker; xyzzy of profit!", "rocket"]
 FEATURES = 8
@@ -44,7 +42,7 @@ NETWORKS = {
 @pytest.fixture(scope="module", params=NETWORKS)
 def run(request, news):
     """A network that nothing was taught."""
-    return unlearned(parse(news, **NETWORKS[request.param]))
+    return untrained_classifier(news_config(news, **NETWORKS[request.param]))
 
 
 def test_an_account_is_what_the_network_does(run):
@@ -109,7 +107,7 @@ def test_what_a_word_moves_is_the_slope_of_the_odds_by_its_vector(run):
 
 
 def test_a_text_that_no_page_can_show_is_named(news, monkeypatch):
-    run = unlearned(parse(news))
+    run = untrained_classifier(news_config(news))
     monkeypatch.setattr(inspection, "_MOST_TOKENS", 5)
     for texts, says in (
         ([], "given 0 texts, expected 1 to 20"),
@@ -186,7 +184,7 @@ class MatrixCell(Cell):
 
 
 def test_states_of_any_shape_have_a_unit_for_each_entry(news):
-    run = unlearned(parse(news, model__cell="training.test_inside:MatrixCell"))
+    run = untrained_classifier(news_config(news, model__cell="training.test_inside:MatrixCell"))
     (account, _) = inspect_texts(run, TEXTS)
     (layer,) = account.layers
     matrix, steps = layer.states

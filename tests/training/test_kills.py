@@ -7,8 +7,6 @@ from pathlib import Path
 from endings import compare_endings, read_ending
 from processes import FLAGS, Moment, run
 
-pytest_plugins = ["training.small"]
-
 
 def test_a_run_that_is_killed_three_times_ends_as_one_that_never_was(news, tmp_path):
     flags = (*FLAGS, "--config.data.corpus=ag_news_subset", f"--config.data.dir={news}")

@@ -14,9 +14,8 @@ from rnnjax.tasks import ClassificationTask
 from rnnjax.training import manifest as lib
 from rnnjax.training import processor
 from rnnjax.training import step as step_lib
-from training.small import assert_same, parse, state_of
 
-pytest_plugins = ["training.small"]
+from .small_runs import assert_trees_equal, initial_state, news_config
 
 
 def test_it_is_json_and_says_what_the_numbers_depend_on():
@@ -97,11 +96,11 @@ def drawn(stream, **names):
 
 
 def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, monkeypatch):
-    config = parse(news, model__dropout=0.5)
+    config = news_config(news, model__dropout=0.5)
     made = labelled_text.make_dataset(config, labelled_text.load_corpus(config.data))
-    task = ClassificationTask.from_config(config, len(made.vocabulary), made.describe())
-    state = state_of(config)
-    assert_same(state.params, jax.jit(task.init)(drawn("parameters", seed=config.seed)))
+    task = ClassificationTask.of(config, len(made.vocabulary), made.describe())
+    state = initial_state(config)
+    assert_trees_equal(state.params, jax.jit(task.init)(drawn("parameters", seed=config.seed)))
     keys = []
     monkeypatch.setattr(ClassificationTask, "loss", lambda *given: keys.append(given[-1]) or stop())
 
@@ -116,7 +115,7 @@ def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, 
 
 
 def test_rows_and_batches_are_ordered_by_the_streams_that_are_named(news, several_lengths):
-    config = parse(news, data__validation=0.25)
+    config = news_config(news, data__validation=0.25)
     corpus = labelled_text.load_corpus(config.data)
     made = labelled_text.make_dataset(config, corpus)
     order = drawn("validation rows", seed=config.seed, rows=240)

@@ -13,9 +13,7 @@ from rnnjax import training
 from rnnjax.errors import InputError
 from rnnjax.training import loop
 
-from .small import lines, parse, saved, snapshot
-
-pytest_plugins = ["training.small"]
+from .small_runs import news_config, read_files, read_metrics, restore_state
 
 SEVERAL = {
     "steps_per_call": 3,
@@ -44,8 +42,8 @@ def together(news, tmp_path_factory, request):
     """The options, and the folder of a run of seeds 3 to 4."""
     workdir = tmp_path_factory.mktemp("together") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnnjax.data.labelled_text._COMPILE_COST", 0.0)
-        run(parse(news, replicates=2, **request.param), workdir)
+        patch.setattr("rnnjax.data.labelled_text._COMPILING", 0.0)
+        run(news_config(news, replicates=2, **request.param), workdir)
     return request.param, workdir
 
 
@@ -65,12 +63,12 @@ def test_each_replicate_is_the_run_of_its_seed(together, news, tmp_path, several
     options, workdir = together
     networks = []
     for seed in (3, 4):
-        config = parse(news, **{**options, "seed": seed})
+        config = news_config(news, **{**options, "seed": seed})
         run(config, tmp_path / str(seed))
         own = workdir / f"seed-{seed}"
-        alone, beside = saved(config, tmp_path / str(seed)), saved(config, own)
+        alone, beside = restore_state(config, tmp_path / str(seed)), restore_state(config, own)
         assert_close(beside, alone)
-        assert_close(lines(own), lines(tmp_path / str(seed)))
+        assert_close(read_metrics(own), read_metrics(tmp_path / str(seed)))
         for name in ("config.json", "tokenizer.json"):
             assert (own / name).read_bytes() == (tmp_path / str(seed) / name).read_bytes()
         one, other = (
@@ -101,11 +99,11 @@ def test_the_result_of_all_has_the_scores_by_seed(together):
 
 def test_a_finished_run_of_replicates_repeated_does_nothing(together, news, capsys):
     options, workdir = together
-    before = snapshot(workdir)
-    run(parse(news, replicates=2, **options), workdir)
-    run(parse(news, **{**options, "seed": 4}), workdir / "seed-4")
+    before = read_files(workdir)
+    run(news_config(news, replicates=2, **options), workdir)
+    run(news_config(news, **{**options, "seed": 4}), workdir / "seed-4")
     assert capsys.readouterr().err.count("holds a finished run") == 2
-    assert snapshot(workdir) == before
+    assert read_files(workdir) == before
 
 
 def test_one_of_the_networks_is_asked(together):
@@ -137,7 +135,7 @@ def test_replicates_that_were_interrupted_go_on_as_if_nothing_had_been(
                 os.kill(os.getpid(), signal.SIGINT)
 
     options, whole = together
-    config = parse(news, replicates=2, **options)
+    config = news_config(news, replicates=2, **options)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "Progress", Interrupting)
         with pytest.raises(training.InterruptedRunError):
@@ -146,8 +144,11 @@ def test_replicates_that_were_interrupted_go_on_as_if_nothing_had_been(
     run(config, tmp_path)
     for seed in (3, 4):
         ours, theirs = tmp_path / f"seed-{seed}", whole / f"seed-{seed}"
-        assert lines(ours) == lines(theirs)
-        one, other = saved(parse(news, **options), ours), saved(parse(news, **options), theirs)
+        assert read_metrics(ours) == read_metrics(theirs)
+        one, other = (
+            restore_state(news_config(news, **options), ours),
+            restore_state(news_config(news, **options), theirs),
+        )
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
@@ -156,5 +157,5 @@ def test_replicates_whose_epochs_differ_are_refused_before_a_folder_is_made(
 ):
     options = {"data__validation": 0.1, "batch_size": 3, "replicates": 8}
     with pytest.raises(InputError, match=r"config.replicates.*epochs of \d+ to \d+ steps"):
-        run(parse(news, **options), tmp_path / "run")
+        run(news_config(news, **options), tmp_path / "run")
     assert not (tmp_path / "run").exists()

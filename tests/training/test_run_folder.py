@@ -14,7 +14,8 @@ from rnnjax.errors import InputError
 from rnnjax.reporting import atomic_files, run_files, run_schema
 from rnnjax.reporting.record_digest import with_digest
 from rnnjax.training.run_folder import RunFolder
-from training.small import snapshot
+
+from .small_runs import read_files
 
 
 def config_file():
@@ -104,9 +105,9 @@ def test_hidden_files_of_others_are_no_drafts_and_stay(tmp_path, run):
         (run.path / name).write_text("mine")
     with pytest.raises(InputError, match=r"holds \.bash_history\.1"):
         RunFolder(tmp_path).check_config(Config())
-    before = snapshot(tmp_path)
+    before = read_files(tmp_path)
     with run.lock(Config()):
-        assert snapshot(tmp_path) == before
+        assert read_files(tmp_path) == before
 
 
 def test_a_draft_that_is_no_regular_file_stays(tmp_path):
@@ -132,10 +133,10 @@ def test_nothing_is_written_through_a_link(run, tmp_path, name):
         mine.write_bytes(run.config.read_bytes())
     (run.path / name).unlink(missing_ok=True)
     (run.path / name).symlink_to(mine)
-    before = snapshot(tmp_path)
+    before = read_files(tmp_path)
     with pytest.raises(InputError, match=f"{name}: is a symbolic link"), run.lock(Config()):
         pass
-    assert snapshot(tmp_path) == before
+    assert read_files(tmp_path) == before
     assert (run.path / name).is_symlink()
 
 
@@ -275,16 +276,16 @@ def test_a_damaged_config_is_named(begun, content, says):
     ],
 )
 def test_a_manifest_of_another_form_is_named(begun, change, says):
-    values = json.loads(begun.environment.read_text()) | change
-    begun.environment.write_text(json.dumps(values))
+    values = json.loads(begun.manifest.read_text()) | change
+    begun.manifest.write_text(json.dumps(values))
     with pytest.raises(
         InputError, match=r"environment\.json is damaged \(its digest does not match"
     ):
         begun.read()
-    begun.environment.write_text(json.dumps(with_digest(values)))
+    begun.manifest.write_text(json.dumps(with_digest(values)))
     with pytest.raises(InputError, match=says) as caught:
         begun.read_data()
-    assert str(begun.environment) in str(caught.value)
+    assert str(begun.manifest) in str(caught.value)
 
 
 def test_a_vocabulary_of_another_size_than_was_recorded_is_refused(begun):

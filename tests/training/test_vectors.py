@@ -18,13 +18,19 @@ from rnnjax.training import loop
 from rnnjax.training.replicates import make_replicates
 from rnnjax.training.run_folder import RunFolder
 
-from .small import WORDS, assert_same, lines, parse, saved, snapshot, state_of
-
-pytest_plugins = ["training.small"]
+from .small_runs import (
+    KEYWORDS,
+    assert_trees_equal,
+    initial_state,
+    news_config,
+    read_files,
+    read_metrics,
+    restore_state,
+)
 
 run_module = sys.modules["rnnjax.training.launch"]
 
-HAVE = [*" ".join(WORDS.values()).split(), "the", "of", "elsewhere"]
+HAVE = [*" ".join(KEYWORDS.values()).split(), "the", "of", "elsewhere"]
 COVERED = {*HAVE} - {"elsewhere"}
 ONE = {"epochs": 1, "model__cell": "SimpleCell", "data__buckets": 1}
 
@@ -73,14 +79,14 @@ def assert_begins_with(table, words, rows, random):
 def test_a_frozen_embedding_ends_as_it_began_and_all_else_is_trained(news, tmp_path, vectors):
     path, rows = vectors
     given = {**ONE, "optimizer__weight_decay": 0.1, "averaging__decay": 0.9}
-    config = parse(
+    config = news_config(
         news, **given, model__embedding__path=str(path), model__embedding__trainable=False
     )
     run(config, tmp_path / "run")
-    random = state_of(parse(news, **given)).params
+    random = initial_state(news_config(news, **given)).params
     words = RunFolder(tmp_path / "run").tokenizer.read_text()
     words = sorted(vocab := json.loads(words)["model"]["vocab"], key=vocab.get)
-    state = saved(config, tmp_path / "run")
+    state = restore_state(config, tmp_path / "run")
     assert state.average is not None
     for params in (state.params, state.average):
         assert_begins_with(params["embed"]["embedding"], words, rows, random["embed"]["embedding"])
@@ -95,14 +101,14 @@ def test_a_frozen_embedding_ends_as_it_began_and_all_else_is_trained(news, tmp_p
 
 def test_a_run_that_goes_on_or_is_asked_needs_no_file(news, tmp_path, vectors, monkeypatch):
     path, _ = vectors
-    config = parse(news, **ONE, averaging__decay=0.9, model__embedding__path=str(path))
+    config = news_config(news, **ONE, averaging__decay=0.9, model__embedding__path=str(path))
     run(config, tmp_path / "whole")
     stopped(monkeypatch, config, tmp_path / "run", 5)
     path.unlink()
     run(config, tmp_path / "run")
-    ours, theirs = (saved(config, tmp_path / name) for name in ("run", "whole"))
-    assert_same(ours, theirs)
-    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
+    ours, theirs = (restore_state(config, tmp_path / name) for name in ("run", "whole"))
+    assert_trees_equal(ours, theirs)
+    assert read_metrics(tmp_path / "run") == read_metrics(tmp_path / "whole")
     one, other = (
         json.loads((tmp_path / name / "result.json").read_text()) for name in ("run", "whole")
     )
@@ -110,7 +116,7 @@ def test_a_run_that_goes_on_or_is_asked_needs_no_file(news, tmp_path, vectors, m
     assert theirs.average is not None
     table = theirs.params["embed"]["embedding"]
     assert not np.array_equal(table, theirs.average["embed"]["embedding"])
-    assert_same(training.TrainedClassifier.load(tmp_path / "run").params, theirs.average)
+    assert_trees_equal(training.TrainedClassifier.load(tmp_path / "run").params, theirs.average)
     run(config, tmp_path / "run")
 
 
@@ -119,7 +125,7 @@ def test_a_run_without_a_step_begins_again_with_another_file_and_one_with_steps_
 ):
     path, _ = vectors
     workdir = tmp_path / "run"
-    config = parse(news, **ONE, model__embedding__path=str(path))
+    config = news_config(news, **ONE, model__embedding__path=str(path))
 
     def killed(*_, **__):
         raise KeyboardInterrupt
@@ -138,10 +144,10 @@ def test_a_run_without_a_step_begins_again_with_another_file_and_one_with_steps_
     assert len(set(fingerprints)) == 2
     MetricsLog(workdir / "metrics.jsonl").write({"step": 3})
     write(path, 2)
-    before = snapshot(workdir)
+    before = read_files(workdir)
     with pytest.raises(InputError, match=r"the file of vectors is now .* bring back the file"):
         run(config, workdir)
-    assert snapshot(workdir) == before
+    assert read_files(workdir) == before
 
 
 @pytest.mark.parametrize(
@@ -160,7 +166,7 @@ def test_a_file_that_cannot_be_used_is_told_before_any_work(
 
     monkeypatch.setattr(ClassificationTask, "load", staticmethod(load))
     with pytest.raises(InputError, match=message):
-        run(parse(news, model__embedding__path=str(path)), tmp_path / "run")
+        run(news_config(news, model__embedding__path=str(path)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -168,7 +174,7 @@ def test_a_damaged_line_leaves_no_folder(news, tmp_path, vectors):
     path, _ = vectors
     path.write_text(path.read_text() + "cut 0.1 0.\n")
     with pytest.raises(InputError, match=f"line {len(HAVE) + 1}: 'cut 0.1 0.' has 2 numbers"):
-        run(parse(news, model__embedding__path=str(path)), tmp_path / "run")
+        run(news_config(news, model__embedding__path=str(path)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -176,20 +182,20 @@ def test_replicates_begin_each_with_the_vectors_of_its_own_words(news, tmp_path,
     path, rows = vectors
     held_out = {"data__validation": 0.2, "data__take": 40, "data__bucketing": False}
     options = {**ONE, **held_out, "learning_rate": 1e-30, "data__shuffle": False}
-    config = parse(news, **options, replicates=2, model__embedding__path=str(path))
+    config = news_config(news, **options, replicates=2, model__embedding__path=str(path))
     run(config, tmp_path / "run")
     members = make_replicates(
-        config, RunFolder(tmp_path / "run"), load_corpus(config.data), begin=False
+        config, RunFolder(tmp_path / "run"), load_corpus(config.data), is_new=False
     )
     assert all(member.vectors is None for member in members)
     vocabularies = [member.dataset.vocabulary for member in members]
     first, second = (each.words for each in vocabularies if each)
     assert first != second
     for member, words in zip(members, (first, second), strict=True):
-        single = parse(news, **{**options, "seed": member.config.seed})
-        random = state_of(single).params
+        single = news_config(news, **{**options, "seed": member.config.seed})
+        random = initial_state(single).params
         own = tmp_path / "run" / f"seed-{single.seed}"
-        params = saved(single, own).params
+        params = restore_state(single, own).params
         assert_begins_with(params["embed"]["embedding"], words, rows, random["embed"]["embedding"])
         said = RunFolder(own).read_data()["vectors"]
         assert said["words"] == len(COVERED & {*words})
