@@ -222,7 +222,7 @@ TESTED_MISTAKES = (
     TestedMistake(
         "The test part chooses when to stop or what to keep",
         "the validation part does, which is held out of the training rows",
-        "tests/training/test_ends.py::test_other_test_rows_train_the_same_network",
+        "tests/training/test_evaluation.py::test_test_split_has_no_effect_on_training",
     ),
     TestedMistake(
         "Padding and unknown words share a number",

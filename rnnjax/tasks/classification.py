@@ -143,9 +143,9 @@ class ClassificationTask(TokenTask):
         carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch classes"]]:
         """Returns what is kept of texts so far, and the log-probability of each class."""
-        given: Any = self.model.apply({"params": params}, tokens, mask, carry, method="advance")
-        carry, logits = given
-        return carry, jax.nn.log_softmax(logits)
+        given: Any = self.model.apply({"params": params}, tokens, mask, kept, method="advance")
+        kept, logits = given
+        return kept, jax.nn.log_softmax(logits)
 
     def score_each_step(
         self, params: Params, tokens: Int[Array, " time"]

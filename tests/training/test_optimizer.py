@@ -1,5 +1,6 @@
 """The learning-rate schedule, and Adam with clipping and weight decay."""
 
+import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
@@ -8,6 +9,13 @@ import pytest
 
 from rnnjax.config.schema import OptimizerConfig
 from rnnjax.training.optimizer import make_optimizer, make_schedule
+
+
+@pytest.fixture(autouse=True)
+def standard_promotion():
+    """Promotes dtypes as the training step does for optax."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 def optimizer_of(**options):
