@@ -19,7 +19,7 @@ from rnnjax.data.corpora.csv_files import read_classes, read_csv
 from rnnjax.data.corpora.parallel_text import read_parallel_text
 from rnnjax.data.corpora.plain_text import load_text_file
 from rnnjax.data.vocabulary import Vocabulary
-from rnnjax.data.word_vector_files import check_beginning, read_vectors
+from rnnjax.data.word_vector_files import check_vector_format, read_vectors
 from rnnjax.errors import InputError
 from rnnjax.experiment.plan import Experiment
 from rnnjax.reporting import markdown, metrics_log, run_files
@@ -32,7 +32,7 @@ READERS = {
     "pairs": ("train.de", lambda folder: read_parallel_text(folder, "de", "en")),
     "packed pairs": ("train.de.gz", lambda folder: read_parallel_text(folder, "de", "en")),
     "digest": ("x", lambda folder: input_files.digest(folder / "x")),
-    "vectors, beginning": ("x", lambda folder: check_beginning(folder / "x", 3)),
+    "vectors, beginning": ("x", lambda folder: check_vector_format(folder / "x", 3)),
     "vectors": ("x", lambda folder: read_vectors(folder / "x", ["a"], 3)),
     "config.json": ("config.json", lambda folder: RunFolder(folder).read_config()),
     "environment.json": ("environment.json", lambda folder: RunFolder(folder).read_data()),

@@ -70,7 +70,7 @@ def _read_pairs(path: Path) -> Any:
 
 
 def _read_vectors(path: Path) -> Any:
-    word_vector_files.check_beginning(path, FEATURES)
+    word_vector_files.check_vector_format(path, FEATURES)
     found, _ = word_vector_files.read_vectors(path, WANTED, FEATURES, str.lower)
     if not found:  # as the embedding says it
         raise InputError(f"{path}: none of the words")

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32
 from rnnjax.config.schema import EmbeddingConfig
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.vocabulary import UNKNOWN
-from rnnjax.data.word_vector_files import check_beginning, read_vectors
+from rnnjax.data.word_vector_files import check_vector_format, read_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting.progress import write_message
 
@@ -89,4 +89,4 @@ def _coverage(path: Path, metadata: dict[str, Any]) -> str:
 
 def check_word_vectors(config: EmbeddingConfig) -> None:
     """Raises InputError if the file is unreadable or its vectors differ from `config.features`."""
-    check_beginning(Path(config.path), config.features)
+    check_vector_format(Path(config.path), config.features)

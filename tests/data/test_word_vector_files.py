@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnjax.data.word_vector_files import check_beginning, read_vectors
+from rnnjax.data.word_vector_files import check_vector_format, read_vectors
 from rnnjax.errors import InputError
 
 VECTORS = {
@@ -80,7 +80,7 @@ def test_every_form_gives_the_same_vectors(tmp_path, form, packed):
         assert vectors[word].dtype == np.float32
         np.testing.assert_array_equal(vectors[word], np.array(VECTORS[row], np.float32))
     assert fingerprint == hashlib.sha256(content).hexdigest()
-    check_beginning(tmp_path / "vectors", 3)
+    check_vector_format(tmp_path / "vectors", 3)
 
 
 def test_a_file_of_many_chunks_is_read_to_its_end(tmp_path, monkeypatch):
@@ -142,7 +142,7 @@ def test_vectors_of_another_size_are_refused_at_once(tmp_path, form):
     assert "config.model.embedding.features: given 64" in message
     assert "vectors of 3 numbers; set config.model.embedding.features=3" in message
     with pytest.raises(InputError, match=re.escape(message)):
-        check_beginning(tmp_path / "vectors", 64)
+        check_vector_format(tmp_path / "vectors", 64)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,10 @@ def test_endless_words_and_numbers_are_refused(tmp_path, content, message):
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        for read_it in (lambda path: read_vectors(path, ["a"], 3), lambda p: check_beginning(p, 3)):
+        for read_it in (
+            lambda path: read_vectors(path, ["a"], 3),
+            lambda p: check_vector_format(p, 3),
+        ):
             with pytest.raises(
                 InputError, match=f"{path} cannot be read .it is a (pipe|device).*regular file"
             ):
@@ -291,7 +294,10 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
     for path, message in ((tmp_path / "none", "there is no file"), (tmp_path, "is a folder")):
-        for read_it in (lambda path: read_vectors(path, ["a"], 3), lambda p: check_beginning(p, 3)):
+        for read_it in (
+            lambda path: read_vectors(path, ["a"], 3),
+            lambda p: check_vector_format(p, 3),
+        ):
             with pytest.raises(InputError, match=rf"config\.model\.embedding\.path: .*{message}"):
                 read_it(path)
 
