@@ -202,7 +202,8 @@ def _read_text(
         if any(surplus) and not surplus[-1]:
             raise InputError(
                 f"{path}, {record}: {_quote(line)} has numbers before its last {header.features}: "
-                "two lines have run together; put a line break between them, or fetch the file again"
+                "two lines have run together; put a line break between them, or fetch the file "
+                "again"
             )
         if any(surplus):
             raise _wrong_line(path, record, line, header)

@@ -1,4 +1,4 @@
-"""Running text in batches: every token once an epoch, each row read on from batch to batch."""
+"""Text streams: every token once an epoch, rows contiguous from batch to batch."""
 
 import dataclasses
 from itertools import chain
@@ -16,41 +16,43 @@ from rnnjax.errors import InputError
 TOKENS = np.arange(100, 131, dtype=np.int32)  # 30 tokens to predict
 
 
-def epoch(given, seed=0, number=0):
+def epoch_of(stream, seed=0, number=0):
     """Returns the batches of an epoch."""
-    steps = given.steps_per_epoch
-    return [given.batch_at(seed, number * steps + step) for step in range(steps)]
+    steps = stream.steps_per_epoch
+    return [stream.batch_at(seed, number * steps + step) for step in range(steps)]
 
 
 def rows(batches, name):
-    """Returns what each row reads in an epoch, without what only fills it."""
+    """Returns the values of each row of an epoch where the weight is 1."""
     values = np.concatenate([getattr(batch, name) for batch in batches], axis=1)
-    real = np.concatenate([batch.weights for batch in batches], axis=1) > 0
-    return [row[there].tolist() for row, there in zip(values, real, strict=True)]
+    scored = np.concatenate([batch.weights for batch in batches], axis=1) > 0
+    return [row[mask].tolist() for row, mask in zip(values, scored, strict=True)]
 
 
-@pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (4, 3), (4, 100), (7, 2), (30, 4)])
-def test_without_shuffling_the_rows_are_the_text_in_order(batch_size, steps):
-    given = TextStream(TOKENS, batch_size, steps, shuffle=False)
-    batches = epoch(given)
-    assert {batch.tokens.shape for batch in batches} == {(batch_size, given.boundaries[0])}
+@pytest.mark.parametrize(
+    ("batch_size", "sequence_length"), [(1, 5), (4, 3), (4, 100), (7, 2), (30, 4)]
+)
+def test_unshuffled_rows_are_the_text_in_order(batch_size, sequence_length):
+    stream = TextStream(TOKENS, batch_size, sequence_length, shuffle=False)
+    batches = epoch_of(stream)
+    assert {batch.tokens.shape for batch in batches} == {(batch_size, stream.boundaries[0])}
     tokens = [row for row in rows(batches, "tokens") if row]
     assert [row[0] for row in tokens] == [END] * len(tokens)
-    piece = -(-30 // batch_size)
+    segment = -(-30 // batch_size)
     assert list(chain(*(row[1:] for row in tokens))) == [
-        100 + place for place in range(30) if place % piece
+        100 + position for position in range(30) if position % segment
     ]
     assert list(chain(*rows(batches, "targets"))) == TOKENS[1:].tolist()
     firsts = [batch.first.tolist() for batch in batches]
     assert firsts == [[True] * batch_size] + [[False] * batch_size] * (len(batches) - 1)
 
 
-@pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (4, 3), (7, 2)])
-def test_every_token_is_predicted_once_an_epoch_from_another_place_each_time(batch_size, steps):
-    given = TextStream(TOKENS, batch_size, steps)
+@pytest.mark.parametrize(("batch_size", "sequence_length"), [(1, 5), (4, 3), (7, 2)])
+def test_epoch_has_every_target_once_from_a_random_start(batch_size, sequence_length):
+    stream = TextStream(TOKENS, batch_size, sequence_length)
     starts = []
     for seed, number in [(3, 0), (3, 1), (3, 2), (4, 0)]:
-        batches = epoch(given, seed, number)
+        batches = epoch_of(stream, seed, number)
         targets = list(chain(*rows(batches, "targets")))
         assert sorted(targets) == TOKENS[1:].tolist()
         shift = TOKENS[1:].tolist().index(targets[0])
@@ -60,56 +62,56 @@ def test_every_token_is_predicted_once_an_epoch_from_another_place_each_time(bat
         assert all(target - token in (1, -29) for token, target in pairs if token != END)
         starts.append(shift)
     assert len(set(starts)) == 4
-    again = [batch.tokens for batch in epoch(given, 3, 1)]
-    np.testing.assert_array_equal(again, [batch.tokens for batch in epoch(given, 3, 1)])
+    repeated = [batch.tokens for batch in epoch_of(stream, 3, 1)]
+    np.testing.assert_array_equal(repeated, [batch.tokens for batch in epoch_of(stream, 3, 1)])
 
 
-def test_a_row_that_is_judged_has_read_what_stands_before_its_piece():
-    given = TextStream(TOKENS, 3, 4, shuffle=False, warm_up=6)
-    batches = epoch(given)
+def test_warm_up_reads_tokens_before_the_segment():
+    stream = TextStream(TOKENS, 3, 4, shuffle=False, warm_up=6)
+    batches = epoch_of(stream)
     assert len(batches) == 4
     assert list(chain(*rows(batches, "targets"))) == TOKENS[1:].tolist()
-    read = np.concatenate([batch.tokens for batch in batches], axis=1)
-    there = np.concatenate([batch.mask for batch in batches], axis=1)
-    assert read[1][there[1]].tolist() == [END, *range(105, 120)]
-    assert read[0][there[0]].tolist() == list(range(100, 110))
-    assert there[:, :6].tolist() == [[False] * 6, [True] * 6, [True] * 6]
+    tokens = np.concatenate([batch.tokens for batch in batches], axis=1)
+    mask = np.concatenate([batch.mask for batch in batches], axis=1)
+    assert tokens[1][mask[1]].tolist() == [END, *range(105, 120)]
+    assert tokens[0][mask[0]].tolist() == list(range(100, 110))
+    assert mask[:, :6].tolist() == [[False] * 6, [True] * 6, [True] * 6]
 
 
-def test_rows_begin_anew_as_often_as_is_asked():
-    given = TextStream(np.arange(40_000, dtype=np.int32), 20, 4, restarts=0.2)
-    firsts = np.array([batch.first for batch in epoch(given, 3)])
+def test_restarts_have_configured_probability():
+    stream = TextStream(np.arange(40_000, dtype=np.int32), 20, 4, restarts=0.2)
+    firsts = np.array([batch.first for batch in epoch_of(stream, 3)])
     assert firsts[0].all()
     assert abs(firsts[1:].mean() - 0.2) < 0.02
     assert not (firsts[1:] == firsts[1]).all()
     assert firsts[1:].any(axis=0).all()
-    other = np.array([batch.first for batch in epoch(given, 3, 1)])
-    assert not np.array_equal(firsts, other)
+    second_epoch = np.array([batch.first for batch in epoch_of(stream, 3, 1)])
+    assert not np.array_equal(firsts, second_epoch)
 
 
-def test_a_stack_is_its_batches_and_blanks():
-    given = TextStream(TOKENS, 4, 3, group_size=4)
-    stack = given.batch_group_at(5, 2, 3)
-    assert stack.count == 3
+def test_batch_group_is_padded_with_empty_batches():
+    stream = TextStream(TOKENS, 4, 3, group_size=4)
+    group = stream.batch_group_at(5, 2, 3)
+    assert group.count == 3
     for index in range(3):
-        batch = given.batch_at(5, 2 + index)
-        for ours, theirs in zip(stack.batches, batch, strict=True):
-            np.testing.assert_array_equal(ours[index], theirs)
-    assert not stack.batches.weights[3].any()
-    assert given.batch_group_at(5, 2, 9).count == 4
-    (blank,) = given.empty_batch_groups()
-    assert [each.shape for each in blank.batches] == [each.shape for each in stack.batches]
+        batch = stream.batch_at(5, 2 + index)
+        for stacked, array in zip(group.batches, batch, strict=True):
+            np.testing.assert_array_equal(stacked[index], array)
+    assert not group.batches.weights[3].any()
+    assert stream.batch_group_at(5, 2, 9).count == 4
+    (empty,) = stream.empty_batch_groups()
+    assert [array.shape for array in empty.batches] == [array.shape for array in group.batches]
 
 
-def test_length_is_that_of_what_is_predicted():
-    given = TextStream(TOKENS, 7, 2)
-    assert len(given) == 30
-    assert sum(batch.weights.sum() for batch in epoch(given)) == 30
+def test_length_is_number_of_targets():
+    stream = TextStream(TOKENS, 7, 2)
+    assert len(stream) == 30
+    assert sum(batch.weights.sum() for batch in epoch_of(stream)) == 30
 
 
 TEXTS = TextCorpus(
-    "made",
-    "Made here.",
+    "example",
+    "An example.",
     "",
     "0" * 64,
     connected=False,
@@ -118,7 +120,7 @@ TEXTS = TextCorpus(
 
 
 def config_of(**data):
-    """Returns a config of characters."""
+    """Returns a config of a character model."""
     return parse(
         {
             "task": "language_modeling",
@@ -128,44 +130,44 @@ def config_of(**data):
     )
 
 
-def text(part, vocabulary):
-    """Returns a part of the data as a text, with a bar at each end of a document."""
+def text(split, vocabulary):
+    """Returns a split as a text, with a bar for each `END`."""
     names = vocabulary.words
-    return "".join("|" if token == END else names[token] for token in part.tokens)
+    return "".join("|" if token == END else names[token] for token in split.tokens)
 
 
-def test_documents_are_packed_with_an_end_around_each():
-    made = text_stream.make_dataset(config_of(validation=0.3), TEXTS)
-    assert text(made.train, made.vocabulary) == "|ab|b|aab|a|"
-    assert text(made.validation, made.vocabulary) == "|bb|abab|"
-    assert text(made.test, made.vocabulary) == "|ba|[UNK]|"
-    assert made.train.shuffle
-    assert not made.test.shuffle
+def test_documents_are_separated_by_end_tokens():
+    dataset = text_stream.make_dataset(config_of(validation=0.3), TEXTS)
+    assert text(dataset.train, dataset.vocabulary) == "|ab|b|aab|a|"
+    assert text(dataset.validation, dataset.vocabulary) == "|bb|abab|"
+    assert text(dataset.test, dataset.vocabulary) == "|ba|[UNK]|"
+    assert dataset.train.shuffle
+    assert not dataset.test.shuffle
 
 
-def test_connected_texts_are_one():
-    made = text_stream.make_dataset(config_of(), dataclasses.replace(TEXTS, connected=True))
-    assert text(made.train, made.vocabulary) == "|abbaababbabab|"
-    assert made.validation is None
+def test_connected_texts_have_no_separators():
+    dataset = text_stream.make_dataset(config_of(), dataclasses.replace(TEXTS, connected=True))
+    assert text(dataset.train, dataset.vocabulary) == "|abbaababbabab|"
+    assert dataset.validation is None
 
 
-def test_the_vocabulary_is_that_of_the_training_part_alone():
+def test_vocabulary_is_fitted_on_training_split():
     splits = {"train": ["ab", "xy"], "test": ["ab"]}
-    made = text_stream.make_dataset(
+    dataset = text_stream.make_dataset(
         config_of(validation=0.5), dataclasses.replace(TEXTS, splits=splits)
     )
-    assert set(made.vocabulary.words) == {"[PAD]", "[UNK]", "[END]", "a", "b"}
-    given = Vocabulary.fit(["abxy"], 9, "character", end_token=True)
-    made = text_stream.make_dataset(config_of(), TEXTS, given)
-    assert made.vocabulary is given
+    assert set(dataset.vocabulary.words) == {"[PAD]", "[UNK]", "[END]", "a", "b"}
+    vocabulary = Vocabulary.fit(["abxy"], 9, "character", end_token=True)
+    dataset = text_stream.make_dataset(config_of(), TEXTS, vocabulary)
+    assert dataset.vocabulary is vocabulary
 
 
-def test_take_takes_from_the_start():
-    made = text_stream.make_dataset(config_of(take=1), TEXTS)
-    assert text(made.train, made.vocabulary) == "|ab|"
-    assert text(made.test, made.vocabulary) == "|ba|"
+def test_take_limits_texts():
+    dataset = text_stream.make_dataset(config_of(take=1), TEXTS)
+    assert text(dataset.train, dataset.vocabulary) == "|ab|"
+    assert text(dataset.test, dataset.vocabulary) == "|ba|"
 
 
-def test_too_little_text_is_an_error():
+def test_empty_validation_split_is_refused():
     with pytest.raises(InputError, match=r"validation: 0\.1 of 1 training texts is 0"):
         text_stream.make_dataset(config_of(take=1, validation=0.1), TEXTS)
