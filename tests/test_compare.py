@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from command_line import run_command
 from reporting import runs
 from scipy import stats

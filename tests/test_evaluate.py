@@ -12,6 +12,8 @@ from training.small_runs import news_config
 from rnnjax import training
 from rnnjax.data.corpora import read_csv
 
+pytest_plugins = ["training.small_runs"]
+
 
 def scored(workdir, path, folder):
     ended = run_command("evaluate", f"--workdir={workdir}", f"--data={path}", folder=folder)

@@ -7,6 +7,8 @@ import pytest
 from command_line import run_command
 from training.small_runs import read_files
 
+pytest_plugins = ["training.small_runs"]
+
 TEXTS = ["Goal, said the striker", "profit of xyzzy"]
 
 

@@ -121,7 +121,7 @@ def test_what_cannot_be_looked_at_is_refused(write, tmp_path):
     ):
         lint.lint(write("config.acknowledged.paddin_read = 'so'"))
     with pytest.raises(InputError, match=r"experiment\.toml: cannot be read"):
-        lint.look(tmp_path)
+        lint.lint(tmp_path)
     ended = run_command("lint", folder=tmp_path)
     assert (ended.status, ended.out) == (2, "")
     assert ended.err.startswith("error: given nothing, expected config files or folders")

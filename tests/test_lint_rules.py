@@ -19,6 +19,8 @@ from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.lint_rules import RULES, TESTED_MISTAKES, LintFinding
 
+pytest_plugins = ["training.small_runs"]
+
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [rule.__name__ for place in RULES.values() for rule in place]
 

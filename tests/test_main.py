@@ -18,6 +18,8 @@ from rnnjax import training
 from rnnjax.config import defaults
 from rnnjax.data.labelled_text import load_corpus
 
+pytest_plugins = ["training.small_runs"]
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 LSTM = f"--config={CONFIGS / 'lstm.py'}"
 

@@ -17,6 +17,8 @@ from rnnjax.config import parse as parse_config
 from rnnjax.errors import InputError
 from rnnjax.training.checkpoint import Checkpoints
 
+pytest_plugins = ["training.small_runs"]
+
 NAMES = [
     "gru[lr=0.001]",
     "back\\slash",
@@ -82,7 +84,7 @@ def test_a_run_is_begun_resumed_asked_and_scored_in_a_folder_of_any_name(news, t
     assert result["resumed_from"] == result["steps"] == before.num_steps
     run = training.TrainedClassifier.load(strange / "run")
     assert run.step == before.num_steps
-    assert run.score(data / "test.csv")["accuracy"] == pytest.approx(result["test"]["accuracy"])
+    assert run.evaluate(data / "test.csv")["accuracy"] == pytest.approx(result["test"]["accuracy"])
     assert run.predict(["goal"]).shape == (1, 4)
 
 

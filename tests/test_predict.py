@@ -16,6 +16,8 @@ from rnnjax.input_files import digest
 from rnnjax.reporting import run_files
 from rnnjax.training import trained_classifier as trained
 
+pytest_plugins = ["training.small_runs"]
+
 TEXTS = [
     "Goal! The striker scored",
     "",

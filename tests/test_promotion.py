@@ -14,6 +14,8 @@ from rnnjax import training
 from rnnjax.cells import CELLS
 from rnnjax.layers import RNN, available_engines, mask_from_lengths
 
+pytest_plugins = ["training.small_runs"]
+
 
 @pytest.fixture
 def strict():

@@ -137,9 +137,7 @@ def swap_arrays(state_dict, first, second):
 
 
 MISTAKES = {
-    "swapped kernels": lambda weights, gates: swap_arrays(
-        weights, "weight_ih", "weight_hh"
-    ),
+    "swapped kernels": lambda weights, gates: swap_arrays(weights, "weight_ih", "weight_hh"),
     "one kernel transposed": lambda weights, gates: {
         **weights,
         "weight_hh_l0": np.concatenate(

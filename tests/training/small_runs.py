@@ -1,4 +1,4 @@
-"""Fixtures and helpers of tests on runs, with a corpus and a network that train in a second."""
+"""Fixtures and helpers of tests on runs: a small corpus, and a run of a second."""
 
 import csv
 import json
@@ -182,6 +182,7 @@ def untrained_classifier(config: config_lib.Config) -> training.TrainedClassifie
         ),
         step=0,
         evaluate_step=make_evaluate_step(task),
+        folder=Path(),
     )
 
 

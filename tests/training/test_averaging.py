@@ -54,7 +54,9 @@ def test_average_follows_parameters_with_warmed_up_decay(news):
 def score_test_split(run, dataset, config):
     texts = dataset.corpus.splits["test"].texts(config.data.text, np.arange(61))
     labels = dataset.test.labels
-    return classification_metrics.compute_metrics(labels, run.evaluate(texts, labels))["loss"]
+    return classification_metrics.compute_metrics(labels, run.log_probabilities(texts, labels))[
+        "loss"
+    ]
 
 
 @pytest.mark.parametrize("patience", [0, 50], ids=["last", "best"])

@@ -1,5 +1,6 @@
 """What is said of the inside of a trained network is what it does."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -138,6 +139,7 @@ def test_of_a_language_model_the_next_tokens_are_told_and_streamed():
         params=jax.tree.map(lambda leaf: draw.standard_normal(leaf.shape, np.float32), shapes),
         step=0,
         evaluate_step=make_evaluate_step(task),
+        folder=Path(),
     )
     (account,) = inspect_texts(run, [text])
     assert account.outcomes == tuple(vocabulary.words)

@@ -105,8 +105,8 @@ def test_replicate_equals_the_run_of_its_seed(tmp_path):
 def test_queries_are_refused(finished):
     with pytest.raises(InputError, match=r"'memory', expected one of 'classification'$"):
         training.TrainedClassifier.load(finished)
-    with pytest.raises(InputError, match=r"a\.csv: .*'memory', .* a classifier or of a language"):
-        training.load_run(finished).score(Path("a.csv"))
+    with pytest.raises(InputError, match=r"a\.csv: .*'memory', .* classification, language_model"):
+        training.load_run(finished).evaluate(Path("a.csv"))
 
 
 def test_invalid_length_is_refused_before_anything_is_written(tmp_path):
