@@ -142,10 +142,10 @@ class ClassificationTask(TokenTask):
         mask: Bool[Array, "batch time"],
         carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch classes"]]:
-        """Returns what is kept of texts so far, and the log-probability of each class."""
-        given: Any = self.model.apply({"params": params}, tokens, mask, kept, method="advance")
-        kept, logits = given
-        return kept, jax.nn.log_softmax(logits)
+        """Returns the carry after the tokens, and the log-probability of each class."""
+        advanced: Any = self.model.apply({"params": params}, tokens, mask, carry, method="advance")
+        carry, logits = advanced
+        return carry, jax.nn.log_softmax(logits)
 
     def score_each_step(
         self, params: Params, tokens: Int[Array, " time"]

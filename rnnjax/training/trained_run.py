@@ -68,7 +68,7 @@ class TrainedRun:
     @property
     def outcomes(self) -> tuple[str, ...]:
         """The names of the network's outputs: classes, or the tokens that may come next."""
-        return self.token_task.outcomes(self.data, self.text_vocabulary)
+        return self.token_task.outcome_names(self.data, self.text_vocabulary)
 
     @property
     def token_task(self) -> TokenTask:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnjax.config.catalog import read_docstring
 from rnnjax.errors import InputError
 from rnnjax.experiment import page_rendering, pages, prose_numbers
 from rnnjax.experiment.claims import PASS, check_seal
@@ -140,7 +141,7 @@ def test_edited_digit_of_a_docstring_is_found(config, rendered, working_director
     sentences = [text for result in rendered.values() for text in result.sentences.get(config, [])]
 
     def fails():
-        docstring = prose_numbers.read_docstring(config)
+        docstring = read_docstring(config)
         text = prose_numbers.blank_sentences(docstring, sentences)
         return check_prose(config, text, phrases).verdict != PASS
 

@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from optax import constant_schedule
 
@@ -86,7 +85,7 @@ def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
     config = parse({"learning_rate": 0.05, "optimizer": {"weight_decay": 0.1}})
     task = ClassificationTask(model_of(cell=EchoStateCell(4), vocabulary=KNOWN), KNOWN)
     schedule = constant_schedule(config.learning_rate)
-    optimizer = make_optimizer(config.optimizer, schedule, task.trained)
+    optimizer = make_optimizer(config.optimizer, schedule, task.trainable_mask)
     state = init_state(task, optimizer, [3], batch_size=config.batch_size).create()
     before = jax.tree.map(np.array, state.params)
     after = make_train_step(task, optimizer, [3])(state, stack_batches(batch_of(0))).params
@@ -106,9 +105,9 @@ def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
             "optimizer": {"weight_decay": decay, "clip_norm": 0.5},
         }
     )
-    task = ClassificationTask.of(config, KNOWN, ABOUT)
+    task = ClassificationTask.from_config(config, KNOWN, ABOUT)
     schedule = constant_schedule(config.learning_rate)
-    optimizer = make_optimizer(config.optimizer, schedule, task.trained)
+    optimizer = make_optimizer(config.optimizer, schedule, task.trainable_mask)
     state = init_state(task, optimizer, [3], batch_size=config.batch_size).create()
     moments = jax.tree_util.tree_leaves_with_path(state.opt_state)
     assert "embed" not in "".join(jax.tree_util.keystr(path) for path, _ in moments)

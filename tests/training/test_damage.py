@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from endings import HOW
+from endings import DAMAGES
 from endings import damage as spoil
 from rnnjax import training
 from rnnjax.data.labelled_text import load_corpus, make_dataset
@@ -64,7 +64,7 @@ READERS = {"answers": answers, "report and compare": run_files.read}
 def test_a_damaged_file_is_refused_by_name_or_nothing_changes(trained, copy, name, reader):
     read, draw, refused = READERS[reader], random.Random(name), 0
     expected, whole = read(copy), (copy / name).read_bytes()
-    damages = [*(["bit-flipped"] * 20), *HOW]
+    damages = [*(["bit-flipped"] * 20), *DAMAGES]
     for how in damages:
         spoil(draw, copy / name, how)
         said = ""

@@ -77,7 +77,7 @@ def test_scores_of_a_file_equal_those_of_the_test_split(finished, play, tmp_path
     path = tmp_path / "test.txt"
     path.write_text(last_lines(play.read_text()))
     run = training.load_run(finished)
-    result = json.loads((finished / "result.json").read_text())
+    result = read_json(finished / "result.json")
     assert run.evaluate(tmp_path / "end.txt") == result["test"]
     # Of documents each line is one, and none is blank.
     (tmp_path / "end.txt").write_text("two\n\nof them\r\n")

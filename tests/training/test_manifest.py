@@ -98,7 +98,7 @@ def drawn(stream, **names):
 def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, monkeypatch):
     config = news_config(news, model__dropout=0.5)
     made = labelled_text.make_dataset(config, labelled_text.load_corpus(config.data))
-    task = ClassificationTask.of(config, len(made.vocabulary), made.describe())
+    task = ClassificationTask.from_config(config, len(made.vocabulary), made.describe())
     state = initial_state(config)
     assert_trees_equal(state.params, jax.jit(task.init)(drawn("parameters", seed=config.seed)))
     keys = []
