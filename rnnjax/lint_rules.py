@@ -227,7 +227,7 @@ TESTED_MISTAKES = (
     TestedMistake(
         "Padding and unknown words share a number",
         "a vocabulary numbers them 0 and 1, and a tokenizer.json that does not is refused",
-        "tests/data/test_text.py::test_a_file_of_other_first_numbers_is_refused",
+        "tests/data/test_vocabulary.py::test_file_without_padding_and_unknown_ids_is_refused",
     ),
     TestedMistake(
         "A mean runs over padding",

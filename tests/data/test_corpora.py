@@ -1,4 +1,4 @@
-"""From a name to a corpus: where it is looked for, how it is kept, what stands in for it."""
+"""Loading a corpus by name: folders, downloads, the cache and the fallback."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnjax import cache as shared_cache
+from rnnjax import cache
 from rnnjax.data import corpora
 from rnnjax.data.corpora import CsvRow, docstrings, download
 from rnnjax.data.corpora.parallel_text import read_parallel_text
@@ -24,7 +24,7 @@ TEST = '"2","Match #39;s over","Two nil."\n"1","Talks","They ended."\n'
 
 
 @pytest.fixture(autouse=True)
-def nothing_at_hand(tmp_path, monkeypatch):
+def isolated_sources(tmp_path, monkeypatch):
     """An empty cache, no data sets, no network."""
     monkeypatch.setenv("RNNJAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
@@ -34,8 +34,8 @@ def nothing_at_hand(tmp_path, monkeypatch):
 @pytest.fixture
 def few_docstrings(monkeypatch):
     """Every twentieth source file, so that preparing takes a second."""
-    every = docstrings._source_files
-    monkeypatch.setattr(docstrings, "_source_files", lambda name: every(name)[::20])
+    source_files = docstrings._source_files
+    monkeypatch.setattr(docstrings, "_source_files", lambda name: source_files(name)[::20])
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def entries(tmp_path):
     return sorted(path.name for path in (tmp_path / "cache" / "corpora").iterdir())
 
 
-def test_a_folder_of_csv_files_keeps_its_rows_and_their_order(news, capfd):
+def test_csv_folder_keeps_rows_and_order(news, capfd):
     corpus = corpora.load("ag_news_subset", str(news), "docstrings")
     assert corpus.name == "ag_news_csv"
     assert corpus.fallback == ""
@@ -100,7 +100,7 @@ def test_a_folder_of_csv_files_keeps_its_rows_and_their_order(news, capfd):
             printed.err.splitlines()] == [True]  # fmt: skip
 
 
-def test_texts_of_rows(news):
+def test_split_texts(news):
     train = corpora.load("ag_news_subset", str(news), "").splits["train"]
     assert len(train) == 4
     assert train.labels.dtype == np.int32
@@ -117,17 +117,17 @@ def test_texts_of_rows(news):
         train.texts("title+headline")
 
 
-def test_columns_of_empty_texts_are_kept(news):
+def test_empty_texts_are_loaded(news):
     (news / "test.csv").write_text("1,,\n2,,\n")
     test = corpora.load("ag_news_subset", str(news), "").splits["test"]
     assert test.texts("title") == ["", ""]
     assert rows_of(test) == [CsvRow(0, "", ""), CsvRow(1, "", "")]
 
 
-def test_an_edited_file_is_prepared_again_and_changes_the_fingerprint(news, tmp_path):
+def test_edited_file_changes_the_fingerprint(news, tmp_path):
     first = corpora.load("ag_news_subset", str(news), "")
-    again = corpora.load("ag_news_subset", str(news), "")
-    assert again.fingerprint == first.fingerprint
+    cached = corpora.load("ag_news_subset", str(news), "")
+    assert cached.fingerprint == first.fingerprint
     assert len(entries(tmp_path)) == 1
     (news / "train.csv").write_text(TRAIN.replace("Vote", "Veto"))
     edited = corpora.load("ag_news_subset", str(news), "")
@@ -135,22 +135,22 @@ def test_an_edited_file_is_prepared_again_and_changes_the_fingerprint(news, tmp_
     (news / "classes.txt").write_text("a\nb\nc\nd\n")
     renamed = corpora.load("ag_news_subset", str(news), "")
     assert renamed.classes == ("a", "b", "c", "d")
-    prints = {first.fingerprint, edited.fingerprint, renamed.fingerprint}
-    assert len(prints) == 3
+    fingerprints = {first.fingerprint, edited.fingerprint, renamed.fingerprint}
+    assert len(fingerprints) == 3
 
 
-def test_the_fingerprint_is_of_the_contents_alone(news, tmp_path):
+def test_fingerprint_depends_on_contents_only(news, tmp_path):
     corpus = corpora.load("ag_news_subset", str(news), "", tmp_path / "elsewhere")
     requoted = tmp_path / "requoted"
     requoted.mkdir()
     (requoted / "train.csv").write_text("\ufeff" + TRAIN.replace('"3"', "3"))
     (requoted / "test.csv").write_text("\n" + TEST)
     assert corpora.load("ag_news_subset", str(requoted), "").fingerprint == corpus.fingerprint
-    # Written out once more, so that a change of the recipe is noticed: runs record this value.
+    # An independent copy of the recipe pins it: runs record this value.
     digest = hashlib.sha256(json.dumps(list(corpus.classes)).encode())
-    for part in ("test", "train"):
-        split = corpus.splits[part]
-        digest.update(f"{part} {len(split)}".encode() + split.labels.astype("<i4").tobytes())
+    for name in ("test", "train"):
+        split = corpus.splits[name]
+        digest.update(f"{name} {len(split)}".encode() + split.labels.astype("<i4").tobytes())
         for column in (split.fields["title"], split.fields["description"]):
             sizes = [len(text.encode()) for text in column]
             digest.update(np.cumsum([0, *sizes]).astype("<i8").tobytes())
@@ -158,7 +158,7 @@ def test_the_fingerprint_is_of_the_contents_alone(news, tmp_path):
     assert corpus.fingerprint == digest.hexdigest()
 
 
-def test_a_warm_corpus_needs_no_tensorflow_datasets(news, tmp_path):
+def test_cached_corpus_needs_no_tensorflow_datasets(news, tmp_path):
     corpora.load("ag_news_subset", str(news), "")
     code = (
         "import sys, time; from rnnjax.data import corpora; start = time.perf_counter();"
@@ -171,7 +171,7 @@ def test_a_warm_corpus_needs_no_tensorflow_datasets(news, tmp_path):
     assert run.stderr == ""
 
 
-def test_bad_rows_are_refused_before_anything_is_kept(news, tmp_path, capfd):
+def test_invalid_rows_leave_the_cache_empty(news, tmp_path, capfd):
     (news / "test.csv").write_text(TEST + '"7","a","b"\n')
     with pytest.raises(InputError, match=r"test\.csv, line 3: the class is '7'"):
         corpora.load("ag_news_subset", str(news), "docstrings")
@@ -179,13 +179,13 @@ def test_bad_rows_are_refused_before_anything_is_kept(news, tmp_path, capfd):
     assert len(capfd.readouterr().err.splitlines()) == 1
 
 
-def test_a_folder_with_one_of_the_two_files_is_refused(news):
+def test_folder_without_test_file_is_refused(news):
     (news / "test.csv").unlink()
     with pytest.raises(InputError, match=r"test\.csv: there is no such file"):
         corpora.load("ag_news_subset", str(news), "docstrings")
 
 
-def test_a_name_that_no_folder_can_have_is_refused():
+def test_overlong_folder_name_is_refused():
     for read in (
         lambda: corpora.load("ag_news_subset", "a/" * 3_000, ""),
         lambda: read_parallel_text(Path("a/" * 3_000), "de", "en"),
@@ -194,8 +194,8 @@ def test_a_name_that_no_folder_can_have_is_refused():
             read()
 
 
-def test_other_folders_are_refused_by_what_they_hold(tmp_path):
-    for directory, says in [("none", "there is no such folder"), ("empty", "it is empty"),
+def test_unsuitable_folder_is_refused_with_its_listing(tmp_path):
+    for directory, message in [("none", "there is no such folder"), ("empty", "it is empty"),
                             ("full", "it holds b0, b1, b2, b3, b4, b5 and 2 more"),
                             ("file", "it is a file")]:  # fmt: skip
         path = tmp_path / directory
@@ -208,12 +208,10 @@ def test_other_folders_are_refused_by_what_they_hold(tmp_path):
                 (path / f"b{number}").write_text("")
         with pytest.raises(InputError) as caught:
             corpora.load("ag_news_subset", str(path), "docstrings")
-        assert f"{str(path)!r}: {says}; expected a folder with train.csv" in str(caught.value)
+        assert f"{str(path)!r}: {message}; expected a folder with train.csv" in str(caught.value)
 
 
-def test_the_public_builder_is_downloaded_once_and_read_where_it_lies(
-    internet, tmp_path, monkeypatch, capfd
-):
+def test_public_builder_is_downloaded_once(internet, tmp_path, monkeypatch, capfd):
     corpus = corpora.load("ag_news_subset", "", "docstrings")
     assert corpus.name == "ag_news_subset"
     assert corpus.fallback == ""
@@ -228,12 +226,12 @@ def test_the_public_builder_is_downloaded_once_and_read_where_it_lies(
 
     # From here on a download would be an error.
     monkeypatch.setattr(download, "_unreachable", lambda: "no network")
-    again = corpora.load("ag_news_subset", "", "")
-    assert again.fingerprint == corpus.fingerprint
+    cached = corpora.load("ag_news_subset", "", "")
+    assert cached.fingerprint == corpus.fingerprint
     downloaded = tmp_path / "cache" / "tensorflow_datasets"
-    given = corpora.load("ag_news_subset", str(downloaded), "", tmp_path / "second")
-    assert given.fingerprint == corpus.fingerprint
-    assert given.source.endswith(f"prepared in {downloaded}.")
+    explicit = corpora.load("ag_news_subset", str(downloaded), "", tmp_path / "second")
+    assert explicit.fingerprint == corpus.fingerprint
+    assert explicit.source.endswith(f"prepared in {downloaded}.")
     monkeypatch.setenv("TFDS_DATA_DIR", str(downloaded))
     default = corpora.load("ag_news_subset", "", "", tmp_path / "third")
     assert default.fingerprint == corpus.fingerprint
@@ -257,49 +255,49 @@ def test_the_public_builder_is_downloaded_once_and_read_where_it_lies(
         corpora.load("ag_news_subset", str(downloaded), "docstrings")
 
 
-def test_tensorflow_datasets_is_quiet_only_meanwhile():
+def test_quiet_restores_the_log_level():
     from rnnjax.data.corpora import builders
 
     logger = logging.getLogger("absl")
-    before = logger.level
+    level = logger.level
     with builders._quiet():
         assert not logger.isEnabledFor(logging.WARNING)
         assert logger.isEnabledFor(logging.ERROR)
-    assert logger.level == before
+    assert logger.level == level
 
 
-def test_without_a_network_the_docstrings_stand_in_loudly(few_docstrings, capfd, tmp_path):
+def test_docstrings_are_the_announced_fallback(few_docstrings, capfd, tmp_path):
     corpus = corpora.load("ag_news_subset", "", "docstrings")
     printed = capfd.readouterr()
-    for says in ("THIS IS NOT AG NEWS", "https://host.invalid cannot be reached",
+    for message in ("THIS IS NOT AG NEWS", "https://host.invalid cannot be reached",
                  "--config.data.dir=FOLDER", "--config.data.fallback=''"):  # fmt: skip
-        assert says in " ".join(printed.err.replace("|", " ").split())
+        assert message in " ".join(printed.err.replace("|", " ").split())
     assert printed.out == ""
     assert (corpus.name, corpus.fallback) == ("docstrings", "docstrings")
     assert corpus.classes == ("Python", "NumPy", "SciPy", "JAX")
     assert set(corpus.splits["train"].labels.tolist()) == {0, 1, 2, 3}
     assert len(corpus.splits["train"]) > 5 * len(corpus.splits["test"]) > 50
 
-    asked_for = corpora.load("docstrings", "", "")
-    assert (asked_for.name, asked_for.fallback) == ("docstrings", "")
-    assert asked_for.fingerprint == corpus.fingerprint
+    requested = corpora.load("docstrings", "", "")
+    assert (requested.name, requested.fallback) == ("docstrings", "")
+    assert requested.fingerprint == corpus.fingerprint
     assert capfd.readouterr().err == ""
     assert len(entries(tmp_path)) == 1
 
 
-def test_other_versions_of_the_libraries_are_another_corpus(few_docstrings, tmp_path, monkeypatch):
+def test_docstrings_depend_on_library_versions(few_docstrings, tmp_path, monkeypatch):
     corpora.load("docstrings", "", "")
     monkeypatch.setattr(docstrings, "versions", lambda: dict.fromkeys(docstrings.CLASSES, "1.0"))
     assert "JAX 1.0." in corpora.load("docstrings", "", "").source
     assert len(entries(tmp_path)) == 2
 
 
-def test_without_a_network_and_a_fallback_the_error_says_what_to_do():
+def test_missing_network_without_fallback_is_refused():
     with pytest.raises(InputError, match=r"host\.invalid cannot be reached .* Set data\.dir to"):
         corpora.load("ag_news_subset", "", "")
 
 
-def test_a_failed_download_is_told(internet, monkeypatch):
+def test_failed_download_is_reported(internet, monkeypatch):
     import tensorflow_datasets as tfds
 
     def refuse(self, urls):
@@ -310,7 +308,7 @@ def test_a_failed_download_is_told(internet, monkeypatch):
         corpora.load("ag_news_subset", "", "")
 
 
-def test_a_host_that_keeps_silent_is_given_up(monkeypatch):
+def test_silent_host_times_out(monkeypatch):
     import requests
 
     monkeypatch.setattr(download, "TIMEOUT", 0.1)
@@ -318,7 +316,7 @@ def test_a_host_that_keeps_silent_is_given_up(monkeypatch):
     assert "does not answer within 0.1 seconds" in download._unreachable()
 
 
-def test_the_host_that_is_tried_is_the_one_that_is_asked(monkeypatch):
+def test_contacted_host_is_that_of_the_downloads(monkeypatch):
     import tensorflow_datasets as tfds
 
     monkeypatch.undo()
@@ -328,46 +326,46 @@ def test_the_host_that_is_tried_is_the_one_that_is_asked(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("corpus", "directory", "fallback", "says"),
+    ("corpus", "directory", "fallback", "message"),
     [
         ("ag_news", "", "", "there is no such corpus"),
         ("ag_news_subset", "", "wikipedia", "there is no such corpus"),
         ("docstrings", "somewhere", "", "data.dir is 'somewhere'"),
     ],
 )
-def test_what_cannot_be_asked_for(corpus, directory, fallback, says):
-    with pytest.raises(InputError, match=says):
+def test_invalid_request_is_refused(corpus, directory, fallback, message):
+    with pytest.raises(InputError, match=message):
         corpora.load(corpus, directory, fallback)
 
 
-def test_the_cache_follows_the_environment(tmp_path, monkeypatch):
-    assert shared_cache.cache_directory(tmp_path / "given") == tmp_path / "given"
-    assert shared_cache.cache_directory() == tmp_path / "cache"
+def test_cache_directory_follows_environment(tmp_path, monkeypatch):
+    assert cache.cache_directory(tmp_path / "argument") == tmp_path / "argument"
+    assert cache.cache_directory() == tmp_path / "cache"
     monkeypatch.delenv("RNNJAX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert shared_cache.cache_directory() == tmp_path / "rnnjax"
+    assert cache.cache_directory() == tmp_path / "rnnjax"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert shared_cache.cache_directory() == tmp_path / ".cache" / "rnnjax"
+    assert cache.cache_directory() == tmp_path / ".cache" / "rnnjax"
 
 
-def test_a_cache_that_cannot_be_written_is_refused(news, tmp_path):
+def test_unwritable_cache_is_refused(news, tmp_path):
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(InputError, match=r"cannot be written .*RNNJAX_CACHE"):
         corpora.load("ag_news_subset", str(news), "")
 
 
 @pytest.mark.skipif(not NEWS.is_dir(), reason="needs ../shared/data/ag_news_csv")
-def test_the_real_news_by_two_processes_at_once(tmp_path):
+def test_real_news_loaded_by_two_processes(tmp_path):
     code = (
         f"from rnnjax.data import corpora; c = corpora.load('ag_news_subset', {str(NEWS)!r}, '');"
     )
     code += "print(c.fingerprint, len(c.splits['train']), len(c.splits['test']))"
     command = [sys.executable, "-c", code]
     runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [run.communicate()[0] for run in runs]
+    outputs = [run.communicate()[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0]
-    assert said[0] == said[1]
-    assert said[0].split()[1:] == ["48809", "7600"]
+    assert outputs[0] == outputs[1]
+    assert outputs[0].split()[1:] == ["48809", "7600"]
     assert len(entries(tmp_path)) == 1
     assert os.environ["RNNJAX_CACHE"] == str(tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""CSV files: what is read from them, and how the ones that cannot be read are refused."""
+"""CSV files: rows, and refused files."""
 
 import csv
 import subprocess
@@ -20,7 +20,7 @@ def read(path, content, classes=AG_NEWS_CLASSES):
     return list(read_csv(path, classes))
 
 
-def test_fields_are_taken_as_they_are(tmp_path):
+def test_fields_are_unaltered(tmp_path):
     rows = read(
         tmp_path / "a.csv",
         '"3","Fears #39;s \\","a ""quoted"", word"\n4,plain,text\n"1","two\nlines",""\r\n\n'
@@ -34,18 +34,18 @@ def test_fields_are_taken_as_they_are(tmp_path):
     ]
 
 
-def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+def test_byte_order_mark_is_skipped(tmp_path):
     assert read(tmp_path / "a.csv", b'\xef\xbb\xbf"2","a","b"\n') == [CsvRow(1, "a", "b")]
 
 
-def test_a_field_may_be_longer_than_the_default_limit_of_the_csv_module(tmp_path):
+def test_field_may_exceed_default_limit_of_csv_module(tmp_path):
     csv.field_size_limit(131_072)
     text = "word " * 60_000
     assert read(tmp_path / "a.csv", f'1,a,b\n2,"{text}",b\n')[1].title == text
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "says"),
+    ("content", "line", "message"),
     [
         ('"1","a","b"\n"2","a"\n', 2, "2 columns"),
         ('"1","a","b"\n\n"2","a","b","c"\n', 3, "4 columns"),
@@ -82,16 +82,16 @@ def test_a_field_may_be_longer_than_the_default_limit_of_the_csv_module(tmp_path
         ('"1","a","b"\n"2","a\0","b"\n', 2, "NUL"),
     ],
 )
-def test_a_bad_row_is_refused_by_file_and_line(tmp_path, content, line, says):
+def test_invalid_row_is_refused_by_file_and_line(tmp_path, content, line, message):
     path = tmp_path / "bad.csv"
     with pytest.raises(InputError) as caught:
         read(path, content)
     assert str(caught.value).startswith(f"{path}, line {line}: ")
-    assert says in str(caught.value)
-    assert ("delete the line" in str(caught.value)) == (says == "looks like a header")
+    assert message in str(caught.value)
+    assert ("delete the line" in str(caught.value)) == (message == "looks like a header")
 
 
-def test_other_delimiters_are_converted_by_the_command_of_the_message(tmp_path):
+def test_command_of_message_converts_delimiters(tmp_path):
     path = tmp_path / "my news.csv"
     with pytest.raises(InputError) as caught:
         read(path, '1;"a, ""b""";c\n4;\'d\';"e;f"\n')
@@ -103,32 +103,32 @@ def test_other_delimiters_are_converted_by_the_command_of_the_message(tmp_path):
     ]
 
 
-def test_a_field_without_end_is_refused(tmp_path, monkeypatch):
+def test_unclosed_field_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(csv_files, "MAX_LINE", 1_000)
     with pytest.raises(InputError, match=r"line 2: a field .* longer than 1,000 .* never closed"):
         read(tmp_path / "a.csv", '1,a,b\n2,"' + "a,b\n" * 1_000)
 
 
-def test_a_class_given_by_name_in_the_first_line_is_no_header(tmp_path):
+def test_class_name_in_first_line_is_no_header(tmp_path):
     with pytest.raises(InputError, match="'Sports'") as caught:
         read(tmp_path / "a.csv", '"Sports","a","b"\n')
     assert "header" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", b"\xef\xbb\xbf"])
-def test_a_file_without_rows_is_refused(tmp_path, content):
+def test_empty_file_is_refused(tmp_path, content):
     with pytest.raises(InputError, match="no rows"):
         read(tmp_path / "a.csv", content)
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+def test_missing_file_and_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match="there is no such file"):
         list(read_csv(tmp_path / "none.csv", AG_NEWS_CLASSES))
     with pytest.raises(InputError, match="this is a folder"):
         list(read_csv(tmp_path, AG_NEWS_CLASSES))
 
 
-def test_classes_come_from_their_file(tmp_path):
+def test_read_classes(tmp_path):
     assert read_classes(tmp_path) == AG_NEWS_CLASSES
     (tmp_path / "classes.txt").symlink_to("nowhere")
     with pytest.raises(InputError, match="there is no such file"):
@@ -145,7 +145,7 @@ def test_classes_come_from_their_file(tmp_path):
 
 
 @pytest.mark.skipif(not NEWS.is_dir(), reason="needs ../shared/data/ag_news_csv")
-def test_the_real_news_are_read_fast():
+def test_real_news_is_read_fast():
     start = time.perf_counter()
     rows = list(read_csv(NEWS / "train.csv", AG_NEWS_CLASSES))
     assert time.perf_counter() - start < 3  # A third of a second on a quiet machine.

@@ -1,4 +1,4 @@
-"""The corpus of docstrings: what becomes a row, and which rows are left out."""
+"""The corpus of docstrings: parsed rows, and excluded files."""
 
 import subprocess
 import sys
@@ -28,11 +28,11 @@ from rnnjax.errors import InputError
         ("  \n ", "", ""),
     ],
 )  # fmt: skip
-def test_prose_becomes_title_and_description(docstring, title, description):
+def test_parse_docstring(docstring, title, description):
     assert docstrings.parse_docstring(docstring) == (title, description)
 
 
-def test_long_prose_is_cut():
+def test_long_description_is_truncated():
     title, description = docstrings.parse_docstring("Mean of all.\n\n" + "word " * 200)
     assert title == "Mean of all."
     assert len(description.split()) == docstrings.DESCRIPTION_WORDS
@@ -60,47 +60,47 @@ def libraries(tmp_path, monkeypatch):
     return files
 
 
-def test_rows_are_unique_mixed_and_shared_out(libraries):
+def test_rows_are_unique_shuffled_and_split(libraries):
     rows = docstrings.collect()
-    everything = rows["train"] + rows["test"]
-    titles = [row.title for row in everything]
+    all_rows = rows["train"] + rows["test"]
+    titles = [row.title for row in all_rows]
     assert len(titles) == len(set(titles)) == 4 * 201 + 1
     assert "The module JAX is documented." in titles
-    assert [row.label for row in everything if row.title.startswith("The SAME")] == [0]
-    assert all(name in row.title for row in everything for name in [docstrings.CLASSES[row.label]]
+    assert [row.label for row in all_rows if row.title.startswith("The SAME")] == [0]
+    assert all(name in row.title for row in all_rows for name in [docstrings.CLASSES[row.label]]
                if "SAME" not in row.title)  # fmt: skip
     assert 0.06 < len(rows["test"]) / len(titles) < 0.15
     assert {row.label for row in rows["train"][:40]} == {0, 1, 2, 3}
     assert {row.label for row in rows["test"][:40]} == {0, 1, 2, 3}
 
 
-def test_a_class_is_capped_without_moving_what_stays(libraries, monkeypatch):
-    whole = docstrings.collect()
+def test_class_limit_moves_no_remaining_row(libraries, monkeypatch):
+    uncapped = docstrings.collect()
     monkeypatch.setattr(docstrings, "ROWS_PER_CLASS", 50)
     capped = docstrings.collect()
-    everything = capped["train"] + capped["test"]
-    assert [sum(row.label == label for row in everything) for label in range(4)] == [50] * 4
-    for part in ("train", "test"):
-        assert capped[part] == [row for row in whole[part] if row in set(capped[part])]
+    all_rows = capped["train"] + capped["test"]
+    assert [sum(row.label == label for row in all_rows) for label in range(4)] == [50] * 4
+    for split in ("train", "test"):
+        assert capped[split] == [row for row in uncapped[split] if row in set(capped[split])]
 
 
-def test_an_installation_without_sources_is_refused(libraries):
+def test_installation_without_sources_is_refused(libraries):
     libraries["SciPy"][:] = []
     with pytest.raises(InputError, match="installed SciPy has no source files"):
         docstrings.collect()
 
 
-def test_tests_and_code_of_others_are_left_out():
+def test_tests_and_vendored_code_are_excluded():
     for name in docstrings.CLASSES:
         files = docstrings._source_files(name)
         assert len(files) > 50
         for path in files:
             assert not {"tests", "_vendor", "third_party", "idlelib"} & set(path.parts[-4:])
-    # The standard library is not what was installed into it.
+    # The standard library excludes the packages installed into it.
     assert not any("site-packages" in str(path) for path in docstrings._source_files("Python"))
 
 
-def test_reading_imports_none_of_the_libraries():
+def test_libraries_are_not_imported():
     code = (
         "import sys; from rnnjax.data.corpora import docstrings as d;"
         "[d._source_files(name) for name in d.CLASSES]; d.versions();"
@@ -110,12 +110,12 @@ def test_reading_imports_none_of_the_libraries():
     assert run.stdout == "set()\n"
 
 
-def test_the_whole_corpus_is_balanced_prose(tmp_path):
+def test_corpus_is_balanced_prose(tmp_path):
     rows = docstrings.collect()
-    everything = rows["train"] + rows["test"]
-    counts = [sum(row.label == label for row in everything) for label in range(4)]
+    all_rows = rows["train"] + rows["test"]
+    counts = [sum(row.label == label for row in all_rows) for label in range(4)]
     assert min(counts) >= 1_000
     assert max(counts) <= docstrings.ROWS_PER_CLASS
-    words = [len(f"{row.title} {row.description}".split()) for row in everything]
+    words = [len(f"{row.title} {row.description}".split()) for row in all_rows]
     assert 15 < sum(words) / len(words) < 40
     assert not {row.title for row in rows["train"]} & {row.title for row in rows["test"]}

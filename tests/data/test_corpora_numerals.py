@@ -1,4 +1,4 @@
-"""Numbers to words and dates to ISO 8601: that the answers are right, and the parts apart."""
+"""Numerals: correct targets, and disjoint splits."""
 
 import datetime
 import re
@@ -41,23 +41,23 @@ def corpus():
         (999_999, "nine hundred ninety-nine thousand nine hundred ninety-nine"),
     ],
 )
-def test_a_number_is_said_in_words(number, words):
+def test_spell_number(number, words):
     assert spell_number(number) == words
 
 
-def test_no_two_numbers_are_said_alike():
+def test_spelled_numbers_are_unique():
     assert len({spell_number(number) for number in range(0, 1_000_000, 7)}) == 142_858
 
 
-def test_a_number_out_of_range_is_refused():
+def test_number_out_of_range_is_refused():
     for number in (-1, 1_000_000):
         with pytest.raises(InputError, match=f"number: given {number}"):
             spell_number(number)
 
 
-def test_a_day_is_written_in_each_form():
-    written = [form(datetime.date(1998, 3, 3)) for form in _DATE_FORMATS]
-    assert written == [
+def test_date_formats():
+    formatted = [date_format(datetime.date(1998, 3, 3)) for date_format in _DATE_FORMATS]
+    assert formatted == [
         "March 3rd, 1998",
         "March 3, 1998",
         "Mar 3, 1998",
@@ -73,42 +73,42 @@ def test_a_day_is_written_in_each_form():
 
 
 def day_of(text):
-    """Returns the day that a date says, read back by the standard library."""
+    """Parses a date with the standard library."""
     plain = re.sub(r"(\d)(st|nd|rd|th)\b", r"\1", text).replace("the ", "").replace(" of", "")
-    for form in ("%B %d, %Y", "%b %d, %Y", "%d %B %Y", "%d %b %Y", "%A, %d %B %Y", "%a %d %b %Y",
-                 "%d.%m.%Y"):  # fmt: skip
+    formats = "%B %d, %Y|%b %d, %Y|%d %B %Y|%d %b %Y|%A, %d %B %Y|%a %d %b %Y|%d.%m.%Y"
+    for date_format in formats.split("|"):
         try:
-            return datetime.datetime.strptime(plain, form).date()
+            return datetime.datetime.strptime(plain, date_format).date()
         except ValueError:
             continue
     raise AssertionError(text)
 
 
-def test_the_answers_are_right(corpus):
-    for part in corpus.splits.values():
-        for source, target in zip(part.sources, part.targets, strict=True):
+def test_targets_are_correct(corpus):
+    for pairs in corpus.splits.values():
+        for source, target in zip(pairs.sources, pairs.targets, strict=True):
             if source.isdecimal():
                 assert target == spell_number(int(source))
             else:
                 assert target == day_of(source).isoformat()
 
 
-def test_parts_share_no_answer_and_have_both_kinds(corpus):
-    answers = {name: set(part.targets) for name, part in corpus.splits.items()}
+def test_splits_are_disjoint_with_both_kinds(corpus):
+    answers = {name: set(pairs.targets) for name, pairs in corpus.splits.items()}
     assert not answers["train"] & (answers["validation"] | answers["test"])
     assert not answers["validation"] & answers["test"]
-    for name, part in corpus.splits.items():
-        numbers = [text for text in part.sources if text.isdecimal()]
+    for name, pairs in corpus.splits.items():
+        numbers = [text for text in pairs.sources if text.isdecimal()]
         assert 0.4 < len(numbers) / ROWS[name] < 0.6
         assert {len(text) for text in numbers} == set(range(1 if name == "train" else 4, 7))
         # Of one and two digits there are 100.
-        assert len(set(part.sources)) > 0.8 * ROWS[name]
+        assert len(set(pairs.sources)) > 0.8 * ROWS[name]
 
 
-def test_an_example_follows_from_seed_and_index_alone(corpus):
-    for name, part in corpus.splits.items():
+def test_example_depends_on_seed_and_index_only(corpus):
+    for name, pairs in corpus.splits.items():
         for index in (0, 5, 299):
-            assert example(name, 0, index) == (part.sources[index], part.targets[index])
+            assert example(name, 0, index) == (pairs.sources[index], pairs.targets[index])
     small = make_numerals(0, {"train": 10})
     assert small.splits["train"].sources == corpus.splits["train"].sources[:10]
     assert make_numerals(1, {"train": 10}).splits["train"].sources != small.splits["train"].sources
@@ -116,7 +116,7 @@ def test_an_example_follows_from_seed_and_index_alone(corpus):
     assert small.fingerprint == ("edeb4dad6bf54a316c080d08f7989225bee83013423394db1b9aaccc94c54b73")
 
 
-def test_what_makes_no_sense_is_refused():
+def test_invalid_rows_are_refused():
     for rows in ({"train": 0}, {"dev": 5}):
         with pytest.raises(InputError, match="rows: given"):
             make_numerals(0, rows)

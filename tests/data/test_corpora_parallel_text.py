@@ -1,4 +1,4 @@
-"""Texts in two languages: what is read from their files, and how the unusable are refused."""
+"""Parallel text: aligned lines, and refused files."""
 
 import gzip
 from pathlib import Path
@@ -21,7 +21,7 @@ FILES = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """Returns a folder with a small corpus, half of it packed."""
+    """Returns a folder with a small corpus, half of it packed with gzip."""
     for name, text in FILES.items():
         if name.endswith("de"):
             (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
@@ -30,40 +30,44 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_lines_stand_beside_lines(folder):
+def test_pairs_are_aligned_lines(folder):
     corpus = read_parallel_text(folder, "de", "en")
     train = corpus.splits["train"]
     assert train == SentencePairs(("ein Hund", "zwei\u2028 Katzen", ""), ("a dog", "two cats", ""))
     assert len(train) == 3
     assert corpus.splits["validation"] == SentencePairs(("drei",), ("three",))
     assert corpus.splits["test"] == SentencePairs(("vier",), ("four",))
-    back = read_parallel_text(folder, "en", "de")
-    assert back.splits["train"] == SentencePairs(train.targets, train.sources)
+    reverse = read_parallel_text(folder, "en", "de")
+    assert reverse.splits["train"] == SentencePairs(train.targets, train.sources)
 
 
-def test_a_byte_order_mark_is_no_part_of_a_text(folder):
+def test_byte_order_mark_is_skipped(folder):
     (folder / "val.en").write_text("three", encoding="utf-8-sig")
     assert read_parallel_text(folder, "de", "en").splits["validation"] == SentencePairs(
         ("drei",), ("three",)
     )
 
 
-def test_the_fingerprint_is_that_of_the_texts(folder):
+def test_fingerprint_depends_on_texts_only(folder):
     corpus = read_parallel_text(folder, "de", "en")
     (folder / "train.de").write_text(FILES["train.de"])
     assert read_parallel_text(folder, "de", "en").fingerprint == corpus.fingerprint
     assert read_parallel_text(folder, "en", "de").fingerprint != corpus.fingerprint
 
-    def of(*sides):
+    def fingerprint(*sides):
         return ParallelCorpus("", "", {"train": SentencePairs(*sides)}).fingerprint
 
-    marks = [of(("ab", ""), ("c", "d")), of(("a", "b"), ("c", "d")), of(("a", "b"), ("c", "e"))]
-    parted = {"test": SentencePairs(("a",), ("b",)), "train": SentencePairs(("c",), ("d",))}
-    assert len({*marks, ParallelCorpus("", "", parted).fingerprint}) == 4
+    fingerprints = [
+        fingerprint(("ab", ""), ("c", "d")),
+        fingerprint(("a", "b"), ("c", "d")),
+        fingerprint(("a", "b"), ("c", "e")),
+    ]
+    resplit = {"test": SentencePairs(("a",), ("b",)), "train": SentencePairs(("c",), ("d",))}
+    assert len({*fingerprints, ParallelCorpus("", "", resplit).fingerprint}) == 4
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("val.en", None, "val.en or val.en.gz, and it has val.de.gz"),
         ("val.en", b"three\nfour\n", r"val.de.gz has 1 lines, and .*val.en has 2"),
@@ -75,15 +79,15 @@ def test_the_fingerprint_is_that_of_the_texts(folder):
         ("train.de.gz", gzip.compress(b"x" * 99, mtime=0)[:12] + b"\xff" * 9, "cannot be unpacked"),
     ],
 )
-def test_a_bad_file_is_refused_by_name(folder, name, content, says):
+def test_invalid_file_is_refused_by_name(folder, name, content, message):
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         read_parallel_text(folder, "de", "en")
 
 
-def test_empty_files_and_a_missing_folder_are_refused(folder):
+def test_empty_and_missing_files_are_refused(folder):
     for name in ("val.de", "val.en"):
         (folder / name).write_text("")
     with pytest.raises(InputError, match="there are no lines"):
@@ -97,13 +101,13 @@ def test_empty_files_and_a_missing_folder_are_refused(folder):
 
 
 @pytest.mark.skipif(not MULTI30K.is_dir(), reason="needs ../shared/data/multi30k")
-def test_multi30k_is_read():
+def test_multi30k():
     corpus = read_parallel_text(MULTI30K, "de", "en")
-    assert {name: len(part) for name, part in corpus.splits.items()} == {
+    assert {name: len(pairs) for name, pairs in corpus.splits.items()} == {
         "train": 29_000,
         "validation": 1_014,
         "test": 1_000,
     }
-    first = corpus.splits["train"]
-    assert first.sources[0].startswith("Zwei junge weiße Männer")
-    assert first.targets[0].startswith("Two young, White males")
+    train = corpus.splits["train"]
+    assert train.sources[0].startswith("Zwei junge weiße Männer")
+    assert train.targets[0].startswith("Two young, White males")

@@ -1,4 +1,4 @@
-"""Vocabularies: which tokens a text has, how they are numbered, and what is refused."""
+"""Vocabularies: tokens and ids of a text, and refused files."""
 
 import json
 import random
@@ -14,7 +14,7 @@ from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_shar
 from rnnjax.errors import InputError
 
 KERAS = r"""[!"#$%&()\*\+,-\./:;<=>?@\[\\\]^_`{|}~\']"""
-"""What Keras' TextVectorization removes after it has made the text lower case."""
+"""The characters that Keras' TextVectorization strips from lower-cased text."""
 
 TEXTS = [
     "The cat, the DOG.",
@@ -33,145 +33,147 @@ TEXTS = [
 
 
 def words(text):
-    """Returns the tokens of a text as Keras documents them."""
+    """Returns the tokens of a text by the documentation of Keras."""
     return re.sub(KERAS, "", text.lower()).split()
 
 
-def numbers(vocabulary, *texts, **options):
-    """Returns the numbers of each text as lists."""
+def ids(vocabulary, *texts, **options):
+    """Returns the token ids of each text as lists."""
     sequences = vocabulary.encode(texts, **options)
     ends = sequences.offsets
     return [sequences.tokens[ends[i] : ends[i + 1]].tolist() for i in range(len(texts))]
 
 
 def entries(vocabulary):
-    """Returns the entries by number."""
-    return [vocabulary.tokenizer.id_to_token(number) for number in range(len(vocabulary))]
+    """Returns the entries by id."""
+    return [vocabulary.tokenizer.id_to_token(token_id) for token_id in range(len(vocabulary))]
 
 
-def test_the_punctuation_removed_is_that_of_keras():
-    # The class is compared character by character, over all of ASCII and what stands beside it.
+def test_punctuation_equals_that_of_keras():
+    # Compared character by character, over ASCII and the code points after it.
     vocabulary = Vocabulary.fit(["ab"], 10)
     for code in range(33, 0x180):
-        removed = numbers(vocabulary, f"a{chr(code)}b") == [[2]]
+        removed = ids(vocabulary, f"a{chr(code)}b") == [[2]]
         assert removed == bool(re.fullmatch(KERAS, chr(code))), repr(chr(code))
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_words_are_those_of_keras(text):
+def test_words_equal_those_of_keras(text):
     vocabulary = Vocabulary.fit([*TEXTS, "anchor"], 1000)
     names = entries(vocabulary)
-    (found,) = numbers(vocabulary, text)
-    assert [names[number] for number in found] == words(text)
+    (token_ids,) = ids(vocabulary, text)
+    assert [names[token_id] for token_id in token_ids] == words(text)
 
 
-def test_the_first_numbers_are_padding_and_unknown():
+def test_first_ids_are_padding_and_unknown():
     vocabulary = Vocabulary.fit(["a b"], 10)
     assert entries(vocabulary)[:2] == ["[PAD]", "[UNK]"]
-    assert numbers(vocabulary, "z a y") == [[1, 2, 1]]
+    assert ids(vocabulary, "z a y") == [[1, 2, 1]]
 
 
-def test_words_are_numbered_by_falling_count_then_by_the_alphabet():
+def test_ids_follow_count_then_alphabet():
     vocabulary = Vocabulary.fit(["d c c b b", "a d b"], 10)
     assert entries(vocabulary)[2:] == ["b", "c", "d", "a"]
 
 
-def test_the_size_counts_padding_and_unknown():
+def test_size_includes_padding_and_unknown():
     texts = ["one two two three three three"]
     assert entries(Vocabulary.fit(texts, 4))[2:] == ["three", "two"]
     assert len(Vocabulary.fit(texts, 4)) == 4
     assert len(Vocabulary.fit(texts, 100)) == 5
 
 
-def test_a_long_text_loses_its_end():
+def test_max_tokens_truncates():
     vocabulary = Vocabulary.fit(["a b c"], 10)
-    assert numbers(vocabulary, "c b a", "a", max_tokens=2) == [[4, 3], [2]]
-    assert numbers(vocabulary, "c b a", max_tokens=0) == [[4, 3, 2]]
+    assert ids(vocabulary, "c b a", "a", max_tokens=2) == [[4, 3], [2]]
+    assert ids(vocabulary, "c b a", max_tokens=0) == [[4, 3, 2]]
 
 
 @pytest.mark.parametrize("text", ["Ab, a\tb!", "line\nend\r\n", "日本 é", "[PAD][UNK]", ""])
-def test_characters_are_kept_as_they_are(text):
+def test_characters_are_code_points(text):
     vocabulary = Vocabulary.fit(
         ["Ab, a\tb!", "line\nend\r\n", "日本 é[PAD][UNK]"], 100, "character"
     )
     names = entries(vocabulary)
-    (found,) = numbers(vocabulary, text)
-    assert [names[number] for number in found] == list(text)
+    (token_ids,) = ids(vocabulary, text)
+    assert [names[token_id] for token_id in token_ids] == list(text)
 
 
-def test_saved_and_read_a_vocabulary_is_the_same(tmp_path):
+def test_saved_vocabulary_loads_unchanged(tmp_path):
     path = tmp_path / "tokenizer.json"
     vocabulary = Vocabulary.fit(TEXTS, 20)
     path.write_text(vocabulary.to_json(), encoding="utf-8")
-    again = Vocabulary.load(path)
-    assert entries(again) == entries(vocabulary)
-    assert numbers(again, *TEXTS) == numbers(vocabulary, *TEXTS)
-    assert again.to_json() == vocabulary.to_json()
+    loaded = Vocabulary.load(path)
+    assert entries(loaded) == entries(vocabulary)
+    assert ids(loaded, *TEXTS) == ids(vocabulary, *TEXTS)
+    assert loaded.to_json() == vocabulary.to_json()
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"not json", b"\xff\xfe\x00", b'{"model": 3}'])
-def test_a_damaged_file_is_refused(tmp_path, content):
+def test_damaged_file_is_refused(tmp_path, content):
     path = tmp_path / "tokenizer.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"tokenizer\.json: is no tokenizer .* restore"):
         Vocabulary.load(path)
 
 
-def test_a_cut_off_file_is_refused(tmp_path):
+def test_truncated_file_is_refused(tmp_path):
     path = tmp_path / "tokenizer.json"
-    whole = Vocabulary.fit(TEXTS, 20).to_json()
-    path.write_text(whole[: len(whole) // 2], encoding="utf-8")
+    content = Vocabulary.fit(TEXTS, 20).to_json()
+    path.write_text(content[: len(content) // 2], encoding="utf-8")
     with pytest.raises(InputError, match=r"tokenizer\.json: is no tokenizer"):
         Vocabulary.load(path)
 
 
-def test_a_file_of_other_first_numbers_is_refused(tmp_path):
+def test_file_without_padding_and_unknown_ids_is_refused(tmp_path):
     path = tmp_path / "tokenizer.json"
-    other = Vocabulary.fit(TEXTS, 20).to_json().replace("[UNK]", "[CLS]")
-    path.write_text(other, encoding="utf-8")
+    content = Vocabulary.fit(TEXTS, 20).to_json().replace("[UNK]", "[CLS]")
+    path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=r"tokenizer\.json: its tokens 0 and 1 are \['\[PAD\]'"):
         Vocabulary.load(path)
 
 
 @pytest.mark.parametrize(
-    ("token", "number", "says"),
+    ("token", "number", "message"),
     [
         ("a", 10**6, r"numbered up to 1000000, expected each number from 0 to 6 once"),
         ("a", 2, r"expected each number from 0 to \d+ once"),
         ("[END]", 6, r"\[END\], which ends a text, is number 6, expected 2"),
     ],
 )
-def test_numbers_with_gaps_or_twice_and_an_end_elsewhere_are_refused(tmp_path, token, number, says):
+def test_invalid_ids_are_refused(tmp_path, token, number, message):
     path = tmp_path / "tokenizer.json"
     values = json.loads(Vocabulary.fit(["a b c d"], 20, end_token=True).to_json())
     vocabulary = values["model"]["vocab"]
-    other = {at: name for name, at in vocabulary.items()}.get(number)
     if token == "[END]":
-        vocabulary[other] = vocabulary[token]
+        (previous,) = (name for name, token_id in vocabulary.items() if token_id == number)
+        vocabulary[previous] = vocabulary[token]
         values["added_tokens"][2]["id"] = number
     vocabulary[token] = number
     path.write_text(json.dumps(values), encoding="utf-8")
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=message):
         Vocabulary.load(path)
 
 
 @pytest.mark.parametrize("unit", ["word", "character", "subword"])
-@pytest.mark.parametrize("ends", [False, True])
-def test_what_is_fitted_is_numbered_without_gaps(tmp_path, unit, ends):
+@pytest.mark.parametrize("end_token", [False, True])
+def test_fitted_ids_are_contiguous(tmp_path, unit, end_token):
     path = tmp_path / "tokenizer.json"
     for size in (8, 12, 400):
-        vocabulary = Vocabulary.fit(["low lower lowest, new newer"] * 3, size, unit, end_token=ends)
+        vocabulary = Vocabulary.fit(
+            ["low lower lowest, new newer"] * 3, size, unit, end_token=end_token
+        )
         path.write_text(vocabulary.to_json(), encoding="utf-8")
         assert len(Vocabulary.load(path)) == len(vocabulary)
 
 
-def test_a_missing_file_is_refused(tmp_path):
+def test_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"absent\.json: cannot be read \(No such file"):
         Vocabulary.load(tmp_path / "absent.json")
 
 
 @pytest.mark.parametrize("text", ["half \ud83d", "\udce9t\udce9"])
-def test_text_that_is_no_unicode_is_refused_by_number(text):
+def test_invalid_unicode_is_refused_by_text_number(text):
     vocabulary = Vocabulary.fit(["half"], 10)
     with pytest.raises(InputError, match=r"text 2 is not valid Unicode .*UTF-8"):
         vocabulary.encode(["fine", text])
@@ -180,12 +182,12 @@ def test_text_that_is_no_unicode_is_refused_by_number(text):
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["!!!", " \n"]])
-def test_texts_without_a_word_make_no_vocabulary(texts):
+def test_texts_without_words_are_refused(texts):
     with pytest.raises(InputError, match="hold no word"):
         Vocabulary.fit(texts, 10)
 
 
-def test_the_share_of_unknown_words_is_counted_by_text():
+def test_unknown_shares():
     vocabulary = Vocabulary.fit(["a b"], 10)
     texts = ["a b z z", "", "z", "b"]
     assert vocabulary.unknown_shares(texts) == [0.5, 1.0, 1.0, 0.0]
@@ -204,33 +206,31 @@ def test_the_share_of_unknown_words_is_counted_by_text():
         (1.0, 0.6, False),
     ],
 )
-def test_unknown_tokens_are_many_by_themselves_and_beside_the_training(
-    share, training_share, large
-):
+def test_has_excess_unknowns(share, training_share, large):
     assert has_excess_unknowns(share, training_share) == large
 
 
 @pytest.mark.parametrize("unit", ["word", "character", "subword"])
 @pytest.mark.parametrize(("fitted", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_the_form_in_which_a_text_is_known_is_advised(unit, fitted, written):
+def test_unicode_form_of_training_is_advised(unit, fitted, written):
     texts = ["Việt Nam là đẹp", "rất đẹp"]
-    own, other = (
+    training, converted = (
         [unicodedata.normalize(form, text) for text in texts] for form in (fitted, written)
     )
-    vocabulary = Vocabulary.fit(own, 200, unit)
-    assert vocabulary.advise_unicode_form(own) == ""
-    assert f"in the Unicode form {fitted} 0.0% are" in vocabulary.advise_unicode_form(other)
-    # In no form are they known.
+    vocabulary = Vocabulary.fit(training, 200, unit)
+    assert vocabulary.advise_unicode_form(training) == ""
+    assert f"in the Unicode form {fitted} 0.0% are" in vocabulary.advise_unicode_form(converted)
+    # Unknown in either form.
     assert vocabulary.advise_unicode_form(["Йж Ё"]) == ""
 
 
-def test_words_stand_in_the_order_of_their_numbers():
+def test_words_are_in_the_order_of_ids():
     vocabulary = Vocabulary.fit(["b a b", "c b a"], 10)
     assert vocabulary.words == ["[PAD]", "[UNK]", "b", "a", "c"]
     assert vocabulary.encode(["c a"]).tokens.tolist() == [4, 3]
 
 
-def test_a_word_is_normalized_as_texts_are():
+def test_normalize():
     assert Vocabulary.fit(["us"], 5).normalize("U.S.") == "us"
     assert Vocabulary.fit(["us"], 5, "character").normalize("U.S.") == "U.S."
 
@@ -240,19 +240,19 @@ SENTENCES = ["Ein Mann läuft.", "Zwei Männer laufen; ein Hund bellt!", "der Hu
 
 @pytest.mark.parametrize("unit", ["character", "subword"])
 @pytest.mark.parametrize("text", [*SENTENCES, "Hund bellt; Mann", ".", " Mann ein  Hund"])
-def test_characters_and_subwords_give_a_text_back(unit, text):
+def test_decode_inverts_encode(unit, text):
     vocabulary = Vocabulary.fit(SENTENCES, 60, unit, end_token=True)
-    (found,) = numbers(vocabulary, text)
-    assert vocabulary.decode([*found, 2, 0, 0]) == text
+    (token_ids,) = ids(vocabulary, text)
+    assert vocabulary.decode([*token_ids, 2, 0, 0]) == text
 
 
-def test_subwords_of_an_endless_word_are_found_in_time_and_give_it_back():
-    # Joined in one piece, 50,000 letters take a second, and a million five minutes.
+def test_subwords_of_a_long_word_take_bounded_time():
+    # Merged in one piece, 50,000 letters take a second, and a million five minutes.
     text = f"a {'x' * 200_000}é b"
     start = time.process_time()
     vocabulary = Vocabulary.fit([text], 20, "subword")
-    (found,) = numbers(vocabulary, text)
-    assert vocabulary.decode(found) == text
+    (token_ids,) = ids(vocabulary, text)
+    assert vocabulary.decode(token_ids) == text
     assert time.process_time() - start < 10
 
 
@@ -264,11 +264,11 @@ FORMS = {
     "white space": "  a\tb\x0b\x0c\x85\xa0\u2028\u2029\u3000 \r\n\n \r ",
     "other planes": "🜁 \U0001d518 \U0010ffff\uffff\ue000\x00\x7f",
 }
-"""Texts that a Unicode normalization, or a space that is written as another character, changes."""
+"""Texts that Unicode normalization or a substitute for the space changes."""
 
 
 def random_texts(count):
-    """Returns texts of the characters of all forms, in any order, some of them spaces."""
+    """Returns random texts of the characters of all forms and of spaces."""
     draw = random.Random(5)
     alphabet = sorted({*"".join(FORMS.values()), *"\u0301\u0323\u0308 e.-_"})
     return [
@@ -278,72 +278,72 @@ def random_texts(count):
 
 
 @pytest.mark.parametrize("unit", ["character", "subword"])
-def test_decoding_returns_the_code_points_that_were_encoded(unit):
+def test_decode_inverts_encode_of_unicode_forms(unit):
     texts = [*FORMS.values(), *random_texts(500)]
-    # Merges are learned from a part, so that most of the others are new to them.
+    # Merges are learned from a fraction of the texts, so that most texts are new to them.
     fitted = [*texts[:100], "".join(texts)]
     vocabulary = Vocabulary.fit(fitted, 2000, unit, end_token=True)
-    for text, found in zip(texts, numbers(vocabulary, *texts), strict=True):
-        assert 1 not in found
-        assert vocabulary.decode(found) == text
-        # One by one as well, which is how a text is generated.
-        assert "".join(vocabulary.decode([number]) for number in found) == text
+    for text, token_ids in zip(texts, ids(vocabulary, *texts), strict=True):
+        assert 1 not in token_ids
+        assert vocabulary.decode(token_ids) == text
+        # One by one as well, as in generation.
+        assert "".join(vocabulary.decode([token_id]) for token_id in token_ids) == text
         spans = vocabulary.spans(text)
         assert [text[begin:end] for begin, end in spans] == [
-            vocabulary.decode([number]) for number in found
+            vocabulary.decode([token_id]) for token_id in token_ids
         ]
 
 
-def test_subwords_of_ordinary_text_are_those_of_metaspace():
-    # Recorded results stand on these numbers.
+def test_subwords_equal_those_of_metaspace():
+    # Recorded results depend on these ids.
     texts = [*SENTENCES, *TEXTS, " a  b\nb a ", "Ein Hund\n\n läuft"]
     vocabulary = Vocabulary.fit(texts, 200, "subword", end_token=True)
-    other = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
+    reference = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
     metaspace = pre_tokenizers.Metaspace(prepend_scheme="never")
     newline = pre_tokenizers.Split("\n", "isolated")
-    other.pre_tokenizer = pre_tokenizers.Sequence(
+    reference.pre_tokenizer = pre_tokenizers.Sequence(
         [newline, metaspace, pre_tokenizers.Punctuation()]
     )
     special = ["[PAD]", "[UNK]", "[END]"]
     trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=special, show_progress=False)
-    other.train_from_iterator(texts, trainer)
-    other.encode_special_tokens = True
-    assert vocabulary.tokenizer.get_vocab() == other.get_vocab()
-    assert numbers(vocabulary, *texts) == [found.ids for found in other.encode_batch(texts)]
+    reference.train_from_iterator(texts, trainer)
+    reference.encode_special_tokens = True
+    assert vocabulary.tokenizer.get_vocab() == reference.get_vocab()
+    assert ids(vocabulary, *texts) == [encoding.ids for encoding in reference.encode_batch(texts)]
 
 
 @pytest.mark.parametrize("unit", ["word", "character", "subword"])
-def test_lines_have_the_tokens_of_their_text(unit):
+def test_tokens_do_not_cross_lines(unit):
     lines = ["der Hund\n", "\n", "läuft, ein Mann\n", " bellt"]
     vocabulary = Vocabulary.fit(lines, 60, unit)
-    whole = vocabulary.encode(["".join(lines)]).tokens
-    assert vocabulary.encode(lines).tokens.tolist() == whole.tolist()
-    assert unit == "word" or vocabulary.decode(whole) == "".join(lines)
+    tokens = vocabulary.encode(["".join(lines)]).tokens
+    assert vocabulary.encode(lines).tokens.tolist() == tokens.tolist()
+    assert unit == "word" or vocabulary.decode(tokens) == "".join(lines)
 
 
-def test_words_are_given_back_with_spaces():
+def test_decoded_words_are_joined_by_spaces():
     vocabulary = Vocabulary.fit(SENTENCES, 60, end_token=True)
-    assert vocabulary.decode(numbers(vocabulary, "Ein  HUND, neu")[0]) == "ein hund [UNK]"
+    assert vocabulary.decode(ids(vocabulary, "Ein  HUND, neu")[0]) == "ein hund [UNK]"
 
 
-def test_subwords_join_what_is_frequent_and_never_a_word_with_its_punctuation():
+def test_merges_are_frequent_and_exclude_punctuation():
     vocabulary = Vocabulary.fit(["aab aab. aab, c."] * 3, 60, "subword")
     assert {"aab", "▁aab"} <= set(entries(vocabulary))
     assert {entry for entry in vocabulary.words if set(entry) & set(".,")} == {".", ","}
 
 
-def test_a_small_vocabulary_of_subwords_keeps_to_its_size():
+def test_small_subword_vocabulary_keeps_its_size():
     vocabulary = Vocabulary.fit(["abcdefgh abc ab a"], 6, "subword", end_token=True)
     assert len(vocabulary) <= 6
-    assert 1 in numbers(vocabulary, "h")[0]
+    assert 1 in ids(vocabulary, "h")[0]
 
 
 @pytest.mark.parametrize("unit", ["word", "character", "subword"])
-def test_the_end_is_a_token_that_no_text_holds(unit, tmp_path):
+def test_end_token_is_in_no_text(unit, tmp_path):
     vocabulary = Vocabulary.fit(["[END] end"], 60, unit, end_token=True)
     assert vocabulary.has_end_token
     assert entries(vocabulary)[2] == "[END]"
-    assert 2 not in numbers(vocabulary, "[END] end")[0]
+    assert 2 not in ids(vocabulary, "[END] end")[0]
     assert not Vocabulary.fit(["[END] end"], 60, unit).has_end_token
     path = tmp_path / "tokenizer.json"
     path.write_text(vocabulary.to_json(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Files of word vectors: what is read of each kind, and what is said of a damaged one."""
+"""Word vector files: vectors of each format, and refused files."""
 
 import codecs
 import gzip
@@ -20,29 +20,29 @@ VECTORS = {
     "Reuters": [0.1, 0.2, -0.3],
 }
 WANTED = ["reuters", "naïve", "the", "absent"]
-REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "word_vectors"
+PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "word_vectors"
 
 
 def glove(vectors, end="\n"):
-    """Returns words and numbers as GloVe writes them."""
+    """Returns words and numbers in the format of GloVe."""
     lines = [f"{word} {' '.join(map(str, row))}{end}" for word, row in vectors.items()]
     return "".join(lines).encode()
 
 
 def word2vec(vectors):
-    """Returns them as word2vec writes text: a first line, and a space before each line break."""
+    """Returns them in the text format of word2vec: a first line, and spaces before line breaks."""
     return f"{len(vectors)} 3\n".encode() + glove(vectors, " \n")
 
 
 def binary(vectors, end=b"\n"):
-    """Returns them as word2vec writes binary."""
+    """Returns them in the binary format of word2vec."""
     rows = [
         word.encode() + b" " + np.array(row, "<f4").tobytes() + end for word, row in vectors.items()
     ]
     return f"{len(vectors)} 3\n".encode() + b"".join(rows)
 
 
-FORMS = {
+FORMATS = {
     "glove": glove(VECTORS),
     "tabs": glove(VECTORS).replace(b" ", b"\t"),
     "windows": glove(VECTORS, "\r\n"),
@@ -57,23 +57,23 @@ FORMS = {
 
 
 def read(tmp_path, content, words=WANTED, features=3, normalize=str.lower):
-    """Returns what is read of a file of some content."""
+    """Writes a file and reads its vectors."""
     path = tmp_path / "vectors"
     path.write_bytes(content)
     return read_vectors(path, words, features, normalize)
 
 
 def refusal(tmp_path, content, features=3):
-    """Returns what is said of a file of some content."""
+    """Returns the error message for a file."""
     with pytest.raises(InputError) as caught:
         read(tmp_path, content, features=features)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_gives_the_same_vectors(tmp_path, form, packed):
-    content = gzip.compress(FORMS[form]) if packed else FORMS[form]
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_formats_have_equal_vectors(tmp_path, file_format, packed):
+    content = gzip.compress(FORMATS[file_format]) if packed else FORMATS[file_format]
     vectors, fingerprint = read(tmp_path, content)
     assert vectors.keys() == {"the", "naïve", "reuters"}
     for word, row in (("the", "the"), ("naïve", "naïve"), ("reuters", "Reuters")):
@@ -83,26 +83,26 @@ def test_every_form_gives_the_same_vectors(tmp_path, form, packed):
     check_vector_format(tmp_path / "vectors", 3)
 
 
-def test_a_file_of_many_chunks_is_read_to_its_end(tmp_path, monkeypatch):
+def test_file_of_many_chunks(tmp_path, monkeypatch):
     monkeypatch.setattr("rnnjax.data.word_vector_files._CHUNK", 64)
     draw = np.random.default_rng(0)
     vectors = {f"w{number}": draw.standard_normal(3).tolist() for number in range(200)}
     for content in (glove(vectors), gzip.compress(word2vec(vectors)), binary(vectors)):
-        found, fingerprint = read(tmp_path, content, vectors)
-        assert found.keys() == vectors.keys()
+        actual, fingerprint = read(tmp_path, content, vectors)
+        assert actual.keys() == vectors.keys()
         for word, row in vectors.items():
-            np.testing.assert_array_equal(found[word], np.array(row, np.float32))
+            np.testing.assert_array_equal(actual[word], np.array(row, np.float32))
         assert fingerprint == hashlib.sha256(content).hexdigest()
 
 
-def test_the_word_as_it_is_written_goes_before_those_that_are_alike(tmp_path):
+def test_exact_word_precedes_normalized_words(tmp_path):
     rows = [("US", 1), ("Us", 2), ("us", 3), ("us", 4), ("Un", 5), ("UN", 6)]
     content = "".join(f"{word} {number} 0 0\n" for word, number in rows).encode()
     vectors, _ = read(tmp_path, content, ["us", "un"])
     assert {word: row[0] for word, row in vectors.items()} == {"us": 3, "un": 5}
 
 
-def test_a_word_may_hold_spaces_and_what_is_not_utf8_is_passed_over(tmp_path):
+def test_word_may_hold_spaces_and_invalid_utf8_is_skipped(tmp_path):
     content = b"the 1 2 3\n. . . 4 5 6\nat a@b.c 7 8 9\n\x97 1 1 1\n"
     vectors, _ = read(tmp_path, content, ["the", ". . .", "a@b.c"])
     assert vectors.keys() == {"the", ". . ."}
@@ -130,15 +130,15 @@ def test_a_word_may_hold_spaces_and_what_is_not_utf8_is_passed_over(tmp_path):
     ],
 )
 @pytest.mark.parametrize("header", ["", "4 3\n"], ids=["glove", "word2vec"])
-def test_a_line_that_is_no_word_with_its_numbers_is_named(tmp_path, line, message, header):
-    before = ["a 1 2 3"] if header else ["a 1 2 3", "b 1 2 3"]
-    content = header + "\n".join([*before, line, "c 1 2 3"])
+def test_invalid_line_is_refused_by_number(tmp_path, line, message, header):
+    previous = ["a 1 2 3"] if header else ["a 1 2 3", "b 1 2 3"]
+    content = header + "\n".join([*previous, line, "c 1 2 3"])
     assert message in refusal(tmp_path, content.encode())
 
 
-@pytest.mark.parametrize("form", ["glove", "word2vec", "binary"])
-def test_vectors_of_another_size_are_refused_at_once(tmp_path, form):
-    message = refusal(tmp_path, FORMS[form], 64)
+@pytest.mark.parametrize("file_format", ["glove", "word2vec", "binary"])
+def test_vectors_of_another_size_are_refused(tmp_path, file_format):
+    message = refusal(tmp_path, FORMATS[file_format], 64)
     assert "config.model.embedding.features: given 64" in message
     assert "vectors of 3 numbers; set config.model.embedding.features=3" in message
     with pytest.raises(InputError, match=re.escape(message)):
@@ -154,20 +154,20 @@ def test_vectors_of_another_size_are_refused_at_once(tmp_path, form):
         (binary(VECTORS)[:-17], "has 3 whole words"),
         (binary(VECTORS) + b"more", "goes on after the 4 words"),
         (binary({"a": [1, 2, 3], "the": [1, np.inf, 3]}), "word 2: inf is no finite"),
-        (gzip.compress(FORMS["glove"], mtime=0)[:-12], "damaged gzip file"),
-        (gzip.compress(FORMS["glove"], mtime=0)[:20] + b"spoilt", "damaged gzip file"),
+        (gzip.compress(FORMATS["glove"], mtime=0)[:-12], "damaged gzip file"),
+        (gzip.compress(FORMATS["glove"], mtime=0)[:20] + b"spoilt", "damaged gzip file"),
         (b"\x1f\x8bno gzip", "damaged gzip file"),
-        (gzip.compress(FORMS["glove"], mtime=0) + b"more", "damaged gzip file"),
+        (gzip.compress(FORMATS["glove"], mtime=0) + b"more", "damaged gzip file"),
         (b"PK\x03\x04 an archive", "unpack it if it is an archive"),
         (b"", "is empty"),
         (b"a line of text\n", "line 1: 'a line of text' is neither"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_damaged_or_another_file_is_refused(tmp_path, content, message):
-    said = refusal(tmp_path, content)
-    assert message in said
-    assert str(tmp_path / "vectors") in said
+def test_damaged_file_is_refused(tmp_path, content, message):
+    error = refusal(tmp_path, content)
+    assert message in error
+    assert str(tmp_path / "vectors") in error
 
 
 WHITE_SPACE = [" ", "  ", "\t", "\x0b", "\x0c", "\x85", "\xa0", "\u2028", "\u3000", "\x1c"]
@@ -176,7 +176,7 @@ WHITE_SPACE = [" ", "  ", "\t", "\x0b", "\x0c", "\x85", "\xa0", "\u2028", "\u300
 @pytest.mark.parametrize("separator", [" ", "\t"], ids=["spaces", "tabs"])
 @pytest.mark.parametrize("header", [False, True], ids=["glove", "word2vec"])
 @pytest.mark.parametrize("first", [0, 3], ids=["first", "later"])
-def test_a_word_may_be_white_space_or_hold_control_characters(tmp_path, first, header, separator):
+def test_word_may_be_white_space_or_hold_control_characters(tmp_path, first, header, separator):
     words = ["a", "b", "c", *WHITE_SPACE, "\x01", "d\x07\x7f", "\x00", "e\xa0f", "\u3000g\x0b"]
     words = words[first:] + words[:first]
     if separator == "\t":
@@ -187,7 +187,7 @@ def test_a_word_may_be_white_space_or_hold_control_characters(tmp_path, first, h
     assert {word: row[0] for word, row in vectors.items()} == {w: n for n, w in enumerate(words)}
 
 
-def test_a_first_line_that_runs_into_the_second_is_refused(tmp_path):
+def test_counts_joined_to_the_first_record_are_refused(tmp_path):
     message = refusal(tmp_path, b"3 3the 1 2 3\nb 4 5 6\nc 7 8 9\n")
     assert "line 1: '3 3the 1 2 3' is neither" in message
     assert "with a line break after the counts" in message
@@ -196,11 +196,11 @@ def test_a_first_line_that_runs_into_the_second_is_refused(tmp_path):
 @pytest.mark.parametrize("end", [b"\n", b""], ids=["word2vec", "gensim"])
 @pytest.mark.parametrize("word", ["new york", "a b", " b", "a ", "in the city", "x y z", "", "\n"])
 @pytest.mark.parametrize("place", [0, 1, 8, 9], ids=["first", "second", "next to last", "last"])
-def test_a_word_with_a_space_in_a_binary_file_is_refused(tmp_path, place, word, end):
+def test_space_in_binary_word_is_refused(tmp_path, place, word, end):
     draw = np.random.default_rng(1)
     words = [f"w{number}" for number in range(9)]
     words.insert(place, word)
-    vectors = {each: draw.standard_normal(50) for each in words}
+    vectors = {word: draw.standard_normal(50) for word in words}
     content = binary(vectors, end).replace(b" 3\n", b" 50\n", 1)
     message = refusal(tmp_path, content, 50)
     assert re.search(r"holds a space|whole words|no finite", message)
@@ -212,7 +212,7 @@ def test_a_word_with_a_space_in_a_binary_file_is_refused(tmp_path, place, word, 
     "last", [b"abc?", b"  ~=", b"\x00\x00a?"], ids=["letters", "signs", "bf16"]
 )
 @pytest.mark.parametrize("place", [0, 1, 8], ids=["first", "second", "next to last"])
-def test_a_spaced_word_is_refused_where_the_rest_of_its_vector_is_text(tmp_path, place, last, word):
+def test_space_in_binary_word_is_refused_whatever_the_vector(tmp_path, place, last, word):
     draw = np.random.default_rng(3)
     rows = draw.standard_normal((10, 50)).astype("<f4")
     if last.startswith(b"\x00"):  # rounded to bfloat16: two bytes of each number are zero
@@ -224,7 +224,7 @@ def test_a_spaced_word_is_refused_where_the_rest_of_its_vector_is_text(tmp_path,
     assert re.search(r"holds a space|whole words|no finite", refusal(tmp_path, content, 50))
 
 
-def test_small_numbers_of_a_binary_file_are_read(tmp_path):
+def test_small_binary_numbers_are_read(tmp_path):
     rows = {"a": [0.0, -0.0, 2e-38], "b": [1e-17, -3e-19, 2e-19], "c": [0.5, 1e-30, 2e-19]}
     for end in (b"\n", b""):
         vectors, _ = read(tmp_path, binary(rows, end), [*rows])
@@ -233,7 +233,7 @@ def test_small_numbers_of_a_binary_file_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("end", [b"\n", b""], ids=["word2vec", "gensim"])
-def test_a_binary_file_that_loses_or_gains_bytes_is_refused(tmp_path, end):
+def test_missing_or_surplus_bytes_are_refused(tmp_path, end):
     draw = np.random.default_rng(2)
     vectors = {f"w{number}": draw.standard_normal(50) for number in range(10)}
     content = binary(vectors, end).replace(b" 3\n", b" 50\n", 1)
@@ -247,13 +247,13 @@ def test_a_binary_file_that_loses_or_gains_bytes_is_refused(tmp_path, end):
             assert "vectors" in refusal(tmp_path, changed, 50)
 
 
-def test_a_vector_that_loses_its_last_byte_is_refused(tmp_path):
+def test_missing_last_byte_of_vector_is_refused(tmp_path):
     content = binary(VECTORS)
     end = content.index(b"\nunused")
     assert "word 3: 'unused' and the" in refusal(tmp_path, content[: end - 1] + content[end:])
 
 
-def test_words_of_other_encodings_are_passed_over_in_files_of_word2vec(tmp_path):
+def test_binary_words_of_other_encodings_are_skipped(tmp_path):
     content = binary(VECTORS).replace("naïve".encode(), b"na\xefve")
     assert read(tmp_path, content)[0].keys() == {"the", "reuters"}
     content = binary(VECTORS, b"").replace("naïve".encode(), b"na\xefve")
@@ -273,36 +273,36 @@ def test_words_of_other_encodings_are_passed_over_in_files_of_word2vec(tmp_path)
     ],
     ids=["count", "width", "no space", "binary word", "word", "number", "line"],
 )
-def test_endless_words_and_numbers_are_refused(tmp_path, content, message):
-    said = refusal(tmp_path, content)
-    assert re.search(message, said)
-    assert len(said) < 500
+def test_overlong_words_and_numbers_are_refused(tmp_path, content, message):
+    error = refusal(tmp_path, content)
+    assert re.search(message, error)
+    assert len(error) < 500
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+def test_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        for read_it in (
+        for read_file in (
             lambda path: read_vectors(path, ["a"], 3),
             lambda p: check_vector_format(p, 3),
         ):
             with pytest.raises(
                 InputError, match=f"{path} cannot be read .it is a (pipe|device).*regular file"
             ):
-                read_it(path)
+                read_file(path)
 
 
-def test_a_file_that_cannot_be_opened_is_refused(tmp_path):
+def test_missing_file_and_folder_are_refused(tmp_path):
     for path, message in ((tmp_path / "none", "there is no file"), (tmp_path, "is a folder")):
-        for read_it in (
+        for read_file in (
             lambda path: read_vectors(path, ["a"], 3),
             lambda p: check_vector_format(p, 3),
         ):
             with pytest.raises(InputError, match=rf"config\.model\.embedding\.path: .*{message}"):
-                read_it(path)
+                read_file(path)
 
 
-def test_a_large_file_shows_how_far_it_is(tmp_path, monkeypatch, capsys):
+def test_large_file_reports_progress(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("rnnjax.data.word_vector_files._CHUNK", 64)
     monkeypatch.setattr("rnnjax.data.word_vector_files._MEGABYTE", 100)
     monkeypatch.setattr("rnnjax.reporting.progress._SECONDS_BEFORE_LINES", 0.0)
@@ -321,8 +321,8 @@ def test_a_large_file_shows_how_far_it_is(tmp_path, monkeypatch, capsys):
     ("name", "words"),
     [("glove.6B.100d.sample.txt.gz", 100), ("pang_lee_polarity_fasttext.vec", 1_694)],
 )
-def test_a_file_from_outside_is_read(name, words):
-    path = REAL / name
+def test_published_file_is_read(name, words):
+    path = PUBLISHED / name
     if not path.exists():
         pytest.skip(f"there is no {path}")
     content = gzip.decompress(path.read_bytes()) if name.endswith("gz") else path.read_bytes()
