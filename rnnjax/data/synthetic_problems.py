@@ -62,7 +62,7 @@ class Problem:
 
 
 def adding(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
-    """Adding problem: the sum of the two marked numbers of a sequence, asked for at its last step.
+    """Adding problem: the sum of the two marked numbers of a sequence, predicted at its last step.
 
     Numbers are from 0 to 1, the first mark in the first half, the second in the other. Hochreiter,
     Schmidhuber, Long short-term memory, Neural Computation 9(8), 1997, in the form of Arjovsky,
@@ -89,7 +89,7 @@ def adding(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
 
 
 def parity(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
-    """Parity problem: whether the number of ones is odd, asked for at the last bit.
+    """Parity problem: whether the number of ones is odd, predicted at the last bit.
 
     Hochreiter, Schmidhuber 1997 name it among the problems of long time lags; as a test of longer
     sequences than were trained on it is that of Delétang et al., Neural networks and the Chomsky
@@ -111,8 +111,8 @@ def parity(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
 def copying(draws: Draws, lengths: Lengths, longest: int) -> SyntheticBatch:
     """Copy problem: ten symbols of eight, T - 1 blanks, a delimiter and ten blanks, T + 20 steps.
 
-    Blanks are asked for until the delimiter has been read, and the symbols, in their order, in the
-    last ten steps: Hochreiter, Schmidhuber 1997 in the form of Arjovsky, Shah, Bengio 2016, section
+    The targets are blanks up to the delimiter, and the symbols, in their order, in the last ten
+    steps: Hochreiter, Schmidhuber 1997 in the form of Arjovsky, Shah, Bengio 2016, section
     5.1. The cross-entropy is a mean over all steps, 10 ln 8 / (T + 20) without memory, which names
     the blanks and chooses the symbols evenly.
 

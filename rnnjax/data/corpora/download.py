@@ -12,7 +12,7 @@ class DownloadError(Exception):
     """The download failed; the message names the cause."""
 
 
-def download(data_dir: Path) -> None:
+def download_ag_news(data_dir: Path) -> None:
     """Downloads ag_news_subset and prepares it in a folder of tensorflow_datasets.
 
     Raises:

@@ -11,7 +11,7 @@ from rnnjax import paths
 from rnnjax.data.corpora import docstrings
 from rnnjax.data.corpora.corpus import Corpus
 from rnnjax.data.corpora.csv_files import read_classes, read_csv
-from rnnjax.data.corpora.download import DownloadError, download
+from rnnjax.data.corpora.download import DownloadError, download_ag_news
 from rnnjax.data.corpora.prepared import CachedCorpus, PreparedCorpus, cache_key, load_or_prepare
 from rnnjax.errors import InputError
 from rnnjax.input_files import digest, load_text, parse_json, reading
@@ -60,7 +60,7 @@ def load(corpus: str, directory: str, fallback: str, cache: Path | None = None) 
         if _file_format(data_dir) == "array_record":
             return _load_subset(data_dir, "", root)
     try:
-        download(downloaded)
+        download_ag_news(downloaded)
     except DownloadError as error:
         if not fallback:
             raise InputError(
