@@ -17,7 +17,7 @@ from rnnjax.reporting import record_digest
 ABOVE = "# All\n<!-- experiments/lesson: begin -->\n<!-- experiments/lesson: end -->\nmore\n"
 SENTENCE = (
     "experiments/lesson, {}: 1,281,348 parameters, 48,000 training rows, test accuracy "
-    "0.5200 ± 0.0265 (mean ± sd of seeds 0, 1, 5)."
+    "0.5200 ± 0.0265 (mean ± sd of seeds 0, 1, 5), trained in 10 s on 2 CPU cores."
 )
 
 
