@@ -49,10 +49,10 @@ class Worker:
             if line:
                 return json.loads(line)
             self._process = None
-            status = process.wait()
+            process.communicate()  # closes the pipes
             self._log.seek(0)
             log = self._log.read().decode(errors="replace").strip()[-300:]
-            return {"error": f"the process ended with status {status}: {log}"}
+            return {"error": f"the process ended with status {process.returncode}: {log}"}
 
     def _start(self) -> subprocess.Popen:
         if self._process is None:
@@ -86,7 +86,7 @@ class Worker:
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.wait()
+            process.communicate()  # closes the pipes
         self._log.close()
 
 
