@@ -1,0 +1,89 @@
+"""Flags of the keys of a config, and what `--help` says of them."""
+
+import pytest
+
+from rnnjax.cli.config_flags import add_config_flags, config_overrides, load_config_flags
+from rnnjax.cli.parser import Parser
+from rnnjax.config import key_paths
+from rnnjax.config.keys import key_sections
+from rnnjax.errors import InputError
+
+
+def overrides(*arguments):
+    """Returns the overrides that arguments ask for."""
+    parser = Parser("rnnjax train", "Trains.")
+    add_config_flags(parser)
+    return config_overrides(parser.parse(arguments))
+
+
+def test_values_have_the_type_of_their_key():
+    assert overrides(
+        "--config.epochs=3",
+        "--config.learning_rate=1e-2",
+        "--config.model.cell=GRUCell",
+        "--config.data.fallback=",
+        "--config.model.mask=false",
+    ) == {
+        "epochs": 3,
+        "learning_rate": 0.01,
+        "model.cell": "GRUCell",
+        "data.fallback": "",
+        "model.mask": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (["--config.model.mask"], True),
+        (["--config.model.mask", "False"], False),
+        (["--config.model.mask=1"], True),
+        (["--config.model.mask", "--config.seed=1"], True),
+    ],
+)
+def test_switches(arguments, value):
+    assert overrides(*arguments)["model.mask"] is value
+
+
+def test_a_config_of_flags():
+    config = load_config_flags(["--config=gru", "--config.model.features=5"])
+    assert (config.model.cell, config.model.features) == ("GRUCell", 5)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--config.epochs=many", r"config\.epochs: given 'many' \(str\), it should be a valid int"),
+        ("--config.epochs=0", r"config\.epochs: given 0 \(int\), it should be greater"),
+        (
+            "--config.schedule=steep",
+            r"config\.schedule: given 'steep' \(str\), it should be 'const",
+        ),
+        ("--config.model.mask=maybe", r"config\.model\.mask: given 'maybe'"),
+    ],
+)
+def test_refused_values(flag, message):
+    with pytest.raises(InputError, match=message):
+        load_config_flags(["--config=gru", flag])
+
+
+def test_every_key_has_a_meaning():
+    keys = [key for section in key_sections() for key in section.keys]
+    assert sorted(key.path for key in keys) == sorted(key_paths())
+    assert [key.path for key in keys if not key.meaning.endswith(".")] == []
+    assert [section.path for section in key_sections() if not section.meaning] == []
+
+
+def test_help_lists_keys_by_section_with_default_and_meaning():
+    parser = Parser("rnnjax train", "Trains.")
+    add_config_flags(parser)
+    text = parser.format_help()
+    top, data = text.index("\nconfig:\n"), text.index("\nconfig.data:\n")
+    assert top < text.index("--config.epochs INTEGER") < data
+    assert data < text.index("--config.data.take INTEGER") < text.index("\nconfig.model:\n")
+    assert "--config.schedule constant|linear|cosine" in text
+    for section in key_sections():
+        for key in section.keys:
+            start = text.index(f"--config.{key.path} ")
+            shown = " ".join(text[start : start + 800].split())
+            assert f"{key.meaning} Default: {key.default!r}." in shown
