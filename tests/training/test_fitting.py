@@ -55,13 +55,13 @@ def test_a_run_without_a_folder_has_everything_and_leaves_nothing(
     assert len(inspection.texts) == 1
     assert "minister" in inspection.html()
     assert "cell" in run.params["recurrent"]["layers_0"]
-    assert len(list(temporary.iterdir())) == 1
+    assert len(list(temporary.glob("rnnjax-*"))) == 1
     assert list(Path.cwd().iterdir()) == []
 
     run.save("saved")
     saved = rnnjax.load("saved")
     del run, inspection
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("rnnjax-*")) == []
     np.testing.assert_array_equal(saved.predict(TEXTS), probabilities)
     assert saved.result["test"]["accuracy"] == scores["accuracy"]
     assert "--workdir=saved" in Path("saved/report.html").read_text()
@@ -110,7 +110,7 @@ def test_the_command_of_a_named_config_is_recorded(monkeypatch, tmp_path):
 def test_mistakes_leave_nothing(small, temporary, overrides, message):
     with pytest.raises(InputError, match=message):
         rnnjax.fit(small, overrides)
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("rnnjax-*")) == []
 
 
 def test_an_interruption_leaves_nothing_without_a_folder(small, temporary, tmp_path, monkeypatch):
@@ -121,7 +121,7 @@ def test_an_interruption_leaves_nothing_without_a_folder(small, temporary, tmp_p
     monkeypatch.setattr(fitting, "train", interrupt)
     with pytest.raises(KeyboardInterrupt, match="nothing was saved"):
         rnnjax.fit(small)
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("rnnjax-*")) == []
     with pytest.raises(rnnjax.training.InterruptedRunError):
         rnnjax.fit(small, workdir=tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "5").exists()
