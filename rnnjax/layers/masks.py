@@ -30,4 +30,4 @@ def mask_from_lengths(lengths: Int[Array, " batch"], time: int) -> Bool[Array, "
         raise InputError(
             f"lengths: given {lengths.min()} to {lengths.max()}, expected 0 to time = {time}"
         )
-    return jnp.arange(time)[None] < lengths[:, None]
+    return jnp.arange(time, dtype=jnp.int32)[None] < lengths.astype(jnp.int32)[:, None]

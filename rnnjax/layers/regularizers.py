@@ -198,4 +198,5 @@ def _require_flags(name: str, flags: jax.Array, outputs: jax.Array) -> None:
 
 def _masked_mean(values: jax.Array, valid: jax.Array) -> jax.Array:
     """Returns the mean over valid steps of values that are zero elsewhere."""
-    return values.sum() / (jnp.maximum(valid.sum(), 1) * values.shape[-1])
+    count = jnp.maximum(valid.sum(), 1) * values.shape[-1]
+    return values.sum() / count.astype(values.dtype)

@@ -75,7 +75,11 @@ MISTAKES: dict[str, tuple[Any, Any, str]] = {
     "a part too many": (LSTM, (FIRST, SECOND, FIRST), "expected LSTMState"),
     "a list": (LSTM, [FIRST, SECOND], r"given \[float32.*expected LSTMState"),
     "one row for two": (ASSOCIATIVE, FIRST[:1], r"given float32\[1, 4\], expected float32\[2, 4\]"),
-    "a row": (GRU, FIRST[0], r"given float32\[4\], expected float32\[2, 4\], as GRUCell begins"),
+    "a row": (
+        GRU,
+        FIRST[0],
+        r"given float32\[4\], expected float32\[2, 4\], a part of GRUCell.initial_state",
+    ),
     "a part of another size": (
         LSTM,
         (FIRST, SECOND[:, :2]),
