@@ -90,17 +90,22 @@ def test_the_driver_of_a_gpu_is_read(monkeypatch):
     assert lib._driver(Device()) == "PJRT C API cuda 12090"  # type: ignore
 
 
-def drawn(stream, **names):
-    """What a line of the environment stands for."""
-    return eval(lib.SEED_STREAMS[stream], {"jax": jax, "permutation": permutation, **names})
+def test_seed_streams_are_those_that_the_tests_below_draw_from():
+    assert lib.SEED_STREAMS["parameters"] == "jax.random.fold_in(jax.random.key(seed), 0)"
+    key = "jax.random.fold_in(jax.random.key(seed), 1)"
+    assert lib.SEED_STREAMS["dropout"] == f"jax.random.fold_in({key}, step)"
+    assert lib.SEED_STREAMS["validation rows"] == "permutation(rows, seed, 4294967295)"
+    assert lib.SEED_STREAMS["order of batches"] == "permutation(groups, seed, epoch, 0)"
+    order = "permutation(rows_of_bucket, seed, epoch, 1 + bucket)"
+    assert lib.SEED_STREAMS["order of rows"] == order
 
 
-def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, monkeypatch):
+def test_parameters_and_dropout_use_the_documented_streams(news, monkeypatch):
     config = news_config(news, model__dropout=0.5)
     made = labelled_text.make_dataset(config, labelled_text.load_corpus(config.data))
     task = ClassificationTask.from_config(config, len(made.vocabulary), made.describe())
     state = initial_state(config)
-    assert_trees_equal(state.params, jax.jit(task.init)(drawn("parameters", seed=config.seed)))
+    assert_trees_equal(state.params, jax.jit(task.init)(jax.random.fold_in(jax.random.key(config.seed), 0)))
     keys = []
     monkeypatch.setattr(ClassificationTask, "loss", lambda *given: keys.append(given[-1]) or stop())
 
@@ -110,15 +115,15 @@ def test_parameters_and_dropout_are_drawn_from_the_streams_that_are_named(news, 
     step = step_lib.make_train_step(task, None, [config.seed])  # type: ignore
     with pytest.raises(InterruptedError), jax.disable_jit():
         step._function(state.replace(step=7), made.train.batch_group_at(config.seed, 7, 1))
-    expected = drawn("dropout", seed=config.seed, step=7)
+    expected = jax.random.fold_in(jax.random.fold_in(jax.random.key(config.seed), 1), 7)
     assert (jax.random.key_data(keys[0]) == jax.random.key_data(expected)).all()
 
 
-def test_rows_and_batches_are_ordered_by_the_streams_that_are_named(news, several_lengths):
+def test_rows_and_batches_use_the_documented_streams(news, several_lengths):
     config = news_config(news, data__validation=0.25)
     corpus = labelled_text.load_corpus(config.data)
     made = labelled_text.make_dataset(config, corpus)
-    order = drawn("validation rows", seed=config.seed, rows=240)
+    order = permutation(240, config.seed, 4294967295)
     labels = corpus.splits["train"].labels
     assert made.validation is not None
     np.testing.assert_array_equal(made.validation.labels, labels[np.sort(order[:60])])
@@ -128,11 +133,10 @@ def test_rows_and_batches_are_ordered_by_the_streams_that_are_named(news, severa
     batches = []
     for bucket in sorted(set(bucket_of)):
         rows = np.flatnonzero(bucket_of == bucket)
-        names = {"seed": config.seed, "epoch": epoch, "rows_of_bucket": len(rows), "bucket": bucket}
-        rows = rows[drawn("order of rows", **names)]
+        rows = rows[permutation(len(rows), config.seed, epoch, 1 + bucket)]
         batches += [rows[start : start + size] for start in range(0, len(rows), size)]
     assert len(set(bucket_of)) > 1
-    order = drawn("order of batches", seed=config.seed, epoch=epoch, groups=len(batches))
+    order = permutation(len(batches), config.seed, epoch, 0)
     begin = epoch * train.steps_per_epoch
     for index, place in enumerate(order):
         np.testing.assert_array_equal(train.indices_at(config.seed, begin + index), batches[place])
