@@ -1,19 +1,23 @@
-"""The house rules that a reader of one file cannot see: who may import whom, and how large."""
+"""Rules of the whole repository: imports, sizes of files, names of modules, versions."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rnnjax import __version__
+
 ROOT = Path(__file__).resolve().parents[1]
 LINES = 400
-NAMELESS = {"utils", "util", "common", "helpers", "helper", "misc"}
+VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
-ASIDE = {
+SUPPORT = {
     *("errors", "input_files", "paths", "allocator", "cache", "config", "console", "data"),
     "interrupt",
     *("reporting", "lint_rules", "encodings"),
@@ -38,18 +42,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"errors", "input_files", "paths", "cache", "config", "reporting"},
     "lint_rules": {"config", "data"},
     **{part: {"errors", *CHAIN[:place]} for place, part in enumerate(CHAIN[:4])},
-    **{part: {*ASIDE, *CHAIN[: CHAIN.index(part)]} for part in ("tasks", "training")},
+    **{part: {*SUPPORT, *CHAIN[: CHAIN.index(part)]} for part in ("tasks", "training")},
     "testing": {"errors", "cli", "console", *CHAIN[:3]},
     "interop": {"errors", *CHAIN[:3]},
-    "cli": {*ASIDE},
-    **{part: {*ASIDE, *CHAIN, "cli"} for part in ENTRIES},
-    "lint": {*ASIDE, "cli", "experiment"},
+    "cli": {*SUPPORT},
+    **{part: {*SUPPORT, *CHAIN, "cli"} for part in ENTRIES},
+    "lint": {*SUPPORT, "cli", "experiment"},
     "__main__": {"cli", "console"},
 }
-"""What each part of the package may import besides itself and the bare package."""
+"""The parts that each part may import, besides itself and the bare package."""
 
 PEERS = "experiments/speed/"
-"""It times Keras on TensorFlow beside us, in an environment that has them."""
+"""The benchmarks time Keras on TensorFlow, in an environment that has them."""
 FENCES: dict[str, tuple[str, ...]] = {
     "orbax": ("rnnjax/training/checkpoint.py",),
     "absl": ("rnnjax/cli/",),
@@ -59,31 +63,31 @@ FENCES: dict[str, tuple[str, ...]] = {
     "sklearn": ("experiments/best/",),
     "sacrebleu": ("rnnjax/tasks/bleu.py",),
 }
-"""The only files, or folders ending in '/', that may import a library."""
+"""The files, or folders ending in '/', that may import a library."""
 
 
-def violations(root: Path) -> list[str]:
+def list_violations(root: Path) -> list[str]:
     """Returns a line for each import under a repository's root that the rules forbid."""
-    found = []
+    lines = []
     for path in sorted(root.glob("rnnjax/**/*.py")):
-        where = path.relative_to(root).as_posix()
+        location = path.relative_to(root).as_posix()
         part = path.relative_to(root / "rnnjax").with_suffix("").parts[0]
         if part == "__init__":
             part = ""
         elif part not in MAY_IMPORT:
-            found.append(f"{where}: {part} has no place among the parts")
+            lines.append(f"{location}: {part} has no place among the parts")
             continue
-        for target in sorted(set(_parts_imported(path, root))):
-            if target != part and target not in MAY_IMPORT.get(part, set()):
-                found.append(f"{where}: {part or 'rnnjax'} imports {target}")
+        for target_part in sorted(set(_imported_parts(path, root))):
+            if target_part != part and target_part not in MAY_IMPORT.get(part, set()):
+                lines.append(f"{location}: {part or 'rnnjax'} imports {target_part}")
     for folder in ("rnnjax", "configs", "experiments"):
         for path in sorted(root.glob(f"{folder}/**/*.py")):
-            where = path.relative_to(root).as_posix()
+            location = path.relative_to(root).as_posix()
             libraries = {name.split(".")[0] for name, _ in _imports(path, root)}
             for library in sorted(libraries & set(FENCES)):
-                if not where.startswith(FENCES[library]):
-                    found.append(f"{where}: imports {library}")
-    return found
+                if not location.startswith(FENCES[library]):
+                    lines.append(f"{location}: imports {library}")
+    return lines
 
 
 def _imports(path: Path, root: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -97,7 +101,7 @@ def _imports(path: Path, root: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield module, tuple(alias.name for alias in node.names)
 
 
-def _parts_imported(path: Path, root: Path) -> Iterator[str]:
+def _imported_parts(path: Path, root: Path) -> Iterator[str]:
     for module, names in _imports(path, root):
         first, *rest = module.split(".")
         if first != "rnnjax":
@@ -107,17 +111,17 @@ def _parts_imported(path: Path, root: Path) -> Iterator[str]:
         else:
             # `from rnnjax import x` names a part, or something in the package's own file.
             package = root / "rnnjax"
-            built = {each.stem for each in package.iterdir()}
-            yield from (name for name in names if name in built)
+            parts = {path.stem for path in package.iterdir()}
+            yield from (name for name in names if name in parts)
 
 
-def test_imports_go_one_way_and_stay_inside_their_fences():
-    assert violations(ROOT) == []
+def test_imports_respect_the_layers():
+    assert list_violations(ROOT) == []
 
 
-def test_every_part_of_the_rules_that_is_built_is_looked_at():
-    built = {path.stem for path in (ROOT / "rnnjax").iterdir() if path.suffix in ("", ".py")}
-    assert {*CHAIN, *ASIDE, *ENTRIES} <= built
+def test_every_layer_exists():
+    parts = {path.stem for path in (ROOT / "rnnjax").iterdir() if path.suffix in ("", ".py")}
+    assert {*CHAIN, *SUPPORT, *ENTRIES} <= parts
 
 
 @pytest.mark.parametrize(
@@ -143,12 +147,12 @@ def test_every_part_of_the_rules_that_is_built_is_looked_at():
         ("configs/a.py", "import tensorflow as tf", "imports tensorflow"),
     ],
 )
-def test_an_arrow_that_runs_back_is_found(tmp_path, file, line, message):
+def test_forbidden_imports_are_reported(tmp_path, file, line, message):
     for name in ("layers", "models", "main", "cells", "data"):
         (tmp_path / "rnnjax" / name).mkdir(parents=True, exist_ok=True)
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(f"{line}\n", encoding="utf-8")
-    assert violations(tmp_path) == [f"{file}: {message}"]
+    assert list_violations(tmp_path) == [f"{file}: {message}"]
 
 
 @pytest.mark.parametrize(
@@ -162,10 +166,10 @@ def test_an_arrow_that_runs_back_is_found(tmp_path, file, line, message):
         ("rnnjax/data/corpora/a.py", "import tensorflow_datasets"),
     ],
 )
-def test_what_the_rules_allow_is_not_found(tmp_path, file, line):
+def test_allowed_imports_are_not_reported(tmp_path, file, line):
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_text(f"{line}\n", encoding="utf-8")
-    assert violations(tmp_path) == []
+    assert list_violations(tmp_path) == []
 
 
 def _python_files() -> list[Path]:
@@ -174,42 +178,60 @@ def _python_files() -> list[Path]:
 
 
 def test_no_file_is_long():
-    long = {
+    long_files = {
         str(path.relative_to(ROOT)): lines
         for path in _python_files()
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > LINES
     }
-    assert long == {}
+    assert long_files == {}
 
 
-def test_every_module_has_a_name_that_says_what_is_in_it():
+def test_no_module_has_a_vague_name():
     modules = [path.relative_to(ROOT).with_suffix("") for path in _python_files()]
     names = {part for module in modules for part in module.parts}
-    assert names & NAMELESS == set()
+    assert names & VAGUE_NAMES == set()
 
 
-def test_text_is_printed_by_functions_that_escape_it():
+def test_printing_goes_through_functions_that_escape():
     prints = {"print", "sys.stdout.write", "sys.stderr.write"}
-    found = []
+    lines = []
     for path in sorted(ROOT.glob("rnnjax/**/*.py")):
-        where = path.relative_to(ROOT).as_posix()
+        location = path.relative_to(ROOT).as_posix()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in prints:
-                found.append(f"{where}, line {node.lineno}: {ast.unparse(node.func)}")
-    assert found == []  # rnnjax.console.show, or say of rnnjax.reporting.progress
+                lines.append(f"{location}, line {node.lineno}: {ast.unparse(node.func)}")
+    assert lines == []  # rnnjax.console.show, or say of rnnjax.reporting.progress
 
 
-def test_tests_do_without_tensorflow():
+def test_changelog_begins_with_the_version():
+    changelog = (ROOT / ".github" / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+)", changelog, re.MULTILINE)[0] == __version__
+
+
+def test_files_named_by_the_contributing_guide_exist():
+    guide = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:rnnjax|experiments|tests|configs|\.ci|\.github)/[\w/.]*)`", guide)
+    assert len(named) > 10
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_dependencies_have_lower_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    assert [name for name in required if ">=" not in name] == ["rnnjax[translate]"]
+
+
+def test_tests_do_not_import_tensorflow():
     for path in ROOT.glob("tests/**/*.py"):
         assert "tensorflow" not in {name.split(".")[0] for name, _ in _imports(path, ROOT)}, path
 
 
-def _python(code: str) -> list[str]:
+def run_python(code: str) -> list[str]:
     """Returns the words that a fresh interpreter prints."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    return done.stdout.split()
+    return process.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -226,21 +248,21 @@ def _python(code: str) -> list[str]:
         "lint",
     ],
 )
-def test_the_commands_load_neither_tensorflow_nor_pyplot(modules):
+def test_commands_load_no_heavy_libraries(modules):
     code = (
         f"import sys, rnnjax.{modules}\n"
         "heavy = 'tensorflow', 'tensorflow_datasets', 'matplotlib.pyplot', 'torch', 'keras', "
         "'sacrebleu'\n"
         "print('loaded', *(name for name in heavy if name in sys.modules))\n"
     )
-    assert _python(code) == ["loaded"]
+    assert run_python(code) == ["loaded"]
 
 
-def test_importing_the_package_takes_no_time():
+def test_importing_the_package_is_fast():
     code = (
         "import sys, time\nstart = time.perf_counter()\nimport rnnjax\n"
         "print(time.perf_counter() - start, 'jax' in sys.modules)"
     )
-    seconds, loads_jax = _python(code)
+    seconds, loads_jax = run_python(code)
     assert float(seconds) < 3.0
     assert loads_jax == "False"

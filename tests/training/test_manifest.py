@@ -105,7 +105,8 @@ def test_parameters_and_dropout_use_the_documented_streams(news, monkeypatch):
     made = labelled_text.make_dataset(config, labelled_text.load_corpus(config.data))
     task = ClassificationTask.from_config(config, len(made.vocabulary), made.describe())
     state = initial_state(config)
-    assert_trees_equal(state.params, jax.jit(task.init)(jax.random.fold_in(jax.random.key(config.seed), 0)))
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    assert_trees_equal(state.params, jax.jit(task.init)(key))
     keys = []
     monkeypatch.setattr(ClassificationTask, "loss", lambda *given: keys.append(given[-1]) or stop())
 
