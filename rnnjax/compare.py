@@ -68,8 +68,10 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--plot={plot}: expected a file that ends in .svg, in a folder that is")
     groups = run_groups.read_run_groups([paths.expand(name) for name in args.positional])
     if len(groups) < 2:
+        same = ", which are the same runs" if len(args.positional) > 1 else ""
         raise InputError(
-            f"given {args.positional}, expected two or more sides; of each {run_groups.RUNS}"
+            f"given {args.positional}{same}; expected two or more different groups; of each "
+            f"{run_groups.RUNS}"
         )
     scores = [group.scores(metric) for group in groups]
     run_groups.check_comparable(groups, metric)

@@ -275,9 +275,12 @@ def test_scores_of_other_tokens_are_refused_and_those_of_texts_are_not(cells, sa
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "expected two or more sides"),
-        (["cells:gru"], "expected two or more sides"),
-        (["cells:gru", "cells/:gru", "cells/runs.jsonl:gru"], "expected two or more sides"),
+        ([], r"given \[\]; expected two or more different groups"),
+        (["cells:gru"], r"given \['cells:gru'\]; expected two or more different groups"),
+        (
+            ["cells:gru", "cells/:gru", "cells/runs.jsonl:gru"],
+            "which are the same runs; expected",
+        ),
         (["cells:gru", ""], "config.json is missing"),
         (["cells:gru", "runs/*"], r"runs/\*: there are no such runs; expected the folder"),
         (["cells:gru", "cells:gruu"], "no run is recorded as 'gruu'; there are gru, better"),

@@ -204,25 +204,30 @@ def _commands(run: run_files.Record, workdir: Path) -> list[tuple[str, str]]:
     train = run.environment.last_command or "python -m rnnjax.main --config CONFIG.py"
     if "--workdir" not in train:
         train += f" --workdir {folder}"
+    flags = f"--workdir {folder}{' --trust' if _has_external_cell(run) else ''}"
     commands = {
         "language_modeling": [
-            ("Generate text", f'python -m rnnjax.generate --workdir {folder} --prompt "text"'),
+            ("Generate text", f'python -m rnnjax.generate {flags} --prompt "text"'),
         ],
         "memory": [],
         "translation": [
-            ("Translate a text", f'python -m rnnjax.translate --workdir {folder} "text"'),
+            ("Translate a text", f'python -m rnnjax.translate {flags} "text"'),
         ],
     }.get(
         run.result.task,
         [
-            ("Classify a text", f'python -m rnnjax.predict --workdir {folder} "text"'),
-            (
-                "Evaluate it on another file",
-                f"python -m rnnjax.evaluate --workdir {folder} --data FILE.csv",
-            ),
+            ("Classify a text", f'python -m rnnjax.predict {flags} "text"'),
+            ("Evaluate it on another file", f"python -m rnnjax.evaluate {flags} --data FILE.csv"),
         ],
     )
     return [*commands, ("Resume it after an interruption", train)]
+
+
+def _has_external_cell(run: run_files.Record) -> bool:
+    """Returns whether the cell is a class of a module outside rnnjax and flax."""
+    cell = str(run.config.config.get("model", {}).get("cell", ""))
+    module, colon, _ = cell.partition("(")[0].partition(":")
+    return bool(colon) and module.strip().split(".")[0] not in ("rnnjax", "flax")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

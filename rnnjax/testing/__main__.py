@@ -38,8 +38,9 @@ def main(args: argparse.Namespace) -> int:
     """Prints the result of each check, and returns the exit status."""
     if len(args.positional) != 1:
         raise InputError(f"given {len(args.positional)} cells, expected one: my_cell:MyCell")
+    cell = make_cell(args.positional[0], _FEATURES)
     try:
-        checks = cell_checks(make_cell(args.positional[0], _FEATURES), args.inputs)
+        checks = cell_checks(cell, args.inputs)
         width = max(len(check.name) for check in checks)
         for check in checks:
             result = check.result()

@@ -45,6 +45,11 @@ def test_invalid_cell_or_inputs_exits_with_two(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_invalid_cell_message_omits_inputs(capsys):
+    assert run_command("test-cell", ["GRUCell(kernel_init=3)"]) == 2
+    assert "--inputs" not in capsys.readouterr().err
+
+
 def test_invalid_flag_exits_with_two(capsys):
     assert run_command("test-cell", ["LSTMCell", "--inputs", "5,x"]) == 2
     assert "--inputs" in capsys.readouterr().err
