@@ -186,8 +186,8 @@ def _train_and_evaluate(
         if resumed_from < total_steps:
             write_message(
                 f"training {total_steps - resumed_from} steps of {config.batch_size} "
-                f"{task.example_unit}, padded to {', '.join(map(str, dataset.train.boundaries))} "
-                "steps, each compiled once"
+                f"{task.example_unit}, padded to "
+                f"{', '.join(map(str, dataset.train.boundaries))} steps, each compiled once"
             )
         inputs = replicates[0].slice(state.params), task.initial_carry(config.batch_size)
         evaluate_step.prepare(inputs, dataset.test.empty_batches())

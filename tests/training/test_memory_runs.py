@@ -105,7 +105,7 @@ def test_replicate_equals_the_run_of_its_seed(tmp_path):
 def test_queries_are_refused(finished):
     with pytest.raises(InputError, match=r"'memory', expected one of 'classification'$"):
         training.TrainedClassifier.load(finished)
-    with pytest.raises(InputError, match=r"a\.csv: .*'memory', .* classification, language_model"):
+    with pytest.raises(InputError, match=r"a\.csv: .*'memory', .* a classifier or of a language"):
         training.load_run(finished).evaluate(Path("a.csv"))
 
 
