@@ -34,8 +34,10 @@ class TokenEncoder(RecurrentModel, kw_only=True):
           sequences: the topmost layer returns the outputs of all steps, otherwise its last one.
         """
         if self.embedding:
+            # In training, rows that no token has are not among the parameters.
+            params = self.get_variable("params", "embed")
             self.embed = nn.Embed(
-                self.vocabulary,
+                len(params["embedding"]) if params else self.vocabulary,
                 self.embedding,
                 embedding_init=symmetric_uniform(0.05),
                 dtype=self.dtype,

@@ -1,4 +1,4 @@
-"""Text classification: the network, the loss and what is counted."""
+"""Text classification: network, loss, metrics and error analysis."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,25 +21,26 @@ from rnnjax.models import Classifier
 from rnnjax.models.token_encoder import PERTURBATION
 from rnnjax.tasks import classification_metrics
 from rnnjax.tasks.task import Carry, Params, Sums
-from rnnjax.tasks.token_task import TokenTask, reader_options
+from rnnjax.tasks.token_task import TokenTask, encoder_options
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationTask(TokenTask):
-    """Cross-entropy over classes.
+    """Cross-entropy over classes, with adversarial training if it is on.
 
-    With adversarial training: Miyato, Dai, Goodfellow, "Adversarial training methods for
-    semi-supervised text classification", ICLR 2017, equations 5 and 6. There the vectors of the
-    words are normalised, lest they grow until a move of constant length means nothing; here the
-    move is measured by the text's own vectors.
+    Adversarial training: Miyato, Dai, Goodfellow, "Adversarial training methods for
+    semi-supervised text classification", ICLR 2017, equations 5 and 6. There the embeddings are
+    normalized, lest they grow until a perturbation of constant norm means nothing; here the
+    perturbation is scaled by the norm of the text's own embeddings.
 
     Attributes:
-      adversarial: how far the vectors of a text are moved against it, as a share of their
-        Euclidean norm; 0 for off.
+      adversarial: norm of the perturbation of a text's embeddings, as a share of their Euclidean
+        norm; 0 for off.
     """
 
     model: Classifier
     adversarial: float = 0.0
+    trainable_rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
     example_unit = "texts"
     score_unit = "rows"
     headline_metrics = ("accuracy", "loss")
@@ -55,7 +56,7 @@ class ClassificationTask(TokenTask):
 
     @staticmethod
     def load_corpus(config: Config) -> Corpus:
-        """Returns labelled text."""
+        """Loads labelled text."""
         return labelled_text.load_corpus(config.data)
 
     @staticmethod
@@ -74,40 +75,41 @@ class ClassificationTask(TokenTask):
     def from_config(
         cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]
     ) -> "ClassificationTask":
-        """Returns the task of a config; the classes are those that the data has."""
+        """Builds the task of a config, with the classes of the data.
+
+        An embedding has `config.data.vocabulary.size` rows, as in the lesson; one-hot inputs have
+        the size of the fitted vocabulary.
+        """
         embedding = config.model.embedding
         model = Classifier(
-            # One-hot vectors need no place for tokens that cannot occur.
             vocabulary=config.data.vocabulary.size if embedding.features else vocab_size,
             classes=len(metadata["classes"]),
             pooling=config.model.pooling,
-            **reader_options(config),
+            **encoder_options(config.model, config.dtype),
         )
-        # Weight decay is the one thing that moves a row that never gets a gradient.
-        decays = config.optimizer.weight_decay and embedding.trainable
         return cls(
             model,
-            model.vocabulary if decays else vocab_size,
             embedding.trainable,
             config.model.regularization.adversarial,
+            {"embed/embedding": vocab_size} if embedding.features else {},
         )
 
     def loss(
-        self, live: Params, batch: Batch, carry: Carry, key: jax.Array
+        self, params: Params, batch: Batch, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
-        """Returns the mean cross-entropy of a batch; examples of weight zero do not count.
+        """Returns the mean cross-entropy of a batch.
 
-        In adversarial training it is the mean of that of the texts as they are, which alone is
-        counted, and that of the texts moved.
+        With adversarial training, it is the mean of the losses of the clean and of the perturbed
+        texts; the sums are of the clean ones.
         """
-        model, live = self.training_model(live)
+        params = self.stop_embedding_gradient(params)
 
-        def total(params, **perturbation):
-            logits = _apply(model, params, batch, perturbation, rngs={"dropout": key})
+        def total_loss(params, **perturbation):
+            logits = _apply(self.model, params, batch, perturbation, rngs={"dropout": key})
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
             return jnp.sum(losses * batch.weights), logits
 
-        loss, logits = total(live)
+        loss, logits = total_loss(params)
         hits = jnp.argmax(logits, axis=-1) == batch.labels
         sums = {
             "loss": loss,
@@ -116,12 +118,13 @@ class ClassificationTask(TokenTask):
         }
         if self.adversarial:
 
-            def moved(params, moves):
-                return total(params, **{PERTURBATION: {"vectors": moves}})[0]
+            def perturbed_loss(params, perturbation):
+                return total_loss(params, **{PERTURBATION: {"vectors": perturbation}})[0]
 
-            still = jnp.zeros((*batch.tokens.shape, model.embedding))
-            slope = jax.grad(moved, argnums=1)(jax.lax.stop_gradient(live), still)
-            loss = (loss + moved(live, self.adversarial * _directions(slope))) / 2
+            zeros = jnp.zeros((*batch.tokens.shape, self.model.embedding))
+            gradient = jax.grad(perturbed_loss, argnums=1)(jax.lax.stop_gradient(params), zeros)
+            perturbation = self.adversarial * _normalize(gradient)
+            loss = (loss + perturbed_loss(params, perturbation)) / 2
         return loss / sums["weight"], (sums, carry)
 
     def evaluate_batch(
@@ -142,75 +145,75 @@ class ClassificationTask(TokenTask):
         mask: Bool[Array, "batch time"],
         carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch classes"]]:
-        """Returns the carry after the tokens, and the log-probability of each class."""
-        advanced: Any = self.model.apply({"params": params}, tokens, mask, carry, method="advance")
-        carry, logits = advanced
+        """Reads the next tokens of texts; returns the carry and log-probabilities of classes."""
+        outputs: Any = self.model.apply({"params": params}, tokens, mask, carry, method="advance")
+        carry, logits = outputs
         return carry, jax.nn.log_softmax(logits)
 
     def score_each_step(
         self, params: Params, tokens: Int[Array, " time"]
     ) -> Float[Array, "time classes"]:
-        """Returns the log-probabilities of texts that end at each of the tokens."""
+        """Returns the log-probabilities of all prefixes of a text."""
         steps = jnp.arange(len(tokens))
         prefixes = jnp.broadcast_to(tokens, (len(tokens), len(tokens)))
         return self.advance(params, prefixes, steps[None] <= steps[:, None])[1]
 
     def compute_metrics(self, split: Batches, outputs: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss', 'accuracy', 'macro_f1', 'rows' and 'unknown_share' (of the tokens)."""
-        found = classification_metrics.compute_metrics(split.labels, restore_order(split, outputs))
-        return {**found, "unknown_share": unknown_share(split.tokens)}
+        log_probabilities = restore_order(split, outputs)
+        metrics = classification_metrics.compute_metrics(split.labels, log_probabilities)
+        return {**metrics, "unknown_share": unknown_share(split.tokens)}
 
     def analyze_test(
         self, config: Config, dataset: TextDataset[Batches], params: Params, outputs: Sequence[Any]
     ) -> dict[str, Any]:
-        """Returns confusion, scores of each class, accuracy by length, and the worst mistakes."""
+        """Returns confusions, scores of each class, accuracy by length, and worst mistakes."""
         del params
         classes, test = dataset.corpus.classes, dataset.test
         labels, lengths = test.labels, test.sequences.lengths
-        found = restore_order(test, outputs)
+        log_probs = restore_order(test, outputs)
         if len(classes) <= classification_metrics.MATRIX_CLASSES:
-            confusions = {
-                "confusion": classification_metrics.confusion_matrix(labels, found).tolist()
-            }
+            matrix = classification_metrics.confusion_matrix(labels, log_probs)
+            confusions = {"confusion": matrix.tolist()}
         else:
-            confusions = {
-                "most_confused": classification_metrics.most_confused_pairs(labels, found, classes)
-            }
-        rows = classification_metrics.worst_mistakes(labels, found)
+            pairs = classification_metrics.most_confused_pairs(labels, log_probs, classes)
+            confusions = {"most_confused": pairs}
+        rows = classification_metrics.worst_mistakes(labels, log_probs)
         texts = dataset.corpus.splits["test"].texts(config.data.text, rows)
+        counts = classification_metrics.count_per_class(labels, log_probs)
         return {
             **confusions,
-            "per_class": classification_metrics.per_class_scores(
-                classification_metrics.count_per_class(labels, found), classes
+            "per_class": classification_metrics.per_class_scores(counts, classes),
+            "accuracy_by_length": classification_metrics.accuracy_by_length(
+                labels, log_probs, lengths
             ),
-            "accuracy_by_length": classification_metrics.accuracy_by_length(labels, found, lengths),
             "worst_mistakes": [
                 {
                     "text": text,
                     "label": classes[labels[row]],
-                    "predicted": classes[found[row].argmax()],
-                    "probability": float(np.exp(found[row].max())),
-                    "probability_of_label": float(np.exp(found[row, labels[row]])),
+                    "predicted": classes[log_probs[row].argmax()],
+                    "probability": float(np.exp(log_probs[row].max())),
+                    "probability_of_label": float(np.exp(log_probs[row, labels[row]])),
                 }
                 for text, row in zip(texts, rows, strict=True)
             ],
         }
 
 
-def _directions(slopes: Float[Array, "batch time features"]) -> Float[Array, "batch time features"]:
-    """Returns the slope of each text with a Euclidean norm of 1; of nothing where it has none."""
-    norms = jnp.sqrt(jnp.sum(jnp.square(slopes), axis=(1, 2), keepdims=True))
-    return slopes / jnp.maximum(norms, 1e-12)  # below, squares vanish before what is squared
+def _normalize(vectors: Float[Array, "batch time features"]) -> Float[Array, "batch time features"]:
+    """Scales all vectors of a text together to a Euclidean norm of 1; zeros stay zeros."""
+    norms = jnp.sqrt(jnp.sum(jnp.square(vectors), axis=(1, 2), keepdims=True))
+    return vectors / jnp.maximum(norms, 1e-12)  # smaller squares underflow before their norm does
 
 
 def restore_order(
     split: Batches, outputs: Sequence[Float[np.ndarray, "batch classes"]]
 ) -> Float[np.ndarray, "rows classes"]:
-    """Returns the answers to batches in the order of the examples, each of which was in one."""
-    rows = [split.indices_at(0, step) for step in range(split.steps_per_epoch)]
+    """Returns the outputs of all batches in the order of the examples, without filling rows."""
+    indices = [split.indices_at(0, step) for step in range(split.steps_per_epoch)]
     result = np.empty((len(split), outputs[0].shape[1]), outputs[0].dtype)
-    for answer, own in zip(outputs, rows, strict=True):
-        result[own] = answer[: len(own)]
+    for output, rows in zip(outputs, indices, strict=True):
+        result[rows] = output[: len(rows)]
     return result
 
 
@@ -218,9 +221,10 @@ def _apply(
     model: Classifier,
     params: Params,
     batch: Batch,
-    others: Mapping[str, Any] = MappingProxyType({}),
+    collections: Mapping[str, Any] = MappingProxyType({}),
     **options: Any,
 ) -> jax.Array:
-    logits = model.apply({"params": params, **others}, batch.tokens, batch.mask, **options)
+    variables = {"params": params, **collections}
+    logits = model.apply(variables, batch.tokens, batch.mask, **options)
     assert isinstance(logits, jax.Array)
     return logits

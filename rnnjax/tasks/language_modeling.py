@@ -1,4 +1,4 @@
-"""Language modeling: the next token after each, from batch to batch of running text."""
+"""Language modeling: network, loss and metrics, with a state carried between batches."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,24 +19,21 @@ from rnnjax.models import LanguageModel
 from rnnjax.tasks import sampling
 from rnnjax.tasks.task import Carry, Params, Sums
 from rnnjax.tasks.token_metrics import TOKEN_AXES, scores_of, sums_of
-from rnnjax.tasks.token_task import TokenTask, reader_options
+from rnnjax.tasks.token_task import TokenTask, encoder_options
 
 _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 500, 0.8
-"""Of the text that a result shows."""
+"""Of the sample in a result."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LanguageModelingTask(TokenTask):
-    """Cross-entropy of the next token.
+    """Cross-entropy of the next token, by truncated backpropagation through time.
 
-    The state goes on from batch to batch, and gradients stay within one: truncated backpropagation
-    through time, Williams, Peng, Neural Computation 2 (1990).
+    The recurrent state is carried from batch to batch; gradients stay within a batch. Williams,
+    Peng, Neural Computation 2 (1990).
 
     Attributes:
-      model: the network.
-      vocab_size: size of the vocabulary.
-      embedding_trainable: whether training changes the embedding.
-      resets: the network knows nothing of one document when it reads the next.
+      resets: whether the state is reset at the start of each document.
     """
 
     example_unit = "pieces of the text"
@@ -54,7 +51,7 @@ class LanguageModelingTask(TokenTask):
 
     @staticmethod
     def load_corpus(config: Config) -> TextCorpus:
-        """Returns running text."""
+        """Loads the texts."""
         return text_stream.load_corpus(config.data)
 
     @staticmethod
@@ -64,14 +61,14 @@ class LanguageModelingTask(TokenTask):
         vocabulary: Vocabulary | None = None,
         sibling: TextDataset[TextStream] | None = None,
     ) -> TextDataset[TextStream]:
-        """Returns batches of running text, which no seed changes but by the places to begin at."""
+        """Returns batches of consecutive tokens; of a seed only the offsets depend."""
         return sibling or text_stream.make_dataset(config, corpus, vocabulary)
 
     @classmethod
     def from_config(
         cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]
     ) -> "LanguageModelingTask":
-        """Returns the task of a config; what is connected is read without resets.
+        """Builds the task of a config; connected text is read without resets.
 
         Raises:
           InputError: the config names a cell that there is not, or an engine that has no resets.
@@ -82,30 +79,34 @@ class LanguageModelingTask(TokenTask):
                 f"config.model.engine: given {engine!r}, and a corpus of separate texts is packed "
                 "in rows with resets, which 'scan' alone has; expected 'auto' or 'scan'"
             )
-        model = LanguageModel(vocabulary=vocab_size, tied=embedding.tied, **reader_options(config))
-        return cls(model, vocab_size, embedding.trainable, resets=not metadata["connected"])
+        model = LanguageModel(
+            vocabulary=vocab_size,
+            tied=embedding.tied,
+            **encoder_options(config.model, config.dtype),
+        )
+        return cls(model, embedding.trainable, resets=not metadata["connected"])
 
     def initial_carry(self, batch_size: int) -> Carry:
-        """Returns states of the recurrent layers."""
+        """Returns zeros in the shape of the recurrent state."""
         shapes = jax.eval_shape(
-            lambda: self._own_state(self.model, self.init(jax.random.key(0)), batch_size)
+            lambda: self._initial_state(self.init(jax.random.key(0)), batch_size)
         )
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
     def loss(
-        self, live: Params, batch: LMBatch, carry: Carry, key: jax.Array
+        self, params: Params, batch: LMBatch, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
-        """Returns the mean cross-entropy of the next token; where there is none nothing counts."""
-        model, live = self.training_model(live)
-        sums, carry = self._sums(model, live, batch, carry, rngs={"dropout": key})
+        """Returns the mean cross-entropy of the next token."""
+        params = self.stop_embedding_gradient(params)
+        sums, carry = self._sums(params, batch, carry, rngs={"dropout": key})
         return sums["loss"] / sums["weight"], (sums, carry)
 
     def evaluate_batch(self, params: Params, batch: LMBatch, carry: Carry) -> tuple[Sums, Carry]:
-        """Returns loss and hits, summed, and the sum of the weights."""
-        return self._sums(self.model, params, batch, carry)
+        """Returns the sums of loss, accuracy and weights."""
+        return self._sums(params, batch, carry)
 
     def outcome_names(self, metadata: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
-        """Returns the tokens, of which one comes next."""
+        """Returns the tokens of the vocabulary."""
         del metadata
         return tuple(vocabulary.words)
 
@@ -116,7 +117,7 @@ class LanguageModelingTask(TokenTask):
         mask: Bool[Array, "batch time"],
         carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
-        """Returns what is kept of texts so far, and the log-probability of each next token."""
+        """Reads the next tokens of texts; returns the carry and log-probabilities of the next."""
         state, before = (None, None) if carry is None else carry
         state, logits = _apply(self.model, params, tokens, mask, state)
         last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
@@ -136,8 +137,8 @@ class LanguageModelingTask(TokenTask):
     def compute_metrics(self, split: TextStream, outputs: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'rows', 'unknown_share'.
 
-        Rows are the tokens that were predicted, the ends of texts among them. Unknown ones are a
-        token like the others, and easy to predict where they are many.
+        Rows are the predicted tokens, ends of texts among them. An unknown token counts like any
+        other, and is easy to predict where there are many.
         """
         scores, tokens = scores_of(outputs)
         return {**scores, "rows": tokens, "unknown_share": unknown_share(split.tokens)}
@@ -149,7 +150,7 @@ class LanguageModelingTask(TokenTask):
         params: Params,
         outputs: Sequence[Any],
     ) -> dict[str, Any]:
-        """Returns a text that the network has written."""
+        """Returns a text sampled from the network."""
         del config, outputs
         choice = sampling.SamplingOptions(_SAMPLE_TEMPERATURE)
         pieces = sampling.generate_tokens(
@@ -158,22 +159,25 @@ class LanguageModelingTask(TokenTask):
         return {"sample": {"text": "".join(pieces), "temperature": choice.temperature}}
 
     def _sums(
-        self, model: LanguageModel, params: Params, batch: LMBatch, carry: Carry, **options: Any
+        self, params: Params, batch: LMBatch, carry: Carry, **options: Any
     ) -> tuple[Sums, Carry]:
-        own = self._own_state(model, params, len(batch.tokens))
+        initial_state = self._initial_state(params, len(batch.tokens))
 
-        def begun(new, old):
-            return jnp.where(batch.first.reshape((-1,) + (1,) * (new.ndim - 1)), new, old)
+        def where_first(initial, carried):
+            first = batch.first.reshape((-1,) + (1,) * (initial.ndim - 1))
+            return jnp.where(first, initial, carried)
 
-        state = jax.tree.map(begun, own, carry)
+        state = jax.tree.map(where_first, initial_state, carry)
         resets = batch.tokens == END if self.resets else None
-        state, logits = _apply(model, params, batch.tokens, batch.mask, state, resets, **options)
+        state, logits = _apply(
+            self.model, params, batch.tokens, batch.mask, state, resets, **options
+        )
         return sums_of(logits, batch.targets, batch.weights), state
 
-    def _own_state(self, model: LanguageModel, params: Params, rows: int) -> Carry:
-        """Returns the state with which the layers begin: that of rows in which nothing is real."""
-        tokens = jnp.zeros((rows, 1), jnp.int32)
-        state, _ = _apply(model, params, tokens, tokens > 0, method="read")
+    def _initial_state(self, params: Params, batch_size: int) -> Carry:
+        """Returns the initial state of the layers: the final state of fully masked rows."""
+        tokens = jnp.zeros((batch_size, 1), jnp.int32)
+        state, _ = _apply(self.model, params, tokens, tokens > 0, method="read")
         return state
 
 

@@ -17,7 +17,7 @@ from rnnjax.data.synthetic import SyntheticSplit
 from rnnjax.data.synthetic_problems import PROBLEMS, Problem, SyntheticBatch
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.models import SequenceModel
-from rnnjax.tasks import recurrent_options
+from rnnjax.tasks.recurrent_options import recurrent_options, trainable_mask
 from rnnjax.tasks.task import Carry, Params, Sums, Task
 
 NEAR = 0.04
@@ -74,7 +74,9 @@ class MemoryTask(Task):
         """Returns the task of a config."""
         del vocab_size, metadata
         problem = PROBLEMS[config.data.memory.problem]
-        model = SequenceModel(answers=problem.classes or 1, **recurrent_options.options(config))
+        model = SequenceModel(
+            answers=problem.classes or 1, **recurrent_options(config.model, config.dtype)
+        )
         return cls(model, problem)
 
     def input_shapes(self, split: SyntheticSplit) -> tuple[jax.ShapeDtypeStruct, ...]:
@@ -89,14 +91,14 @@ class MemoryTask(Task):
         return self.model.init(key, inputs, jnp.ones((1, 1), bool))["params"]
 
     def trainable_mask(self, params: Params) -> Any:
-        """Returns for each parameter whether training may change it: not what a cell freezes."""
-        return recurrent_options.trained(self.model.cell, params)
+        """Returns a pytree of bools, False for what a cell freezes."""
+        return trainable_mask(params, {"recurrent": self.model.cell})
 
     def loss(
-        self, live: Params, batch: SyntheticBatch, carry: Carry, key: jax.Array
+        self, params: Params, batch: SyntheticBatch, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
         """Returns the mean loss of a batch, the sums behind it and nothing handed on."""
-        found = self._sums(live, batch, rngs={"dropout": key})
+        found = self._sums(params, batch, rngs={"dropout": key})
         recalls = found.pop("recalls")
         # The loss may count more steps than those at which memory is asked for.
         share = found["accuracy"] / jnp.maximum(recalls, 1)

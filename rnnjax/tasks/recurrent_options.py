@@ -1,4 +1,4 @@
-"""What tasks share whose network has recurrent layers: which, and what of them is trained."""
+"""Options that every task on a `RecurrentModel` takes from its config."""
 
 from typing import Any
 
@@ -8,40 +8,44 @@ import jax.numpy as jnp
 
 from rnnjax.cells import make_cell
 from rnnjax.cells.base import frozen_names
-from rnnjax.config import Config
+from rnnjax.config.schema import ModelConfig
 from rnnjax.tasks.task import Params
 
 
-def options(config: Config) -> dict[str, Any]:
-    """Returns the attributes of a `RecurrentModel` that a config sets.
+def recurrent_options(config: ModelConfig, dtype: str) -> dict[str, Any]:
+    """Returns the attributes of a `RecurrentModel`.
 
     Raises:
-      InputError: the config names a cell that there is not.
+      InputError: there is no cell of that name.
     """
-    dtype, given = jnp.dtype(config.dtype), config.model
     return {
-        "cell": make_cell(given.cell, given.features, dtype),
-        "layers": given.layers,
-        "bidirectional": given.bidirectional,
-        "merge": given.merge,
-        "dropout": given.dropout,
-        "variational": given.regularization.variational_dropout,
-        "recurrent_dropout": given.regularization.recurrent_dropout,
-        "zoneout": given.regularization.zoneout,
-        "weight_drop": given.regularization.weight_dropout,
-        "learned_initial_state": given.learned_initial_state,
-        "engine": given.engine,
-        "remat": given.remat,
-        "dtype": dtype,
+        "cell": make_cell(config.cell, config.features, jnp.dtype(dtype)),
+        "layers": config.layers,
+        "bidirectional": config.bidirectional,
+        "merge": config.merge,
+        "dropout": config.dropout,
+        "variational": config.regularization.variational_dropout,
+        "recurrent_dropout": config.regularization.recurrent_dropout,
+        "zoneout": config.regularization.zoneout,
+        "weight_drop": config.regularization.weight_dropout,
+        "learned_initial_state": config.learned_initial_state,
+        "engine": config.engine,
+        "remat": config.remat,
+        "dtype": jnp.dtype(dtype),
     }
 
 
-def trained(cell: nn.Module, params: Params) -> Params:
-    """Returns for each parameter whether training may change it: not what a cell says is frozen."""
-    frozen = frozen_names(cell)
+def trainable_mask(params: Params, cells: dict[str, nn.Module]) -> Params:
+    """Returns a pytree of bools, False for the parameters that a cell declares frozen.
 
-    def may_change(path, _):
-        first, *names = (jax.tree_util.keystr((key,), simple=True) for key in path)
-        return not (first == "recurrent" and frozen.intersection(names))
+    Args:
+      params: of a network.
+      cells: the cell of each of its recurrent modules, by the module's name.
+    """
+    frozen = {name: frozen_names(cell) for name, cell in cells.items()}
 
-    return jax.tree_util.tree_map_with_path(may_change, params)
+    def is_trainable(path: tuple[Any, ...], _: jax.Array) -> bool:
+        module, *names = (jax.tree_util.keystr((key,), simple=True) for key in path)
+        return not frozen.get(module, frozenset()).intersection(names)
+
+    return jax.tree_util.tree_map_with_path(is_trainable, params)

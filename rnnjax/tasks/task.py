@@ -30,6 +30,8 @@ class Task:
 
     Attributes:
       model: the network.
+      trainable_rows: by the path of a parameter, how many of its leading rows can get a gradient;
+        all rows of those that are not listed.
       example_unit: what a row of a batch is called in messages: 'texts', 'pairs'.
       score_unit: what the test scores are averaged over, for messages: 'rows', 'tokens'.
       throughput_unit: what the training speed counts, 'rows' or 'tokens'.
@@ -41,6 +43,7 @@ class Task:
     """
 
     model: nn.Module
+    trainable_rows: Mapping[str, int] = {}
     example_unit: ClassVar[str]
     score_unit: ClassVar[str]
     throughput_unit: ClassVar[Literal["rows", "tokens"]] = "rows"
@@ -128,15 +131,6 @@ class Task:
           available: `[vocabulary]`, True where there is one.
         """
         raise NotImplementedError
-
-    def live(self, params: Params) -> Params:
-        """Returns the parameters that training can change."""
-        return params
-
-    def with_live(self, params: Params, live: Params) -> Params:
-        """Returns the parameters with those that training can change replaced."""
-        del params
-        return live
 
     def trainable_mask(self, params: Params) -> Any:
         """Returns a pytree of bools, False for parameters that the optimizer skips."""

@@ -1,4 +1,4 @@
-"""What tasks share whose network reads tokens: an embedding of which not every row is live."""
+"""Base class of tasks whose network reads tokens and predicts after any part of a text."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,83 +8,69 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.config import Config
+from rnnjax.config.schema import ModelConfig
 from rnnjax.data.dataset import Split
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.models.token_encoder import TokenEncoder
-from rnnjax.tasks import recurrent_options
+from rnnjax.tasks.recurrent_options import recurrent_options, trainable_mask
 from rnnjax.tasks.task import Params, Task
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenTask(Task):
-    """A task of a network that derives from `TokenEncoder`.
+    """A task of a `TokenEncoder`, whose predictions can be streamed token by token.
 
     Attributes:
       model: the network.
-      vocab_size: number of token ids that occur in data, at most `model.vocabulary`.
-      embedding_trainable: whether training changes the embedding.
+      embedding_trainable: whether the embedding is trained.
       start_tokens: token ids that the network reads before a text.
     """
 
     start_tokens: ClassVar[tuple[int, ...]] = ()
 
     model: TokenEncoder
-    vocab_size: int
     embedding_trainable: bool = True
 
     def input_shapes(self, split: Split) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Returns dtypes and shapes of tokens and mask."""
+        """Returns shapes and dtypes of tokens and mask."""
         shape = (split.batch_size, split.boundaries[-1])
         return jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, jnp.bool_)
 
     def init(self, key: jax.Array) -> Params:
-        """Returns new parameters."""
+        """Initializes the parameters."""
         tokens = jnp.zeros((1, 1), jnp.int32)
         return self.model.init(key, tokens, jnp.ones((1, 1), bool))["params"]
 
     def set_word_vectors(
         self,
         params: Params,
-        rows: Float[jax.Array, "vocabulary features"],
-        found: Bool[jax.Array, " vocabulary"],
+        vectors: Float[jax.Array, "vocabulary features"],
+        available: Bool[jax.Array, " vocabulary"],
     ) -> Params:
-        """Returns the parameters with those rows of the embedding replaced that are found."""
-
-        def replaced(table):
-            return jnp.where(found[: len(table), None], rows[: len(table)], table)
-
-        return self._map_embedding(replaced, params)
-
-    def live(self, params: Params) -> Params:
-        """Returns the parameters that training can change: no rows of tokens that cannot occur.
-
-        Their gradient is zero for ever and Adam would leave them as they are. Without them the
-        optimizer does not spend most of a small network's step on them.
-        """
-        return self._map_embedding(lambda table: table[: self.vocab_size], params)
-
-    def with_live(self, params: Params, live: Params) -> Params:
-        """Returns the parameters with those that training can change replaced."""
-        return self._map_embedding(
-            lambda live_rows, table: table.at[: self.vocab_size].set(live_rows), live, params
-        )
+        """Replaces the rows of the embedding that have a pretrained vector."""
+        table = params["embed"]["embedding"]
+        size = len(table)
+        table = jnp.where(available[:size, None], vectors[:size], table)
+        return {**params, "embed": {"embedding": table}}
 
     def trainable_mask(self, params: Params) -> Any:
-        """Returns for each parameter whether training may change it.
-
-        It may not change those that a cell says are frozen, nor an embedding that is not trained.
-        """
-        trained = recurrent_options.trained(self.model.cell, params)
+        """Returns a pytree of bools, False for what a cell freezes and for a fixed embedding."""
+        mask = trainable_mask(params, {"recurrent": self.model.cell})
         if "embed" in params:
-            trained["embed"] = jax.tree.map(lambda _: self.embedding_trainable, params["embed"])
-        return trained
+            mask["embed"] = {"embedding": self.embedding_trainable}
+        return mask
+
+    def stop_embedding_gradient(self, params: Params) -> Params:
+        """Returns the parameters, a fixed embedding without gradient."""
+        if self.embedding_trainable or "embed" not in params:
+            return params
+        return {**params, "embed": jax.lax.stop_gradient(params["embed"])}
 
     def outcome_names(self, metadata: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
-        """Returns the names of what the network tells apart.
+        """Returns the names of the classes, or of the tokens that may come next.
 
         Args:
-          metadata: the data, as `Dataset.describe` says it.
+          metadata: of the data, with `metadata_keys`.
           vocabulary: of the network.
         """
         raise NotImplementedError
@@ -96,46 +82,31 @@ class TokenTask(Task):
         mask: Bool[Array, "batch time"],
         carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch outcomes"]]:
-        """Returns what is kept of texts so far, and the log-probability of each outcome after them.
+        """Reads the next tokens of texts; returns the carry and log-probabilities after them.
 
         Args:
           params: of the network.
-          tokens: what comes next.
-          mask: True where a token counts; without any the answer is that of before.
-          carry: as a call has returned it, of a network that reads from left to right; None at the
-            start of a text.
+          tokens: that follow those read so far.
+          mask: True where a token counts; a row without any keeps its log-probabilities.
+          carry: of the previous call, for a unidirectional network; None at the start of a text.
         """
         raise NotImplementedError
 
     def score_each_step(
         self, params: Params, tokens: Int[Array, " time"]
     ) -> Float[Array, "time outcomes"]:
-        """Returns the log-probabilities of the outcomes after each token of one text."""
+        """Returns the log-probabilities after each token of one text."""
         raise NotImplementedError
 
-    def training_model(self, live: Params) -> tuple[Any, Params]:
-        """Returns the network over live parameters, and these, the untrained ones held fast."""
-        model = self.model.clone(vocabulary=self.vocab_size) if self.model.embedding else self.model
-        if not self.embedding_trainable:
-            live = self._map_embedding(jax.lax.stop_gradient, live)
-        return model, live
 
-    def _map_embedding(self, function, params: Params, *rest: Params) -> Params:
-        if not self.model.embedding:
-            return params
-        tables = [each["embed"]["embedding"] for each in (params, *rest)]
-        return {**params, "embed": {"embedding": function(*tables)}}
-
-
-def reader_options(config: Config) -> dict[str, Any]:
-    """Returns what a config says of a network's attributes, but for its vocabulary.
+def encoder_options(config: ModelConfig, dtype: str) -> dict[str, Any]:
+    """Returns the attributes of a `TokenEncoder`, except for its vocabulary.
 
     Raises:
-      InputError: the config names a cell that there is not.
+      InputError: there is no cell of that name.
     """
-    given = config.model
     return {
-        **recurrent_options.options(config),
-        "embedding": given.embedding.features,
-        "embedding_dropout": given.regularization.embedding_dropout,
+        **recurrent_options(config, dtype),
+        "embedding": config.embedding.features,
+        "embedding_dropout": config.regularization.embedding_dropout,
     }

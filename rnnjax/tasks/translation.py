@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from rnnjax.cells import make_cell
-from rnnjax.cells.base import frozen_names
 from rnnjax.config import Config
 from rnnjax.data import translation_pairs
 from rnnjax.data.corpora.parallel_text import ParallelCorpus
@@ -19,6 +18,7 @@ from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.models import Translator
 from rnnjax.tasks.bleu import require_sacrebleu, translation_scores
 from rnnjax.tasks.decoding import BeamOptions, translate_texts
+from rnnjax.tasks.recurrent_options import trainable_mask
 from rnnjax.tasks.task import Carry, Params, Sums, Task
 from rnnjax.tasks.token_metrics import TOKEN_AXES, scores_of, sums_of
 
@@ -125,21 +125,12 @@ class TranslationTask(Task):
         return jnp.zeros((), jnp.int32) if self.scheduled_sampling else None
 
     def trainable_mask(self, params: Params) -> Any:
-        """Returns for each parameter whether training may change it: not what a cell freezes."""
-        frozen = {
-            "encoder": frozen_names(self.model.encoder_cell),
-            "first": frozen_names(self.model.decoder_cell),
-            "rest": frozen_names(self.model.decoder_cell),
-        }
-
-        def may_change(path, _):
-            first, *names = (jax.tree_util.keystr((key,), simple=True) for key in path)
-            return not frozen.get(first, frozenset()).intersection(names)
-
-        return jax.tree_util.tree_map_with_path(may_change, params)
+        """Returns a pytree of bools, False for what a cell freezes."""
+        encoder, decoder = self.model.encoder_cell, self.model.decoder_cell
+        return trainable_mask(params, {"encoder": encoder, "first": decoder, "rest": decoder})
 
     def loss(
-        self, live: Params, batch: TranslationBatch, carry: Carry, key: jax.Array
+        self, params: Params, batch: TranslationBatch, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
         """Returns the mean loss of the tokens of a batch, smoothed, and their sums, which are not.
 
@@ -149,7 +140,7 @@ class TranslationTask(Task):
         if self.scheduled_sampling:
             rate = self.scheduled_sampling * jnp.minimum(carry / self.scheduled_sampling_steps, 1.0)
             carry = carry + 1
-        logits = self._scores(live, batch, rate, rngs={"dropout": key})
+        logits = self._scores(params, batch, rate, rngs={"dropout": key})
         sums = sums_of(logits, batch.targets, batch.weights)
         loss = sums["loss"]
         if self.label_smoothing:

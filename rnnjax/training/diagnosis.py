@@ -28,7 +28,7 @@ _MAX_NAMES = 3
 class _Replay(NamedTuple):
     """The arguments of the loss in a training step."""
 
-    live: Any
+    params: Any
     batch: Any
     carry: Any
     key: jax.Array
@@ -65,12 +65,11 @@ def _source(task: Task, replicate: Replicate, state: TrainState, last_step: int)
     paths = non_finite_paths(params)
     if paths:
         return f"{where} already: {_names(paths)} not finite; see how it is initialized"
-    live = task.live(params)
     gradients = jax.jit(_gradients(task))
     for step in range(start, min(last_step, start + _MAX_BATCHES)):
         batch = replicate.dataset.train.batch_at(seed, step)
         key = jax.random.fold_in(jax.random.key(seed), DROPOUT)
-        replay = _Replay(live, batch, carry, jax.random.fold_in(key, step))
+        replay = _Replay(params, batch, carry, jax.random.fold_in(key, step))
         if not _is_finite(gradients(*replay)):
             part = _part(task, replay)
             cause = _cause(gradients, replay)

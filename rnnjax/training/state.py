@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from rnnjax.data.pretrained_embeddings import WordVectors
 from rnnjax.tasks import Task
+from rnnjax.training.trainable_rows import trim_rows
 
 INIT, DROPOUT = 0, 1
 """The random streams of a seed for parameters and dropout; the data has streams of its own."""
@@ -118,7 +119,7 @@ def init_state(
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
-            opt_state=optimizer.init(task.live(params)),
+            opt_state=optimizer.init(trim_rows(params, task.trainable_rows)),
             average=copy(params) if track_average else None,
             sums={name: jnp.zeros(()) for name in ("loss", "accuracy", "weight")},
             best=best,

@@ -14,6 +14,7 @@ from rnnjax.data.batches import BatchGroup
 from rnnjax.reporting.progress import uncounted
 from rnnjax.tasks import Task
 from rnnjax.training.state import DROPOUT, TrainState
+from rnnjax.training.trainable_rows import restore_rows, trim_rows
 
 _COMPILER = ThreadPoolExecutor(max_workers=1)
 """One thread for all functions: shapes are compiled in the order in which they are needed."""
@@ -106,16 +107,17 @@ def make_train_step(
         )
 
     def train_steps(state: TrainState, group: BatchGroup, seed: Any) -> TrainState:
-        def indexed_step(index, live):
+        def indexed_step(index, state):
             batch = jax.tree.map(lambda values: values[index], group.batches)
-            return train_step(live, batch, seed)
+            return train_step(state, batch, seed)
 
-        live = state.replace(**_parameters(task.live, state), best=None)
+        full, best = state.replace(best=None), state.best
+        state = trim_rows(full, task.trainable_rows)
         if len(group.batches.weights) == 1:  # a loop would make it slower by a third
-            live = indexed_step(0, live)
+            state = indexed_step(0, state)
         else:
-            live = jax.lax.fori_loop(0, group.count, indexed_step, live)
-        return live.replace(**_parameters(task.with_live, state, live), best=state.best)
+            state = jax.lax.fori_loop(0, group.count, indexed_step, state)
+        return restore_rows(full, state).replace(best=best)
 
     def train_replicates(state: TrainState, group: BatchGroup, seed: Any) -> TrainState:
         def train_replicate(state, batches, seed):
@@ -143,12 +145,6 @@ def _update_average(average: Any, params: Any, step: jax.Array, decay: float) ->
     rate = jnp.maximum(1.0 - decay, 9.0 / (10.0 + step.astype(jnp.float32)))
     # In this form parameters that do not change keep every bit; a weighted sum would round them.
     return jax.tree.map(lambda old, new: old + rate * (new - old), average, params)
-
-
-def _parameters(function: Callable[..., Any], *states: TrainState) -> dict[str, Any]:
-    """Returns what a function makes of the parameters of states, and of their averages."""
-    names = ["params", *([] if states[0].average is None else ["average"])]
-    return {name: function(*(getattr(state, name) for state in states)) for name in names}
 
 
 def make_evaluate_step(task: Task) -> CompiledFunction:

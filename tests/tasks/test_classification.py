@@ -1,10 +1,12 @@
-"""The classification task: what is trained, what counts in the loss."""
+"""The classification task: loss, adversarial training, trainable rows and metrics."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from optax import constant_schedule
 
 from rnnjax.cells import EchoStateCell, GRUCell, LSTMCell, SimpleCell
 from rnnjax.config import parse
@@ -16,15 +18,16 @@ from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.state import init_state
 from rnnjax.training.step import make_train_step
 
-VOCABULARY, KNOWN, CLASSES = 23, 9, 3
-ABOUT = {"classes": ["a", "b", "c"]}
+NUM_ROWS, VOCAB_SIZE, CLASSES = 23, 9, 3
+METADATA = {"classes": ["a", "b", "c"]}
+KEY = jax.random.key(0)
 
 
-def batch_of(seed, lengths=(5, 2, 0, 4), weights=(1, 1, 1, 1)):
-    """Returns a batch of random tokens that are known."""
+def make_batch(seed, lengths=(5, 2, 0, 4), weights=(1, 1, 1, 1)):
+    """Returns a batch of random tokens of the vocabulary."""
     rng = np.random.default_rng(seed)
     mask = np.arange(6) < np.array(lengths)[:, None]
-    tokens = np.where(mask, rng.integers(1, KNOWN, mask.shape), 0)
+    tokens = np.where(mask, rng.integers(1, VOCAB_SIZE, mask.shape), 0)
     return Batch(
         tokens.astype(np.int32),
         mask,
@@ -33,27 +36,42 @@ def batch_of(seed, lengths=(5, 2, 0, 4), weights=(1, 1, 1, 1)):
     )
 
 
-def stack_batches(*batches):
-    """Returns batches as one stack."""
+def make_group(*batches):
+    """Returns batches as one group."""
     return BatchGroup(Batch(*map(np.stack, zip(*batches, strict=True))), np.int32(len(batches)))
 
 
-def model_of(**options):
+def make_model(**options):
     """Returns a small network."""
-    given = {"vocabulary": VOCABULARY, "classes": CLASSES, "cell": GRUCell(4), "embedding": 3}
-    return Classifier(**{**given, **options})
+    defaults = {"vocabulary": NUM_ROWS, "classes": CLASSES, "cell": GRUCell(4), "embedding": 3}
+    return Classifier(**{**defaults, **options})
 
 
-def trained(known, config, steps=5):
-    """Returns the parameters before and after some steps of training."""
-    task = ClassificationTask(model_of(dropout=config.model.dropout), known)
-    optimizer = make_optimizer(config.optimizer, constant_schedule(config.learning_rate))
-    state = init_state(task, optimizer, [3], batch_size=config.batch_size).create()
-    before = jax.tree.map(np.array, state.params)
+def make_task(num_rows: int = VOCAB_SIZE, *, adversarial=0.0, **options: Any):
+    """Returns a task of which the embedding has some trainable rows."""
+    rows = {"embed/embedding": num_rows}
+    return ClassificationTask(make_model(**options), adversarial=adversarial, trainable_rows=rows)
+
+
+def train(task, config, *groups):
+    """Returns the parameters before and after a step on each batch of the groups."""
+    schedule = optax.constant_schedule(config.learning_rate)
+    optimizer = make_optimizer(config.optimizer, schedule, task.trainable_mask)
+    state = init_state(task, optimizer, [3], batch_size=4).create()
+    initial = jax.tree.map(np.array, state.params)
     step = make_train_step(task, optimizer, [3])
-    for number in range(steps):
-        state = step(state, stack_batches(batch_of(number)))
-    return before, jax.tree.map(np.asarray, state.params)
+    for group in groups:
+        state = step(state, group)
+    return initial, jax.tree.map(np.array, state.params), state
+
+
+def assert_all_changed(new, old):
+    for new_leaf, old_leaf in zip(*map(jax.tree.leaves, (new, old)), strict=True):
+        assert not np.array_equal(new_leaf, old_leaf)
+
+
+GROUPS = [make_group(make_batch(seed)) for seed in range(4)]
+GROUPS.append(make_group(make_batch(4), make_batch(5)))
 
 
 @pytest.mark.parametrize(
@@ -61,101 +79,82 @@ def trained(known, config, steps=5):
     [{}, {"optimizer": {"clip_norm": 0.05}}, {"model": {"dropout": 0.3}}],
     ids=["plain", "clipped", "dropout"],
 )
-def test_training_without_the_rows_that_cannot_occur_changes_nothing(overrides):
+def test_unused_embedding_rows_do_not_affect_training(overrides):
     config = parse({"learning_rate": 0.05, **overrides})
-    before, few = trained(KNOWN, config)
-    _, all_rows = trained(VOCABULARY, config)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), few, all_rows)
-    table, first = few["embed"]["embedding"], before["embed"]["embedding"]
-    assert table.shape == (VOCABULARY, 3)
-    np.testing.assert_array_equal(table[KNOWN:], first[KNOWN:])
-    assert (table[1:KNOWN] != first[1:KNOWN]).any(axis=1).all()
-    assert not np.array_equal(few["score"]["kernel"], before["score"]["kernel"])
+    options: dict[str, Any] = {"dropout": config.model.dropout}
+    initial, trimmed, state = train(make_task(**options), config, *GROUPS)
+    _, untrimmed, _ = train(make_task(NUM_ROWS, **options), config, *GROUPS)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), trimmed, untrimmed
+    )
+    table, initial_table = trimmed["embed"]["embedding"], initial["embed"]["embedding"]
+    assert table.shape == (NUM_ROWS, 3)
+    np.testing.assert_array_equal(table[VOCAB_SIZE:], initial_table[VOCAB_SIZE:])
+    assert (table[1:VOCAB_SIZE] != initial_table[1:VOCAB_SIZE]).any(axis=1).all()
+    assert_all_changed(trimmed["score"], initial["score"])
+    # The optimizer has no moments for them.
+    shapes = [leaf.shape for leaf in jax.tree.leaves(state.opt_state)]
+    assert shapes.count((VOCAB_SIZE, 3)) == 2
+    assert (NUM_ROWS, 3) not in shapes
 
 
-def test_clipping_is_felt_in_that_comparison():
-    given = {"learning_rate": 0.5, "optimizer": {"epsilon": 0.1}}
-    plain = trained(KNOWN, parse(given))[1]
-    given["optimizer"]["clip_norm"] = 0.05
-    clipped = trained(KNOWN, parse(given))[1]
-    assert not np.allclose(plain["score"]["kernel"], clipped["score"]["kernel"], atol=1e-3)
+def test_clipping_changes_the_compared_training():
+    values = {"learning_rate": 0.5, "optimizer": {"epsilon": 0.1}}
+    _, unclipped, _ = train(make_task(), parse(values), *GROUPS)
+    values["optimizer"]["clip_norm"] = 0.05
+    _, clipped, _ = train(make_task(), parse(values), *GROUPS)
+    kernels = unclipped["score"]["kernel"], clipped["score"]["kernel"]
+    assert not np.allclose(*kernels, atol=1e-3)
 
 
-def test_weight_decay_leaves_a_reservoir_as_it_was_drawn():
+def test_weight_decay_skips_a_reservoir_and_unused_rows():
     config = parse({"learning_rate": 0.05, "optimizer": {"weight_decay": 0.1}})
-    task = ClassificationTask(model_of(cell=EchoStateCell(4), vocabulary=KNOWN), KNOWN)
-    schedule = constant_schedule(config.learning_rate)
-    optimizer = make_optimizer(config.optimizer, schedule, task.trainable_mask)
-    state = init_state(task, optimizer, [3], batch_size=config.batch_size).create()
-    before = jax.tree.map(np.array, state.params)
-    after = make_train_step(task, optimizer, [3])(state, stack_batches(batch_of(0))).params
-    jax.tree.map(np.testing.assert_array_equal, after["recurrent"], before["recurrent"])
-    for name in ("embed", "score"):
-        for ours, theirs in zip(*map(jax.tree.leaves, (after[name], before[name])), strict=True):
-            assert not np.array_equal(ours, theirs)
+    initial, params, _ = train(make_task(cell=EchoStateCell(4)), config, GROUPS[0])
+    jax.tree.map(np.testing.assert_array_equal, params["recurrent"], initial["recurrent"])
+    assert_all_changed(params["score"], initial["score"])
+    table, initial_table = params["embed"]["embedding"], initial["embed"]["embedding"]
+    assert (table[:VOCAB_SIZE] != initial_table[:VOCAB_SIZE]).all()
+    np.testing.assert_array_equal(table[VOCAB_SIZE:], initial_table[VOCAB_SIZE:])
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_an_embedding_that_is_not_trained_stays_as_it_began(decay):
+def test_fixed_embedding_keeps_its_initial_values(decay):
     config = parse(
         {
             "learning_rate": 0.05,
-            "data": {"vocabulary": {"size": VOCABULARY}},
+            "data": {"vocabulary": {"size": NUM_ROWS}},
             "model": {"embedding": {"features": 3, "trainable": False}, "features": 4},
             "optimizer": {"weight_decay": decay, "clip_norm": 0.5},
         }
     )
-    task = ClassificationTask.from_config(config, KNOWN, ABOUT)
-    schedule = constant_schedule(config.learning_rate)
-    optimizer = make_optimizer(config.optimizer, schedule, task.trainable_mask)
-    state = init_state(task, optimizer, [3], batch_size=config.batch_size).create()
+    task = ClassificationTask.from_config(config, VOCAB_SIZE, METADATA)
+    initial, params, state = train(task, config, GROUPS[-1])
     moments = jax.tree_util.tree_leaves_with_path(state.opt_state)
     assert "embed" not in "".join(jax.tree_util.keystr(path) for path, _ in moments)
-    before = jax.tree.map(np.array, state.params)
-    after = make_train_step(task, optimizer, [3])(
-        state, stack_batches(batch_of(0), batch_of(1))
-    ).params
-    np.testing.assert_array_equal(after["embed"]["embedding"], before["embed"]["embedding"])
+    np.testing.assert_array_equal(params["embed"]["embedding"], initial["embed"]["embedding"])
     for name in ("recurrent", "score"):
-        for ours, theirs in zip(*map(jax.tree.leaves, (after[name], before[name])), strict=True):
-            assert not np.array_equal(ours, theirs)
+        assert_all_changed(params[name], initial[name])
     # Its gradient does not count when gradients are clipped either.
-    gradient = jax.grad(lambda live: task.loss(live, batch_of(0), None, jax.random.key(0))[0])
-    assert not gradient(task.live(before))["embed"]["embedding"].any()
+    gradient = jax.grad(lambda params: task.loss(params, make_batch(0), None, KEY)[0])
+    assert not gradient(initial)["embed"]["embedding"].any()
 
 
-def test_the_optimizer_keeps_nothing_for_rows_that_cannot_occur():
-    task = ClassificationTask(model_of(), KNOWN)
-    params = task.init(jax.random.key(0))
-    live = task.live(params)
-    assert live["embed"]["embedding"].shape == (KNOWN, 3)
-    changed = jax.tree.map(lambda leaf: leaf + 1, live)
-    merged = task.with_live(params, changed)
-    expected = jax.tree.map(lambda leaf: leaf + 1, params)
-    expected["embed"]["embedding"] = jnp.concatenate(
-        [changed["embed"]["embedding"], params["embed"]["embedding"][KNOWN:]]
-    )
-    jax.tree.map(np.testing.assert_array_equal, merged, expected)
-    assert params["embed"]["embedding"].shape == (VOCABULARY, 3)
+def test_trainable_rows_are_those_of_the_vocabulary():
+    values = {"data": {"vocabulary": {"size": NUM_ROWS}}, "model": {"embedding": {"features": 3}}}
+    task = ClassificationTask.from_config(parse(values), VOCAB_SIZE, METADATA)
+    assert task.trainable_rows == {"embed/embedding": VOCAB_SIZE}
+    assert task.init(KEY)["embed"]["embedding"].shape == (NUM_ROWS, 3)
 
 
-def test_one_hot_input_trains_every_row():
-    task = ClassificationTask(model_of(cell=SimpleCell(4), embedding=0), KNOWN)
-    params = task.init(jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, task.live(params), params)
-    value, _ = task.loss(task.live(params), batch_of(0), None, jax.random.key(0))
-    assert np.isfinite(value)
+def test_one_hot_input_has_the_size_of_the_vocabulary():
+    values = {"data": {"vocabulary": {"size": NUM_ROWS}}, "model": {"embedding": {"features": 0}}}
+    task = ClassificationTask.from_config(parse(values), VOCAB_SIZE, METADATA)
+    assert (task.model.vocabulary, task.trainable_rows) == (VOCAB_SIZE, {})
+    task = ClassificationTask(make_model(cell=SimpleCell(4), embedding=0))
+    assert np.isfinite(task.loss(task.init(KEY), make_batch(0), None, KEY)[0])
 
 
-@pytest.mark.parametrize(("decay", "known"), [(0.0, KNOWN), (0.1, VOCABULARY)])
-def test_weight_decay_moves_every_row(decay, known):
-    config = parse(
-        {"data": {"vocabulary": {"size": VOCABULARY}}, "optimizer": {"weight_decay": decay}}
-    )
-    assert ClassificationTask.from_config(config, KNOWN, ABOUT).vocab_size == known
-
-
-def test_a_config_makes_the_network_that_it_says():
+def test_config_sets_the_attributes_of_the_network():
     model = {
         "cell": "GRUCell",
         "features": 7,
@@ -167,9 +166,9 @@ def test_a_config_makes_the_network_that_it_says():
         "embedding": {"features": 5},
     }
     config = parse({"dtype": "bfloat16", "model": model, "data": {"vocabulary": {"size": 50}}})
-    made = ClassificationTask.from_config(config, 10, ABOUT).model
+    network = ClassificationTask.from_config(config, 10, METADATA).model
     half = jnp.dtype("bfloat16")
-    assert made == Classifier(
+    assert network == Classifier(
         vocabulary=50,
         classes=CLASSES,
         cell=GRUCell(7, dtype=half),
@@ -182,111 +181,108 @@ def test_a_config_makes_the_network_that_it_says():
         dtype=half,
     )
     with pytest.raises(InputError, match=r"config\.model\.cell: given 'RNN'"):
-        ClassificationTask.from_config(parse({"model": {"cell": "RNN"}}), 10, ABOUT)
+        ClassificationTask.from_config(parse({"model": {"cell": "RNN"}}), 10, METADATA)
 
 
-def by_hand(task, params, batch):
-    """Returns loss and hit of each row, computed in NumPy from the network's scores."""
+def numpy_losses(task, params, batch):
+    """Returns loss and hit of each row, computed in NumPy from the logits."""
     logits = np.asarray(task.model.apply({"params": params}, batch.tokens, batch.mask), np.float64)
-    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return -np.log(shares[np.arange(4), batch.labels]), logits.argmax(axis=1) == batch.labels
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return -np.log(probabilities[np.arange(4), batch.labels]), logits.argmax(axis=1) == batch.labels
 
 
 @pytest.mark.parametrize("weights", [(1, 1, 1, 1), (1, 0, 0, 1), (0, 0, 0, 1), (0.5, 2, 0, 1)])
-def test_the_loss_is_a_mean_over_the_weights(weights):
-    task = ClassificationTask(model_of(), KNOWN)
+def test_loss_is_a_weighted_mean(weights):
+    task = make_task()
     params = jax.tree.map(lambda leaf: 3 * leaf + 0.1, task.init(jax.random.key(1)))
-    batch = batch_of(4, weights=weights)
-    losses, hits = by_hand(task, params, batch)
-    value, (sums, _) = task.loss(task.live(params), batch, None, jax.random.key(0))
+    batch = make_batch(4, weights=weights)
+    losses, hits = numpy_losses(task, params, batch)
+    value, (sums, _) = task.loss(params, batch, None, KEY)
     np.testing.assert_allclose(value, np.dot(losses, weights) / sum(weights), rtol=1e-5)
     np.testing.assert_allclose(sums["loss"], np.dot(losses, weights), rtol=1e-5)
     np.testing.assert_allclose(sums["accuracy"], np.dot(hits, weights))
     np.testing.assert_allclose(sums["weight"], sum(weights))
 
 
-def test_rows_of_weight_zero_leave_no_trace_in_the_gradient():
-    task = ClassificationTask(model_of(cell=LSTMCell(4)), KNOWN)
-    live = task.live(task.init(jax.random.key(1)))
-    gradient = jax.jit(
-        jax.grad(lambda live, batch: task.loss(live, batch, None, jax.random.key(0))[0])
-    )
-    batch = batch_of(1, lengths=(4, 0, 0, 0), weights=(1, 0, 0, 0))
-    other = batch_of(2, lengths=(4, 5, 1, 3), weights=(1, 0, 0, 0))
-    other = Batch(*(np.concatenate([a[:1], b[1:]]) for a, b in zip(batch, other, strict=True)))
-    one, two = gradient(live, batch), gradient(live, other)
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+def test_gradient_ignores_rows_of_weight_zero():
+    task = make_task(cell=LSTMCell(4))
+    params = task.init(jax.random.key(1))
+    gradient = jax.jit(jax.grad(lambda params, batch: task.loss(params, batch, None, KEY)[0]))
+    batch = make_batch(1, lengths=(4, 0, 0, 0), weights=(1, 0, 0, 0))
+    filler = make_batch(2, lengths=(4, 5, 1, 3), weights=(1, 0, 0, 0))
+    filled = Batch(*(np.concatenate([a[:1], b[1:]]) for a, b in zip(batch, filler, strict=True)))
+    gradients = gradient(params, batch), gradient(params, filled)
+    for a, b in zip(*map(jax.tree.leaves, gradients), strict=True):
         assert np.isfinite(a).all()
         assert a.any()
         np.testing.assert_allclose(a, b, atol=1e-7)
 
 
-def test_answers_are_log_probabilities_without_dropout():
-    task = ClassificationTask(model_of(dropout=0.5), KNOWN)
+def test_outputs_are_log_probabilities_without_dropout():
+    task = make_task(dropout=0.5)
     params = task.init(jax.random.key(1))
-    batch = batch_of(4)
-    answers, _ = task.evaluate_batch(params, batch, None)
-    losses, _ = by_hand(task, params, batch)
-    np.testing.assert_allclose(-answers[np.arange(4), batch.labels], losses, rtol=1e-5)
-    np.testing.assert_allclose(np.exp(answers).sum(axis=1), np.ones(4), rtol=1e-5)
+    batch = make_batch(4)
+    outputs, _ = task.evaluate_batch(params, batch, None)
+    losses, _ = numpy_losses(task, params, batch)
+    np.testing.assert_allclose(-outputs[np.arange(4), batch.labels], losses, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(outputs).sum(axis=1), np.ones(4), rtol=1e-5)
 
 
-def test_a_network_keeps_nothing_between_batches():
-    batch = batch_of(4)
+def test_network_has_parameters_only():
+    batch = make_batch(4)
     for options in ({}, {"learned_initial_state": True}, {"zoneout": 0.2}):
-        kept = model_of(**options).init(jax.random.key(0), batch.tokens, batch.mask)
-        assert set(kept) == {"params"}
+        variables = make_model(**options).init(KEY, batch.tokens, batch.mask)
+        assert set(variables) == {"params"}
 
 
-def test_adversarial_training_moves_the_texts_to_where_their_loss_grows():
-    # Every token stands once, so that moving its row of the embedding moves one vector of one text.
-    plain = ClassificationTask(model_of(vocabulary=24), 24)
-    batch = batch_of(5, weights=(1, 0.5, 1, 0))._replace(
+def test_adversarial_perturbation_follows_the_gradient_of_each_text():
+    # Each token occurs once: a change of its row changes one embedding of one text.
+    plain = make_task(vocabulary=24)
+    batch = make_batch(5, weights=(1, 0.5, 1, 0))._replace(
         tokens=np.arange(24, dtype=np.int32).reshape(4, 6)
     )
-    key = jax.random.key(0)
     params = jax.tree.map(lambda leaf: 4 * leaf + 0.1, plain.init(jax.random.key(1)))
 
-    def both(task, params):
-        loss = jax.value_and_grad(lambda params: task.loss(params, batch, None, key), has_aux=True)
-        return loss(params)
+    def value_and_grad(task, params):
+        return jax.value_and_grad(task.loss, has_aux=True)(params, batch, None, KEY)
 
-    (clean, (sums, _)), gradient = both(plain, params)
+    (clean, (sums, _)), gradient = value_and_grad(plain, params)
 
     share = 0.3
     table = np.asarray(params["embed"]["embedding"])
     vectors = table.reshape(4, 6, 3) * batch.mask[..., None]
-    slopes = np.asarray(gradient["embed"]["embedding"]).reshape(4, 6, 3)
-    moves = np.zeros_like(vectors)
-    for row in (0, 1):  # the others have no token, or no weight
-        length = np.linalg.norm(vectors[row])
-        moves[row] = share * length * slopes[row] / np.linalg.norm(slopes[row])
-    there = {**params, "embed": {"embedding": table + moves.reshape(24, 3)}}
-    (moved, _), other = both(plain, there)
-    assert moved > clean + 0.05
+    directions = np.asarray(gradient["embed"]["embedding"]).reshape(4, 6, 3)
+    perturbation = np.zeros_like(vectors)
+    for row in (0, 1):  # rows 2 and 3 have no token or no weight
+        norm = share * np.linalg.norm(vectors[row])
+        perturbation[row] = norm * directions[row] / np.linalg.norm(directions[row])
+    perturbed_table = table + perturbation.reshape(24, 3)
+    perturbed_params = {**params, "embed": {"embedding": perturbed_table}}
+    (perturbed, _), perturbed_gradient = value_and_grad(plain, perturbed_params)
+    assert perturbed > clean + 0.05
 
-    adversarial = ClassificationTask(plain.model, 24, adversarial=share)
-    (value, (counted, _)), found = both(adversarial, params)
-    np.testing.assert_allclose(value, (clean + moved) / 2, rtol=1e-5)
+    adversarial = make_task(vocabulary=24, adversarial=share)
+    (value, (adversarial_sums, _)), adversarial_gradient = value_and_grad(adversarial, params)
+    np.testing.assert_allclose(value, (clean + perturbed) / 2, rtol=1e-5)
     jax.tree.map(
         lambda a, b, c: np.testing.assert_allclose(a, (b + c) / 2, rtol=1e-4, atol=1e-6),
-        found,
+        adversarial_gradient,
         gradient,
-        other,
+        perturbed_gradient,
     )
-    jax.tree.map(np.testing.assert_array_equal, counted, sums)
+    jax.tree.map(np.testing.assert_array_equal, adversarial_sums, sums)
 
 
-def test_a_text_that_the_network_is_sure_of_is_moved_by_no_infinity():
-    task = ClassificationTask(model_of(), KNOWN, adversarial=0.3)
+def test_adversarial_gradient_is_finite_where_the_loss_saturates():
+    task = make_task(adversarial=0.3)
     params = task.init(jax.random.key(1))
-    batch = batch_of(6)._replace(labels=np.zeros(4, np.int32))
+    batch = make_batch(6)._replace(labels=np.zeros(4, np.int32))
     params["score"]["bias"] = jnp.array([60.0, 0.0, 0.0])
     gradient = jax.grad(task.loss, has_aux=True)
-    gradients, _ = gradient(task.live(params), batch, None, jax.random.key(0))
+    gradients, _ = gradient(params, batch, None, KEY)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
 
 
-def test_the_share_of_adversarial_moves_is_that_of_the_config():
+def test_config_sets_the_adversarial_share():
     config = parse({"model": {"regularization": {"adversarial": 0.25}}})
-    assert ClassificationTask.from_config(config, 10, ABOUT).adversarial == 0.25
+    assert ClassificationTask.from_config(config, 10, METADATA).adversarial == 0.25

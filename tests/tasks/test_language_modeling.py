@@ -19,7 +19,7 @@ VOCABULARY = 7
 def task_of(resets=False, **options):
     """Returns a task on a small network."""
     given = {"vocabulary": VOCABULARY, "cell": LSTMCell(5), "embedding": 4, **options}
-    return LanguageModelingTask(LanguageModel(**given), VOCABULARY, resets=resets)
+    return LanguageModelingTask(LanguageModel(**given), resets=resets)
 
 
 def tokens_of(count, seed=0):

@@ -125,7 +125,7 @@ def test_of_a_language_model_the_next_tokens_are_told_and_streamed():
     text = "to be or not to be"
     vocabulary = Vocabulary.fit([text], 20, "character", end_token=True)
     model = LanguageModel(vocabulary=len(vocabulary), cell=LSTMCell(5), embedding=4, layers=2)
-    task = LanguageModelingTask(model, len(vocabulary))
+    task = LanguageModelingTask(model)
     draw = np.random.default_rng(0)
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     run = TrainedRun(
