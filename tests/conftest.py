@@ -1,4 +1,4 @@
-"""What all tests stand on: Keras on its JAX backend, caches of their own, where AG News is."""
+"""Settings and fixtures of all tests: Keras on JAX, strict promotion, separate caches, AG News."""
 
 import importlib.metadata
 import os
@@ -28,11 +28,11 @@ NEWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "ag_news_csv"
 
 
 @pytest.fixture(autouse=True, scope="session")
-def own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Prepared corpora and compiled programs of the tests, and of what they start, stay theirs."""
+def separate_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps prepared corpora and compiled programs out of the user's cache."""
     base = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
-        base = base.parent  # what one process has prepared serves the other
+        base = base.parent  # the workers share prepared corpora
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RNNJAX_CACHE", str(base / "cache"))
         patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)

@@ -199,7 +199,7 @@ def test_converted_arrays_are_copies(library, cell):
     assert all(leaf.flags.c_contiguous for leaf in jax.tree.leaves((exported, imported)))
 
 
-@pytest.mark.usefixtures("implicit_promotion")  # flax promotes parameters and inputs
+@pytest.mark.usefixtures("implicit_promotion")  # of float32 inputs with bfloat16 parameters
 @pytest.mark.parametrize("library", EXPORT)
 def test_imported_arrays_have_param_dtype(library):
     layer = RNN(SimpleCell(FEATURES, param_dtype=jnp.bfloat16))
