@@ -1,5 +1,6 @@
 """Metrics of a run: a file with one JSON object a line."""
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -83,16 +84,35 @@ def truncate(
       keep_line: whether a line up to that step remains.
 
     Raises:
-      InputError: a finished line is not a JSON object, or the file cannot be written.
+      InputError: a finished line is damaged, or the file cannot be written.
     """
     path = Path(path)
     if path.exists():
-        remaining = [
-            line
-            for line, values in _lines(path)
-            if values.get("step", 0) <= step and keep_line(values)
-        ]
-        write_text(path, "".join(line + "\n" for line in remaining))
+        write_text(path, _selected_text(path, step, keep_line))
+
+
+def digest(
+    path: str | os.PathLike[str], step: int, keep_line: Callable[[dict[str, Any]], bool]
+) -> str:
+    """Returns the SHA-256 of the file as `truncate` with these arguments leaves it.
+
+    Raises:
+      InputError: a finished line is damaged.
+    """
+    path = Path(path)
+    text = _selected_text(path, step, keep_line) if path.exists() else ""
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _selected_text(path: Path, step: int, keep_line: Callable[[dict[str, Any]], bool]) -> str:
+    """Returns the selected lines of the steps from 1 to `step`."""
+    selected = []
+    for number, (line, values) in enumerate(_lines(path), start=1):
+        if type(values.get("step")) is not int or not isinstance(values.get("split"), str):
+            raise _damaged(path, number, line, "a JSON object with a step and a split")
+        if 0 < values["step"] <= step and keep_line(values):
+            selected.append(line + "\n")
+    return "".join(selected)
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -114,9 +134,13 @@ def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
         except ValueError:
             values = None
         if not isinstance(values, dict):
-            raise InputError(
-                f"{path}, line {number}: given {line[:80]!r}, expected a JSON object. Delete the "
-                "line, or bring the file back from a copy."
-            )
+            raise _damaged(path, number, line, "a JSON object")
         parsed.append((line, values))
     return parsed
+
+
+def _damaged(path: Path, number: int, line: str, expected: str) -> InputError:
+    return InputError(
+        f"{path}, line {number}: given {line[:80]!r}, expected {expected}. Bring the file back "
+        "from a copy, or train again in a new folder."
+    )

@@ -33,7 +33,7 @@ from rnnjax.training.results import (
     write_reports,
     write_results,
 )
-from rnnjax.training.resume import load_resumed_run, record_resumption
+from rnnjax.training.resume import check_metrics, load_resumed_run, record_resumption
 from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.start import load_new_run, start_run
 from rnnjax.training.state import TrainState, init_state
@@ -181,13 +181,14 @@ def _train_and_evaluate(
 
         resumed_from, state = latest_state(repair=True)
         if resumed_from:
+            check_metrics(replicates, checkpoints, resumed_from)
             write_message(f"going on from step {resumed_from}")
         record_resumption(folder, replicates, command, resumed_from)
         if resumed_from < total_steps:
+            boundaries = ", ".join(map(str, dataset.train.boundaries))
             write_message(
                 f"training {total_steps - resumed_from} steps of {config.batch_size} "
-                f"{task.example_unit}, padded to "
-                f"{', '.join(map(str, dataset.train.boundaries))} steps, each compiled once"
+                f"{task.example_unit}, padded to {boundaries} steps, each compiled once"
             )
         inputs = replicates[0].slice(state.params), task.initial_carry(config.batch_size)
         evaluate_step.prepare(inputs, dataset.test.empty_batches())

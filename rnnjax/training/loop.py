@@ -10,6 +10,7 @@ import optax
 
 from rnnjax.config import Config
 from rnnjax.interrupt import InterruptedRunError, InterruptRequest
+from rnnjax.reporting import metrics_log
 from rnnjax.reporting.progress import Progress
 from rnnjax.tasks import Task
 from rnnjax.training.checkpoint import Checkpoints
@@ -134,12 +135,12 @@ def run_loop(
                     is_stopped = has_stopped_early(state, patience)
             is_checkpoint_due = intervals.checkpoint and step % intervals.checkpoint == 0
             if is_checkpoint_due or request.signal:
-                _save(state, checkpoints, timer)
+                _save(state, replicates, checkpoints, timer)
                 saved_step = step
             if request.signal:
                 raise InterruptedRunError(request.signal, step, total_steps)
     if saved_step != state.num_steps:
-        _save(state, checkpoints, timer)
+        _save(state, replicates, checkpoints, timer)
     return state
 
 
@@ -148,16 +149,40 @@ def has_stopped_early(state: TrainState, patience: int) -> bool:
     return state.best is not None and int(state.best.waited) >= patience
 
 
+def metrics_digests(replicate: Replicate, step: int) -> dict[str, str]:
+    """Returns digests of a replicate's metrics up to a step, without test scores.
+
+    `all` is of every line, `due` of those that a longer training logs as well.
+    """
+    intervals = Intervals.of(replicate.config, replicate.dataset.train.steps_per_epoch)
+
+    def is_logged(line: dict[str, Any]) -> bool:
+        return line["split"] != "test"
+
+    def is_due(line: dict[str, Any]) -> bool:
+        return is_logged(line) and intervals.is_due(line["split"], line["step"])
+
+    path, selections = replicate.folder.metrics, {"all": is_logged, "due": is_due}
+    return {name: metrics_log.digest(path, step, keep) for name, keep in selections.items()}
+
+
 def save_replicate(replicate: Replicate, state: TrainState) -> None:
     """Saves a replicate's slice of the state in its own folder, for `TrainedRun.load`."""
-    replicate.folder.open_checkpoints().save(state.num_steps, replicate.slice(state))
+    digests = [metrics_digests(replicate, state.num_steps)]
+    replicate.folder.open_checkpoints().save(state.num_steps, replicate.slice(state), digests)
 
 
-def _save(state: TrainState, checkpoints: Checkpoints, timer: TrainingTimer) -> None:
-    """Saves a finite state, with its time."""
+def _save(
+    state: TrainState,
+    replicates: Sequence[Replicate],
+    checkpoints: Checkpoints,
+    timer: TrainingTimer,
+) -> None:
+    """Saves a finite state, with its time and digests of the metrics."""
     check_state(state)
     timer.save(state.num_steps, checkpoints.steps)
-    checkpoints.save(state.num_steps, state)
+    digests = [metrics_digests(replicate, state.num_steps) for replicate in replicates]
+    checkpoints.save(state.num_steps, state, digests)
 
 
 def _mean_metrics(state: TrainState, reset: bool) -> tuple[TrainState, dict[str, Any]]:

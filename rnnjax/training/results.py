@@ -38,9 +38,11 @@ def write_results(
         seeds = [replicate.config.seed for replicate in replicates]
         result = folder.write_result(summarize_seeds({**training, "seeds": seeds}, results))
     test_scores = format_scores(result, task.headline_metrics, task.score_unit)
+    ending = ", stopped early" if training["stopped_early"] else ""
     write_message(
         f"{test_scores}; trained {training['timed_steps']} steps in "
-        f"{training['train_seconds']:.1f} s; compilations: {training['compilations']['train']}, "
+        f"{training['train_seconds']:.1f} s{ending}; "
+        f"compilations: {training['compilations']['train']}, "
         f"padded lengths: {len(replicates[0].dataset.train.boundaries)}"
     )
     return result

@@ -10,7 +10,8 @@ from rnnjax.input_files import digest
 from rnnjax.reporting import metrics_log, run_files
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import TASKS
-from rnnjax.training.loop import Intervals
+from rnnjax.training.checkpoint import Checkpoints
+from rnnjax.training.loop import Intervals, metrics_digests
 from rnnjax.training.manifest import describe_environment
 from rnnjax.training.replicates import Replicate, make_replicates
 from rnnjax.training.run_folder import RunFolder
@@ -80,6 +81,22 @@ def _check_same(folder: RunFolder, name: str, recorded: str, actual: str) -> Non
             f"{recorded[:12]}, and the {name} is now {actual[:12]}; bring back the {name}, or give "
             "another --workdir"
         )
+
+
+def check_metrics(replicates: Sequence[Replicate], checkpoints: Checkpoints, step: int) -> None:
+    """Raises InputError if metrics up to a step are not those that its checkpoint was saved with.
+
+    An extended run has lost the lines of its last step by now, unless they were due.
+    """
+    for replicate, recorded in zip(replicates, checkpoints.metrics_digests(step), strict=True):
+        last_step = replicate.config.epochs * replicate.dataset.train.steps_per_epoch
+        selection = "all" if step == last_step else "due"
+        if metrics_digests(replicate, step)[selection] != recorded[selection]:
+            raise run_files.damaged(
+                replicate.folder.metrics,
+                f"it is missing, or its lines up to step {step} are not those that were there "
+                "when the checkpoint of that step was saved",
+            )
 
 
 def record_resumption(

@@ -1,5 +1,6 @@
 """A run from a config to a report: its files, and interruptions, failures and divergence."""
 
+import re
 import shutil
 import signal
 import sys
@@ -236,7 +237,7 @@ def test_folder_of_another_config_is_refused(finished, news):
     assert read_files(finished) == files
 
 
-def test_early_stopping_keeps_the_best_parameters(news, tmp_path, several_lengths):
+def test_early_stopping_keeps_the_best_parameters(news, tmp_path, several_lengths, capsys):
     config = news_config(
         news,
         data__validation=0.2,
@@ -251,6 +252,7 @@ def test_early_stopping_keeps_the_best_parameters(news, tmp_path, several_length
     losses = [line["loss"] for line in validations]
     best = int(np.argmin(losses))
     assert result["stopped_early"]
+    assert re.search(r"trained \d+ steps in [\d.]+ s, stopped early;", capsys.readouterr().err)
     assert len(losses) == best + 3
     assert result["steps"] == validations[-1]["step"] < 20 * 12
     assert result["validation"]["loss"] == losses[best]

@@ -42,7 +42,7 @@ def together(news, tmp_path_factory, request):
     """The options, and the folder of a run of seeds 3 to 4."""
     workdir = tmp_path_factory.mktemp("together") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnnjax.data.labelled_text._COMPILING", 0.0)
+        patch.setattr("rnnjax.data.labelled_text._COMPILE_COST", 0.0)
         run(news_config(news, replicates=2, **request.param), workdir)
     return request.param, workdir
 
@@ -141,6 +141,10 @@ def test_replicates_that_were_interrupted_go_on_as_if_nothing_had_been(
         with pytest.raises(training.InterruptedRunError):
             run(config, tmp_path)
     assert not list(tmp_path.glob("**/result.json"))
+    copy = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-damaged"))
+    (copy / "seed-4" / "metrics.jsonl").write_bytes(b"")
+    with pytest.raises(InputError, match=r"seed-4/metrics\.jsonl is damaged"):
+        run(config, copy)
     run(config, tmp_path)
     for seed in (3, 4):
         ours, theirs = tmp_path / f"seed-{seed}", whole / f"seed-{seed}"

@@ -15,6 +15,7 @@ from .small_runs import (
     news_config,
     read_files,
     read_json,
+    read_metrics,
     restore_state,
     train,
     train_until_signal,
@@ -72,14 +73,38 @@ def test_extended_run_keeps_its_padded_lengths(news, tmp_path, monkeypatch, caps
 
 
 def test_interrupted_extension_has_no_result(news, tmp_path, monkeypatch):
-    train(news_config(news, data__buckets=1, epochs=1), tmp_path)
-    longer = news_config(news, data__buckets=1, epochs=2)
+    train(news_config(news, data__buckets=1, log_every=4, epochs=1), tmp_path)
+    longer = news_config(news, data__buckets=1, log_every=4, epochs=2)
     with monkeypatch.context() as patch:
         patch.setattr(launch, "run_loop", killed)
         with pytest.raises(KeyboardInterrupt):
             train(longer, tmp_path)
     assert not (tmp_path / "result.json").exists()
+    # The last step, 15, was logged although no line was due, and its line is gone by now.
+    assert [line["step"] for line in read_metrics(tmp_path)] == [4, 8, 12]
+    copy = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-damaged"))
+    log = (copy / "metrics.jsonl").read_text()
+    (copy / "metrics.jsonl").write_text(log.replace('"loss": 1', '"loss": 2', 1))
+    with pytest.raises(InputError, match=r"metrics\.jsonl is damaged .*up to step 15"):
+        train(longer, copy)
     assert train(longer, tmp_path)["epochs"] == 2
+
+
+def test_metrics_of_the_last_step_are_verified_without_a_result(news, tmp_path):
+    config = news_config(news, data__buckets=1, log_every=4, epochs=1)
+    train(config, tmp_path)
+    (tmp_path / "result.json").unlink()
+    *due, last, test = (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    assert b'"step": 15' in last
+    for damaged in ([*due, test], [*due, last.replace(b"15", b"15.0"), test]):
+        (tmp_path / "metrics.jsonl").write_bytes(b"".join(damaged))
+        with pytest.raises(InputError, match=r"metrics\.jsonl.*(is damaged|given)"):
+            train(config, tmp_path)
+    for lines in ([*due, last, test], [*due, last]):
+        (tmp_path / "metrics.jsonl").write_bytes(b"".join(lines))
+        (tmp_path / "result.json").unlink(missing_ok=True)
+        train(config, tmp_path)
+        assert (tmp_path / "metrics.jsonl").read_bytes() == b"".join([*due, last, test])
 
 
 def test_extension_is_completed_after_a_crash_between_manifest_and_config(
