@@ -250,6 +250,21 @@ def finished(news: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
+DAMAGES = ("truncated", "bit-flipped", "emptied", "deleted")
+
+
+def damage_file(generator: random.Random, path: Path, kind: str) -> None:
+    """Damages a file in one of the ways of `DAMAGES`."""
+    content = bytearray(path.read_bytes())
+    if kind == "deleted":
+        path.unlink()
+    elif kind == "bit-flipped" and content:
+        content[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
+        path.write_bytes(content)
+    else:
+        path.write_bytes(content[: len(content) // 2] if kind == "truncated" else b"")
+
+
 def damage_checkpoint(checkpoint: Path, kind: str) -> None:
     """Damages a checkpoint: 'cut', 'flipped' or 'missing' arrays, or a wrong 'checksum'."""
     if kind == "checksum":

@@ -13,12 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from endings import DAMAGES
-from endings import damage as spoil
 from rnnjax.errors import InputError
 from rnnjax.training.checkpoint import Checkpoints, Owner
 
-from .small_runs import assert_trees_equal, damage_checkpoint
+from .small_runs import DAMAGES, assert_trees_equal, damage_checkpoint, damage_file
 
 # What tensorstore still has under way when one array cannot be read.
 pytestmark = pytest.mark.filterwarnings(
@@ -92,7 +90,7 @@ def test_whatever_happens_to_whatever_file_nothing_wrong_is_read(folder, tmp_pat
     for file, how in itertools.product(files, DAMAGES):
         shutil.rmtree(tmp_path / "copy", ignore_errors=True)
         copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-        spoil(draw, copy / "12" / file, how)
+        damage_file(draw, copy / "12" / file, how)
         step, found = Checkpoints(copy).restore(shapes(tree(0))) or pytest.fail("nothing came")
         assert_trees_equal(found, tree(step))
         said = capfd.readouterr().err

@@ -10,15 +10,20 @@ import jax
 import numpy as np
 import pytest
 
-from endings import DAMAGES
-from endings import damage as spoil
 from rnnjax import training
 from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.errors import InputError
 from rnnjax.reporting import atomic_files, run_files
 from rnnjax.training.run_folder import RunFolder
 
-from .small_runs import assert_trees_equal, news_config, read_files, restore_state
+from .small_runs import (
+    DAMAGES,
+    assert_trees_equal,
+    damage_file,
+    news_config,
+    read_files,
+    restore_state,
+)
 
 run_module = sys.modules["rnnjax.training.launch"]
 ONE = {
@@ -66,7 +71,7 @@ def test_a_damaged_file_is_refused_by_name_or_nothing_changes(trained, copy, nam
     expected, whole = read(copy), (copy / name).read_bytes()
     damages = [*(["bit-flipped"] * 20), *DAMAGES]
     for how in damages:
-        spoil(draw, copy / name, how)
+        damage_file(draw, copy / name, how)
         said = ""
         try:
             found = read(copy)
