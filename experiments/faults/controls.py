@@ -204,7 +204,7 @@ CONTROLS: dict[str, Control] = {
         ("silent",),
         {
             "rnnjax.training.checkpoint:Checkpoints._verify_owner": _skip,
-            "rnnjax.training.trained_run:say": _skip,
+            "rnnjax.training.trained_run:write_message": _skip,
         },
     ),
     "a checkpoint of another seed is read": Control(
@@ -231,7 +231,7 @@ CONTROLS: dict[str, Control] = {
         },
     ),
     "a nested value is shown whole": Control(
-        "configs", "nested", ("traceback",), {"rnnjax.config:_shown": _value(repr)}
+        "configs", "nested", ("traceback",), {"rnnjax.config.parsing:_shown": _value(repr)}
     ),
     "messages are printed with their control characters": Control(
         "configs", "key that is no text", ("unclear",), {"rnnjax.console:escape": _same}
@@ -303,7 +303,7 @@ CONTROLS: dict[str, Control] = {
         ("lost",),
         {
             f"rnnjax.{name}:is_ignored": _value(lambda number: number == signal.SIGHUP)
-            for name in ("command", "interrupt")
+            for name in ("cli.signals", "interrupt")
         },
     ),
 }

@@ -12,7 +12,7 @@ import references
 from mutations import Draw
 from rnnjax.data import corpora, word_vector_files
 from rnnjax.data.corpora import parallel_text, plain_text
-from rnnjax.data.corpora.csv_files import read_classes
+from rnnjax.data.corpora.csv_files import AG_NEWS_CLASSES, read_classes
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
 from verdicts import Outcome, attempt, difference, refusal
@@ -139,7 +139,7 @@ def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
         fault = mutations.special(draw, path)
         expected = None
         if kind == "classes" and fault == "absent":
-            expected = corpora.csv_files.AG_NEWS_CLASSES
+            expected = AG_NEWS_CLASSES
     else:
         damaged = _damaged(fault, content, draw, form)
         path.write_bytes(damaged)

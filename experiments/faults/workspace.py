@@ -108,15 +108,16 @@ class Workspace:
             values["data"]["dir"] = str(self.news)
             return values
         values |= {"task": task, "averaging": {}}
-        values["data"] = {"vocabulary": {"size": 40}}
+        data: dict[str, Any] = {"vocabulary": {"size": 40}}
         if task == "language_modeling":
-            values["data"] |= {"file": str(self.folder / "play.txt"), "sequence_length": 8}
+            data |= {"file": str(self.folder / "play.txt"), "sequence_length": 8}
         elif task == "memory":
-            values["data"] = {"memory": {"length": 8, "examples": 48, "test_examples": 16}}
+            data = {"memory": {"length": 8, "examples": 48, "test_examples": 16}}
             values["model"]["embedding"] = {}
         else:
-            values["data"]["dir"] = str(self.pairs)
+            data["dir"] = str(self.pairs)
             values["translation"] = {"source": "de", "target": "en", "beam_size": 2}
+        values["data"] = data
         return values
 
     def files(self) -> dict[str, tuple[Path, bytes]]:
@@ -267,7 +268,7 @@ def _predict(workdir: Path, workspace: Workspace) -> dict[str, Any]:
 
 def _evaluate(workdir: Path, workspace: Workspace) -> dict[str, Any]:
     run = training.load_run(workdir)
-    return dict(run.score(workspace.news / "test.csv"))
+    return dict(run.evaluate(workspace.news / "test.csv"))
 
 
 def _resume(workdir: Path, workspace: Workspace) -> dict[str, Any]:
