@@ -2,8 +2,8 @@
 
 A folder whose records are not those of `rnnjax.experiment` has a `render.py` with a function
 `render(folder)`, which trains and writes nothing and returns texts by the names of their marks.
-Parts named like the folder, `experiments/speed` say, are for the README.md of the working
-directory, the others for the folder's own. A name that ends in .svg is that of a plot, and its text
+Parts named like the folder, `experiments/speed` for example, are for the pages of `SUMMARY_PAGES`
+that have their marks, the others for the folder's own README.md. A name that ends in .svg is that of a plot, and its text
 the description that the plot has to contain.
 """
 
@@ -19,12 +19,21 @@ from rnnjax.reporting import markdown
 from rnnjax.reporting.atomic_files import write_text
 
 README = "README.md"
+SUMMARY_PAGES = (Path(README), Path("configs", README), Path("experiments", README))
+"""Pages in the working directory that may show a summary of an experiment."""
 RENDERER = "render.py"
 
 
 def experiment_name(folder: Path) -> str:
     """Returns the folder of an experiment relative to the working directory."""
     return Path(os.path.relpath(folder)).as_posix()
+
+
+def find_summary_pages(folder: Path) -> list[Path]:
+    """Returns the pages that have the marks of an experiment's summary; README.md if none has."""
+    mark = markdown.begin(experiment_name(folder))
+    pages = [page for page in SUMMARY_PAGES if page.exists() and mark in markdown.read(page)]
+    return pages or [Path(README)]
 
 
 def render_by_script(folder: Path) -> dict[str, str]:
@@ -63,8 +72,9 @@ def fill_pages(folder: Path, parts: Mapping[str, str]) -> dict[Path, str]:
     by_page: dict[Path, dict[str, str]] = {}
     for name, text in parts.items():
         if not is_plot(name):
-            page = Path(README) if name == experiment_name(folder) else folder / README
-            by_page.setdefault(page, {})[name] = text
+            is_summary = name == experiment_name(folder)
+            for page in find_summary_pages(folder) if is_summary else [folder / README]:
+                by_page.setdefault(page, {})[name] = text
     return {page: markdown.fill(page, texts) for page, texts in by_page.items()}
 
 

@@ -5,8 +5,8 @@
 
 in the experiment's README.md enclose the table of runs.jsonl. Marks with the name of a sentence of
 experiment.toml enclose that sentence. Marks with the name of the experiment, `experiments/lesson`
-say, in the README.md of the working directory enclose a shorter table; they are required where an
-entry has `about`. `rnnjax.experiment.page_rendering` renders parts by a script. The docstring of a
+say, in README.md, configs/README.md or experiments/README.md of the working directory enclose a
+shorter table; one of them is required to have them where an entry has `about`. `rnnjax.experiment.page_rendering` renders parts by a script. The docstring of a
 config that names the experiment has to quote `sentence`, with any line breaks.
 
 A value in a sentence is `{entry.path.statistic:format}`: the name of an entry, the path of a number
@@ -23,7 +23,12 @@ from pathlib import Path
 from rnnjax.errors import InputError
 from rnnjax.experiment import seed_plot
 from rnnjax.experiment.claims import format_seeds
-from rnnjax.experiment.page_rendering import README, fill_pages, write_pages
+from rnnjax.experiment.page_rendering import (
+    README,
+    fill_pages,
+    find_summary_pages,
+    write_pages,
+)
 from rnnjax.experiment.plan import PLAN, Entry, Experiment
 from rnnjax.experiment.records import Run, number
 from rnnjax.reporting import markdown
@@ -51,7 +56,7 @@ def parts(experiment: Experiment) -> dict[str, str]:
     _check_scores(experiment.records, experiment.runs, experiment.plan.scores)
     markdown.read(experiment.folder / README)
     rendered = {"runs": table(experiment), **fill_sentences(experiment)}
-    if Path(README).exists() and _requires_summary(experiment, Path(README)):
+    if Path(README).exists() and _has_summary(experiment):
         rendered[experiment.name] = summary_table(experiment)
     if experiment.runs:
         rendered[PLOT] = seed_plot.describe(experiment)
@@ -68,11 +73,12 @@ def _check_scores(path: Path, runs: Sequence[Run], scores: Sequence[str]) -> Non
                 )
 
 
-def _requires_summary(experiment: Experiment, page: Path) -> bool:
-    """Returns whether a page should have the shorter table."""
-    return any(entry.about for entry in experiment.plan.entry) or markdown.begin(
-        experiment.name
-    ) in markdown.read(page)
+def _has_summary(experiment: Experiment) -> bool:
+    """Returns whether a page has, or should have, the shorter table."""
+    pages = find_summary_pages(experiment.folder)
+    return any(entry.about for entry in experiment.plan.entry) or any(
+        markdown.begin(experiment.name) in markdown.read(page) for page in pages
+    )
 
 
 def fill(experiment: Experiment) -> dict[Path, str]:
@@ -135,14 +141,16 @@ def table(experiment: Experiment) -> str:
 
 
 def summary_table(experiment: Experiment) -> str:
-    """Renders a shorter table, for the README.md of the working directory."""
+    """Renders a shorter table, for the pages above the experiments."""
     score = experiment.plan.scores[0]
-    heads = ["config", "network", f"test {_display_name(score)}, mean ± sd", *_peers(experiment)]
+    heads = ["config", "network", f"test {_display_name(score)}, mean ± sd", "trained in"]
+    heads += _peers(experiment)
     rows = [
         [
             f"`{entry.name}`",
             entry.about,
             _mean_and_sd(_values(runs, score)),
+            _training_time(runs),
             *(entry.beside.get(name, "") for name in _peers(experiment)),
         ]
         for entry, runs in _with_runs(experiment)
@@ -157,7 +165,7 @@ def sentence(experiment: Experiment, entry: Entry) -> str:
         f"{experiment.name}, {entry.name}: {runs[0]['parameters']:,} parameters, "
         f"{runs[0]['data']['rows']['train']:,} training rows, test {_display_name(score)} "
         f"{_mean_and_sd(_values(runs, score))} (mean ± sd of seeds {_seeds(runs)})"
-        f"{_training_time(runs)}."
+        f"{', trained in ' if _training_time(runs) else ''}{_training_time(runs)}."
     )
 
 
@@ -168,7 +176,7 @@ def _training_time(runs: Sequence[Run]) -> str:
         return ""
     median = statistics.median(seconds)
     duration = f"{median:.0f} s" if median < 60 else f"{median / 60:.0f} min"
-    return f", trained in {duration} on {' or '.join(dict.fromkeys(map(_processor, runs)))}"
+    return f"{duration} on {' or '.join(dict.fromkeys(map(_processor, runs)))}"
 
 
 def sentences(experiment: Experiment) -> dict[Path, list[str]]:

@@ -19,7 +19,7 @@ from rnnjax.experiment.claims import (
     evaluate_claims,
     format_seeds,
 )
-from rnnjax.experiment.page_rendering import README
+from rnnjax.experiment.page_rendering import README, SUMMARY_PAGES
 from rnnjax.experiment.plan import PLAN, Experiment
 from rnnjax.experiment.records import Run
 from rnnjax.reporting import markdown, metrics_log, record_digest
@@ -81,17 +81,18 @@ def check_folder(folder: Path, phrases: Mapping[str, Sequence[str]]) -> Verifica
 def check_repository(
     folders: Sequence[VerificationResult], phrases: Mapping[str, Sequence[str]]
 ) -> list[ClaimResult]:
-    """Checks the prose of README.md and of the docstrings of configs.
+    """Checks the prose of the pages above the experiments and of the docstrings of configs.
 
     Args:
       folders: results for all experiments.
       phrases: phrases with numbers that no run has measured, by page.
     """
     results = []
-    if Path(README).exists():
-        parts = [name for folder in folders for name in folder.parts]
-        text = prose_numbers.blank_parts(markdown.read(Path(README)), parts)
-        results.append(check_prose(Path(README), text, phrases))
+    parts = [name for folder in folders for name in folder.parts]
+    for page in filter(Path.exists, [*SUMMARY_PAGES, *sorted(Path("rnnjax").glob("*/README.md"))]):
+        if not page.parent.is_symlink():
+            text = prose_numbers.blank_parts(markdown.read(page), parts)
+            results.append(check_prose(page, text, phrases))
     for config in sorted(Path("configs").glob("*.py")):
         sentences = [text for folder in folders for text in folder.sentences.get(config, [])]
         docstring = read_docstring(config)
