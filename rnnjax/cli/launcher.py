@@ -24,12 +24,18 @@ def launch(name: str) -> NoReturn:
     run_process(lambda: call_command(name, sys.argv[1:]))
 
 
-def call_command(name: str, arguments: Sequence[str]) -> int:
-    """Runs a command of the table, and returns its exit status; errors are raised."""
+def make_parser(name: str) -> Parser:
+    """Makes the parser of a command of the table, with its flags."""
     module = importlib.import_module(COMMANDS[name])
     parser = Parser(f"rnnjax {name}", module.__doc__ or "", getattr(module, "POSITIONAL", ""))
     module.add_flags(parser)
-    return module.main(parser.parse(arguments)) or 0
+    return parser
+
+
+def call_command(name: str, arguments: Sequence[str]) -> int:
+    """Runs a command of the table, and returns its exit status; errors are raised."""
+    args = make_parser(name).parse(arguments)
+    return importlib.import_module(COMMANDS[name]).main(args) or 0
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int:

@@ -114,7 +114,7 @@ def test_paired_t_test():
     assert comparison.p == pytest.approx(p)
     assert comparison.interval == pytest.approx(tuple(expected.confidence_interval()))
     assert comparison.mean == pytest.approx(statistic * np.std(B - A, ddof=1) / math.sqrt(6))
-    assert mean_interval(B - A) == pytest.approx(comparison.interval)
+    assert mean_interval((B - A).tolist()) == pytest.approx(comparison.interval)
 
 
 def test_welch_t_test():
