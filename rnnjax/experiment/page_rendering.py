@@ -3,8 +3,8 @@
 A folder whose records are not those of `rnnjax.experiment` has a `render.py` with a function
 `render(folder)`, which trains and writes nothing and returns texts by the names of their marks.
 Parts named like the folder, `experiments/speed` for example, are for the pages of `SUMMARY_PAGES`
-that have their marks, the others for the folder's own README.md. A name that ends in .svg is that of a plot, and its text
-the description that the plot has to contain.
+that have their marks, the others for the folder's own README.md. A name that
+ends in .svg is that of a plot, and its text the description that the plot has to contain.
 """
 
 import importlib.util

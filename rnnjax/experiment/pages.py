@@ -6,8 +6,9 @@
 in the experiment's README.md enclose the table of runs.jsonl. Marks with the name of a sentence of
 experiment.toml enclose that sentence. Marks with the name of the experiment, `experiments/lesson`
 say, in README.md, configs/README.md or experiments/README.md of the working directory enclose a
-shorter table; one of them is required to have them where an entry has `about`. `rnnjax.experiment.page_rendering` renders parts by a script. The docstring of a
-config that names the experiment has to quote `sentence`, with any line breaks.
+shorter table; one of them is required to have them where an entry has `about`.
+`rnnjax.experiment.page_rendering` renders parts by a script. The docstring of a config that names
+the experiment has to quote `sentence`, with any line breaks.
 
 A value in a sentence is `{entry.path.statistic:format}`: the name of an entry, the path of a number
 in a line of runs.jsonl, a statistic of it over the seeds, and a format of Python. A divisor may
