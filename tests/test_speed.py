@@ -32,7 +32,7 @@ from rnnjax.experiment.page_rendering import has_description
 from rnnjax.experiment.records import write_records
 from rnnjax.interop import from_torch
 from runs import Ratio, Result, Runs, exponent, manifest_identifier, ratio
-from workers import Workers
+from workers import Worker, Workers
 
 ROOT = Path(__file__).resolve().parents[1]
 MANIFEST = {
@@ -310,6 +310,15 @@ def test_tiny_case_is_measured(tiny):
     assert "ModuleNotFoundError" in records["Keras on JAX"]["error"]
     assert records["PyTorch, packed"]["missing"] == "no_such_library not installed"
     assert "missing: no_such_library not installed" in readme.read_text()
+
+
+def test_request_to_killed_process_returns_error():
+    worker = Worker("flax", "")
+    process = worker._start()
+    process.kill()
+    process.wait()
+    assert "the process ended with status -9" in worker.request(do="drop_jobs")["error"]
+    worker.close()
 
 
 @pytest.mark.parametrize(
