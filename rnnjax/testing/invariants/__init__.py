@@ -1,4 +1,8 @@
-"""The invariants of a cell, ordered from cause to consequence."""
+"""The invariants of a cell, ordered from cause to consequence.
+
+To add one, decorate a check function with `@invariant("statement")` in the module of its subject,
+list it here, and add a mutant that it detects to `tests/testing/`.
+"""
 
 from rnnjax.testing.invariant import Invariant
 from rnnjax.testing.invariants import cell, dropout, masking, numerics, time
