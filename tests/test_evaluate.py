@@ -1,12 +1,12 @@
-"""A trained run is scored on another file."""
+"""Evaluation of a trained run on another file, in Python and by the command."""
 
 import csv
 import json
 import math
+import os
 
 import numpy as np
 import pytest
-from command_line import run_command
 from training.small_runs import news_config
 
 from rnnjax import training
@@ -15,20 +15,15 @@ from rnnjax.data.corpora import read_csv
 pytest_plugins = ["training.small_runs"]
 
 
-def scored(workdir, path, folder):
-    ended = run_command("evaluate", f"--workdir={workdir}", f"--data={path}", folder=folder)
-    assert ended.status == 0, ended.err
-    return json.loads(ended.out)
+def test_the_command_gives_the_scores_of_the_run(finished, news, run_in_process):
+    result = run_in_process("evaluate", f"--workdir={finished}", f"--data={news / 'test.csv'}")
+    assert result.status == 0, result.err
+    scores = json.loads(result.out)
+    assert scores == json.loads((finished / "result.json").read_text())["test"]
+    assert scores["rows"] == 61
 
 
-def test_the_test_file_of_a_masked_run_gets_the_scores_of_the_run(finished, news, tmp_path):
-    found = scored(finished, news / "test.csv", tmp_path)
-    assert found == json.loads((finished / "result.json").read_text())["test"]
-    assert found["rows"] == 61
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_test_file_of_a_run_that_reads_padding_is_batched_as_it_was(
+def test_a_run_without_a_mask_is_evaluated_in_the_batches_of_its_test(
     news, tmp_path, several_lengths
 ):
     config = news_config(news, model__mask=False, epochs=1)
@@ -37,27 +32,28 @@ def test_the_test_file_of_a_run_that_reads_padding_is_batched_as_it_was(
     rows = list(read_csv(news / "test.csv", ["a", "b", "c", "d"]))
     labels = np.array([row.label for row in rows], np.int32)
     run = training.TrainedClassifier.load(tmp_path)
-    found = run.log_probabilities([f"{row.title} {row.description}" for row in rows], labels)
-    loss = -float(np.mean(found[np.arange(len(labels)), labels], dtype=np.float64))
+    outputs = run.log_probabilities([f"{row.title} {row.description}" for row in rows], labels)
+    loss = -float(np.mean(outputs[np.arange(len(labels)), labels], dtype=np.float64))
     assert loss == result["test"]["loss"]
-    assert float(np.mean(found.argmax(axis=1) == labels)) == result["test"]["accuracy"]
+    assert float(np.mean(outputs.argmax(axis=1) == labels)) == result["test"]["accuracy"]
 
 
-def test_scores_are_those_of_the_answers(finished, tmp_path):
+def test_scores_are_those_of_the_predictions(finished, tmp_path):
     rows = [(1, "minister", "treaty"), (2, "goal", "coach"), (2, "", ""), (4, "x" * 9, "profit")]
-    with (tmp_path / "few.csv").open("w", newline="") as file:
+    path = tmp_path / "few.csv"
+    with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    found = scored(finished, "few.csv", tmp_path)
-    texts = [f"{title} {description}" for _, title, description in rows]
-    probabilities = training.TrainedClassifier.load(finished).predict(texts)
-    own = [row[label - 1] for row, (label, *_) in zip(probabilities, rows, strict=True)]
-    hits = [row.argmax() == label - 1 for row, (label, *_) in zip(probabilities, rows, strict=True)]
-    assert found["rows"] == 4
-    assert found["accuracy"] == sum(hits) / 4
-    assert found["loss"] == pytest.approx(-sum(map(math.log, own)) / 4, rel=1e-5)
+    run = training.TrainedClassifier.load(finished)
+    scores = run.evaluate(os.fspath(path))
+    probabilities = run.predict([f"{title} {description}" for _, title, description in rows])
+    labels = np.array([label - 1 for label, *_ in rows])
+    assert scores["rows"] == 4
+    assert scores["accuracy"] == np.mean(probabilities.argmax(axis=1) == labels)
+    likelihoods = probabilities[np.arange(4), labels]
+    assert scores["loss"] == pytest.approx(-sum(map(math.log, likelihoods)) / 4, rel=1e-5)
 
 
-def test_scores_say_the_share_of_unknown_tokens_and_warn_of_many(finished, tmp_path, capsys):
+def test_unknown_tokens_are_counted_and_many_are_a_warning(finished, tmp_path, capsys):
     run = training.load_run(finished)
     path = tmp_path / "few.csv"
     path.write_text("1,minister,treaty the of on\n2,goal,xyzzy the of on after\n")
@@ -71,7 +67,7 @@ def test_scores_say_the_share_of_unknown_tokens_and_warn_of_many(finished, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (None, "there is no such file"),
         (b'"1","a"\n', "line 1: 2 columns"),
@@ -80,10 +76,13 @@ def test_scores_say_the_share_of_unknown_tokens_and_warn_of_many(finished, tmp_p
         (b"", "there are no rows"),
     ],
 )
-def test_a_file_that_cannot_be_scored_is_named(finished, tmp_path, content, says):
+def test_unreadable_files_are_refused(
+    finished, tmp_path, monkeypatch, run_in_process, content, message
+):
+    monkeypatch.chdir(tmp_path)
     if content is not None:
         (tmp_path / "bad.csv").write_bytes(content)
-    ended = run_command("evaluate", f"--workdir={finished}", "--data=bad.csv", folder=tmp_path)
-    assert (ended.status, ended.out) == (2, "")
-    assert ended.err.startswith("error: bad.csv")
-    assert says in ended.err
+    result = run_in_process("evaluate", f"--workdir={finished}", "--data=bad.csv")
+    assert (result.status, result.out) == (2, "")
+    assert result.err.startswith("error: bad.csv")
+    assert message in result.err
