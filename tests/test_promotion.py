@@ -4,6 +4,8 @@ All tests run with implicit promotion of ranks and dtypes as an error, trainings
 every cell is differentiated under it.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -14,9 +16,9 @@ from rnnjax.layers import RNN, available_engines, mask_from_lengths
 
 def test_implicit_promotion_is_an_error():
     with pytest.raises(ValueError, match="rank_promotion"):
-        jnp.ones((2, 3)) + jnp.ones(3)
+        jnp.add(jnp.ones((2, 3)), jnp.ones(3))
     with pytest.raises(jax.dtypes.TypePromotionError):
-        jnp.ones(3) + jnp.ones(3, jnp.bfloat16)
+        jnp.add(jnp.ones(3), jnp.ones(3, jnp.bfloat16))
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -28,7 +30,7 @@ def test_cells_do_not_promote_implicitly(name, dtype):
     inputs = jnp.ones((2, 5, 4, 4, 3) if name == "ConvLSTMCell" else (2, 5, 3))
     mask = mask_from_lengths(jnp.array([5, 3]), 5)
     for engine in set(available_engines(cell)) - {"pallas", "cudnn"}:
-        layer = RNN(cell, engine=engine)  # pyright: ignore[reportArgumentType]
+        layer: Any = RNN(cell, engine=engine)  # pyright: ignore[reportArgumentType]
 
         def loss(variables, layer=layer):
             _, outputs = layer.apply(variables, inputs, mask)

@@ -92,7 +92,7 @@ def test_weight_drop_zeroes_single_weights(name):
     expected, returned = run(layer, unflatten_dict(effective, sep="/"), {})
     assert_close(in_training, returned)
     for path, leaf in flatten_dict(expected, sep="/").items():
-        assert_close(gradient[path], np.where(is_kept[path], leaf, 0) / scale[path], 2e-5)
+        assert_close(gradient[path], np.where(is_kept[path], np.asarray(leaf), 0) / scale[path], 2e-5)
     evaluations = (
         jax.make_jaxpr(lambda params, module=module: module.apply({"params": params}, INPUT, MASK))(
             params_of_module
