@@ -67,7 +67,7 @@ SCORE_RANGES = {
 """The range of each score by its definition; any other is unbounded."""
 
 
-def mean_interval(values: Sequence[float], score: str = "") -> Interval:
+def mean_interval(values: Sequence[float] | Values, score: str = "") -> Interval:
     """Returns Student's 95 % confidence interval of the mean, cut to the range of the score.
 
     With few runs, or close to an end of the range, the uncut interval reaches beyond it.
@@ -75,7 +75,7 @@ def mean_interval(values: Sequence[float], score: str = "") -> Interval:
     return _t_interval(values, 1.0, score)
 
 
-def prediction_interval(values: Sequence[float], num_runs: int, score: str) -> Interval:
+def prediction_interval(values: Sequence[float] | Values, num_runs: int, score: str) -> Interval:
     """Returns Student's 95 % prediction interval of the mean of new runs.
 
     The mean of m new runs differs from that of n recorded ones by s * sqrt(1 / n + 1 / m). A new
@@ -90,7 +90,7 @@ def prediction_interval(values: Sequence[float], num_runs: int, score: str) -> I
     return _t_interval(values, math.sqrt(1 + len(values) / num_runs), score)
 
 
-def _t_interval(values: Sequence[float], scale: float, score: str) -> Interval:
+def _t_interval(values: Sequence[float] | Values, scale: float, score: str) -> Interval:
     mean, interval = float(np.mean(values)), _UNBOUNDED
     if len(values) > 1:
         error = float(stats.sem(values)) * scale
