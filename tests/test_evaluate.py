@@ -12,7 +12,11 @@ from training.small_runs import news_config
 from rnnjax import training
 from rnnjax.data.corpora import read_csv
 
-pytest_plugins = ["training.small_runs"]
+
+def scored(workdir, path, folder):
+    ended = run_command("evaluate", f"--workdir={workdir}", f"--data={path}", folder=folder)
+    assert ended.status == 0, ended.err
+    return json.loads(ended.out)
 
 
 def test_the_command_gives_the_scores_of_the_run(finished, news, run_in_process):
