@@ -1,4 +1,4 @@
-"""Checkpoints, saved while the training waits and checked when they are read."""
+"""Checkpoints: saved synchronously, and verified by checksum when they are restored."""
 
 import contextlib
 import io
@@ -22,8 +22,8 @@ from rnnjax.reporting.progress import write_message
 
 Tree = TypeVar("Tree")
 
-_ON_THE_WAY = 0.1
-"""Seconds."""
+_PENDING_READS_SECONDS = 0.1
+"""Time for reads of other arrays to end, after that of one array has failed."""
 
 
 class Owner(NamedTuple):
@@ -45,9 +45,9 @@ class Checkpoints:
         """Opens the folder, which need not be there.
 
         Args:
-          folder: where they are.
-          keep: newest ones kept.
-          owner: the run whose they are; None for the run without a name.
+          folder: of the checkpoints.
+          keep: number of newest checkpoints that are not deleted.
+          owner: the run that they belong to; None for a run without a name.
         """
         self.folder = folder
         self._keep = keep
@@ -58,7 +58,7 @@ class Checkpoints:
         self._directory = paths.without_special_characters(folder.absolute(), self)
         try:
             self._manager = ocp.CheckpointManager(self._directory, options=options)
-        except (ValueError, ArithmeticError) as error:  # a time of orbax's that is none
+        except (ValueError, ArithmeticError) as error:  # an invalid time in orbax's metadata
             raise InputError(
                 f"{folder}: a checkpoint is damaged ({_reason(error)}); look at the files "
                 "_CHECKPOINT_METADATA in it, and delete or bring back the folder of the damaged one"
@@ -66,7 +66,7 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """The steps of which there is a checkpoint, rising."""
+        """The steps of the checkpoints, in rising order."""
         return sorted(self._manager.all_steps())
 
     def shapes(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class Checkpoints:
             ) from error
 
     def save(self, step: int, tree: Any, metrics: Sequence[Mapping[str, str]] = ()) -> None:
-        """Returns when the checkpoint is on the disk, in the place of another of that step.
+        """Saves a checkpoint to the disk, and replaces an earlier one of the same step.
 
         Args:
           step: of the checkpoint.
@@ -97,12 +97,12 @@ class Checkpoints:
           metrics: digests of the metrics of each seed up to the step.
 
         Raises:
-          InputError: it cannot be written; those before it are as they were.
+          InputError: it cannot be written; earlier checkpoints are unchanged.
         """
-        others: list[int] = []
+        earlier: list[int] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            others = [each for each in self.steps if each != step]
+            earlier = [saved for saved in self.steps if saved != step]
             with _without_tracebacks():
                 if step in self.steps:
                     self._manager.delete(step)
@@ -117,24 +117,24 @@ class Checkpoints:
                 self._manager.wait_until_finished()
         except Exception as error:
             cause, remedy = explain(error)
-            cause = self._with_own_path(cause)
-            start = "goes on from the checkpoint before" if others else "begins again"
+            cause = self._restore_path(cause)
+            start = "goes on from the checkpoint before" if earlier else "begins again"
             raise InputError(
                 f"{self.folder}: the checkpoint of step {step} could not be saved ({cause}); "
                 f"{remedy}, then repeat the command: the run {start}"
             ) from error
 
     def restore(self, template: Tree, repair: bool = False) -> tuple[int, Tree] | None:
-        """Returns step and content of the newest checkpoint that is whole; None if there is none.
+        """Returns step and arrays of the newest undamaged checkpoint; None if there is none.
 
-        A damaged one is reported and the one before it is taken.
+        A damaged checkpoint is reported, and the previous one is restored.
 
         Args:
-          template: a pytree of arrays, of the shapes and dtypes to read. Where it has part of what
-            was saved (a dict with some of the entries), that part is read.
-          repair: mend the folder, in which nobody else may be at work: set those passed over aside,
-            as `damaged-STEP`, so that the run can save those steps again, and delete what a killed
-            process had not finished saving or deleting.
+          template: a pytree of arrays, of the shapes and dtypes to restore. With part of the saved
+            tree (a dict with some of the entries), that part is restored.
+          repair: repair the folder, which the process must have locked: rename damaged checkpoints
+            to `damaged-STEP`, so that the run can save these steps again, and delete those that a
+            killed process did not finish saving or deleting.
 
         Raises:
           InputError: there are checkpoints, and all are damaged.
@@ -148,17 +148,17 @@ class Checkpoints:
             try:
                 tree = self._read(step, template)
             except jax.errors.JaxRuntimeError:
-                raise  # of the device, of which the file knows nothing
+                raise  # an error of the device, not of the file
             except Exception as error:
-                damaged[step] = self._with_own_path(_reason(error))
+                damaged[step] = self._restore_path(_reason(error))
                 continue
-            for each, reason in damaged.items():
+            for failed, reason in damaged.items():
                 write_message(
-                    f"WARNING: {self.folder}: the checkpoint of step {each} is damaged ({reason}); "
-                    f"that of step {step} is used"
+                    f"WARNING: {self.folder}: the checkpoint of step {failed} is damaged "
+                    f"({reason}); that of step {step} is used"
                 )
                 if repair:
-                    self._set_aside(each)
+                    self._set_aside(failed)
             if repair:
                 for old in self.steps[: -self._keep]:
                     self._manager.delete(old)
@@ -178,11 +178,11 @@ class Checkpoints:
         return self._manager.restore(step, args=args)["checksums"]["metrics"]
 
     def _set_aside(self, step: int) -> None:
-        aside, others = self.folder / f"damaged-{step}", 1
-        while aside.exists() or aside.is_symlink():
-            others += 1
-            aside = self.folder / f"damaged-{step}-{others}"
-        (self.folder / str(step)).rename(aside)
+        target, number = self.folder / f"damaged-{step}", 1
+        while target.exists() or target.is_symlink():
+            number += 1
+            target = self.folder / f"damaged-{step}-{number}"
+        (self.folder / str(step)).rename(target)
         self._manager.reload()
 
     def _describe(
@@ -198,7 +198,8 @@ class Checkpoints:
             {**owner, "step": step, "metrics": [*map(dict, metrics)], "arrays": arrays}
         )
 
-    def _with_own_path(self, message: str) -> str:
+    def _restore_path(self, message: str) -> str:
+        """Returns a message of orbax with the folder's path instead of its link's."""
         return message.replace(str(self._directory), str(self.folder))
 
     def _read(self, step: int, template: Tree) -> Tree:
@@ -258,23 +259,20 @@ def _in_words(signature: list[Any]) -> str:
 
 @contextlib.contextmanager
 def _without_tracebacks() -> Iterator[None]:
-    """Keeps to itself what tensorstore prints of other arrays when one cannot be read or written.
-
-    They are still on the way when the error of the first has come.
-    """
+    """Suppresses tracebacks that tensorstore prints for pending arrays after a first error."""
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             yield
         except Exception:
-            time.sleep(_ON_THE_WAY)
+            time.sleep(_PENDING_READS_SECONDS)
             raise
 
 
 def _reason(error: Exception) -> str:
-    """Returns what the system said, or the beginning of a message that may hold whole arrays."""
+    """Returns the system's error, or the start of a message that may contain whole arrays."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    # Of a KeyError the text has quotation marks around it.
+    # The text of a KeyError has quotation marks around it.
     text = str(error.args[0] if error.args else error).strip().split("\n")[0]
     system = re.search(r"([^:]+) \[os_error_code=", text)
     return system[1].strip() if system else text[:200]
