@@ -13,12 +13,6 @@ from rnnjax import training
 from rnnjax.data.corpora import read_csv
 
 
-def scored(workdir, path, folder):
-    ended = run_command("evaluate", f"--workdir={workdir}", f"--data={path}", folder=folder)
-    assert ended.status == 0, ended.err
-    return json.loads(ended.out)
-
-
 def test_the_command_gives_the_scores_of_the_run(finished, news, run_in_process):
     result = run_in_process("evaluate", f"--workdir={finished}", f"--data={news / 'test.csv'}")
     assert result.status == 0, result.err

@@ -1,5 +1,7 @@
 """Configs by name, path and values, with overrides."""
 
+from typing import Any
+
 import ml_collections
 import pytest
 
@@ -27,7 +29,7 @@ def test_overrides_by_dotted_key_or_section():
 
 
 def test_overrides_change_fields_that_refer_to_them():
-    config = ml_collections.ConfigDict(defaults())
+    config: Any = ml_collections.ConfigDict(defaults())
     config.model.features = config.model.embedding.get_ref("features")
     assert load_config(config, {"model.embedding.features": 5}).model.features == 5
     assert config.model.features == 64  # the caller's own is left alone
