@@ -54,41 +54,47 @@ def copy(trained, tmp_path):
     return shutil.copytree(trained / "run", tmp_path / "copy")
 
 
-def answers(folder):
-    """Everything that an answer of a trained run follows from."""
-    loaded = training.load_run(folder)
-    arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(loaded.params)]
-    return arrays, loaded.config, loaded.data, loaded.text_vocabulary.to_json(), loaded.step
+def outputs(folder):
+    """Returns everything that the outputs of a trained run depend on."""
+    loaded_run = training.load_run(folder)
+    arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(loaded_run.params)]
+    return (
+        arrays,
+        loaded_run.config,
+        loaded_run.data,
+        loaded_run.text_vocabulary.to_json(),
+        loaded_run.step,
+    )
 
 
-READERS = {"answers": answers, "report and compare": run_files.read}
+READERS = {"outputs": outputs, "report and compare": run_files.read}
 
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", NAMES)
-def test_a_damaged_file_is_refused_by_name_or_nothing_changes(trained, copy, name, reader):
-    read, draw, refused = READERS[reader], random.Random(name), 0
-    expected, whole = read(copy), (copy / name).read_bytes()
+def test_damaged_file_is_refused_by_name_or_has_no_effect(trained, copy, name, reader):
+    read, generator, refused = READERS[reader], random.Random(name), 0
+    expected, content_before = read(copy), (copy / name).read_bytes()
     damages = [*(["bit-flipped"] * 20), *DAMAGES]
-    for how in damages:
-        damage_file(draw, copy / name, how)
-        said = ""
+    for kind in damages:
+        damage_file(generator, copy / name, kind)
+        message = ""
         try:
-            found = read(copy)
+            actual = read(copy)
         except InputError as error:
-            said = str(error)
-        named = str(copy) in said and name in said
-        assert named or (not said and found == expected), (how, said)
-        refused += bool(said)
-        (copy / name).write_bytes(whole)
+            message = str(error)
+        named = str(copy) in message and name in message
+        assert named or (not message and actual == expected), (kind, message)
+        refused += bool(message)
+        (copy / name).write_bytes(content_before)
     # The metrics bear on no answer; without its result a run has not ended, and is asked as well.
-    unread = reader == "answers" and name == "result.json"
+    unread = reader == "outputs" and name == "result.json"
     assert refused >= len(damages) - unread - 4  # white space of JSON may change
 
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", ["environment.json", "result.json"])
-def test_a_file_of_another_run_is_refused(trained, copy, name, reader):
+def test_file_of_another_run_is_refused(trained, copy, name, reader):
     shutil.copy(trained / "again" / name, copy)
     with pytest.raises(InputError, match=r"result\.json is damaged \(it is of another run than"):
         READERS[reader](copy)
@@ -102,7 +108,7 @@ def test_a_file_of_another_run_is_refused(trained, copy, name, reader):
         ('"text": "title+description"', '"text": "description"'),
     ],
 )
-def test_an_edited_config_is_refused(news, copy, old, new):
+def test_edited_config_is_refused(news, copy, old, new):
     path = copy / "config.json"
     text = path.read_text()
     path.write_text(text.replace(old, new))
@@ -114,15 +120,15 @@ def test_an_edited_config_is_refused(news, copy, old, new):
 
 
 @pytest.mark.parametrize("name", ["environment.json", "tokenizer.json"])
-def test_a_run_does_not_go_on_with_a_damaged_file(news, copy, name):
+def test_damaged_file_is_refused_on_resumption(news, copy, name):
     (copy / "result.json").unlink()
     content = bytearray((copy / name).read_bytes())
     content[content.rindex(b"e")] ^= 1
     (copy / name).write_bytes(content)
-    before = read_files(copy)
+    files = read_files(copy)
     with pytest.raises(InputError, match=rf"{name} is damaged \(its digest"):
         run(news_config(news, **ONE), copy)
-    assert read_files(copy) == before
+    assert read_files(copy) == files
 
 
 @pytest.fixture(scope="module")
@@ -172,74 +178,72 @@ def test_metrics_after_a_checkpoint_are_logged_again(news, interrupted, tmp_path
     assert ends == [(interrupted / "metrics.jsonl").read_bytes()] * 3
 
 
-def move(before, after):
-    shutil.rmtree(after, ignore_errors=True)
-    shutil.copytree(before, after)
+def move(source, target):
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)
 
 
 @pytest.mark.parametrize(
-    ("of", "step", "says"),
+    ("source", "step", "problem"),
     [
         ("run", "3", "it was saved as that of step 3"),
         ("again", "4", "it was saved by another run"),
     ],
 )
-def test_a_checkpoint_from_elsewhere_is_passed_over(trained, copy, capfd, of, step, says):
-    move(trained / of / "checkpoints" / step, copy / "checkpoints" / "4")
-    loaded = training.load_run(copy)
-    said = capfd.readouterr().err
-    assert f"the checkpoint of step 4 is damaged ({says}); that of step 3 is used" in said
+def test_checkpoint_of_another_step_or_run_is_ignored(trained, copy, capfd, source, step, problem):
+    move(trained / source / "checkpoints" / step, copy / "checkpoints" / "4")
+    loaded_run = training.load_run(copy)
+    message = capfd.readouterr().err
+    assert f"the checkpoint of step 4 is damaged ({problem}); that of step 3 is used" in message
     shutil.rmtree(copy / "checkpoints" / "4")
-    assert_trees_equal(loaded.params, training.load_run(copy).params)
+    assert_trees_equal(loaded_run.params, training.load_run(copy).params)
 
 
 def test_swapped_checkpoints_are_refused(trained, copy):
-    for step, other in itertools.permutations(("3", "4")):
-        move(trained / "run" / "checkpoints" / step, copy / "checkpoints" / other)
+    for step, target in itertools.permutations(("3", "4")):
+        move(trained / "run" / "checkpoints" / step, copy / "checkpoints" / target)
     with pytest.raises(InputError, match=r"every checkpoint is damaged \(steps 3, 4; .* step 3"):
         training.load_run(copy)
 
 
-def killed(*_, **__):
+def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
-def test_data_mended_before_the_first_step_is_read_with_its_own_vocabulary(
-    news, tmp_path, monkeypatch
-):
+def test_data_changed_before_the_first_step_gets_a_new_vocabulary(news, tmp_path, monkeypatch):
     folder, workdir = shutil.copytree(news, tmp_path / "news"), tmp_path / "run"
     config = news_config(folder, **ONE)
-    monkeypatch.setattr(run_module, "run_loop", killed)
-    found = []
+    monkeypatch.setattr(run_module, "run_loop", interrupt)
+    actual = []
     for word in ("gaol", "penalty"):
         with pytest.raises(KeyboardInterrupt):
             run(config, workdir)
         _, manifest = RunFolder(workdir).read()
-        made = make_dataset(config, load_corpus(config.data))
-        assert manifest.data.fingerprint == made.corpus.fingerprint
+        dataset = make_dataset(config, load_corpus(config.data))
+        assert manifest.data.fingerprint == dataset.corpus.fingerprint
         vocabulary = RunFolder(workdir).read_vocabulary()
         assert vocabulary is not None
-        assert vocabulary.to_json() == made.vocabulary.to_json()
-        found.append(manifest.data.fingerprint)
+        assert vocabulary.to_json() == dataset.vocabulary.to_json()
+        actual.append(manifest.data.fingerprint)
         path = folder / "train.csv"
         path.write_text(path.read_text().replace("goal", word).replace("gaol", word))
-    assert found[0] != found[1]
+    assert actual[0] != actual[1]
     (workdir / "metrics.jsonl").write_text(json.dumps({"step": 3, "split": "train"}) + "\n")
-    before = read_files(workdir)
-    with pytest.raises(InputError, match=f"fingerprint {found[1][:12]}, and the data is now "):
+    files = read_files(workdir)
+    with pytest.raises(InputError, match=f"fingerprint {actual[1][:12]}, and the data is now "):
         run(config, workdir)
-    assert read_files(workdir) == before
+    assert read_files(workdir) == files
 
 
-def test_a_run_that_is_killed_at_each_of_its_writes_ends_as_if_nothing_had_been(
+def test_run_killed_at_each_of_its_writes_equals_uninterrupted_run(
     news, trained, tmp_path, monkeypatch
 ):
     config, workdir, write = news_config(news, **ONE), tmp_path / "run", atomic_files.write_text
     for last in ("config.json", "tokenizer.json", "environment.json", "result.json"):
-        for after in (False, True):
+        for is_after in (False, True):
 
-            def interrupted(path, text, last=last, after=after):
-                if path.name != last or after:
+            def interrupted(path, text, last=last, is_after=is_after):
+                if path.name != last or is_after:
                     write(path, text)
                 if path.name == last:
                     raise KeyboardInterrupt

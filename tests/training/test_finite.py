@@ -1,4 +1,4 @@
-"""What is not finite: never saved, never judged, and traced to where it comes from."""
+"""Non-finite numbers: never saved or evaluated, and traced to their source."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from rnnjax.training.run_folder import RunFolder
 
 from .small_runs import initial_state, news_config, restore_state
 
-HERE = __name__
+MODULE = __name__
 
 
 class NormCell(SimpleCell):
@@ -50,7 +50,7 @@ def run(config, workdir):
 
 
 @pytest.mark.parametrize("every", [0, 1])
-def test_one_step_of_a_huge_learning_rate_is_an_error_and_saves_nothing(news, tmp_path, every):
+def test_diverging_step_is_an_error_and_saves_nothing(news, tmp_path, every):
     config = news_config(news, data__take=16, epochs=1, learning_rate=1e39, checkpoint__every=every)
     with pytest.raises(InputError, match=r"not finite after step 1: the training has diverged"):
         run(config, tmp_path)
@@ -59,7 +59,7 @@ def test_one_step_of_a_huge_learning_rate_is_an_error_and_saves_nothing(news, tm
     assert not (tmp_path / "report.html").exists()
 
 
-def test_finite_parameters_that_are_of_no_use_have_no_result(news, tmp_path):
+def test_non_finite_test_scores_leave_no_result(news, tmp_path):
     config = news_config(news, data__take=16, epochs=1, learning_rate=3e38)
     for _ in range(2):
         with pytest.raises(InputError, match=r"test part: the scores are not finite \(loss nan\)"):
@@ -70,22 +70,22 @@ def test_finite_parameters_that_are_of_no_use_have_no_result(news, tmp_path):
         network.predict(["goal"])
 
 
-def test_every_array_of_a_state_is_looked_at(news):
+def test_every_array_of_a_state_is_checked(news):
     changes = {"data__validation": 0.2, "early_stopping__patience": 2, "averaging__decay": 0.9}
     state = initial_state(news_config(news, **changes))
     finite.check_state(state)
     leaves, structure = jax.tree.flatten(state)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(state)]
-    for place, path in enumerate(paths):
-        if leaves[place].dtype != jnp.float32 or path == ".best.loss":
+    for index, path in enumerate(paths):
+        if leaves[index].dtype != jnp.float32 or path == ".best.loss":
             continue
-        spoiled = [*leaves]
-        spoiled[place] = leaves[place].at[(0,) * leaves[place].ndim].set(jnp.nan)
+        damaged = [*leaves]
+        damaged[index] = leaves[index].at[(0,) * leaves[index].ndim].set(jnp.nan)
         with pytest.raises(finite.NonFiniteError):
-            finite.check_state(jax.tree.unflatten(structure, spoiled))
+            finite.check_state(jax.tree.unflatten(structure, damaged))
 
 
-def test_scores_that_are_not_finite_end_a_run_without_a_result(news, tmp_path, monkeypatch):
+def test_non_finite_scores_end_a_run(news, tmp_path, monkeypatch):
     def summary(self, part, answers):
         return {"loss": float("nan"), "accuracy": 0.25, "rows": 16}
 
@@ -99,7 +99,7 @@ def test_scores_that_are_not_finite_end_a_run_without_a_result(news, tmp_path, m
         run(config, tmp_path / "validated")
 
 
-def test_parameters_that_are_not_finite_do_not_answer(news, tmp_path):
+def test_non_finite_parameters_are_not_loaded(news, tmp_path):
     config = news_config(news, data__take=16, epochs=1)
     run(config, tmp_path)
     state = restore_state(config, tmp_path)
@@ -110,7 +110,7 @@ def test_parameters_that_are_not_finite_do_not_answer(news, tmp_path):
         training.TrainedClassifier.load(tmp_path)
 
 
-def test_parameters_that_training_has_moved_too_far_are_no_fault_of_the_network(news, tmp_path):
+def test_diverged_parameters_suggest_a_lower_learning_rate(news, tmp_path):
     config = news_config(news, data__take=48, epochs=1, learning_rate=3e38, checkpoint__every=1)
     with pytest.raises(InputError, match="at the parameters of step 1 already") as caught:
         run(config, tmp_path)
@@ -138,10 +138,8 @@ def test_parameters_that_training_has_moved_too_far_are_no_fault_of_the_network(
         ),
     ],
 )
-def test_a_network_that_is_not_finite_at_its_first_parameters_is_told_where(
-    news, tmp_path, cell, part, cause
-):
-    config = news_config(news, data__take=48, epochs=1, model__cell=f"{HERE}:{cell}")
+def test_error_names_the_source_in_the_network(news, tmp_path, cell, part, cause):
+    config = news_config(news, data__take=48, epochs=1, model__cell=f"{MODULE}:{cell}")
     with pytest.raises(InputError, match=cause) as caught:
         run(config, tmp_path)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""What is said of the inside of a trained network is what it does."""
+"""Inspection of a trained network: gates, states, outputs and attributions of texts."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,25 +42,25 @@ NETWORKS = {
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def run(request, news):
-    """A network that nothing was taught."""
+    """An untrained network."""
     return untrained_classifier(news_config(news, **NETWORKS[request.param]))
 
 
-def test_an_account_is_what_the_network_does(run):
-    both = inspect_texts(run, TEXTS)
-    account = both[0]
-    tokens = [account.text[begin:end].lower() for begin, end in account.spans]
+def test_inspection_equals_the_outputs_and_states_of_the_network(run):
+    inspections = inspect_texts(run, TEXTS)
+    inspection = inspections[0]
+    tokens = [inspection.text[begin:end].lower() for begin, end in inspection.spans]
     assert " ".join(tokens) == "goal said the striker xyzzy of profit"
-    assert account.known.tolist() == [word != "xyzzy" for word in tokens]
+    assert inspection.known.tolist() == [word != "xyzzy" for word in tokens]
 
-    # So far is what is said of a text that ends there, and padding says nothing.
+    # Outputs are those of the text so far, and do not depend on padding.
     so_far = [" ".join(tokens[: count + 1]) for count in range(len(tokens))]
-    np.testing.assert_allclose(account.probabilities, run.predict(so_far), rtol=1e-4)
-    np.testing.assert_allclose(both[1].probabilities, run.predict(["rocket"]), rtol=1e-4)
+    np.testing.assert_allclose(inspection.probabilities, run.predict(so_far), rtol=1e-4)
+    np.testing.assert_allclose(inspections[1].probabilities, run.predict(["rocket"]), rtol=1e-4)
 
     directions = 1 + run.config.model.bidirectional
-    assert len(account.layers) == directions * run.config.model.layers
-    for layer in account.layers:
+    assert len(inspection.layers) == directions * run.config.model.layers
+    for layer in inspection.layers:
         assert layer.gates
         parts = {"LSTMCell": ["hidden", "cell"]}.get(run.config.model.cell, ["state"])
         assert [state.name for state in layer.states] == parts
@@ -73,23 +73,23 @@ def test_an_account_is_what_the_network_does(run):
             values = state.values[::-1] if reverse else state.values
             changes = state.changes[::-1] if reverse else state.changes
             np.testing.assert_allclose(np.diff(values, axis=0), changes[1:], atol=1e-6)
-            begun = values[0] - changes[0]
-            assert begun.any() == run.config.model.learned_initial_state
+            initial = values[0] - changes[0]
+            assert initial.any() == run.config.model.learned_initial_state
 
     # A text says the same beside another one.
-    (alone,) = inspect_texts(run, TEXTS[:1])
-    np.testing.assert_allclose(account.moved, alone.moved, rtol=1e-3, atol=1e-5)
-    for one, other in zip(account.layers, alone.layers, strict=True):
-        assert one.name == other.name
-        for state, same in zip(one.states, other.states, strict=True):
-            np.testing.assert_allclose(state.values, same.values, rtol=1e-4, atol=1e-5)
+    (single,) = inspect_texts(run, TEXTS[:1])
+    np.testing.assert_allclose(inspection.moved, single.moved, rtol=1e-3, atol=1e-5)
+    for layer, expected in zip(inspection.layers, single.layers, strict=True):
+        assert layer.name == expected.name
+        for state, expected_state in zip(layer.states, expected.states, strict=True):
+            np.testing.assert_allclose(state.values, expected_state.values, rtol=1e-4, atol=1e-5)
 
 
-def test_what_a_word_moves_is_the_slope_of_the_odds_by_its_vector(run):
+def test_attribution_is_the_slope_of_the_log_odds_by_the_word_vector(run):
     if not run.config.model.embedding.features:
         pytest.skip("one-hot vectors stand in no table that could be scaled")
-    (account,) = inspect_texts(run, ["goal the minister of profit"])
-    answer, other = account.ranked[:2]
+    (inspection,) = inspect_texts(run, ["goal the minister of profit"])
+    answer, runner_up = inspection.ranked[:2]
     table = np.array(run.params["embed"]["embedding"])
     numbers = run.vocabulary.encode(["goal the minister of profit"]).tokens
     advance = jax.jit(run.token_task.advance)
@@ -99,34 +99,34 @@ def test_what_a_word_moves_is_the_slope_of_the_odds_by_its_vector(run):
         scaled[number] *= scale
         params = {**run.params, "embed": {"embedding": scaled}}
         _, (row,) = advance(params, numbers[None], np.ones((1, len(numbers)), bool))
-        return float(row[answer] - row[other])
+        return float(row[answer] - row[runner_up])
 
     step = 0.05
-    slopes = [(odds(each, 1 + step) - odds(each, 1 - step)) / (2 * step) for each in numbers]
-    np.testing.assert_allclose(account.moved, slopes, rtol=0.02, atol=1e-4)
-    assert np.ptp(account.moved) > 1e-3
+    slopes = [(odds(token, 1 + step) - odds(token, 1 - step)) / (2 * step) for token in numbers]
+    np.testing.assert_allclose(inspection.moved, slopes, rtol=0.02, atol=1e-4)
+    assert np.ptp(inspection.moved) > 1e-3
 
 
-def test_a_text_that_no_page_can_show_is_named(news, monkeypatch):
+def test_text_too_long_for_a_page_is_refused(news, monkeypatch):
     run = untrained_classifier(news_config(news))
     monkeypatch.setattr(inspection, "_MOST_TOKENS", 5)
-    for texts, says in (
+    for texts, message in (
         ([], "given 0 texts, expected 1 to 20"),
         (["goal"] * 21, "given 21 texts, expected 1 to 20"),
         (["goal", "--"], "text 2 has 0 words that count, expected 1 to 5"),
         (["goal " * 6], "text 1 has 6 words that count, expected 1 to 5"),
         (["goal", "caf\udce9"], "text 2 is not valid Unicode"),
     ):
-        with pytest.raises(InputError, match=says):
+        with pytest.raises(InputError, match=message):
             inspect_texts(run, texts)
 
 
-def test_of_a_language_model_the_next_tokens_are_told_and_streamed():
+def test_language_model_is_inspected_and_streamed():
     text = "to be or not to be"
     vocabulary = Vocabulary.fit([text], 20, "character", end_token=True)
     model = LanguageModel(vocabulary=len(vocabulary), cell=LSTMCell(5), embedding=4, layers=2)
     task = LanguageModelingTask(model)
-    draw = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     run = TrainedRun(
         config=schema.parse(
@@ -136,28 +136,30 @@ def test_of_a_language_model_the_next_tokens_are_told_and_streamed():
         data={"fallback": ""},
         vocabulary=vocabulary,
         boundaries=(),
-        params=jax.tree.map(lambda leaf: draw.standard_normal(leaf.shape, np.float32), shapes),
+        params=jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape, np.float32), shapes),
         step=0,
         evaluate_step=make_evaluate_step(task),
         folder=Path(),
     )
-    (account,) = inspect_texts(run, [text])
-    assert account.outcomes == tuple(vocabulary.words)
-    assert account.unit == "character"
+    (inspection,) = inspect_texts(run, [text])
+    assert inspection.outcomes == tuple(vocabulary.words)
+    assert inspection.unit == "character"
     # The network has read that a text begins.
     numbers = [END, *vocabulary.encode([text]).tokens]
-    given: Any = model.apply({"params": run.params}, np.array([numbers]), np.ones((1, 19), bool))
-    expected = jax.nn.softmax(given[1][0])
-    np.testing.assert_allclose(account.probabilities, expected[1:], rtol=1e-4)
-    assert account.moved.shape == (len(text),)
-    assert [layer.name for layer in account.layers] == ["layer 1", "layer 2"]
-    begun = account.layers[0].states[0].values[0] - account.layers[0].states[0].changes[0]
-    assert begun.any()
+    state_and_logits: Any = model.apply(
+        {"params": run.params}, np.array([numbers]), np.ones((1, 19), bool)
+    )
+    expected = jax.nn.softmax(state_and_logits[1][0])
+    np.testing.assert_allclose(inspection.probabilities, expected[1:], rtol=1e-4)
+    assert inspection.moved.shape == (len(text),)
+    assert [layer.name for layer in inspection.layers] == ["layer 1", "layer 2"]
+    initial = inspection.layers[0].states[0].values[0] - inspection.layers[0].states[0].changes[0]
+    assert initial.any()
     stream = run.stream()
     np.testing.assert_allclose(stream.feed(""), expected[0], rtol=1e-4)
-    found = [stream.feed(character) for character in text]
-    np.testing.assert_allclose(found, account.probabilities, rtol=1e-4)
-    np.testing.assert_array_equal(stream.feed(""), found[-1])
+    outputs = [stream.feed(character) for character in text]
+    np.testing.assert_allclose(outputs, inspection.probabilities, rtol=1e-4)
+    np.testing.assert_array_equal(stream.feed(""), outputs[-1])
 
 
 class MatrixState(NamedTuple):
@@ -185,16 +187,16 @@ class MatrixCell(Cell):
         return MatrixState(matrix, state.steps + 1), jnp.tanh(matrix.sum(axis=-1))
 
 
-def test_states_of_any_shape_have_a_unit_for_each_entry(news):
+def test_matrix_state_has_a_unit_for_each_entry(news):
     run = untrained_classifier(news_config(news, model__cell="training.test_inside:MatrixCell"))
-    (account, _) = inspect_texts(run, TEXTS)
-    (layer,) = account.layers
+    (inspection, _) = inspect_texts(run, TEXTS)
+    (layer,) = inspection.layers
     matrix, steps = layer.states
-    tokens = len(account.spans)
+    tokens = len(inspection.spans)
     assert [state.name for state in layer.states] == ["matrix", "steps"]
     assert steps.values.tolist() == [[number] for number in range(1, tokens + 1)]
     assert steps.changes.tolist() == [[1.0]] * tokens
     outer = layer.gates["write gate"].reshape(tokens, FEATURES, FEATURES)
     np.testing.assert_allclose(outer, outer.swapaxes(1, 2))
     np.testing.assert_allclose(matrix.values, outer.cumsum(0).reshape(tokens, -1), rtol=1e-5)
-    assert "write gate" in render([account], name="run", cell="MatrixCell", fallback="")
+    assert "write gate" in render([inspection], name="run", cell="MatrixCell", fallback="")

@@ -88,4 +88,6 @@ def test_updates_equal_those_of_keras_for_gradients_near_epsilon():
         updates, state = optimizer.update(gradient, state, params)
         params = params + np.asarray(updates)
         keras_optimizer.apply([keras.ops.convert_to_tensor(gradient)], [keras_params])
-        np.testing.assert_allclose(params, np.asarray(keras.ops.convert_to_numpy(keras_params)), rtol=1e-5)
+        np.testing.assert_allclose(
+            params, np.asarray(keras.ops.convert_to_numpy(keras_params)), rtol=1e-5
+        )

@@ -1,4 +1,4 @@
-"""Several seeds in one program: the same numbers as one after the other, and nothing of its own."""
+"""Replicates: several seeds side by side equal the runs of single seeds."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def run(config, workdir):
 
 
 @pytest.fixture(scope="module", params=[SEVERAL, HELD_OUT], ids=["bucketed", "validated"])
-def together(news, tmp_path_factory, request):
+def replicates(news, tmp_path_factory, request):
     """The options, and the folder of a run of seeds 3 to 4."""
     workdir = tmp_path_factory.mktemp("together") / "run"
     with pytest.MonkeyPatch.context() as patch:
@@ -47,67 +47,73 @@ def together(news, tmp_path_factory, request):
     return request.param, workdir
 
 
-def assert_close(ours, theirs):
+def assert_close(actual, expected):
     """Fails unless two pytrees of numbers agree but for rounding; strings have to be the same."""
-    a, b = jax.tree_util.tree_leaves_with_path(ours), jax.tree_util.tree_leaves_with_path(theirs)
+    a, b = (
+        jax.tree_util.tree_leaves_with_path(actual),
+        jax.tree_util.tree_leaves_with_path(expected),
+    )
     assert [path for path, _ in a] == [path for path, _ in b]
-    for (path, one), (_, other) in zip(a, b, strict=True):
-        if isinstance(one, str):
-            assert one == other
+    for (path, leaf), (_, expected_leaf) in zip(a, b, strict=True):
+        if isinstance(leaf, str):
+            assert leaf == expected_leaf
         else:
             where = jax.tree_util.keystr(path)
-            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5, err_msg=where)
+            np.testing.assert_allclose(leaf, expected_leaf, rtol=1e-3, atol=1e-5, err_msg=where)
 
 
-def test_each_replicate_is_the_run_of_its_seed(together, news, tmp_path, several_lengths):
-    options, workdir = together
+def test_replicate_equals_the_run_of_its_seed(replicates, news, tmp_path, several_lengths):
+    options, workdir = replicates
     networks = []
     for seed in (3, 4):
         config = news_config(news, **{**options, "seed": seed})
         run(config, tmp_path / str(seed))
-        own = workdir / f"seed-{seed}"
-        alone, beside = restore_state(config, tmp_path / str(seed)), restore_state(config, own)
-        assert_close(beside, alone)
-        assert_close(read_metrics(own), read_metrics(tmp_path / str(seed)))
-        for name in ("config.json", "tokenizer.json"):
-            assert (own / name).read_bytes() == (tmp_path / str(seed) / name).read_bytes()
-        one, other = (
-            json.loads((at / "result.json").read_text()) for at in (own, tmp_path / str(seed))
+        folder = workdir / f"seed-{seed}"
+        single, replicate = (
+            restore_state(config, tmp_path / str(seed)),
+            restore_state(config, folder),
         )
-        assert one.keys() == other.keys()
+        assert_close(replicate, single)
+        assert_close(read_metrics(folder), read_metrics(tmp_path / str(seed)))
+        for name in ("config.json", "tokenizer.json"):
+            assert (folder / name).read_bytes() == (tmp_path / str(seed) / name).read_bytes()
+        result, expected = (
+            json.loads((at / "result.json").read_text()) for at in (folder, tmp_path / str(seed))
+        )
+        assert result.keys() == expected.keys()
         for key in ("test", "confusion", "data", "buckets", "steps", "epochs", "model"):
-            assert_close(one[key], other[key])
-        assert "small" in (own / "report.html").read_text()
-        networks.append(alone.params["score"]["kernel"])
+            assert_close(result[key], expected[key])
+        assert "small" in (folder / "report.html").read_text()
+        networks.append(single.params["score"]["kernel"])
     assert not np.allclose(networks[0], networks[1], atol=1e-2)
 
 
-def test_the_result_of_all_has_the_scores_by_seed(together):
-    _, workdir = together
-    whole = json.loads((workdir / "result.json").read_text())
-    each = [json.loads((workdir / f"seed-{n}" / "result.json").read_text()) for n in (3, 4)]
-    assert whole["seeds"] == [3, 4]
-    for split in ("test", *(["validation"] if "validation" in each[0] else [])):
-        assert whole[split]["rows"] == each[0][split]["rows"]
+def test_result_has_scores_by_seed(replicates):
+    _, workdir = replicates
+    summary = json.loads((workdir / "result.json").read_text())
+    results = [json.loads((workdir / f"seed-{n}" / "result.json").read_text()) for n in (3, 4)]
+    assert summary["seeds"] == [3, 4]
+    for split in ("test", *(["validation"] if "validation" in results[0] else [])):
+        assert summary[split]["rows"] == results[0][split]["rows"]
         for score in ("loss", "accuracy", "macro_f1"):
-            values = [one[split][score] for one in each]
-            found = whole[split][score]
-            assert found["by_seed"] == values
-            assert found["mean"] == pytest.approx(np.mean(values))
-            assert found["sd"] == pytest.approx(np.std(values, ddof=1))
+            values = [result[split][score] for result in results]
+            scores = summary[split][score]
+            assert scores["by_seed"] == values
+            assert scores["mean"] == pytest.approx(np.mean(values))
+            assert scores["sd"] == pytest.approx(np.std(values, ddof=1))
 
 
-def test_a_finished_run_of_replicates_repeated_does_nothing(together, news, capsys):
-    options, workdir = together
-    before = read_files(workdir)
+def test_repeated_finished_replicates_change_nothing(replicates, news, capsys):
+    options, workdir = replicates
+    files = read_files(workdir)
     run(news_config(news, replicates=2, **options), workdir)
     run(news_config(news, **{**options, "seed": 4}), workdir / "seed-4")
     assert capsys.readouterr().err.count("holds a finished run") == 2
-    assert read_files(workdir) == before
+    assert read_files(workdir) == files
 
 
-def test_one_of_the_networks_is_asked(together):
-    _, workdir = together
+def test_replicates_are_loaded_one_by_one(replicates):
+    _, workdir = replicates
     with pytest.raises(InputError, match=r"2 networks, of the seeds 3 to 4.*seed-3"):
         training.TrainedClassifier.load(workdir)
     answers = [
@@ -117,16 +123,16 @@ def test_one_of_the_networks_is_asked(together):
     assert not np.array_equal(answers[0], answers[1])
 
 
-def test_a_checkpoint_of_another_replicate_is_refused(together, tmp_path):
-    copy = shutil.copytree(together[1], tmp_path / "copy")
+def test_checkpoint_of_another_replicate_is_refused(replicates, tmp_path):
+    copy = shutil.copytree(replicates[1], tmp_path / "copy")
     shutil.rmtree(copy / "seed-3" / "checkpoints")
     shutil.copytree(copy / "seed-4" / "checkpoints", copy / "seed-3" / "checkpoints")
     with pytest.raises(InputError, match=r"is damaged .*it was saved by another run"):
         training.TrainedClassifier.load(copy / "seed-3")
 
 
-def test_replicates_that_were_interrupted_go_on_as_if_nothing_had_been(
-    together, news, tmp_path, several_lengths, monkeypatch
+def test_interrupted_replicates_equal_uninterrupted_ones(
+    replicates, news, tmp_path, several_lengths, monkeypatch
 ):
     class Interrupting(loop.Progress):
         def update(self, step, *args, **options):
@@ -134,7 +140,7 @@ def test_replicates_that_were_interrupted_go_on_as_if_nothing_had_been(
             if step >= 5:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    options, whole = together
+    options, uninterrupted = replicates
     config = news_config(news, replicates=2, **options)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "Progress", Interrupting)
@@ -147,18 +153,16 @@ def test_replicates_that_were_interrupted_go_on_as_if_nothing_had_been(
         run(config, copy)
     run(config, tmp_path)
     for seed in (3, 4):
-        ours, theirs = tmp_path / f"seed-{seed}", whole / f"seed-{seed}"
-        assert read_metrics(ours) == read_metrics(theirs)
-        one, other = (
-            restore_state(news_config(news, **options), ours),
-            restore_state(news_config(news, **options), theirs),
+        actual, expected = tmp_path / f"seed-{seed}", uninterrupted / f"seed-{seed}"
+        assert read_metrics(actual) == read_metrics(expected)
+        state, expected_state = (
+            restore_state(news_config(news, **options), actual),
+            restore_state(news_config(news, **options), expected),
         )
-        jax.tree.map(np.testing.assert_array_equal, one, other)
+        jax.tree.map(np.testing.assert_array_equal, state, expected_state)
 
 
-def test_replicates_whose_epochs_differ_are_refused_before_a_folder_is_made(
-    news, tmp_path, several_lengths
-):
+def test_replicates_with_epochs_of_other_lengths_are_refused(news, tmp_path, several_lengths):
     options = {"data__validation": 0.1, "batch_size": 3, "replicates": 8}
     with pytest.raises(InputError, match=r"config.replicates.*epochs of \d+ to \d+ steps"):
         run(news_config(news, **options), tmp_path / "run")

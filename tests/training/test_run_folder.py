@@ -1,4 +1,4 @@
-"""The folder of a run: it belongs to one config and one process, and its files are read warily."""
+"""The folder of a run: its lock, its config, and verification of its files."""
 
 import json
 import os
@@ -30,19 +30,19 @@ def run(tmp_path):
     return folder
 
 
-def test_a_new_folder_is_made_with_those_above_it(tmp_path):
+def test_folder_is_created_with_its_parents(tmp_path):
     folder = RunFolder(tmp_path / "a" / "b")
     with folder.lock(Config()):
         assert folder.path.is_dir()
 
 
-def test_it_is_taken_up_again_by_the_same_config(run):
+def test_folder_is_locked_again_by_the_same_config(run):
     with run.lock(Config()):
         pass
     assert run.read_config() == ("small", Config())
 
 
-def test_a_second_process_is_kept_out_until_the_first_has_left(run):
+def test_second_process_is_refused_while_the_first_has_the_lock(run):
     with (
         run.lock(Config()),
         pytest.raises(InputError, match="another process is running in it"),
@@ -53,40 +53,41 @@ def test_a_second_process_is_kept_out_until_the_first_has_left(run):
         pass
 
 
-def test_another_config_is_refused_by_the_keys_that_differ(run):
+def test_error_names_the_keys_in_which_configs_differ(run):
     values = Config().model_dump()
     values["seed"] = 7
     values["data"]["vocabulary"]["size"] = 300
-    other = Config.model_validate(values)
-    with pytest.raises(InputError, match="another config") as caught, run.lock(other):
+    other_config = Config.model_validate(values)
+    with pytest.raises(InputError, match="another config") as caught, run.lock(other_config):
         pass
     lines = [line.strip() for line in str(caught.value).splitlines() if line.startswith("  ")]
     assert lines == ["config.seed: 7, 0", "config.data.vocabulary.size: 300, 20000"]
 
 
-def test_a_file_and_a_folder_of_other_things_are_refused_and_left_alone(tmp_path):
-    file, other = tmp_path / "file", tmp_path / "other"
+def test_foreign_files_and_folders_are_refused(tmp_path):
+    file, other_config = tmp_path / "file", tmp_path / "other"
     file.write_text("mine")
-    other.mkdir()
-    (other / "thesis.tex").write_text("mine")
+    other_config.mkdir()
+    (other_config / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="is a file"), RunFolder(file).lock(Config()):
         pass
-    with pytest.raises(InputError, match=r"holds thesis\.tex"), RunFolder(other).lock(Config()):
+    with (
+        pytest.raises(InputError, match=r"holds thesis\.tex"),
+        RunFolder(other_config).lock(Config()),
+    ):
         pass
     assert file.read_text() == "mine"
-    assert [path.name for path in other.iterdir()] == ["thesis.tex"]
+    assert [path.name for path in other_config.iterdir()] == ["thesis.tex"]
 
 
-def test_a_folder_below_a_file_cannot_be_made(tmp_path):
+def test_folder_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     folder = RunFolder(tmp_path / "file" / "run")
     with pytest.raises(InputError, match="cannot be written"), folder.lock(Config()):
         pass
 
 
-def test_what_a_kill_in_a_write_leaves_does_not_bar_the_folder_and_is_cleared_away(
-    tmp_path, monkeypatch
-):
+def test_drafts_of_a_killed_process_are_deleted(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)
     monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process deletes nothing
     with pytest.raises(ZeroDivisionError):
@@ -98,7 +99,7 @@ def test_what_a_kill_in_a_write_leaves_does_not_bar_the_folder_and_is_cleared_aw
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
-def test_hidden_files_of_others_are_no_drafts_and_stay(tmp_path, run):
+def test_hidden_files_are_not_deleted_as_drafts(tmp_path, run):
     names = {".notes.2024", ".bash_history.1", ".config.json.4711", ".rnnjax-draft-mine"}
     for name in names:
         (tmp_path / name).write_text("mine")
@@ -110,7 +111,7 @@ def test_hidden_files_of_others_are_no_drafts_and_stay(tmp_path, run):
         assert read_files(tmp_path) == before
 
 
-def test_a_draft_that_is_no_regular_file_stays(tmp_path):
+def test_draft_that_is_no_regular_file_is_not_deleted(tmp_path):
     draft = ".rnnjax-draft-0123456789abcdef"
     (tmp_path / "mine").write_text("mine")
     (tmp_path / "new").mkdir()
@@ -126,7 +127,7 @@ RUN_FILES = [
 
 
 @pytest.mark.parametrize("name", RUN_FILES)
-def test_nothing_is_written_through_a_link(run, tmp_path, name):
+def test_links_are_refused(run, tmp_path, name):
     mine = tmp_path / "mine"
     (mine.mkdir if name == "checkpoints" else mine.touch)()
     if name == "config.json":
@@ -141,7 +142,7 @@ def test_nothing_is_written_through_a_link(run, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", RUN_FILES)
-def test_something_of_another_kind_in_the_place_of_a_file_is_named(run, name):
+def test_file_of_another_kind_is_named(run, name):
     (run.path / name).unlink(missing_ok=True)
     if name == "checkpoints":
         (run.path / name).touch()
@@ -153,7 +154,7 @@ def test_something_of_another_kind_in_the_place_of_a_file_is_named(run, name):
         pass
 
 
-def test_replicates_are_not_written_through_a_link(tmp_path):
+def test_links_of_replicates_are_refused(tmp_path):
     config = Config(replicates=2, seed=3)
     (tmp_path / "run").mkdir()
     (tmp_path / "mine").mkdir()
@@ -169,17 +170,17 @@ def test_the_folder_of_a_run_may_be_a_link_itself(tmp_path, run):
 
 
 @pytest.mark.parametrize("name", ["a\0b", "caf\udce9", "\ud800"])
-def test_a_name_that_no_folder_can_have_is_refused(name):
+def test_invalid_name_is_refused(name):
     with pytest.raises(InputError, match="workdir: given '"):
         RunFolder(Path(name))
 
 
-def test_a_name_that_is_too_long_is_refused(tmp_path):
+def test_too_long_name_is_refused(tmp_path):
     with pytest.raises(InputError, match="File name too long"):
         RunFolder(tmp_path / ("a" * 300)).check_config(Config())
 
 
-def test_a_killed_process_lets_go_of_the_folder(tmp_path):
+def test_killed_process_releases_the_lock(tmp_path):
     code = (
         "import sys, time, pathlib\n"
         "from rnnjax.config import Config\n"
@@ -201,7 +202,7 @@ def test_a_killed_process_lets_go_of_the_folder(tmp_path):
             pass
 
 
-def test_a_folder_that_may_not_be_written_is_an_error_that_says_so(tmp_path, monkeypatch):
+def test_read_only_folder_is_refused(tmp_path, monkeypatch):
     tmp_path.chmod(0o555)
     monkeypatch.chdir(tmp_path)  # so that nobody need look at the folders above
     if root := not os.geteuid():
@@ -226,24 +227,24 @@ DATA = {"fingerprint": "f00d", "fallback": "", "vocabulary": 5}
 
 
 @pytest.fixture
-def begun(run):
+def started(run):
     """A folder in which a run has begun that reads text."""
     run_files.begin(run.path, config_file(), tokenizer(), {"data": DATA})
     return run
 
 
-def test_what_is_written_when_a_run_begins_is_read_again(begun):
-    config, manifest = begun.read()
+def test_config_and_manifest_are_read_back(started):
+    config, manifest = started.read()
     assert config == Config()
     assert manifest.files.keys() == {"config.json", "tokenizer.json"}
-    assert begun.read_data() == DATA
-    assert len(begun.read_vocabulary()) == 5
-    run_files.begin(begun.path, config_file(), tokenizer(), {"data": DATA})
-    assert begun.read()[1].run != manifest.run
+    assert started.read_data() == DATA
+    assert len(started.read_vocabulary()) == 5
+    run_files.begin(started.path, config_file(), tokenizer(), {"data": DATA})
+    assert started.read()[1].run != manifest.run
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ('{"name": "small", "con', "is damaged"),
         (b"\xff\xfe", "is damaged"),
@@ -257,15 +258,15 @@ def test_what_is_written_when_a_run_begins_is_read_again(begun):
         ('{"name": "small", "config": {}}', "its digest is not the one in environment.json"),
     ],
 )
-def test_a_damaged_config_is_named(begun, content, says):
-    begun.config.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(InputError, match=says) as caught:
-        begun.read()
-    assert str(begun.config) in str(caught.value)
+def test_damaged_config_is_named(started, content, message):
+    started.config.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=message) as caught:
+        started.read()
+    assert str(started.config) in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"run": None}, "run: Input should be a valid string"),
         ({"files": {}}, "files: has no 'config.json'"),
@@ -275,29 +276,29 @@ def test_a_damaged_config_is_named(begun, content, says):
         ({"data": {**DATA, "vocabulary": "5"}}, "data.vocabulary: Input should be a valid integer"),
     ],
 )
-def test_a_manifest_of_another_form_is_named(begun, change, says):
-    values = json.loads(begun.manifest.read_text()) | change
-    begun.manifest.write_text(json.dumps(values))
+def test_invalid_manifest_is_named(started, change, message):
+    values = json.loads(started.manifest.read_text()) | change
+    started.manifest.write_text(json.dumps(values))
     with pytest.raises(
         InputError, match=r"environment\.json is damaged \(its digest does not match"
     ):
-        begun.read()
-    begun.manifest.write_text(json.dumps(with_digest(values)))
-    with pytest.raises(InputError, match=says) as caught:
-        begun.read_data()
-    assert str(begun.manifest) in str(caught.value)
+        started.read()
+    started.manifest.write_text(json.dumps(with_digest(values)))
+    with pytest.raises(InputError, match=message) as caught:
+        started.read_data()
+    assert str(started.manifest) in str(caught.value)
 
 
-def test_a_vocabulary_of_another_size_than_was_recorded_is_refused(begun):
-    run_files.begin(begun.path, config_file(), tokenizer(), {"data": {**DATA, "vocabulary": 6}})
+def test_vocabulary_of_another_size_is_refused(started):
+    run_files.begin(started.path, config_file(), tokenizer(), {"data": {**DATA, "vocabulary": 6}})
     with pytest.raises(InputError, match=r"tokenizer\.json .* \(5 entries, and 6 were recorded\)"):
-        begun.read_vocabulary()
-    run_files.begin(begun.path, config_file(), "", {"data": DATA})
+        started.read_vocabulary()
+    run_files.begin(started.path, config_file(), "", {"data": DATA})
     with pytest.raises(InputError, match=r"environment\.json .*files: has no 'tokenizer\.json'"):
-        begun.read_vocabulary()
+        started.read_vocabulary()
 
 
-def test_a_missing_file_and_what_is_no_file_are_named(tmp_path):
+def test_missing_file_and_pipe_are_named(tmp_path):
     folder = RunFolder(tmp_path)
     with pytest.raises(InputError, match=r"config\.json is missing"):
         folder.read()
