@@ -86,10 +86,10 @@ def test_every_array_of_a_state_is_checked(news):
 
 
 def test_non_finite_scores_end_a_run(news, tmp_path, monkeypatch):
-    def summary(self, part, answers):
+    def compute_metrics(self, split, outputs):
         return {"loss": float("nan"), "accuracy": 0.25, "rows": 16}
 
-    monkeypatch.setattr("rnnjax.tasks.Classification.summary", summary)
+    monkeypatch.setattr("rnnjax.tasks.ClassificationTask.compute_metrics", compute_metrics)
     config = news_config(news, data__take=16, epochs=1)
     with pytest.raises(InputError, match=r"test part: the scores are not finite \(loss nan\)"):
         run(config, tmp_path)

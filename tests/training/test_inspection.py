@@ -109,7 +109,7 @@ def test_attribution_is_the_slope_of_the_log_odds_by_the_word_vector(run):
 
 def test_text_too_long_for_a_page_is_refused(news, monkeypatch):
     run = untrained_classifier(news_config(news))
-    monkeypatch.setattr(inspection, "_MOST_TOKENS", 5)
+    monkeypatch.setattr(inspection, "_MAX_TOKENS", 5)
     for texts, message in (
         ([], "given 0 texts, expected 1 to 20"),
         (["goal"] * 21, "given 21 texts, expected 1 to 20"),
@@ -188,7 +188,7 @@ class MatrixCell(Cell):
 
 
 def test_matrix_state_has_a_unit_for_each_entry(news):
-    run = untrained_classifier(news_config(news, model__cell="training.test_inside:MatrixCell"))
+    run = untrained_classifier(news_config(news, model__cell="training.test_inspection:MatrixCell"))
     (inspection, _) = inspect_texts(run, TEXTS)
     (layer,) = inspection.layers
     matrix, steps = layer.states

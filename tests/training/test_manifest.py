@@ -11,8 +11,7 @@ from rnnjax.data import labelled_text
 from rnnjax.data.batches import permutation
 from rnnjax.reporting.atomic_files import encode_json
 from rnnjax.tasks import ClassificationTask
-from rnnjax.training import manifest
-from rnnjax.training import processor
+from rnnjax.training import manifest, processor
 from rnnjax.training import step as step_lib
 
 from .small_runs import assert_trees_equal, initial_state, news_config
