@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
             )
         for translation in run.translate(texts, args.beam_size):
             write_output(translation.text)
-            for token, weight, source in translation.looked if args.attention else []:
+            for token, weight, source in translation.alignments if args.attention else []:
                 write_output(f"  {visible(token):<12}  {weight:.2f}  {visible(source)}")
 
 

@@ -59,23 +59,23 @@ class Classifier(TokenEncoder, kw_only=True):
         self,
         tokens: Int[Array, "batch time"],
         mask: Bool[Array, "batch time"],
-        kept: ClassifierCarry | None = None,
+        carry: ClassifierCarry | None = None,
     ) -> tuple[ClassifierCarry, Float[Array, "batch classes"]]:
         """Returns what is kept of the tokens so far, and the score of each class after them.
 
         Args:
           tokens: as for `read`.
           mask: as for `read`.
-          kept: as a call has returned it, of a network that reads from left to right; None at the
+          carry: as a call has returned it, of a network that reads from left to right; None at the
             start of a text.
         """
-        states, output = self.read(tokens, mask, None if kept is None else kept.states)
+        states, output = self.read(tokens, mask, None if carry is None else carry.states)
         if self.pooling == "max":
             output = jnp.max(output, axis=1, where=mask[..., None], initial=-jnp.inf)
-            if kept is not None:
-                output = jnp.maximum(output, kept.output)
-        elif kept is not None:
-            output = jnp.where(jnp.any(mask, axis=1)[:, None], output, kept.output)
-        said = jnp.where(jnp.isneginf(output), 0, output) if self.pooling == "max" else output
-        said = self.drop(said, deterministic=not self.has_rng("dropout"))
-        return ClassifierCarry(states, output), self.score(said.astype(jnp.float32))
+            if carry is not None:
+                output = jnp.maximum(output, carry.output)
+        elif carry is not None:
+            output = jnp.where(jnp.any(mask, axis=1)[:, None], output, carry.output)
+        features = jnp.where(jnp.isneginf(output), 0, output) if self.pooling == "max" else output
+        features = self.drop(features, deterministic=not self.has_rng("dropout"))
+        return ClassifierCarry(states, output), self.score(features.astype(jnp.float32))

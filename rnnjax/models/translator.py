@@ -192,8 +192,8 @@ class Translator(nn.Module):
         """Returns the state before the first token is written."""
         # A row with no real step returns the state in which it begins.
         rows = read.summary.shape[0]
-        nothing = jnp.zeros((rows, 1), jnp.int32)
-        return self._write(read, None, nothing, jnp.zeros((rows, 1), bool))[0]
+        padding = jnp.zeros((rows, 1), jnp.int32)
+        return self._write(read, None, padding, jnp.zeros((rows, 1), bool))[0]
 
     def step(
         self, read: EncodedSource, state: DecoderState, tokens: Int[Array, " batch"]
@@ -234,19 +234,19 @@ class Translator(nn.Module):
     def _step_by_step(self, read, inputs, mask, sampling):
         """Returns the vectors of all steps, taken one after the other."""
         if sampling is None or not self.has_rng("dropout"):
-            own = jnp.zeros(inputs.shape, bool)
+            use_prediction = jnp.zeros(inputs.shape, bool)
         else:
-            own = jax.random.bernoulli(self.make_rng("dropout"), sampling, inputs.shape)
+            use_prediction = jax.random.bernoulli(self.make_rng("dropout"), sampling, inputs.shape)
 
-        def step(self, carry, at):
-            state, likely = carry
-            token, own, counts = at
-            token = jnp.where(own, likely, token)
-            state, vectors, _ = self._write(read, state, token[:, None], counts[:, None])
+        def step(self, carry, inputs_at_step):
+            state, prediction = carry
+            token, use_prediction, is_real = inputs_at_step
+            token = jnp.where(use_prediction, prediction, token)
+            state, vectors, _ = self._write(read, state, token[:, None], is_real[:, None])
             if sampling is not None:
                 scores = jax.lax.stop_gradient(self._scores(vectors[:, 0]))
-                likely = jnp.argmax(scores, axis=-1).astype(token.dtype)
-            return (state, likely), vectors[:, 0]
+                prediction = jnp.argmax(scores, axis=-1).astype(token.dtype)
+            return (state, prediction), vectors[:, 0]
 
         steps = nn.scan(
             step,
@@ -258,7 +258,7 @@ class Translator(nn.Module):
         # What it found itself before the first place is what it is given there.
         begin = (self.start(read), inputs[:, 0])
         # Scored once more, all at once: the gradient is then one product for all steps.
-        _, vectors = steps(self, begin, (inputs, own, mask))
+        _, vectors = steps(self, begin, (inputs, use_prediction, mask))
         return vectors
 
     def _scores(self, vectors):

@@ -1,8 +1,7 @@
-"""The most probable texts of a network that writes token by token: greedy search, beam search.
+"""Greedy and beam search for the most probable output of an autoregressive decoder.
 
-Both are pure functions of arrays, for the inside of `jax.jit`; the rows of a batch know nothing of
-each other. Both look among the texts that end within a number of tokens: the last place can hold
-nothing but the end.
+Both are pure functions of arrays, to be called inside `jax.jit`, and treat the rows of a batch
+independently. They consider texts of at most `length` tokens: the last one is forced to be the end.
 """
 
 from collections.abc import Callable
@@ -23,26 +22,26 @@ Step = Callable[
     [State, Int[Array, " rows"]],
     tuple[State, Float[Array, "rows vocabulary"], Float[Array, "rows source"]],
 ]
-"""Returns the next state, the log-probability of each next token, and the weights of attention over
-the source (`[rows, 0]` where there is none), for a state and the token before."""
+"""A decoder step, from a state and the previous token to the next state, the log-probabilities of
+the next token, and the attention weights over the source (`[rows, 0]` without attention)."""
 
 
 class SearchResult(NamedTuple):
-    """Texts that a search has found.
+    """Texts found by a search.
 
     Attributes:
-      tokens: with the end, zeros after it; zeros alone where nothing was found.
-      scores: what they are ranked by; minus infinity where nothing was found.
-      attention: where the network looked when it wrote a token, zeros after the end.
+      tokens: end token included, zeros after it; all zeros for an empty beam.
+      scores: to rank texts by; minus infinity for an empty beam.
+      attention: weights over the source at each token, zeros after the end.
     """
 
-    tokens: Int[Array, "*found length"]
-    scores: Float[Array, " *found"]
-    attention: Float[Array, "*found length source"]
+    tokens: Int[Array, "*texts length"]
+    scores: Float[Array, " *texts"]
+    attention: Float[Array, "*texts length source"]
 
 
 def greedy(step: Step, state: State, rows: int, length: int, end: int) -> SearchResult:
-    """Returns for each row the text of the most probable next tokens, `found = [rows]`.
+    """Extends each row by its most probable next token, up to the end; `texts = [rows]`.
 
     Scores are log-probabilities.
 
@@ -59,31 +58,31 @@ def greedy(step: Step, state: State, rows: int, length: int, end: int) -> Search
     _require(1, length=length)
     first = jnp.full(rows, end, jnp.int32)
     source = jax.eval_shape(step, state, first)[2].shape[-1]
-    found = SearchResult(
+    result = SearchResult(
         jnp.zeros((rows, length), jnp.int32),
         jnp.zeros(rows, jnp.float32),
         jnp.zeros((rows, length, source), jnp.float32),
     )
 
-    def going(carry):
+    def is_unfinished(carry):
         place, _, _, ended, _ = carry
         return (place < length) & ~jnp.all(ended)
 
     def advance(carry):
-        place, state, last, ended, found = carry
+        place, state, last, ended, result = carry
         state, scores, attention = step(state, last)
-        scores = _ending(scores, place == length - 1, end)
+        scores = _force_end(scores, place == length - 1, end)
         token = jnp.argmax(scores, axis=-1).astype(jnp.int32)
         score = jnp.take_along_axis(scores, token[:, None], axis=-1)[:, 0]
-        found = SearchResult(
-            found.tokens.at[:, place].set(jnp.where(ended, 0, token)),
-            found.scores + jnp.where(ended, 0, score),
-            found.attention.at[:, place].set(jnp.where(ended[:, None], 0, attention)),
+        result = SearchResult(
+            result.tokens.at[:, place].set(jnp.where(ended, 0, token)),
+            result.scores + jnp.where(ended, 0, score),
+            result.attention.at[:, place].set(jnp.where(ended[:, None], 0, attention)),
         )
-        return place + 1, state, token, ended | (token == end), found
+        return place + 1, state, token, ended | (token == end), result
 
-    begin = (jnp.int32(0), state, first, jnp.zeros(rows, bool), found)
-    return jax.lax.while_loop(going, advance, begin)[-1]
+    initial = (jnp.int32(0), state, first, jnp.zeros(rows, bool), result)
+    return jax.lax.while_loop(is_unfinished, advance, initial)[-1]
 
 
 def beam_search(
@@ -97,27 +96,27 @@ def beam_search(
     length_penalty: float = 0.0,
     coverage_penalty: float = 0.0,
 ) -> SearchResult:
-    r"""Returns the best texts that end, `found = [batch, width]`, the best first.
+    r"""Returns the best finished texts, `texts = [batch, width]`, the best first.
 
-    At each step the `width` most probable continuations of what is written so far are looked at.
-    Those that end are found; the `width` most probable others are written on. A row is done when
-    `width` texts are found and no other can become better than the worst of them. A text Y of
-    log-probability log P, its end counted, has the score
+    Each step ranks the continuations of the active beams. Of the `width` most probable ones, those
+    that end are finished; the `width` most probable others stay active. A row is done when `width`
+    texts are finished and no active beam can beat the worst of them. A text Y of log-probability
+    log P, end included, has the score
 
     .. math::
         \log P \Big/ \Big(\frac{5 + |Y|}{6}\Big)^\alpha
         + \beta \sum_{i} \log \min\Big(\sum_j p_{ij}, 1\Big)
 
-    where :math:`p_{ij}` is the weight of token i of the source when token j was written.
+    where :math:`p_{ij}` is the attention weight of source token i at output token j.
 
     Source: Wu et al., Google's neural machine translation system, 2016, arXiv:1609.08144. There
     hypotheses that fall too far behind are dropped as well.
 
     Args:
-      step: takes `batch * width` rows, `width` neighbours for each row of the batch; `repeat_rows`
-        makes what it knows of the source so.
+      step: of `batch * width` rows, `width` consecutive ones for each row of the batch, as
+        `repeat_rows` lays them out.
       state: before the first token, `[batch * width, ...]`.
-      mask: True where the source has a token, which is to be covered.
+      mask: True at the source tokens, for the coverage penalty.
       width: of the beam.
       length: most tokens of a text, the end included.
       end: the token that ends a text, read before the first one as well.
@@ -138,8 +137,8 @@ def beam_search(
         jnp.full((batch, width), -jnp.inf, jnp.float32),
         jnp.zeros((batch, width, length, source), jnp.float32),
     )
-    # All of a beam are the same before the first token: one of them is there.
-    writing = blank._replace(scores=blank.scores.at[:, 0].set(0))
+    # Before the first token all beams are equal: only one is active.
+    active = blank._replace(scores=blank.scores.at[:, 0].set(0))
 
     def penalty(tokens):
         return ((5 + tokens) / 6) ** length_penalty
@@ -152,71 +151,76 @@ def beam_search(
             scores += coverage_penalty * logs.sum(axis=-1)
         return scores
 
-    def going(carry):
-        place, _, writing, _ = carry
-        return (place < length) & jnp.any(writing.scores > -jnp.inf)
+    def is_unfinished(carry):
+        place, _, active, _ = carry
+        return (place < length) & jnp.any(active.scores > -jnp.inf)
 
     def advance(carry):
-        place, state, writing, found = carry
-        last = jnp.where(place == 0, first, writing.tokens[:, :, place - 1])
+        place, state, active, finished = carry
+        last = jnp.where(place == 0, first, active.tokens[:, :, place - 1])
         state, scores, attention = step(state, last.reshape(-1))
-        scores = _ending(scores, place == length - 1, end).reshape(batch, width, -1)
+        scores = _force_end(scores, place == length - 1, end).reshape(batch, width, -1)
         vocabulary = scores.shape[-1]
-        totals = (writing.scores[:, :, None] + scores).reshape(batch, -1)
-        # At most `width` of them end.
+        totals = (active.scores[:, :, None] + scores).reshape(batch, -1)
+        # At most `width` of these end.
         totals, best = jax.lax.top_k(totals, min(2 * width, totals.shape[-1]))
         parents, tokens = best // vocabulary, (best % vocabulary).astype(jnp.int32)
-        seen = writing.attention.at[:, :, place].set(attention.reshape(batch, width, -1))
-        grown = SearchResult(
-            _picked(writing.tokens, parents).at[:, :, place].set(tokens),
+        attention_so_far = active.attention.at[:, :, place].set(attention.reshape(batch, width, -1))
+        extended = SearchResult(
+            _take_beams(active.tokens, parents).at[:, :, place].set(tokens),
             totals,
-            _picked(seen, parents),
+            _take_beams(attention_so_far, parents),
         )
         ends = tokens == end
-        ended = jnp.where(ends, score(grown, place), -jnp.inf)[:, :width]
-        newly = SearchResult(grown.tokens[:, :width], ended, grown.attention[:, :width])
-        # Of equal scores top_k takes the first: where nothing was found stays what is blank.
-        found = _best(
-            jax.tree.map(lambda *both: jnp.concatenate(both, axis=1), found, newly), width
+        ended_scores = jnp.where(ends, score(extended, place), -jnp.inf)[:, :width]
+        ended_texts = SearchResult(
+            extended.tokens[:, :width], ended_scores, extended.attention[:, :width]
         )
-        # What is written grows less probable, and at best is divided by the greatest penalty.
-        worst = found.scores.min(axis=1, keepdims=True)
-        going_on = jnp.where(ends | (totals / penalty(length) <= worst), -jnp.inf, totals)
-        scores, chosen = jax.lax.top_k(going_on, width)
+        # top_k takes the first of equal scores, so that empty beams stay blank.
+        finished = _top_beams(
+            jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), finished, ended_texts),
+            width,
+        )
+        # The best possible score of a beam: its log-probability over the largest penalty.
+        worst = finished.scores.min(axis=1, keepdims=True)
+        active_scores = jnp.where(ends | (totals / penalty(length) <= worst), -jnp.inf, totals)
+        scores, chosen = jax.lax.top_k(active_scores, width)
         parents = jnp.take_along_axis(parents, chosen, axis=1)
         rows = (jnp.arange(batch)[:, None] * width + parents).reshape(-1)
         state = jax.tree.map(lambda leaf: leaf[rows], state)
-        writing = SearchResult(
-            _picked(grown.tokens, chosen), scores, _picked(grown.attention, chosen)
+        active = SearchResult(
+            _take_beams(extended.tokens, chosen), scores, _take_beams(extended.attention, chosen)
         )
-        return place + 1, state, writing, found
+        return place + 1, state, active, finished
 
-    return jax.lax.while_loop(going, advance, (jnp.int32(0), state, writing, blank))[-1]
+    return jax.lax.while_loop(is_unfinished, advance, (jnp.int32(0), state, active, blank))[-1]
 
 
 def repeat_rows(tree: Any, width: int) -> Any:
-    """Returns arrays `[batch, ...]` as `[batch * width, ...]`, each row `width` times in a row."""
+    """Repeats each row of arrays `[batch, ...]` for each beam: `[batch * width, ...]`."""
     return jax.tree.map(lambda leaf: jnp.repeat(leaf, width, axis=0), tree)
 
 
-def _ending(scores: jax.Array, last: jax.Array, end: int) -> jax.Array:
-    """Returns the log-probabilities, at the last place those of the end alone."""
-    others = jnp.arange(scores.shape[-1]) != end
-    return jnp.where(last & others, -jnp.inf, scores)
+def _force_end(scores: jax.Array, last: jax.Array, end: int) -> jax.Array:
+    """Masks all tokens but the end at the last step."""
+    is_not_end = jnp.arange(scores.shape[-1]) != end
+    return jnp.where(last & is_not_end, -jnp.inf, scores)
 
 
-def _best(texts: SearchResult, count: int) -> SearchResult:
+def _top_beams(texts: SearchResult, count: int) -> SearchResult:
     scores, chosen = jax.lax.top_k(texts.scores, count)
-    return SearchResult(_picked(texts.tokens, chosen), scores, _picked(texts.attention, chosen))
+    return SearchResult(
+        _take_beams(texts.tokens, chosen), scores, _take_beams(texts.attention, chosen)
+    )
 
 
-def _picked(values: jax.Array, which: Int[Array, "batch count"]) -> jax.Array:
-    """Returns those of the values `[batch, beam, ...]` that are asked for, in that order."""
-    which = which.reshape(which.shape + (1,) * (values.ndim - 2))
-    return jnp.take_along_axis(values, which, axis=1)
+def _take_beams(values: jax.Array, indices: Int[Array, "batch count"]) -> jax.Array:
+    """Gathers beams of values `[batch, beam, ...]`, in the order of the indices."""
+    indices = indices.reshape(indices.shape + (1,) * (values.ndim - 2))
+    return jnp.take_along_axis(values, indices, axis=1)
 
 
 def _require(least: int, **numbers: float) -> None:
-    for name, given in numbers.items():
-        if not given >= least:
-            raise InputError(f"{name}: given {given}, expected {least} or more")
+    for name, value in numbers.items():
+        if not value >= least:
+            raise InputError(f"{name}: given {value}, expected {least} or more")

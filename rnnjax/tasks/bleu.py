@@ -1,4 +1,4 @@
-"""How good translations are, as sacrebleu has it."""
+"""BLEU and chrF of translations, by sacrebleu."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -10,7 +10,11 @@ _FORM = "NFC"
 
 
 def require_sacrebleu() -> None:
-    """Raises InputError if sacrebleu, which is an extra of the package, is not installed."""
+    """Checks that sacrebleu, an extra of the package, is installed.
+
+    Raises:
+      InputError: it is not.
+    """
     try:
         import sacrebleu  # noqa: F401
     except ImportError:
@@ -21,35 +25,39 @@ def require_sacrebleu() -> None:
 
 
 def translation_scores(
-    found: Sequence[str], references: Sequence[str]
+    translations: Sequence[str], references: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Returns scores of translations, and the signatures of 'bleu' and 'chrf'.
 
-    The scores are 'bleu' and 'chrf', from 0 to 100, and 'exact', the share that are their
-    reference letter for letter. All compare texts in normalization form C of Unicode, in which a
-    letter and its accent are one character, however a text is written. The signatures are those of
-    sacrebleu, and say so.
+    The scores are 'bleu' and 'chrf', from 0 to 100, and 'exact', the share equal to their
+    reference. All compare texts in Unicode normalization form C, which composes letters and
+    accents; the signatures of sacrebleu say so.
 
     Source: Post, A call for clarity in reporting BLEU scores, WMT 2018; Popovic, chrF, WMT 2015.
 
     Args:
-      found: at least one.
+      translations: at least one.
       references: one for each.
     """
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    found, references = ([_composed(text) for text in texts] for texts in (found, references))
+    translations, references = (
+        [_composed(text) for text in texts] for texts in (translations, references)
+    )
     metrics: dict[str, Any] = {"bleu": BLEU(tokenize="13a"), "chrf": CHRF()}
     scores = {
-        name: float(metric.corpus_score(found, [references]).score)
+        name: float(metric.corpus_score(translations, [references]).score)
         for name, metric in metrics.items()
     }
-    same = [one == other for one, other in zip(found, references, strict=True)]
+    exact_matches = [
+        translation == reference
+        for translation, reference in zip(translations, references, strict=True)
+    ]
     signatures = {
         name: f"{metric.get_signature()}|form:{_FORM}" for name, metric in metrics.items()
     }
-    return {**scores, "exact": sum(same) / len(same)}, signatures
+    return {**scores, "exact": sum(exact_matches) / len(exact_matches)}, signatures
 
 
 def _composed(text: str) -> str:

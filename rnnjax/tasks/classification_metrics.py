@@ -1,4 +1,4 @@
-"""How good the answers of a classifier are."""
+"""Metrics of classifiers: accuracy, F1, confusion matrix, accuracy by length."""
 
 import statistics
 from collections.abc import Sequence
@@ -8,32 +8,31 @@ import numpy as np
 from jaxtyping import Float, Int
 
 MATRIX_CLASSES = 50
-"""With more classes than this a result has the most frequent confusions, not a matrix of all: that
-would have as many numbers as the square of the classes."""
+"""Most classes for a confusion matrix; with more, a result has the most frequent confusions."""
 
 
 class ClassificationCounts(NamedTuple):
     """Counts of each class.
 
     Attributes:
-      hits: rows answered rightly.
-      rows: rows whose class it is.
-      answers: rows answered with it.
+      hits: rows of the class predicted correctly.
+      rows: rows of the class.
+      predictions: rows predicted as the class.
     """
 
     hits: Int[np.ndarray, " classes"]
     rows: Int[np.ndarray, " classes"]
-    answers: Int[np.ndarray, " classes"]
+    predictions: Int[np.ndarray, " classes"]
 
 
 def count_per_class(
     labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
 ) -> ClassificationCounts:
-    """Returns the counts of each class; memory follows the classes, not their square."""
+    """Counts rows, predictions and hits of each class, in memory linear in the classes."""
     predicted, classes = log_probabilities.argmax(axis=1), log_probabilities.shape[1]
     hits = labels[predicted == labels]
     return ClassificationCounts(
-        *(np.bincount(each, minlength=classes) for each in (hits, labels, predicted))
+        *(np.bincount(ids, minlength=classes) for ids in (hits, labels, predicted))
     )
 
 
@@ -42,15 +41,14 @@ def compute_metrics(
 ) -> dict[str, float | int]:
     """Returns loss (mean cross-entropy in nats), accuracy, macro_f1 and rows.
 
-    macro_f1 is the mean over the classes that occur among the labels or the answers; a class that
-    is never right counts 0.
+    macro_f1 is the mean over the classes that occur among labels or predictions.
     """
     counts = count_per_class(labels, log_probabilities)
     f1 = [row["f1"] for row in per_class_scores(counts, [""] * len(counts.rows))]
-    occurs = counts.rows + counts.answers > 0
-    of_label = log_probabilities[np.arange(len(labels)), labels]
+    occurs = counts.rows + counts.predictions > 0
+    label_log_probs = log_probabilities[np.arange(len(labels)), labels]
     return {
-        "loss": float(-np.mean(of_label, dtype=np.float64)),
+        "loss": float(-np.mean(label_log_probs, dtype=np.float64)),
         "accuracy": float(counts.hits.sum() / len(labels)),
         "macro_f1": float(np.mean(np.asarray(f1)[occurs])),
         "rows": len(labels),
@@ -60,7 +58,7 @@ def compute_metrics(
 def confusion_matrix(
     labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
 ) -> Int[np.ndarray, "classes classes"]:
-    """Returns how often each class (row) was answered with each class (column)."""
+    """Returns the confusion matrix: labels in rows, predictions in columns."""
     classes = log_probabilities.shape[1]
     pairs = labels * classes + log_probabilities.argmax(axis=1)
     return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
@@ -70,39 +68,39 @@ def most_confused_pairs(
     labels: Int[np.ndarray, " rows"],
     log_probabilities: Float[np.ndarray, "rows classes"],
     names: Sequence[str],
-    most: int = 50,
+    limit: int = 50,
 ) -> list[dict[str, Any]]:
-    """Returns label, predicted, rows and share (of the label's rows) of the commonest mistakes."""
+    """Returns label, predicted, rows and share (of the label's rows) of frequent errors."""
     predicted, classes = log_probabilities.argmax(axis=1), log_probabilities.shape[1]
     wrong = predicted != labels
     pairs = labels[wrong].astype(np.int64) * classes + predicted[wrong]
-    found, counts = np.unique(pairs, return_counts=True)
+    pair_ids, counts = np.unique(pairs, return_counts=True)
     rows = np.bincount(labels, minlength=classes)
     return [
         {
             "label": names[label],
-            "predicted": names[answer],
+            "predicted": names[prediction],
             "rows": int(count),
             "share": float(count / rows[label]),
         }
-        for place in np.argsort(-counts, kind="stable")[:most]
-        for (label, answer), count in [(divmod(int(found[place]), classes), counts[place])]
+        for index in np.argsort(-counts, kind="stable")[:limit]
+        for (label, prediction), count in [(divmod(int(pair_ids[index]), classes), counts[index])]
     ]
 
 
 def per_class_scores(counts: ClassificationCounts, names: Sequence[str]) -> list[dict[str, Any]]:
     """Returns name, precision, recall, f1 and rows of each class; a ratio of nothing is 0."""
-    hits, rows, answers = counts
+    hits, rows, predictions = counts
 
-    def ratio(part: Any, whole: Any) -> float:
-        return float(part / whole) if whole else 0.0
+    def ratio(numerator: Any, denominator: Any) -> float:
+        return float(numerator / denominator) if denominator else 0.0
 
     return [
         {
             "name": name,
-            "precision": ratio(hits[index], answers[index]),
+            "precision": ratio(hits[index], predictions[index]),
             "recall": ratio(hits[index], rows[index]),
-            "f1": ratio(2 * hits[index], rows[index] + answers[index]),
+            "f1": ratio(2 * hits[index], rows[index] + predictions[index]),
             "rows": int(rows[index]),
         }
         for index, name in enumerate(names)
@@ -118,13 +116,13 @@ def accuracy_by_length(
     """Returns from, to (tokens, both included), rows and accuracy of groups of about equal size."""
     hits = log_probabilities.argmax(axis=1) == labels
     ends = np.unique(np.quantile(lengths, np.linspace(0, 1, groups + 1)[1:], method="higher"))
-    which = np.searchsorted(ends, lengths)
+    group = np.searchsorted(ends, lengths)
     return [
         {
-            "from": int(lengths[which == index].min()),
-            "to": int(lengths[which == index].max()),
-            "rows": int(np.sum(which == index)),
-            "accuracy": float(np.mean(hits[which == index])),
+            "from": int(lengths[group == index].min()),
+            "to": int(lengths[group == index].max()),
+            "rows": int(np.sum(group == index)),
+            "accuracy": float(np.mean(hits[group == index])),
         }
         for index in range(len(ends))
     ]
@@ -133,18 +131,20 @@ def accuracy_by_length(
 def worst_mistakes(
     labels: Int[np.ndarray, " rows"],
     log_probabilities: Float[np.ndarray, "rows classes"],
-    most: int = 20,
+    limit: int = 20,
 ) -> Int[np.ndarray, " mistakes"]:
-    """Returns the rows answered wrongly whose own class had the least probability, worst first."""
-    of_label = log_probabilities[np.arange(len(labels)), labels]
-    order = np.argsort(of_label, kind="stable")
-    return order[log_probabilities.argmax(axis=1)[order] != labels[order]][:most]
+    """Returns the misclassified rows by rising probability of their label."""
+    label_log_probs = log_probabilities[np.arange(len(labels)), labels]
+    order = np.argsort(label_log_probs, kind="stable")
+    return order[log_probabilities.argmax(axis=1)[order] != labels[order]][:limit]
 
 
-def summarize_seeds(told: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Returns results of several seeds as one: what is told of all, and the scores of each split.
+def summarize_seeds(shared: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns mean, standard deviation (of a sample, 'sd') and values ('by_seed') of each score.
 
-    Each score has its 'mean', its 'sd' (standard deviation, of a sample) and its values 'by_seed'.
+    Args:
+      shared: entries that all seeds have in common.
+      results: of each seed.
     """
 
     def spread(values: list[float]) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def summarize_seeds(told: dict[str, Any], results: Sequence[dict[str, Any]]) -> 
 
     splits = [split for split in ("validation", "test") if split in results[0]]
     return {
-        **told,
+        **shared,
         **{
             split: {
                 name: spread([result[split][name] for result in results])
@@ -169,22 +169,22 @@ def summarize_seeds(told: dict[str, Any], results: Sequence[dict[str, Any]]) -> 
     }
 
 
-def format_scores(result: dict[str, Any], names: Sequence[str], counted: str) -> str:
-    """Returns test scores of a result, of one seed or as `summarize_seeds` returns it, in a line.
+def format_scores(result: dict[str, Any], metrics: Sequence[str], unit: str) -> str:
+    """Formats the test scores of a result, of one seed or of several, as a line.
 
     Args:
-      result: as result.json has it.
-      names: of the scores.
-      counted: what they are of.
+      result: content of result.json.
+      metrics: names of the scores.
+      unit: what was scored: 'rows', 'tokens'.
     """
     test, seeds = result["test"], result.get("seeds")
 
     def value(score: Any) -> str:
         return f"{score['mean']:.4f} ± {score['sd']:.4f}" if seeds else f"{score:.4f}"
 
-    told = ", ".join(f"{name} {value(test[name])}" for name in names)
-    of = f" (mean ± standard deviation of seeds {seeds[0]} to {seeds[-1]})" if seeds else ""
+    scores = ", ".join(f"{name} {value(test[name])}" for name in metrics)
+    spread = f" (mean ± standard deviation of seeds {seeds[0]} to {seeds[-1]})" if seeds else ""
     share = test.get("unknown_share", 0.0)
     share = share["mean"] if isinstance(share, dict) else share
     unknown = f", {share:.1%} of the tokens unknown" if share else ""
-    return f"test {told} on {test['rows']} {counted}{of}{unknown}"
+    return f"test {scores} on {test['rows']} {unit}{spread}{unknown}"

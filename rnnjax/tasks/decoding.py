@@ -1,4 +1,4 @@
-"""Texts that a trained translator writes, by beam search."""
+"""Translation of texts by greedy or beam search."""
 
 import functools
 import itertools
@@ -18,19 +18,19 @@ from rnnjax.tasks.beam_search import SearchResult, beam_search, greedy, repeat_r
 from rnnjax.tasks.task import Params
 
 _MULTIPLE = 16
-"""Sources are padded to a multiple of it: each length is compiled once, and a search takes long."""
+"""Sources are padded to a multiple of it, so that few lengths are compiled."""
 
 _LONG = 1_000
-"""Tokens of a source that is read by itself: a search keeps kilobytes for each token and row."""
+"""Longer sources are searched one at a time: beams take kilobytes for each token and row."""
 
 
 class BeamOptions(NamedTuple):
-    """How a text is searched for, as `rnnjax.tasks.beam_search.beam_search` has it.
+    """Options of `rnnjax.tasks.beam_search.beam_search`.
 
     Attributes:
-      width: texts that are looked at side by side.
-      length_penalty: favours long texts.
-      coverage_penalty: favours texts written with a look at each token of the source.
+      width: beam size; 1 for greedy search.
+      length_penalty: favours long translations.
+      coverage_penalty: favours translations that attend to every source token.
     """
 
     width: int
@@ -47,31 +47,30 @@ class TranslatedText(NamedTuple):
     """A translation.
 
     Attributes:
-      text: of the best tokens.
-      score: what it was ranked by: its log-probability in nats, with the penalties; a beam of one
-        has none.
-      read: the tokens of the source.
-      written: the tokens of the text, the end included.
-      attention: where the network looked when it wrote a token; each row sums to one.
+      text: the best one.
+      score: its log-probability in nats, with the penalties unless the beam size is 1.
+      source_tokens: of the source.
+      tokens: of the translation, end included.
+      attention: weights over the source at each token; each row sums to one.
     """
 
     text: str
     score: float
-    read: tuple[str, ...]
-    written: tuple[str, ...]
-    attention: Float[np.ndarray, "written read"]
+    source_tokens: tuple[str, ...]
+    tokens: tuple[str, ...]
+    attention: Float[np.ndarray, "tokens source_tokens"]
 
     @property
-    def looked(self) -> list[tuple[str, float, str]]:
-        """For each token written: it, and how much the network looked at which token the most.
+    def alignments(self) -> list[tuple[str, float, str]]:
+        """The largest attention weight of each token, as (token, weight, source token).
 
-        Nothing where nothing was read.
+        Empty for an empty source.
         """
-        if not self.read:
+        if not self.source_tokens:
             return []
         return [
-            (token, float(row.max()), self.read[row.argmax()])
-            for token, row in zip(self.written, self.attention, strict=True)
+            (token, float(row.max()), self.source_tokens[row.argmax()])
+            for token, row in zip(self.tokens, self.attention, strict=True)
         ]
 
 
@@ -85,42 +84,42 @@ def translate_texts(
     length: int,
     batch_size: int,
 ) -> list[TranslatedText]:
-    """Returns the best text for each source, in their order.
+    """Translates sources, in their order.
 
     Args:
       model: the network.
       params: of the network.
       vocabulary: names the tokens.
-      sources: what is read, at least one.
-      beam: how to search.
-      length: most tokens of a text, the end included.
-      batch_size: sources that are read side by side, those of like length.
+      sources: tokens of at least one text.
+      beam: options of the search.
+      length: most tokens of a translation, end included.
+      batch_size: sources in a batch, of similar length.
     """
     words = vocabulary.words
-    found: dict[int, TranslatedText] = {}
+    translations: dict[int, TranslatedText] = {}
     order = np.argsort(sources.lengths, kind="stable")
-    long = np.searchsorted(sources.lengths[order], _LONG, side="right")
-    size = min(batch_size, max(long, 1))
-    starts = [*range(0, long, size), *range(long, len(order))]
+    num_short = np.searchsorted(sources.lengths[order], _LONG, side="right")
+    size = min(batch_size, max(num_short, 1))
+    starts = [*range(0, num_short, size), *range(num_short, len(order))]
     with Progress("translate", len(order)) as progress:
         for start, end in itertools.pairwise([*starts, len(order)]):
-            rows = np.full(size if start < long else 1, -1)
+            rows = np.full(size if start < num_short else 1, -1)
             rows[: end - start] = order[start:end]
             time = _MULTIPLE * max(-(-int(sources.lengths[order[end - 1]]) // _MULTIPLE), 1)
             tokens, mask = sources.pad(rows, time)
             best = jax.device_get(_search(model, params, tokens, mask, beam=beam, length=length))
-            for place, row in enumerate(rows[rows >= 0].tolist()):
-                written = best.tokens[place][best.tokens[place] > 0]
-                read = tokens[place][mask[place]]
-                found[row] = TranslatedText(
-                    text=vocabulary.decode(written),
-                    score=float(best.scores[place]),
-                    read=tuple(words[number] for number in read),
-                    written=tuple(words[number] for number in written),
-                    attention=best.attention[place][: len(written), : len(read)],
+            for index, row in enumerate(rows[rows >= 0].tolist()):
+                target = best.tokens[index][best.tokens[index] > 0]
+                source = tokens[index][mask[index]]
+                translations[row] = TranslatedText(
+                    text=vocabulary.decode(target),
+                    score=float(best.scores[index]),
+                    source_tokens=tuple(words[number] for number in source),
+                    tokens=tuple(words[number] for number in target),
+                    attention=best.attention[index][: len(target), : len(source)],
                 )
-            progress.update(len(found))
-    return [found[row] for row in range(len(sources))]
+            progress.update(len(translations))
+    return [translations[row] for row in range(len(sources))]
 
 
 @functools.partial(jax.jit, static_argnames=("model", "beam", "length"))
@@ -132,21 +131,20 @@ def _search(
     beam: BeamOptions,
     length: int,
 ) -> SearchResult:
-    """Returns the best text for each row, `found = [batch]`."""
+    """Returns the best translation of each row."""
     apply: Any = functools.partial(model.apply, {"params": params})
-    read = apply(tokens, mask, method="encode")
-    state = apply(read, method="start")
-    # What is no token of any text is not written.
-    never = jnp.isin(jnp.arange(model.vocabulary), jnp.array([PADDING, UNKNOWN]))
+    encoded = apply(tokens, mask, method="encode")
+    state = apply(encoded, method="start")
+    is_special = jnp.isin(jnp.arange(model.vocabulary), jnp.array([PADDING, UNKNOWN]))
 
-    def step(read, state, last):
-        state, scores, looked = apply(read, state, last, method="step")
-        return state, jnp.where(never, -jnp.inf, jax.nn.log_softmax(scores)), looked
+    def step(encoded, state, last):
+        state, scores, attention = apply(encoded, state, last, method="step")
+        return state, jnp.where(is_special, -jnp.inf, jax.nn.log_softmax(scores)), attention
 
     if beam.width == 1:
-        return greedy(functools.partial(step, read), state, len(tokens), length, END)
-    found = beam_search(
-        functools.partial(step, repeat_rows(read, beam.width)),
+        return greedy(functools.partial(step, encoded), state, len(tokens), length, END)
+    beams = beam_search(
+        functools.partial(step, repeat_rows(encoded, beam.width)),
         repeat_rows(state, beam.width),
         mask,
         width=beam.width,
@@ -155,4 +153,4 @@ def _search(
         length_penalty=beam.length_penalty,
         coverage_penalty=beam.coverage_penalty,
     )
-    return jax.tree.map(lambda leaf: leaf[:, 0], found)
+    return jax.tree.map(lambda leaf: leaf[:, 0], beams)

@@ -18,7 +18,7 @@ from rnnjax.errors import InputError
 from rnnjax.models import LanguageModel
 from rnnjax.tasks import sampling
 from rnnjax.tasks.task import Carry, Params, Sums
-from rnnjax.tasks.token_metrics import TOKEN_AXES, scores_of, sums_of
+from rnnjax.tasks.token_metrics import TOKEN_AXES, mean_token_metrics, token_sums
 from rnnjax.tasks.token_task import TokenTask, encoder_options
 
 _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 500, 0.8
@@ -118,12 +118,12 @@ class LanguageModelingTask(TokenTask):
         carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
         """Reads the next tokens of texts; returns the carry and log-probabilities of the next."""
-        state, before = (None, None) if carry is None else carry
+        state, previous = (None, None) if carry is None else carry
         state, logits = _apply(self.model, params, tokens, mask, state)
         last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
         scores = jnp.take_along_axis(logits, last[:, None, None], axis=1)[:, 0]
-        if before is not None:
-            scores = jnp.where(mask.any(axis=1)[:, None], scores, before)
+        if previous is not None:
+            scores = jnp.where(mask.any(axis=1)[:, None], scores, previous)
         return (state, scores), jax.nn.log_softmax(scores)
 
     def score_each_step(
@@ -140,7 +140,7 @@ class LanguageModelingTask(TokenTask):
         Rows are the predicted tokens, ends of texts among them. An unknown token counts like any
         other, and is easy to predict where there are many.
         """
-        scores, tokens = scores_of(outputs)
+        scores, tokens = mean_token_metrics(outputs)
         return {**scores, "rows": tokens, "unknown_share": unknown_share(split.tokens)}
 
     def analyze_test(
@@ -172,7 +172,7 @@ class LanguageModelingTask(TokenTask):
         state, logits = _apply(
             self.model, params, batch.tokens, batch.mask, state, resets, **options
         )
-        return sums_of(logits, batch.targets, batch.weights), state
+        return token_sums(logits, batch.targets, batch.weights), state
 
     def _initial_state(self, params: Params, batch_size: int) -> Carry:
         """Returns the initial state of the layers: the final state of fully masked rows."""

@@ -1,4 +1,4 @@
-"""Problems of long memory: the network, the loss and what is counted."""
+"""Synthetic problems of long memory: network, loss and metrics."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,17 @@ from rnnjax.tasks.recurrent_options import recurrent_options, trainable_mask
 from rnnjax.tasks.task import Carry, Params, Sums, Task
 
 NEAR = 0.04
-"""How far a number may be from the one that was asked for to be right: Hochreiter, Schmidhuber,
-Long short-term memory, 1997, section 5.4."""
+"""Largest absolute error of a correct number: Hochreiter, Schmidhuber, Long short-term memory,
+1997, section 5.4."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MemoryTask(Task):
-    """Cross-entropy over classes, or of numbers the squared error, where a problem counts it.
+    """Cross-entropy of classes, or squared error of numbers, at the steps that a problem scores.
 
     Attributes:
       model: the network.
-      problem: what there is to remember.
+      problem: the synthetic problem.
     """
 
     example_unit = "sequences"
@@ -43,12 +43,12 @@ class MemoryTask(Task):
 
     @staticmethod
     def run_name(config: Config, name: str) -> str:
-        """Returns the name; that of the problem, where the file is named after another problem."""
+        """Returns the problem's name for a config file that is named after a problem."""
         return config.data.memory.problem if name in PROBLEMS else name
 
     @classmethod
     def count_examples(cls, weights: np.ndarray) -> int:
-        """Returns the number of sequences, of which a weight is given to each step."""
+        """Counts the sequences with a step of non-zero weight."""
         return int(np.count_nonzero(weights.any(axis=-1)))
 
     @staticmethod
@@ -63,7 +63,7 @@ class MemoryTask(Task):
         vocabulary: Vocabulary | None = None,
         sibling: Dataset[SyntheticSplit] | None = None,
     ) -> Dataset[SyntheticSplit]:
-        """Returns batches of made examples; what a seed changes is what is drawn from them."""
+        """Returns batches of generated examples; the seed of a run draws the training examples."""
         del vocabulary
         return sibling or synthetic.make_dataset(config, corpus)
 
@@ -71,7 +71,7 @@ class MemoryTask(Task):
     def from_config(
         cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]
     ) -> "MemoryTask":
-        """Returns the task of a config."""
+        """Builds the task of a config."""
         del vocab_size, metadata
         problem = PROBLEMS[config.data.memory.problem]
         model = SequenceModel(
@@ -80,13 +80,13 @@ class MemoryTask(Task):
         return cls(model, problem)
 
     def input_shapes(self, split: SyntheticSplit) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Returns dtypes and shapes of inputs and mask."""
+        """Returns shapes and dtypes of inputs and mask."""
         shape = (split.batch_size, split.boundaries[-1])
         inputs = jax.ShapeDtypeStruct((*shape, self.problem.features), jnp.float32)
         return inputs, jax.ShapeDtypeStruct(shape, jnp.bool_)
 
     def init(self, key: jax.Array) -> Params:
-        """Returns new parameters."""
+        """Initializes the parameters."""
         inputs = jnp.zeros((1, 1, self.problem.features))
         return self.model.init(key, inputs, jnp.ones((1, 1), bool))["params"]
 
@@ -97,18 +97,18 @@ class MemoryTask(Task):
     def loss(
         self, params: Params, batch: SyntheticBatch, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
-        """Returns the mean loss of a batch, the sums behind it and nothing handed on."""
-        found = self._sums(params, batch, rngs={"dropout": key})
-        recalls = found.pop("recalls")
-        # The loss may count more steps than those at which memory is asked for.
-        share = found["accuracy"] / jnp.maximum(recalls, 1)
-        sums = {**found, "accuracy": share * found["weight"]}
+        """Returns the mean loss of a batch, its sums and an unchanged carry."""
+        sums = self._sums(params, batch, rngs={"dropout": key})
+        recalls = sums.pop("recalls")
+        # The loss may count more steps than those that require memory.
+        share = sums["accuracy"] / jnp.maximum(recalls, 1)
+        sums = {**sums, "accuracy": share * sums["weight"]}
         return sums["loss"] / sums["weight"], (sums, carry)
 
     def evaluate_batch(
         self, params: Params, batch: SyntheticBatch, carry: Carry
     ) -> tuple[Sums, Carry]:
-        """Returns loss and hits, summed, and how much the one and the other are of."""
+        """Returns the sums of loss, hits, recall steps and weights."""
         return self._sums(params, batch), carry
 
     def compute_metrics(
@@ -116,10 +116,12 @@ class MemoryTask(Task):
     ) -> dict[str, float | int]:
         """Returns 'loss', 'accuracy', 'baseline' and 'rows'.
 
-        The accuracy is of the steps at which memory is asked for: the share of right classes, or of
-        numbers within `NEAR`. The baseline is the least loss without memory.
+        The accuracy is over the steps that require memory: the share of correct classes, or of
+        numbers within `NEAR`. The baseline is the lowest loss without memory.
         """
-        total = {name: sum(float(each[name]) for each in outputs) for name in outputs[0]}
+        total = {
+            name: sum(float(batch_sums[name]) for batch_sums in outputs) for name in outputs[0]
+        }
         return {
             "loss": total["loss"] / total["weight"],
             "accuracy": total["accuracy"] / total["recalls"],

@@ -1,4 +1,4 @@
-"""Text made by a language model, a token at a time."""
+"""Sampling of text from a language model, token by token."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +12,7 @@ from rnnjax.errors import InputError
 
 
 class GenerationTask(Protocol):
-    """What writes a text: `rnnjax.tasks.LanguageModeling` does."""
+    """A task whose network predicts the next token, such as `LanguageModelingTask`."""
 
     def advance(
         self,
@@ -21,20 +21,20 @@ class GenerationTask(Protocol):
         mask: Bool[Array, "batch time"],
         carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
-        """Returns what is kept of texts so far, and log-probabilities of the next token."""
+        """Returns the carry and log-probabilities of the next token, as `TokenTask.advance`."""
         ...
 
 
 class SamplingOptions(NamedTuple):
-    """How the next token is chosen.
+    """Options of sampling.
 
     Attributes:
-      temperature: scores are divided by it; 0 takes the most probable token.
-      top_k: only so many most probable tokens are chosen from; 0 for all. Fan, Lewis, Dauphin,
+      temperature: divides the logits; 0 takes the most probable token.
+      top_k: sample from this many most probable tokens; 0 for all. Fan, Lewis, Dauphin,
         Hierarchical neural story generation, ACL 2018.
-      top_p: only the most probable tokens that together have at least this probability are chosen
-        from; 1 for all. Holtzman et al., The curious case of neural text degeneration, ICLR 2020.
-      seed: the same seed chooses the same tokens.
+      top_p: sample from the fewest most probable tokens whose total probability is at least this;
+        1 for all. Holtzman et al., The curious case of neural text degeneration, ICLR 2020.
+      seed: of the random numbers.
     """
 
     temperature: float = 1.0
@@ -43,8 +43,12 @@ class SamplingOptions(NamedTuple):
     seed: int = 0
 
     def check(self) -> None:
-        """Raises InputError if a number is out of its range."""
-        for name, given, right, expected in (
+        """Checks ranges.
+
+        Raises:
+          InputError: a value is out of its range.
+        """
+        for name, value, is_valid, expected in (
             (
                 "temperature",
                 self.temperature,
@@ -55,42 +59,42 @@ class SamplingOptions(NamedTuple):
             ("top_p", self.top_p, 0 < self.top_p <= 1, "more than 0, at most 1 (all tokens)"),
             ("seed", self.seed, 0 <= self.seed < 2**32, "0 or more, less than 2**32"),
         ):
-            if not right:
-                raise InputError(f"{name}: given {given}, expected {expected}")
+            if not is_valid:
+                raise InputError(f"{name}: given {value}, expected {expected}")
 
 
 def sample_token(
-    key: jax.Array, scores: Float[Array, " vocabulary"], choice: SamplingOptions
+    key: jax.Array, scores: Float[Array, " vocabulary"], options: SamplingOptions
 ) -> Int[Array, ""]:
-    """Returns a token drawn by its score.
+    """Samples a token.
 
     Args:
-      key: of the draw.
-      scores: logits; those of minus infinity are never chosen.
-      choice: how; `seed` means nothing here.
+      key: random key.
+      scores: logits; minus infinity excludes a token.
+      options: of the sampling, except for `seed`.
     """
-    if not choice.temperature:
+    if not options.temperature:
         return jnp.argmax(scores)
-    return jax.random.categorical(key, truncate_logits(scores / choice.temperature, choice))
+    return jax.random.categorical(key, truncate_logits(scores / options.temperature, options))
 
 
 def truncate_logits(
-    scores: Float[Array, " vocabulary"], choice: SamplingOptions
+    scores: Float[Array, " vocabulary"], options: SamplingOptions
 ) -> Float[Array, " vocabulary"]:
-    """Returns the scores, minus infinity where `top_k` or `top_p` leave a token out.
+    """Returns the logits, with minus infinity for tokens that `top_k` or `top_p` exclude.
 
-    Tokens of equal scores stay or go together, so that their numbers decide nothing.
+    Tokens of equal logits stay or go together, so that their ids decide nothing.
     """
-    falling = -jnp.sort(-scores)
-    least = -jnp.inf
-    if 0 < choice.top_k < len(scores):
-        least = falling[choice.top_k - 1]
-    if choice.top_p < 1:
-        shares = jax.nn.softmax(jnp.where(falling >= least, falling, -jnp.inf))
-        before = jnp.cumsum(shares) - shares
-        kept = jnp.sum(before < choice.top_p)
-        least = jnp.maximum(least, falling[jnp.maximum(kept - 1, 0)])
-    return jnp.where(scores >= least, scores, -jnp.inf)
+    descending = -jnp.sort(-scores)
+    threshold = -jnp.inf
+    if 0 < options.top_k < len(scores):
+        threshold = descending[options.top_k - 1]
+    if options.top_p < 1:
+        probabilities = jax.nn.softmax(jnp.where(descending >= threshold, descending, -jnp.inf))
+        preceding = jnp.cumsum(probabilities) - probabilities
+        num_kept = jnp.sum(preceding < options.top_p)
+        threshold = jnp.maximum(threshold, descending[jnp.maximum(num_kept - 1, 0)])
+    return jnp.where(scores >= threshold, scores, -jnp.inf)
 
 
 def generate_tokens(
@@ -99,48 +103,48 @@ def generate_tokens(
     vocabulary: Vocabulary,
     prompt: str,
     length: int,
-    choice: SamplingOptions,
+    options: SamplingOptions,
 ) -> Iterator[str]:
-    """Yields pieces of a text that goes on from a prompt, up to its end.
+    """Yields the continuation of a prompt, token by token, up to the end of the text.
 
     Args:
       task: with the network.
       params: of the network.
       vocabulary: of the network.
-      prompt: what the text begins with, no part of what is yielded.
+      prompt: start of the text, not yielded.
       length: most tokens.
-      choice: how they are chosen.
+      options: of the sampling.
 
     Raises:
-      InputError: a number is out of its range.
+      InputError: a value is out of its range.
     """
-    choice.check()
+    options.check()
     if length < 1:
         raise InputError(f"length: given {length}, expected 1 or more")
-    never = jnp.zeros(len(vocabulary), bool).at[jnp.array([PADDING, UNKNOWN])].set(True)
+    is_special = jnp.zeros(len(vocabulary), bool).at[jnp.array([PADDING, UNKNOWN])].set(True)
 
     @jax.jit
-    def follow(params, token, state, key, number):
+    def sample_next(params, token, state, key, index):
         tokens = jnp.reshape(token, (1, 1))
         state, (scores,) = task.advance(params, tokens, jnp.ones((1, 1), bool), state)
-        key = jax.random.fold_in(key, number)
-        return sample_token(key, jnp.where(never, -jnp.inf, scores), choice), state
+        key = jax.random.fold_in(key, index)
+        return sample_token(key, jnp.where(is_special, -jnp.inf, scores), options), state
 
-    # A masked step changes nothing, so that this is the state in which the layers begin.
-    blank = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool)
-    key, (state, _) = jax.random.key(choice.seed), jax.jit(task.advance)(params, *blank)
-    token, asked = END, vocabulary.encode([prompt]).tokens.tolist()
+    # A masked step keeps the initial state.
+    masked_token = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool)
+    key, (state, _) = jax.random.key(options.seed), jax.jit(task.advance)(params, *masked_token)
+    token, prompt_tokens = END, vocabulary.encode([prompt]).tokens.tolist()
     bare = vocabulary.encode([prompt.rstrip()]).tokens.tolist()
     # Words have no token for a space: that before the next one stands in the prompt already.
-    spaced = prompt[-1:].isspace() and asked == bare
-    for number in asked:
-        _, state = follow(params, jnp.int32(token), state, key, 0)
-        token = number
-    for number in range(length):
-        found, state = follow(params, jnp.int32(token), state, key, number)
-        before, token = token, int(found)
+    skip_space = prompt[-1:].isspace() and prompt_tokens == bare
+    for next_token in prompt_tokens:
+        _, state = sample_next(params, jnp.int32(token), state, key, 0)
+        token = next_token
+    for index in range(length):
+        sampled, state = sample_next(params, jnp.int32(token), state, key, index)
+        previous, token = token, int(sampled)
         if token == END:
             return
-        # What it adds to the token before it, which tells whether a space stands between them.
-        piece = vocabulary.decode([before, token])[len(vocabulary.decode([before])) :]
-        yield piece.removeprefix(" ") if spaced and number == 0 else piece
+        # Decoded after the previous token, which decides whether there is a space between them.
+        piece = vocabulary.decode([previous, token])[len(vocabulary.decode([previous])) :]
+        yield piece.removeprefix(" ") if skip_space and index == 0 else piece

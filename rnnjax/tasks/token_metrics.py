@@ -1,4 +1,4 @@
-"""What tasks share that say which token comes next: what is summed, and the scores of the sums."""
+"""Cross-entropy, accuracy and perplexity of next-token prediction."""
 
 import math
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ TOKEN_AXES = MappingProxyType(
         "score/bias": (0, "tokens"),
     }
 )
-"""The `Task.labelled_axes` of a network that reads tokens and scores them."""
+"""`Task.class_axes` of a network with an embedding and an output layer over the vocabulary."""
 
 
-def sums_of(
+def token_sums(
     logits: Float[Array, "batch time vocabulary"],
     targets: Int[ArrayLike, "batch time"],
     weights: Float[ArrayLike, "batch time"],
 ) -> Sums:
-    """Returns cross-entropy (nats) and hits of the most probable token, and the sum of weights."""
+    """Sums cross-entropy (nats), accuracy and weights over tokens."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     hits = is_most_probable(logits, targets)
     return {
@@ -41,27 +41,26 @@ def sums_of(
 def is_most_probable(
     logits: Float[Array, "*batch vocabulary"], targets: Int[ArrayLike, "*batch"]
 ) -> Bool[Array, "*batch"]:
-    """Returns whether the targets are `jnp.argmax(logits, axis=-1)`, NaN apart, which never is.
+    """Returns whether the targets are `jnp.argmax(logits, axis=-1)`; False where logits are NaN.
 
-    XLA's argmax goes through a large vocabulary on a CPU number by number, and took a quarter of
-    the training of a model of words; these comparisons it makes side by side.
+    XLA's argmax is not vectorized on a CPU, and took a quarter of the training time of a model of
+    words; these comparisons are.
     """
     targets = jnp.asarray(targets)[..., None]
-    own = jnp.take_along_axis(logits, targets, axis=-1)
+    target_logits = jnp.take_along_axis(logits, targets, axis=-1)
     tokens = jnp.arange(logits.shape[-1], dtype=targets.dtype)
-    earlier = match_rank(tokens, targets) < targets  # of equals the first counts
-    return jnp.all(jnp.where(earlier, logits < own, logits <= own), axis=-1)
+    earlier = match_rank(tokens, targets) < targets  # argmax takes the first of equals
+    return jnp.all(jnp.where(earlier, logits < target_logits, logits <= target_logits), axis=-1)
 
 
-def scores_of(answers: Sequence[Any]) -> tuple[dict[str, float], int]:
-    """Returns the scores of some sums, by token, and of how many tokens they are.
+def mean_token_metrics(sums: Sequence[Any]) -> tuple[dict[str, float], int]:
+    """Returns 'loss' (nats), 'accuracy', 'bits' and 'perplexity' per token, and their number.
 
-    They are 'loss' (nats), 'accuracy', 'bits' and 'perplexity'. With a vocabulary of characters
-    'bits' are those a character. Scores of different vocabularies do not compare.
+    With a vocabulary of characters, 'bits' are per character. Do not compare across vocabularies.
     """
-    weight = sum(float(each["weight"]) for each in answers)
+    weight = sum(float(batch["weight"]) for batch in sums)
     loss, hits = (
-        sum(float(each[name]) for each in answers) / weight for name in ("loss", "accuracy")
+        sum(float(batch[name]) for batch in sums) / weight for name in ("loss", "accuracy")
     )
     scores = {
         "loss": loss,

@@ -1,4 +1,4 @@
-"""Translation: a text for each text that is read."""
+"""Translation: network, loss, metrics and the translations of the test split."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,22 +20,22 @@ from rnnjax.tasks.bleu import require_sacrebleu, translation_scores
 from rnnjax.tasks.decoding import BeamOptions, translate_texts
 from rnnjax.tasks.recurrent_options import trainable_mask
 from rnnjax.tasks.task import Carry, Params, Sums, Task
-from rnnjax.tasks.token_metrics import TOKEN_AXES, scores_of, sums_of
+from rnnjax.tasks.token_metrics import TOKEN_AXES, mean_token_metrics, token_sums
 
 _EXAMPLES = 8
-"""Of the test part, from its start, that a result shows."""
+"""Translations in a result, of the first rows of the test split."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TranslationTask(Task):
-    """Cross-entropy of each token of the target, given the source and the tokens before it.
+    """Cross-entropy of the target tokens under teacher forcing.
 
     Attributes:
       model: the network.
       max_length: most tokens of a translation, end token included.
-      label_smoothing: epsilon; the loss in training is the cross-entropy with a target of 1 -
-        epsilon, and epsilon shared out among all tokens. What is reported is without. Szegedy et
-        al., Rethinking the Inception architecture, CVPR 2016.
+      label_smoothing: epsilon; the target distribution of the training loss is 1 - epsilon for the
+        right token and uniform for epsilon. Metrics are without it. Szegedy et al.,
+        Rethinking the Inception architecture, CVPR 2016.
       scheduled_sampling: final probability of feeding the decoder its own prediction in training.
       scheduled_sampling_steps: steps over which that probability rises linearly from 0.
     """
@@ -56,10 +56,10 @@ class TranslationTask(Task):
 
     @staticmethod
     def load_corpus(config: Config) -> ParallelCorpus:
-        """Returns pairs of texts.
+        """Loads pairs of texts.
 
         Raises:
-          InputError: they cannot be had, or what judges translations is not installed.
+          InputError: they are not available, or sacrebleu is not installed.
         """
         require_sacrebleu()
         return translation_pairs.load_corpus(config.data, config.translation)
@@ -71,9 +71,9 @@ class TranslationTask(Task):
         vocabulary: Vocabulary | None = None,
         sibling: TranslationDataset | None = None,
     ) -> TranslationDataset:
-        """Returns batches of pairs, of which a seed changes the order alone."""
+        """Returns batches of pairs; a seed changes only their order."""
         if sibling:
-            # A part of its own, which keeps the orders of its epochs.
+            # A copy, since a split caches the orders of its epochs.
             return dataclasses.replace(sibling, train=dataclasses.replace(sibling.train))
         return translation_pairs.make_dataset(config, corpus, vocabulary)
 
@@ -81,33 +81,33 @@ class TranslationTask(Task):
     def from_config(
         cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]
     ) -> "TranslationTask":
-        """Returns the task of a config; the two directions of the encoder share its features."""
-        given, dtype = config.model, jnp.dtype(config.dtype)
-        asked = config.translation
+        """Builds the task of a config; each direction of the encoder has half its features."""
+        model_config, dtype = config.model, jnp.dtype(config.dtype)
+        options = config.translation
         model = Translator(
             vocabulary=vocab_size,
-            encoder_cell=make_cell(given.cell, -(-given.features // 2), dtype),
-            decoder_cell=make_cell(given.cell, given.features, dtype),
-            encoder_layers=given.layers,
-            decoder_layers=given.layers,
-            embedding=given.embedding.features,
-            attention=asked.attention,
-            input_feeding=asked.input_feeding,
-            tied=given.embedding.tied,
-            dropout=given.dropout,
+            encoder_cell=make_cell(model_config.cell, -(-model_config.features // 2), dtype),
+            decoder_cell=make_cell(model_config.cell, model_config.features, dtype),
+            encoder_layers=model_config.layers,
+            decoder_layers=model_config.layers,
+            embedding=model_config.embedding.features,
+            attention=options.attention,
+            input_feeding=options.input_feeding,
+            tied=model_config.embedding.tied,
+            dropout=model_config.dropout,
             dtype=dtype,
         )
         return cls(
             model,
             metadata["longest"] + 1,
-            asked.label_smoothing,
-            asked.scheduled_sampling,
-            asked.scheduled_sampling_steps,
+            options.label_smoothing,
+            options.scheduled_sampling,
+            options.scheduled_sampling_steps,
         )
 
     def input_shapes(self, split: TranslationBatches) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Returns dtypes and shapes of source, its mask, inputs and theirs."""
-        source, target = ((split.batch_size, each) for each in np.max(split.boundaries, axis=0))
+        """Returns shapes and dtypes of source and target tokens, and their masks."""
+        source, target = ((split.batch_size, length) for length in np.max(split.boundaries, axis=0))
         return tuple(
             jax.ShapeDtypeStruct(shape, dtype)
             for shape in (source, target)
@@ -115,12 +115,12 @@ class TranslationTask(Task):
         )
 
     def init(self, key: jax.Array) -> Params:
-        """Returns new parameters."""
+        """Initializes the parameters."""
         tokens, mask = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool)
         return self.model.init(key, tokens, mask, tokens, mask)["params"]
 
     def initial_carry(self, batch_size: int) -> Carry:
-        """Returns the number of batches so far, where what the network reads changes with it."""
+        """Returns a count of batches, for the schedule of scheduled sampling."""
         del batch_size
         return jnp.zeros((), jnp.int32) if self.scheduled_sampling else None
 
@@ -132,27 +132,27 @@ class TranslationTask(Task):
     def loss(
         self, params: Params, batch: TranslationBatch, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
-        """Returns the mean loss of the tokens of a batch, smoothed, and their sums, which are not.
+        """Returns the mean loss of the target tokens, with label smoothing; the sums are without.
 
-        What is handed on is the number of batches.
+        The carry is the number of batches.
         """
         rate = None
         if self.scheduled_sampling:
             rate = self.scheduled_sampling * jnp.minimum(carry / self.scheduled_sampling_steps, 1.0)
             carry = carry + 1
         logits = self._scores(params, batch, rate, rngs={"dropout": key})
-        sums = sums_of(logits, batch.targets, batch.weights)
+        sums = token_sums(logits, batch.targets, batch.weights)
         loss = sums["loss"]
         if self.label_smoothing:
-            alike = -jnp.sum(jax.nn.log_softmax(logits).mean(axis=-1) * batch.weights)
-            loss = (1 - self.label_smoothing) * loss + self.label_smoothing * alike
+            uniform_loss = -jnp.sum(jax.nn.log_softmax(logits).mean(axis=-1) * batch.weights)
+            loss = (1 - self.label_smoothing) * loss + self.label_smoothing * uniform_loss
         return loss / sums["weight"], (sums, carry)
 
     def evaluate_batch(
         self, params: Params, batch: TranslationBatch, carry: Carry
     ) -> tuple[Sums, Carry]:
-        """Returns loss and hits, summed, and the sum of the weights."""
-        return sums_of(self._scores(params, batch), batch.targets, batch.weights), carry
+        """Returns the sums of loss, accuracy and weights."""
+        return token_sums(self._scores(params, batch), batch.targets, batch.weights), carry
 
     def compute_metrics(
         self, split: TranslationBatches, outputs: Sequence[Any]
@@ -160,19 +160,19 @@ class TranslationTask(Task):
         """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'tokens', 'rows' and
         'unknown_share'.
 
-        The first four are of each token of the right text, given those before it. Rows are the
-        texts; ends are among the tokens. The last is of the tokens of sources and targets.
+        The first four are means over target tokens, ends included, under teacher forcing. Rows are
+        texts. 'unknown_share' is of the tokens of sources and targets.
         """
-        scores, tokens = scores_of(outputs)
+        scores, tokens = mean_token_metrics(outputs)
         unknown = unknown_share(split.tokens)
         return {**scores, "tokens": tokens, "rows": len(split), "unknown_share": unknown}
 
     def analyze_test(
         self, config: Config, dataset: TranslationDataset, params: Params, outputs: Sequence[Any]
     ) -> dict[str, Any]:
-        """Returns how good the translations of the test part are, and some of them."""
+        """Translates the test split; returns BLEU, chrF and examples with their attention."""
         del outputs
-        written = translate_texts(
+        translations = translate_texts(
             self.model,
             params,
             dataset.vocabulary,
@@ -182,20 +182,20 @@ class TranslationTask(Task):
             batch_size=config.batch_size,
         )
         test = dataset.corpus.splits["test"]
-        references = test.targets[: len(written)]
-        scores, signatures = translation_scores([each.text for each in written], references)
+        references = test.targets[: len(translations)]
+        scores, signatures = translation_scores([row.text for row in translations], references)
         examples = [
             {
                 "source": source,
                 "reference": reference,
-                "text": each.text,
-                "score": each.score,
-                "read": each.read,
-                "written": each.written,
-                "attention": np.round(each.attention.astype(float), 3).tolist(),
+                "text": translation.text,
+                "score": translation.score,
+                "read": translation.source_tokens,
+                "written": translation.tokens,
+                "attention": np.round(translation.attention.astype(float), 3).tolist(),
             }
-            for source, reference, each in zip(
-                test.sources[:_EXAMPLES], references[:_EXAMPLES], written, strict=False
+            for source, reference, translation in zip(
+                test.sources[:_EXAMPLES], references[:_EXAMPLES], translations, strict=False
             )
         ]
         return {"test": scores, "translation": {"signatures": signatures, "examples": examples}}
@@ -203,5 +203,5 @@ class TranslationTask(Task):
     def _scores(
         self, params: Params, batch: TranslationBatch, rate: Any = None, **options: Any
     ) -> Any:
-        given = batch.source, batch.source_mask, batch.inputs, batch.weights > 0
-        return self.model.apply({"params": params}, *given, rate, **options)
+        inputs = batch.source, batch.source_mask, batch.inputs, batch.weights > 0
+        return self.model.apply({"params": params}, *inputs, rate, **options)

@@ -49,7 +49,7 @@ def test_the_most_frequent_confusions_come_first():
     labels = np.array([0, 0, 0, 2, 1, 1], np.int32)
     answers = log_probabilities(np.array([1, 1, 0, 0, 1, 3]), np.full(6, 0.9))
     found = classification_metrics.most_confused_pairs(
-        labels, answers, ["a", "b", "c", "d"], most=2
+        labels, answers, ["a", "b", "c", "d"], limit=2
     )
     assert found == [
         {"label": "a", "predicted": "b", "rows": 2, "share": pytest.approx(2 / 3)},
@@ -125,7 +125,7 @@ def test_texts_of_one_length_are_one_group():
 def test_the_worst_mistakes_come_first_and_are_all_wrong():
     # Wrong are rows 2, 4 and 7, the more so the surer.
     assert classification_metrics.worst_mistakes(LABELS, log_probabilities()).tolist() == [2, 7, 4]
-    assert classification_metrics.worst_mistakes(LABELS, log_probabilities(), most=2).tolist() == [
+    assert classification_metrics.worst_mistakes(LABELS, log_probabilities(), limit=2).tolist() == [
         2,
         7,
     ]

@@ -52,18 +52,18 @@ def numbers(tokens) -> list[int]:
 
 def log_probabilities(params, each) -> np.ndarray:
     """Returns those of every token at each place of a translation."""
-    source = np.array([numbers(each.read) or [0]], np.int32)
-    inputs = np.array([[END, *numbers(each.written)[:-1]]], np.int32)
-    mask = np.full(source.shape, bool(each.read)), np.ones(inputs.shape, bool)
+    source = np.array([numbers(each.source_tokens) or [0]], np.int32)
+    inputs = np.array([[END, *numbers(each.tokens)[:-1]]], np.int32)
+    mask = np.full(source.shape, bool(each.source_tokens)), np.ones(inputs.shape, bool)
     logits = MODEL.apply({"params": params}, source, mask[0], inputs, mask[1])
     return np.array(jax.nn.log_softmax(jnp.asarray(logits)[0]))
 
 
 def test_with_one_text_at_a_time_the_most_probable_next_token_is_written(params):
     for text, each in zip(TEXTS, written(params), strict=True):
-        assert " ".join(each.read) == text
-        assert each.text == " ".join(each.written[:-1])
-        found, scores = numbers(each.written), log_probabilities(params, each)
+        assert " ".join(each.source_tokens) == text
+        assert each.text == " ".join(each.tokens[:-1])
+        found, scores = numbers(each.tokens), log_probabilities(params, each)
         assert each.score == pytest.approx(sum(scores[np.arange(len(found)), found]), rel=1e-4)
         scores[:, :END] = -np.inf
         best = scores.argmax(axis=-1).tolist()
@@ -75,7 +75,7 @@ def test_with_one_text_at_a_time_the_most_probable_next_token_is_written(params)
 def test_a_beam_ranks_by_the_penalties_that_are_asked(params):
     alpha, beta = 0.7, 0.4
     for each in written(params, 3, penalties=(alpha, beta)):
-        found, scores = numbers(each.written), log_probabilities(params, each)
+        found, scores = numbers(each.tokens), log_probabilities(params, each)
         expected = sum(scores[np.arange(len(found)), found]) / ((5 + len(found)) / 6) ** alpha
         expected += beta * np.log(np.minimum(each.attention.sum(axis=0), 1)).sum()
         assert each.score == pytest.approx(expected, rel=1e-4)
@@ -96,7 +96,7 @@ def test_what_stands_beside_a_source_changes_nothing(params, width):
     together = written(params, width)
     for text, each in zip(TEXTS, together, strict=True):
         (alone,) = written(params, width, [text])
-        assert alone.written == each.written
+        assert alone.tokens == each.tokens
         assert alone.score == pytest.approx(each.score, rel=1e-4)
         np.testing.assert_allclose(alone.attention, each.attention, atol=1e-5)
 
@@ -113,14 +113,14 @@ def test_a_long_source_is_read_by_itself(params, monkeypatch):
     monkeypatch.setattr(decoding, "_LONG", 3)
     found = written(params, texts=texts)
     assert shapes == [(3, 16), (1, 16), (1, 16)]
-    assert [each.written for each in found] == [each.written for each in expected]
-    assert [each.read for each in found] == [each.read for each in expected]
+    assert [each.tokens for each in found] == [each.tokens for each in expected]
+    assert [each.source_tokens for each in found] == [each.source_tokens for each in expected]
 
 
 def test_a_text_says_where_the_network_looked_most(params):
     attention = np.array([[0.2, 0.8], [0.7, 0.3]])
     each = TranslatedText("x", 0.0, ("a", "b"), ("x", "[END]"), attention)
-    assert each.looked == [("x", 0.8, "b"), ("[END]", 0.7, "a")]
+    assert each.alignments == [("x", 0.8, "b"), ("[END]", 0.7, "a")]
     empty = written(params)[1]
-    assert empty.attention.shape == (len(empty.written), 0)
-    assert empty.looked == []
+    assert empty.attention.shape == (len(empty.tokens), 0)
+    assert empty.alignments == []

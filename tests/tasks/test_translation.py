@@ -12,7 +12,7 @@ from rnnjax.config import parse
 from rnnjax.data.translation_pairs import TranslationBatch
 from rnnjax.data.vocabulary import END
 from rnnjax.tasks import TranslationTask
-from rnnjax.tasks.token_metrics import scores_of, sums_of
+from rnnjax.tasks.token_metrics import mean_token_metrics, token_sums
 
 VALUES: dict[str, Any] = {
     "task": "translation",
@@ -85,9 +85,9 @@ def test_the_loss_is_a_mean_over_the_tokens_that_are_to_be_written():
 
 def test_sums_leave_padding_out_and_scores_are_by_token():
     logits = jnp.array([[[0.0, 9.0], [9.0, 0.0], [9.0, 0.0]]])
-    sums = sums_of(logits, np.array([[1, 1, 0]]), np.array([[1.0, 1.0, 0.0]]))
+    sums = token_sums(logits, np.array([[1, 1, 0]]), np.array([[1.0, 1.0, 0.0]]))
     assert (float(sums["accuracy"]), float(sums["weight"])) == (1, 2)
-    scores, tokens = scores_of([{"loss": 3.0, "accuracy": 1.0, "weight": 2.0}] * 2)
+    scores, tokens = mean_token_metrics([{"loss": 3.0, "accuracy": 1.0, "weight": 2.0}] * 2)
     expected = {"loss": 1.5, "accuracy": 0.5, "bits": 1.5 * np.log2(np.e), "perplexity": np.e**1.5}
     assert scores == pytest.approx(expected)
     assert tokens == 4

@@ -142,7 +142,7 @@ def test_translation_does_not_depend_on_other_texts(finished, numerals):
         (alone,) = run.translate([text])
         assert alone.text == translation.text
         assert alone.score == pytest.approx(translation.score, rel=1e-4)
-        shape = len(translation.written), len(translation.read)
+        shape = len(translation.tokens), len(translation.source_tokens)
         assert translation.attention.shape == shape
     assert len({translation.text for translation in translations}) > 1
     with pytest.raises(InputError, match="beam_size: given -1"):
@@ -166,9 +166,9 @@ def test_translate_command_prints_translations_and_attention(finished, tmp_path)
     printed = iter(result.out.splitlines())
     for translation in expected:
         assert next(printed) == translation.text
-        for token, row in zip(translation.written, translation.attention, strict=True):
+        for token, row in zip(translation.tokens, translation.attention, strict=True):
             best = row.argmax()
-            assert next(printed).split() == [token, f"{row[best]:.2f}", translation.read[best]]
+            assert next(printed).split() == [token, f"{row[best]:.2f}", translation.source_tokens[best]]
     assert next(printed, None) is None
 
 
