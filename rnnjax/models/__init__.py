@@ -1,4 +1,4 @@
-"""Whole networks."""
+"""Networks: a classifier, a language model, a translator, a model of sequences."""
 
 from rnnjax.models.classifier import Classifier
 from rnnjax.models.language_model import LanguageModel

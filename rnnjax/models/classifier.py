@@ -1,4 +1,4 @@
-"""A recurrent network that reads a text and names its class."""
+"""A recurrent text classifier."""
 
 from typing import Literal, NamedTuple
 
@@ -13,11 +13,11 @@ Pooling = Literal["last", "max"]
 
 
 class ClassifierCarry(NamedTuple):
-    """What a classifier keeps of the tokens so far.
+    """State of a classifier in the middle of a text.
 
     Attributes:
       states: of the recurrent layers.
-      output: what is scored; of 'max' minus infinity while there is nothing.
+      output: pooled over the tokens so far; minus infinity for 'max' before the first.
     """
 
     states: tuple[State, ...]
@@ -25,20 +25,19 @@ class ClassifierCarry(NamedTuple):
 
 
 class Classifier(TokenEncoder, kw_only=True):
-    """Reads tokens with recurrent layers, and scores classes from what these say.
+    """Embedding, recurrent layers, pooling over time and a linear output layer.
 
     Attributes:
       classes: number of classes.
-      pooling: what of the outputs of the topmost layer is scored: its 'last' one, which is that of
-        the first step where it runs back, or the 'max' of each feature over the real steps, which
-        is 0 where there are none.
+      pooling: of the outputs of the topmost layer: the 'last' one, at the first step for the
+        backward direction, or the 'max' of each feature over the real steps, 0 if there are none.
     """
 
     classes: int
     pooling: Pooling = "last"
 
     def setup(self):
-        self.set_up(sequences=self.pooling == "max")
+        self.build_layers(return_sequences=self.pooling == "max")
         self.drop = nn.Dropout(self.dropout)
         self.score = nn.Dense(self.classes, kernel_init=nn.initializers.xavier_uniform())
 
@@ -47,11 +46,11 @@ class Classifier(TokenEncoder, kw_only=True):
         tokens: Int[Array, "batch time"],
         mask: Bool[Array, "batch time"],
     ) -> Float[Array, "batch classes"]:
-        """Returns the score (logit) of each class, float32.
+        """Returns the logits of the classes, float32.
 
         Args:
           tokens: as for `read`.
-          mask: as for `read`. A row with no token that counts gets the scores of an empty text.
+          mask: as for `read`. A fully masked row is an empty text.
         """
         return self.advance(tokens, mask)[1]
 
@@ -61,13 +60,12 @@ class Classifier(TokenEncoder, kw_only=True):
         mask: Bool[Array, "batch time"],
         carry: ClassifierCarry | None = None,
     ) -> tuple[ClassifierCarry, Float[Array, "batch classes"]]:
-        """Returns what is kept of the tokens so far, and the score of each class after them.
+        """Reads the next tokens of texts; returns the carry and the logits after them.
 
         Args:
           tokens: as for `read`.
           mask: as for `read`.
-          carry: as a call has returned it, of a network that reads from left to right; None at the
-            start of a text.
+          carry: of the previous call, for a unidirectional network; None at the start of a text.
         """
         states, output = self.read(tokens, mask, None if carry is None else carry.states)
         if self.pooling == "max":

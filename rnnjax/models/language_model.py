@@ -1,4 +1,4 @@
-"""A recurrent network that says at every step which token comes next."""
+"""A recurrent language model."""
 
 import flax.linen as nn
 import jax
@@ -12,19 +12,18 @@ from rnnjax.models.token_encoder import TokenEncoder
 
 
 class LanguageModel(TokenEncoder, kw_only=True):
-    """Reads tokens from left to right, and scores after each which one comes next.
+    """Embedding, recurrent layers and logits of the next token at every step.
 
-    Called with the state that a call has returned, it goes on where that one ended: a text may be
-    read in pieces, down to single tokens.
+    A text may be read in pieces, down to single tokens: pass the state of one call to the next.
 
     Attributes:
-      tied: the embedding scores the tokens as well, after a projection to its size where the
-        recurrent layers have another. Press, Wolf, Using the output embedding to improve language
+      tied: use the embedding as output layer, after a projection to its features where the
+        recurrent layers have others. Press, Wolf, Using the output embedding to improve language
         models, EACL 2017; Inan, Khosravi, Socher, Tying word vectors and word classifiers, ICLR
-        2017. Otherwise the weights of the scores are a kernel of their own.
+        2017. Otherwise the output layer has its own kernel.
 
     Raises:
-      InputError: it is to be bidirectional, or to tie weights with one-hot inputs.
+      InputError: it is bidirectional, or ties weights with one-hot inputs.
     """
 
     tied: bool = False
@@ -43,7 +42,7 @@ class LanguageModel(TokenEncoder, kw_only=True):
         super().__post_init__()
 
     def setup(self):
-        self.set_up(sequences=True)
+        self.build_layers(return_sequences=True)
         axes = (1,) if self.variational else ()
         self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
         initializer = nn.initializers.xavier_uniform()
@@ -65,14 +64,14 @@ class LanguageModel(TokenEncoder, kw_only=True):
         initial_state: tuple[State, ...] | None = None,
         resets: Bool[Array, "batch time"] | None = None,
     ) -> tuple[tuple[State, ...], Float[Array, "batch time vocabulary"]]:
-        """Returns the state after the last token, and the scores (logits) of the next, float32.
+        """Returns the state after the last token, and the logits of the next tokens, float32.
 
         Args:
           tokens: as for `read`.
-          mask: as for `read`. What stands at a masked step says nothing.
-          initial_state: as a call has returned it; None at the start of a text.
-          resets: True at the first token of each text of a row that holds several; then nothing of
-            one is known in the next.
+          mask: as for `read`. Logits at masked steps are meaningless.
+          initial_state: of the previous call; None at the start of a text.
+          resets: True at the first token of each text in a row of several, where the state is
+            reset.
         """
         state, outputs = self.read(tokens, mask, initial_state, resets)
         outputs = self.drop(outputs, deterministic=not self.has_rng("dropout"))
@@ -84,7 +83,7 @@ class LanguageModel(TokenEncoder, kw_only=True):
 
 
 class Bias(nn.Module):
-    """Adds a vector that is learned."""
+    """A learned bias."""
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "*batch features"]) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The table of a network's layers."""
+"""Table of the layers of a network, with shapes and parameter counts."""
 
 import dataclasses
 
@@ -15,8 +15,8 @@ class LayerRow:
 
     Attributes:
       layer: its path among the parameters, joined by '/'.
-      type: what it is.
-      output: dtype and shape of what it returns.
+      type: class of the module.
+      output: dtype and shape of the output.
       parameters: number of its parameters.
     """
 
@@ -27,13 +27,13 @@ class LayerRow:
 
 
 def describe_layers(model: nn.Module, *inputs: jax.ShapeDtypeStruct) -> list[LayerRow]:
-    """Returns a row for each layer that has parameters, without computing anything.
+    """Returns a row for each layer that has parameters, by abstract evaluation.
 
-    What is inside a recurrent layer is not a layer of its own.
+    A recurrent layer is one row, with its cell.
 
     Args:
       model: the network.
-      *inputs: dtypes and shapes of what it reads.
+      *inputs: shapes and dtypes of the inputs.
     """
     outputs: dict[tuple[str, ...], tuple[str, str]] = {}
 

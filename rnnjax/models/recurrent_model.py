@@ -1,4 +1,4 @@
-"""What all networks share: recurrent layers over a sequence of vectors."""
+"""Base class of networks: a stack of recurrent layers over a sequence of vectors."""
 
 from typing import Any
 
@@ -20,21 +20,21 @@ from rnnjax.layers.rnn import Engine
 
 
 class RecurrentModel(nn.Module, kw_only=True):
-    """Reads vectors with recurrent layers; a network that derives from it scores.
+    """A stack of recurrent layers; subclasses add the output layer.
 
-    Dropout draws from the rng stream 'dropout'; a call that is given none is an evaluation.
+    Dropout draws from the rng stream 'dropout'; without that stream it is off.
 
     Attributes:
       cell: the cell of every recurrent layer.
       layers: number of recurrent layers.
-      bidirectional: read from both ends.
-      merge: how two directions become one.
+      bidirectional: run every layer in both directions.
+      merge: how the outputs of the two directions are combined.
       dropout: rate on the vectors and on the outputs of every recurrent layer.
-      variational: that dropout has one mask for all steps.
+      variational: one dropout mask for all steps.
       recurrent_dropout: rate of `rnnjax.cells.RecurrentDropout`.
       zoneout: rate of `rnnjax.cells.Zoneout`.
       weight_drop: rate of `rnnjax.layers.WeightDrop`.
-      learned_initial_state: whether the first state is learned, `rnnjax.cells.LearnedInitialState`.
+      learned_initial_state: learn the initial state, `rnnjax.cells.LearnedInitialState`.
       engine: of the recurrent layers, as for `rnnjax.layers.RNN`.
       remat: of the recurrent layers, as for `rnnjax.layers.RNN`.
       dtype: of the computation. Scores are float32 in any case.
@@ -54,15 +54,15 @@ class RecurrentModel(nn.Module, kw_only=True):
     remat: bool = False
     dtype: Any = jnp.float32
 
-    def set_up(self, *, sequences: bool) -> None:
-        """Makes what reads, in the `setup` of a network.
+    def build_layers(self, *, return_sequences: bool) -> None:
+        """Builds the submodules, in the `setup` of a subclass.
 
         Args:
-          sequences: the topmost layer returns the outputs of all steps, otherwise its last one.
+          return_sequences: the topmost layer returns the outputs of all steps, otherwise the last.
         """
         self.recurrent = Stack(
             [
-                self._layer(sequences=index < self.layers - 1 or sequences)
+                self._layer(return_sequences=index < self.layers - 1 or return_sequences)
                 for index in range(self.layers)
             ],
             dropout=self.dropout,
@@ -71,8 +71,8 @@ class RecurrentModel(nn.Module, kw_only=True):
         axes = (1,) if self.variational else ()
         self.drop_inputs = nn.Dropout(self.dropout, broadcast_dims=axes)
 
-    def _layer(self, sequences: bool) -> nn.Module:
-        options = {"return_sequences": sequences, "engine": self.engine, "remat": self.remat}
+    def _layer(self, return_sequences: bool) -> nn.Module:
+        options = {"return_sequences": return_sequences, "engine": self.engine, "remat": self.remat}
         if self.bidirectional:
             layer = Bidirectional(self._cell(), merge=self.merge, **options)
         else:

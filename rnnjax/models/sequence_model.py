@@ -1,4 +1,4 @@
-"""A recurrent network that reads a sequence of vectors and answers at every step."""
+"""A recurrent network on sequences of vectors, with an output at every step."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,16 +9,16 @@ from rnnjax.models.recurrent_model import RecurrentModel
 
 
 class SequenceModel(RecurrentModel, kw_only=True):
-    """Reads vectors with recurrent layers, and answers after each of them.
+    """Recurrent layers and a linear output layer at every step.
 
     Attributes:
-      answers: numbers in an answer: the scores of as many classes, or one for a number itself.
+      answers: features of the output: logits of as many classes, or 1 for regression.
     """
 
     answers: int
 
     def setup(self):
-        self.set_up(sequences=True)
+        self.build_layers(return_sequences=True)
         axes = (1,) if self.variational else ()
         self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
         initializer = nn.initializers.xavier_uniform()

@@ -1,4 +1,4 @@
-"""What networks that read text share: tokens embedded, and recurrent layers over them."""
+"""Base class of networks on text: an embedding and recurrent layers."""
 
 import flax.linen as nn
 import jax
@@ -10,16 +10,16 @@ from rnnjax.layers import embedding_dropout
 from rnnjax.models.recurrent_model import RecurrentModel
 
 PERTURBATION = "perturbation"
-"""The collection with what is added to the vectors of the tokens: 'vectors' of shape [batch, time,
-features], in units of the length of the text that they are part of. Without it nothing is."""
+"""The optional collection with a perturbation of the embedded tokens: 'vectors' of shape [batch,
+time, features], in units of the norm of all embedded tokens of a text."""
 
 
 class TokenEncoder(RecurrentModel, kw_only=True):
-    """Embeds tokens and reads them with recurrent layers; a network that derives from it scores.
+    """An embedding and recurrent layers; subclasses add the output layer.
 
     Attributes:
-      vocabulary: number of different tokens.
-      embedding: size of the vector of a token; 0 for one-hot vectors of the vocabulary's size.
+      vocabulary: number of token ids.
+      embedding: features of the embedding; 0 for one-hot vectors.
       embedding_dropout: rate of whole words, as `rnnjax.layers.embedding_dropout` has it.
     """
 
@@ -27,14 +27,14 @@ class TokenEncoder(RecurrentModel, kw_only=True):
     embedding: int = 64
     embedding_dropout: float = 0.0
 
-    def set_up(self, *, sequences: bool) -> None:
-        """Makes what reads, in the `setup` of a network.
+    def build_layers(self, *, return_sequences: bool) -> None:
+        """Builds the submodules, in the `setup` of a subclass.
 
         Args:
-          sequences: the topmost layer returns the outputs of all steps, otherwise its last one.
+          return_sequences: the topmost layer returns the outputs of all steps, otherwise the last.
         """
         if self.embedding:
-            # In training, rows that no token has are not among the parameters.
+            # Training cuts the rows that no token has (`Task.trainable_rows`).
             params = self.get_variable("params", "embed")
             self.embed = nn.Embed(
                 len(params["embedding"]) if params else self.vocabulary,
@@ -42,7 +42,7 @@ class TokenEncoder(RecurrentModel, kw_only=True):
                 embedding_init=symmetric_uniform(0.05),
                 dtype=self.dtype,
             )
-        super().set_up(sequences=sequences)
+        super().build_layers(return_sequences=return_sequences)
 
     def read(
         self,
@@ -54,7 +54,7 @@ class TokenEncoder(RecurrentModel, kw_only=True):
         """Returns the final state of each layer, and the outputs of the topmost one.
 
         Args:
-          tokens: numbers from 0 to vocabulary - 1, anything in that range where masked.
+          tokens: ids from 0 to vocabulary - 1, also where masked.
           mask: True where a token counts.
           initial_state: of each layer; None for the cells' own.
           resets: as for `rnnjax.layers.RNN`.
@@ -68,15 +68,15 @@ class TokenEncoder(RecurrentModel, kw_only=True):
         else:
             inputs = self.embed(tokens)
         if self.has_variable(PERTURBATION, "vectors"):
-            moves = self.get_variable(PERTURBATION, "vectors") * _length(inputs, mask)
-            inputs += moves.astype(inputs.dtype)
+            perturbation = self.get_variable(PERTURBATION, "vectors") * _length(inputs, mask)
+            inputs += perturbation.astype(inputs.dtype)
         return self.read_vectors(inputs, mask, initial_state, resets)
 
 
 def _length(
     vectors: Float[Array, "batch time features"], mask: Bool[Array, "batch time"]
 ) -> Float[Array, "batch 1 1"]:
-    """Returns the Euclidean norm of all the vectors of a text that count, held fast."""
+    """Returns the Euclidean norm of all unmasked vectors of a text, without gradient."""
     squares = jnp.square(vectors.astype(jnp.float32))
     total = jnp.sum(squares, axis=(1, 2), where=mask[..., None], keepdims=True)
     return jax.lax.stop_gradient(jnp.sqrt(total))

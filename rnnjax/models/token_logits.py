@@ -1,4 +1,4 @@
-"""Scores of tokens: in float32, however coarse the numbers are that are multiplied."""
+"""Output layers over a vocabulary: products in a lower precision, summed in float32."""
 
 import functools
 from typing import Any
@@ -19,7 +19,7 @@ def dense(vocabulary: int, dtype: Any, **options: Any) -> nn.Dense:
 def attend(
     embed: nn.Embed, vectors: Float[Array, "*batch features"]
 ) -> Float[Array, "*batch vocabulary"]:
-    """Returns the products of vectors with those of an embedding, multiplied and summed alike."""
+    """Returns the logits of vectors for a tied embedding, in the same precision."""
     table = jnp.asarray(embed.embedding, embed.dtype)
     vectors = vectors.astype(table.dtype)
     return flat_matmul(vectors, table, axis=1, preferred_element_type=jnp.float32)

@@ -1,4 +1,4 @@
-"""A recurrent network that reads a text and writes another, attending to what it has read."""
+"""A recurrent encoder-decoder with attention."""
 
 import functools
 from typing import Any, Literal, NamedTuple
@@ -25,11 +25,11 @@ ATTENTIONS = {"additive": AdditiveAttention, "multiplicative": MultiplicativeAtt
 
 
 class EncodedSource(NamedTuple):
-    """A text that has been read.
+    """An encoded source text.
 
     Attributes:
-      memory: what the encoder says at each token.
-      summary: what the decoder is told of the whole at each of its steps.
+      memory: keys and values of the attention.
+      summary: projected mean of the encoder outputs, an input of every decoder step.
     """
 
     memory: AttentionMemory
@@ -37,12 +37,12 @@ class EncodedSource(NamedTuple):
 
 
 class DecoderState(NamedTuple):
-    """What has been written so far.
+    """State of the decoder.
 
     Attributes:
-      first: the state of the layer that asks the memory.
-      rest: those of the layers above it.
-      vector: what the last token was scored from, if the first layer is fed it.
+      first: of the first layer, whose output is the query of the attention.
+      rest: of the layers above it.
+      vector: of the last output token, for input feeding.
     """
 
     first: State
@@ -51,42 +51,40 @@ class DecoderState(NamedTuple):
 
 
 class Translator(nn.Module):
-    r"""Reads a text in both directions, and writes another token by token.
+    r"""A bidirectional encoder and an autoregressive decoder with attention.
 
-    The decoder's first layer reads the embedding of the last token and a summary of the source,
-    which is a projection of the mean of what the encoder says. Its output h asks the memory; the
-    layers above read h and the context c that it is told. The topmost output h' gives
+    The decoder's first layer reads the embedding of the last token and a summary of the source, a
+    projection of the mean of the encoder outputs. Its output h is the query of the attention; the
+    layers above read h and the context c. The topmost output h' gives
 
     .. math::
         v = \tanh(W_v [h'; c])
 
-    from which the next token is scored. With `input_feeding`, the first layer reads the v of the
-    last step as well (input feeding), so that it knows where it has looked. Then the steps must
-    be taken one by one. Otherwise those of a text that is given (teacher forcing) are taken at
-    once, layer by layer, each on the fastest engine of its cell.
+    from which the logits of the next token are computed. With `input_feeding`, the first layer
+    reads the v of the last step as well, and steps are computed one by one. Otherwise those of
+    teacher forcing are computed layer by layer, each on the fastest engine of its cell.
 
-    Dropout draws from the rng stream 'dropout'; a call that is given none is an evaluation.
+    Dropout draws from the rng stream 'dropout'; without that stream it is off.
 
     Source: Luong, Pham, Manning, Effective approaches to attention-based neural machine
-    translation, EMNLP 2015. That the lowest layer asks for all is of Wu et al., Google's neural
-    machine translation system, 2016, arXiv:1609.08144. That the summary is read at every step is of
-    Cho et al., Learning phrase representations using RNN encoder-decoder, EMNLP 2014: any cell can
-    be told so, whatever its state is made of.
+    translation, EMNLP 2015. Attention from the first layer is of Wu et al., Google's neural machine
+    translation system, 2016, arXiv:1609.08144. The summary as an input of every step is of Cho et
+    al., Learning phrase representations using RNN encoder-decoder, EMNLP 2014: it works for a cell
+    with any state.
 
     Attributes:
-      vocabulary: number of different tokens, of both languages.
-      encoder_cell: the cell of each direction of the layers that read. Half the features of the
-        other one make a memory as wide as the decoder.
-      decoder_cell: the cell of the layers that write.
-      encoder_layers: number of bidirectional layers that read.
-      decoder_layers: number of layers that write.
-      embedding: size of the vector of a token, which both languages share, and of v.
-      attention: how the memory is asked, 'additive' or 'multiplicative'.
-      input_feeding: whether v is fed to the next step.
-      tied: whether tokens are scored by the embedding, v times its transpose;
-        otherwise by weights of their own, with a bias.
-      dropout: rate on the embedded tokens, between layers, on what the encoder says and on v.
-      dtype: of the computation. The scores are float32 in any case.
+      vocabulary: number of token ids, of both languages.
+      encoder_cell: the cell of each direction of the encoder layers. Half the features of the
+        decoder cell make a memory as wide as the decoder.
+      decoder_cell: the cell of the decoder layers.
+      encoder_layers: number of bidirectional encoder layers.
+      decoder_layers: number of decoder layers.
+      embedding: features of the embedding, which both languages share, and of v.
+      attention: 'additive' or 'multiplicative'.
+      input_feeding: feed v to the next step.
+      tied: use the transposed embedding as output layer; otherwise a dense layer.
+      dropout: rate on the embedded tokens, between layers, on the encoder outputs and on v.
+      dtype: of the computation. The logits are float32 in any case.
 
     Raises:
       InputError: there is no such attention, or no layer.
@@ -117,14 +115,14 @@ class Translator(nn.Module):
     def setup(self):
         self.embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype)
         self.encoder = Stack(
-            [Bidirectional(_apart(self.encoder_cell)) for _ in range(self.encoder_layers)],
+            [Bidirectional(_copy_cell(self.encoder_cell)) for _ in range(self.encoder_layers)],
             dropout=self.dropout,
         )
         self.summarize = self._dense()
-        self.first = RNN(_apart(self.decoder_cell))
+        self.first = RNN(_copy_cell(self.decoder_cell))
         self.ask = ATTENTIONS[self.attention](self._features, dtype=self.dtype)
         if self.decoder_layers > 1:
-            layers = [RNN(_apart(self.decoder_cell)) for _ in range(self.decoder_layers - 1)]
+            layers = [RNN(_copy_cell(self.decoder_cell)) for _ in range(self.decoder_layers - 1)]
             self.rest = Stack(layers, dropout=self.dropout)
         self.combine = self._dense()
         if not self.tied:
@@ -133,9 +131,9 @@ class Translator(nn.Module):
 
     @property
     def _features(self) -> int:
-        """Features of what the decoder asks with, which are not always those of its cell."""
+        """Features of the decoder outputs, which are not always those of its cell."""
         inputs = jnp.zeros((1, 1, self.embedding), self.dtype)
-        layer = RNN(_apart(self.decoder_cell), parent=None)
+        layer = RNN(_copy_cell(self.decoder_cell), parent=None)
         init = functools.partial(layer.init_with_output, jax.random.key(0))
         (_, outputs), _ = jax.eval_shape(init, inputs)
         return outputs.shape[-1]
@@ -156,61 +154,58 @@ class Translator(nn.Module):
         mask: Bool[Array, "batch time"],
         sampling: Float[Array, ""] | float | None = None,
     ) -> Float[Array, "batch time vocabulary"]:
-        """Returns the score (logit) of each token at each place of a text, float32.
+        """Returns the logits of the target tokens at each step, float32.
 
         Args:
-          source: what is read, numbers from 0 to vocabulary - 1, anything in that range where
-            masked.
-          source_mask: True where a token counts. A row with none is an empty text.
-          inputs: for each place the token before it, in training the right one; at the first place
-            the token that ends a text.
-          mask: True where a place counts. It is right-padded.
-          sampling: the probability with which the decoder reads, in the place of an input other
-            than the first, the token that it found the most probable itself, a number or a traced
-            scalar; None for never, which takes no time. Bengio et al., Scheduled sampling for
-            sequence prediction with recurrent neural networks, NeurIPS 2015. It draws from the
+          source: token ids from 0 to vocabulary - 1, also where masked.
+          source_mask: True where a token counts. A fully masked row is an empty text.
+          inputs: the target tokens shifted right by one, after the end token.
+          mask: True where a step counts; right-padded.
+          sampling: probability that an input after the first is replaced by the decoder's own most
+            probable token (scheduled sampling), a number or a traced scalar; None for off. Bengio et
+            al., Scheduled sampling for sequence prediction with recurrent neural networks, NeurIPS 2015. It draws from the
             stream 'dropout' and passes no gradient.
         """
         read = self.encode(source, source_mask)
         if sampling is None and not self.input_feeding:
-            _, vectors, _ = self._write(read, None, inputs, mask)
+            _, vectors, _ = self._decode(read, None, inputs, mask)
         else:
-            vectors = self._step_by_step(read, inputs, mask, sampling)
-        return self._scores(vectors)
+            vectors = self._decode_stepwise(read, inputs, mask, sampling)
+        return self._logits(vectors)
 
     def encode(
         self, source: Int[Array, "batch source"], mask: Bool[Array, "batch source"]
     ) -> EncodedSource:
-        """Returns what has been read, for `start`, `step` and all that is written of it."""
-        _, outputs = self.encoder(self._dropped(self.embed(source)), mask)
+        """Encodes source texts, for `start` and `step`."""
+        _, outputs = self.encoder(self._dropout(self.embed(source)), mask)
         # Masked outputs are zero.
         mean = outputs.sum(axis=1) / jnp.maximum(mask.sum(axis=1), 1)[:, None].astype(outputs.dtype)
-        memory = self.ask.prepare(self._dropped(outputs), mask)
+        memory = self.ask.prepare(self._dropout(outputs), mask)
         return EncodedSource(memory, self.summarize(mean))
 
     def start(self, read: EncodedSource) -> DecoderState:
-        """Returns the state before the first token is written."""
-        # A row with no real step returns the state in which it begins.
+        """Returns the initial state of the decoder."""
+        # A fully masked row returns its initial state.
         rows = read.summary.shape[0]
         padding = jnp.zeros((rows, 1), jnp.int32)
-        return self._write(read, None, padding, jnp.zeros((rows, 1), bool))[0]
+        return self._decode(read, None, padding, jnp.zeros((rows, 1), bool))[0]
 
     def step(
         self, read: EncodedSource, state: DecoderState, tokens: Int[Array, " batch"]
     ) -> tuple[DecoderState, Float[Array, "batch vocabulary"], Float[Array, "batch source"]]:
-        """Returns the next state, the scores of the next token, and where the step has looked.
+        """Returns the next state, the logits of the next token, and the attention weights.
 
         Args:
           read: as `encode` returns it.
           state: before the step.
-          tokens: what was written last; the token that ends a text where nothing was.
+          tokens: the last ones of the target; the end token at the start.
         """
-        state, vectors, weights = self._write(read, state, tokens[:, None], None)
-        return state, self._scores(vectors[:, 0]), weights[:, 0]
+        state, vectors, weights = self._decode(read, state, tokens[:, None], None)
+        return state, self._logits(vectors[:, 0]), weights[:, 0]
 
-    def _write(self, read, state, tokens, mask):
-        """Returns the state after some tokens, the vector v at each of them, and the weights."""
-        inputs = self._dropped(self.embed(tokens)) + read.summary[:, None]
+    def _decode(self, read, state, tokens, mask):
+        """Returns the state after some target tokens, with v and attention weights at each."""
+        inputs = self._dropout(self.embed(tokens)) + read.summary[:, None]
         if state is None:
             fed = self.embedding if self.input_feeding else 0
             vector = jnp.zeros((inputs.shape[0], fed), inputs.dtype)
@@ -222,17 +217,17 @@ class Translator(nn.Module):
         contexts, weights = self.ask(outputs, read.memory)
         rest = ()
         if self.decoder_layers > 1:
-            above = self._dropped(jnp.concatenate([outputs, contexts], axis=-1))
+            above = self._dropout(jnp.concatenate([outputs, contexts], axis=-1))
             rest, outputs = self.rest(above, mask, state.rest)
         vectors = jnp.tanh(self.combine(jnp.concatenate([outputs, contexts], axis=-1)))
-        vectors = self._dropped(vectors)
+        vectors = self._dropout(vectors)
         vector = state.vector
         if self.input_feeding:
             vector = vectors[:, 0] if mask is None else jnp.where(mask, vectors[:, 0], vector)
         return DecoderState(first, rest, vector), vectors, weights
 
-    def _step_by_step(self, read, inputs, mask, sampling):
-        """Returns the vectors of all steps, taken one after the other."""
+    def _decode_stepwise(self, read, inputs, mask, sampling):
+        """Returns v of all steps, computed one after the other."""
         if sampling is None or not self.has_rng("dropout"):
             use_prediction = jnp.zeros(inputs.shape, bool)
         else:
@@ -242,9 +237,9 @@ class Translator(nn.Module):
             state, prediction = carry
             token, use_prediction, is_real = inputs_at_step
             token = jnp.where(use_prediction, prediction, token)
-            state, vectors, _ = self._write(read, state, token[:, None], is_real[:, None])
+            state, vectors, _ = self._decode(read, state, token[:, None], is_real[:, None])
             if sampling is not None:
-                scores = jax.lax.stop_gradient(self._scores(vectors[:, 0]))
+                scores = jax.lax.stop_gradient(self._logits(vectors[:, 0]))
                 prediction = jnp.argmax(scores, axis=-1).astype(token.dtype)
             return (state, prediction), vectors[:, 0]
 
@@ -255,19 +250,19 @@ class Translator(nn.Module):
             in_axes=1,
             out_axes=1,
         )
-        # What it found itself before the first place is what it is given there.
+        # The first input is never replaced.
         begin = (self.start(read), inputs[:, 0])
-        # Scored once more, all at once: the gradient is then one product for all steps.
+        # Logits of all steps at once: their gradient is then one product.
         _, vectors = steps(self, begin, (inputs, use_prediction, mask))
         return vectors
 
-    def _scores(self, vectors):
+    def _logits(self, vectors):
         return token_logits.attend(self.embed, vectors) if self.tied else self.score(vectors)
 
-    def _dropped(self, values):
+    def _dropout(self, values):
         return self.drop(values, deterministic=not self.has_rng("dropout"))
 
 
-def _apart(cell: nn.Module) -> nn.Module:
-    """Returns a cell with parameters of its own."""
+def _copy_cell(cell: nn.Module) -> nn.Module:
+    """Returns an unbound copy, which gets its own parameters."""
     return cell.copy(parent=None, name=None)
