@@ -208,13 +208,6 @@ def test_changelog_begins_with_the_version():
     assert re.findall(r"^## (\S+)", changelog, re.MULTILINE)[0] == __version__
 
 
-def test_files_named_by_the_contributing_guide_exist():
-    guide = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = re.findall(r"`((?:rnnjax|experiments|tests|configs|\.ci|\.github)/[\w/.]*)`", guide)
-    assert len(named) > 10
-    assert [name for name in named if not (ROOT / name).exists()] == []
-
-
 def test_dependencies_have_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
