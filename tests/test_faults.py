@@ -16,15 +16,15 @@ import damaged_files
 import damaged_runs
 import records
 import references
-from verdicts import attempt, judge, refusal
+from verdicts import attempt, classify_call, classify_refusal
 from workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIALS = {
-    "configs": damaged_configs.trial,
-    "files": damaged_files.trial,
-    "runs": damaged_runs.trial,
-    "caches": damaged_caches.trial,
+    "configs": damaged_configs.run_trial,
+    "files": damaged_files.run_trial,
+    "runs": damaged_runs.run_trial,
+    "caches": damaged_caches.run_trial,
 }
 
 
@@ -36,12 +36,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.mark.parametrize(
     ("kind", "count"), [("configs", 60), ("files", 60), ("runs", 30), ("caches", 30)]
 )
-def test_no_damaged_input_fails(workspace: Workspace, kind: str, count: int):
+def test_damaged_inputs_have_no_failure(workspace: Workspace, kind: str, count: int):
     outcomes = [TRIALS[kind](workspace, random.Random(f"{kind} {n}")) for n in range(count)]
-    assert [(n, *each) for n, each in enumerate(outcomes) if each.failed] == []
+    assert [(n, *outcome) for n, outcome in enumerate(outcomes) if outcome.failed] == []
 
 
-def test_two_killed_trainings_end_as_the_undisturbed_one(tmp_path: Path):
+def test_killed_trainings_equal_an_undisturbed_one(tmp_path: Path):
     script = ROOT / "experiments" / "faults" / "run.py"
     typed = [sys.executable, str(script), "--kind=kills", "--count=2", f"--folder={tmp_path}"]
     ended = subprocess.run(typed, capture_output=True, text=True, cwd=ROOT, timeout=300)
@@ -58,22 +58,22 @@ def test_two_killed_trainings_end_as_the_undisturbed_one(tmp_path: Path):
         "a checkpoint of another seed is read",
     ],
 )
-def test_a_fault_that_is_put_back_is_found(workspace: Workspace, name: str):
+def test_injected_fault_is_detected(workspace: Workspace, name: str):
     control = controls.CONTROLS[name]
 
     def verdicts() -> set[str]:
         draws = (random.Random(f"{control.kind} {number}") for number in range(8))
-        return {TRIALS[control.kind](workspace, draw, control.fault).verdict for draw in draws}
+        return {TRIALS[control.kind](workspace, rng, control.fault).verdict for rng in draws}
 
-    before = verdicts()
-    with control.put_back():
+    unmodified = verdicts()
+    with control.inject():
         assert verdicts() & {*control.verdicts}
-    assert not before & {*control.verdicts}
+    assert not unmodified & {*control.verdicts}
 
 
 @pytest.mark.parametrize("name", controls.CONTROLS)
-def test_what_a_control_replaces_is_there(name: str):
-    with controls.CONTROLS[name].put_back():
+def test_controls_replace_existing_attributes(name: str):
+    with controls.CONTROLS[name].inject():
         pass
 
 
@@ -93,29 +93,29 @@ def _diverge() -> None:
         (lambda: bytearray(2**34), 1, "memory"),
     ],
 )
-def test_calls_are_judged(function, expected, verdict: str):
-    assert judge("fault", attempt(function), expected, ["name"]).verdict == verdict
+def test_verdict_on_a_call(function, expected, verdict: str):
+    assert classify_call("fault", attempt(function), expected, ["name"]).verdict == verdict
 
 
-def test_a_hang_is_ended(tmp_path: Path):
+def test_hang_ends_at_the_deadline(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     assert attempt((tmp_path / "pipe").read_bytes, 0.2).verdict == "hang"
 
 
-def test_a_deadline_does_not_count_the_time_of_other_processes(monkeypatch: pytest.MonkeyPatch):
+def test_deadline_excludes_queued_time(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("verdicts._queued_seconds", iter([1.0, 1.5, 1.5]).__next__)
     assert attempt(lambda: time.sleep(0.3), 0.2).verdict == ""
     monkeypatch.setattr("verdicts._queued_seconds", lambda: 1.0)
     assert attempt(lambda: time.sleep(0.3), 0.2).verdict == "hang"
 
 
-def test_a_message_names_what_was_wrong():
-    assert refusal("fault", "config.epochs: given 0", ["epochs"]).verdict == "refused"
-    assert refusal("fault", "it is damaged", ["epochs"]).verdict == "unclear"
-    assert refusal("fault", "epochs: 1\n" * 1_000, ["epochs"]).verdict == "unclear"
+def test_verdict_on_a_message():
+    assert classify_refusal("fault", "config.epochs: given 0", ["epochs"]).verdict == "refused"
+    assert classify_refusal("fault", "it is damaged", ["epochs"]).verdict == "unclear"
+    assert classify_refusal("fault", "epochs: 1\n" * 1_000, ["epochs"]).verdict == "unclear"
 
 
-def test_a_bad_record_is_refused(tmp_path: Path):
+def test_damaged_record_is_refused(tmp_path: Path):
     records.add(tmp_path, {"control": "a", "found": False})
     path = tmp_path / records.RECORDS
     path.write_text(path.read_text().replace("false", "true"))
@@ -129,7 +129,7 @@ def test_text_vectors_with_a_control_character_are_not_binary():
     assert set(vectors or {}) == {"goal", "sea\x1b[31mson"}
 
 
-def test_lines_of_vectors_that_run_together_are_none():
+def test_joined_lines_of_vectors_are_refused():
     line = b"goal 1 2 3 striker 4 5 6\n"
     assert references.vectors(line, {"goal"}, 3, str) is None
     halves = line.replace(b" striker", b"\nstriker")

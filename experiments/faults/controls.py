@@ -1,6 +1,6 @@
-"""Faults put back: with each of them the campaign has to fail.
+"""Fault injection: with each control the campaign has to fail.
 
-A control replaces the part of the package that keeps a fault out by one that does not.
+A control replaces the part of the package that prevents a fault by one that does not.
 """
 
 import contextlib
@@ -23,14 +23,13 @@ from rnnjax.data.vocabulary import Vocabulary
 
 
 class Control(NamedTuple):
-    """A fault that can be put back.
+    """A fault that can be injected.
 
     Attributes:
       kind: of the inputs that find it.
-      fault: the damage that shows it, as `trial` takes it; '' for any.
-      verdicts: the failures that count as having found it.
-      replacements: by `module:attribute`, a function of what is there that returns what to put
-        there.
+      fault: damage that reveals it, as `run_trial` takes it; '' for any.
+      verdicts: failures that count as a detection.
+      replacements: by `module:attribute`, a function of the original that returns its replacement.
     """
 
     kind: str
@@ -39,55 +38,55 @@ class Control(NamedTuple):
     replacements: dict[str, Callable[[Any], Any]]
 
     @contextlib.contextmanager
-    def put_back(self) -> Iterator[None]:
-        """Makes the fault, while it is entered."""
+    def inject(self) -> Iterator[None]:
+        """Injects the fault while the context is entered."""
         with contextlib.ExitStack() as stack:
             for place, replacement in self.replacements.items():
                 module, _, path = place.partition(":")
                 importlib.import_module(module)
-                owner = sys.modules[module]  # a package may have a function of that name
+                owner = sys.modules[module]  # a package may have a function of the same name
                 *parents, name = path.split(".")
-                for each in parents:
-                    owner = getattr(owner, each)
+                for parent in parents:
+                    owner = getattr(owner, parent)
                 new = replacement(getattr(owner, name))
                 stack.enter_context(mock.patch.object(owner, name, new))
             yield
 
 
-def _skip(real: Any) -> Any:
+def _skip(original: Any) -> Any:
     return lambda *arguments, **options: None
 
 
-def _value(value: Any) -> Callable[[Any], Any]:
-    return lambda real: value
+def _replace_by(value: Any) -> Callable[[Any], Any]:
+    return lambda original: value
 
 
-def _same(real: Any) -> Any:
+def _return_argument(original: Any) -> Any:
     return lambda value, *rest: value
 
 
-def _without_sums(real: Any) -> Any:
+def _reset_metric_sums(original: Any) -> Any:
     """Forgets the metrics since the last line when a run goes on."""
 
     def restore(self: Any, template: Any, repair: bool = False) -> Any:
-        found = real(self, template, repair)
-        if found is None or not hasattr(found[1], "sums"):
-            return found
-        step, state = found
+        restored = original(self, template, repair)
+        if restored is None or not hasattr(restored[1], "sums"):
+            return restored
+        step, state = restored
         return step, state.replace(sums=jax.tree.map(np.zeros_like, state.sums))
 
     return restore
 
 
-def _unchecked_vocabulary(real: Any) -> Any:
+def _load_unchecked_vocabulary(original: Any) -> Any:
     return lambda path: Vocabulary(tokenizers.Tokenizer.from_file(str(path)))
 
 
-def _composed(real: Any) -> Any:
+def _compose_subwords(original: Any) -> Any:
     """Normalizes the texts of subwords to NFC."""
 
     def of_unit(unit: str, size: int, special: list[str]) -> Any:
-        tokenizer, trainer = real(unit, size, special)
+        tokenizer, trainer = original(unit, size, special)
         if unit == "subword":
             tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), tokenizer.normalizer])
         return tokenizer, trainer
@@ -95,8 +94,8 @@ def _composed(real: Any) -> Any:
     return of_unit
 
 
-def _lenient_vectors(real: Any) -> Any:
-    """Reads what stands before the last numbers of a line as its word."""
+def _read_joined_lines(original: Any) -> Any:
+    """Reads the text before the last numbers of a line as its word."""
 
     def read(file: Any, path: Path, kind: Any) -> Iterator[tuple[str, bytes, list[bytes]]]:
         for number, line in enumerate(file, start=1):
@@ -107,7 +106,7 @@ def _lenient_vectors(real: Any) -> Any:
     return read
 
 
-def _lenient_binary(real: Any) -> Any:
+def _read_misaligned(original: Any) -> Any:
     """Reads words and vectors in turn, whatever they hold."""
 
     def read(file: Any, path: Path, kind: Any) -> Iterator[tuple[str, bytes, np.ndarray]]:
@@ -119,29 +118,29 @@ def _lenient_binary(real: Any) -> Any:
     return read
 
 
-def _split_everywhere(real: Any) -> Any:
+def _split_unicode_lines(original: Any) -> Any:
     """Ends lines wherever Unicode does."""
-    return lambda *arguments, **options: "\n".join(real(*arguments, **options).splitlines())
+    return lambda *arguments, **options: "\n".join(original(*arguments, **options).splitlines())
 
 
-def _blocking(real: Any) -> Any:
+def _open_blocking(original: Any) -> Any:
     """Opens whatever is at a path, and waits for its writer."""
     import io
 
     return lambda path: io.FileIO(path)
 
 
-def _any_draft(real: Any) -> Any:
+def _match_any_draft(original: Any) -> Any:
     """Takes any hidden file that ends in a number for a draft."""
     return lambda path: bool(re.fullmatch(r"\..+\.\d+", path.name))
 
 
-def _emptying_lock(real: Any) -> Any:
+def _open_truncating(original: Any) -> Any:
     return lambda path: path.open("w")
 
 
 @contextlib.contextmanager
-def _ends_with_success() -> Iterator[None]:
+def _exit_with_success() -> Iterator[None]:
     """Ends a process whose output has no reader as if it had finished."""
     try:
         yield
@@ -160,14 +159,14 @@ CONTROLS: dict[str, Control] = {
         "runs",
         "resume: notes alone",
         ("lost",),
-        {"rnnjax.training.run_folder:is_draft": _any_draft},
+        {"rnnjax.training.run_folder:is_draft": _match_any_draft},
     ),
     "the lock follows a link and empties its target": Control(
         "runs",
         "resume: lock is a link",
         ("lost",),
         {
-            "rnnjax.training.run_folder:lock_file": _emptying_lock,
+            "rnnjax.training.run_folder:lock_file": _open_truncating,
             "rnnjax.training.run_folder:check_regular": _skip,
         },
     ),
@@ -175,7 +174,7 @@ CONTROLS: dict[str, Control] = {
         "runs",
         "predict: folder renamed",
         ("rejected", "lost"),
-        {"rnnjax.paths:without_special_characters": _same},
+        {"rnnjax.paths:without_special_characters": _return_argument},
     ),
     "digests of a run's files are not compared": Control(
         "runs",
@@ -189,7 +188,7 @@ CONTROLS: dict[str, Control] = {
         ("silent", "traceback"),
         {
             "rnnjax.reporting.run_files:_verify": _skip,
-            "rnnjax.data.vocabulary:Vocabulary.load": _unchecked_vocabulary,
+            "rnnjax.data.vocabulary:Vocabulary.load": _load_unchecked_vocabulary,
         },
     ),
     "a checkpoint of another step is read": Control(
@@ -217,7 +216,7 @@ CONTROLS: dict[str, Control] = {
         "caches",
         "labels shifted",
         ("silent",),
-        {"rnnjax.data.corpora.prepared:_fingerprint": lambda real: lambda *columns: "the same"},
+        {"rnnjax.data.corpora.prepared:_fingerprint": lambda original: lambda *columns: "the same"},
     ),
     "numbers that are not finite are saved and reported": Control(
         "configs",
@@ -231,59 +230,62 @@ CONTROLS: dict[str, Control] = {
         },
     ),
     "a nested value is shown whole": Control(
-        "configs", "nested", ("traceback",), {"rnnjax.config.parsing:_shown": _value(repr)}
+        "configs", "nested", ("traceback",), {"rnnjax.config.parsing:_shown": _replace_by(repr)}
     ),
     "messages are printed with their control characters": Control(
-        "configs", "key that is no text", ("unclear",), {"rnnjax.console:escape": _same}
+        "configs", "key that is no text", ("unclear",), {"rnnjax.console:escape": _return_argument}
     ),
     "a packed file may be a bomb": Control(
         "files",
         "packed pairs: bomb",
         ("memory",),
         {
-            "rnnjax.input_files:MAX_RATIO": _value(10**9),
-            "rnnjax.input_files:MAX_BYTES": _value(2**40),
-            "rnnjax.data.corpora.parallel_text:MAX_LINE": _value(2**40),
+            "rnnjax.input_files:MAX_RATIO": _replace_by(10**9),
+            "rnnjax.input_files:MAX_BYTES": _replace_by(2**40),
+            "rnnjax.data.corpora.parallel_text:MAX_LINE": _replace_by(2**40),
         },
     ),
     "a pipe is waited for": Control(
-        "files", "text: no regular file", ("hang",), {"rnnjax.input_files:open_regular": _blocking}
+        "files",
+        "text: no regular file",
+        ("hang",),
+        {"rnnjax.input_files:open_regular": _open_blocking},
     ),
     "JSON may be nested as deep as it likes": Control(
         "runs",
         "predict: JSON changed",
         ("traceback",),
-        {"rnnjax.reporting.run_files:parse_json": _value(json.loads)},
+        {"rnnjax.reporting.run_files:parse_json": _replace_by(json.loads)},
     ),
     "two lines of vectors may be one": Control(
         "files",
         "vectors: lines joined",
         ("silent",),
-        {"rnnjax.data.word_vector_files:_read_text": _lenient_vectors},
+        {"rnnjax.data.word_vector_files:_read_text": _read_joined_lines},
     ),
     "binary vectors may be out of step": Control(
         "files",
         "binary vectors: space in a word",
         ("silent",),
-        {"rnnjax.data.word_vector_files:_read_binary": _lenient_binary},
+        {"rnnjax.data.word_vector_files:_read_binary": _read_misaligned},
     ),
     "names of classes end where Unicode ends lines": Control(
         "files",
         "classes: separator",
         ("silent", "rejected"),
-        {"rnnjax.data.corpora.csv_files:read_text": _split_everywhere},
+        {"rnnjax.data.corpora.csv_files:read_text": _split_unicode_lines},
     ),
     "subwords are composed": Control(
         "files",
         "subwords: separator",
         ("silent",),
-        {"rnnjax.data.vocabulary:_make_tokenizer": _composed},
+        {"rnnjax.data.vocabulary:_make_tokenizer": _compose_subwords},
     ),
     "metrics since the last line are forgotten": Control(
         "kills",
         "",
         ("different",),
-        {"rnnjax.training.checkpoint:Checkpoints.restore": _without_sums},
+        {"rnnjax.training.checkpoint:Checkpoints.restore": _reset_metric_sums},
     ),
     "damaged metrics of an unfinished run are taken up": Control(
         "runs", "resume: lines", ("silent",), {"rnnjax.training.launch:check_metrics": _skip}
@@ -295,14 +297,14 @@ CONTROLS: dict[str, Control] = {
         "pipes",
         "without a reader",
         ("lost", "traceback"),
-        {"rnnjax.console:standard_streams": _value(_ends_with_success)},
+        {"rnnjax.console:standard_streams": _replace_by(_exit_with_success)},
     ),
     "a hang-up kills a training": Control(
         "signals",
         "SIGHUP",
         ("lost",),
         {
-            f"rnnjax.{name}:is_ignored": _value(lambda number: number == signal.SIGHUP)
+            f"rnnjax.{name}:is_ignored": _replace_by(lambda number: number == signal.SIGHUP)
             for name in ("cli.signals", "interrupt")
         },
     ),

@@ -1,13 +1,13 @@
-"""Damaged caches of prepared corpora: prepared again, or refused; never read as they are."""
+"""Trials of damaged caches of prepared corpora: prepared again or refused, never read."""
 
 import shutil
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import mutations
-from mutations import Draw
 from rnnjax.data import corpora
-from verdicts import Outcome, attempt, judge
+from verdicts import Outcome, attempt, classify_call
 from workspace import Workspace
 
 SHIFTED, SWAPPED, SPECIAL, JSON = (
@@ -19,41 +19,43 @@ SHIFTED, SWAPPED, SPECIAL, JSON = (
 FAULTS = (*mutations.BYTES, SHIFTED, SWAPPED, SPECIAL, JSON, JSON)
 
 
-def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
+def run_trial(workspace: Workspace, rng: Random, fault: str = "") -> Outcome:
     """Returns the verdict on a damaged cache."""
     pristine, root = workspace.folder / "prepared", workspace.folder / "cache of a trial"
     if not pristine.exists():
         _read(workspace, pristine)
     shutil.rmtree(root, ignore_errors=True)
     shutil.copytree(pristine, root)
-    fault = fault or draw.choice(FAULTS)
+    fault = fault or rng.choice(FAULTS)
     files = sorted(path for path in root.rglob("*") if path.is_file())
-    path = draw.choice(files)
+    path = rng.choice(files)
     if fault == SHIFTED:
-        path = next(each for each in files if each.name == "test.labels.npy")
+        path = next(file for file in files if file.name == "test.labels.npy")
         content = path.read_bytes()
         head = content.index(b"\n") + 1
         path.write_bytes(content[:head] + content[head + 4 :] + content[head : head + 4])
     elif fault == SWAPPED:
-        other = draw.choice(files)
-        ours, theirs = path.read_bytes(), other.read_bytes()
-        path.write_bytes(theirs)
-        other.write_bytes(ours)
+        second = rng.choice(files)
+        content, second_content = path.read_bytes(), second.read_bytes()
+        path.write_bytes(second_content)
+        second.write_bytes(content)
     elif fault == SPECIAL:
-        fault = mutations.special(draw, path)
+        fault = mutations.special(rng, path)
     elif fault == JSON:
-        path = next(each for each in files if each.name == "corpus.json")
-        path.write_text(mutations.change_json(draw, path.read_text(encoding="utf-8")))
+        path = next(file for file in files if file.name == "corpus.json")
+        path.write_text(mutations.change_json(rng, path.read_text(encoding="utf-8")))
     else:
-        path.write_bytes(mutations.BYTES[fault](draw, path.read_bytes()))
-    tried = attempt(lambda: _read(workspace, root))
-    return judge(f"{path.name}: {fault}", tried, _read(workspace, pristine), [path.name, root.name])
+        path.write_bytes(mutations.BYTES[fault](rng, path.read_bytes()))
+    call = attempt(lambda: _read(workspace, root))
+    return classify_call(
+        f"{path.name}: {fault}", call, _read(workspace, pristine), [path.name, root.name]
+    )
 
 
 def _read(workspace: Workspace, root: Path) -> dict[str, Any]:
     corpus = corpora.load("ag_news_subset", str(workspace.news), "", root)
-    found: dict[str, Any] = {"classes": corpus.classes, "fingerprint": corpus.fingerprint}
+    columns: dict[str, Any] = {"classes": corpus.classes, "fingerprint": corpus.fingerprint}
     for part, split in corpus.splits.items():
         fields = {name: list(column) for name, column in split.fields.items()}
-        found[part] = {"labels": split.labels.tolist(), **fields}
-    return found
+        columns[part] = {"labels": split.labels.tolist(), **fields}
+    return columns

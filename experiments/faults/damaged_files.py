@@ -1,24 +1,24 @@
-"""Damaged data files of every format: refused, or read as an independent reader reads them."""
+"""Trials of damaged data files of every format: refused, or read as the reference reads them."""
 
 import gzip
 import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import mutations
 import references
-from mutations import Draw
 from rnnjax.data import corpora, word_vector_files
 from rnnjax.data.corpora import parallel_text, plain_text
 from rnnjax.data.corpora.csv_files import AG_NEWS_CLASSES, read_classes
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
-from verdicts import Outcome, attempt, difference, refusal
+from verdicts import Outcome, attempt, classify_refusal, difference
 from workspace import WORDS, Workspace
 
-WANTED = frozenset([*WORDS, "the"])
+QUERY_WORDS = frozenset([*WORDS, "the"])
 FEATURES = 6
 
 
@@ -50,8 +50,8 @@ def _read_corpus(path: Path) -> Any:
 
 
 def _read_text(path: Path) -> Any:
-    found = plain_text.load_text_file(path)
-    return "".join(text for part in ("train", "test") for text in found.splits[part])
+    corpus = plain_text.load_text_file(path)
+    return "".join(text for part in ("train", "test") for text in corpus.splits[part])
 
 
 def _read_subwords(path: Path) -> Any:
@@ -71,19 +71,19 @@ def _read_pairs(path: Path) -> Any:
 
 def _read_vectors(path: Path) -> Any:
     word_vector_files.check_vector_format(path, FEATURES)
-    found, _ = word_vector_files.read_vectors(path, WANTED, FEATURES, str.lower)
-    if not found:  # as the embedding says it
+    vectors, _ = word_vector_files.read_vectors(path, QUERY_WORDS, FEATURES, str.lower)
+    if not vectors:  # as the embedding raises it
         raise InputError(f"{path}: none of the words")
-    return {word: vector.astype("<f4").tobytes() for word, vector in sorted(found.items())}
+    return {word: vector.astype("<f4").tobytes() for word, vector in sorted(vectors.items())}
 
 
 def _vectors(content: bytes) -> Any:
-    return references.vectors(content, WANTED, FEATURES, str.lower)
+    return references.vectors(content, QUERY_WORDS, FEATURES, str.lower)
 
 
 def _lines(content: bytes) -> Any:
-    found = references.lines(content)
-    return found if found is not None and len(found) == 24 else None
+    lines = references.lines(content)
+    return lines if lines is not None and len(lines) == 24 else None
 
 
 def _packed_lines(content: bytes) -> Any:
@@ -92,8 +92,8 @@ def _packed_lines(content: bytes) -> Any:
 
 
 def _text(content: bytes) -> Any:
-    found = references.text(content)
-    return found if found and len(found) >= 2 else None
+    text = references.text(content)
+    return text if text and len(text) >= 2 else None
 
 
 FORMATS = {
@@ -110,56 +110,58 @@ FORMATS = {
 }
 SPECIAL, BOMB, UNDAMAGED = "no regular file", "bomb", "undamaged"
 RARE = 0.002
-"""Share of bombs, which take long."""
+"""Fraction of bombs, which take long."""
 
 
-def trial(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
+def run_trial(workspace: Workspace, rng: Random, fault: str = "") -> Outcome:
     """Returns the verdict on a damaged file."""
-    kind = draw.choice(list(FORMATS))
+    kind = rng.choice(list(FORMATS))
     if fault and ":" in fault:
         kind, fault = fault.split(": ")
-    form = FORMATS[kind]
+    file_format = FORMATS[kind]
     original, content = workspace.files()[kind]
-    place = workspace.folder / "files"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    for each in original.parent.iterdir():
-        if each.is_file():
-            shutil.copyfile(each, place / each.name)
-    path = place / original.name
+    folder = workspace.folder / "files"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for source in original.parent.iterdir():
+        if source.is_file():
+            shutil.copyfile(source, folder / source.name)
+    path = folder / original.name
     faults = mutations.BYTES if kind == "binary vectors" else mutations.TEXT
-    rare = BOMB if draw.random() < RARE else draw.choice([*faults, SPECIAL, UNDAMAGED])
-    fault = fault or rare
-    if kind == "binary vectors" and fault == "bit flipped" and draw.random() < 0.3:
+    drawn = BOMB if rng.random() < RARE else rng.choice([*faults, SPECIAL, UNDAMAGED])
+    fault = fault or drawn
+    if kind == "binary vectors" and fault == "bit flipped" and rng.random() < 0.3:
         fault = "space in a word"
-    read = form.read
-    if kind == "rows" and draw.random() < 0.3:
+    read = file_format.read
+    if kind == "rows" and rng.random() < 0.3:
         read = _read_corpus
     if fault == SPECIAL:
-        fault = mutations.special(draw, path)
+        fault = mutations.special(rng, path)
         expected = None
         if kind == "classes" and fault == "absent":
             expected = AG_NEWS_CLASSES
     else:
-        damaged = _damaged(fault, content, draw, form)
+        damaged = _damaged(fault, content, rng, file_format)
         path.write_bytes(damaged)
-        expected = _expected(fault, content, damaged, form, draw)
-    tried = attempt(lambda: read(path))
+        expected = _expected(fault, content, damaged, file_format, rng)
+    call = attempt(lambda: read(path))
     label = f"{kind}: {fault}"
-    if tried.verdict == "refused":
+    if call.verdict == "refused":
         if fault == UNDAMAGED:
-            return Outcome(label, "rejected", tried.message)
-        return refusal(label, tried.message, [path.name, str(path), path.stem])
-    if tried.verdict:
-        return Outcome(label, tried.verdict, tried.message)
+            return Outcome(label, "rejected", call.message)
+        return classify_refusal(label, call.message, [path.name, str(path), path.stem])
+    if call.verdict:
+        return Outcome(label, call.verdict, call.message)
     if expected is None:
-        return Outcome(label, "silent", f"accepted: {str(tried.value)[:200]}")
-    if tried.value == expected:
-        return Outcome(label, "valid" if expected != form.reference(content) else "unchanged")
-    return Outcome(label, "silent", difference(tried.value, expected))
+        return Outcome(label, "silent", f"accepted: {str(call.value)[:200]}")
+    if call.value == expected:
+        return Outcome(
+            label, "valid" if expected != file_format.reference(content) else "unchanged"
+        )
+    return Outcome(label, "silent", difference(call.value, expected))
 
 
-def _damaged(fault: str, content: bytes, draw: Draw, form: Format) -> bytes:
+def _damaged(fault: str, content: bytes, rng: Random, form: Format) -> bytes:
     if fault == UNDAMAGED:
         return content
     if fault == BOMB:
@@ -167,14 +169,14 @@ def _damaged(fault: str, content: bytes, draw: Draw, form: Format) -> bytes:
     if fault == "space in a word":
         return content.replace(b"striker", b"stri er")
     change = mutations.TEXT[fault]
-    if form.packed and draw.random() < 0.5:
-        return gzip.compress(change(draw, gzip.decompress(content)), mtime=0)
-    return change(draw, content)
+    if form.packed and rng.random() < 0.5:
+        return gzip.compress(change(rng, gzip.decompress(content)), mtime=0)
+    return change(rng, content)
 
 
-def _expected(fault: str, content: bytes, damaged: bytes, form: Format, draw: Draw) -> Any:
+def _expected(fault: str, content: bytes, damaged: bytes, form: Format, rng: Random) -> Any:
     if fault == BOMB:
         return None
-    if fault == "space in a word":  # a reader that knows the word from its vector has the others
+    if fault == "space in a word":  # the other words can still be read
         return {word: row for word, row in form.reference(content).items() if word != "striker"}
     return form.reference(damaged)

@@ -1,4 +1,4 @@
-"""Trainings that are killed, signalled, cut off from their streams, or kept from writing."""
+"""Trials of trainings that are killed or signalled, or whose streams or writes fail."""
 
 import errno
 import functools
@@ -6,15 +6,14 @@ import os
 import resource
 import shutil
 import signal
-import sys
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import forks
-from forks import Ended, Failure, Moment
-from mutations import Draw
+from forks import Moment, ProcessResult, WriteFailure
 from verdicts import Outcome, difference
-from workspace import Workspace, ending
+from workspace import Workspace, summarize_run
 
 FLAGS = (
     "--config=configs/gru.py",
@@ -36,12 +35,12 @@ FLAGS = (
 NEW, HALF_WAY, BARE = "new", "half way", "new, nothing prepared or compiled"
 
 
-class Bench:
-    """Undisturbed processes, and what all others must end with.
+class Baseline:
+    """Undisturbed processes, and the summary of a run that the disturbed ones must reach.
 
     Attributes:
-      folder: of the trial at hand.
-      expected: the ending of an undisturbed run.
+      folder: of the current trial.
+      expected: summary of an undisturbed run.
     """
 
     def __init__(self, workspace: Workspace):
@@ -51,41 +50,41 @@ class Bench:
         self.folder = self._base / "trial"
         shutil.rmtree(self._base, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self._undisturbed: dict[str, Ended] = {}
+        self._undisturbed: dict[str, ProcessResult] = {}
         self.expected = None
         self.undisturbed(BARE)
         shutil.copytree(self.folder / "cache", self._base / "cache")
         shutil.copytree(self.folder / "run", self._base / "finished")
 
-    def undisturbed(self, origin: str) -> Ended:
-        """Returns an undisturbed process, made at first use.
+    def undisturbed(self, origin: str) -> ProcessResult:
+        """Returns an undisturbed process, run at first use.
 
         Raises:
-          RuntimeError: it fails, or ends otherwise than the others.
+          RuntimeError: it fails, or its summary differs from the first.
         """
         if origin not in self._undisturbed:
-            self.begin(origin)
-            ended = self._undisturbed[origin] = self.train()
-            found = forks.ending(self.folder)
-            self.expected = self.expected or found
-            if ended.status != 0 or found != self.expected:
+            self.prepare_folder(origin)
+            result = self._undisturbed[origin] = self.train()
+            summary = forks.read_summary(self.folder)
+            self.expected = self.expected or summary
+            if result.status != 0 or summary != self.expected:
                 raise RuntimeError(
-                    f"an undisturbed run failed, or ended otherwise: {ended.status}, "
-                    f"{difference(found, self.expected)}\n{ended.err}"
+                    f"an undisturbed run failed, or ended otherwise: {result.status}, "
+                    f"{difference(summary, self.expected)}\n{result.err}"
                 )
         return self._undisturbed[origin]
 
-    def _stop_half_way(self) -> None:
+    def _interrupt_half_way(self) -> None:
         paths = [path for _, path in self.undisturbed(NEW).events]
         event = next(number for number, path in enumerate(paths) if "checkpoints/8" in path)
-        self.begin(NEW)
+        self.prepare_folder(NEW)
         self.train(kill=(Moment(event + 3, 0.0), [signal.SIGKILL]))
         shutil.copytree(self.folder / "run", self._base / "half")
 
-    def begin(self, origin: str) -> None:
-        """Makes the folder of a run that begins, or goes on from half way, or has ended."""
+    def prepare_folder(self, origin: str) -> None:
+        """Creates the folder of a new, an interrupted or a finished run."""
         if origin == HALF_WAY and not (self._base / "half").exists():
-            self._stop_half_way()
+            self._interrupt_half_way()
         shutil.rmtree(self.folder)
         self.folder.mkdir()
         if origin != BARE:
@@ -95,24 +94,26 @@ class Bench:
         elif origin == "finished":
             shutil.copytree(self._base / "finished", self.folder / "run")
 
-    def train(self, **options: Any) -> Ended:
+    def train(self, **options: Any) -> ProcessResult:
         """Runs the training command in the trial's folder."""
         data = f"--config.data.dir={self._news}"
         flags = [*FLAGS, data, f"--workdir={self.folder / 'run'}"]
-        return self.run("rnnjax.main", flags, after=lambda: ending(self.folder / "run"), **options)
+        return self.run(
+            "rnnjax.main", flags, summarize=lambda: summarize_run(self.folder / "run"), **options
+        )
 
-    def run(self, module: str, arguments: list[str], **options: Any) -> Ended:
+    def run(self, module: str, arguments: list[str], **options: Any) -> ProcessResult:
         """Runs a command with the caches of the trial."""
-        before = options.pop("before", lambda: None)
+        prepare = options.pop("prepare", lambda: None)
 
-        def prepare() -> None:
+        def prepare_child() -> None:
             os.environ["RNNJAX_CACHE"] = str(self.folder / "cache")
-            before()
+            prepare()
 
-        return forks.run(module, arguments, self.folder, before=prepare, **options)
+        return forks.run(module, arguments, self.folder, prepare=prepare_child, **options)
 
-    def resumed(self, fault: str, message: str = "") -> Outcome:
-        """Repeats the command of a run that was disturbed, and judges how it ends."""
+    def resume(self, fault: str, message: str = "") -> Outcome:
+        """Repeats the command of a disturbed run, and returns the verdict."""
         ended = self.train()
         if ended.status != 0:
             verdict = "traceback" if ended.has_traceback else "lost"
@@ -120,44 +121,44 @@ class Bench:
             return Outcome(
                 fault, verdict, f"{message} resumed: {ended.status}: {ended.err[-1500:]}"
             )
-        return self.compared(fault, message)
+        return self.compare(fault, message)
 
-    def compared(self, fault: str, message: str = "") -> Outcome:
-        """Judges the ending that has just been written."""
-        found = forks.ending(self.folder)
-        if found != self.expected:
-            return Outcome(fault, "different", f"{message} {difference(found, self.expected)}")
+    def compare(self, fault: str, message: str = "") -> Outcome:
+        """Compares the summary of the last process with the expected one."""
+        summary = forks.read_summary(self.folder)
+        if summary != self.expected:
+            return Outcome(fault, "different", f"{message} {difference(summary, self.expected)}")
         return Outcome(fault, "identical", message)
 
-    def moment(self, draw: Draw, origin: str) -> Moment:
-        """Returns a moment: of each change of a file, or of each second, as likely as another."""
-        ended = self.undisturbed(origin)
-        times = [0.0, *(at for at, _ in ended.events), ended.seconds]
-        if draw.random() < 0.4:
-            return Moment(draw.randrange(1, len(times) - 1), 0.0)
-        if draw.random() < 0.5:
-            number = draw.randrange(len(times) - 1)
-            return Moment(number, 1e-4 + draw.random() * (times[number + 1] - times[number]))
-        second = draw.random() * ended.seconds
+    def draw_moment(self, rng: Random, origin: str) -> Moment:
+        """Draws a moment, uniformly over the changes of files or over time."""
+        result = self.undisturbed(origin)
+        times = [0.0, *(at for at, _ in result.events), result.seconds]
+        if rng.random() < 0.4:
+            return Moment(rng.randrange(1, len(times) - 1), 0.0)
+        if rng.random() < 0.5:
+            number = rng.randrange(len(times) - 1)
+            return Moment(number, 1e-4 + rng.random() * (times[number + 1] - times[number]))
+        second = rng.random() * result.seconds
         number = max(place for place, at in enumerate(times) if at <= second)
         return Moment(number, 1e-4 + second - times[number])
 
 
 @functools.lru_cache(1)
-def bench(workspace: Workspace) -> Bench:
-    """Returns the bench of a workspace, which is made once in a process."""
-    return Bench(workspace)
+def shared_baseline(workspace: Workspace) -> Baseline:
+    """Returns the baseline of a workspace, created once in a process."""
+    return Baseline(workspace)
 
 
-def _origin(draw: Draw) -> str:
-    return draw.choices([NEW, HALF_WAY, BARE], [12, 12, 1])[0]
+def _origin(rng: Random) -> str:
+    return rng.choices([NEW, HALF_WAY, BARE], [12, 12, 1])[0]
 
 
-def _place(ended: Ended, folder: Path) -> str:
-    """Returns what a process was last about to write."""
-    if not ended.events:
+def _last_change(result: ProcessResult, folder: Path) -> str:
+    """Returns the kind of the file that a process changed last."""
+    if not result.events:
         return "before any file"
-    parts = Path(ended.events[-1][1]).relative_to(folder).parts
+    parts = Path(result.events[-1][1]).relative_to(folder).parts
     if parts[0] == "cache":
         return f"cache {parts[1]}" if len(parts) > 1 else "cache"
     if len(parts) < 2:
@@ -165,81 +166,85 @@ def _place(ended: Ended, folder: Path) -> str:
     return "checkpoint" if parts[1] == "checkpoints" else parts[1].strip(".").rstrip("0123456789.")
 
 
-def kill(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
+def kill(workspace: Workspace, rng: Random, fault: str = "") -> Outcome:
     """Kills a training with SIGKILL, and repeats the command."""
-    own, origin = bench(workspace), _origin(draw)
-    moment = own.moment(draw, origin)
-    own.begin(origin)
-    killed = own.train(kill=(moment, [signal.SIGKILL]))
-    label = f"killed at: {_place(killed, own.folder)}"
-    if killed.status == 0:  # it was faster than the undisturbed one
-        return own.compared("ended before it could be killed")
-    return own.resumed(label)
+    baseline, origin = shared_baseline(workspace), _origin(rng)
+    moment = baseline.draw_moment(rng, origin)
+    baseline.prepare_folder(origin)
+    result = baseline.train(kill=(moment, [signal.SIGKILL]))
+    label = f"killed at: {_last_change(result, baseline.folder)}"
+    if result.status == 0:  # faster than the undisturbed one
+        return baseline.compare("ended before it could be killed")
+    return baseline.resume(label)
 
 
-def signalled(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
+def send_signal(workspace: Workspace, rng: Random, fault: str = "") -> Outcome:
     """Sends a training a signal, or one it ignores, or two, and repeats the command."""
-    own, origin = bench(workspace), draw.choice([NEW, HALF_WAY])
-    moment = own.moment(draw, origin)
+    baseline, origin = shared_baseline(workspace), rng.choice([NEW, HALF_WAY])
+    moment = baseline.draw_moment(rng, origin)
     kinds = ("SIGINT", "SIGTERM", "SIGHUP", "SIGHUP, ignored", "SIGINT twice")
-    fault = fault or draw.choice(kinds)
+    fault = fault or rng.choice(kinds)
     number = getattr(signal, fault[:7].rstrip(", "))
     ignored = fault.endswith("ignored")
 
-    def before() -> None:
+    def prepare() -> None:
         if ignored:
             signal.signal(number, signal.SIG_IGN)
 
-    own.begin(origin)
-    ended = own.train(kill=(moment, [number] * (1 + fault.endswith("twice"))), before=before)
-    message = f"{_place(ended, own.folder)}, status {ended.status}:"
-    if ended.status is None:
+    baseline.prepare_folder(origin)
+    result = baseline.train(
+        kill=(moment, [number] * (1 + fault.endswith("twice"))), prepare=prepare
+    )
+    message = f"{_last_change(result, baseline.folder)}, status {result.status}:"
+    if result.status is None:
         return Outcome(fault, "hang", message)
-    if ended.has_traceback:
-        return Outcome(fault, "traceback", f"{message} {ended.err[-1500:]}")
-    if ended.status == 0:
-        return own.compared(fault, message)
-    begun = f"{own.folder}/run/checkpoints" in "".join(path for _, path in ended.events)
-    if ignored or ended.status not in (128 + number, -number):
-        return Outcome(fault, "lost", f"{message} {ended.err[-500:]}")
-    if begun and ended.status < 0 and not fault.endswith("twice"):
+    if result.has_traceback:
+        return Outcome(fault, "traceback", f"{message} {result.err[-1500:]}")
+    if result.status == 0:
+        return baseline.compare(fault, message)
+    has_checkpoint = f"{baseline.folder}/run/checkpoints" in "".join(
+        path for _, path in result.events
+    )
+    if ignored or result.status not in (128 + number, -number):
+        return Outcome(fault, "lost", f"{message} {result.err[-500:]}")
+    if has_checkpoint and result.status < 0 and not fault.endswith("twice"):
         return Outcome(fault, "lost", f"{message} it was killed, and saved nothing")
-    return own.resumed(fault, message)
+    return baseline.resume(fault, message)
 
 
-def unwritable(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
-    """Lets writes of a training fail, and repeats the command on a disk that works."""
-    own, origin = bench(workspace), draw.choice([NEW, HALF_WAY])
-    fault = fault or draw.choice(
+def fail_writes(workspace: Workspace, rng: Random, fault: str = "") -> Outcome:
+    """Makes writes of a training fail, and repeats the command on a working disk."""
+    baseline, origin = shared_baseline(workspace), rng.choice([NEW, HALF_WAY])
+    fault = fault or rng.choice(
         ["change fails", "changes fail", "files are cut", "few descriptors"]
     )
-    own.begin(origin)
-    fail, before = None, _nothing
-    number = draw.choice(forks.error_numbers())
+    baseline.prepare_folder(origin)
+    fail, prepare = None, _do_nothing
+    number = rng.choice(forks.error_numbers())
     if fault.startswith("change"):
-        event = draw.randrange(1, len(own.undisturbed(origin).events) + 1)
-        fail = Failure(event, number, lasting=fault == "changes fail")
+        event = rng.randrange(1, len(baseline.undisturbed(origin).events) + 1)
+        fail = WriteFailure(event, number, lasting=fault == "changes fail")
         label = f"{fault}: {errno.errorcode[number]}"
     elif fault == "files are cut":
-        size = draw.choice([0, 50, 1_000, 4_096, 8_000, 20_000, 60_000])
-        before, label = functools.partial(_limit, resource.RLIMIT_FSIZE, size), fault
+        size = rng.choice([0, 50, 1_000, 4_096, 8_000, 20_000, 60_000])
+        prepare, label = functools.partial(_limit, resource.RLIMIT_FSIZE, size), fault
     else:
-        count = draw.randrange(12, 80)
-        before, label = functools.partial(_limit, resource.RLIMIT_NOFILE, count), fault
-    ended = own.train(fail=fail, before=before)
-    message = f"{_place(ended, own.folder)}, status {ended.status}:"
-    if ended.status is None:
-        return Outcome(label, "hang", f"{message} {ended.err[-1500:]}")
-    if ended.has_traceback:
-        return Outcome(label, "traceback", f"{message} {ended.err[-1500:]}")
-    if ended.status == 0:
-        return own.compared(label, message)
-    if ended.status != 2 or "error: " not in ended.err:
-        return Outcome(label, "lost", f"{message} {ended.err[-1500:]}")
-    return own.resumed(label, message)
+        count = rng.randrange(12, 80)
+        prepare, label = functools.partial(_limit, resource.RLIMIT_NOFILE, count), fault
+    result = baseline.train(fail=fail, prepare=prepare)
+    message = f"{_last_change(result, baseline.folder)}, status {result.status}:"
+    if result.status is None:
+        return Outcome(label, "hang", f"{message} {result.err[-1500:]}")
+    if result.has_traceback:
+        return Outcome(label, "traceback", f"{message} {result.err[-1500:]}")
+    if result.status == 0:
+        return baseline.compare(label, message)
+    if result.status != 2 or "error: " not in result.err:
+        return Outcome(label, "lost", f"{message} {result.err[-1500:]}")
+    return baseline.resume(label, message)
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
@@ -249,7 +254,7 @@ def _limit(kind: int, value: int) -> None:
 
 
 def _pipe(count: int) -> int:
-    """Returns the end of a pipe whose reader takes so many bytes and leaves; 0 if it has left."""
+    """Returns the write end of a pipe whose reader closes it after `count` bytes."""
     reader, writer = os.pipe()
     if count and os.fork() == 0:
         os.close(writer)
@@ -260,13 +265,13 @@ def _pipe(count: int) -> int:
     return writer
 
 
-def cut_off(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
-    """Runs a command with streams that are closed, full, or read by nobody."""
-    own = bench(workspace)
-    command = draw.choice(["main", "main", "predict", "evaluate"])
-    numbers = draw.choice([(1,), (2,), (1, 2), (0,), (0, 1), (0, 1, 2)])
+def break_streams(workspace: Workspace, rng: Random, fault: str = "") -> Outcome:
+    """Runs a command whose streams are closed, full, or have no reader."""
+    baseline = shared_baseline(workspace)
+    command = rng.choice(["main", "main", "predict", "evaluate"])
+    numbers = rng.choice([(1,), (2,), (1, 2), (0,), (0, 1), (0, 1, 2)])
     kinds = ("closed", "full", "without a reader", "with a reader that leaves")
-    fault = fault or draw.choice(kinds)
+    fault = fault or rng.choice(kinds)
     streams: dict[int, int | None] = {}
     for number in numbers:
         if number == 0 or fault == "closed":
@@ -274,40 +279,36 @@ def cut_off(workspace: Workspace, draw: Draw, fault: str = "") -> Outcome:
         elif fault == "full":
             streams[number] = os.open("/dev/full", os.O_WRONLY)
         else:
-            streams[number] = _pipe(draw.randrange(2_000) if "leaves" in fault else 0)
-    own.begin("finished" if command != "main" else draw.choice([NEW, HALF_WAY]))
+            streams[number] = _pipe(rng.randrange(2_000) if "leaves" in fault else 0)
+    baseline.prepare_folder("finished" if command != "main" else rng.choice([NEW, HALF_WAY]))
     label = f"{command}: {','.join(map(str, numbers))} {fault}"
 
     try:
         if command == "main":
-            ended = own.train(streams=streams)
+            result = baseline.train(streams=streams)
         else:
-            arguments = [f"--workdir={own.folder / 'run'}"]
-            asked = ["goal striker"] * draw.choice([1, 3000])
+            arguments = [f"--workdir={baseline.folder / 'run'}"]
+            query = ["goal striker"] * rng.choice([1, 3000])
             if command == "evaluate":
-                asked = [f"--data={workspace.news / 'test.csv'}"]
-            ended = own.run(f"rnnjax.{command}", [*arguments, *asked], streams=streams)
+                query = [f"--data={workspace.news / 'test.csv'}"]
+            result = baseline.run(f"rnnjax.{command}", [*arguments, *query], streams=streams)
     finally:
         for target in streams.values():
             if target is not None:
                 os.close(target)
-    message = f"status {ended.status}: {ended.err[-1500:]}"
-    if ended.status is None:
+    message = f"status {result.status}: {result.err[-1500:]}"
+    if result.status is None:
         return Outcome(label, "hang", message)
-    if ended.has_traceback:
+    if result.has_traceback:
         return Outcome(label, "traceback", message)
     if command == "main":
-        if ended.status == 0 and forks.ending(own.folder) is None:
+        if result.status == 0 and forks.read_summary(baseline.folder) is None:
             return Outcome(label, "lost", message)
         return (
-            own.compared(label, message) if ended.status == 0 else Outcome(label, "lost", message)
+            baseline.compare(label, message)
+            if result.status == 0
+            else Outcome(label, "lost", message)
         )
-    if ended.status == 0 and fault == "full" and 1 in numbers:
-        return Outcome(label, "lost", f"what could not be written ended with {message}")
+    if result.status == 0 and fault == "full" and 1 in numbers:
+        return Outcome(label, "lost", f"lost output ended with {message}")
     return Outcome(label, "unchanged", message)
-
-
-def has_no_device() -> bool:
-    """Returns whether this process may fork: it has started no device."""
-    bridge = sys.modules.get("jax._src.xla_bridge")
-    return not (bridge and bridge.backends_are_initialized())

@@ -1,7 +1,6 @@
-"""Command lines in forked processes, which are watched, disturbed and killed.
+"""Command lines in forked processes, which are monitored, disturbed and killed.
 
-The parent has imported the package and has started no device: a child begins where a process of its
-own would after a second of imports.
+The parent has imported the package and has started no device, which saves a child the imports.
 """
 
 import atexit
@@ -21,10 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST = 180.0
-"""Seconds that a process may live."""
-_CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+TIMEOUT = 180.0
+"""Seconds until a process is killed."""
+_CHANGE_EVENTS = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
+_WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 class Moment(NamedTuple):
@@ -39,7 +38,7 @@ class Moment(NamedTuple):
     delay: float
 
 
-class Failure(NamedTuple):
+class WriteFailure(NamedTuple):
     """Changes of files that fail.
 
     Attributes:
@@ -53,13 +52,13 @@ class Failure(NamedTuple):
     lasting: bool
 
 
-class Ended(NamedTuple):
+class ProcessResult(NamedTuple):
     """A process that has ended.
 
     Attributes:
-      status: as `subprocess` has it; None if it had to be killed after `LONGEST` seconds.
+      status: as `subprocess` has it; None if it had to be killed after `TIMEOUT` seconds.
       events: seconds from its start to each change of a file, and the file.
-      seconds: that it lived.
+      seconds: its duration.
       out: its standard output.
       err: its standard error.
     """
@@ -72,7 +71,7 @@ class Ended(NamedTuple):
 
     @property
     def has_traceback(self) -> bool:
-        """Whether it printed an exception of Python."""
+        """Whether it printed a Python traceback."""
         return "Traceback (most" in self.err or "Exception ignored" in self.err
 
 
@@ -82,11 +81,11 @@ def run(
     folder: Path,
     *,
     kill: tuple[Moment, Sequence[int]] | None = None,
-    fail: Failure | None = None,
+    fail: WriteFailure | None = None,
     streams: Mapping[int, int | None] | None = None,
-    before: Callable[[], None] = lambda: None,
-    after: Callable[[], Any] | None = None,
-) -> Ended:
+    prepare: Callable[[], None] = lambda: None,
+    summarize: Callable[[], Any] | None = None,
+) -> ProcessResult:
     """Runs `python -m MODULE ARGUMENTS` to its end.
 
     Args:
@@ -96,12 +95,12 @@ def run(
       kill: when signals are sent, and which.
       fail: which changes of files fail.
       streams: descriptors in the place of 0, 1 and 2; None for a closed one.
-      before: called in the child first.
-      after: called in the child when it has succeeded; what it returns is written to `ending.json`.
+      prepare: called in the child first.
+      summarize: called in the child when it has succeeded; its value goes to `summary.json`.
     """
     reader, writer = os.pipe()
     out, err = folder / "out.txt", folder / "err.txt"
-    (folder / "ending.json").unlink(missing_ok=True)
+    (folder / "summary.json").unlink(missing_ok=True)
     out.write_bytes(b"")
     err.write_bytes(b"")
     start = time.monotonic()
@@ -112,32 +111,32 @@ def run(
         try:
             _redirect(out, err, dict(streams or {}))
             _watch(writer, folder, kill, fail)
-            before()
-            status = _run(module, arguments, folder, after)
+            prepare()
+            status = _run(module, arguments, folder, summarize)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
     os.close(writer)
     try:
-        events, status = _follow(pid, reader, start, kill)
+        events, status = _monitor(pid, reader, start, kill)
     finally:
         os.close(reader)
     seconds = time.monotonic() - start
     streams_text = (path.read_text(encoding="utf-8", errors="replace") for path in (out, err))
-    return Ended(status, events, seconds, *streams_text)
+    return ProcessResult(status, events, seconds, *streams_text)
 
 
-def ending(folder: Path) -> Any:
-    """Returns what `after` returned; None if the process did not succeed."""
-    path = folder / "ending.json"
+def read_summary(folder: Path) -> Any:
+    """Returns the value of `summarize`; None if the process did not succeed."""
+    path = folder / "summary.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def _run(
-    module: str, arguments: Sequence[str], folder: Path, after: Callable[[], Any] | None
+    module: str, arguments: Sequence[str], folder: Path, summarize: Callable[[], Any] | None
 ) -> int:
-    """Runs a module, and ends it as the interpreter ends; returns the status."""
+    """Runs a module, shuts down as the interpreter does, and returns the status."""
     os.chdir(ROOT)
     sys.argv = [module, *arguments]
     status = 0
@@ -151,14 +150,14 @@ def _run(
         with contextlib.suppress(OSError):
             traceback.print_exc()
         status = 1
-    if status == 0 and after:  # before the threads that it may need are ended
-        (folder / "ending.json").write_text(json.dumps(after(), default=str))
+    if status == 0 and summarize:  # before its threads end
+        (folder / "summary.json").write_text(json.dumps(summarize(), default=str))
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     try:
         if sys.stdout and not sys.stdout.closed:
             sys.stdout.flush()
-    except Exception as error:  # as the interpreter says and ends it
+    except Exception as error:  # as the interpreter reports it
         with contextlib.suppress(OSError):
             print(f"Exception ignored in: stdout\n{type(error).__name__}: {error}", file=sys.stderr)
         status = 120
@@ -173,7 +172,7 @@ def _redirect(out: Path, err: Path, streams: dict[int, int | None]) -> None:
             os.close(number)
         else:
             os.dup2(target, number)
-    for target in {each for each in (*files.values(), *streams.values()) if each is not None}:
+    for target in {target for target in (*files.values(), *streams.values()) if target is not None}:
         if target > 2:
             os.close(target)
     for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
@@ -186,17 +185,17 @@ def _redirect(out: Path, err: Path, streams: dict[int, int | None]) -> None:
 
 
 def _watch(
-    pipe: int, folder: Path, kill: tuple[Moment, Sequence[int]] | None, fail: Failure | None
+    pipe: int, folder: Path, kill: tuple[Moment, Sequence[int]] | None, fail: WriteFailure | None
 ) -> None:
-    """Tells on a pipe of each change of a file in a folder, and lets some of them fail."""
+    """Reports each change of a file in a folder on a pipe, and makes some of them fail."""
     count = [0]
     lock = threading.Lock()
 
     def hook(name: str, arguments: tuple[Any, ...]) -> None:
         if name == "open":
-            if not isinstance(arguments[2], int) or not arguments[2] & _WRITING:
+            if not isinstance(arguments[2], int) or not arguments[2] & _WRITE_FLAGS:
                 return
-        elif name not in _CHANGES:
+        elif name not in _CHANGE_EVENTS:
             return
         path = arguments[0]
         if not isinstance(path, str | bytes) or str(folder).encode() not in os.fsencode(path):
@@ -206,32 +205,32 @@ def _watch(
             number = count[0]
             os.write(pipe, f"{os.fsdecode(path)}\n".encode())
         if kill and kill[0].delay == 0 and number == kill[0].event:
-            for each in kill[1]:
-                os.kill(os.getpid(), each)
+            for signal_number in kill[1]:
+                os.kill(os.getpid(), signal_number)
         if fail and (number == fail.event or (fail.lasting and number > fail.event)):
             raise OSError(fail.number, os.strerror(fail.number), path)
 
     sys.addaudithook(hook)
 
 
-def _follow(
+def _monitor(
     pid: int, reader: int, start: float, kill: tuple[Moment, Sequence[int]] | None
 ) -> tuple[list[tuple[float, str]], int | None]:
-    """Reads the events of a process to its end, and sends it signals at their moment."""
+    """Reads the events of a process to its end, and sends its signals."""
     events: list[tuple[float, str]] = []
     rest, pending = b"", kill[1] if kill and kill[0].delay else ()
     due = start + kill[0].delay if kill and pending and kill[0].event == 0 else None
     while True:
-        now = time.monotonic()
-        if now - start > LONGEST:
+        current_time = time.monotonic()
+        if current_time - start > TIMEOUT:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return events, None
-        if due is not None and now >= due:
-            for each in pending:
-                os.kill(pid, each)
+        if due is not None and current_time >= due:
+            for signal_number in pending:
+                os.kill(pid, signal_number)
             due, pending = None, ()
-        wait = LONGEST if due is None else max(due - now, 0.0)
+        wait = TIMEOUT if due is None else max(due - current_time, 0.0)
         if not select.select([reader], [], [], min(wait, 5.0))[0]:
             continue
         piece = os.read(reader, 2**16)
@@ -247,5 +246,5 @@ def _follow(
 
 
 def error_numbers() -> list[int]:
-    """Returns the errors that a write can have."""
+    """Returns the error numbers of a failed write."""
     return [errno.ENOSPC, errno.EIO, errno.EMFILE, errno.EROFS, errno.EDQUOT, errno.EACCES]

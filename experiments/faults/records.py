@@ -1,4 +1,4 @@
-"""The records of the campaign: the kinds of inputs, and sealed lines of runs.jsonl."""
+"""Kinds of inputs, and the records of the campaign in runs.jsonl."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ class Kind(NamedTuple):
     """A kind of inputs.
 
     Attributes:
-      trial: module and name of the function that tries one.
+      trial: module and name of the function that runs one.
       count: inputs of the campaign.
       chunk: inputs of one record.
-      forks: whether each has processes of its own.
+      forks: whether a trial forks processes.
     """
 
     trial: str
@@ -29,14 +29,14 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "configs": Kind("damaged_configs:trial", 3_000),
-    "files": Kind("damaged_files:trial", 3_500),
-    "runs": Kind("damaged_runs:trial", 2_000),
-    "caches": Kind("damaged_caches:trial", 500),
+    "configs": Kind("damaged_configs:run_trial", 3_000),
+    "files": Kind("damaged_files:run_trial", 3_500),
+    "runs": Kind("damaged_runs:run_trial", 2_000),
+    "caches": Kind("damaged_caches:run_trial", 500),
     "kills": Kind("disturbed_processes:kill", 300, 10, forks=True),
-    "signals": Kind("disturbed_processes:signalled", 250, 10, forks=True),
-    "pipes": Kind("disturbed_processes:cut_off", 150, 10, forks=True),
-    "disks": Kind("disturbed_processes:unwritable", 300, 10, forks=True),
+    "signals": Kind("disturbed_processes:send_signal", 250, 10, forks=True),
+    "pipes": Kind("disturbed_processes:break_streams", 150, 10, forks=True),
+    "disks": Kind("disturbed_processes:fail_writes", 300, 10, forks=True),
 }
 
 
@@ -51,7 +51,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 def add(folder: Path, record: dict[str, Any]) -> None:
     """Adds a record to those of a folder, and renders its page if it has one."""
-    import render  # which reads this module
+    import render  # imports this module
 
     folder.mkdir(parents=True, exist_ok=True)
     write_records(folder / RECORDS, [*read(folder), record])
@@ -59,7 +59,7 @@ def add(folder: Path, record: dict[str, Any]) -> None:
         write_pages(folder, render.render(folder))
 
 
-def of_chunk(
+def make_chunk_record(
     kind: str, numbers: range, outcomes: Sequence[Outcome], seconds: float
 ) -> dict[str, Any]:
     """Returns the record of a chunk."""
@@ -74,13 +74,13 @@ def of_chunk(
         "count": len(numbers),
         "verdicts": dict(Counter(outcome.verdict for outcome in outcomes)),
         "faults": dict(Counter(outcome.fault for outcome in outcomes)),
-        "failed": [{**each, "message": each["message"][:1_000]} for each in failed],
+        "failed": [{**failure, "message": failure["message"][:1_000]} for failure in failed],
         "seconds": round(seconds, 1),
     }
 
 
-def has(lines: Sequence[dict[str, Any]], kind: str, first: int, last: int) -> bool:
-    """Returns whether some inputs of a kind are recorded."""
+def is_recorded(lines: Sequence[dict[str, Any]], kind: str, first: int, last: int) -> bool:
+    """Returns whether the inputs of a kind from `first` to `last` are recorded."""
     return any(
         line["first"] <= first and last <= line["first"] + line["count"]
         for line in lines

@@ -1,7 +1,6 @@
-"""Independent readers of each format: the oracle of files whose damage made another valid file.
+"""Reference readers of each format, for files that are valid although damaged.
 
-Each takes the content and returns what a reader has to make of it, or None where there is nothing
-valid to be read and a reader has to refuse.
+Each returns the value that a reader should return for a content, or None if it should refuse it.
 """
 
 import csv
@@ -31,13 +30,13 @@ def rows(content: bytes, classes: int = 4) -> list[tuple[int, str, str]] | None:
         return None
     csv.field_size_limit(10**9)
     try:
-        found = [row for row in csv.reader(io.StringIO(decoded, newline=""), strict=True) if row]
+        parsed = [row for row in csv.reader(io.StringIO(decoded, newline=""), strict=True) if row]
     except csv.Error:
         return None
     labels = {str(number + 1): number for number in range(classes)}
-    if not found or any(len(row) != 3 or row[0] not in labels for row in found):
+    if not parsed or any(len(row) != 3 or row[0] not in labels for row in parsed):
         return None
-    return [(labels[label], title, description) for label, title, description in found]
+    return [(labels[label], title, description) for label, title, description in parsed]
 
 
 def names(content: bytes) -> tuple[str, ...] | None:
@@ -46,8 +45,8 @@ def names(content: bytes) -> tuple[str, ...] | None:
     if decoded is None:
         return None
     lines = [line.strip() for line in re.split(r"\r\n|\n|\r", decoded)]
-    found = tuple(line for line in lines if line)
-    return found if len(found) >= 2 and len(set(found)) == len(found) else None
+    stripped = tuple(line for line in lines if line)
+    return stripped if len(stripped) >= 2 and len(set(stripped)) == len(stripped) else None
 
 
 def lines(content: bytes) -> tuple[str, ...] | None:
@@ -55,8 +54,8 @@ def lines(content: bytes) -> tuple[str, ...] | None:
     decoded = text(content)
     if not decoded:
         return None
-    found = decoded.replace("\r\n", "\n").split("\n")
-    return tuple(found[:-1] if found[-1] == "" else found)
+    parts = decoded.replace("\r\n", "\n").split("\n")
+    return tuple(parts[:-1] if parts[-1] == "" else parts)
 
 
 def unpacked(content: bytes) -> bytes | None:
@@ -88,23 +87,23 @@ def vectors(
     if entries is None:
         return None
     exact: dict[str, Any] = {}
-    alike: dict[str, Any] = {}
+    normalized: dict[str, Any] = {}
     for letters, numbers in entries:
         try:
             word = letters.decode()
         except UnicodeDecodeError:
             continue
-        into = exact
+        target = exact
         if word not in words:
-            into, word = alike, normalize(word)
+            target, word = normalized, normalize(word)
         if word in words:
-            into.setdefault(word, numbers)
-    found = {**alike, **exact}
-    if not found or any(
-        numbers is None or not np.isfinite(numbers).all() for numbers in found.values()
+            target.setdefault(word, numbers)
+    matches = {**normalized, **exact}
+    if not matches or any(
+        numbers is None or not np.isfinite(numbers).all() for numbers in matches.values()
     ):
         return None
-    return {word: numbers.astype("<f4").tobytes() for word, numbers in sorted(found.items())}
+    return {word: numbers.astype("<f4").tobytes() for word, numbers in sorted(matches.items())}
 
 
 _NUMBER = re.compile(rb"[-+]?\d*\.?\d+([eE][-+]?\d+)?")

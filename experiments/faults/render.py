@@ -21,31 +21,36 @@ def tables(lines: Sequence[dict[str, Any]]) -> dict[str, str]:
     by_kind = {kind: [line for line in chunks if line["kind"] == kind] for kind in KINDS}
     verdicts = [name for name in PASSED if any(name in line["verdicts"] for line in chunks)]
     rows, total = [], Counter()
-    for kind, own in by_kind.items():
-        if not own:
+    for kind, records in by_kind.items():
+        if not records:
             continue
-        counts = sum((Counter(line["verdicts"]) for line in own), Counter())
+        counts = sum((Counter(line["verdicts"]) for line in records), Counter())
         total += counts
-        minutes = f"{sum(line['seconds'] for line in own) / 60:.1f}"
+        minutes = f"{sum(line['seconds'] for line in records) / 60:.1f}"
         rows.append([kind, *_cells(counts, verdicts), minutes])
     rows.append(["**all**", *_cells(total, verdicts), ""])
-    heads = ["kind", "inputs", *verdicts, "failures", "minutes"]
-    parts = [markdown.table(heads, rows)]
-    failed = [(line["kind"], each) for line in chunks for each in line["failed"]]
+    headings = ["kind", "inputs", *verdicts, "failures", "minutes"]
+    parts = [markdown.table(headings, rows)]
+    failed = [(line["kind"], failure) for line in chunks for failure in line["failed"]]
     if failed:
         cells = [
-            [f"{kind} {each['number']}", each["fault"], each["verdict"], _short(each["message"])]
-            for kind, each in failed
+            [
+                f"{kind} {failure['number']}",
+                failure["fault"],
+                failure["verdict"],
+                _short(failure["message"]),
+            ]
+            for kind, failure in failed
         ]
         parts.append(markdown.table(["input", "fault", "failure", "message"], cells))
-    for made in {
+    for manifest in {
         line["manifest"]["command"]: line["manifest"] for line in lines if "manifest" in line
     }.values():
-        versions = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
+        versions = ", ".join(f"{name} {version}" for name, version in manifest["packages"].items())
         parts.append(
-            f"Recorded by `{made['command']}` on {made['started'][:10]}, commit "
-            f"`{made['commit'][:12]}`{' with changes' if made['dirty'] else ''}, "
-            f"{made['cpus']} CPU core{'s' * (made['cpus'] > 1)}, {versions}."
+            f"Recorded by `{manifest['command']}` on {manifest['started'][:10]}, commit "
+            f"`{manifest['commit'][:12]}`{' with changes' if manifest['dirty'] else ''}, "
+            f"{manifest['cpus']} CPU core{'s' * (manifest['cpus'] > 1)}, {versions}."
         )
     places: Counter[str] = Counter()
     for line in by_kind["kills"]:
@@ -53,7 +58,7 @@ def tables(lines: Sequence[dict[str, Any]]) -> dict[str, str]:
             place = fault.removeprefix("killed at: ")
             places["draft of a file" if "rnnjax-draft" in place else place] += count
     killed = [[place, str(places[place])] for place in sorted(places)]
-    found = [
+    control_rows = [
         [
             line["control"],
             line["kind"],
@@ -75,7 +80,7 @@ def tables(lines: Sequence[dict[str, Any]]) -> dict[str, str]:
                 "damage that shows it",
                 "inputs until found",
             ],
-            found,
+            control_rows,
         ),
     }
 

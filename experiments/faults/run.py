@@ -8,15 +8,14 @@
 The first brings the inputs of a kind up to so many, the second those of all kinds up to the counts
 of the campaign. Input number N of a kind is a pure function of its name and N. Records go to
 `runs.jsonl`, a line for each chunk of inputs, and are rendered in `README.md`; the same command
-goes on with what is there, of other commits too. The third puts faults back, and
-records after how many inputs the campaign finds each. The last runs one input and records nothing.
+continues the records that are there, of any commit. The third injects faults, and records the
+number of inputs until the campaign detects each. The last runs one input and records nothing.
 """
 
 import argparse
 import importlib
 import json
 import os
-import random
 import select
 import shlex
 import shutil
@@ -27,6 +26,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import controls
@@ -48,25 +48,25 @@ IMPORTED = (
 """Before anything is forked, so that no child has to import it."""
 
 
-def trial(kind: str, workspace: Workspace, number: int, fault: str = "") -> Outcome:
+def run_trial(kind: str, workspace: Workspace, number: int, fault: str = "") -> Outcome:
     """Returns the verdict on an input of a kind."""
     module, name = KINDS[kind].trial.split(":")
     function = getattr(importlib.import_module(module), name)
-    return function(workspace, random.Random(f"{kind} {number}"), fault)
+    return function(workspace, Random(f"{kind} {number}"), fault)
 
 
-def chunk(kind: str, workspace: Workspace, numbers: range) -> Iterator[Outcome]:
+def run_chunk(kind: str, workspace: Workspace, numbers: range) -> Iterator[Outcome]:
     """Yields the verdicts on some inputs of a kind.
 
     Those of a kind that is tried inside a process have one together, which starts a device; where
     it dies or hangs, another one goes on after the input that it was at.
     """
     if KINDS[kind].forks:
-        yield from (trial(kind, workspace, number) for number in numbers)
+        yield from (run_trial(kind, workspace, number) for number in numbers)
         return
     while numbers:
-        verdicts, last = _in_a_child(
-            lambda numbers=numbers: (list(trial(kind, workspace, number)) for number in numbers)
+        verdicts, last = _run_in_child(
+            lambda numbers=numbers: (list(run_trial(kind, workspace, number)) for number in numbers)
         )
         yield from (Outcome(*verdict) for verdict in verdicts)
         numbers = numbers[len(verdicts) :]
@@ -75,8 +75,8 @@ def chunk(kind: str, workspace: Workspace, numbers: range) -> Iterator[Outcome]:
             numbers = numbers[1:]
 
 
-def _in_a_child(function: Callable[[], Iterator[Any]]) -> tuple[list[Any], tuple[str, str]]:
-    """Returns what a function yields in a child, and how the child ended."""
+def _run_in_child(function: Callable[[], Iterator[Any]]) -> tuple[list[Any], tuple[str, str]]:
+    """Returns the values that a function yields in a child, and the failure that ended it."""
     reader, writer = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
@@ -84,19 +84,19 @@ def _in_a_child(function: Callable[[], Iterator[Any]]) -> tuple[list[Any], tuple
         status = 1
         try:
             os.close(reader)
-            for each in function():
-                os.write(writer, json.dumps(each).encode() + b"\n")
+            for value in function():
+                os.write(writer, json.dumps(value).encode() + b"\n")
             status = 0
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(status)
     os.close(writer)
-    content, ended = b"", ("crash", "")
+    content, ending = b"", ("crash", "")
     while True:
         if not select.select([reader], [], [], GRACE)[0]:
             os.kill(pid, signal.SIGKILL)
-            ended = ("hang", f"no verdict in {GRACE:g} seconds")
+            ending = ("hang", f"no verdict in {GRACE:g} seconds")
             break
         piece = os.read(reader, 2**16)
         if not piece:
@@ -104,79 +104,83 @@ def _in_a_child(function: Callable[[], Iterator[Any]]) -> tuple[list[Any], tuple
         content += piece
     os.close(reader)
     _, raw = os.waitpid(pid, 0)
-    if ended[0] == "crash":
-        ended = ("crash", f"its process ended with status {os.waitstatus_to_exitcode(raw)}")
-    return [json.loads(line) for line in content.splitlines()], ended
+    if ending[0] == "crash":
+        ending = ("crash", f"its process ended with status {os.waitstatus_to_exitcode(raw)}")
+    return [json.loads(line) for line in content.splitlines()], ending
 
 
-def campaign(workspace: Workspace, wanted: dict[str, int], folder: Path, typed: str) -> int:
+def run_campaign(workspace: Workspace, wanted: dict[str, int], folder: Path, command: str) -> int:
     """Runs the inputs that are missing, and returns the number of failures among them."""
     lines = records.read(folder)
     missing = [
         (kind, range(first, min(first + KINDS[kind].chunk, count)))
         for kind, count in wanted.items()
         for first in range(0, count, KINDS[kind].chunk)
-        if not records.has(lines, kind, first, min(first + KINDS[kind].chunk, count))
+        if not records.is_recorded(lines, kind, first, min(first + KINDS[kind].chunk, count))
     ]
     if not missing:
         return 0
     failures, done = 0, 0
-    records.add(folder, {"manifest": _manifest(typed)})
+    records.add(folder, {"manifest": _manifest(command)})
     with Progress("inputs", sum(len(numbers) for _, numbers in missing)) as progress:
         for kind, numbers in missing:
             outcomes, start = [], time.monotonic()
-            for number, outcome in zip(numbers, chunk(kind, workspace, numbers), strict=True):
+            for number, outcome in zip(numbers, run_chunk(kind, workspace, numbers), strict=True):
                 outcomes.append(outcome)
                 done += 1
                 progress.update(done)
                 if outcome.failed:
-                    told = f"{outcome.fault}: {outcome.verdict}: {outcome.message[:300]}"
-                    write_message(f"{kind} {number}: {told}")
+                    message = f"{outcome.fault}: {outcome.verdict}: {outcome.message[:300]}"
+                    write_message(f"{kind} {number}: {message}")
             failures += sum(outcome.failed for outcome in outcomes)
-            records.add(folder, records.of_chunk(kind, numbers, outcomes, time.monotonic() - start))
+            records.add(
+                folder, records.make_chunk_record(kind, numbers, outcomes, time.monotonic() - start)
+            )
     return failures
 
 
-def find(workspace: Workspace, name: str, most: int) -> dict[str, Any]:
-    """Puts a fault back, and returns the input of its damage at which the campaign finds it.
+def search_control(workspace: Workspace, name: str, most: int) -> dict[str, Any]:
+    """Injects a fault, and returns the record of the input at which the campaign detects it.
 
     Args:
       workspace: of the inputs.
       name: a key of `controls.CONTROLS`.
-      most: inputs that are tried.
+      most: inputs that are run.
     """
     control = controls.CONTROLS[name]
 
     def search() -> Iterator[Any]:
-        with control.put_back():
+        with control.inject():
             for number in range(most):
-                outcome = trial(control.kind, workspace, number, control.fault)
+                outcome = run_trial(control.kind, workspace, number, control.fault)
                 yield [*outcome]
                 if outcome.verdict in control.verdicts:
                     return
 
     if KINDS[control.kind].forks:
-        importlib.import_module("disturbed_processes").bench(workspace)  # without the fault
+        importlib.import_module("disturbed_processes").shared_baseline(
+            workspace
+        )  # without the fault
         verdicts = list(search())
     else:
-        verdicts, _ = _in_a_child(search)
+        verdicts, _ = _run_in_child(search)
     last = Outcome(*verdicts[-1])
-    found = last.verdict in control.verdicts
+    is_found = last.verdict in control.verdicts
     return {
         "control": name,
         "kind": control.kind,
-        "found": found,
+        "found": is_found,
         "inputs": len(verdicts),
-        "fault": last.fault if found else "",
-        "verdict": last.verdict if found else "",
+        "fault": last.fault if is_found else "",
+        "verdict": last.verdict if is_found else "",
     }
 
 
-def _manifest(typed: str) -> dict[str, Any]:
+def _manifest(command: str) -> dict[str, Any]:
     from rnnjax.training.manifest import describe_environment
 
-    (found,), _ = _in_a_child(lambda: iter([describe_environment(typed)]))
-    return found
+    (environment,), _ = _run_in_child(lambda: iter([describe_environment(command)]))
+    return environment
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -195,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
         parser.error("give --kind, --all or --controls")
     if flags.again is not None and not flags.kind:
         parser.error("--again needs --kind")
-    typed = shlex.join(["python", "experiments/faults/run.py", *arguments])
+    command = shlex.join(["python", "experiments/faults/run.py", *arguments])
     for name in IMPORTED:
         importlib.import_module(name)
     base = Path(tempfile.mkdtemp(prefix="rnnjax-faults-"))
@@ -203,29 +207,29 @@ def main(arguments: Sequence[str]) -> int:
     try:
         workspace = Workspace(base / "workspace")
         if flags.again is not None:
-            (outcome,) = chunk(flags.kind, workspace, range(flags.again, flags.again + 1))
+            (outcome,) = run_chunk(flags.kind, workspace, range(flags.again, flags.again + 1))
             print(f"{outcome.fault}: {outcome.verdict}\n{outcome.message}")
             return int(outcome.failed)
         if flags.controls:
-            return _controls(workspace, flags.folder, typed)
+            return _run_controls(workspace, flags.folder, command)
         chosen = [*KINDS] if flags.all else [flags.kind]
         wanted = {kind: flags.count or KINDS[kind].count for kind in chosen}
-        failures = campaign(workspace, wanted, flags.folder, typed)
+        failures = run_campaign(workspace, wanted, flags.folder, command)
         print(f"{failures} failures among the inputs of {', '.join(wanted)}")
         return int(failures > 0)
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
 
-def _controls(workspace: Workspace, folder: Path, typed: str) -> int:
+def _run_controls(workspace: Workspace, folder: Path, command: str) -> int:
     done = {line["control"] for line in records.read(folder) if "control" in line}
     names = [name for name in controls.CONTROLS if name not in done]
     if names:
-        records.add(folder, {"manifest": _manifest(typed)})
+        records.add(folder, {"manifest": _manifest(command)})
     for name in names:
-        found = find(workspace, name, KINDS[controls.CONTROLS[name].kind].count)
-        write_message(f"{name}: {found}")
-        records.add(folder, found)
+        record = search_control(workspace, name, KINDS[controls.CONTROLS[name].kind].count)
+        write_message(f"{name}: {record}")
+        records.add(folder, record)
     lines = [line for line in records.read(folder) if "control" in line]
     missed = [line["control"] for line in lines if not line["found"]]
     print(f"{len(lines) - len(missed)} of {len(lines)} faults found; not found: {missed}")

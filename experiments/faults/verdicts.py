@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from rnnjax import console
 from rnnjax.errors import InputError
 
-SECONDS, MEGABYTES, LETTERS = 10.0, 1_000, 3_000
-"""The most that one input may take, add to the memory of the process, and fill a message with."""
+MAX_SECONDS, MAX_MEGABYTES, MAX_CHARACTERS = 10.0, 1_000, 3_000
+"""Limits of one input: duration, growth of memory, and length of the message."""
 
 PASSED = {
     "refused": "an InputError whose message names the file or the key",
@@ -29,8 +29,8 @@ PASSED = {
 FAILED = {
     "traceback": "any other exception",
     "crash": "the process died",
-    "hang": f"more than {SECONDS:g} seconds, those aside in which the machine ran others",
-    "memory": f"more than {MEGABYTES} MB",
+    "hang": f"more than {MAX_SECONDS:g} seconds, those aside in which the machine ran others",
+    "memory": f"more than {MAX_MEGABYTES} MB",
     "rejected": "a valid input was refused",
     "silent": "another answer without a word",
     "unclear": "a message that names nothing, is endless, or holds control characters",
@@ -90,36 +90,36 @@ def deadline(seconds: float) -> Iterator[None]:
 
     def expire(number: int, frame: FrameType | None) -> None:
         nonlocal queued, started
-        now = _queued_seconds(), time.monotonic()
-        lost = min(now[0] - queued, 0.9 * (now[1] - started))
-        queued, started = now
-        if lost < 0.01:
+        current = _queued_seconds(), time.monotonic()
+        queued_since = min(current[0] - queued, 0.9 * (current[1] - started))
+        queued, started = current
+        if queued_since < 0.01:
             raise DeadlineExceededError
-        signal.setitimer(signal.ITIMER_REAL, lost)
+        signal.setitimer(signal.ITIMER_REAL, queued_since)
 
-    before = signal.signal(signal.SIGALRM, expire)
+    previous_handler = signal.signal(signal.SIGALRM, expire)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous_handler)
 
 
 @contextlib.contextmanager
-def memory_limit(megabytes: int = 4 * MEGABYTES) -> Iterator[None]:
-    """Lets allocations fail beyond what the process has mapped, before the machine runs out."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
+def memory_limit(megabytes: int = 4 * MAX_MEGABYTES) -> Iterator[None]:
+    """Makes allocations fail beyond the memory mapped so far plus a limit."""
+    previous_limits = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + megabytes * 10**6
-    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, previous_limits[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+        resource.setrlimit(resource.RLIMIT_AS, previous_limits)
 
 
-def attempt(function: Callable[[], Any], seconds: float = SECONDS) -> Attempt:
+def attempt(function: Callable[[], Any], seconds: float = MAX_SECONDS) -> Attempt:
     """Calls a function under a deadline, and catches its exception and its output."""
     output = io.StringIO()
     memory = _peak_megabytes()
@@ -131,58 +131,60 @@ def attempt(function: Callable[[], Any], seconds: float = SECONDS) -> Attempt:
         except InputError as error:
             verdict, message = "refused", str(error)
         except DeadlineExceededError as error:
-            verdict, message = "hang", _where(error)
+            verdict, message = "hang", _location(error)
         except MemoryError as error:
-            verdict, message = "memory", _where(error)
+            verdict, message = "memory", _location(error)
         except BaseException as error:
-            verdict, message = "traceback", f"{type(error).__name__}: {error}; {_where(error)}"
-    if _peak_megabytes() - memory > MEGABYTES:
+            verdict, message = "traceback", f"{type(error).__name__}: {error}; {_location(error)}"
+    if _peak_megabytes() - memory > MAX_MEGABYTES:
         verdict, message = "memory", f"{_peak_megabytes() - memory:.0f} MB more"
     return Attempt(value, verdict, message, output.getvalue())
 
 
-def judge(fault: str, tried: Attempt, expected: Any, names: Sequence[str]) -> Outcome:
+def classify_call(fault: str, call: Attempt, expected: Any, names: Sequence[str]) -> Outcome:
     """Returns the verdict on a call with a damaged input.
 
     Args:
       fault: name of the mutation.
-      tried: the call.
+      call: the call.
       expected: the answer of the undamaged input.
       names: of which a refusal must name one.
     """
-    if tried.verdict == "refused":
-        return refusal(fault, tried.message, names)
-    if tried.verdict:
-        return Outcome(fault, tried.verdict, tried.message)
-    warned = "WARNING" in tried.output
-    if tried.value == expected:
+    if call.verdict == "refused":
+        return classify_refusal(fault, call.message, names)
+    if call.verdict:
+        return Outcome(fault, call.verdict, call.message)
+    warned = "WARNING" in call.output
+    if call.value == expected:
         return Outcome(fault, "recovered" if warned else "unchanged")
     if warned:
-        return Outcome(fault, "warned", tried.output)
-    return Outcome(fault, "silent", difference(tried.value, expected))
+        return Outcome(fault, "warned", call.output)
+    return Outcome(fault, "silent", difference(call.value, expected))
 
 
-def refusal(fault: str, message: str, names: Sequence[str]) -> Outcome:
+def classify_refusal(fault: str, message: str, names: Sequence[str]) -> Outcome:
     """Returns the verdict on an error message, as a command line prints it."""
     message = console.escape(console.shorten(message))
     if re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", message):
         return Outcome(fault, "unclear", f"control characters: {message!r}")
-    if len(message) > LETTERS:
+    if len(message) > MAX_CHARACTERS:
         return Outcome(fault, "unclear", f"{len(message)} characters: {message}")
     if not any(name in message for name in names):
         return Outcome(fault, "unclear", f"names none of {list(names)}: {message}")
     return Outcome(fault, "refused", message)
 
 
-def difference(ours: Any, theirs: Any) -> str:
-    """Returns the place where two answers differ, in words."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
-        return "; ".join(f"{key}: {difference(ours.get(key), theirs.get(key))}" for key in keys[:3])
-    return f"{str(ours)[:80]!r} instead of {str(theirs)[:80]!r}"
+def difference(actual: Any, expected: Any) -> str:
+    """Describes where two answers differ."""
+    if isinstance(actual, dict) and isinstance(expected, dict):
+        keys = [key for key in {**actual, **expected} if actual.get(key) != expected.get(key)]
+        return "; ".join(
+            f"{key}: {difference(actual.get(key), expected.get(key))}" for key in keys[:3]
+        )
+    return f"{str(actual)[:80]!r} instead of {str(expected)[:80]!r}"
 
 
-def _where(error: BaseException) -> str:
+def _location(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     inside = [frame for frame in frames if "/rnnjax/" in frame.filename] or list(frames)
     frame = inside[-1]

@@ -1,4 +1,4 @@
-"""The undamaged inputs: small data sets of every format, and trained runs with their answers."""
+"""Undamaged inputs: small data sets of every format, and trained runs with their answers."""
 
 import contextlib
 import copy
@@ -10,7 +10,6 @@ import html
 import io
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -19,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 from unittest import mock
 
@@ -28,12 +28,11 @@ import numpy as np
 from rnnjax import config as config_lib
 from rnnjax import training
 from rnnjax.reporting.run_report import write_report
-from rnnjax.training import trained_run
 from rnnjax.training.checkpoint import Checkpoints
 
 WORDS = ["minister", "election", "border", "goal", "striker", "season"]
 WORDS += ["profit", "shares", "merger", "chip", "rocket", "browser"]
-SMALL: dict[str, Any] = {
+SMALL_CONFIG: dict[str, Any] = {
     "seed": 3,
     "epochs": 2,
     "batch_size": 16,
@@ -45,12 +44,12 @@ SMALL: dict[str, Any] = {
     "optimizer": {"clip_norm": 1.0},
     "checkpoint": {"every": 4},
 }
-"""Of runs that have most of what a resumed run could get wrong."""
-OF_THE_PROCESS = {
+"""Config of runs with most of the state that a resumed run must restore."""
+PROCESS_KEYS = {
     *("train_seconds", "cpu_seconds", "resumed_from", "compilations", "run", "files", "digest"),
 }
-"""Keys of result.json that another process has other values of, beside speeds."""
-ASKED = ["the minister of the border", "goal goal striker", "chip", "", "no such words"]
+"""Keys of result.json that depend on the process, beside speeds."""
+QUERY_TEXTS = ["the minister of the border", "goal goal striker", "chip", "", "no such words"]
 
 
 class Interruption(Exception):  # noqa: N818
@@ -58,7 +57,7 @@ class Interruption(Exception):  # noqa: N818
 
 
 class Workspace:
-    """A folder of undamaged inputs, each made at its first use and then only read.
+    """A folder of undamaged inputs, each created at its first use and then only read.
 
     Attributes:
       folder: of all of it.
@@ -78,14 +77,14 @@ class Workspace:
         return self._trained("finished")
 
     @property
-    def other(self) -> Path:
-        """The folder of a finished run of another seed."""
-        return self._trained("other", seed=4)
+    def other_seed(self) -> Path:
+        """The folder of a finished run with another seed."""
+        return self._trained("other_seed", seed=4)
 
     @property
-    def half(self) -> Path:
-        """The folder of a run that was interrupted half way."""
-        return self._trained("half", saves=2)
+    def interrupted(self) -> Path:
+        """The folder of an interrupted run."""
+        return self._trained("interrupted", saves=2)
 
     def _trained(self, name: str, seed: int = 3, saves: int = 0) -> Path:
         path = self.folder / name
@@ -103,7 +102,7 @@ class Workspace:
 
     def config(self, task: str = "classification") -> dict[str, Any]:
         """Returns the values of a small valid config of a task."""
-        values = copy.deepcopy(SMALL)
+        values = copy.deepcopy(SMALL_CONFIG)
         if task == "classification":
             values["data"]["dir"] = str(self.news)
             return values
@@ -141,28 +140,28 @@ class Workspace:
     def answers(self) -> dict[str, Any]:
         """The answers of the undamaged runs."""
         with contextlib.redirect_stderr(io.StringIO()):
-            return {name: ask(self.answering(name), self) for name, ask in ASKS.items()}
+            return {name: query(self.copy_run(name), self) for name, query in QUERIES.items()}
 
-    def answering(self, ask: str) -> Path:
-        """Returns a fresh copy of the run that a question is put to."""
+    def copy_run(self, query: str) -> Path:
+        """Returns a fresh copy of the run for a query."""
         shutil.rmtree(self.folder / "trials", ignore_errors=True)
         path = self.folder / "trials" / "run"
-        shutil.copytree(self.half if ask == "resume" else self.finished, path)
+        shutil.copytree(self.interrupted if query == "resume" else self.finished, path)
         return path
 
     def train(self, workdir: Path, values: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Trains a run of the small config, or goes on with it."""
+        """Trains or resumes a run of the small config."""
         config = config_lib.parse(self.config() if values is None else values)
         return training.train(config, "small", workdir, "python -m rnnjax.main --config=small.py")
 
     def _write_data(self) -> None:
-        draw = random.Random(0)
+        rng = Random(0)
         for folder in (self.news, self.pairs, self.folder / "packed"):
             folder.mkdir(parents=True)
 
-        def text(least: int = 2) -> str:
+        def text(minimum: int = 2) -> str:
             return " ".join(
-                draw.choice([*WORDS, "the", "of"]) for _ in range(draw.randint(least, 9))
+                rng.choice([*WORDS, "the", "of"]) for _ in range(rng.randint(minimum, 9))
             )
 
         for name, rows in (("train", 96), ("test", 32)):
@@ -170,9 +169,9 @@ class Workspace:
                 writer = csv.writer(file, quoting=csv.QUOTE_ALL)
                 for row in range(rows):
                     label = row % 4
-                    told = " ".join(draw.choices(WORDS[3 * label : 3 * label + 3], k=2))
+                    keywords = " ".join(rng.choices(WORDS[3 * label : 3 * label + 3], k=2))
                     writer.writerow(
-                        [label + 1, f"{told}, {text()}", text() + draw.choice(["", '"', "é"])]
+                        [label + 1, f"{keywords}, {text()}", text() + rng.choice(["", '"', "é"])]
                     )
         (self.news / "classes.txt").write_text("World\nSports\nBusiness\nSci/Tech\n")
         play = "".join(f"ANN:\n{text(3)}\n" for _ in range(40))
@@ -185,7 +184,7 @@ class Workspace:
                     gzip.compress(lines, mtime=0)
                 )
         rows = [
-            (word, [round(draw.uniform(-1, 1), 4) for _ in range(6)]) for word in [*WORDS, "The"]
+            (word, [round(rng.uniform(-1, 1), 4) for _ in range(6)]) for word in [*WORDS, "The"]
         ]
         plain = "".join(f"{word} {' '.join(map(str, row))}\n" for word, row in rows).encode()
         head = f"{len(rows)} 6\n".encode()
@@ -198,7 +197,7 @@ class Workspace:
 
 @contextmanager
 def interrupted_after(saves: int) -> Iterator[None]:
-    """Sends SIGINT to this process when the first checkpoints of a run have been saved."""
+    """Sends SIGINT to this process after some checkpoints of a run."""
     left = [saves]
     save = Checkpoints.save
 
@@ -214,7 +213,7 @@ def interrupted_after(saves: int) -> Iterator[None]:
 
 @contextmanager
 def early_checks() -> Iterator[None]:
-    """Lets runs end, with Interruption, where their training would begin."""
+    """Ends runs, with Interruption, where their training would begin."""
 
     def stop(*arguments: Any) -> None:
         raise Interruption
@@ -223,25 +222,17 @@ def early_checks() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def shared_compilations() -> Iterator[None]:
-    """Lets networks of the same definition share what is compiled to ask them."""
-    make = functools.lru_cache(trained_run.make_evaluate_step)
-    with mock.patch.object(trained_run, "make_evaluate_step", make):
-        yield
-
-
-def of_the_training(result: dict[str, Any]) -> dict[str, Any]:
-    """Returns a result without what another process of the training has other values of."""
+def training_values(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns a result without the values that depend on the process."""
     return {
         key: value
         for key, value in result.items()
-        if key not in OF_THE_PROCESS and not key.endswith("_per_second")
+        if key not in PROCESS_KEYS and not key.endswith("_per_second")
     }
 
 
-def ending(workdir: Path) -> dict[str, Any]:
-    """Returns a digest of each part of a finished run that must not depend on interruptions."""
+def summarize_run(workdir: Path) -> dict[str, Any]:
+    """Returns digests of the parts of a finished run that must not depend on interruptions."""
     result = json.loads((workdir / "result.json").read_text(encoding="utf-8"))
     run = training.TrainedClassifier.load(workdir)
     leaves = jax.tree_util.tree_leaves_with_path(run.params)
@@ -254,15 +245,15 @@ def ending(workdir: Path) -> dict[str, Any]:
         "parameters": hashlib.sha256(content).hexdigest(),
         "arrays of the state": sums.get("arrays", sums),
         "metrics": hashlib.sha256((workdir / "metrics.jsonl").read_bytes()).hexdigest(),
-        "result": of_the_training(result),
+        "result": training_values(result),
         "files": sorted(names),
     }
 
 
 def _predict(workdir: Path, workspace: Workspace) -> dict[str, Any]:
     run = training.TrainedClassifier.load(workdir)
-    shares = run.vocabulary.unknown_shares(ASKED, run.config.data.max_tokens)
-    answers = run.predict(ASKED).tobytes()
+    shares = run.vocabulary.unknown_shares(QUERY_TEXTS, run.config.data.max_tokens)
+    answers = run.predict(QUERY_TEXTS).tobytes()
     return {"classes": run.classes, "answers": answers, "shares": shares, "step": run.step}
 
 
@@ -273,11 +264,11 @@ def _evaluate(workdir: Path, workspace: Workspace) -> dict[str, Any]:
 
 def _resume(workdir: Path, workspace: Workspace) -> dict[str, Any]:
     workspace.train(workdir)
-    return ending(workdir)
+    return summarize_run(workdir)
 
 
 def _result(workdir: Path, workspace: Workspace) -> dict[str, Any]:
-    return of_the_training(workspace.train(workdir))
+    return training_values(workspace.train(workdir))
 
 
 def _report(workdir: Path, workspace: Workspace) -> str:
@@ -286,11 +277,11 @@ def _report(workdir: Path, workspace: Workspace) -> str:
     return re.sub(r"\s*<div><dt>checkpoints</dt>.*</div>", "", page)
 
 
-ASKS = {
+QUERIES = {
     "predict": _predict,
     "evaluate": _evaluate,
     "resume": _resume,
     "result": _result,
     "report": _report,
 }
-"""The questions that are put to the folder of a run."""
+"""Queries of a run folder."""
