@@ -57,10 +57,10 @@ class TextInspection(NamedTuple):
       text: the text.
       unit: kind of token: 'word', 'character' or 'subword'.
       spans: start and end of each token in the text.
-      known: whether each token is in the vocabulary.
+      in_vocabulary: whether each token is in the vocabulary.
       outcomes: names of the classes, or of the next tokens.
       probabilities: of each outcome for the text up to and including the token.
-      moved: attribution of each token, gradient times input: of the log odds of the most probable
+      attributions: of each token, gradient times input: of the log odds of the most probable
         outcome at the end against the runner-up, in nats.
       layers: from the lowest to the topmost.
     """
@@ -68,10 +68,10 @@ class TextInspection(NamedTuple):
     text: str
     unit: str
     spans: list[tuple[int, int]]
-    known: Bool[np.ndarray, " tokens"]
+    in_vocabulary: Bool[np.ndarray, " tokens"]
     outcomes: tuple[str, ...]
     probabilities: Float[np.ndarray, "tokens outcomes"]
-    moved: Float[np.ndarray, " tokens"]
+    attributions: Float[np.ndarray, " tokens"]
     layers: list[LayerTrace]
 
     @property
@@ -223,19 +223,19 @@ def _layout(inspection: TextInspection, tokens: Sequence[PageToken]) -> str:
 
 
 def _tokens(inspection: TextInspection) -> list[PageToken]:
-    largest = np.abs(inspection.moved).max() or 1.0
+    largest = np.abs(inspection.attributions).max() or 1.0
     tokens, previous_end = [], 0
     for index, (start, end) in enumerate(inspection.spans):
         probabilities, text = inspection.probabilities[index], inspection.text[start:end]
         best = np.argsort(-probabilities, kind="stable")[:_MAX_RANKS].tolist()
         ranks = [(inspection.outcomes[outcome], float(probabilities[outcome])) for outcome in best]
         top = ", ".join(f"{visible(name)} {probability:.1%}" for name, probability in ranks[:3])
-        attribution = inspection.moved[index]
+        attribution = inspection.attributions[index]
         tokens.append(
             PageToken(
                 prefix=inspection.text[previous_end:start],
                 text=text,
-                in_vocabulary=bool(inspection.known[index]),
+                in_vocabulary=bool(inspection.in_vocabulary[index]),
                 attribution=float(attribution / largest),
                 ranks=ranks,
                 tooltip=f"{visible(text)}: {top}; attribution {attribution:+.2f}",
@@ -250,9 +250,9 @@ def _output_rows(inspection: TextInspection) -> list[PageRow]:
     answer, runner_up = (visible(inspection.outcomes[index]) for index in inspection.ranked[:2])
     note = (
         f"gradient times input, “{answer}” against “{runner_up}”, "
-        f"up to {np.abs(inspection.moved).max():.2g}"
+        f"up to {np.abs(inspection.attributions).max():.2g}"
     )
-    attribution = PageRow("bars", "attribution", note, bars(inspection.moved), 72)
+    attribution = PageRow("bars", "attribution", note, bars(inspection.attributions), 72)
     if _has_lines(inspection):
         plot = line_chart(inspection.probabilities, inspection.ranked)
         outcomes = PageRow("lines", "probability", "of the text up to there", plot, 128)

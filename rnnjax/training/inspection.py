@@ -92,10 +92,10 @@ def inspect_texts(run: "TrainedRun", texts: Sequence[str]) -> list[TextInspectio
                     text=text,
                     unit=run.config.data.vocabulary.unit,
                     spans=run.text_vocabulary.spans(text)[:count],
-                    known=tokens != UNKNOWN,
+                    in_vocabulary=tokens != UNKNOWN,
                     outcomes=run.outcomes,
                     probabilities=np.exp(log_probs[:count]),
-                    moved=attributions[:count],
+                    attributions=attributions[:count],
                     layers=[_layer(path, layer, count) for path, layer in _layers(internals)],
                 )
             )

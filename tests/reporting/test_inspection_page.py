@@ -27,10 +27,10 @@ def inspection(tokens=4, outcomes=3, units=3, gates=("forget gate",), text=None,
         text=text,
         unit=unit,
         spans=spans,
-        known=generator.random(tokens) < 0.5,
+        in_vocabulary=generator.random(tokens) < 0.5,
         outcomes=tuple(f"class {outcome}" for outcome in range(outcomes)),
         probabilities=np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True),
-        moved=generator.standard_normal(tokens),
+        attributions=generator.standard_normal(tokens),
         layers=[
             LayerTrace(
                 "layer 1", {name: generator.random((tokens, units)) for name in gates}, states
@@ -88,13 +88,13 @@ def test_page_has_text_prediction_and_unknown_words():
     assert f"rather than class {runner_up}" in page.text
     unknown = [attrs for attrs in page.select("span", "word") if "unknown" in attrs["class"]]
     # One more is in the key.
-    assert len(unknown) == 1 + np.sum(~trace.known)
+    assert len(unknown) == 1 + np.sum(~trace.in_vocabulary)
     signs = ["above" in attrs["class"] for attrs in page.select("span", "word") if "title" in attrs]
-    assert signs == (trace.moved >= 0).tolist()
+    assert signs == (trace.attributions >= 0).tolist()
 
 
 def test_heat_maps_show_the_values_of_gates_and_states():
-    trace = inspection(units=3)._replace(moved=np.ones(4))
+    trace = inspection(units=3)._replace(attributions=np.ones(4))
     forget = np.array([[0.0, 0.25, 1.0]] * 3 + [[1.0, 0.5, 0.0]])
     states = trace.layers[0].states
     # The ranges fall in the order of the units, which is then the order of the rows.
