@@ -1,4 +1,4 @@
-"""The allocator of the C library: told to keep what one training step frees for the next."""
+"""Settings of malloc by which a training step reuses the memory that the previous one freed."""
 
 import ctypes
 import os
@@ -21,8 +21,8 @@ def retain_freed_memory() -> None:
     one: large networks train faster then, and compiling, which takes many small blocks in several
     threads, is slower.
 
-    With another C library than glibc it does nothing, and what the user has set by a variable of
-    glibc's goes before.
+    With another C library than glibc it does nothing. A variable of glibc that the user has set has
+    precedence.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -1,4 +1,4 @@
-"""What is kept on the disk from one run to the next, and may be deleted at any time."""
+"""The cache on the disk: prepared corpora and compiled programs, which may be deleted any time."""
 
 import os
 from pathlib import Path
@@ -7,26 +7,26 @@ from rnnjax import paths
 from rnnjax.errors import InputError
 
 
-def cache_directory(given: Path | None = None) -> Path:
-    """Returns the cache's folder: as given, $RNNJAX_CACHE, or the user's cache folder.
+def cache_directory(folder: Path | None = None) -> Path:
+    """Returns the folder of the cache: the argument, $RNNJAX_CACHE, or the user's cache folder.
 
     Raises:
       InputError: $RNNJAX_CACHE is no path, or the user has no home folder.
     """
-    if given is not None:
-        return Path(given)
-    named = os.environ.get("RNNJAX_CACHE")
+    if folder is not None:
+        return Path(folder)
+    variable = os.environ.get("RNNJAX_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        return Path(paths.expand(named or f"{home}/rnnjax"))
+        return Path(paths.expand(variable or f"{home}/rnnjax"))
     except InputError as error:
         raise InputError(f"the environment variable RNNJAX_CACHE: {error}") from None
 
 
 def enable_compilation_cache() -> None:
-    """Lets JAX keep what it compiles, however quick that was, so that a second run starts at once.
+    """Enables JAX's cache of compiled programs, small ones too, so that a second run starts fast.
 
-    A cache folder that the user has set for JAX itself goes before.
+    A cache folder that the user has set for JAX itself has precedence.
     """
     import jax
 

@@ -1,13 +1,12 @@
-"""Compares runs over their seeds: the first that are given with each of the others.
+"""Compares runs over their seeds: the first group of runs with each of the others.
 
-    python -m rnnjax.compare experiments/lesson:gru experiments/lesson:bilstm
-    python -m rnnjax.compare experiments/lesson:gru experiments/lesson --metric=test.loss
-    python -m rnnjax.compare 'runs/gru-seed*' runs/five-replicates --plot=difference.svg --json
+    rnnjax compare experiments/lesson:gru experiments/lesson:bilstm
+    rnnjax compare experiments/lesson:gru experiments/lesson --metric=test.loss
+    rnnjax compare 'runs/gru-seed*' runs/five-replicates --plot=difference.svg --json
 
-It says by how much they differ, whether that could be chance, what these runs could have shown at
-all, and in what their configs and environments differ. Where the seeds are the same, runs are
-paired. On fewer than five seeds there is no verdict. `rnnjax.reporting.statistics` says how and
-why.
+Prints the difference, its significance, the minimum detectable effect of these runs, and the
+differences of their configs and environments. Runs of the same seeds are paired. On fewer than five
+seeds there is no verdict. `rnnjax.reporting.statistics` explains the tests.
 """
 
 import argparse
@@ -113,18 +112,20 @@ def _short(names: Sequence[str]) -> list[str]:
 
 def _table(
     names: Sequence[str],
-    judged: Sequence[ComparisonResult],
+    results: Sequence[ComparisonResult],
     scores: Sequence[dict[int, float]],
     better: str | None,
 ) -> str:
-    several = len(judged) > 1
+    several = len(results) > 1
     heads = ["", "runs", "mean ± sd", "difference", "95 % interval", "p, Holm" if several else "p"]
     rows = [[*heads, "verdict"], [names[0], *_mean(scores[0]), "", "", "", ""]]
-    for name, each, own in zip(names[1:], judged, scores[1:], strict=True):
-        contrast = each.comparison
-        tested = [_ends(contrast.interval), f"{each.p:.3g}"] if contrast.has_spread else ["", ""]
-        verdict = _verdict(each, better)
-        rows.append([name, *_mean(own), f"{contrast.mean:+.4f}", *tested, verdict])
+    for name, result, values in zip(names[1:], results, scores[1:], strict=True):
+        comparison = result.comparison
+        test = ["", ""]
+        if comparison.has_spread:
+            test = [_ends(comparison.interval), f"{result.p:.3g}"]
+        verdict = _verdict(result, better)
+        rows.append([name, *_mean(values), f"{comparison.mean:+.4f}", *test, verdict])
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     lines = (
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
@@ -134,99 +135,99 @@ def _table(
 
 
 def _mean(scores: dict[int, float]) -> list[str]:
-    """Returns how many scores there are, and their mean and standard deviation."""
+    """Returns the number of scores, and their mean and standard deviation."""
     values = np.array(list(scores.values()))
     spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
     return [str(len(values)), f"{values.mean():.4f}{spread}"]
 
 
-def _verdict(judged: ComparisonResult, better: str | None) -> str:
-    if judged.verdict == "none":
-        few = judged.comparison.num_runs < MIN_SEEDS
+def _verdict(result: ComparisonResult, better: str | None) -> str:
+    if result.verdict == "none":
+        few = result.comparison.num_runs < MIN_SEEDS
         return f"no verdict: fewer than {MIN_SEEDS} seeds" if few else "no verdict: no spread"
-    if judged.verdict == "not shown":
+    if result.verdict == "not shown":
         return "no difference shown"
-    known = "better" if judged.verdict == better else "worse"
-    return f"{known if better else judged.verdict} (p below {ALPHA})"
+    quality = "better" if result.verdict == better else "worse"
+    return f"{quality if better else result.verdict} (p below {ALPHA})"
 
 
 def _details(
-    first: RunGroup, other: RunGroup, judged: ComparisonResult, comparisons: int
+    baseline: RunGroup, candidate: RunGroup, result: ComparisonResult, num_comparisons: int
 ) -> Iterator[str]:
-    """Yields what the table has no room for, a line each."""
-    contrast = judged.comparison
-    yield _runs_compared(first, other, contrast)
-    if contrast.has_spread:
-        yield from _in_numbers(contrast, comparisons)
-        if judged.verdict not in ("higher", "lower"):
-            needed = contrast.seeds_needed(comparisons) or f"more than {MAX_SEEDS:,}"
+    """Yields the details of a comparison, a line each."""
+    comparison = result.comparison
+    yield _describe_seeds(baseline, candidate, comparison)
+    if comparison.has_spread:
+        yield from _describe_tests(comparison, num_comparisons)
+        if result.verdict not in ("higher", "lower"):
+            needed = comparison.seeds_needed(num_comparisons) or f"more than {MAX_SEEDS:,}"
             yield (
-                f"a true difference of {abs(contrast.mean):.4f} would take {needed} seeds of each "
-                "side to be shown as often"
+                f"a true difference of {abs(comparison.mean):.4f} would take {needed} seeds of "
+                "each side to be shown as often"
             )
     else:
         yield "the runs have no spread that a test could tell a difference from"
-    for what, differing in (
-        ("config", run_groups.config_differences(first, other)),
-        ("environment", run_groups.environment_differences(first, other)),
+    for subject, differences in (
+        ("config", run_groups.config_differences(baseline, candidate)),
+        ("environment", run_groups.environment_differences(baseline, candidate)),
     ):
-        yield f"{what}: {'; '.join(differing) if differing else 'the same'}"
+        yield f"{subject}: {'; '.join(differences) if differences else 'the same'}"
 
 
-def _in_numbers(contrast: Comparison, comparisons: int) -> Iterator[str]:
-    least, cure = contrast.min_permutation_p, ""
-    if least > ALPHA / comparisons:
-        more = f", {min_permutation_pairs(comparisons)} pairs could show a difference"
-        cure = f" (it cannot be below {least:.3g}{more if contrast.paired else ''})"
-    interval = contrast.bootstrap
+def _describe_tests(comparison: Comparison, num_comparisons: int) -> Iterator[str]:
+    min_p, limit = comparison.min_permutation_p, ""
+    if min_p > ALPHA / num_comparisons:
+        more = f", {min_permutation_pairs(num_comparisons)} pairs could show a difference"
+        limit = f" (it cannot be below {min_p:.3g}{more if comparison.paired else ''})"
+    interval = comparison.bootstrap
     # Ties leave one end undetermined, two seeds both.
     bounded = any(map(math.isfinite, interval))
     bootstrap = _ends(interval) if bounded else "needs more seeds"
     yield (
         f"by resampling: 95 % interval {bootstrap}, "
-        f"permutation p {contrast.permutation_p:.3g}{cure}"
+        f"permutation p {comparison.permutation_p:.3g}{limit}"
     )
-    if not math.isnan(contrast.effect_size):
-        kind = "d_z" if contrast.paired else "g"
-        yield f"effect size {kind} {contrast.effect_size:+.2f}"
+    if not math.isnan(comparison.effect_size):
+        kind = "d_z" if comparison.paired else "g"
+        yield f"effect size {kind} {comparison.effect_size:+.2f}"
     yield (
         "these runs would show a true difference of "
-        f"{contrast.minimum_detectable_effect(comparisons):.4f} in four cases of five"
+        f"{comparison.minimum_detectable_effect(num_comparisons):.4f} in four cases of five"
     )
 
 
-def _runs_compared(first: RunGroup, other: RunGroup, contrast: Comparison) -> str:
-    a, b = ({run.seed for run in side.runs} for side in (first, other))
-    if not contrast.paired:
+def _describe_seeds(baseline: RunGroup, candidate: RunGroup, comparison: Comparison) -> str:
+    a, b = ({run.seed for run in group.runs} for group in (baseline, candidate))
+    if not comparison.paired:
         return (
             "not paired: their seeds differ, so the two sides are taken for independent (Welch), "
             f"seeds {_seeds(a)} and {_seeds(b)}"
         )
-    linked = contrast.correlation
-    alike = "" if math.isnan(linked) else f", correlation of the pairs {linked:+.2f}"
-    left = f"; without a partner, and left out: seeds {_seeds(a ^ b)}" if a ^ b else ""
-    return f"paired by seeds {_seeds(a & b)}{alike}{left}"
+    r = comparison.correlation
+    correlation = "" if math.isnan(r) else f", correlation of the pairs {r:+.2f}"
+    unpaired = f"; without a partner, and left out: seeds {_seeds(a ^ b)}" if a ^ b else ""
+    return f"paired by seeds {_seeds(a & b)}{correlation}{unpaired}"
 
 
-def _numbers(judged: ComparisonResult, comparisons: int) -> dict[str, Any]:
-    contrast = judged.comparison
-    tested = contrast.has_spread
+def _numbers(result: ComparisonResult, num_comparisons: int) -> dict[str, Any]:
+    comparison = result.comparison
+    tested = comparison.has_spread
     return {
-        "verdict": judged.verdict,
-        "paired": contrast.paired,
-        "runs": [len(contrast.reference), len(contrast.candidate)],
-        "means": [float(contrast.reference.mean()), float(contrast.candidate.mean())],
-        "difference": contrast.mean,
-        "interval": list(contrast.interval),
-        "p": contrast.p if tested else math.nan,
-        "p_corrected": judged.p if tested else math.nan,
-        "bootstrap_interval": list(contrast.bootstrap),
-        "permutation_p": contrast.permutation_p if tested else math.nan,
-        "min_permutation_p": contrast.min_permutation_p,
-        "effect_size": contrast.effect_size,
-        "correlation": contrast.correlation,
-        "minimum_detectable_effect": contrast.minimum_detectable_effect(comparisons),
-        "seeds_needed": contrast.seeds_needed(comparisons),
+        "verdict": result.verdict,
+        "paired": comparison.paired,
+        "runs": [len(comparison.reference), len(comparison.candidate)],
+        "means": [float(comparison.reference.mean()), float(comparison.candidate.mean())],
+        "difference": comparison.mean,
+        "interval": list(comparison.interval),
+        "p": comparison.p if tested else math.nan,
+        "p_corrected": result.p if tested else math.nan,
+        "bootstrap_interval": list(comparison.bootstrap),
+        "permutation_p": comparison.permutation_p if tested else math.nan,
+        "min_permutation_p": comparison.min_permutation_p,
+        "effect_size": comparison.effect_size,
+        "correlation": comparison.correlation,
+        "minimum_detectable_effect": comparison.minimum_detectable_effect(num_comparisons),
+        "seeds_needed": comparison.seeds_needed(num_comparisons),
     }
 
 

@@ -1,4 +1,4 @@
-"""The standard streams of a command line, whatever they are: closed, full, of any encoding."""
+"""Standard streams of a command line: closed, full, broken or of any encoding."""
 
 import codecs
 import contextlib
@@ -21,12 +21,12 @@ class OutputError(Exception):
     """Standard output cannot be written.
 
     Attributes:
-      status: what the process should exit with: 2, or 141 where the reader of a pipe has gone, as
+      status: exit status for the process: 2, or 141 where the reader of a pipe has gone, as
         for a program that SIGPIPE ends.
     """
 
     def __init__(self, error: OSError):
-        """Takes what the system said."""
+        """Takes the error of the system."""
         super().__init__(
             f"standard output could not be written ({error.strerror}); send it to another place"
         )
@@ -43,7 +43,7 @@ def escape(text: str) -> str:
 
 
 def shorten(text: str) -> str:
-    """Cuts the middle out of endless lines: of a message that quotes what a user gave."""
+    """Cuts the middle out of overlong lines, such as messages that quote user input."""
     return "\n".join(
         line if len(line) <= _LONGEST_LINE else f"{line[:400]} […] {line[-400:]}"
         for line in text.split("\n")
@@ -72,8 +72,8 @@ def standard_streams() -> Iterator[None]:
     """Opens the standard streams for a command line, and exits if its output was lost.
 
     A closed descriptor is opened on the null device, so that no file of ours takes its number. No
-    print raises: neither one of ours nor one of a library. What cannot be written is dropped,
-    and what cannot be encoded is escaped as JSON does.
+    print raises, neither here nor in a library: unwritable output is dropped, and unencodable
+    characters are escaped as in JSON.
 
     A reader of standard output that leaves before the end (`| head`) is no failure here;
     `write_output` raises, and the process then exits silently with 141.
@@ -102,7 +102,7 @@ def standard_streams() -> Iterator[None]:
 
 
 class _Descriptor(io.FileIO):
-    """A descriptor that takes whatever is written to it, and drops what cannot be written.
+    """A descriptor whose writes never fail: unwritable data are dropped.
 
     Attributes:
       error: the first one of a write; None while there was none.
@@ -159,7 +159,7 @@ def _output_error() -> OSError | None:
 def _write(stream: TextIO | None, text: str) -> None:
     if stream is None:
         return
-    # What is no stream of ours may refuse what it cannot encode.
+    # A stream that a program has replaced may refuse characters that it cannot encode.
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, _AS_JSON).decode(encoding))
     stream.flush()

@@ -1,39 +1,42 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a wish that a loop grants at its next step."""
+"""Defers SIGINT, SIGTERM and SIGHUP to the end of the current training step."""
 
 import signal
+import threading
 from types import FrameType
 
 
 def is_ignored(number: int) -> bool:
-    """Returns whether a signal is ignored, as SIGHUP is by what `nohup` starts."""
+    """Returns whether a signal is ignored, as SIGHUP is under `nohup`."""
     return signal.getsignal(number) is signal.SIG_IGN
 
 
 class InterruptRequest:
-    """While it is entered, a first SIGINT, SIGTERM or SIGHUP is kept in `signal`.
+    """Records the first SIGINT, SIGTERM or SIGHUP while the context is active.
 
     A second SIGINT or SIGTERM kills. A second SIGHUP is ignored: a terminal that is closed sends
     one by its shell and one by the system. Where SIGHUP is ignored from the start, it stays so.
 
     Attributes:
-      signal: the name of the signal that came; '' while none has.
+      signal: name of the recorded signal; '' before there is one.
     """
 
     def __init__(self):
         self.signal = ""
-        self._before = {}
+        self._handlers = {}
 
     def __enter__(self) -> "InterruptRequest":
+        if threading.current_thread() is not threading.main_thread():
+            return self  # Python handles signals in the main thread alone
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or not is_ignored(number):
-                self._before[number] = signal.signal(number, self._note)
+                self._handlers[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name
         signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
 
@@ -42,7 +45,7 @@ class InterruptedRunError(Exception):
     """A training was interrupted, and saved.
 
     Attributes:
-      status: what the process should exit with, 128 plus the number of the signal.
+      status: exit status for the process, 128 plus the number of the signal.
     """
 
     def __init__(self, name: str, step: int, total: int):

@@ -1,9 +1,9 @@
-"""What spoils recurrent experiments, and how it shows: the rules of `python -m rnnjax.lint`.
+"""Rules of `python -m rnnjax.lint`: common mistakes in recurrent experiments.
 
-A rule is a function that returns what it found, in a line that says what to do, or '' where there
-is nothing. Its name is the key of `config.acknowledged` that says why the thing is meant; its
-docstring says what is wrong and what it has cost: the entries that it names, their means with
-standard deviations or from the worst seed to the best, are those of experiments/mistakes.
+A rule is a function that returns a message with a remedy, or '' without a finding. Its name is the
+key of `config.acknowledged` for the reason why the mistake is intended. Its docstring explains the
+mistake and its measured cost: entries of experiments/mistakes, with their means and standard
+deviations, or from the worst seed to the best.
 """
 
 import re
@@ -17,9 +17,9 @@ from rnnjax.data.dataset import Dataset, TextDataset
 from rnnjax.data.vocabulary import has_excess_unknowns, unknown_share
 
 MOST_CUT = 0.05
-"""Share of the training tokens that may be cut off unremarked."""
+"""Maximum share of truncated training tokens without a finding."""
 MOST_LEAKED = 0.01
-"""Share of the test texts that may stand among the training rows unremarked."""
+"""Maximum share of test texts among the training rows without a finding."""
 FEWEST_SEEDS = 3
 
 _SCORE, _NUMBER = r"\b(accuracy|F1|loss|perplexity|bits|BLEU|chrF)\b", r"(\d*\.?\d+ ?%|\d*\.\d+)"
@@ -30,12 +30,12 @@ _CLAIM = re.compile(
 
 
 def padding_read(config: Config) -> str:
-    """Padding is read as text, and the answer is taken from what was read.
+    """Padding is read as text, and its steps change the output.
 
     A simple RNN on batches of unlike length forgets over it: test accuracy `padding_read_rnn`
     .3509 ± .1082 instead of `right_rnn` .8710 ± .0073. A GRU on batches of like length loses
-    nothing that three seeds tell: `padding_read` .9020 ± .0022, `right` .9036 ± .0021. Either's
-    answer depends on the texts beside it.
+    nothing that three seeds show: `padding_read` .9020 ± .0022, `right` .9036 ± .0021. The outputs
+    of both depend on the other texts of a batch.
     """
     if config.model.mask or config.batch_size == 1:
         return ""
@@ -51,19 +51,19 @@ def narrow_vocabulary(config: Config) -> str:
     Fitted on the titles of 2,000 rows instead of all text: test accuracy `narrow_vocabulary`
     .8826 ± .0011 instead of `right` .9036 ± .0021.
     """
-    given, wanted = config.data, config.data.vocabulary
-    fields = wanted.text or given.text
-    trained = round(given.take * (1 - given.validation))
-    cut = wanted.rows and not 0 < trained <= wanted.rows
-    if not cut and set(given.text.split("+")) <= set(fields.split("+")):
+    data, vocabulary = config.data, config.data.vocabulary
+    fields = vocabulary.text or data.text
+    train_rows = round(data.take * (1 - data.validation))
+    is_limited = vocabulary.rows and not 0 < train_rows <= vocabulary.rows
+    if not is_limited and set(data.text.split("+")) <= set(fields.split("+")):
         return ""
-    rows = f"the first {wanted.rows:,}" if cut else "all"
-    ours, theirs = "", ""
+    rows = f"the first {vocabulary.rows:,}" if is_limited else "all"
+    fitted_fields, read_fields = "", ""
     if config.task == "classification":
-        ours, theirs = f"the {fields} of ", f"the {given.text} of "
+        fitted_fields, read_fields = f"the {fields} of ", f"the {data.text} of "
     return (
-        f"the vocabulary is fitted on {ours}{rows} training rows, and the network reads {theirs}"
-        "all; set data.vocabulary.text='' and data.vocabulary.rows=0"
+        f"the vocabulary is fitted on {fitted_fields}{rows} training rows, and the network reads "
+        f"{read_fields}all; set data.vocabulary.text='' and data.vocabulary.rows=0"
     )
 
 
@@ -79,36 +79,36 @@ def not_shuffled(config: Config) -> str:
 
 
 def truncated(config: Config, dataset: TextDataset) -> str:
-    """Texts lose a share of their tokens, and with them what is said there.
+    """Texts are truncated, and lose the information of the cut tokens.
 
-    Texts of at most 20 tokens, about half of what there is: test accuracy `truncated`
+    Texts of at most 20 tokens, about half of all tokens: test accuracy `truncated`
     .8896 ± .0016 instead of `right` .9036 ± .0021.
     """
-    most = config.data.max_tokens
-    if not most:
+    max_tokens = config.data.max_tokens
+    if not max_tokens:
         return ""
-    whole = dataset.vocabulary.encode(_texts(config, dataset, "train")).lengths
-    share = 1 - float(np.minimum(whole, most).sum() / max(whole.sum(), 1))
+    lengths = dataset.vocabulary.encode(_texts(config, dataset, "train")).lengths
+    share = 1 - float(np.minimum(lengths, max_tokens).sum() / max(lengths.sum(), 1))
     if share <= MOST_CUT:
         return ""
     return (
-        f"data.max_tokens={most} cuts off {share:.0%} of the training tokens; set it to 0, or near "
-        f"{np.quantile(whole, 0.95):.0f}, which holds 19 texts in 20"
+        f"data.max_tokens={max_tokens} cuts off {share:.0%} of the training tokens; set it to 0, "
+        f"or near {np.quantile(lengths, 0.95):.0f}, which holds 19 texts in 20"
     )
 
 
 def test_leak(config: Config, dataset: TextDataset) -> str:
-    """Texts of the test part stand among the training rows too, word for word.
+    """Texts of the test split are among the training rows, word for word.
 
-    What is remembered then counts as understood. With a quarter of them there, seen once, the test
-    accuracy is too good: `test_leak` .9129 ± .0010 instead of `right` .9036 ± .0021.
+    Memorized texts then count as generalization. With a quarter of them there, for one epoch, the
+    test accuracy is too good: `test_leak` .9129 ± .0010 instead of `right` .9036 ± .0021.
     """
     if config.data.file:  # whose lines are no texts by themselves
         return ""
-    # A blank line, which pairs may have, says nothing that could be remembered.
-    known = set(_texts(config, dataset, "train"))
-    tested = [text for text in _texts(config, dataset, "test") if text.strip()]
-    share = float(np.mean([text in known for text in tested])) if tested else 0.0
+    # Parallel texts may have blank lines, which hold nothing to memorize.
+    train_texts = set(_texts(config, dataset, "train"))
+    test_texts = [text for text in _texts(config, dataset, "test") if text.strip()]
+    share = float(np.mean([text in train_texts for text in test_texts])) if test_texts else 0.0
     if share <= MOST_LEAKED:
         return ""
     fields = "" if config.task == "translation" else f" ({config.data.text})"
@@ -128,15 +128,15 @@ def unknown_text(config: Config, dataset: TextDataset) -> str:
     training = unknown_share(dataset.train.tokens)
     parts = {"validation": dataset.validation, "test": dataset.test}
     shares = {name: unknown_share(part.tokens) for name, part in parts.items() if part}
-    found = [
+    excesses = [
         f"{share:.1%} of the {name} tokens"
         for name, share in shares.items()
         if has_excess_unknowns(share, training)
     ]
-    if not found:
+    if not excesses:
         return ""
     return (
-        f"{' and '.join(found)} are unknown, and {training:.1%} of the training tokens; fit the "
+        f"{' and '.join(excesses)} are unknown, and {training:.1%} of the training tokens; fit the "
         "vocabulary on more text (data.take, data.vocabulary.rows), read smaller units "
         "(data.vocabulary.unit), or test on text like that of the training"
     )
@@ -145,22 +145,22 @@ def unknown_text(config: Config, dataset: TextDataset) -> str:
 def bare_claim(claim: str) -> str:
     """A config's docstring gives a score without its spread over seeds.
 
-    The next seed may say something else: test accuracy `right_rnn` .8626 to .8762 by seed.
+    The next seed may differ: test accuracy `right_rnn` .8626 to .8762 by seed.
     """
     for paragraph in re.split(r"\n\s*\n", claim):
-        found = _CLAIM.search(text := " ".join(paragraph.split()))
-        if found and not ("±" in text and "seeds" in text):
+        claimed = _CLAIM.search(text := " ".join(paragraph.split()))
+        if claimed and not ("±" in text and "seeds" in text):
             return (
-                f"the docstring claims {found[0]!r} without seeds and spread; give mean ± standard "
+                f"the docstring claims {claimed[0]!r} without seeds and spread; give mean ± standard "
                 f"deviation of at least {FEWEST_SEEDS} seeds, and name them"
             )
     return ""
 
 
 def few_seeds(name: str, configs: Mapping[str, Config], seeds: Sequence[int]) -> str:
-    """What is claimed stands on one seed or two, too few to tell a spread.
+    """A claim rests on one seed or two, too few to estimate a spread.
 
-    Three seeds of one config end apart: test accuracy `right_rnn` .8626 to .8762.
+    Three seeds of one config differ: test accuracy `right_rnn` .8626 to .8762.
     """
     if len(seeds) >= FEWEST_SEEDS:
         return ""
@@ -174,25 +174,28 @@ def unlike_batch_size(name: str, configs: Mapping[str, Config], seeds: Sequence[
     instead of 32, test accuracy `unlike_batch_size` .8284 ± .0032 instead of `right` .9036 ± .0021.
     """
     first, *_ = configs
-    ours, theirs = configs[name].batch_size, configs[first].batch_size
-    if ours == theirs:
+    batch_size, first_batch_size = configs[name].batch_size, configs[first].batch_size
+    if batch_size == first_batch_size:
         return ""
-    return f"batch_size is {ours}, and that of {first}, beside it, {theirs}; give them the same"
+    return (
+        f"batch_size is {batch_size}, and that of {first}, beside it, {first_batch_size}; give "
+        "them the same"
+    )
 
 
 def chosen_on_test(name: str, configs: Mapping[str, Config], seeds: Sequence[int]) -> str:
-    """Configs on the same data that differ in numbers alone: a search that the test part decides.
+    """Configs on the same data differ in numbers alone: a search decided on the test split.
 
-    The best of several is lucky as well as good, and its score on the same rows tells the luck too:
+    The best of several is lucky as well as good, and its score on the same rows includes the luck:
     the choice among seeds of one config alone is worth `right_rnn` .8626 to .8762.
     """
-    for other, theirs in configs.items():
-        if other == name:
+    for previous, config in configs.items():
+        if previous == name:
             return ""
-        keys = _tuned_apart(configs[name], theirs)
+        keys = _tuned_keys(configs[name], config)
         if keys and not configs[name].validated:
             return (
-                f"differs from {other} in {', '.join(keys)} alone, and no rows are held out to "
+                f"differs from {previous} in {', '.join(keys)} alone, and no rows are held out to "
                 "choose between them; set data.validation (0.1, say)"
             )
     return ""
@@ -206,12 +209,12 @@ RULES: dict[Place, tuple[Callable[..., str], ...]] = {
     "data": (truncated, test_leak, unknown_text),
     "experiment": (few_seeds, unlike_batch_size, chosen_on_test),
 }
-"""Where each rule looks: at a config; at the docstring of its file; at what a run reads, when it
-begins; at an entry of an experiment, beside the others."""
+"""Rules by the object that they check: a config, the docstring of its file, the data of a run when
+it starts, or an entry of an experiment among its entries."""
 
 
 class TestedMistake(NamedTuple):
-    """A mistake that no config can say, why not, and the test that would fail if one could."""
+    """A mistake that no config can express, the reason, and the test that ensures it."""
 
     mistake: str
     because: str
@@ -249,44 +252,46 @@ TESTED_MISTAKES = (
 
 
 class LintFinding(NamedTuple):
-    """What a rule found, and the reason that the config gives for it, '' if none."""
+    """The message of a rule, and the reason why the mistake is intended, '' if none."""
 
     rule: str
-    says: str
+    message: str
     reason: str
 
 
-def find(place: Place, acknowledged: AcknowledgedConfig, *looked_at: Any) -> list[LintFinding]:
-    """Returns what the rules of a place find.
+def find(place: Place, acknowledged: AcknowledgedConfig, *checked: Any) -> list[LintFinding]:
+    """Returns the findings of the rules of a place.
 
     Args:
-      place: where to look.
+      place: key of `RULES`.
       acknowledged: of the config.
-      *looked_at: what the rules of that place are given.
+      *checked: arguments of the rules of that place.
     """
-    found = {rule.__name__: rule(*looked_at) for rule in RULES[place]}
+    messages = {rule.__name__: rule(*checked) for rule in RULES[place]}
     return [
-        LintFinding(name, says, getattr(acknowledged, name)) for name, says in found.items() if says
+        LintFinding(name, message, getattr(acknowledged, name))
+        for name, message in messages.items()
+        if message
     ]
 
 
 def warnings(config: Config, dataset: Dataset) -> list[str]:
-    """Returns what a run says when it begins: a line for each finding that is not acknowledged."""
+    """Returns the warnings at the start of a run: a line for each finding without a reason."""
     if not isinstance(dataset, TextDataset):
         return []
-    found = find("config", config.acknowledged, config)
-    found += find("data", config.acknowledged, config, dataset)
-    lines = [f"WARNING: {rule}: {says}" for rule, says, reason in found if not reason]
+    findings = find("config", config.acknowledged, config)
+    findings += find("data", config.acknowledged, config, dataset)
+    lines = [f"WARNING: {rule}: {message}" for rule, message, reason in findings if not reason]
     if lines:
         lines.append(
-            "`python -m rnnjax.lint --rules` says what that costs; config.acknowledged.RULE='why' "
-            "says that it is meant"
+            "`python -m rnnjax.lint --rules` explains the cost; config.acknowledged.RULE='why' "
+            "marks it as intended"
         )
     return lines
 
 
 def _texts(config: Config, dataset: TextDataset, part: str) -> Sequence[str]:
-    """Returns the texts of a part; of pairs, those that are read."""
+    """Returns the texts of a split; of parallel texts, the sources."""
     rows = slice(0, config.data.take or None)
     if config.task == "classification":
         return dataset.corpus.splits[part].texts(config.data.text, rows)
@@ -294,9 +299,9 @@ def _texts(config: Config, dataset: TextDataset, part: str) -> Sequence[str]:
     return (texts.sources if config.task == "translation" else texts)[rows]
 
 
-def _tuned_apart(ours: Config, theirs: Config) -> list[str]:
+def _tuned_keys(first: Config, second: Config) -> list[str]:
     """Returns the keys in which two configs differ, if all are numbers and none is of the data."""
-    differing = changed_values(ours, theirs)
+    differing = changed_values(first, second)
     differing.pop("seed", None)
     tuned = [
         type(value) in (int, float) and not key.startswith("data.")

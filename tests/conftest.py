@@ -22,7 +22,7 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
         "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
     )
 
-pytest_plugins = ["training.small_runs"]
+pytest_plugins = ["command_line", "training.small_runs"]
 
 NEWS = Path(__file__).resolve().parents[2] / "shared" / "data" / "ag_news_csv"
 

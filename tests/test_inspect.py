@@ -6,8 +6,6 @@ import shutil
 import pytest
 from training.small_runs import read_files
 
-pytest_plugins = ["training.small_runs"]
-
 TEXTS = ["Goal, said the striker", "profit of xyzzy"]
 
 

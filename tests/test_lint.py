@@ -61,7 +61,7 @@ def test_a_reason_for_what_is_not_there_is_found_where_it_was_looked_for(write):
     path = write(*(f"config.acknowledged.{name} = 'so'" for name in reasons))
     assert found(path) == [("padding_read", ""), ("bare_claim", "")]
     (_, first), _ = lint.lint(path)
-    assert first.says == "is not there; remove its reason (so)"
+    assert first.message == "is not there; remove its reason (so)"
 
 
 def test_the_entries_of_an_experiment_are_looked_at_beside_each_other(write, tmp_path):

@@ -90,7 +90,7 @@ def test_what_writes_a_text_is_looked_at_too(task, expected):
     config = schema.parse({"task": task, "data": wrong})
     found = lint_rules.find("config", config.acknowledged, config)
     assert len(found) == len(expected)
-    assert all(says in each.says for says, each in zip(expected, found, strict=True))
+    assert all(says in each.message for says, each in zip(expected, found, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_reason_goes_with_what_is_found():
         ("padding_read", ""),
         ("not_shuffled", "so"),
     ]
-    assert all(isinstance(finding, LintFinding) and finding.says for finding in found)
+    assert all(isinstance(finding, LintFinding) and finding.message for finding in found)
 
 
 def test_a_run_says_what_is_not_acknowledged_and_where_to_read_more(leaky):

@@ -19,8 +19,6 @@ from rnnjax.cli import launcher
 from rnnjax.config import defaults
 from rnnjax.data.labelled_text import load_corpus
 
-pytest_plugins = ["training.small_runs"]
-
 CONFIGS = Path(__file__).parents[1] / "configs"
 LSTM = f"--config={CONFIGS / 'lstm.py'}"
 

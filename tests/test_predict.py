@@ -16,8 +16,6 @@ from rnnjax.input_files import digest
 from rnnjax.reporting import run_files
 from rnnjax.training import TrainedClassifier, load_run, trained_classifier
 
-pytest_plugins = ["training.small_runs"]
-
 TEXTS = [
     "Goal! The striker scored",
     "",

@@ -58,7 +58,7 @@ def run_process(main: Callable[[], int | None]) -> NoReturn:
 
 def _report_errors(main: Callable[[], int | None]) -> int:
     """Returns the exit status of a function, and prints the error that it raises."""
-    # Libraries log through absl what is of no use to the user, or what they then raise.
+    # Libraries log details through absl, or errors that they then raise.
     logging.set_verbosity(logging.FATAL)
     try:
         return main() or 0
@@ -74,7 +74,7 @@ def _report_errors(main: Callable[[], int | None]) -> int:
 
 
 def report_error(error: object) -> int:
-    """Prints an error, silences what a failing library may still print, and returns the status."""
+    """Prints an error, silences later output of libraries, and returns the status."""
     write_message(console.shorten(f"error: {error}"))
     sys.unraisablehook = lambda unraisable: None  # destructors of objects that are half made
     warnings.simplefilter("ignore")  # coroutines that were never awaited

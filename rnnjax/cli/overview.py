@@ -32,8 +32,8 @@ def overview() -> str:
 def _config_row(name: str) -> list[str]:
     result = recorded_result(name)
     score = f"{result.metric} {result.score}" if result else ""
-    about = read_docstring(find_config(name)).partition("\n")[0]
-    return [name, score, result.duration if result else "", about]
+    title = read_docstring(find_config(name)).partition("\n")[0]
+    return [name, score, result.duration if result else "", title]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterable[str]:

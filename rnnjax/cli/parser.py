@@ -21,8 +21,8 @@ class Parser(argparse.ArgumentParser):
 
         Args:
           command: as the user types it.
-          description: what `--help` says above the flags.
-          positional: what may stand beside the flags, for `--help`; '' for nothing.
+          description: shown by `--help` above the flags.
+          positional: arguments beside the flags, for `--help`; '' for none.
         """
         super().__init__(
             command,
@@ -61,21 +61,21 @@ class Parser(argparse.ArgumentParser):
     def _refuse_flag(self, argument: str) -> NoReturn:
         flag = argument.partition("=")[0]
         name = flag.lstrip("-")
-        known = list(self._option_string_actions)
-        inside = [option for option in known if option.startswith(f"--{name}.")]
+        options = list(self._option_string_actions)
+        inside = [option for option in options if option.startswith(f"--{name}.")]
         if section := [option for option in inside if "." not in option[len(name) + 3 :]]:
             raise InputError(
                 f"{flag} is a section, which has no value; set one of its keys: "
                 f"{', '.join(section)}"
             )
-        similar = [option for option in known if option.endswith(f".{name}")]
-        similar = similar or difflib.get_close_matches(f"--{name}", known, n=1, cutoff=0.7)
+        similar = [option for option in options if option.endswith(f".{name}")]
+        similar = similar or difflib.get_close_matches(f"--{name}", options, n=1, cutoff=0.7)
         if not similar:
-            last_parts = {option: option.lstrip("-").rpartition(".")[2] for option in known}
+            last_parts = {option: option.lstrip("-").rpartition(".")[2] for option in options}
             best = difflib.get_close_matches(
                 name.rpartition(".")[2], last_parts.values(), n=1, cutoff=0.7
             )
-            similar = [option for option in known if last_parts[option] in best]
+            similar = [option for option in options if last_parts[option] in best]
         hint = f"did you mean {' or '.join(similar)}?" if similar else self._see_help()
         dashes = "; an argument that begins with - stands after --"
         raise InputError(

@@ -44,11 +44,11 @@ def load_config(source: Any, overrides: Mapping[str, Any] | None = None) -> Conf
 
 
 def _run_file(path: Path) -> Any:
-    """Returns what the get_config() of a file returns."""
+    """Runs a config file, and returns the result of its get_config()."""
     try:
         open_regular(path).close()  # Python would wait for the writer of a pipe
         return runpy.run_path(str(path))["get_config"]()
-    except Exception as error:  # whatever the file raises
+    except Exception as error:  # of any kind that the file raises
         reason = " ".join((str(error).strip() or "no message").split())
         raise InputError(
             f"{path}: expected a Python file with a get_config() that returns a ConfigDict, such "

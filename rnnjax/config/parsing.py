@@ -10,7 +10,7 @@ from rnnjax.config.schema import Config, flat
 from rnnjax.errors import InputError
 
 PATH_KEYS = ("data.dir", "data.file", "model.embedding.path", "init_from")
-"""The keys that name a file or folder: what is read there counts, not how its path is spelled."""
+"""The keys that name a file or folder, whose content counts and not the spelling of its path."""
 
 
 def replicate_configs(config: Config) -> list[Config]:
@@ -20,7 +20,7 @@ def replicate_configs(config: Config) -> list[Config]:
 
 
 def defaults() -> dict[str, Any]:
-    """Every key with its default value, as nested dicts: what a config file starts from."""
+    """Returns every key with its default, as nested dicts: the start of a config file."""
     return Config().model_dump()
 
 
@@ -30,7 +30,7 @@ def parse(values: Mapping[str, Any], name: str = "config") -> Config:
     Args:
       values: nested mappings, as a config file's ConfigDict gives with `to_dict()`. Every key may
         be left out; it then has its default.
-      name: what to call the config in messages.
+      name: of the config in messages.
 
     Raises:
       InputError: a key is unknown or has a value of another type or outside its range. The message
@@ -45,15 +45,15 @@ def parse(values: Mapping[str, Any], name: str = "config") -> Config:
         raise InputError("\n".join(lines)) from None
 
 
-def changed_values(ours: Config, theirs: Config) -> dict[str, tuple[Any, Any]]:
-    """Returns the values of each key in which two configs differ; what they acknowledge is none."""
-    a, b = (dict(flat(each.model_dump(exclude={"acknowledged"}))) for each in (ours, theirs))
+def changed_values(first: Config, second: Config) -> dict[str, tuple[Any, Any]]:
+    """Returns both values of each key in which two configs differ, but for their reasons."""
+    a, b = (dict(flat(c.model_dump(exclude={"acknowledged"}))) for c in (first, second))
     return {key: (a[key], b[key]) for key in a if a[key] != b[key]}
 
 
-def differences(ours: Config, theirs: Config) -> list[str]:
-    """Returns a line `key: ours, theirs` for each key in which two configs are apart."""
-    return [f"{key}: {a!r}, {b!r}" for key, (a, b) in changed_values(ours, theirs).items()]
+def differences(first: Config, second: Config) -> list[str]:
+    """Returns a line `key: first, second` for each key in which two configs differ."""
+    return [f"{key}: {a!r}, {b!r}" for key, (a, b) in changed_values(first, second).items()]
 
 
 def key_paths() -> list[str]:
@@ -65,14 +65,14 @@ def check_key(key: str, name: str = "config") -> None:
     """Raises InputError if there is no key or section of that path, 'data.take' say."""
     leaves = key_paths()
     sections = {path.rsplit(".", 1)[0] for path in leaves if "." in path}
-    known = [*leaves, *sorted(sections)]
-    if key in known:
+    keys = [*leaves, *sorted(sections)]
+    if key in keys:
         return
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.7)
     if not close:
-        last = {path: path.split(".")[-1] for path in known}
+        last = {path: path.split(".")[-1] for path in keys}
         best = difflib.get_close_matches(key.split(".")[-1], last.values(), n=1, cutoff=0.7)
-        close = [path for path in known if last[path] in best]
+        close = [path for path in keys if last[path] in best]
     hint = (
         f"did you mean {' or '.join(f'{name}.{path}' for path in close)}?"
         if close
@@ -91,11 +91,11 @@ def _explain(detail: Any, name: str) -> str:
     if detail["type"] == "value_error":
         return f"{'.'.join([name, key] if key else [name])}: {detail['ctx']['error']}"
     expected = detail["msg"].replace("Input should", "it should")
-    given = detail["input"]
-    return f"{name}.{key}: given {_shown(given)} ({type(given).__name__}), {expected}"
+    value = detail["input"]
+    return f"{name}.{key}: given {_shorten(value)} ({type(value).__name__}), {expected}"
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     try:
         text = repr(value)
     except ValueError:  # Python writes no number of thousands of digits
