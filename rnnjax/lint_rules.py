@@ -151,8 +151,8 @@ def bare_claim(claim: str) -> str:
         claimed = _CLAIM.search(text := " ".join(paragraph.split()))
         if claimed and not ("±" in text and "seeds" in text):
             return (
-                f"the docstring claims {claimed[0]!r} without seeds and spread; give mean ± standard "
-                f"deviation of at least {FEWEST_SEEDS} seeds, and name them"
+                f"the docstring claims {claimed[0]!r} without seeds and spread; give mean ± "
+                f"standard deviation of at least {FEWEST_SEEDS} seeds, and name them"
             )
     return ""
 

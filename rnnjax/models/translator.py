@@ -162,9 +162,9 @@ class Translator(nn.Module):
           inputs: the target tokens shifted right by one, after the end token.
           mask: True where a step counts; right-padded.
           sampling: probability that an input after the first is replaced by the decoder's own most
-            probable token (scheduled sampling), a number or a traced scalar; None for off. Bengio et
-            al., Scheduled sampling for sequence prediction with recurrent neural networks, NeurIPS 2015. It draws from the
-            stream 'dropout' and passes no gradient.
+            probable token (scheduled sampling), a number or a traced scalar; None for off. Bengio
+            et al., Scheduled sampling for sequence prediction with recurrent neural networks,
+            NeurIPS 2015. It draws from the stream 'dropout' and passes no gradient.
         """
         read = self.encode(source, source_mask)
         if sampling is None and not self.input_feeding:

@@ -51,7 +51,7 @@ def test_inspection_equals_the_outputs_and_states_of_the_network(run):
     inspection = inspections[0]
     tokens = [inspection.text[begin:end].lower() for begin, end in inspection.spans]
     assert " ".join(tokens) == "goal said the striker xyzzy of profit"
-    assert account.in_vocabulary.tolist() == [word != "xyzzy" for word in tokens]
+    assert inspection.in_vocabulary.tolist() == [word != "xyzzy" for word in tokens]
 
     # Outputs are those of the text so far, and do not depend on padding.
     so_far = [" ".join(tokens[: count + 1]) for count in range(len(tokens))]
@@ -77,12 +77,12 @@ def test_inspection_equals_the_outputs_and_states_of_the_network(run):
             assert initial.any() == run.config.model.learned_initial_state
 
     # A text says the same beside another one.
-    (alone,) = inspect_texts(run, TEXTS[:1])
-    np.testing.assert_allclose(account.attributions, alone.attributions, rtol=1e-3, atol=1e-5)
-    for one, other in zip(account.layers, alone.layers, strict=True):
-        assert one.name == other.name
-        for state, same in zip(one.states, other.states, strict=True):
-            np.testing.assert_allclose(state.values, same.values, rtol=1e-4, atol=1e-5)
+    (single,) = inspect_texts(run, TEXTS[:1])
+    np.testing.assert_allclose(inspection.attributions, single.attributions, rtol=1e-3, atol=1e-5)
+    for layer, expected in zip(inspection.layers, single.layers, strict=True):
+        assert layer.name == expected.name
+        for state, expected_state in zip(layer.states, expected.states, strict=True):
+            np.testing.assert_allclose(state.values, expected_state.values, rtol=1e-4, atol=1e-5)
 
 
 def test_attribution_is_the_slope_of_the_log_odds_by_the_word_vector(run):
@@ -102,9 +102,9 @@ def test_attribution_is_the_slope_of_the_log_odds_by_the_word_vector(run):
         return float(row[answer] - row[runner_up])
 
     step = 0.05
-    slopes = [(odds(each, 1 + step) - odds(each, 1 - step)) / (2 * step) for each in numbers]
-    np.testing.assert_allclose(account.attributions, slopes, rtol=0.02, atol=1e-4)
-    assert np.ptp(account.attributions) > 1e-3
+    slopes = [(odds(token, 1 + step) - odds(token, 1 - step)) / (2 * step) for token in numbers]
+    np.testing.assert_allclose(inspection.attributions, slopes, rtol=0.02, atol=1e-4)
+    assert np.ptp(inspection.attributions) > 1e-3
 
 
 def test_text_too_long_for_a_page_is_refused(news, monkeypatch):
@@ -146,13 +146,15 @@ def test_language_model_is_inspected_and_streamed():
     assert inspection.unit == "character"
     # The network has read that a text begins.
     numbers = [END, *vocabulary.encode([text]).tokens]
-    given: Any = model.apply({"params": run.params}, np.array([numbers]), np.ones((1, 19), bool))
-    expected = jax.nn.softmax(given[1][0])
-    np.testing.assert_allclose(account.probabilities, expected[1:], rtol=1e-4)
-    assert account.attributions.shape == (len(text),)
-    assert [layer.name for layer in account.layers] == ["layer 1", "layer 2"]
-    begun = account.layers[0].states[0].values[0] - account.layers[0].states[0].changes[0]
-    assert begun.any()
+    state_and_logits: Any = model.apply(
+        {"params": run.params}, np.array([numbers]), np.ones((1, 19), bool)
+    )
+    expected = jax.nn.softmax(state_and_logits[1][0])
+    np.testing.assert_allclose(inspection.probabilities, expected[1:], rtol=1e-4)
+    assert inspection.attributions.shape == (len(text),)
+    assert [layer.name for layer in inspection.layers] == ["layer 1", "layer 2"]
+    initial = inspection.layers[0].states[0].values[0] - inspection.layers[0].states[0].changes[0]
+    assert initial.any()
     stream = run.stream()
     np.testing.assert_allclose(stream.feed(""), expected[0], rtol=1e-4)
     outputs = [stream.feed(character) for character in text]

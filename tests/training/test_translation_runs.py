@@ -168,7 +168,11 @@ def test_translate_command_prints_translations_and_attention(finished, tmp_path)
         assert next(printed) == translation.text
         for token, row in zip(translation.tokens, translation.attention, strict=True):
             best = row.argmax()
-            assert next(printed).split() == [token, f"{row[best]:.2f}", translation.source_tokens[best]]
+            assert next(printed).split() == [
+                token,
+                f"{row[best]:.2f}",
+                translation.source_tokens[best],
+            ]
     assert next(printed, None) is None
 
 
