@@ -49,6 +49,7 @@ def run(config, workdir):
     return training.train(config, "small", workdir, "python -m rnnjax.main")
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
 @pytest.mark.parametrize("every", [0, 1])
 def test_diverging_step_is_an_error_and_saves_nothing(news, tmp_path, every):
     config = news_config(news, data__take=16, epochs=1, learning_rate=1e39, checkpoint__every=every)

@@ -101,7 +101,7 @@ def test_fallback_data_is_marked_in_every_file(
     corpus = dataclasses.replace(
         load_corpus(news_config(news).data), name="docstrings", fallback="docstrings"
     )
-    monkeypatch.setattr(ClassificationTask, "load", staticmethod(lambda config: corpus))
+    monkeypatch.setattr(ClassificationTask, "load_corpus", staticmethod(lambda config: corpus))
     train(news_config(news), tmp_path)
     for name in ("config", "environment", "result"):
         data = read_json(tmp_path / f"{name}.json")["data"]

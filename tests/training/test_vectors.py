@@ -162,7 +162,7 @@ def test_unusable_file_is_refused_before_any_work(news, tmp_path, monkeypatch, c
     def load(config):
         raise AssertionError("the corpus is prepared")
 
-    monkeypatch.setattr(ClassificationTask, "load", staticmethod(load))
+    monkeypatch.setattr(ClassificationTask, "load_corpus", staticmethod(load))
     with pytest.raises(InputError, match=message):
         run(news_config(news, model__embedding__path=str(path)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
