@@ -230,7 +230,7 @@ CONTROLS: dict[str, Control] = {
         },
     ),
     "a nested value is shown whole": Control(
-        "configs", "nested", ("traceback",), {"rnnjax.config.parsing:_shown": _replace_by(repr)}
+        "configs", "nested", ("traceback",), {"rnnjax.config.parsing:_shorten": _replace_by(repr)}
     ),
     "messages are printed with their control characters": Control(
         "configs", "key that is no text", ("unclear",), {"rnnjax.console:escape": _return_argument}
