@@ -235,18 +235,18 @@ TESTED_MISTAKES = (
     TestedMistake(
         "A mean runs over padding",
         "the mask is a law, and losses and scores are sums over real texts by their number",
-        "tests/tasks/test_classification.py::test_the_loss_is_a_mean_over_the_weights",
+        "tests/tasks/test_classification.py::test_loss_is_a_weighted_mean",
     ),
     TestedMistake(
         "Dropout in evaluation",
-        "answers are computed without the random numbers that dropout draws",
-        "tests/tasks/test_classification.py::test_answers_are_log_probabilities_without_dropout",
+        "outputs are computed without the random numbers that dropout draws",
+        "tests/tasks/test_classification.py::test_outputs_are_log_probabilities_without_dropout",
     ),
     TestedMistake(
         "States are carried over shuffled batches",
-        "a classifier begins every text with the initial state and keeps nothing but its "
-        "parameters; a language model is handed its state in the order of the text",
-        "tests/tasks/test_classification.py::test_a_network_keeps_nothing_between_batches",
+        "a classifier starts every text from the initial state, and has parameters only; a "
+        "language model receives its state in the order of the text",
+        "tests/tasks/test_classification.py::test_network_has_parameters_only",
     ),
 )
 

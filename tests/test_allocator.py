@@ -35,9 +35,9 @@ PAGES = 10 * 3 * 2**24 // 4096
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_thread_that_takes_and_frees_again_and_again_is_given_the_same_memory(keeps):
     first = "keep_freed_memory()" if keeps else ""
-    asked = [sys.executable, "-c", WORK.format(first=first)]
-    found = int(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+    calls = [sys.executable, "-c", WORK.format(first=first)]
+    result = int(subprocess.run(calls, capture_output=True, text=True, check=True).stdout)
     if keeps:
-        assert found < PAGES / 100
+        assert result < PAGES / 100
     else:
-        assert found > PAGES / 2
+        assert result > PAGES / 2

@@ -1,4 +1,4 @@
-"""Runs are compared as a user types it: what is said, what is drawn, and what is refused."""
+"""Runs are compared as a user types it: what is run_compare, what is drawn, and what is refused."""
 
 import json
 import re
@@ -21,14 +21,14 @@ BETTER = [0.862, 0.864, 0.85, 0.857, 0.871, 0.843]
 
 
 def recorded(name, accuracies, first_seed=0, environment=None, **changes):
-    """Lines of a runs.jsonl, a run each; `model__cell="GRUCell"` sets a key of their config."""
+    """Lines of a runs.jsonl, a run run_values; `model__cell="GRUCell"` sets a key of their config."""
     config = schema.defaults()
     del config["seed"]
     for path, value in changes.items():
         *sections, key = path.split("__")
         section = config
-        for each in sections:
-            section = section[each]
+        for run_values in sections:
+            section = section[run_values]
         section[key] = value
     return [
         {
@@ -45,7 +45,9 @@ def recorded(name, accuracies, first_seed=0, environment=None, **changes):
 
 def write(folder, *lines):
     folder.mkdir(exist_ok=True)
-    text = "".join(json.dumps(with_digest(line)) + "\n" for each in lines for line in each)
+    text = "".join(
+        json.dumps(with_digest(line)) + "\n" for run_values in lines for line in run_values
+    )
     (folder / "runs.jsonl").write_text(text)
     return folder
 
@@ -65,14 +67,14 @@ def cells(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def said(capsys):
-    """What is printed when the command is given some arguments."""
+def run_compare(capsys):
+    """A function that runs the command, and returns its output."""
 
-    def say(*arguments):
+    def run(*arguments):
         call_command("compare", [*map(str, arguments)])
         return capsys.readouterr().out
 
-    return say
+    return run
 
 
 def row(text, name):
@@ -81,8 +83,8 @@ def row(text, name):
     return re.split(r"\s{2,}", line)
 
 
-def test_two_names_of_an_experiment(cells, said):
-    text = said("cells:gru", "cells:better")
+def test_two_names_of_an_experiment(cells, run_compare):
+    text = run_compare("cells:gru", "cells:better")
     assert text.startswith("test.accuracy, higher is better; against gru\n")
     name, count, mean, difference, interval, p, verdict = row(text, "better")
     assert (name, count, difference) == ("better", "6", "+0.0078")
@@ -98,7 +100,7 @@ def test_two_names_of_an_experiment(cells, said):
     assert "environment: commit: a1 | b2; recorded of one group alone: devices\n" in text
 
 
-def test_what_differs_within_both_sides_is_told(cells, said):
+def test_what_differs_within_both_sides_is_told(cells, run_compare):
     changed = {**ENVIRONMENT, "dirty": True, "packages": {"jax": "0.11.0"}}
     sides = [
         recorded(name, GRU[:3]) + recorded(name, GRU[3:], 3, environment=changed)
@@ -106,47 +108,54 @@ def test_what_differs_within_both_sides_is_told(cells, said):
     ]
     write(cells, *sides)
     mixed = "dirty: False and True | False and True; packages.jax: 0.10.2 and 0.11.0 | 0.10.2 and "
-    assert f"environment: {mixed}0.11.0\n" in said("cells")
+    assert f"environment: {mixed}0.11.0\n" in run_compare("cells")
 
 
-def test_another_processor_is_named_by_what_only_one_of_the_two_has(cells, said):
-    ours = {"processor_identity": {"model": "17"}, "instruction_sets": ["avx2", "avx512f", "fma"]}
-    theirs = {"processor_identity": {"model": "1"}, "instruction_sets": ["avx2", "fma"]}
+def test_another_processor_is_named_by_what_only_one_of_the_two_has(cells, run_compare):
+    reference = {
+        "processor_identity": {"model": "17"},
+        "instruction_sets": ["avx2", "avx512f", "fma"],
+    }
+    candidate = {"processor_identity": {"model": "1"}, "instruction_sets": ["avx2", "fma"]}
     sides = (
-        recorded("one", GRU, environment={**ENVIRONMENT, **ours, "caches": {"L2 unified": "1M"}}),
-        recorded("two", GRU, environment={**ENVIRONMENT, **theirs, "caches": {"L2 unified": "2M"}}),
+        recorded(
+            "one", GRU, environment={**ENVIRONMENT, **reference, "caches": {"L2 unified": "1M"}}
+        ),
+        recorded(
+            "two", GRU, environment={**ENVIRONMENT, **candidate, "caches": {"L2 unified": "2M"}}
+        ),
     )
     write(cells, *sides)
     differing = "processor_identity.model: 17 | 1; instruction_sets: avx512f | none; "
-    assert f"environment: {differing}caches.L2 unified: 1M | 2M\n" in said("cells")
+    assert f"environment: {differing}caches.L2 unified: 1M | 2M\n" in run_compare("cells")
 
 
-def test_a_whole_experiment_against_one_of_its_names_is_corrected(cells, said):
-    text = said("cells:better", "cells")
+def test_a_whole_experiment_against_one_of_its_names_is_corrected(cells, run_compare):
+    text = run_compare("cells:better", "cells")
     assert "p, Holm" in text.splitlines()[2]
     assert row(text, "gru")[-1] == "worse (p below 0.05)"
     assert row(text, "elsewhere")[-1] == "no difference shown"
     assert row(text, "few")[-1] == "no verdict: fewer than 5 seeds"
-    alone = said("cells:better", "cells:gru")
+    alone = run_compare("cells:better", "cells:gru")
     assert float(row(text, "gru")[5]) == pytest.approx(3 * float(row(alone, "gru")[5]), rel=0.02)
     # The first name in the record is the first side where none is given.
-    assert "against gru" in said("cells").splitlines()[0]
+    assert "against gru" in run_compare("cells").splitlines()[0]
 
 
-def test_other_seeds_are_not_paired(cells, said):
-    text = said("cells:gru", "cells/runs.jsonl:elsewhere")
+def test_other_seeds_are_not_paired(cells, run_compare):
+    text = run_compare("cells:gru", "cells/runs.jsonl:elsewhere")
     assert "not paired" in text
     assert "seeds 0, 1, 2, 3, 4, 5 and 10, 11, 12, 13, 14" in text
     assert row(text, "elsewhere")[-1] == "no difference shown"
-    assert re.search(r"would take (\d+|more than 1,000) seeds of each side", text)
+    assert re.search(r"would take (\d+|more than 1,000) seeds of run_values side", text)
 
 
-def test_a_lower_loss_is_better_and_json_has_every_number(cells, said):
+def test_a_lower_loss_is_better_and_json_has_every_number(cells, run_compare):
     asked = ("cells:gru", "cells:better", "cells:few", "--metric=test.loss")
-    assert row(said(*asked), "better")[-1] == "better (p below 0.05)"
-    found = json.loads(said(*asked, "--json"))
-    assert (found["metric"], found["first"]) == ("test.loss", "cells:gru")
-    better, few = found["comparisons"]
+    assert row(run_compare(*asked), "better")[-1] == "better (p below 0.05)"
+    result = json.loads(run_compare(*asked, "--json"))
+    assert (result["metric"], result["first"]) == ("test.loss", "cells:gru")
+    better, few = result["comparisons"]
     assert (better["name"], better["verdict"], better["runs"]) == ("cells:better", "lower", [6, 6])
     assert better["difference"] == pytest.approx(np.mean(GRU) - np.mean(BETTER))
     assert better["p_corrected"] == pytest.approx(2 * better["p"])
@@ -157,22 +166,22 @@ def test_a_lower_loss_is_better_and_json_has_every_number(cells, said):
     assert few["environment"] == []
 
 
-def test_five_pairs_are_told_what_a_permutation_cannot_show(cells, said):
+def test_five_pairs_are_told_what_a_permutation_cannot_show(cells, run_compare):
     write(cells, recorded("gru", GRU[:5]), recorded("better", BETTER[:5]))
-    text = said("cells")
+    text = run_compare("cells")
     assert row(text, "better")[-1] == "better (p below 0.05)"
     assert "permutation p 0.0625 (it cannot be below 0.0625, 6 pairs could show a diff" in text
 
 
-def test_bootstrap_of_two_seeds_asks_for_more(cells, said):
+def test_bootstrap_of_two_seeds_asks_for_more(cells, run_compare):
     write(cells, recorded("gru", GRU[:2]), recorded("better", BETTER[:2]))
-    assert "by resampling: 95 % interval needs more seeds, permutation p" in said("cells")
+    assert "by resampling: 95 % interval needs more seeds, permutation p" in run_compare("cells")
     # Of three and more, an end that ties leave undetermined is infinite.
     write(cells, recorded("gru", GRU), recorded("better", BETTER))
-    assert re.search(r"by resampling: 95 % interval \[[+-]\d", said("cells"))
+    assert re.search(r"by resampling: 95 % interval \[[+-]\d", run_compare("cells"))
 
 
-def test_folders_of_runs_and_of_replicates(tmp_path, monkeypatch, said):
+def test_folders_of_runs_and_of_replicates(tmp_path, monkeypatch, run_compare):
     monkeypatch.chdir(tmp_path)
     for seed in range(3):
         for folder in (Path("runs", f"a-seed{seed}"), Path("runs", "b", f"seed-{seed}")):
@@ -184,29 +193,29 @@ def test_folders_of_runs_and_of_replicates(tmp_path, monkeypatch, said):
             runs.reseal(folder)
     (tmp_path / "runs" / "b" / "config.json").write_text("{}")
     for one in ("runs/a-seed*", tmp_path / "runs" / "a-seed*"):
-        text = said(one, "runs/b")
+        text = run_compare(one, "runs/b")
         assert row(text, "b")[1:4] == ["3", "0.8210 ± 0.0110", "+0.0110"]
         assert "paired by seeds 0, 1, 2" in text
         assert "config: the same" in text
         assert "environment: the same" in text
-    single = said("runs/a-seed0", "runs/b/seed-0")
+    single = run_compare("runs/a-seed0", "runs/b/seed-0")
     assert row(single, "seed-0")[1:] == ["1", "0.8100", "+0.0100", "no verdict: fewer than 5 seeds"]
     assert "no spread" in single
 
 
 @pytest.mark.parametrize("name", ["config.json", "environment.json", "result.json"])
-def test_an_edited_file_of_a_run_is_refused(cells, said, name):
+def test_an_edited_file_of_a_run_is_refused(cells, run_compare, name):
     path = runs.write(cells.parent / "run") / name
     text = path.read_text()
     edited = text.replace("0.0", "0.1").replace("ag_news_csv", "ag_news")
     assert edited != text
     path.write_text(edited)
     with pytest.raises(InputError, match=rf"{name} is damaged \(its digest"):
-        said("cells:gru", "run")
+        run_compare("cells:gru", "run")
 
 
-def test_it_is_drawn(cells, said):
-    said("cells:gru", "cells:better", "cells:elsewhere", "--plot=cells/difference.svg")
+def test_it_is_drawn(cells, run_compare):
+    run_compare("cells:gru", "cells:better", "cells:elsewhere", "--plot=cells/difference.svg")
     drawing = (cells / "difference.svg").read_text()
     assert {"better", "elsewhere", "minus gru"} <= set(re.findall(r"<text[^>]*>([^<]*)", drawing))
     joined = re.findall(r"stroke: var\(--line\); stroke-width: 1.2", drawing)
@@ -220,7 +229,7 @@ def test_it_is_drawn(cells, said):
     assert "prefers-color-scheme: dark" in drawing
 
 
-def other(**changes):
+def candidate(**changes):
     """Lines of a name that is like the first but for what is changed."""
     return [{**line, **changes} for line in recorded("b", GRU)]
 
@@ -233,32 +242,32 @@ SCORES = {"loss": 0.1, "accuracy": 0.9, "macro_f1": 0.9, "rows": 7_600}
     [
         (recorded("b", GRU) + recorded("b", [0.8]), "line 7 and .*line 13 both have seed 0"),
         (recorded("b", [0.8]) + recorded("b", GRU, 1, epochs=2), "configs .epochs: 1, 2"),
-        (other(data={"fingerprint": "cafe"}), "fingerprint of the data: f00d, cafe"),
-        (other(test={**SCORES, "rows": 100}), "test rows: 7600, 100"),
+        (candidate(data={"fingerprint": "cafe"}), "fingerprint of the data: f00d, cafe"),
+        (candidate(test={**SCORES, "rows": 100}), "test rows: 7600, 100"),
         (
-            other(data={"fingerprint": "f00d", "fallback": "docstrings"}),
+            candidate(data={"fingerprint": "f00d", "fallback": "docstrings"}),
             "fallback data: , docstrings",
         ),
-        (other(test={**SCORES, "accuracy": "nan"}), "line 7: test.accuracy is not finite"),
+        (candidate(test={**SCORES, "accuracy": "nan"}), "line 7: test.accuracy is not finite"),
         ([{"name": "b", "seed": 0}], "line 7: config: .*expected a run as rnnjax.experiment"),
-        (other(config={"epoch": 1}), "line 7: config.epoch: .*did you mean"),
+        (candidate(config={"epoch": 1}), "line 7: config.epoch: .*did you mean"),
     ],
 )
-def test_what_cannot_be_compared_is_named(cells, said, lines, says):
+def test_what_cannot_be_compared_is_named(cells, run_compare, lines, message):
     write(cells, recorded("gru", GRU), lines)
-    with pytest.raises(InputError, match=says):
-        said("cells")
+    with pytest.raises(InputError, match=message):
+        run_compare("cells")
 
 
-def test_an_edited_line_is_refused(cells, said):
+def test_an_edited_line_is_refused(cells, run_compare):
     path = cells / "runs.jsonl"
     path.write_text(path.read_text().replace("0.862", "0.872"))
     with pytest.raises(InputError, match=r"line 7: is not as it was recorded \(its digest"):
-        said("cells:gru", "cells:few")
+        run_compare("cells:gru", "cells:few")
 
 
 @pytest.mark.parametrize("task", ["language_modeling", "translation"])
-def test_scores_of_other_tokens_are_refused_and_those_of_texts_are_not(cells, said, task):
+def test_scores_of_other_tokens_are_refused_and_those_of_texts_are_not(cells, run_compare, task):
     many, few = (
         recorded(name, GRU, task=task, data__vocabulary__size=size)
         for name, size in (("many", 20_000), ("few", 100))
@@ -268,8 +277,8 @@ def test_scores_of_other_tokens_are_refused_and_those_of_texts_are_not(cells, sa
     write(cells, many, few)
     for metric in ("loss", "accuracy", "perplexity"):
         with pytest.raises(InputError, match=r"words of all rows, at most 20000, words of .* 100"):
-            said("cells", f"--metric=test.{metric}")
-    assert row(said("cells", "--metric=test.bleu"), "few")[3] == "+0.0000"
+            run_compare("cells", f"--metric=test.{metric}")
+    assert row(run_compare("cells", "--metric=test.bleu"), "few")[3] == "+0.0000"
 
 
 @pytest.mark.parametrize(
@@ -293,12 +302,12 @@ def test_scores_of_other_tokens_are_refused_and_those_of_texts_are_not(cells, sa
         (["cells", "--plot=no/such/a.svg"], "in a folder that is"),
     ],
 )
-def test_a_mistake_is_named_before_anything_is_written(cells, said, arguments, says):
+def test_a_mistake_is_named_before_anything_is_written(cells, run_compare, arguments, message):
     write(cells.parent / "empty")
-    before = sorted(cells.parent.rglob("*"))
-    with pytest.raises(InputError, match=says):
-        said(*arguments)
-    assert sorted(cells.parent.rglob("*")) == before
+    size = sorted(cells.parent.rglob("*"))
+    with pytest.raises(InputError, match=message):
+        run_compare(*arguments)
+    assert sorted(cells.parent.rglob("*")) == size
 
 
 def test_it_is_typed(cells):

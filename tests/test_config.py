@@ -158,9 +158,9 @@ def test_one_hot_input_has_no_vectors(key, value):
 def test_replicates_are_single_trainings_of_neighbouring_seeds():
     config = parse({"seed": 2**32 - 3, "replicates": 3, "epochs": 4})
     single = replicate_configs(config)
-    assert [each.seed for each in single] == [2**32 - 3, 2**32 - 2, 2**32 - 1]
+    assert [config.seed for config in single] == [2**32 - 3, 2**32 - 2, 2**32 - 1]
     assert differences(single[1], single[0]) == [f"seed: {2**32 - 2}, {2**32 - 3}"]
-    assert {(each.replicates, each.epochs) for each in single} == {(1, 4)}
+    assert {(config.replicates, config.epochs) for config in single} == {(1, 4)}
     with pytest.raises(InputError, match=r"the last seed.*less than 4294967296"):
         parse({"seed": 2**32 - 3, "replicates": 4})
     stopping = {"early_stopping": {"patience": 2}, "data": {"validation": 0.1}}
@@ -229,14 +229,14 @@ def test_a_config_is_frozen():
 
 
 def test_differences_are_named_by_key():
-    ours = parse({"seed": 1, "model": {"cell": "GRUCell"}})
-    theirs = parse({"data": {"vocabulary": {"unit": "character"}}})
-    assert differences(ours, theirs) == [
+    first = parse({"seed": 1, "model": {"cell": "GRUCell"}})
+    second = parse({"data": {"vocabulary": {"unit": "character"}}})
+    assert differences(first, second) == [
         "seed: 1, 0",
         "data.vocabulary.unit: 'word', 'character'",
         "model.cell: 'GRUCell', 'LSTMCell'",
     ]
-    assert differences(ours, ours) == []
+    assert differences(first, first) == []
 
 
 def test_what_is_acknowledged_is_stripped_and_no_difference():

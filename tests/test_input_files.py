@@ -53,11 +53,11 @@ def alarm():
     def fail(*_):
         raise AssertionError("took more than ten seconds")
 
-    before = signal.signal(signal.SIGALRM, fail)
+    handler = signal.signal(signal.SIGALRM, fail)
     signal.alarm(10)
     yield
     signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGALRM, handler)
 
 
 def make_special(path: Path, kind: str) -> None:
@@ -85,7 +85,7 @@ def test_only_regular_files_are_read(tmp_path, reader, kind):
 
 @pytest.mark.parametrize("reader", ["config.json", "environment.json", "record", "metrics"])
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ('{"a": ' + "[" * 5_000 + "]" * 5_000 + "}", "nested more than 64 deep"),
         ('{"a": ' * 70 + "1" + "}" * 70, "nested more than 64 deep"),
@@ -93,12 +93,12 @@ def test_only_regular_files_are_read(tmp_path, reader, kind):
     ],
     ids=["deep", "less deep", "digits"],
 )
-def test_json_without_measure_is_damaged(tmp_path, reader, content, says):
+def test_json_without_measure_is_damaged(tmp_path, reader, content, message):
     name, read = READERS[reader]
     (tmp_path / name).write_text(content + "\n")
     with pytest.raises(InputError, match=name) as caught:
         read(tmp_path)
-    assert says in str(caught.value) or reader == "metrics"
+    assert message in str(caught.value) or reader == "metrics"
 
 
 def test_json_is_read_to_its_depth():
@@ -205,7 +205,7 @@ def test_an_encoding_is_named_and_the_command_converts_it(tmp_path, content, enc
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (GERMAN.encode() + b"caf\xe9\n", "line 7: byte 0xe9 is not UTF-8 text; the other letters"),
         ("Привет, мир, как дела\n".encode("koi8-r"), "cannot be told"),
@@ -216,12 +216,12 @@ def test_an_encoding_is_named_and_the_command_converts_it(tmp_path, content, enc
         (b"text\n" * 3_000 + b"\0", "line 3001: a NUL character; the file is damaged"),
     ],
 )
-def test_nothing_is_converted_that_would_be_corrupted(tmp_path, content, says):
+def test_nothing_is_converted_that_would_be_corrupted(tmp_path, content, message):
     path = tmp_path / "x"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         input_files.read_text(path)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_letters_and_lines_may_lie_across_pieces(tmp_path):
@@ -263,9 +263,9 @@ def test_too_many_open_files_are_named(tmp_path):
     ],
 )
 def test_an_error_is_explained(error, cause, remedy):
-    found = input_files.explain(error)
-    assert found[0].startswith(cause)
-    assert remedy in found[1]
+    result = input_files.explain(error)
+    assert result[0].startswith(cause)
+    assert remedy in result[1]
 
 
 def test_an_error_is_explained_through_what_wraps_it():

@@ -17,7 +17,7 @@ def number(request):
 
 
 def test_the_first_signal_is_kept_and_the_second_would_kill(number):
-    previous = signal.signal(number, before := lambda *_: None)
+    previous = signal.signal(number, handler := lambda *_: None)
     with InterruptRequest() as request:
         assert request.signal == ""
         os.kill(os.getpid(), number)
@@ -25,18 +25,18 @@ def test_the_first_signal_is_kept_and_the_second_would_kill(number):
         # A terminal that is closed sends two of SIGHUP.
         second = signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL
         assert signal.getsignal(number) is second
-    assert signal.signal(number, previous) is before
+    assert signal.signal(number, previous) is handler
 
 
 def test_a_hangup_that_is_ignored_stays_ignored():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with InterruptRequest() as request:
             os.kill(os.getpid(), signal.SIGHUP)
             assert request.signal == ""
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGHUP, handler)
 
 
 @pytest.mark.parametrize(("ignored", "status"), [("", 129), ("trap '' HUP; ", 0)])

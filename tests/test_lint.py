@@ -34,7 +34,7 @@ def write(tmp_path):
     return write
 
 
-def found(path):
+def findings(path):
     return [(rule, reason) for _, (rule, _, reason) in lint.lint(path)]
 
 
@@ -53,13 +53,13 @@ def test_the_configs_and_experiments_here_acknowledge_what_they_mean(monkeypatch
 
 def test_config_and_claim_of_a_file_are_looked_at(write):
     path = write("config.model.mask = False", claim="Test accuracy .9")
-    assert found(path) == [("padding_read", ""), ("bare_claim", "")]
+    assert findings(path) == [("padding_read", ""), ("bare_claim", "")]
 
 
 def test_a_reason_for_what_is_not_there_is_found_where_it_was_looked_for(write):
     reasons = ["padding_read", "bare_claim", "test_leak", "few_seeds"]
     path = write(*(f"config.acknowledged.{name} = 'so'" for name in reasons))
-    assert found(path) == [("padding_read", ""), ("bare_claim", "")]
+    assert findings(path) == [("padding_read", ""), ("bare_claim", "")]
     (_, first), _ = lint.lint(path)
     assert first.message == "is not there; remove its reason (so)"
 
@@ -104,9 +104,9 @@ def test_the_rules_are_told(tmp_path):
     assert ended.status == 0
     for rule in (rule for place in RULES.values() for rule in place):
         assert f"\n  {rule.__name__}\n    {(rule.__doc__ or '').splitlines()[0]}\n" in ended.out
-    for held in TESTED_MISTAKES:
-        assert held.mistake in ended.out
-        assert held.test in ended.out
+    for mistake in TESTED_MISTAKES:
+        assert mistake.mistake in ended.out
+        assert mistake.test in ended.out
 
 
 def test_what_cannot_be_looked_at_is_refused(write, tmp_path):

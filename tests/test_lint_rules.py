@@ -1,4 +1,4 @@
-"""Each rule trips where it should, is silent beside it, and says what was measured."""
+"""Lint rules: findings, the absence of findings, and the measured costs in docstrings."""
 
 import ast
 import inspect
@@ -37,7 +37,7 @@ TITLES = {"data__vocabulary__text": "title"}
 
 
 @pytest.mark.parametrize(
-    ("rule", "changes", "says"),
+    ("rule", "changes", "message"),
     [
         (lint_rules.padding_read, {"model__mask": False}, "model.mask is False"),
         (lint_rules.padding_read, {}, ""),
@@ -70,9 +70,9 @@ TITLES = {"data__vocabulary__text": "title"}
         ),
     ],
 )
-def test_a_config_is_found_wrong_or_right(rule, changes, says):
-    found = rule(config_of(**changes))
-    assert says in found if says else found == ""
+def test_config_rules(rule, changes, message):
+    result = rule(config_of(**changes))
+    assert message in result if message else result == ""
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,11 @@ def test_a_config_is_found_wrong_or_right(rule, changes, says):
 def test_what_writes_a_text_is_looked_at_too(task, expected):
     wrong = {"shuffle": False, "vocabulary": {"rows": 90}}
     config = schema.parse({"task": task, "data": wrong})
-    found = lint_rules.find("config", config.acknowledged, config)
-    assert len(found) == len(expected)
-    assert all(says in each.message for says, each in zip(expected, found, strict=True))
+    result = lint_rules.find("config", config.acknowledged, config)
+    assert len(result) == len(expected)
+    assert all(
+        message in finding.message for message, finding in zip(expected, result, strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_test_texts_among_the_training_rows_are_counted(leaky, news):
 
 
 @pytest.mark.parametrize(
-    ("make", "values", "says"),
+    ("make", "values", "message"),
     [
         (translation_pairs, {"task": "translation"}, "25.0% of the test texts are"),
         (
@@ -154,7 +156,7 @@ def test_test_texts_among_the_training_rows_are_counted(leaky, news):
         (text_stream, {"task": "language_modeling", "data": {"file": "lines.txt"}}, ""),
     ],
 )
-def test_texts_that_are_written_can_leak_too(make, values, says):
+def test_texts_that_are_written_can_leak_too(make, values, message):
     train, test = [f"{n} of them" for n in range(40)], ["7 of them", "so", "it", "goes"]
     config = schema.parse(values)
     if config.task == "translation":
@@ -166,43 +168,45 @@ def test_texts_that_are_written_can_leak_too(make, values, says):
         corpus = TextCorpus(
             "one", "", "", "", connected=False, splits={"train": train, "test": test}
         )
-    found = lint_rules.test_leak(config, make.make_dataset(config, corpus))
-    assert found.startswith(says) if says else found == ""
+    result = lint_rules.test_leak(config, make.make_dataset(config, corpus))
+    assert result.startswith(message) if message else result == ""
 
 
 def test_unknown_tokens_that_the_training_does_not_have_are_counted():
     train, test = ["a b c d e f g h i"] * 3, ["a b c d e x y"]
 
-    def found(train, test, **data):
+    def check(train, test, **data):
         splits = {"train": train, "test": test}
         corpus = TextCorpus("one", "", "", "", connected=False, splits=splits)
         config = schema.parse({"task": "language_modeling", "data": data})
         return lint_rules.unknown_text(config, text_stream.make_dataset(config, corpus))
 
     # Two of seven words and two ends.
-    assert found(train, test).startswith("22.2% of the test tokens are unknown, and 0.0% of the")
-    assert found(train, train) == ""
-    assert found(train, test, vocabulary={"size": 8}) == ""  # so that most of the training are too
-    both = found([*train, *test, *test], test, validation=0.4)  # four of fourteen, and three ends
-    assert both.startswith("23.5% of the validation tokens and 22.2% of the test tokens are")
+    assert check(train, test).startswith("22.2% of the test tokens are unknown, and 0.0% of the")
+    assert check(train, train) == ""
+    assert check(train, test, vocabulary={"size": 8}) == ""  # so that most of the training are too
+    message = check(
+        [*train, *test, *test], test, validation=0.4
+    )  # four of fourteen, and three ends
+    assert message.startswith("23.5% of the validation tokens and 22.2% of the test tokens are")
 
 
-@pytest.mark.parametrize(("tests", "says"), [(["", " ", "so"], ""), (["", "x", "so"], "50.0%")])
-def test_blank_lines_are_no_leak(tests, says):
+@pytest.mark.parametrize(("tests", "message"), [(["", " ", "so"], ""), (["", "x", "so"], "50.0%")])
+def test_blank_lines_are_no_leak(tests, message):
     part, test = SentencePairs(["", "x"], ["", "y"]), SentencePairs(tests, ["a", "b", "c"])
     corpus = ParallelCorpus("two", "", {"train": part, "validation": part, "test": test})
     config = schema.parse({"task": "translation"})
-    found = lint_rules.test_leak(config, translation_pairs.make_dataset(config, corpus))
-    assert found.startswith(says) if says else found == ""
+    result = lint_rules.test_leak(config, translation_pairs.make_dataset(config, corpus))
+    assert result.startswith(message) if message else result == ""
 
 
 def test_tokens_that_are_cut_off_are_counted(news):
-    whole = of_data(lambda _, dataset: dataset.train.sequences.lengths, news)
+    lengths = of_data(lambda _, dataset: dataset.train.sequences.lengths, news)
     for most in (5, 20):
-        share = sum(max(length - most, 0) for length in whole) / sum(whole)
-        found = of_data(lint_rules.truncated, news, data__max_tokens=most)
-        assert (share > lint_rules.MOST_CUT) == bool(found)
-        assert not found or f"max_tokens={most} cuts off {share:.0%} of" in found
+        share = sum(max(length - most, 0) for length in lengths) / sum(lengths)
+        result = of_data(lint_rules.truncated, news, data__max_tokens=most)
+        assert (share > lint_rules.MOST_CUT) == bool(result)
+        assert not result or f"max_tokens={most} cuts off {share:.0%} of" in result
     assert of_data(lint_rules.truncated, news) == ""
 
 
@@ -219,13 +223,13 @@ def test_one_seed_or_two_are_few():
 
 def test_another_batch_size_than_the_first_has_is_found():
     entries = {"a": {}, "b": {"epochs": 3}, "c": {"batch_size": 5}}
-    found = [beside(lint_rules.unlike_batch_size, name, **entries) for name in entries]
-    assert found[:2] == ["", ""]
-    assert found[2].startswith("batch_size is 5, and that of a, beside it, 16")
+    result = [beside(lint_rules.unlike_batch_size, name, **entries) for name in entries]
+    assert result[:2] == ["", ""]
+    assert result[2].startswith("batch_size is 5, and that of a, beside it, 16")
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"learning_rate": 0.5}, "differs from a in learning_rate alone"),
         ({"learning_rate": 0.5, "model__dropout": 0.1}, "in learning_rate, model.dropout alone"),
@@ -237,10 +241,10 @@ def test_another_batch_size_than_the_first_has_is_found():
         ({"learning_rate": 0.5, "acknowledged__padding_read": "so"}, "in learning_rate alone"),
     ],
 )
-def test_a_search_without_rows_to_choose_by_is_found(changes, says):
-    found = [beside(lint_rules.chosen_on_test, name, a={}, b=changes) for name in ("a", "b")]
-    assert found[0] == ""
-    assert says in found[1] if says else found[1] == ""
+def test_a_search_without_rows_to_choose_by_is_found(changes, message):
+    result = [beside(lint_rules.chosen_on_test, name, a={}, b=changes) for name in ("a", "b")]
+    assert result[0] == ""
+    assert message in result[1] if message else result[1] == ""
 
 
 def test_pairs_of_texts_come_with_rows_to_choose_by():
@@ -254,42 +258,42 @@ def test_pairs_of_texts_come_with_rows_to_choose_by():
 
 def test_a_reason_goes_with_what_is_found():
     config = config_of(model__mask=False, data__shuffle=False, acknowledged__not_shuffled="so")
-    found = lint_rules.find("config", config.acknowledged, config)
-    assert [(rule, reason) for rule, _, reason in found] == [
+    result = lint_rules.find("config", config.acknowledged, config)
+    assert [(rule, reason) for rule, _, reason in result] == [
         ("padding_read", ""),
         ("not_shuffled", "so"),
     ]
-    assert all(isinstance(finding, LintFinding) and finding.message for finding in found)
+    assert all(isinstance(finding, LintFinding) and finding.message for finding in result)
 
 
-def test_a_run_says_what_is_not_acknowledged_and_where_to_read_more(leaky):
-    def said(**changes):
+def test_a_run_message_what_is_not_acknowledged_and_where_to_read_more(leaky):
+    def warn(**changes):
         config = news_config(leaky, **changes)
         return lint_rules.warnings(config, make_dataset(config, load_corpus(config.data)))
 
-    first, second, hint = said(data__shuffle=False)
+    first, second, hint = warn(data__shuffle=False)
     assert first.startswith("WARNING: not_shuffled: ")
     assert second.startswith("WARNING: test_leak: 2.0%")
     assert "--rules" in hint
     reasons = {f"acknowledged__{name}": "so" for name in Config().acknowledged.model_dump()}
-    assert said(data__shuffle=False, **reasons) == []
+    assert warn(data__shuffle=False, **reasons) == []
 
 
-@pytest.mark.parametrize("held", TESTED_MISTAKES, ids=lambda held: held.mistake)
-def test_what_no_config_can_say_is_held_by_a_test_that_is_there(held):
-    file, name = held.test.split("::")
+@pytest.mark.parametrize("held", TESTED_MISTAKES, ids=lambda mistake: mistake.mistake)
+def test_tested_mistakes_name_an_existing_test(mistake):
+    file, name = mistake.test.split("::")
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     assert name in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
 def measured():
-    """Returns the test accuracies of each entry of experiments/mistakes, by seed."""
-    found = {}
+    """Returns the test accuracies of finding entry of experiments/mistakes, by seed."""
+    result = {}
     path = ROOT / "experiments" / "mistakes" / "runs.jsonl"
     for line in path.read_text(encoding="utf-8").splitlines():
         run = json.loads(line)
-        found.setdefault(run["name"], []).append(run["test"]["accuracy"])
-    return found
+        result.setdefault(run["name"], []).append(run["test"]["accuracy"])
+    return result
 
 
 _QUOTED = re.compile(r"`(\w+)` (\.\d{4}) (±|to) (\.\d{4})")

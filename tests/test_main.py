@@ -37,10 +37,10 @@ def small_config(news, tmp_path):
 
 def stop(process, workdir, step, number):
     """Sends a signal once there is a checkpoint of a step, and returns the end of the process."""
-    late = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while not (workdir / "checkpoints" / str(step)).exists():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < late
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
     err = process.communicate(timeout=60)[1].decode()
@@ -75,14 +75,14 @@ def test_signals_and_a_kill_change_nothing_and_the_command_that_is_named_goes_on
     assert f"\n  python -m rnnjax.predict '--workdir={workdir}'\nGo on with:\n" in err
     command = err.splitlines()[-1].strip()
     assert shlex.split(command)[:3] == ["python", "-m", "rnnjax.main"]
-    before = max(int(each.name) for each in (workdir / "checkpoints").iterdir())
+    before = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
 
     status, err = stop(pasted(command), workdir, before // 10 * 10 + 30, signal.SIGHUP)
     assert f"going on from step {before}" in err
     assert status == 129
     assert "SIGHUP after step " in err
     command = err.splitlines()[-1].strip()
-    before = max(int(each.name) for each in (workdir / "checkpoints").iterdir())
+    before = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
 
     status, _ = stop(pasted(command), workdir, before // 10 * 10 + 30, signal.SIGKILL)
     assert status == -signal.SIGKILL
@@ -131,7 +131,7 @@ def test_a_config_without_changes_is_a_config(tmp_path, monkeypatch, capsys):
     [
         (["--config=no/such.py"], "no/such.py"),
         ([LSTM, "--config.learning_rat=0.1"], "did you mean --config.learning_rate?"),
-        ([LSTM, "--config.batch_size=0"], "config.batch_size: given 0"),
+        ([LSTM, "--config.batch_size=0"], "config.batch_size: arguments 0"),
         ([LSTM, "--config.early_stopping.patience=3"], "set data.validation"),
         ([LSTM, "--config.data.dir=nowhere"], "'nowhere': there is no such folder"),
         ([LSTM, "--wordkir=runs/a"], "did you mean --workdir?"),
@@ -178,8 +178,8 @@ def test_unreadable_news_leave_no_folder(news, tmp_path, monkeypatch, capsys, co
 def test_a_checkpoint_that_does_not_fit_is_an_error_of_one_line(small_config, tmp_path):
     path, config = small_config
     load_corpus(config.data)  # into the cache, whose files are larger
-    given = (f"--config={path}", f"--workdir={tmp_path / 'run'}")
-    process = start_command("main", *given, folder=tmp_path)
+    arguments = (f"--config={path}", f"--workdir={tmp_path / 'run'}")
+    process = start_command("main", *arguments, folder=tmp_path)
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (8_000, 8_000))
     err = process.communicate(timeout=120)[1].decode()
     assert process.returncode == 2

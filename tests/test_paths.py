@@ -78,12 +78,12 @@ def test_a_run_is_begun_resumed_asked_and_scored_in_a_folder_of_any_name(news, t
     data = shutil.copytree(news, strange / "data")
     config = news_config(data, epochs=1)
     training.train(config, "small", strange / "run")
-    before = restore_state(config, strange / "run")
+    files = restore_state(config, strange / "run")
     (strange / "run" / "result.json").unlink()
     result = training.train(config, "small", strange / "run")
-    assert result["resumed_from"] == result["steps"] == before.num_steps
+    assert result["resumed_from"] == result["steps"] == files.num_steps
     run = training.TrainedClassifier.load(strange / "run")
-    assert run.step == before.num_steps
+    assert run.step == files.num_steps
     assert run.evaluate(data / "test.csv")["accuracy"] == pytest.approx(result["test"]["accuracy"])
     assert run.predict(["goal"]).shape == (1, 4)
 
@@ -104,10 +104,10 @@ def test_a_path_of_a_config_is_expanded_or_refused_by_its_key(key, monkeypatch, 
         values: Any = path
         for name in reversed(key.split(".")):
             values = {name: values}
-        found: Any = parse_config({"task": task, **values}).model_dump()
+        result: Any = parse_config({"task": task, **values}).model_dump()
         for name in key.split("."):
-            found = found[name]
-        return found
+            result = result[name]
+        return result
 
     task = "language_modeling" if key == "data.file" else "classification"
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -85,5 +85,5 @@ def test_help_lists_keys_by_section_with_default_and_meaning():
     for section in key_sections():
         for key in section.keys:
             start = text.index(f"--config.{key.path} ")
-            shown = " ".join(text[start : start + 800].split())
-            assert f"{key.meaning} Default: {key.default!r}." in shown
+            text_of_key = " ".join(text[start : start + 800].split())
+            assert f"{key.meaning} Default: {key.default!r}." in text_of_key

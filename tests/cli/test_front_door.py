@@ -88,15 +88,15 @@ def test_configs_are_in_the_package():
 
 
 def test_it_runs_in_a_process_from_another_folder(tmp_path):
-    shown = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "rnnjax", "train", "--config=bilstm", "--print_config"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
-    assert shown.returncode == 0, shown.stderr
-    assert '"bidirectional": true' in shown.stdout
+    assert process.returncode == 0, process.stderr
+    assert '"bidirectional": true' in process.stdout
 
 
 def test_mistakes_of_a_command_end_with_two(capsys):
