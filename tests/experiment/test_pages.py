@@ -84,7 +84,7 @@ def test_parts_are_rendered_between_their_marks(recorded):
     readme = Path("README.md").read_text()
     assert readme.startswith("# All\n<!-- experiments/lesson: begin -->\n| config | network |")
     assert readme.endswith("Seeds 0, 1, 5.\n<!-- experiments/lesson: end -->\nmore\n")
-    assert "| `lstm` | LSTM, no mask | 0.5200 ± 0.0265 | .71 |" in readme
+    assert "| `lstm` | LSTM, no mask | 0.5200 ± 0.0265 | 10 s on 2 CPU cores | .71 |" in readme
     pages.write(Experiment.read(recorded))
     assert ((recorded / "README.md").read_text(), Path("README.md").read_text()) == (page, readme)
 
