@@ -171,13 +171,16 @@ def sentence(experiment: Experiment, entry: Entry) -> str:
 
 
 def _training_time(runs: Sequence[Run]) -> str:
-    """Returns the median training time of the runs that were not resumed, '' if all were."""
-    seconds = [run["train_seconds"] for run in runs if not run["resumed_from"]]
+    """Returns the median training time of runs that were alone, else their processor time."""
+    complete = [run for run in runs if not run["resumed_from"]]
+    alone = [run["train_seconds"] for run in complete if run.get("alone")]
+    seconds = alone or [run["cpu_seconds"] for run in complete if "cpu_seconds" in run]
     if not seconds:
         return ""
     median = statistics.median(seconds)
     duration = f"{median:.0f} s" if median < 60 else f"{median / 60:.0f} min"
-    return f"{duration} on {' or '.join(dict.fromkeys(map(_processor, runs)))}"
+    kind = "" if alone else " of processor time"
+    return f"{duration}{kind} on {' or '.join(dict.fromkeys(map(_processor, runs)))}"
 
 
 def sentences(experiment: Experiment) -> dict[Path, list[str]]:
