@@ -21,7 +21,7 @@ BETTER = [0.862, 0.864, 0.85, 0.857, 0.871, 0.843]
 
 
 def recorded(name, accuracies, first_seed=0, environment=None, **changes):
-    """Lines of a runs.jsonl, a run run_values; `model__cell="GRUCell"` sets a key of their config."""
+    """Returns lines of a runs.jsonl; `model__cell="GRUCell"` sets a key of their config."""
     config = schema.defaults()
     del config["seed"]
     for path, value in changes.items():
