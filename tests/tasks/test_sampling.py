@@ -1,4 +1,4 @@
-"""Text made by a language model: which tokens may be chosen, how often, and when it ends."""
+"""Sampling from a language model: truncation, temperature, prompts and ends."""
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,13 @@ from rnnjax.tasks.sampling import SamplingOptions, generate_tokens, sample_token
 SCORES = jnp.log(jnp.array([0.1, 0.4, 0.05, 0.3, 0.15]))
 
 
-def kept(choice, scores=SCORES):
-    """Returns the tokens that are left."""
-    return np.flatnonzero(np.isfinite(truncate_logits(scores, choice))).tolist()
+def remaining_tokens(options, scores=SCORES):
+    """Returns the tokens that truncation keeps."""
+    return np.flatnonzero(np.isfinite(truncate_logits(scores, options))).tolist()
 
 
 @pytest.mark.parametrize(
-    ("choice", "tokens"),
+    ("options", "tokens"),
     [
         (SamplingOptions(), [0, 1, 2, 3, 4]),
         (SamplingOptions(top_k=1), [1]),
@@ -34,38 +34,38 @@ def kept(choice, scores=SCORES):
         (SamplingOptions(top_k=3, top_p=0.46), [1]),
     ],
 )
-def test_the_limits_leave_the_most_probable(choice, tokens):
-    assert kept(choice) == tokens
+def test_truncation_keeps_the_most_probable_tokens(options, tokens):
+    assert remaining_tokens(options) == tokens
 
 
-def test_what_is_forbidden_is_never_chosen():
+def test_minus_infinity_is_never_sampled():
     scores = SCORES.at[1].set(-jnp.inf)
-    assert kept(SamplingOptions(top_k=2), scores) == [3, 4]
-    assert kept(SamplingOptions(top_p=0.5), scores) == [3]
-    for choice in (
+    assert remaining_tokens(SamplingOptions(top_k=2), scores) == [3, 4]
+    assert remaining_tokens(SamplingOptions(top_p=0.5), scores) == [3]
+    for options in (
         SamplingOptions(),
         SamplingOptions(temperature=0.0),
         SamplingOptions(temperature=5.0),
     ):
         keys = jax.random.split(jax.random.key(0), 200)
-        chosen = jax.vmap(lambda key, choice=choice: sample_token(key, scores, choice))(keys)
+        chosen = jax.vmap(lambda key, options=options: sample_token(key, scores, options))(keys)
         assert 1 not in chosen
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_tokens_are_drawn_by_their_tempered_probability(temperature):
+def test_samples_follow_the_tempered_distribution(temperature):
     keys = jax.random.split(jax.random.key(1), 20_000)
     chosen = jax.vmap(lambda key: sample_token(key, SCORES, SamplingOptions(temperature)))(keys)
-    shares = np.bincount(chosen, minlength=5) / len(chosen)
-    np.testing.assert_allclose(shares, jax.nn.softmax(SCORES / temperature), atol=0.015)
+    frequencies = np.bincount(chosen, minlength=5) / len(chosen)
+    np.testing.assert_allclose(frequencies, jax.nn.softmax(SCORES / temperature), atol=0.015)
 
 
-def test_at_temperature_zero_the_most_probable_is_taken():
+def test_temperature_zero_is_argmax():
     assert sample_token(jax.random.key(0), SCORES, SamplingOptions(temperature=0.0)) == 1
 
 
 class Cycle:
-    """Writes the token after the one that it reads, and after the last one an end."""
+    """Predicts the id after the one that it reads, and after the last one the end."""
 
     def __init__(self, vocabulary):
         self.size = len(vocabulary)
@@ -82,30 +82,30 @@ WORDS = Vocabulary.fit(["a a a a b b b c c d"], 9, end_token=True)
 CHARACTERS = Vocabulary.fit(["aaaabbbccd"], 9, "character", end_token=True)
 
 
-def write(prompt="", length=9, vocabulary=CHARACTERS, choice=None):
-    """Returns the pieces that are written after a, b, c, d."""
+def generate(prompt="", length=9, vocabulary=CHARACTERS, options=None):
+    """Returns generated pieces; the texts are a, b, c, d in order."""
     return list(
         generate_tokens(
-            Cycle(vocabulary), None, vocabulary, prompt, length, choice or SamplingOptions()
+            Cycle(vocabulary), None, vocabulary, prompt, length, options or SamplingOptions()
         )
     )
 
 
-def test_a_text_goes_on_from_its_prompt_to_its_end():
-    assert write() == ["a", "b", "c", "d"]
-    assert write("ab") == ["c", "d"]
-    assert write("d") == []
-    assert write(length=2) == ["a", "b"]
+def test_text_continues_the_prompt_up_to_the_end():
+    assert generate() == ["a", "b", "c", "d"]
+    assert generate("ab") == ["c", "d"]
+    assert generate("d") == []
+    assert generate(length=2) == ["a", "b"]
 
 
-def test_words_are_written_with_the_spaces_between_them():
-    assert write(vocabulary=WORDS) == ["a", " b", " c", " d"]
-    assert write("a b", vocabulary=WORDS) == [" c", " d"]
+def test_words_are_separated_by_spaces():
+    assert generate(vocabulary=WORDS) == ["a", " b", " c", " d"]
+    assert generate("a b", vocabulary=WORDS) == [" c", " d"]
     for space in (" ", "\n", " \t "):
-        assert write("a b" + space, vocabulary=WORDS) == ["c", " d"]
+        assert generate("a b" + space, vocabulary=WORDS) == ["c", " d"]
 
 
-def test_a_space_that_is_a_character_is_written_after_a_blank_that_is_unknown():
+def test_space_character_follows_an_unknown_blank():
     vocabulary = Vocabulary.fit(["aaaa    bb"], 9, "character", end_token=True)
     (space,) = vocabulary.encode([" "]).tokens.tolist()
 
@@ -115,12 +115,12 @@ def test_a_space_that_is_a_character_is_written_after_a_blank_that_is_unknown():
             return jnp.zeros(()), 50.0 * jax.nn.one_hot(space, len(vocabulary))[None]
 
     for prompt in ("a\t", "a ", "a"):
-        written_on = generate_tokens(Spaces(), None, vocabulary, prompt, 2, SamplingOptions())
-        assert list(written_on) == [" ", " "]
+        pieces = generate_tokens(Spaces(), None, vocabulary, prompt, 2, SamplingOptions())
+        assert list(pieces) == [" ", " "]
 
 
 @pytest.mark.parametrize(
-    ("choice", "message"),
+    ("options", "message"),
     [
         (SamplingOptions(temperature=-1.0), "temperature: given -1.0, expected 0, which takes"),
         (
@@ -133,11 +133,11 @@ def test_a_space_that_is_a_character_is_written_after_a_blank_that_is_unknown():
         (SamplingOptions(seed=-1), "seed: given -1, expected 0 or more"),
     ],
 )
-def test_choices_out_of_range_are_refused(choice, message):
+def test_options_out_of_range_raise(options, message):
     with pytest.raises(InputError, match=message):
-        write(choice=choice)
+        generate(options=options)
 
 
-def test_a_length_of_nothing_is_refused():
+def test_length_zero_raises():
     with pytest.raises(InputError, match="length: given 0, expected 1 or more"):
-        write(length=0)
+        generate(length=0)
