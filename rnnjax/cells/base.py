@@ -91,7 +91,7 @@ class AbstractCell(nn.Module):
         mask: Bool[Array, "batch time"] | None,
         reverse: bool,
     ) -> tuple[State, Float[Array, "batch time features"]]:
-        """Returns the final state and the outputs of whole sequences, under the mask law.
+        """Returns the final state and the outputs of whole sequences, under the mask rule.
 
         Implemented by cells with a hand-written derivative; `RNN(engine='fused')` calls it.
         """

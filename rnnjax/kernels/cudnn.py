@@ -28,7 +28,7 @@ def cudnn_lstm(
     mask: Bool[Array, "batch time"] | None,
     reverse: bool,
 ) -> tuple[Half, Float[Array, "batch time features"]]:
-    """Runs `rnnjax.cells.LSTMCell` over time, under the mask law.
+    """Runs `rnnjax.cells.LSTMCell` over time, under the mask rule.
 
     cuDNN takes lengths, that is right-padded rows. Whether a mask is right-padded is known at run
     time only: where it is not, `rnnjax.kernels.fused_lstm` computes the same. For `reverse`, the

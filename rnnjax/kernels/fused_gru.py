@@ -21,7 +21,7 @@ def fused_gru(
     mask: Bool[Array, "batch time"] | None,
     reverse: bool,
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch time features"]]:
-    """Runs `rnnjax.cells.GRUCell` over time, the reset gate after the product, under the mask law.
+    """Runs `rnnjax.cells.GRUCell` over time, the reset gate after the product, under the mask rule.
 
     The forward pass saves the gates, the candidate's part of the product and the states. Each
     gradient of a step is a factor, computed for all steps beforehand, times the gradient of the

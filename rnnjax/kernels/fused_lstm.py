@@ -21,7 +21,7 @@ def fused_lstm(
     mask: Bool[Array, "batch time"] | None,
     reverse: bool,
 ) -> tuple[Half, Float[Array, "batch time features"]]:
-    """Runs `rnnjax.cells.LSTMCell` over time, under the mask law.
+    """Runs `rnnjax.cells.LSTMCell` over time, under the mask rule.
 
     The forward pass saves, beside the hidden states, neither gates nor cell states but the factors
     by which the backward pass multiplies: they are computed while a step's numbers are in the

@@ -21,7 +21,7 @@ def fused_simple(
     reverse: bool,
     activation: Activation = "tanh",
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch time features"]]:
-    """Runs `rnnjax.cells.SimpleCell` over time, under the mask law.
+    """Runs `rnnjax.cells.SimpleCell` over time, under the mask rule.
 
     The derivative of each of these activations follows from its value, so that the states are all
     that the forward pass saves. Reverse mode only.

@@ -32,7 +32,7 @@ def pallas_gru_scan(
     mask: Bool[Array, "batch time"] | None,
     reverse: bool,
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch time features"]]:
-    """Runs `rnnjax.cells.GRUCell`, its reset gate after the product, under the mask law.
+    """Runs `rnnjax.cells.GRUCell`, its reset gate after the product, under the mask rule.
 
     Tiled as `rnnjax.kernels.pallas_lstm.pallas_lstm_scan` is. Reverse mode only.
 

@@ -31,7 +31,7 @@ def pallas_lstm_scan(
     mask: Bool[Array, "batch time"] | None,
     reverse: bool,
 ) -> tuple[Half, Float[Array, "batch time features"]]:
-    """Runs `rnnjax.cells.LSTMCell` over time, under the mask law, as `fused_lstm` does.
+    """Runs `rnnjax.cells.LSTMCell` over time, under the mask rule, as `fused_lstm` does.
 
     A tile of the batch walks through time by itself, with the recurrent kernel and its state on the
     chip. The forward pass keeps the activated gates and the cell states; the backward pass walks

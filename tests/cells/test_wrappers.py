@@ -1,4 +1,4 @@
-"""Wrapped cells: their values step by step, the mask law, derivatives, states, and built layers."""
+"""Wrapped cells: their values step by step, the mask rule, derivatives, states, and built layers."""
 
 import functools
 from typing import Any, ClassVar

@@ -1,6 +1,6 @@
 """The GPU kernels, interpreted: sizes, limits, and lowering for CUDA.
 
-The conformance kit holds them to the mask law, in float64 to finite differences, and to bfloat16.
+The conformance kit holds them to the mask rule, in float64 to finite differences, and to bfloat16.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The mask law, for every cell in every direction: values and gradients."""
+"""The mask rule, for every cell in every direction: values and gradients."""
 
 import functools
 from collections.abc import Callable
