@@ -159,7 +159,7 @@ def _last_change(result: ProcessResult, folder: Path) -> str:
     if not result.events:
         return "before any file"
     parts = Path(result.events[-1][1]).relative_to(folder).parts
-    if parts[0] == "cache":
+    if parts and parts[0] == "cache":
         return f"cache {parts[1]}" if len(parts) > 1 else "cache"
     if len(parts) < 2:
         return "folder of the run"

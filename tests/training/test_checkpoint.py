@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+import re
 import resource
 import shutil
 from pathlib import Path
@@ -117,6 +118,15 @@ def test_missing_parts_are_named(folder, capfd, part, problem):
     step, _ = Checkpoints(folder).restore(shapes(tree(0))) or pytest.fail("nothing came")
     assert step == 8
     assert f"the checkpoint of step 12 is damaged {problem}" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["checksums/metadata", "_CHECKPOINT_METADATA"])
+def test_device_in_place_of_a_file_is_refused_by_name(folder, name):
+    file = folder / "12" / name
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"{re.escape(str(file))}: is no regular file"):
+        Checkpoints(folder)
 
 
 def test_damaged_timestamp_is_refused(folder):
