@@ -96,9 +96,9 @@ def _forward_steps(kernel, bias, projected, step_mask, first, last, states, *sav
     def body(step, state):
         t = time - 1 - step if reverse else step
         r, z, s = (product(state, w) + b[None] for w, b in zip(kernels, biases, strict=True))
-        r = sigmoid(projected[:, t, 0] + r)
-        z = sigmoid(projected[:, t, 1] + z)
-        n = jnp.tanh(projected[:, t, 2] + r * s)
+        r = sigmoid(projected[:, t, 0].astype(r.dtype) + r)
+        z = sigmoid(projected[:, t, 1].astype(z.dtype) + z)
+        n = jnp.tanh(projected[:, t, 2].astype(s.dtype) + r * s)
         if saved:
             for k, gate in enumerate((r, z, n, s)):
                 saved[0][:, t, k] = gate.astype(dtype)
@@ -168,10 +168,10 @@ def _backward_steps(
         t = step if reverse else time - 1 - step
         is_real = (step_mask[:, t] > 0)[:, None]
         r, z, n, s = (gates[:, t, k].astype(inner) for k in range(GATES + 1))
-        grad_new = grad_state + grad_outputs[:, t]
+        grad_new = grad_state + grad_outputs[:, t].astype(inner)
         grad_n = grad_new * (1 - z) * (1 - n * n)
         grad_r = grad_n * s * r * (1 - r)
-        grad_z = grad_new * (previous[:, t] - n) * z * (1 - z)
+        grad_z = grad_new * (previous[:, t].astype(inner) - n) * z * (1 - z)
         grad_r, grad_z, grad_n, grad_s = (
             jnp.where(is_real, grad_gate, 0).astype(dtype)
             for grad_gate in (grad_r, grad_z, grad_n, grad_n * r)

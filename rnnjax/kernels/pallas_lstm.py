@@ -100,10 +100,8 @@ def _forward_steps(
     def body(step, state):
         hidden, cell = state
         t = time - 1 - step if reverse else step
-        z = [
-            projected[:, t, k] + product(hidden, gate_kernel)
-            for k, gate_kernel in enumerate(kernels)
-        ]
+        products = [product(hidden, gate_kernel) for gate_kernel in kernels]
+        z = [projected[:, t, k].astype(r.dtype) + r for k, r in enumerate(products)]
         i, f, g, o = sigmoid(z[0]), sigmoid(z[1]), jnp.tanh(z[2]), sigmoid(z[3])
         new_cell = f * cell + i * g
         new_hidden = o * jnp.tanh(new_cell)
@@ -177,7 +175,7 @@ def _backward_steps(
         i, f, g, o = (gates[:, t, k].astype(inner) for k in range(GATES))
         previous_cell = previous_cells[:, t].astype(inner)
         activated = jnp.tanh(f * previous_cell + i * g)
-        grad_new = grad_hidden + grad_outputs[:, t]
+        grad_new = grad_hidden + grad_outputs[:, t].astype(inner)
         grad_new_cell = grad_cell + grad_new * o * (1 - activated * activated)
         grad_gates = (
             grad_new_cell * g * i * (1 - i),

@@ -38,7 +38,10 @@ def clone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clone")
     for name in ("configs", "experiments"):
         shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "README.md", folder / "README.md")
+    for page in (ROOT / "README.md", *ROOT.glob("rnnjax/*/README.md")):
+        copy = folder / page.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(page, copy)
     return folder
 
 
