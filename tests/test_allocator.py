@@ -35,9 +35,9 @@ PAGES = 10 * 3 * 2**24 // 4096
 @pytest.mark.parametrize("keeps", [True, False])
 def test_a_thread_that_takes_and_frees_again_and_again_is_given_the_same_memory(keeps):
     first = "keep_freed_memory()" if keeps else ""
-    calls = [sys.executable, "-c", WORK.format(first=first)]
-    result = int(subprocess.run(calls, capture_output=True, text=True, check=True).stdout)
+    command = [sys.executable, "-c", WORK.format(first=first)]
+    page_faults = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     if keeps:
-        assert result < PAGES / 100
+        assert page_faults < PAGES / 100
     else:
-        assert result > PAGES / 2
+        assert page_faults > PAGES / 2

@@ -1,4 +1,4 @@
-"""Runs are compared as a user types it: what is run_compare, what is drawn, and what is refused."""
+"""The command `rnnjax compare`: its table, its plot, and the runs it refuses to compare."""
 
 import json
 import re
@@ -27,8 +27,8 @@ def recorded(name, accuracies, first_seed=0, environment=None, **changes):
     for path, value in changes.items():
         *sections, key = path.split("__")
         section = config
-        for run_values in sections:
-            section = section[run_values]
+        for name in sections:
+            section = section[name]
         section[key] = value
     return [
         {
@@ -45,9 +45,7 @@ def recorded(name, accuracies, first_seed=0, environment=None, **changes):
 
 def write(folder, *lines):
     folder.mkdir(exist_ok=True)
-    text = "".join(
-        json.dumps(with_digest(line)) + "\n" for run_values in lines for line in run_values
-    )
+    text = "".join(json.dumps(with_digest(line)) + "\n" for group in lines for line in group)
     (folder / "runs.jsonl").write_text(text)
     return folder
 
@@ -100,7 +98,7 @@ def test_two_names_of_an_experiment(cells, run_compare):
     assert "environment: commit: a1 | b2; recorded of one group alone: devices\n" in text
 
 
-def test_what_differs_within_both_sides_is_told(cells, run_compare):
+def test_differences_within_groups_are_listed(cells, run_compare):
     changed = {**ENVIRONMENT, "dirty": True, "packages": {"jax": "0.11.0"}}
     sides = [
         recorded(name, GRU[:3]) + recorded(name, GRU[3:], 3, environment=changed)
@@ -147,7 +145,7 @@ def test_other_seeds_are_not_paired(cells, run_compare):
     assert "not paired" in text
     assert "seeds 0, 1, 2, 3, 4, 5 and 10, 11, 12, 13, 14" in text
     assert row(text, "elsewhere")[-1] == "no difference shown"
-    assert re.search(r"would take (\d+|more than 1,000) seeds of run_values side", text)
+    assert re.search(r"would take (\d+|more than 1,000) seeds of each side", text)
 
 
 def test_a_lower_loss_is_better_and_json_has_every_number(cells, run_compare):
@@ -229,7 +227,7 @@ def test_it_is_drawn(cells, run_compare):
     assert "prefers-color-scheme: dark" in drawing
 
 
-def candidate(**changes):
+def changed_runs(**changes):
     """Lines of a name that is like the first but for what is changed."""
     return [{**line, **changes} for line in recorded("b", GRU)]
 
@@ -238,22 +236,22 @@ SCORES = {"loss": 0.1, "accuracy": 0.9, "macro_f1": 0.9, "rows": 7_600}
 
 
 @pytest.mark.parametrize(
-    ("lines", "says"),
+    ("lines", "message"),
     [
         (recorded("b", GRU) + recorded("b", [0.8]), "line 7 and .*line 13 both have seed 0"),
         (recorded("b", [0.8]) + recorded("b", GRU, 1, epochs=2), "configs .epochs: 1, 2"),
-        (candidate(data={"fingerprint": "cafe"}), "fingerprint of the data: f00d, cafe"),
-        (candidate(test={**SCORES, "rows": 100}), "test rows: 7600, 100"),
+        (changed_runs(data={"fingerprint": "cafe"}), "fingerprint of the data: f00d, cafe"),
+        (changed_runs(test={**SCORES, "rows": 100}), "test rows: 7600, 100"),
         (
-            candidate(data={"fingerprint": "f00d", "fallback": "docstrings"}),
+            changed_runs(data={"fingerprint": "f00d", "fallback": "docstrings"}),
             "fallback data: , docstrings",
         ),
-        (candidate(test={**SCORES, "accuracy": "nan"}), "line 7: test.accuracy is not finite"),
+        (changed_runs(test={**SCORES, "accuracy": "nan"}), "line 7: test.accuracy is not finite"),
         ([{"name": "b", "seed": 0}], "line 7: config: .*expected a run as rnnjax.experiment"),
-        (candidate(config={"epoch": 1}), "line 7: config.epoch: .*did you mean"),
+        (changed_runs(config={"epoch": 1}), "line 7: config.epoch: .*did you mean"),
     ],
 )
-def test_what_cannot_be_compared_is_named(cells, run_compare, lines, message):
+def test_incomparable_runs_are_refused(cells, run_compare, lines, message):
     write(cells, recorded("gru", GRU), lines)
     with pytest.raises(InputError, match=message):
         run_compare("cells")
@@ -282,7 +280,7 @@ def test_scores_of_other_tokens_are_refused_and_those_of_texts_are_not(cells, ru
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ([], r"given \[\]; expected two or more different groups"),
         (["cells:gru"], r"given \['cells:gru'\]; expected two or more different groups"),
@@ -302,12 +300,12 @@ def test_scores_of_other_tokens_are_refused_and_those_of_texts_are_not(cells, ru
         (["cells", "--plot=no/such/a.svg"], "in a folder that is"),
     ],
 )
-def test_a_mistake_is_named_before_anything_is_written(cells, run_compare, arguments, message):
+def test_mistakes_are_refused_before_anything_is_written(cells, run_compare, arguments, message):
     write(cells.parent / "empty")
-    size = sorted(cells.parent.rglob("*"))
+    files = sorted(cells.parent.rglob("*"))
     with pytest.raises(InputError, match=message):
         run_compare(*arguments)
-    assert sorted(cells.parent.rglob("*")) == size
+    assert sorted(cells.parent.rglob("*")) == files
 
 
 def test_it_is_typed(cells):

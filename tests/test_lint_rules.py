@@ -279,7 +279,7 @@ def test_a_run_message_what_is_not_acknowledged_and_where_to_read_more(leaky):
     assert warn(data__shuffle=False, **reasons) == []
 
 
-@pytest.mark.parametrize("held", TESTED_MISTAKES, ids=lambda mistake: mistake.mistake)
+@pytest.mark.parametrize("mistake", TESTED_MISTAKES, ids=lambda mistake: mistake.mistake)
 def test_tested_mistakes_name_an_existing_test(mistake):
     file, name = mistake.test.split("::")
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))

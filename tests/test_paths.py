@@ -78,12 +78,12 @@ def test_a_run_is_begun_resumed_asked_and_scored_in_a_folder_of_any_name(news, t
     data = shutil.copytree(news, strange / "data")
     config = news_config(data, epochs=1)
     training.train(config, "small", strange / "run")
-    files = restore_state(config, strange / "run")
+    state = restore_state(config, strange / "run")
     (strange / "run" / "result.json").unlink()
     result = training.train(config, "small", strange / "run")
-    assert result["resumed_from"] == result["steps"] == files.num_steps
+    assert result["resumed_from"] == result["steps"] == state.num_steps
     run = training.TrainedClassifier.load(strange / "run")
-    assert run.step == files.num_steps
+    assert run.step == state.num_steps
     assert run.evaluate(data / "test.csv")["accuracy"] == pytest.approx(result["test"]["accuracy"])
     assert run.predict(["goal"]).shape == (1, 4)
 
