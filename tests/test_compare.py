@@ -27,8 +27,8 @@ def recorded(name, accuracies, first_seed=0, environment=None, **changes):
     for path, value in changes.items():
         *sections, key = path.split("__")
         section = config
-        for name in sections:
-            section = section[name]
+        for part in sections:
+            section = section[part]
         section[key] = value
     return [
         {

@@ -131,7 +131,7 @@ def test_a_config_without_changes_is_a_config(tmp_path, monkeypatch, capsys):
     [
         (["--config=no/such.py"], "no/such.py"),
         ([LSTM, "--config.learning_rat=0.1"], "did you mean --config.learning_rate?"),
-        ([LSTM, "--config.batch_size=0"], "config.batch_size: arguments 0"),
+        ([LSTM, "--config.batch_size=0"], "config.batch_size: given 0"),
         ([LSTM, "--config.early_stopping.patience=3"], "set data.validation"),
         ([LSTM, "--config.data.dir=nowhere"], "'nowhere': there is no such folder"),
         ([LSTM, "--wordkir=runs/a"], "did you mean --workdir?"),
