@@ -228,7 +228,7 @@ def test_it_is_drawn(cells, run_compare):
 
 
 def changed_runs(**changes):
-    """Lines of a name that is like the first but for what is changed."""
+    """Lines of a name like the first but for the changes."""
     return [{**line, **changes} for line in recorded("b", GRU)]
 
 

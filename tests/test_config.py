@@ -1,4 +1,4 @@
-"""The schema of configs: what it takes, what it refuses and how it says so."""
+"""The schema of configs: accepted values, refused values and their messages."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""User files: which are refused, how fast, and what is advised."""
+"""User files: refusals, speed and advice."""
 
 import errno
 import gzip

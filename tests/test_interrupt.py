@@ -48,7 +48,7 @@ def test_a_command_ends_when_its_terminal_is_closed_unless_that_is_ignored(ignor
         def main():
             try:
                 os.kill(os.getpid(), signal.SIGHUP)
-            finally:  # what is cleaned up is not disturbed by the second
+            finally:  # the second signal does not disturb the clean-up
                 os.kill(os.getpid(), signal.SIGHUP)
                 print("cleaned up")
 

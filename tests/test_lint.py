@@ -1,4 +1,4 @@
-"""The lint as a user types it: what it lists, how it ends, and what it refuses."""
+"""The command `rnnjax lint`: its findings, exit status and errors."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ LSTM = f"--config={CONFIGS / 'lstm.py'}"
 
 @pytest.fixture
 def small_config(news, tmp_path):
-    """A config file of 225 steps and what it says."""
+    """A config file of 225 steps, and its config."""
     config = news_config(news, epochs=15, learning_rate=0.001, checkpoint__every=10, log_every=25)
     path = tmp_path / "small.py"
     path.write_text(

@@ -1,4 +1,4 @@
-"""Flags of the keys of a config, and what `--help` says of them."""
+"""Flags of the keys of a config, and their `--help`."""
 
 import pytest
 
