@@ -263,8 +263,8 @@ def _require_regular_files(folder: Path) -> None:
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if path.exists() and not path.is_dir() and not path.is_file():
             raise InputError(
-                f"{path}: is no regular file; bring the file of the checkpoint back from a copy, or "
-                "delete the folder of its step"
+                f"{path}: is no regular file; bring the file of the checkpoint back from a copy, "
+                "or delete the folder of its step"
             )
 
 
