@@ -29,7 +29,7 @@ class SequenceModel(RecurrentModel, kw_only=True):
         inputs: Float[Array, "batch time features"],
         mask: Bool[Array, "batch time"],
     ) -> Float[Array, "batch time answers"]:
-        """Returns the answers, float32; at a masked step they say nothing."""
+        """Returns the outputs, float32; those at masked steps are meaningless."""
         _, outputs = self.read_vectors(inputs.astype(self.dtype), mask)
         outputs = self.drop(outputs, deterministic=not self.has_rng("dropout"))
         return self.score(outputs.astype(jnp.float32))

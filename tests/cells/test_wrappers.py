@@ -1,4 +1,4 @@
-"""Wrapped cells: their values step by step, the mask rule, derivatives, states, and built layers."""
+"""Wrapped cells: values step by step, the mask rule, derivatives, states, built layers."""
 
 import functools
 from typing import Any, ClassVar
