@@ -115,6 +115,12 @@ def test_a_bad_record_is_refused(tmp_path: Path):
         records.read(tmp_path)
 
 
+def test_text_vectors_with_a_control_character_are_not_binary():
+    content = b"2 3\ngoal 1 2 3\nsea\x1b[31mson 4 5 6\n"
+    vectors = references.vectors(content, {"goal", "sea\x1b[31mson"}, 3, str)
+    assert set(vectors or {}) == {"goal", "sea\x1b[31mson"}
+
+
 def test_lines_of_vectors_that_run_together_are_none():
     line = b"goal 1 2 3 striker 4 5 6\n"
     assert references.vectors(line, {"goal"}, 3, str) is None

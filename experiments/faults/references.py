@@ -80,7 +80,9 @@ def vectors(
     count = int(counted[1]) if counted else None
     if counted and int(counted[2]) != features:
         return None
-    binary = counted and re.search(rb"[\x00-\x08\x0e-\x1f\x7f]", rest[:4096])
+    first = rest.lstrip(b" \t\r\n").partition(b"\n")[0].rsplit(None, features)
+    plain = len(first) > features and all(map(_NUMBER.fullmatch, first[1:]))
+    binary = counted and not plain and re.search(rb"[\x00-\x08\x0e-\x1f\x7f]", rest[:4096])
     read = _binary if binary else _text
     entries = read(rest if counted else content, features, count)
     if entries is None:

@@ -33,6 +33,10 @@ _LONGEST_NUMBER = 64
 """Limits, in bytes."""
 _LARGEST = 1e9
 """No vector has a larger number. Bytes that were written as something else mostly have."""
+_SMALLEST = float(np.finfo(np.float32).tiny)
+"""No vector has a smaller number but zero."""
+_REST_OF_WORD = re.compile(rb"([^\x00-\x1f\x7f]{4})*?[^\x00-\x1f\x7f]{3} ")
+"""Matches a vector that begins with letters and a space, which as a number are about 1e-19."""
 _GZIP = b"\x1f\x8b"
 _CONTROL = {*range(9), *range(14, 32), 127}
 _NOT_TEXT_NUMBERS = {*_CONTROL, *range(128, 256)}
@@ -243,7 +247,12 @@ def _read_binary(
         if not _is_binary_word(word, line_breaks):
             raise _out_of_step(path, place, word)
         numbers = np.frombuffer(values, "<f4")
-        if not np.abs(numbers).max() <= _LARGEST:
+        magnitudes = np.abs(numbers)
+        if not line_breaks and (
+            _REST_OF_WORD.match(values) or ((magnitudes > 0) & (magnitudes < _SMALLEST)).any()
+        ):
+            raise _out_of_step(path, place, word)
+        if not magnitudes.max() <= _LARGEST:
             if np.isfinite(numbers).all():
                 raise _out_of_step(path, place, word)
             raise _not_a_number(numbers[int(np.argmin(np.isfinite(numbers)))], path, place)
@@ -259,7 +268,7 @@ def _is_binary_word(word: bytes, line_breaks: bool) -> bool:
     """Returns whether bytes before a space are a word, not the end of a vector and a word.
 
     Line breaks between the records show by themselves where one is out of step; without them the
-    word has to be text.
+    word has to be text, and `_read_binary` looks for the rest of a word in each vector.
     """
     if not word or len(word) > _LONGEST_WORD or b"\n" in word:
         return False

@@ -207,6 +207,31 @@ def test_a_word_with_a_space_in_a_binary_file_is_refused(tmp_path, place, word, 
     assert "fetch" in message
 
 
+@pytest.mark.parametrize("word", ["in the", "Mr ABCDEFG", "a b", "naïve né", "vitamin c"])
+@pytest.mark.parametrize(
+    "last", [b"abc?", b"  ~=", b"\x00\x00a?"], ids=["letters", "signs", "bf16"]
+)
+@pytest.mark.parametrize("place", [0, 1, 8], ids=["first", "second", "next to last"])
+def test_a_spaced_word_is_refused_where_the_rest_of_its_vector_is_text(tmp_path, place, last, word):
+    draw = np.random.default_rng(3)
+    rows = draw.standard_normal((10, 50)).astype("<f4")
+    if last.startswith(b"\x00"):  # rounded to bfloat16: two bytes of each number are zero
+        rows = (rows.view("<u4") & 0xFFFF0000).view("<f4")
+    rows[:, -1] = np.frombuffer(last, "<f4")
+    words = [f"w{number}" for number in range(9)]
+    words.insert(place, word)
+    content = binary(dict(zip(words, rows, strict=True)), b"").replace(b" 3\n", b" 50\n", 1)
+    assert re.search(r"holds a space|whole words|no finite", refusal(tmp_path, content, 50))
+
+
+def test_small_numbers_of_a_binary_file_are_read(tmp_path):
+    rows = {"a": [0.0, -0.0, 2e-38], "b": [1e-17, -3e-19, 2e-19], "c": [0.5, 1e-30, 2e-19]}
+    for end in (b"\n", b""):
+        vectors, _ = read(tmp_path, binary(rows, end), [*rows])
+        for word, row in rows.items():
+            np.testing.assert_array_equal(vectors[word], np.array(row, np.float32))
+
+
 @pytest.mark.parametrize("end", [b"\n", b""], ids=["word2vec", "gensim"])
 def test_a_binary_file_that_loses_or_gains_bytes_is_refused(tmp_path, end):
     draw = np.random.default_rng(2)
