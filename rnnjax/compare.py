@@ -60,7 +60,10 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"--plot={plot}: expected a file that ends in .svg, in a folder that is")
     found = sides.read_sides([paths.expand(argument) for argument in arguments])
     if len(found) < 2:
-        raise InputError(f"given {arguments}, expected two or more sides; of each {sides.RUNS}")
+        same = ", which are the same runs" if len(arguments) > 1 else ""
+        raise InputError(
+            f"given {arguments}{same}; expected two or more different sides; of each {sides.RUNS}"
+        )
     scores = [side.scores(metric) for side in found]
     sides.check_comparable(found, metric)
     judged = judge([Contrast.of_seeds(scores[0], each) for each in scores[1:]])
@@ -162,10 +165,10 @@ def _in_numbers(contrast: Contrast, comparisons: int) -> Iterator[str]:
     if least > LEVEL / comparisons:
         more = f", {pairs_for_permutation(comparisons)} pairs could show a difference"
         cure = f" (it cannot be below {least:.3g}{more if contrast.paired else ''})"
-    yield (
-        f"by resampling: 95 % interval {_ends(contrast.bootstrap)}, "
-        f"permutation p {contrast.permutation_p:.3g}{cure}"
-    )
+    interval = f"95 % interval {_ends(contrast.bootstrap)}"
+    if not any(map(math.isfinite, contrast.bootstrap)):
+        interval = "too few different runs for an interval"
+    yield f"by resampling: {interval}, permutation p {contrast.permutation_p:.3g}{cure}"
     if not math.isnan(contrast.effect):
         kind = "d_z" if contrast.paired else "g"
         yield f"effect size {kind} {contrast.effect:+.2f}"

@@ -101,6 +101,13 @@ def test_two_names_of_an_experiment(cells, said):
     assert "environment: commit: a1 | b2; recorded of one side alone: devices\n" in text
 
 
+def test_two_seeds_are_too_few_for_an_interval_by_resampling(cells, said):
+    write(cells, recorded("one", [0.5, 0.6]), recorded("two", [0.7, 0.9]))
+    text = said("cells")
+    assert "by resampling: too few different runs for an interval, permutation p 0.5 " in text
+    assert "inf" not in text
+
+
 def test_what_differs_within_both_sides_is_told(cells, said):
     changed = {**ENVIRONMENT, "dirty": True, "packages": {"jax": "0.11.0"}}
     sides = [
@@ -270,9 +277,12 @@ def test_scores_of_other_tokens_are_refused_and_those_of_texts_are_not(cells, sa
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "expected two or more sides"),
-        (["cells:gru"], "expected two or more sides"),
-        (["cells:gru", "cells/:gru", "cells/runs.jsonl:gru"], "expected two or more sides"),
+        ([], r"given \[\]; expected two or more different sides"),
+        (["cells:gru"], r"given \['cells:gru'\]; expected two or more different sides"),
+        (
+            ["cells:gru", "cells/:gru", "cells/runs.jsonl:gru"],
+            "which are the same runs; expected",
+        ),
         (["cells:gru", ""], "config.json is missing"),
         (["cells:gru", "runs/*"], r"runs/\*: there are no such runs; expected the folder"),
         (["cells:gru", "cells:gruu"], "no run is recorded as 'gruu'; there are gru, better"),

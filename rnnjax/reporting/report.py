@@ -205,25 +205,30 @@ def _commands(run: run_files.Record, workdir: Path) -> list[tuple[str, str]]:
     train = run.environment.last_command or "python -m rnnjax.main --config CONFIG.py"
     if "--workdir" not in train:
         train += f" --workdir {folder}"
+    flags = f"--workdir {folder}{' --trust' if _has_foreign_cell(run) else ''}"
     asked = {
         "language_modeling": [
-            ("Let it write", f'python -m rnnjax.generate --workdir {folder} --prompt "text"'),
+            ("Let it write", f'python -m rnnjax.generate {flags} --prompt "text"'),
         ],
         "memory": [],
         "translation": [
-            ("Let it translate", f'python -m rnnjax.translate --workdir {folder} "text"'),
+            ("Let it translate", f'python -m rnnjax.translate {flags} "text"'),
         ],
     }.get(
         run.result.task,
         [
-            ("Ask it about a text", f'python -m rnnjax.predict --workdir {folder} "text"'),
-            (
-                "Score it on another file",
-                f"python -m rnnjax.evaluate --workdir {folder} --data FILE.csv",
-            ),
+            ("Ask it about a text", f'python -m rnnjax.predict {flags} "text"'),
+            ("Score it on another file", f"python -m rnnjax.evaluate {flags} --data FILE.csv"),
         ],
     )
     return [*asked, ("Resume it, if it was interrupted", train)]
+
+
+def _has_foreign_cell(run: run_files.Record) -> bool:
+    """Returns whether the cell is a class of a module outside rnnjax and flax."""
+    cell = str(run.config.config.get("model", {}).get("cell", ""))
+    module, colon, _ = cell.partition("(")[0].partition(":")
+    return bool(colon) and module.strip().split(".")[0] not in ("rnnjax", "flax")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

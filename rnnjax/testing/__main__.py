@@ -26,8 +26,11 @@ def main(arguments: list[str]) -> int:
         "--inputs", type=sizes, default=(3,), help="features of one step: 3, or 5,5,3 for images"
     )
     given = parser.parse_args(arguments)
+    hint = ""
     try:
-        checks = cell_checks(make_cell(given.cell, FEATURES), given.inputs)
+        cell = make_cell(given.cell, FEATURES)
+        hint = f" (with --inputs {','.join(map(str, given.inputs))})"
+        checks = cell_checks(cell, given.inputs)
         width = max(len(check.name) for check in checks)
         for check in checks:
             line = check.line()
@@ -36,8 +39,7 @@ def main(arguments: list[str]) -> int:
         write_error(escape(f"{error}\n"))
         return 1
     except InputError as error:
-        inputs = ",".join(map(str, given.inputs))
-        write_error(escape(f"error: {error} (with --inputs {inputs})\n"))
+        write_error(escape(f"error: {error}{hint}\n"))
         return 2
     return 0
 

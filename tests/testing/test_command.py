@@ -43,6 +43,11 @@ def test_what_cannot_be_checked_ends_with_two(arguments, words, capsys):
     assert words in capsys.readouterr().err
 
 
+def test_inputs_are_named_only_where_a_cell_has_refused_them(capsys):
+    assert main(["GRUCell(kernel_init=3)"]) == 2
+    assert "--inputs" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [[], ["LSTMCell", "--inputs", "5,x"]])
 def test_what_cannot_be_read_ends_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
