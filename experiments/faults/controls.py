@@ -279,6 +279,9 @@ CONTROLS: dict[str, Control] = {
         ("different",),
         {"rnnjax.training.checkpoint:Checkpoints.restore": _without_sums},
     ),
+    "damaged metrics of an unfinished run are taken up": Control(
+        "runs", "resume: lines", ("silent",), {"rnnjax.training.run:check_metrics": _skip}
+    ),
     "metrics after a checkpoint are left": Control(
         "kills", "", ("different",), {"rnnjax.reporting.metrics:truncate": _skip}
     ),

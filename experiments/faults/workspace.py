@@ -201,8 +201,8 @@ def interrupted_after(saves: int) -> Iterator[None]:
     left = [saves]
     save = Checkpoints.save
 
-    def interrupting(self: Checkpoints, step: int, tree: Any) -> None:
-        save(self, step, tree)
+    def interrupting(self: Checkpoints, *saved: Any) -> None:
+        save(self, *saved)
         left[0] -= 1
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGINT)

@@ -1,5 +1,6 @@
 """The record of a run in numbers: a file with one JSON object a line."""
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -84,16 +85,35 @@ def truncate(
       is_kept: says of a line up to that step whether it stays.
 
     Raises:
-      InputError: a finished line is not a JSON object, or the file cannot be written.
+      InputError: a finished line is damaged, or the file cannot be written.
     """
     path = Path(path)
     if path.exists():
-        kept = [
-            line
-            for line, values in _lines(path)
-            if values.get("step", 0) <= step and is_kept(values)
-        ]
-        write_text(path, "".join(line + "\n" for line in kept))
+        write_text(path, _text(path, step, is_kept))
+
+
+def digest(
+    path: str | os.PathLike[str], step: int, is_kept: Callable[[dict[str, Any]], bool]
+) -> str:
+    """Returns the SHA-256 of the file as `truncate` with these arguments leaves it.
+
+    Raises:
+      InputError: a finished line is damaged.
+    """
+    path = Path(path)
+    text = _text(path, step, is_kept) if path.exists() else ""
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _text(path: Path, step: int, is_kept: Callable[[dict[str, Any]], bool]) -> str:
+    """Returns the lines up to a step, the first of which is 1, that are kept."""
+    kept = []
+    for number, (line, values) in enumerate(_lines(path), start=1):
+        if type(values.get("step")) is not int or not isinstance(values.get("split"), str):
+            raise _damaged(path, number, line, "a JSON object with a step and a split")
+        if 0 < values["step"] <= step and is_kept(values):
+            kept.append(line + "\n")
+    return "".join(kept)
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -115,9 +135,13 @@ def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
         except ValueError:
             values = None
         if not isinstance(values, dict):
-            raise InputError(
-                f"{path}, line {number}: given {line[:80]!r}, expected a JSON object. Delete the "
-                "line, or bring the file back from a copy."
-            )
+            raise _damaged(path, number, line, "a JSON object")
         parsed.append((line, values))
     return parsed
+
+
+def _damaged(path: Path, number: int, line: str, expected: str) -> InputError:
+    return InputError(
+        f"{path}, line {number}: given {line[:80]!r}, expected {expected}. Bring the file back "
+        "from a copy, or train again in a new folder."
+    )

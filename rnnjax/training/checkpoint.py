@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -88,8 +88,13 @@ class Checkpoints:
                 f"({_reason(error)}); bring it back from a copy"
             ) from error
 
-    def save(self, step: int, tree: Any) -> None:
+    def save(self, step: int, tree: Any, metrics: Sequence[Mapping[str, str]] = ()) -> None:
         """Returns when the checkpoint is on the disk, in the place of another of that step.
+
+        Args:
+          step: of the checkpoint.
+          tree: arrays.
+          metrics: digests of the metrics of each seed up to the step.
 
         Raises:
           InputError: it cannot be written; those before it are as they were.
@@ -105,7 +110,7 @@ class Checkpoints:
                     step,
                     args=ocp.args.Composite(
                         arrays=ocp.args.PyTreeSave(tree),
-                        checksums=ocp.args.JsonSave(self._describe(step, tree)),
+                        checksums=ocp.args.JsonSave(self._describe(step, tree, metrics)),
                     ),
                     force=True,
                 )
@@ -167,6 +172,11 @@ class Checkpoints:
             )
         return None
 
+    def metrics_digests(self, step: int) -> list[dict[str, str]]:
+        """Returns the digests of metrics that a checkpoint which `restore` took was saved with."""
+        args = ocp.args.Composite(checksums=ocp.args.JsonRestore())
+        return self._manager.restore(step, args=args)["checksums"]["metrics"]
+
     def _set_aside(self, step: int) -> None:
         aside, others = self.folder / f"damaged-{step}", 1
         while aside.exists() or aside.is_symlink():
@@ -175,13 +185,16 @@ class Checkpoints:
         (self.folder / str(step)).rename(aside)
         self._manager.reload()
 
-    def _describe(self, step: int, tree: Any) -> dict[str, Any]:
+    def _describe(
+        self, step: int, tree: Any, metrics: Sequence[Mapping[str, str]]
+    ) -> dict[str, Any]:
         """Returns what tells a checkpoint from any other, sealed."""
         arrays = {
             path: [*_signature(leaf), zlib.crc32(np.asarray(leaf).tobytes())]
             for path, leaf in _leaves(tree)
         }
-        return seal.sealed({**self._owner._asdict(), "step": step, "arrays": arrays})
+        about = {**self._owner._asdict(), "step": step, "metrics": [*map(dict, metrics)]}
+        return seal.sealed({**about, "arrays": arrays})
 
     def _with_own_path(self, message: str) -> str:
         return message.replace(str(self._directory), str(self.folder))

@@ -9,6 +9,7 @@ import numpy as np
 
 from rnnjax.config import Config
 from rnnjax.interrupt import InterruptedRunError, InterruptRequest
+from rnnjax.reporting import metrics as metrics_lib
 from rnnjax.reporting.progress import Progress
 from rnnjax.tasks import Task
 from rnnjax.training.checkpoint import Checkpoints
@@ -95,12 +96,12 @@ def train(
                 state = _remember(state, summary["loss"])
                 stopped = has_stopped(config, state)
             if due or request.signal:
-                _save(state, checkpoints, timing)
+                _save(state, members, checkpoints, timing)
                 saved = step
             if request.signal:
                 raise InterruptedRunError(request.signal, step, total)
     if saved != state.done:
-        _save(state, checkpoints, timing)
+        _save(state, members, checkpoints, timing)
     return state
 
 
@@ -113,11 +114,32 @@ def is_due(config: Config, split: str, step: int, per_epoch: int) -> bool:
     return step % every == 0
 
 
-def _save(state: TrainState, checkpoints: Checkpoints, timing: Timing) -> None:
+def metrics_digests(member: Member, step: int) -> dict[str, str]:
+    """Returns digests of a member's metrics up to a step, without test scores.
+
+    `all` is of every line, `due` of those that a longer training writes as well.
+    """
+
+    def is_logged(line: dict[str, Any]) -> bool:
+        return line["split"] != "test"
+
+    def is_logged_when_due(line: dict[str, Any]) -> bool:
+        per_epoch = member.dataset.train.steps_per_epoch
+        return is_logged(line) and is_due(member.config, line["split"], line["step"], per_epoch)
+
+    selections = {"all": is_logged, "due": is_logged_when_due}
+    path = member.folder.metrics
+    return {name: metrics_lib.digest(path, step, kept) for name, kept in selections.items()}
+
+
+def _save(
+    state: TrainState, members: Sequence[Member], checkpoints: Checkpoints, timing: Timing
+) -> None:
     """Saves a state that is finite, with the time that it took."""
     check_state(state)
     timing.save(state.done, checkpoints.steps)
-    checkpoints.save(state.done, state)
+    digests = [metrics_digests(member, state.done) for member in members]
+    checkpoints.save(state.done, state, digests)
 
 
 def _pause(config: Config, step: int, per_epoch: int) -> int:

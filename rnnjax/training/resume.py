@@ -1,6 +1,6 @@
 """Checks that a run that goes on reads what it has begun with, wherever that is now."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ from rnnjax.errors import InputError
 from rnnjax.files import digest
 from rnnjax.reporting import run_files
 from rnnjax.reporting.progress import say
+from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.folder import RunFolder
 from rnnjax.training.initial import read_source
-from rnnjax.training.loop import is_due
+from rnnjax.training.loop import is_due, metrics_digests
 from rnnjax.training.members import Member
 
 
@@ -56,6 +57,23 @@ def _check_same(folder: RunFolder, name: str, before: str, now: str) -> None:
             f"workdir {folder.path}: was begun when the {name} had the fingerprint {before[:12]}, "
             f"and the {name} is now {now[:12]}; bring back the {name}, or give another --workdir"
         )
+
+
+def check_metrics(members: Sequence[Member], checkpoints: Checkpoints, step: int) -> None:
+    """Raises InputError if metrics up to a step are not those that its checkpoint was saved with.
+
+    Those of a training that has been made longer have lost the lines of its last step by now,
+    unless they were due.
+    """
+    for member, recorded in zip(members, checkpoints.metrics_digests(step), strict=True):
+        has_ended = step == member.config.epochs * member.dataset.train.steps_per_epoch
+        lines = "all" if has_ended else "due"
+        if metrics_digests(member, step)[lines] != recorded[lines]:
+            raise run_files.damaged(
+                member.folder.metrics,
+                f"it is missing, or its lines up to step {step} are not those that were there "
+                "when the checkpoint of that step was saved",
+            )
 
 
 def is_of_longer(config: Config, per_epoch: int) -> Callable[[dict[str, Any]], bool]:

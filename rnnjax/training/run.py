@@ -28,13 +28,14 @@ from rnnjax.training.evaluation import answers
 from rnnjax.training.finite import NonFiniteError, check_scores
 from rnnjax.training.folder import RunFolder
 from rnnjax.training.initial import Source, begin_from, check_source, read_source
-from rnnjax.training.loop import has_stopped, train
+from rnnjax.training.loop import has_stopped, metrics_digests, train
 from rnnjax.training.members import Member, blank_stacks, make_members
 from rnnjax.training.memory import check_embedding, check_parameters
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.resume import (
     bucketing_epochs,
     check_contents,
+    check_metrics,
     check_same_data,
     is_of_longer,
 )
@@ -240,6 +241,7 @@ def _train_and_judge(
         restored = checkpoints.restore(state, repair=True)
         if restored is not None:
             step, state = restored
+            check_metrics(members, checkpoints, step)
             say(f"going on from step {step}")
         elif source:
             state = begin_from(source, task, members, state)
@@ -287,15 +289,17 @@ def _train_and_judge(
     }
     results = [{**told, **each} for each in judged]
     for member, result in zip(members, results, strict=True):
-        if member.folder != folder:
-            _save_own(member, state)
+        if member.folder != folder:  # predict and evaluate look for a replicate's state there
+            digests = [metrics_digests(member, state.done)]
+            member.folder.open_checkpoints().save(state.done, member.own(state), digests)
         summary = member.folder.write_result(result)
     if config.replicates > 1:
         summary = folder.write_result(of_seeds({**told, "seeds": seeds}, results))
+    ending = ", stopped early" if told["stopped_early"] else ""
     say(
         f"{in_words(summary, task.shown, task.counted)}; trained {spent.steps} steps in "
-        f"{spent.train_seconds:.1f} s; compilations: {train_step.compilations}, padded lengths: "
-        f"{len(dataset.train.boundaries)}"
+        f"{spent.train_seconds:.1f} s{ending}; compilations: {train_step.compilations}, padded "
+        f"lengths: {len(dataset.train.boundaries)}"
     )
     return summary
 
@@ -336,11 +340,6 @@ def _judge(
         "data": folder.read_data(),
         **details,
     }
-
-
-def _save_own(member: Member, state: TrainState) -> None:
-    """Saves a replicate's part of a state in its own folder, where what asks a run finds it."""
-    member.folder.open_checkpoints().save(state.done, member.own(state))
 
 
 def _table_text(layers: list[dict[str, Any]]) -> str:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import math
 import resource
@@ -5,7 +6,7 @@ import resource
 import pytest
 
 from rnnjax.errors import InputError
-from rnnjax.reporting.metrics import MetricsFile, read, truncate
+from rnnjax.reporting.metrics import MetricsFile, digest, read, truncate
 
 
 @pytest.fixture
@@ -89,10 +90,34 @@ def test_truncate_drops_what_came_after(path):
         unfinished.write('{"step": 1')
     truncate(path, 200)
     assert path.read_text() == "".join(before[:3])
-    file.write({"step": 300})
+    file.write({"step": 300, "split": "train"})
     assert [line["step"] for line in read(path)] == [100, 200, 200, 300]
     truncate(path, 0)
     assert read(path) == []
+
+
+@pytest.mark.parametrize(
+    "line", ['{"step": "1", "split": "train"}', '{"split": "train"}', '{"step": 1}']
+)
+def test_a_line_without_step_or_split_is_named(path, line):
+    path.write_text('{"step": 1, "split": "train"}\n' + line + "\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 2: given .*a step and a split"):
+        truncate(path, 100)
+
+
+def test_a_digest_is_that_of_the_truncated_file(path):
+    file = MetricsFile(path)
+    for step, split in [(1, "train"), (2, "train"), (2, "test"), (3, "train")]:
+        file.write({"step": step, "split": split, "loss": math.inf})
+
+    def is_no_test(line):
+        return line["split"] != "test"
+
+    found = digest(path, 2, is_no_test)
+    truncate(path, 2, is_no_test)
+    assert found == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert path.read_bytes().count(b"\n") == 2
+    assert digest(path, 0, is_no_test) == digest(path.with_name("none"), 2, is_no_test)
 
 
 def test_truncate_without_a_file_makes_none(path):
@@ -102,8 +127,8 @@ def test_truncate_without_a_file_makes_none(path):
 
 def test_a_failed_truncate_leaves_every_line(path, monkeypatch):
     file = MetricsFile(path)
-    file.write({"step": 100})
-    file.write({"step": 200})
+    file.write({"step": 100, "split": "train"})
+    file.write({"step": 200, "split": "train"})
 
     def fail(*_):
         raise OSError("no space")

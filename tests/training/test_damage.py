@@ -122,6 +122,53 @@ def test_a_run_does_not_go_on_with_a_damaged_file(news, copy, name):
     assert snapshot(copy) == before
 
 
+@pytest.fixture(scope="module")
+def interrupted(news, tmp_path_factory):
+    """The folder of a run with a checkpoint of step 3 of 4, and metrics of all of them."""
+    workdir = tmp_path_factory.mktemp("interrupted") / "run"
+    run(parse(news, log_every=1, **ONE), workdir)
+    shutil.rmtree(workdir / "checkpoints" / "4")
+    (workdir / "result.json").unlink()
+    return workdir
+
+
+METRICS_DAMAGES = {
+    "line deleted": lambda lines: lines[1:],
+    "lines swapped": lambda lines: [lines[1], lines[0], *lines[2:]],
+    "line repeated": lambda lines: [lines[0], *lines],
+    "digit changed": lambda lines: [lines[0].replace(b'"loss": 1', b'"loss": 2'), *lines[1:]],
+    "step moved behind": lambda lines: [lines[0].replace(b'"step": 1', b'"step": 9'), *lines[1:]],
+    "step lost": lambda lines: [lines[0].replace(b'"step"', b'"stop"'), *lines[1:]],
+    "split lost": lambda lines: [lines[0].replace(b'"split"', b'"spilt"'), *lines[1:]],
+    "emptied": lambda lines: [],
+}
+
+
+@pytest.mark.parametrize("change", METRICS_DAMAGES)
+def test_a_run_does_not_go_on_with_damaged_metrics(news, interrupted, tmp_path, change):
+    copy = shutil.copytree(interrupted, tmp_path / "copy")
+    lines = (copy / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    changed = METRICS_DAMAGES[change](lines)
+    assert changed != lines
+    (copy / "metrics.jsonl").write_bytes(b"".join(changed))
+    before = snapshot(copy)
+    with pytest.raises(InputError, match=r"metrics\.jsonl(, line 1: | is damaged \(it is )"):
+        run(parse(news, log_every=1, **ONE), copy)
+    assert snapshot(copy) == before
+
+
+def test_metrics_after_a_checkpoint_may_be_cut_or_lost(news, interrupted, tmp_path):
+    ends = []
+    for cut in (0, 10, -1):
+        copy = shutil.copytree(interrupted, tmp_path / f"copy{cut}")
+        lines = (copy / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+        if cut >= 0:
+            (copy / "metrics.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:cut])
+        run(parse(news, log_every=1, **ONE), copy)
+        ends.append((copy / "metrics.jsonl").read_bytes())
+    assert ends == [(interrupted / "metrics.jsonl").read_bytes()] * 3
+
+
 def move(before, after):
     shutil.rmtree(after, ignore_errors=True)
     shutil.copytree(before, after)

@@ -14,7 +14,7 @@ from rnnjax.errors import InputError
 from rnnjax.training import loop
 from rnnjax.training.checkpoint import Checkpoints
 
-from .small import assert_same, parse, saved, snapshot
+from .small import assert_same, lines, parse, saved, snapshot
 
 pytest_plugins = ["training.small"]
 
@@ -68,18 +68,42 @@ def test_more_epochs_keep_the_padded_lengths_of_the_first(news, tmp_path, monkey
 
 
 def test_an_interrupted_extension_is_no_finished_run(news, tmp_path, monkeypatch):
-    run(parse(news, data__buckets=1, epochs=1), tmp_path)
+    run(parse(news, data__buckets=1, log_every=4, epochs=1), tmp_path)
 
     def killed(*_):
         raise KeyboardInterrupt
 
-    longer = parse(news, data__buckets=1, epochs=2)
+    longer = parse(news, data__buckets=1, log_every=4, epochs=2)
     with monkeypatch.context() as patch:
         patch.setattr(run_module, "train", killed)
         with pytest.raises(KeyboardInterrupt):
             run(longer, tmp_path)
     assert not (tmp_path / "result.json").exists()
+    # The line of its last step was none of every fourth, and is gone by now.
+    assert [line["step"] for line in lines(tmp_path)] == [4, 8, 12]
+    copy = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-damaged"))
+    log = (copy / "metrics.jsonl").read_text()
+    (copy / "metrics.jsonl").write_text(log.replace('"loss": 1', '"loss": 2', 1))
+    with pytest.raises(InputError, match=r"metrics\.jsonl is damaged .*up to step 15"):
+        run(longer, copy)
     assert run(longer, tmp_path)["epochs"] == 2
+
+
+def test_metrics_of_the_last_step_are_verified_where_no_result_was_written(news, tmp_path):
+    config = parse(news, data__buckets=1, log_every=4, epochs=1)
+    run(config, tmp_path)
+    (tmp_path / "result.json").unlink()
+    *due, last, test = (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    assert b'"step": 15' in last
+    for changed in ([*due, test], [*due, last.replace(b"15", b"15.0"), test]):
+        (tmp_path / "metrics.jsonl").write_bytes(b"".join(changed))
+        with pytest.raises(InputError, match=r"metrics\.jsonl.*(is damaged|given)"):
+            run(config, tmp_path)
+    for kept in ([*due, last, test], [*due, last]):
+        (tmp_path / "metrics.jsonl").write_bytes(b"".join(kept))
+        (tmp_path / "result.json").unlink(missing_ok=True)
+        run(config, tmp_path)
+        assert (tmp_path / "metrics.jsonl").read_bytes() == b"".join([*due, last, test])
 
 
 def test_a_crash_between_manifest_and_config_of_an_extension_is_mended(news, tmp_path, monkeypatch):

@@ -143,6 +143,10 @@ def test_replicates_that_were_interrupted_go_on_as_if_nothing_had_been(
         with pytest.raises(training.InterruptedRunError):
             run(config, tmp_path)
     assert not list(tmp_path.glob("**/result.json"))
+    copy = shutil.copytree(tmp_path, tmp_path.with_name(f"{tmp_path.name}-damaged"))
+    (copy / "seed-4" / "metrics.jsonl").write_bytes(b"")
+    with pytest.raises(InputError, match=r"seed-4/metrics\.jsonl is damaged"):
+        run(config, copy)
     run(config, tmp_path)
     for seed in (3, 4):
         ours, theirs = tmp_path / f"seed-{seed}", whole / f"seed-{seed}"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -255,7 +256,7 @@ def test_data_that_has_changed_since_is_refused(news, tmp_path, several_lengths,
     assert snapshot(workdir) == before
 
 
-def test_early_stopping_ends_the_run_and_keeps_the_best(news, tmp_path, several_lengths):
+def test_early_stopping_ends_the_run_and_keeps_the_best(news, tmp_path, several_lengths, capsys):
     config = parse(
         news,
         data__validation=0.2,
@@ -270,6 +271,7 @@ def test_early_stopping_ends_the_run_and_keeps_the_best(news, tmp_path, several_
     losses = [line["loss"] for line in checks]
     best = int(np.argmin(losses))
     assert result["stopped_early"]
+    assert re.search(r"trained \d+ steps in [\d.]+ s, stopped early;", capsys.readouterr().err)
     assert len(losses) == best + 3
     assert result["steps"] == checks[-1]["step"] < 20 * 12
     assert result["validation"]["loss"] == losses[best]
