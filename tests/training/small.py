@@ -122,6 +122,21 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+DAMAGES = ("truncated", "bit-flipped", "emptied", "deleted")
+
+
+def damage_file(draw: random.Random, path: Path, how: str) -> None:
+    """Damages a file in one of the ways of `DAMAGES`."""
+    content = bytearray(path.read_bytes())
+    if how == "deleted":
+        path.unlink()
+    elif how == "bit-flipped" and content:
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+    else:
+        path.write_bytes(content[: len(content) // 2] if how == "truncated" else b"")
+
+
 def assert_same(ours: Any, theirs: Any) -> None:
     """Fails unless two pytrees have the same arrays, bit for bit."""
     a, b = jax.tree_util.tree_leaves_with_path(ours), jax.tree_util.tree_leaves_with_path(theirs)

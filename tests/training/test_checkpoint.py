@@ -13,12 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from endings import HOW
-from endings import damage as spoil
 from rnnjax.errors import InputError
 from rnnjax.training.checkpoint import Checkpoints, Owner
 
-from .small import assert_same, damage
+from .small import DAMAGES, assert_same, damage, damage_file
 
 # What tensorstore still has under way when one array cannot be read.
 pytestmark = pytest.mark.filterwarnings(
@@ -89,10 +87,10 @@ def test_a_damaged_one_is_reported_and_the_one_before_it_is_taken(folder, capfd,
 def test_whatever_happens_to_whatever_file_nothing_wrong_is_read(folder, tmp_path, capfd):
     newest, draw, told = folder / "12", random.Random(0), set()
     files = [path.relative_to(newest) for path in newest.rglob("*") if path.is_file()]
-    for file, how in itertools.product(files, HOW):
+    for file, how in itertools.product(files, DAMAGES):
         shutil.rmtree(tmp_path / "copy", ignore_errors=True)
         copy = Path(shutil.copytree(folder, tmp_path / "copy"))
-        spoil(draw, copy / "12" / file, how)
+        damage_file(draw, copy / "12" / file, how)
         step, found = Checkpoints(copy).restore(shapes(tree(0))) or pytest.fail("nothing came")
         assert_same(found, tree(step))
         said = capfd.readouterr().err

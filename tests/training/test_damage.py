@@ -10,15 +10,13 @@ import jax
 import numpy as np
 import pytest
 
-from endings import HOW
-from endings import damage as spoil
 from rnnjax import training
 from rnnjax.data.labelled import load_corpus, make_dataset
 from rnnjax.errors import InputError
 from rnnjax.reporting import files, run_files
 from rnnjax.training.folder import RunFolder
 
-from .small import assert_same, parse, saved, snapshot
+from .small import DAMAGES, assert_same, damage_file, parse, saved, snapshot
 
 pytest_plugins = ["training.small"]
 
@@ -66,9 +64,9 @@ READERS = {"answers": answers, "report and compare": run_files.read}
 def test_a_damaged_file_is_refused_by_name_or_nothing_changes(trained, copy, name, reader):
     read, draw, refused = READERS[reader], random.Random(name), 0
     expected, whole = read(copy), (copy / name).read_bytes()
-    damages = [*(["bit-flipped"] * 20), *HOW]
+    damages = [*(["bit-flipped"] * 20), *DAMAGES]
     for how in damages:
-        spoil(draw, copy / name, how)
+        damage_file(draw, copy / name, how)
         said = ""
         try:
             found = read(copy)
