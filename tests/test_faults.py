@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,13 @@ def test_calls_are_judged(function, expected, verdict: str):
 def test_a_hang_is_ended(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     assert attempt((tmp_path / "pipe").read_bytes, 0.2).verdict == "hang"
+
+
+def test_a_deadline_does_not_count_the_time_of_other_processes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("verdicts._queued_seconds", iter([1.0, 1.5, 1.5]).__next__)
+    assert attempt(lambda: time.sleep(0.4), 0.2).verdict == ""
+    monkeypatch.setattr("verdicts._queued_seconds", lambda: 1.0)
+    assert attempt(lambda: time.sleep(0.4), 0.2).verdict == "hang"
 
 
 def test_a_message_names_what_was_wrong():
