@@ -158,7 +158,7 @@ def _place(ended: Ended, folder: Path) -> str:
     if not ended.events:
         return "before any file"
     parts = Path(ended.events[-1][1]).relative_to(folder).parts
-    if parts[0] == "cache":
+    if parts and parts[0] == "cache":
         return f"cache {parts[1]}" if len(parts) > 1 else "cache"
     if len(parts) < 2:
         return "folder of the run"

@@ -56,6 +56,7 @@ class Checkpoints:
             max_to_keep=keep, enable_async_checkpointing=False, create=False
         )
         self._directory = paths.without_special_characters(folder.absolute(), self)
+        _require_regular_files(folder)
         try:
             self._manager = ocp.CheckpointManager(self._directory, options=options)
         except (ValueError, ArithmeticError) as error:  # a time of orbax's that is none
@@ -252,6 +253,16 @@ def _signature(leaf: Any) -> list[Any]:
 
 def _in_words(signature: list[Any]) -> str:
     return f"{signature[0]}{signature[1]}" if signature else "not there"
+
+
+def _require_regular_files(folder: Path) -> None:
+    """Refuses devices, pipes and links to them, which orbax would read without an end."""
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise InputError(
+                f"{path}: is no regular file; bring the file of the checkpoint back from a copy, or "
+                "delete the folder of its step"
+            )
 
 
 @contextlib.contextmanager
