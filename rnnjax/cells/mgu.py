@@ -70,8 +70,8 @@ class MGUCell(GatedCell):
         input_f, input_n = jnp.split(projected.astype(state.dtype), 2, axis=-1)
         if self.reset == "before":
             kernel_f, kernel_n = jnp.split(self.recurrent_kernel, 2, axis=-1)
-            f = self._gate(input_f + self.recurrent_product(state, kernel_f))
-            state_n = self.recurrent_product(f * state, kernel_n)
+            f = self._gate(input_f + self.recurrent_product(state, kernel_f).astype(state.dtype))
+            state_n = self.recurrent_product(f * state, kernel_n).astype(state.dtype)
         else:
             product = self.recurrent_product(state, self.recurrent_kernel).astype(state.dtype)
             state_f, state_n = jnp.split(product, 2, axis=-1)

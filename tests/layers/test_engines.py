@@ -93,8 +93,8 @@ def test_long_sequences_run_in_chunks(monkeypatch, sequences, reverse):
         return fused(cell, state, projected, *rest)
 
     monkeypatch.setattr(LSTMCell, "fused", record_length)
-    monkeypatch.setattr(rnn, "_AT_ONCE", 0)
-    monkeypatch.setattr(rnn, "_ROWS", ROWS)
+    monkeypatch.setattr(rnn, "_CACHE_BYTES", 0)
+    monkeypatch.setattr(rnn, "_SEGMENT_ROWS", ROWS)
     layer = RNN(LSTMCell(FEATURES), reverse, sequences, "fused")
     actual = run_with_gradients(layer, RAGGED)
     assert {*lengths} == {4, 3}
