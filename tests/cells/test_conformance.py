@@ -63,6 +63,7 @@ def test_cell_passes_the_conformance_kit(name, request):
         assert statuses["parameter_count"] == "passed"
 
 
+@pytest.mark.usefixtures("implicit_promotion")  # of flax's ConvLSTMCell
 @pytest.mark.parametrize("name", IMAGES)
 def test_image_cell_passes_the_conformance_kit(name):
     check_cell(IMAGES[name], inputs=IMAGE)

@@ -43,6 +43,7 @@ class LastOutputClassifier(nn.Module):
         return nn.Dense(1)(output.reshape(len(inputs), -1))[:, 0]
 
 
+@pytest.mark.usefixtures("implicit_promotion")  # of optax's Adam
 @pytest.mark.parametrize("name", CELLS)
 def test_cell_learns_to_remember(name: str):
     model = LastOutputClassifier(make_cell(SPECS.get(name, name), FEATURES_OF.get(name, FEATURES)))
