@@ -77,22 +77,21 @@ def test_scores_of_a_file_equal_those_of_the_test_split(finished, play, tmp_path
     path = tmp_path / "test.txt"
     path.write_text(last_lines(play.read_text()))
     run = training.load_run(finished)
-    result = read_json(finished / "result.json")
-    assert run.evaluate(tmp_path / "end.txt") == result["test"]
-    # Of documents each line is one, and none is blank.
-    (tmp_path / "end.txt").write_text("two\n\nof them\r\n")
+    assert run.evaluate(path) == read_json(finished / "result.json")["test"]
+    # Of documents each line is one, blank lines aside.
+    path.write_text("two\n\nof them\r\n")
     documents = dataclasses.replace(run, data={**run.data, "connected": False})
-    assert documents.evaluate(tmp_path / "end.txt")["rows"] == len("two" + "of them") + 2
-    (tmp_path / "end.txt").write_text("")
-    with pytest.raises(InputError, match=r"end\.txt: there is no text"):
-        run.evaluate(tmp_path / "end.txt")
+    assert documents.evaluate(path)["rows"] == len("two" + "of them") + 2
+    path.write_text("")
+    with pytest.raises(InputError, match=r"test\.txt: there is no text"):
+        run.evaluate(path)
 
 
 def test_unknown_characters_warn(finished, tmp_path, capsys):
     run = training.load_run(finished)
     (tmp_path / "cyrillic.txt").write_text("жзий the\n" * 5)
     # With an end at the start and after the last line.
-    assert run.evaluate(tmp_path / "invented.txt")["unknown_share"] == 20 / (5 * 9 + 2)
+    assert run.evaluate(tmp_path / "cyrillic.txt")["unknown_share"] == 20 / (5 * 9 + 2)
     assert "WARNING: 42.6% of the tokens are unknown" in capsys.readouterr().err
 
 
