@@ -155,7 +155,7 @@ def test_translate_command_prints_translations_and_attention(finished, tmp_path)
     run = training.TrainedTranslator.load(finished)
     texts = ["eins zwei", "drei", "elf"]
     expected = run.translate(texts, beam_size=1)
-    flags = "--workdir", str(finished), "--beam", "1", "--attention"
+    flags = "--workdir", str(finished), "--beam_size", "1", "--attention"
     stdin = "\n".join([*texts, ""]).encode() + b"\xff"
     result = run_command("translate", *flags, folder=tmp_path, stdin=stdin)
     assert result.status == 2  # texts before the mistake are translated
