@@ -2,10 +2,10 @@
 
 from rnnjax.kernels.activations import sigmoid
 from rnnjax.kernels.broadcasting import match_rank
-from rnnjax.kernels.fused_gru import fused_gru
-from rnnjax.kernels.fused_lstm import fused_lstm
-from rnnjax.kernels.fused_simple import fused_simple
+from rnnjax.kernels.gru_sequence import fused_gru
+from rnnjax.kernels.lstm_sequence import fused_lstm
 from rnnjax.kernels.matmul import flat_dot_general, flat_matmul
+from rnnjax.kernels.simple_sequence import fused_simple
 
 __all__ = [
     "flat_dot_general",

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rnnjax.errors import InputError
 from rnnjax.kernels import fused_lstm
 from rnnjax.kernels.broadcasting import match_rank
-from rnnjax.kernels.fused_lstm import Half
+from rnnjax.kernels.lstm_sequence import Half
 from rnnjax.kernels.masking import zero_masked
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels.activations import sigmoid
-from rnnjax.kernels.fused_lstm import Half
+from rnnjax.kernels.lstm_sequence import Half
 from rnnjax.kernels.masking import zero_masked
 from rnnjax.kernels.pallas_tiles import (
     accumulation_dtype,

@@ -4,7 +4,7 @@ from rnnjax.interrupt import InterruptedRunError
 from rnnjax.training.fitting import fit
 from rnnjax.training.inspection import Inspection, inspect_texts
 from rnnjax.training.launch import train
-from rnnjax.training.loading import load_run, usage_commands
+from rnnjax.training.run_loading import load_run, usage_commands
 from rnnjax.training.streaming import TextStreaming
 from rnnjax.training.trained_classifier import TrainedClassifier
 from rnnjax.training.trained_language_model import TrainedLanguageModel

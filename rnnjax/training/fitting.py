@@ -13,7 +13,7 @@ from rnnjax.config import changed_values, load_config
 from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError
 from rnnjax.training.launch import train
-from rnnjax.training.loading import load_run
+from rnnjax.training.run_loading import load_run
 from rnnjax.training.trained_run import TrainedRun
 
 

@@ -1,4 +1,4 @@
-"""Spares the optimizer the rows of an embedding that no token of the vocabulary has.
+"""Excludes embedding rows without a token of the vocabulary from the optimizer.
 
 A classifier's embedding has `config.data.vocabulary.size` rows, as the lesson's has, also where the
 fitted vocabulary is smaller. The gradient of the remaining rows is zero and Adam would leave them

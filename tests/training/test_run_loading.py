@@ -9,7 +9,7 @@ import pytest
 from rnnjax import training
 from rnnjax.config import Config
 from rnnjax.tasks import TASKS
-from rnnjax.training.loading import TRAINED_RUNS
+from rnnjax.training.run_loading import TRAINED_RUNS
 
 from .small_runs import news_config
 
