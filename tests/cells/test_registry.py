@@ -93,7 +93,6 @@ def test_make_cell_imports_user_modules(user_module):
         ("..os:path", "expected a name"),
         ("this:Zen", "this has no Zen"),
         ("antigravity:Cell", "antigravity has no Cell"),
-        ("idlelib.idle:Cell", "idlelib.idle has no Cell"),
         ("__hello__:Cell", "__hello__ has no Cell"),
         ("os.path.deeper:Cell", "there is no module os.path.deeper"),
     ],
