@@ -18,6 +18,7 @@ class Invariant:
     Attributes:
       name: of the check function.
       statement: the property in one line.
+      cause: the usual cause of a violation, in one sentence.
       check: raises a `ViolationError` if a case violates the property, and a `NotApplicableError`
         if the property says nothing about the cell.
       directions: values of `reverse`, each checked with every engine; () for a property of the
@@ -30,6 +31,7 @@ class Invariant:
 
     name: str
     statement: str
+    cause: str
     check: Check
     directions: tuple[bool, ...] = ()
     all_masks: bool = False
@@ -37,6 +39,6 @@ class Invariant:
     training: bool = False
 
 
-def invariant(statement: str, **options: Any) -> Callable[[Check], Invariant]:
+def invariant(statement: str, cause: str, **options: Any) -> Callable[[Check], Invariant]:
     """Turns a check function into an `Invariant` of its name, with options by their names."""
-    return lambda check: Invariant(check.__name__, statement, check, **options)
+    return lambda check: Invariant(check.__name__, statement, cause, check, **options)

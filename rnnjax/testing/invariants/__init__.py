@@ -1,6 +1,6 @@
 """The invariants of a cell, ordered from cause to consequence.
 
-To add one, decorate a check function with `@invariant("statement")` in the module of its subject,
+To add one, decorate a check function with `@invariant("statement", cause="the usual cause")` in the module of its subject,
 list it here, and add a mutant that it detects to `tests/testing/`.
 """
 

@@ -39,7 +39,9 @@ FUNCTIONS = {"len": len, "max": max, "min": min, "prod": math.prod, "sum": sum}
 
 
 @invariant(
-    "a step preserves the structure, shapes and dtypes of the state, for any number of batch axes"
+    "a step preserves the structure, shapes and dtypes of the state, for any number of batch axes",
+    cause="step returns a state in another container, shape or dtype than initial_state, often "
+    "because arithmetic in another dtype promoted it: end step by .astype(state.dtype)",
 )
 def state_structure(case: CheckCase) -> None:
     rows = case.rows
@@ -84,7 +86,11 @@ def state_structure(case: CheckCase) -> None:
             assert_same_structure(f"in training the {name} {label}", actual, expected)
 
 
-@invariant("all random numbers come from the rng stream 'dropout', which layers pass on")
+@invariant(
+    "all random numbers come from the rng stream 'dropout', which layers pass on",
+    cause="self.make_rng() without a name, or a stream named after the layer, where layers pass "
+    "'dropout' alone",
+)
 def rng_stream(case: CheckCase) -> None:
     with (
         requested_streams() as names,
@@ -99,7 +105,11 @@ def rng_stream(case: CheckCase) -> None:
         )
 
 
-@invariant("without the rng stream 'dropout' the cell draws nothing")
+@invariant(
+    "without the rng stream 'dropout' the cell draws nothing",
+    cause="a draw that does not ask self.has_rng('dropout') first, or a fixed jax.random.key in "
+    "the cell",
+)
 def deterministic_evaluation(case: CheckCase) -> None:
     try:
         jaxpr = trace_jaxpr(case, training=False)
@@ -115,7 +125,9 @@ def deterministic_evaluation(case: CheckCase) -> None:
 
 
 @invariant(
-    "equal arguments give the same bits twice: nothing is stored outside the state", training=True
+    "equal arguments give the same bits twice: nothing is stored outside the state",
+    cause="a Python list, attribute or NumPy generator in the module that a call changes",
+    training=True,
 )
 def purity(case: CheckCase) -> None:
     adapter, variables = case.adapter, case.harness.variables()
@@ -131,7 +143,11 @@ def purity(case: CheckCase) -> None:
     assert_bits_equal(run(), run(), "when the same is computed again")
 
 
-@invariant("a step under jit equals one without")
+@invariant(
+    "a step under jit equals one without",
+    cause="an `if`, float() or NumPy call on an array of the step, whose value is not known when "
+    "it is compiled",
+)
 def jit(case: CheckCase) -> None:
     variables, state = case.harness.variables(), case.arguments.state
     inputs = case.arguments.inputs[:, 0]
@@ -140,7 +156,10 @@ def jit(case: CheckCase) -> None:
     case.assert_step_close(compiled, eager, "as it is without jit")
 
 
-@invariant("the number of parameters is the one in the docstring")
+@invariant(
+    "the number of parameters is the one in the docstring",
+    cause="a bias that the docstring forgets, or a kernel made twice",
+)
 def parameter_count(case: CheckCase) -> None:
     cell = case.adapter.cell
     match = FORMULA.search(inspect.cleandoc(type(cell).__doc__ or ""))
@@ -172,7 +191,11 @@ def parameter_count(case: CheckCase) -> None:
         )
 
 
-@invariant("the output is the part of the state that output_part names")
+@invariant(
+    "the output is the part of the state that output_part names",
+    cause="an output that is squashed, projected or normalised after the state was, or a part that "
+    "was renamed",
+)
 def output_part(case: CheckCase) -> None:
     if not case.adapter.is_native:
         raise NotApplicableError("a cell of flax does not declare where its output stands")
@@ -200,7 +223,11 @@ def output_part(case: CheckCase) -> None:
     assert_close({"output": output}, expected, None, f"as {_describe_part(part)}")
 
 
-@invariant("vmap over rows without a batch axis equals the batch")
+@invariant(
+    "vmap over rows without a batch axis equals the batch",
+    cause="an axis counted from the front, as axis=1 for features, where only axis=-1 is right "
+    "without a batch axis",
+)
 def vmap(case: CheckCase) -> None:
     step = case.adapter.step
     mapped = case.harness.compiled("vmap", lambda: jax.vmap(step, in_axes=(None, 0, 0)))
@@ -210,7 +237,11 @@ def vmap(case: CheckCase) -> None:
     case.assert_step_close(mapped(*arguments), expected, context)
 
 
-@invariant("variables and state have the same bits after saving and restoring")
+@invariant(
+    "variables and state have the same bits after saving and restoring",
+    cause="a container that flax.serialization does not know: use a NamedTuple, a dict or a tuple "
+    "of arrays",
+)
 def serialization(case: CheckCase) -> None:
     saved = {"variables": case.harness.variables(), "state": case.arguments.state}
     template = jax.tree.map(np.zeros_like, saved)

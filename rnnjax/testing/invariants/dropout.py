@@ -26,7 +26,12 @@ NUM_KEYS = 8
 """Keys for which all rows must draw the same before they count as equal: a rate may be small."""
 
 
-@invariant("results depend on the dropout key, and no key is used for two draws", any_size=False)
+@invariant(
+    "results depend on the dropout key, and no key is used for two draws",
+    cause="one key serves two draws, or a draw that is multiplied by zero: call "
+    "self.make_rng('dropout') for each draw",
+    any_size=False,
+)
 def dropout_keys(case: CheckCase) -> None:
     _require_randomness(case)
     try:
@@ -40,7 +45,11 @@ def dropout_keys(case: CheckCase) -> None:
         raise ViolationError("the cell draws, and another key changes nothing")
 
 
-@invariant("every step passes on and reads the random numbers of initial_state", any_size=False)
+@invariant(
+    "every step passes on and reads the random numbers of initial_state",
+    cause="step draws the mask again, or forgets to return it in the next state",
+    any_size=False,
+)
 def dropout_per_sequence(case: CheckCase) -> None:
     _require_randomness(case)
     names = random_state_parts(case)
@@ -72,7 +81,12 @@ def dropout_per_sequence(case: CheckCase) -> None:
             raise ViolationError(f"initial_state draws {name or 'the state'}, and no step reads it")
 
 
-@invariant("random numbers outside the state are drawn anew at every step", any_size=False)
+@invariant(
+    "random numbers outside the state are drawn anew at every step",
+    cause="a mask is drawn in setup or project, once for all steps: draw in step, or once in "
+    "initial_state",
+    any_size=False,
+)
 def dropout_per_step(case: CheckCase) -> None:
     _require_randomness(case)
     if not _steps_draw(case):
@@ -90,7 +104,12 @@ def dropout_per_step(case: CheckCase) -> None:
         )
 
 
-@invariant("random numbers differ between rows", any_size=False)
+@invariant(
+    "random numbers differ between rows",
+    cause="a mask of shape (features,) that broadcasts over the batch: draw with the shape of the "
+    "values",
+    any_size=False,
+)
 def dropout_per_row(case: CheckCase) -> None:
     _require_randomness(case)
 
@@ -113,7 +132,10 @@ def dropout_per_row(case: CheckCase) -> None:
             )
 
 
-@invariant("each half of a bidirectional layer draws as a single run does")
+@invariant(
+    "each half of a bidirectional layer draws as a single run does",
+    cause="a fixed key, or one derived from something else than self.make_rng('dropout')",
+)
 def dropout_bidirectional(case: CheckCase) -> None:
     _require_randomness(case)
     cell = case.adapter.cell

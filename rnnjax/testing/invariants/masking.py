@@ -27,6 +27,8 @@ MASKED_ENGINES = ("fused", "pallas")
 
 @invariant(
     "rows do not influence each other, and their order does not matter",
+    cause="a mean, norm, softmax or transpose over axis 0, the batch, instead of axis -1, the "
+    "features",
     directions=BOTH,
     all_masks=True,
     training=True,
@@ -77,13 +79,22 @@ def row_independence(case: CheckCase) -> None:
     )
 
 
-@invariant("a masked step outputs zero", directions=BOTH, all_masks=True, training=True)
+@invariant(
+    "a masked step outputs zero",
+    cause="the engine multiplies by the mask before a bias or a residual is added, instead of "
+    "selecting the final outputs",
+    directions=BOTH,
+    all_masks=True,
+    training=True,
+)
 def masked_outputs(case: CheckCase) -> None:
     assert_zero({"outputs": _masked_only(case, case.run().outputs)}, "at masked steps")
 
 
 @invariant(
     "a row with no real step returns its initial state, and gradients stay finite",
+    cause="the engine updates the state at masked steps, by a decay or a bias that acts without an "
+    "input",
     directions=BOTH,
     all_masks=True,
     training=True,
@@ -109,7 +120,11 @@ def empty_rows(case: CheckCase) -> None:
 
 
 @invariant(
-    "the gradient at masked steps is exactly zero", directions=BOTH, all_masks=True, training=True
+    "the gradient at masked steps is exactly zero",
+    cause="the derivative of the engine does not set the gradient of masked inputs to zero",
+    directions=BOTH,
+    all_masks=True,
+    training=True,
 )
 def masked_gradients(case: CheckCase) -> None:
     context = "at masked steps"
@@ -122,6 +137,8 @@ def masked_gradients(case: CheckCase) -> None:
 
 @invariant(
     "values at masked steps, even NaN, change no bit of a result or gradient",
+    cause="the mask is applied by a product, and zero times NaN is NaN: select by jnp.where, "
+    "before and after the step",
     directions=BOTH,
     all_masks=True,
     training=True,
@@ -147,7 +164,11 @@ def masked_values(case: CheckCase) -> None:
 
 
 @invariant(
-    "padding right, left or in between gives the same results", directions=BOTH, all_masks=True
+    "padding right, left or in between gives the same results",
+    cause="the engine counts steps by position instead of real steps, or takes the last column as "
+    "the last step",
+    directions=BOTH,
+    all_masks=True,
 )
 def padding_side(case: CheckCase) -> None:
     expected = case.run()
@@ -174,6 +195,8 @@ def padding_side(case: CheckCase) -> None:
 
 @invariant(
     "more padding, more rows, or no mask at all give the same results",
+    cause="something divides by the number of rows or steps, padding included, or a constant has "
+    "the size of one batch",
     directions=BOTH,
     training=True,
 )

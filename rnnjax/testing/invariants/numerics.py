@@ -46,6 +46,8 @@ BFLOAT16_CALLS = 8
 
 @invariant(
     "values and gradients are finite, also from the default state and for inputs of zero",
+    cause="a division by a norm or a sum that may be zero, or the gradient of sqrt, log or a power "
+    "at zero: add an epsilon inside",
     directions=FORWARD,
     training=True,
 )
@@ -62,6 +64,8 @@ def finite(case: CheckCase) -> None:
 
 @invariant(
     "a new cell stays finite, with gradients, for large inputs and over hundreds of steps",
+    cause="exp of something unbounded, or a recurrence whose factor exceeds one: subtract a "
+    "running maximum, or bound the factor by a sigmoid",
     directions=FORWARD,
 )
 def stability(case: CheckCase) -> None:
@@ -77,7 +81,11 @@ def stability(case: CheckCase) -> None:
     assert_finite(result.leaves(), f"of a new cell over {steps} steps")
 
 
-@invariant("parameters and state have the dtype param_dtype")
+@invariant(
+    "parameters and state have the dtype param_dtype",
+    cause="jnp.zeros(shape) or self.param(name, init, shape) without self.param_dtype as the last "
+    "argument",
+)
 def param_dtype(case: CheckCase) -> None:
     if case.harness.cell("float64") is None:
         raise NotApplicableError("the cell has no param_dtype")
@@ -109,6 +117,8 @@ def param_dtype(case: CheckCase) -> None:
 
 @invariant(
     "every parameter gets a gradient, in all its rows and columns, and a frozen one none",
+    cause="a parameter that no step reads, a stop_gradient or rounding around it, or an initial "
+    "value at which its gradient vanishes",
     any_size=False,
 )
 def trainable_parameters(case: CheckCase) -> None:
@@ -150,6 +160,8 @@ def _assert_trainable(name: str, nonzero: np.ndarray) -> None:
 
 @invariant(
     "gradients equal finite differences in float64",
+    cause="stop_gradient, a custom derivative, or rounding and comparisons whose derivative is "
+    "zero; a surrogate gradient is skipped by name",
     directions=FORWARD,
     all_masks=True,
     training=True,
@@ -202,7 +214,12 @@ def _assert_derivative(
         )
 
 
-@invariant("in bfloat16 the state stays float32 and does not drift", directions=FORWARD)
+@invariant(
+    "in bfloat16 the state stays float32 and does not drift",
+    cause="the state is kept or added up in dtype instead of param_dtype: cast "
+    "projected.astype(state.dtype) before adding",
+    directions=FORWARD,
+)
 def bfloat16(case: CheckCase) -> None:
     cell = case.harness.cell("bfloat16")
     if cell is None:

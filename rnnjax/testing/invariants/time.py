@@ -30,7 +30,11 @@ from rnnjax.testing.sequence_result import (
 )
 
 
-@invariant("the projection of all steps at once equals that of each step alone")
+@invariant(
+    "the projection of all steps at once equals that of each step alone",
+    cause="project mixes time steps or rows: a mean, cumulative sum, shift or convolution along an "
+    "axis other than the last",
+)
 def projection(case: CheckCase) -> None:
     adapter, inputs = case.adapter, case.arguments.inputs
     cell: Any = adapter.cell
@@ -68,7 +72,12 @@ def projection(case: CheckCase) -> None:
         )
 
 
-@invariant("a passed initial state is used, and the cell's default without one", directions=BOTH)
+@invariant(
+    "a passed initial state is used, and the cell's default without one",
+    cause="the engine begins with zeros instead of the state that it is passed, or initial_state "
+    "is drawn anew",
+    directions=BOTH,
+)
 def initial_state(case: CheckCase) -> None:
     arguments, variables = case.arguments, case.harness.variables()
     first_step = case.step_order[0]
@@ -98,7 +107,13 @@ def initial_state(case: CheckCase) -> None:
         )
 
 
-@invariant("no value and no gradient depends on later steps", directions=FORWARD, training=True)
+@invariant(
+    "no value and no gradient depends on later steps",
+    cause="project or the engine reads the whole sequence: a mean over time, a shift in the wrong "
+    "direction, or bidirectional attention",
+    directions=FORWARD,
+    training=True,
+)
 def causality(case: CheckCase) -> None:
     inputs, (final, outputs) = case.arguments.inputs, case.arguments.cotangents
     zeros = jax.tree.map(np.zeros_like, final)
@@ -121,7 +136,12 @@ def causality(case: CheckCase) -> None:
         )
 
 
-@invariant("reverse equals forward on the reversed real steps", directions=(True,), all_masks=True)
+@invariant(
+    "reverse equals forward on the reversed real steps",
+    cause="the engine flips inputs without flipping outputs or the mask back, or ignores reverse",
+    directions=(True,),
+    all_masks=True,
+)
 def reverse(case: CheckCase) -> None:
     final, outputs = case.arguments.cotangents
     forward = case.run(
@@ -136,7 +156,13 @@ def reverse(case: CheckCase) -> None:
     case.assert_close(case.run(reverse=True), expected, "as forward on the reversed real steps")
 
 
-@invariant("a sequence in two calls equals one call", directions=BOTH, all_masks=True)
+@invariant(
+    "a sequence in two calls equals one call",
+    cause="a part of what the cell remembers, such as a count, a window or a normalizer, is not in "
+    "the state",
+    directions=BOTH,
+    all_masks=True,
+)
 def split_sequence(case: CheckCase) -> None:
     arguments, (final, outputs) = case.arguments, case.arguments.cotangents
     expected = case.run()
@@ -162,13 +188,21 @@ def split_sequence(case: CheckCase) -> None:
         case.assert_close(joined, expected, context)
 
 
-@invariant("the layer equals a Python loop over single steps", directions=BOTH, all_masks=True)
+@invariant(
+    "the layer equals a Python loop over single steps",
+    cause="the engine computes another recurrence than step: gates in another order, a forgotten "
+    "bias, or the old state where step reads the new one",
+    directions=BOTH,
+    all_masks=True,
+)
 def loop_values(case: CheckCase) -> None:
     case.assert_close(case.run().values(), _python_loop(case).values(), "as by a loop in Python")
 
 
 @invariant(
     "the layer's gradients equal those of a Python loop over single steps",
+    cause="the hand-written derivative forgets a path: through a gate, the initial state, or the "
+    "bias of the recurrent product",
     directions=BOTH,
     all_masks=True,
 )
@@ -178,7 +212,11 @@ def loop_gradients(case: CheckCase) -> None:
     )
 
 
-@invariant("cell(state, inputs), step by step, equals the layer", directions=FORWARD)
+@invariant(
+    "cell(state, inputs), step by step, equals the layer",
+    cause="__call__ was overridden, and differs from step(state, project(inputs))",
+    directions=FORWARD,
+)
 def streaming(case: CheckCase) -> None:
     adapter = case.adapter
     call = case.harness.compiled("call", lambda: adapter.call)
@@ -192,7 +230,11 @@ def streaming(case: CheckCase) -> None:
 
 
 @invariant(
-    "each half of a bidirectional layer equals a single run", directions=FORWARD, all_masks=True
+    "each half of a bidirectional layer equals a single run",
+    cause="the module keeps a name, a key or an array outside its parameters, which both "
+    "directions then share",
+    directions=FORWARD,
+    all_masks=True,
 )
 def bidirectional(case: CheckCase) -> None:
     arguments = case.arguments
