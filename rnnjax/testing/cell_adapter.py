@@ -15,6 +15,13 @@ from rnnjax.layers.validation import require_cell
 
 _NOISE_SCALE = 0.3
 
+SIZES = ((16, 1), (9, 2), (16, 7), (9, 33), (16, 64), (9, 64), (9, 130), (16, 257))
+"""Rows and steps of the larger batches: with and without a remainder by windows, tiles of rows and
+chunks of any power of two."""
+
+FEW_SIZES = ((9, 33), (16, 64))
+"""Those of a quick check."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CellAdapter:
@@ -23,10 +30,17 @@ class CellAdapter:
     Attributes:
       cell: of this package, of flax, or a user's.
       inputs: sizes of the feature axes of one step.
+      quick: compare fewer sizes, and start no second process.
     """
 
     cell: nn.Module
     inputs: tuple[int, ...]
+    quick: bool = False
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Rows and steps of the larger batches that are compared."""
+        return FEW_SIZES if self.quick else SIZES
 
     @property
     def is_native(self) -> bool:
@@ -54,10 +68,16 @@ class CellAdapter:
         """Returns the next state and the output of `cell(state, inputs)`, as in streaming."""
         return self.cell.apply(variables, state, inputs)
 
-    def init(self, rows: int) -> tuple[Any, Any]:
-        """Initializes the cell: (initial state, (next state, output)) and its variables."""
-        inputs = normal_noise((rows, *self.inputs), np.float32, 1)
-        key = jax.random.key(0)
+    def init(self, rows: int, key: Any = None, seed: int = 1) -> tuple[Any, Any]:
+        """Initializes the cell: (initial state, (next state, output)) and its variables.
+
+        Args:
+          rows: of the inputs.
+          key: of the parameters, or keys by the names of rng streams; None for a constant one.
+          seed: of the inputs.
+        """
+        inputs = normal_noise((rows, *self.inputs), np.float32, seed)
+        key = jax.random.key(0) if key is None else key
         if self.is_native:
             return self.cell.init_with_output(key, inputs, method=_initialize_and_step)
         state = self.initial_state({}, (rows,))
@@ -80,7 +100,7 @@ class CellAdapter:
         return jax.tree_util.tree_map_with_path(add, variables)
 
 
-def adapt_cell(cell: Any, inputs: int | tuple[int, ...]) -> CellAdapter:
+def adapt_cell(cell: Any, inputs: int | tuple[int, ...], quick: bool = False) -> CellAdapter:
     """Validates a cell and the sizes of its feature axes.
 
     Raises:
@@ -104,7 +124,7 @@ def adapt_cell(cell: Any, inputs: int | tuple[int, ...]) -> CellAdapter:
                 f"{type(cell).__name__} has the {name} {jnp.dtype(dtype)}; expected a cell in "
                 "float32, because the checks try the other dtypes themselves"
             )
-    return CellAdapter(cell, sizes)
+    return CellAdapter(cell, sizes, quick)
 
 
 def with_dtypes(cell: nn.Module, **dtypes: Any) -> nn.Module | None:

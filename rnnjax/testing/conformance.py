@@ -81,11 +81,16 @@ class CellCheck:
             raise NotApplicableError(self.skip_reason)
         # On a GPU the default precision of a product is that of ten bits.
         with jax.default_matmul_precision("highest"):
-            for case in _generate_cases(self.invariant, _harness(self.adapter), ROWS, STEPS):
-                violation = _find_violation(self.invariant, case)
-                if violation is not None:
-                    case, violation = self._minimize(case, violation)
-                    raise CellError(self.invariant, case, violation) from violation
+            sizes = self.adapter.sizes if self.invariant.all_sizes else ((ROWS, STEPS),)
+            for rows, steps in sizes:
+                self._check_size(rows, steps)
+
+    def _check_size(self, rows: int, steps: int) -> None:
+        for case in _generate_cases(self.invariant, _harness(self.adapter), rows, steps):
+            violation = _find_violation(self.invariant, case)
+            if violation is not None:
+                case, violation = self._minimize(case, violation)
+                raise CellError(self.invariant, case, violation) from violation
 
     def _minimize(
         self, case: CheckCase, violation: ViolationError
@@ -102,7 +107,10 @@ class CellCheck:
 
 
 def cell_checks(
-    cell: nn.Module, inputs: int | tuple[int, ...] = 3, skip: Mapping[str, str] | None = None
+    cell: nn.Module,
+    inputs: int | tuple[int, ...] = 3,
+    skip: Mapping[str, str] | None = None,
+    quick: bool = False,
 ) -> list[CellCheck]:
     """Returns the checks of a cell, from cause to consequence, for pytest to run one by one.
 
@@ -118,11 +126,12 @@ def cell_checks(
       cell: with few features; of this package, of flax, or a user's.
       inputs: size of the feature axis of one step, or a tuple for several axes.
       skip: reasons by the names of checks to skip: {"finite_differences": "surrogate gradient"}.
+      quick: compare a part of the sizes of larger batches, and start no second process.
 
     Raises:
       InputError: it is no cell in float32, or there are no such inputs or checks.
     """
-    adapter = adapt_cell(cell, inputs)
+    adapter = adapt_cell(cell, inputs, quick)
     skip = skip or {}
     for name in skip:
         if name not in INVARIANTS:
@@ -133,7 +142,10 @@ def cell_checks(
 
 
 def check_cell(
-    cell: nn.Module, inputs: int | tuple[int, ...] = 3, skip: Mapping[str, str] | None = None
+    cell: nn.Module,
+    inputs: int | tuple[int, ...] = 3,
+    skip: Mapping[str, str] | None = None,
+    quick: bool = False,
 ) -> ConformanceReport:
     """Runs all checks of a cell, and returns a report that prints as a table.
 
@@ -141,12 +153,13 @@ def check_cell(
       cell: as for `cell_checks`.
       inputs: as for `cell_checks`.
       skip: as for `cell_checks`.
+      quick: as for `cell_checks`.
 
     Raises:
       CellError: the first violation, with the smallest case.
       InputError: as `cell_checks` raises it, or the cell itself refuses its attributes or inputs.
     """
-    checks = cell_checks(cell, inputs, skip)
+    checks = cell_checks(cell, inputs, skip, quick)
     results = [check.result() for check in checks]
     largest_deviation = _harness(checks[0].adapter).largest_deviation
     return ConformanceReport(describe_cell(cell), results, largest_deviation)

@@ -27,6 +27,7 @@ class Invariant:
       any_size: whether the property holds for a single row and step too, so that a smaller
         counterexample is meaningful.
       training: check with a dropout key as well, if that changes the cell.
+      all_sizes: check larger batches of several sizes, in place of the default one.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Invariant:
     all_masks: bool = False
     any_size: bool = True
     training: bool = False
+    all_sizes: bool = False
 
 
 def invariant(statement: str, cause: str, **options: Any) -> Callable[[Check], Invariant]:

@@ -1,6 +1,7 @@
 """Masks of a batch, and values rearranged from one mask to another."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,11 @@ def generate_masks(rows: int, steps: int) -> list[np.ndarray]:
     starts = range(len(patterns)) if rows < len(patterns) else [0]
     ragged = [patterns[(start + np.arange(rows)) % len(patterns)] for start in starts]
     return [np.ones((rows, steps), bool), *ragged]
+
+
+def align_axes(array: Any, values: Any) -> Any:
+    """Appends axes of size one, so that an array broadcasts over the last axes of values."""
+    return array.reshape(array.shape + (1,) * (values.ndim - array.ndim))
 
 
 def move_steps(values: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:

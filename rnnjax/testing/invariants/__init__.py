@@ -1,11 +1,11 @@
 """The invariants of a cell, ordered from cause to consequence.
 
-To add one, decorate a check function with `@invariant("statement", cause="the usual cause")` in the module of its subject,
-list it here, and add a mutant that it detects to `tests/testing/`.
+To add one, decorate a check function with `@invariant("statement", cause="the usual cause")` in the
+module of its subject, list it here, and add a mutant that it detects to `tests/testing/`.
 """
 
 from rnnjax.testing.invariant import Invariant
-from rnnjax.testing.invariants import cell, dropout, masking, numerics, time
+from rnnjax.testing.invariants import cell, dropout, masking, numerics, sizes, time
 
 INVARIANTS: dict[str, Invariant] = {
     invariant.name: invariant
@@ -38,6 +38,10 @@ INVARIANTS: dict[str, Invariant] = {
         time.loop_gradients,
         time.streaming,
         time.bidirectional,
+        # Larger batches.
+        sizes.row_counts,
+        sizes.projection_sizes,
+        sizes.sequence_sizes,
         # Training and precision.
         numerics.trainable_parameters,
         numerics.finite_differences,

@@ -16,7 +16,7 @@ from rnnjax.testing.assertions import (
 )
 from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.invariant import BOTH, invariant
-from rnnjax.testing.mask_patterns import left_padded, move_steps, right_padded
+from rnnjax.testing.mask_patterns import align_axes, left_padded, move_steps, right_padded
 from rnnjax.testing.sequence_result import SequenceResult, dropout_rngs, with_gradients
 
 PADDING_VALUES = (-3.5, 1e30, np.inf, -np.inf, np.nan)
@@ -41,11 +41,11 @@ def row_independence(case: CheckCase) -> None:
         alternative = case.harness.state(case.rows, 6, case.training)
         result = case.run(
             inputs=np.where(
-                _align(modified, arguments.inputs), arguments.inputs * -3 + 1, arguments.inputs
+                align_axes(modified, arguments.inputs), arguments.inputs * -3 + 1, arguments.inputs
             ),
             state=jax.tree.map(
                 lambda leaf, other_leaf, modified=modified: np.where(
-                    _align(modified, leaf), other_leaf, leaf
+                    align_axes(modified, leaf), other_leaf, leaf
                 ),
                 arguments.state,
                 alternative,
@@ -147,7 +147,7 @@ def masked_values(case: CheckCase) -> None:
     inputs = case.arguments.inputs
     expected = case.run().leaves()
     for value in PADDING_VALUES:
-        padded = np.where(_align(case.mask, inputs), inputs, value).astype(np.float32)
+        padded = np.where(align_axes(case.mask, inputs), inputs, value).astype(np.float32)
         assert_bits_equal(
             case.run(inputs=padded).leaves(),
             expected,
@@ -226,7 +226,7 @@ def batch_shape(case: CheckCase) -> None:
     weights = (np.arange(case.rows) < rows).astype(np.float32)
     large = case.run(
         np.broadcast_to(np.arange(case.steps) < steps, case.mask.shape),
-        cotangents=jax.tree.map(lambda leaf: leaf * _align(weights, leaf), arguments.cotangents),
+        cotangents=jax.tree.map(lambda leaf: leaf * align_axes(weights, leaf), arguments.cotangents),
     )
     expected = large.rows(slice(rows))._replace(parameters=large.parameters)
     expected = expected._replace(
@@ -250,7 +250,7 @@ def _run_engine(case: CheckCase, padding: float) -> SequenceResult:
 
     def run_cell(cell, inputs, padding, offset, mask, state):
         def pad(leaf, offset):
-            values = jnp.where(_align(mask, leaf), leaf, padding.astype(leaf.dtype))
+            values = jnp.where(align_axes(mask, leaf), leaf, padding.astype(leaf.dtype))
             return values + offset
 
         projected = jax.tree.map(pad, cell.project(inputs), offset)
@@ -296,9 +296,4 @@ def _run_engine(case: CheckCase, padding: float) -> SequenceResult:
 
 def _masked_only(case: CheckCase, values: np.ndarray) -> np.ndarray:
     """Zeroes the real steps."""
-    return np.where(_align(case.mask, values), np.zeros_like(values), values)
-
-
-def _align(array: Any, values: Any) -> Any:
-    """Appends axes of size one, so that an array broadcasts over the last axes of values."""
-    return array.reshape(array.shape + (1,) * (values.ndim - array.ndim))
+    return np.where(align_axes(case.mask, values), np.zeros_like(values), values)

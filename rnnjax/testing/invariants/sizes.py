@@ -1,0 +1,296 @@
+"""Invariants of larger batches: engines and projections work in chunks, windows and tiles."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.cells import LinearCell
+from rnnjax.testing.assertions import (
+    EPSILON,
+    NotApplicableError,
+    assert_bits_equal,
+    assert_close,
+    named_leaves,
+    to_numpy,
+)
+from rnnjax.testing.check_case import CheckCase
+from rnnjax.testing.harness import ALTERNATIVE_SEED, DROPOUT_SEED
+from rnnjax.testing.invariant import BOTH, invariant
+from rnnjax.testing.mask_patterns import align_axes
+from rnnjax.testing.sequence_result import (
+    SequenceArguments,
+    SequenceResult,
+    dropout_rngs,
+    estimate_tolerances,
+    layer_variables,
+    with_gradients,
+)
+
+ROW_COUNTS, FEW_ROW_COUNTS = (1, 2, 3, 5, 8, 9, 16, 24, 32, 64, 128), (1, 8, 9, 16, 32)
+"""Rows of a single step, in a full and in a quick check."""
+
+STEP_COUNTS, FEW_STEP_COUNTS = (1, 2, 3, 7, 8, 16, 33, 64, 128, 130, 257), (1, 8, 33, 64, 257)
+"""Steps of a projection, in a full and in a quick check."""
+
+
+@invariant(
+    "a step of any number of rows equals that of each row alone",
+    cause="rows that are computed in tiles and share a state, or statistics across rows where "
+    "their number divides by that of a tile",
+    any_size=False,
+    training=True,
+)
+def row_counts(case: CheckCase) -> None:
+    counts = FEW_ROW_COUNTS if case.adapter.quick else ROW_COUNTS
+    if case.training:
+        for rows in counts:
+            _assert_rows_apart(case, rows)
+        return
+    adapter, variables = case.adapter, case.harness.variables()
+    most = max(counts)
+    inputs, state = case.harness.inputs(most, 1)[:, 0], _many_states(case, most)
+    single = case.harness.compiled("single rows", lambda: _vmap_single_rows(adapter.step, 2))
+    expected_state, expected_output = to_numpy(single(variables, state, inputs))
+    tolerances = case.harness.cached(
+        "tolerances of single rows", lambda: _step_tolerances(case, single, state, inputs)
+    )
+    first = named_leaves(to_numpy(adapter.initial_state(variables, (1,))))
+    for rows in counts:
+        context = f"for {rows} rows, as for each alone"
+        initial = named_leaves(to_numpy(adapter.initial_state(variables, (rows,))))
+        assert_bits_equal(
+            {f"initial state.{name}": leaf for name, leaf in initial.items()},
+            {f"initial state.{name}": np.repeat(first[name], rows, axis=0) for name in first},
+            context,
+        )
+        actual = case.harness.step(variables, _first_rows(state, rows), inputs[:rows])
+        expected = _first_rows((expected_state, expected_output), rows)
+        assert_close(
+            SequenceResult(*to_numpy(actual)).leaves(),
+            SequenceResult(*expected).leaves(),
+            tolerances,
+            context,
+        )
+
+
+@invariant(
+    "the projection of any number of rows and steps equals that of each step alone",
+    cause="a projection that reads neighbours or statistics of the batch where there are many "
+    "steps or rows: a window, a chunk, a tile",
+    any_size=False,
+)
+def projection_sizes(case: CheckCase) -> None:
+    adapter = case.adapter
+    cell: Any = adapter.cell
+    if not adapter.is_native:
+        raise NotApplicableError("a cell of flax reads one step at a time")
+    is_linear = isinstance(cell, LinearCell) and "associative" in case.engines
+
+    def project(variables, states, inputs):
+        projected = cell.apply(variables, inputs, method="project")
+        results = {"project": projected}
+        if is_linear:
+            results["coefficients"] = cell.apply(variables, projected, method="coefficients")
+            results["read"] = cell.apply(variables, states, projected, method="read")
+        return results
+
+    counts = FEW_STEP_COUNTS if adapter.quick else STEP_COUNTS
+    rows, steps = 16, max(counts)
+    inputs, variables = case.harness.inputs(rows, steps), case.harness.variables()
+    states = None
+    if is_linear:
+        # A state for each step: those of the rows, turned and shrunk.
+        states = jax.tree.map(
+            lambda leaf: np.stack(
+                [np.roll(leaf, step, axis=0) / (1 + step) for step in range(steps)], axis=1
+            ).astype(leaf.dtype),
+            case.harness.state(rows),
+        )
+    single = case.harness.compiled(
+        "single projections",
+        lambda: jax.vmap(_vmap_single_rows(project, 2), in_axes=(None, 1, 1), out_axes=1),
+    )
+    expected = to_numpy(single(variables, states, inputs))
+    compiled = case.harness.compiled("projections", lambda: project)
+    for index, count in enumerate(counts):
+        for rows in (16, 9) if not adapter.quick else ((16, 9)[index % 2],):
+
+            def part(leaf, rows=rows, count=count):
+                return leaf[:rows, :count]
+
+            actual = compiled(variables, jax.tree.map(part, states), inputs[:rows, :count])
+            assert_close(
+                named_leaves(to_numpy(actual)),
+                named_leaves(jax.tree.map(part, expected)),
+                None,
+                f"for {rows} rows and {count} steps, as for each step of a row alone",
+            )
+
+
+@invariant(
+    "the layer equals single steps of single rows at every size, values and gradients",
+    cause="an engine that works in chunks, windows or tiles and forgets the state between two of "
+    "them, or leaves out the last one where it is not full",
+    directions=BOTH,
+    all_masks=True,
+    any_size=False,
+    all_sizes=True,
+)
+def sequence_sizes(case: CheckCase) -> None:
+    if case.adapter.quick and case.reverse != (case.rows % 2 == 1):
+        return  # A quick check compares each size in one direction.
+    expected, tolerances = _single_steps(case), _sequence_tolerances(case)
+    masks = [True, False] if case.mask.all() and not case.reverse else [True]
+    for pass_mask in masks:
+        result = case.run(pass_mask=pass_mask)
+        deviation = assert_close(
+            result.leaves(), expected.leaves(), tolerances, "as by single steps of single rows"
+        )
+        case.harness.largest_deviation = max(case.harness.largest_deviation, deviation)
+
+
+def _assert_rows_apart(case: CheckCase, rows: int) -> None:
+    """Asserts that for one dropout key the last row influences no other."""
+    adapter, variables = case.adapter, case.harness.variables()
+    state, inputs = _many_states(case, rows, training=True), case.harness.inputs(rows, 1)[:, 0]
+    step = case.harness.compiled(
+        "step in training",
+        lambda: lambda variables, state, inputs, key: adapter.step(
+            variables, state, inputs, dropout_rngs(key)
+        ),
+    )
+    key, last = jax.random.key(DROPOUT_SEED), np.arange(rows) == rows - 1
+
+    def change(leaf):
+        return np.where(last.reshape(-1, *[1] * (leaf.ndim - 1)), np.roll(leaf, 1, axis=-1), leaf)
+
+    results = [
+        SequenceResult(*to_numpy(step(variables, state, values, key))).rows(~last).leaves()
+        for values in (inputs, change(inputs) * -3 + 1)
+    ]
+    assert_bits_equal(results[1], results[0], f"for {rows} rows, because the last one changed")
+
+
+def _many_states(case: CheckCase, rows: int, training: bool = False) -> Any:
+    """Returns states of a batch: random steps from the default initial state of single rows."""
+    if training:
+        seed = ALTERNATIVE_SEED
+        return case.harness.initial_state(rows, seed)
+    return case.harness.cached(
+        ("many states", rows),
+        lambda: jax.tree.map(
+            lambda *leaves: np.concatenate(leaves)[:rows],
+            *(case.harness.state(case.rows, seed=20 + n) for n in range(-(-rows // case.rows))),
+        ),
+    )
+
+
+def _vmap_single_rows(function: Any, count: int) -> Any:
+    """Returns a function of variables and batches that sees batches of one row only."""
+
+    def single(variables, *rows):
+        result = function(variables, *jax.tree.map(lambda leaf: leaf[None], rows))
+        return jax.tree.map(lambda leaf: leaf[0], result)
+
+    return jax.vmap(single, in_axes=(None, *[0] * count))
+
+
+def _first_rows(tree: Any, rows: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[:rows], tree)
+
+
+def _step_tolerances(case: CheckCase, step: Any, state: Any, inputs: Any) -> dict[str, float]:
+    def run(arguments):
+        variables, inputs, state, *_ = arguments
+        return SequenceResult(*to_numpy(step(variables, state, inputs)))
+
+    arguments = SequenceArguments(case.harness.variables(), inputs, state, None)
+    return estimate_tolerances(run, arguments, EPSILON, factor=32)
+
+
+def _sequence_tolerances(case: CheckCase) -> dict[str, float]:
+    """Returns the float32 tolerances of the leaves of a result of this size."""
+    full = np.ones_like(case.mask)
+
+    def compute():
+        def run(arguments):
+            return _run_single_steps(case, arguments, full, case.reverse)
+
+        return estimate_tolerances(run, case.arguments, EPSILON, factor=32)
+
+    return case.harness.cached(("size tolerances", *full.shape, case.reverse), compute)
+
+
+def _single_steps(case: CheckCase) -> SequenceResult:
+    """Returns the oracle: a scan over steps of one row, for each row of the batch."""
+    key = ("single steps", case.reverse, case.mask.shape, case.mask.tobytes())
+    return case.harness.cached(
+        key, lambda: _run_single_steps(case, case.arguments, case.mask, case.reverse)
+    )
+
+
+def _run_single_steps(
+    case: CheckCase, arguments: SequenceArguments, mask: np.ndarray, reverse: bool
+) -> SequenceResult:
+    """Runs single steps of single rows under a mask.
+
+    One program of the largest size runs all sizes: a row or step beyond a batch is masked, and the
+    cell reads one row of one step in any case.
+    """
+    adapter, (rows, steps) = case.adapter, mask.shape
+    most_rows, most_steps = map(max, zip(*adapter.sizes, mask.shape, strict=True))
+    order = slice(None, None, -1 if reverse else 1)
+    step_rows = _vmap_single_rows(adapter.step, 2)
+
+    def apply(variables, inputs, mask, state):
+        def body(state, values):
+            inputs, real = values
+            new, output = step_rows(variables, state, inputs)
+            state = jax.tree.map(
+                lambda new, old: jnp.where(align_axes(real, new), new, old), new, state
+            )
+            return state, jnp.where(align_axes(real, output), output, jnp.zeros_like(output))
+
+        steps = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), (inputs, mask))
+        final, outputs = jax.lax.scan(body, state, steps)
+        return final, outputs.swapaxes(0, 1)
+
+    run = case.harness.compiled(
+        ("single steps", most_rows, most_steps), lambda: with_gradients(apply)
+    )
+
+    def pad(leaf):
+        """Pads the steps at the end of the order in which they are read."""
+        padding = [(0, most_rows - rows), (0, most_steps - steps)] + [(0, 0)] * (leaf.ndim - 2)
+        return np.pad(leaf[:, order], padding)
+
+    def pad_rows(leaf):
+        return np.pad(leaf, [(0, most_rows - rows)] + [(0, 0)] * (leaf.ndim - 1), mode="edge")
+
+    def crop(leaf):
+        return leaf[:rows, :steps][:, order]
+
+    def pad_zeros(leaf):
+        return np.pad(leaf, [(0, most_rows - rows)] + [(0, 0)] * (leaf.ndim - 1))
+
+    final, outputs = arguments.cotangents
+    variables = {name: values["cell"] for name, values in arguments.variables.items()}
+    inputs = np.where(align_axes(mask, arguments.inputs), arguments.inputs, np.float32(0))
+    result = to_numpy(
+        run(
+            variables,
+            pad(inputs),
+            pad(mask),
+            jax.tree.map(pad_rows, arguments.state),
+            (jax.tree.map(pad_zeros, final), pad(outputs)),
+        )
+    )
+    return SequenceResult(
+        _first_rows(result.final, rows),
+        crop(result.outputs),
+        layer_variables(result.parameters),
+        crop(result.inputs),
+        _first_rows(result.state, rows),
+    )
