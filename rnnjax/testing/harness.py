@@ -91,11 +91,20 @@ class Harness:
 
         return self.cached(("state", rows, seed, training), compute)
 
-    def step(self, variables: Any, state: Any, inputs: Any) -> Any:
-        """Runs one compiled step of a batch: the next state and the output."""
-        return self.compiled("step", lambda: self.adapter.step)(
-            variables=variables, state=state, inputs=inputs
-        )
+    def step(self, variables: Any, state: Any, inputs: Any, key: Any = None) -> Any:
+        """Runs one compiled step of a batch: the next state and the output.
+
+        Args:
+          variables: of the cell.
+          state: of the batch.
+          inputs: of the step.
+          key: of dropout; None for an evaluation.
+        """
+
+        def step(variables, state, inputs, key):
+            return self.adapter.step(variables, state, inputs, dropout_rngs(key))
+
+        return self.compiled("step", lambda: step)(variables, state, inputs, key)
 
     def arguments(self, rows: int, steps: int, training: bool = False) -> SequenceArguments:
         """Returns the default arguments of a run of this size."""

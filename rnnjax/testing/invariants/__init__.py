@@ -5,7 +5,15 @@ module of its subject, list it here, and add a mutant that it detects to `tests/
 """
 
 from rnnjax.testing.invariant import Invariant
-from rnnjax.testing.invariants import cell, dropout, masking, numerics, sizes, time
+from rnnjax.testing.invariants import (
+    cell,
+    draws,
+    dropout,
+    masking,
+    numerics,
+    sizes,
+    time,
+)
 
 INVARIANTS: dict[str, Invariant] = {
     invariant.name: invariant
@@ -17,8 +25,10 @@ INVARIANTS: dict[str, Invariant] = {
         cell.purity,
         cell.jit,
         cell.parameter_count,
+        draws.initial_parameters,
         numerics.param_dtype,
         cell.output_part,
+        draws.zoneout_parts,
         # The cell in the layer.
         numerics.finite,
         masking.row_independence,
@@ -48,6 +58,7 @@ INVARIANTS: dict[str, Invariant] = {
         numerics.stability,
         numerics.bfloat16,
         # Random numbers.
+        draws.dropout_rate,
         dropout.dropout_keys,
         dropout.dropout_per_sequence,
         dropout.dropout_per_step,

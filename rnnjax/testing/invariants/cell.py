@@ -28,11 +28,20 @@ from rnnjax.testing.assertions import (
 from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.harness import DROPOUT_SEED
 from rnnjax.testing.invariant import invariant
-from rnnjax.testing.random_streams import RANDOM_PRIMITIVES, requested_streams, trace_jaxpr
+from rnnjax.testing.random_streams import (
+    constant_draws,
+    find_draws,
+    requested_streams,
+    trace_jaxpr,
+    trace_step,
+)
 from rnnjax.testing.sequence_result import dropout_rngs
 
 FORMULA = re.compile(r"Parameters:\s*(.+?)(?:\.(?=\s|$)|\n\s*\n|\Z)", re.DOTALL)
 """Matches the parameter count of a docstring, up to a full stop, an empty line, or the end."""
+
+LARGE_STATE = 100
+"""Size of states and inputs at which `output_part` is checked as well."""
 
 FUNCTIONS = {"len": len, "max": max, "min": min, "prod": math.prod, "sum": sum}
 """The functions that a formula may call."""
@@ -112,7 +121,8 @@ def rng_stream(case: CheckCase) -> None:
 )
 def deterministic_evaluation(case: CheckCase) -> None:
     try:
-        jaxpr = trace_jaxpr(case, training=False)
+        constant = find_draws(trace_step(case, training=False))[1]
+        shared = constant_draws(case, training=True) if constant else constant
     except InvalidRngError as error:
         raise ViolationError(
             "the cell requests the rng stream 'dropout' where there is none; test for it first, "
@@ -120,8 +130,9 @@ def deterministic_evaluation(case: CheckCase) -> None:
         ) from error
     except jax.errors.ConcretizationTypeError:
         return  # 'jit' reports the cause.
-    if match := RANDOM_PRIMITIVES.search(jaxpr):
-        raise ViolationError(f"without the rng stream 'dropout' the cell draws ({match[0]})")
+    if drawn := constant - shared:
+        shape = next(iter(drawn))[1:-1]
+        raise ViolationError(f"without the rng stream 'dropout' the cell draws (an array {shape})")
 
 
 @invariant(
@@ -195,16 +206,27 @@ def parameter_count(case: CheckCase) -> None:
     "the output is the part of the state that output_part names",
     cause="an output that is squashed, projected or normalised after the state was, or a part that "
     "was renamed",
+    training=True,
 )
 def output_part(case: CheckCase) -> None:
     if not case.adapter.is_native:
         raise NotApplicableError("a cell of flax does not declare where its output stands")
     part = case.adapter.cell.output_part  # pyright: ignore
-    state, output = to_numpy(
-        case.harness.step(
-            case.harness.variables(), case.arguments.state, case.arguments.inputs[:, 0]
-        )
-    )
+    key = jax.random.key(DROPOUT_SEED) if case.training else None
+    inputs, small = case.arguments.inputs[:, 0], case.arguments.state
+    large = jax.tree.map(lambda leaf: leaf * np.asarray(LARGE_STATE, leaf.dtype), small)
+    for state, factor, context in (
+        (small, 1, ""),
+        (small, LARGE_STATE, f", for inputs of {LARGE_STATE}"),
+        (large, 1, f", for states of {LARGE_STATE}"),
+    ):
+        variables = case.harness.variables()
+        results = case.harness.step(variables, state, inputs * np.float32(factor), key)
+        _assert_output_part(part, *to_numpy(results), context)
+
+
+def _assert_output_part(part: str | None, state: Any, output: Any, context: str) -> None:
+    """Asserts that an output is a part of a state, bit for bit."""
     parts = named_leaves(state)
     if part is None:
         for name, leaf in parts.items():
@@ -220,7 +242,7 @@ def output_part(case: CheckCase) -> None:
             f"output_part is {part!r}, and the state's parts are {', '.join(map(repr, parts))}"
         )
     expected = {"output": parts[part].astype(output.dtype)}
-    assert_close({"output": output}, expected, None, f"as {_describe_part(part)}")
+    assert_close({"output": output}, expected, None, f"as {_describe_part(part)}{context}")
 
 
 @invariant(

@@ -226,7 +226,9 @@ def batch_shape(case: CheckCase) -> None:
     weights = (np.arange(case.rows) < rows).astype(np.float32)
     large = case.run(
         np.broadcast_to(np.arange(case.steps) < steps, case.mask.shape),
-        cotangents=jax.tree.map(lambda leaf: leaf * align_axes(weights, leaf), arguments.cotangents),
+        cotangents=jax.tree.map(
+            lambda leaf: leaf * align_axes(weights, leaf), arguments.cotangents
+        ),
     )
     expected = large.rows(slice(rows))._replace(parameters=large.parameters)
     expected = expected._replace(

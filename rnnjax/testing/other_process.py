@@ -1,0 +1,77 @@
+"""Initial parameters of a cell in a second Python process."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rnnjax.testing.cell_adapter import CellAdapter
+
+_TIMEOUT = 120.0
+_PROGRAM = "from rnnjax.testing.other_process import answer; answer()"
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_numpy_rank_promotion",
+    "jax_numpy_dtype_promotion",
+)
+
+
+def digest_parameters(adapter: CellAdapter, rows: int) -> str:
+    """Returns a digest of the initial parameters for a constant key."""
+    leaves = jax.tree.leaves(adapter.init(rows)[1].get("params", {}))
+    digest = hashlib.sha256()
+    for leaf in leaves:
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def digest_elsewhere(adapter: CellAdapter, rows: int) -> str | None:
+    """Returns that digest from a process with another seed of hashes.
+
+    None if there can be none: the cell cannot be imported there, or the device is shared.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    settings = {name: getattr(jax.config, name) for name in _SETTINGS}
+    try:
+        request = pickle.dumps((settings, adapter, rows))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+        "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") == "2" else "2",
+        "JAX_PLATFORMS": "cpu",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", _PROGRAM],
+        input=request,
+        capture_output=True,
+        timeout=_TIMEOUT,
+        env=environment,
+        check=False,
+    )
+    return result.stdout.decode().strip() or None if result.returncode == 0 else None
+
+
+def answer() -> None:
+    """Reads a cell from standard input and prints the digest of its parameters."""
+    settings, adapter, rows = _load()
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    print(digest_parameters(adapter, rows))
+
+
+def _load() -> Any:
+    # The bytes are those that the parent process has just made of a cell that it runs itself.
+    return pickle.loads(sys.stdin.buffer.read())
