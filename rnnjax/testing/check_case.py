@@ -84,6 +84,10 @@ class CheckCase:
             pass_state=pass_state,
         )
 
+    def run_in_precision(self, arguments: SequenceArguments, precision: str) -> SequenceResult:
+        """Runs the layer forward and backward, with the cell in a precision."""
+        return self.harness.run(self.engine, self.reverse, arguments, self.mask, precision)
+
     def assert_close(self, actual: SequenceResult, expected: SequenceResult, context: str) -> None:
         """Asserts that two results agree up to rounding."""
         self._compare(actual, expected, self.harness.tolerances(self.rows, self.steps), context)

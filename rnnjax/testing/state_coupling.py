@@ -197,7 +197,7 @@ def _largest_output(case: CheckCase, scale: float, masks: Masks) -> float:
     for step, kept in zip(range(STEPS), masks, strict=False):
         old = state_parts(state)
         new_state, output = to_numpy(case.harness.step(variables, state, inputs[:, step]))
-        new = state_parts(new_state)
+        new: dict[str, Any] = {**state_parts(new_state)}
         for name, entries in kept.items():
             new[name] = np.where(align_axes(entries, new[name]), old[name], new[name])
         state = jax.tree.unflatten(structure, list(new.values()))
@@ -209,6 +209,6 @@ def _shapes(case: CheckCase) -> dict[str, tuple[int, ...]]:
     return {name: leaf.shape[1:] for name, leaf in state_parts(case.arguments.state).items()}
 
 
-def _zero_tangent(leaf: np.ndarray) -> np.ndarray:
+def _zero_tangent(leaf: Any) -> np.ndarray:
     is_inexact = jnp.issubdtype(leaf.dtype, jnp.inexact)
     return np.zeros(leaf.shape, leaf.dtype if is_inexact else jax.dtypes.float0)

@@ -11,6 +11,7 @@ from rnnjax.testing.invariants import (
     dropout,
     masking,
     numerics,
+    precision,
     sizes,
     time,
 )
@@ -56,7 +57,11 @@ INVARIANTS: dict[str, Invariant] = {
         numerics.trainable_parameters,
         numerics.finite_differences,
         numerics.stability,
-        numerics.bfloat16,
+        numerics.new_cell,
+        precision.bfloat16,
+        precision.bfloat16_gradients,
+        precision.large_states,
+        precision.counters,
         # Random numbers.
         draws.dropout_rate,
         dropout.dropout_keys,

@@ -222,7 +222,8 @@ def output_part(case: CheckCase) -> None:
     ):
         variables = case.harness.variables()
         results = case.harness.step(variables, state, inputs * np.float32(factor), key)
-        _assert_output_part(part, *to_numpy(results), context)
+        next_state, output = to_numpy(results)
+        _assert_output_part(part, next_state, output, context)
 
 
 def _assert_output_part(part: str | None, state: Any, output: Any, context: str) -> None:

@@ -238,10 +238,15 @@ def _rate_variants(cell: nn.Module, rate: float) -> Iterator[tuple[str, nn.Modul
             changes = {f"{name}[{part!r}]": {**zeros, part: rate} for part in value}
         for label, changed in changes.items():
             with contextlib.suppress(InputError):
-                yield label, zero.clone(**{name: changed})
+                yield label, _replace_field(zero, name, changed)
     for name, inner in _nested_cells(cell):
         for label, variant in _rate_variants(inner, rate):
-            yield f"{name}.{label}", zero.clone(**{name: variant})
+            yield f"{name}.{label}", _replace_field(zero, name, variant)
+
+
+def _replace_field(cell: nn.Module, name: str, value: Any) -> nn.Module:
+    changes: dict[str, Any] = {name: value}
+    return cell.clone(**changes)
 
 
 def _nested_cells(cell: nn.Module) -> Iterator[tuple[str, nn.Module]]:

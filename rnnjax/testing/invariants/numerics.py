@@ -15,21 +15,21 @@ from rnnjax.testing.assertions import (
     assert_finite,
     assert_same_structure,
     named_leaves,
+    to_numpy,
 )
 from rnnjax.testing.cell_adapter import normal_noise, path_names
 from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.harness import DROPOUT_SEED
-from rnnjax.testing.invariant import FORWARD, invariant
+from rnnjax.testing.invariant import BOTH, FORWARD, invariant
 from rnnjax.testing.random_streams import random_state_parts
 from rnnjax.testing.sequence_result import (
     SequenceArguments,
     SequenceResult,
     differentiable_leaves,
-    estimate_tolerances,
+    dropout_rngs,
     layer_variables,
 )
 
-BFLOAT16_EPSILON = 2.0**-8
 DOUBLE = {"float32": np.dtype(np.float64), "complex64": np.dtype(np.complex128)}
 """The double precision of dtypes that follow `param_dtype`; parts in other dtypes do not."""
 
@@ -39,9 +39,6 @@ LONG_FACTOR = 43
 
 DIFFERENCE_STEP = 1e-5
 """Of central differences, whose error is its square plus float64's 1e-16 divided by it."""
-
-BFLOAT16_CALLS = 8
-"""Calls in a row over which a drift in bfloat16 accumulates."""
 
 
 @invariant(
@@ -79,6 +76,40 @@ def stability(case: CheckCase) -> None:
     mask = np.ones((case.rows, steps), bool)
     result = case.harness.run(case.engine, case.reverse, arguments, mask)
     assert_finite(result.leaves(), f"of a new cell over {steps} steps")
+
+
+@invariant(
+    "a new cell has finite gradients where padding is read first, in empty rows, and for constant "
+    "inputs",
+    cause="parameters or a state that begin at zero, where a norm, a square root, a logarithm or a "
+    "power has no derivative",
+    directions=BOTH,
+    all_masks=True,
+    training=True,
+)
+def new_cell(case: CheckCase) -> None:
+    def initialize():
+        variables = case.harness.init(case.rows)[1]
+        rngs = dropout_rngs(jax.random.key(DROPOUT_SEED) if case.training else None)
+        state = case.adapter.initial_state(variables, (case.rows,), rngs)
+        return layer_variables(variables), to_numpy(state)
+
+    variables, state = case.harness.cached(("new cell", case.rows, case.training), initialize)
+    inputs = case.arguments.inputs
+    # Without an initial state the gradient of the default one reaches its parameters.
+    passes = (True, False) if case.engine == "scan" and not case.reverse else (True,)
+    for values, label in (
+        (inputs, "random numbers"),
+        (0 * inputs, "zeros"),
+        (0 * inputs + 1, "ones"),
+    ):
+        for pass_state in passes:
+            result = case.run(
+                variables=variables, state=state, inputs=values, pass_state=pass_state
+            )
+            assert_finite(
+                result._replace(final=None).leaves(), f"in a new cell, for inputs of {label}"
+            )
 
 
 @invariant(
@@ -176,7 +207,7 @@ def finite_differences(case: CheckCase) -> None:
         # Parts that are coarser even then round by more than a finite difference.
         final, outputs = arguments.cotangents
         arguments = arguments._replace(cotangents=(jax.tree.map(_zero_coarse, final), outputs))
-        result = _run(case, arguments, "float64")
+        result = case.run_in_precision(arguments, "float64")
         assert_same_structure("the final state in float64", result.final, arguments.state)
         for field in ("variables", "inputs", "state"):
             gradients = result.parameters if field == "variables" else getattr(result, field)
@@ -204,7 +235,7 @@ def _assert_derivative(
             shifted = [*leaves]
             shifted[index] = leaf + sign * DIFFERENCE_STEP * direction
             changed = arguments._replace(**{field: jax.tree.unflatten(structure, shifted)})
-            losses.append(_loss(_run(case, changed, "float64"), arguments.cotangents))
+            losses.append(_loss(case.run_in_precision(changed, "float64"), arguments.cotangents))
         expected = np.asarray((losses[0] - losses[1]) / (2 * DIFFERENCE_STEP))
         actual = np.asarray((gradients[path] * direction).sum().real)
         tolerance = 1e-6 * max(1.0, abs(float(expected)), abs(losses[0]))
@@ -212,60 +243,6 @@ def _assert_derivative(
         assert_close(
             {title: actual}, {title: expected}, {title: tolerance}, "by finite differences"
         )
-
-
-@invariant(
-    "in bfloat16 the state stays float32 and does not drift",
-    cause="the state is kept or added up in dtype instead of param_dtype: cast "
-    "projected.astype(state.dtype) before adding",
-    directions=FORWARD,
-)
-def bfloat16(case: CheckCase) -> None:
-    cell = case.harness.cell("bfloat16")
-    if cell is None:
-        raise NotApplicableError("the cell has no dtype to make bfloat16")
-    if case.engine == "cudnn":
-        return
-    arguments = case.arguments
-    step = dataclasses.replace(case.adapter, cell=cell).step
-    state, _ = jax.eval_shape(
-        step, case.harness.variables(), arguments.state, arguments.inputs[:, 0]
-    )
-    assert_same_structure("the state after a step in bfloat16", state, arguments.state)
-    result = _run(case, arguments, "bfloat16")
-    expected = _run(case, arguments, "float32")
-    assert_same_structure("the final state in bfloat16", result.final, expected.final)
-    if not case.adapter.wraps_flax and result.outputs.dtype != jnp.bfloat16:
-        raise ViolationError(f"outputs have the dtype {result.outputs.dtype}, expected bfloat16")
-    assert_finite(result.leaves(), "in bfloat16")
-    tolerances = estimate_tolerances(
-        lambda arguments: _run_repeatedly(case, arguments, "float32"),
-        arguments,
-        BFLOAT16_EPSILON,
-        factor=3,
-    )
-    assert_close(
-        _run_repeatedly(case, arguments, "bfloat16").leaves(),
-        _run_repeatedly(case, arguments, "float32").leaves(),
-        tolerances,
-        f"in bfloat16 after {BFLOAT16_CALLS * case.steps} steps, as in float32",
-    )
-
-
-def _run_repeatedly(
-    case: CheckCase, arguments: SequenceArguments, precision: str
-) -> SequenceResult:
-    """Returns the final state and the last outputs of several calls in a row."""
-    result = SequenceResult()
-    for call in range(BFLOAT16_CALLS):
-        inputs = np.roll(arguments.inputs, call, axis=1)
-        result = _run(case, arguments._replace(inputs=inputs), precision)
-        arguments = arguments._replace(state=result.final)
-    return SequenceResult(result.final, result.outputs.astype(np.float32))
-
-
-def _run(case: CheckCase, arguments: SequenceArguments, precision: str) -> SequenceResult:
-    return case.harness.run(case.engine, case.reverse, arguments, case.mask, precision)
 
 
 def _loss(result: SequenceResult, cotangents: Any) -> float:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.cells import LinearCell
@@ -23,8 +22,12 @@ from rnnjax.testing.sequence_result import (
     SequenceArguments,
     SequenceResult,
     estimate_tolerances,
-    layer_variables,
-    with_gradients,
+)
+from rnnjax.testing.single_steps import (
+    first_rows,
+    run_single_steps,
+    single_steps,
+    vmap_single_rows,
 )
 
 ROW_COUNTS, FEW_ROW_COUNTS = (1, 2, 3, 5, 8, 9, 16, 24, 32, 64, 128), (9, 32)
@@ -50,7 +53,7 @@ def row_counts(case: CheckCase) -> None:
     adapter, variables = case.adapter, case.harness.variables()
     most = max(counts)
     inputs, state = case.harness.inputs(most, 1)[:, 0], _many_states(case, most)
-    single = case.harness.compiled("single rows", lambda: _vmap_single_rows(adapter.step, 2))
+    single = case.harness.compiled("single rows", lambda: vmap_single_rows(adapter.step, 2))
     expected_state, expected_output = to_numpy(single(variables, state, inputs))
     tolerances = case.harness.cached(
         "tolerances of single rows", lambda: _step_tolerances(case, single, state, inputs)
@@ -64,8 +67,8 @@ def row_counts(case: CheckCase) -> None:
             {f"initial state.{name}": np.repeat(first[name], rows, axis=0) for name in first},
             context,
         )
-        actual = case.harness.step(variables, _first_rows(state, rows), inputs[:rows])
-        expected = _first_rows((expected_state, expected_output), rows)
+        actual = case.harness.step(variables, first_rows(state, rows), inputs[:rows])
+        expected = first_rows((expected_state, expected_output), rows)
         assert_close(
             SequenceResult(*to_numpy(actual)).leaves(),
             SequenceResult(*expected).leaves(),
@@ -109,7 +112,7 @@ def projection_sizes(case: CheckCase) -> None:
         )
     single = case.harness.compiled(
         "single projections",
-        lambda: jax.vmap(_vmap_single_rows(project, 2), in_axes=(None, 1, 1), out_axes=1),
+        lambda: jax.vmap(vmap_single_rows(project, 2), in_axes=(None, 1, 1), out_axes=1),
     )
     expected = to_numpy(single(variables, states, inputs))
     compiled = case.harness.compiled("projections", lambda: project)
@@ -140,7 +143,7 @@ def projection_sizes(case: CheckCase) -> None:
 def sequence_sizes(case: CheckCase) -> None:
     if case.adapter.quick and case.reverse != (case.rows % 2 == 1):
         return  # A quick check compares each size in one direction.
-    expected, tolerances = _single_steps(case), _sequence_tolerances(case)
+    expected, tolerances = single_steps(case), _sequence_tolerances(case)
     masks = [True, False] if case.mask.all() and not case.reverse else [True]
     for pass_mask in masks:
         result = case.run(pass_mask=pass_mask)
@@ -179,20 +182,6 @@ def _many_states(case: CheckCase, rows: int) -> Any:
     )
 
 
-def _vmap_single_rows(function: Any, count: int) -> Any:
-    """Returns a function of variables and batches that sees batches of one row only."""
-
-    def single(variables, *rows):
-        result = function(variables, *jax.tree.map(lambda leaf: leaf[None], rows))
-        return jax.tree.map(lambda leaf: leaf[0], result)
-
-    return jax.vmap(single, in_axes=(None, *[0] * count))
-
-
-def _first_rows(tree: Any, rows: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[:rows], tree)
-
-
 def _step_tolerances(case: CheckCase, step: Any, state: Any, inputs: Any) -> dict[str, float]:
     def run(arguments):
         variables, inputs, state, *_ = arguments
@@ -208,81 +197,8 @@ def _sequence_tolerances(case: CheckCase) -> dict[str, float]:
 
     def compute():
         def run(arguments):
-            return _run_single_steps(case, arguments, full, case.reverse)
+            return run_single_steps(case, arguments, full, case.reverse)
 
         return estimate_tolerances(run, case.arguments, EPSILON, factor=32)
 
     return case.harness.cached(("size tolerances", *full.shape, case.reverse), compute)
-
-
-def _single_steps(case: CheckCase) -> SequenceResult:
-    """Returns the oracle: a scan over steps of one row, for each row of the batch."""
-    key = ("single steps", case.reverse, case.mask.shape, case.mask.tobytes())
-    return case.harness.cached(
-        key, lambda: _run_single_steps(case, case.arguments, case.mask, case.reverse)
-    )
-
-
-def _run_single_steps(
-    case: CheckCase, arguments: SequenceArguments, mask: np.ndarray, reverse: bool
-) -> SequenceResult:
-    """Runs single steps of single rows under a mask.
-
-    One program of the largest size runs all sizes: a row or step beyond a batch is masked, and the
-    cell reads one row of one step in any case.
-    """
-    adapter, (rows, steps) = case.adapter, mask.shape
-    most_rows, most_steps = map(max, zip(*adapter.sizes, mask.shape, strict=True))
-    order = slice(None, None, -1 if reverse else 1)
-    step_rows = _vmap_single_rows(adapter.step, 2)
-
-    def apply(variables, inputs, mask, state):
-        def body(state, values):
-            inputs, real = values
-            new, output = step_rows(variables, state, inputs)
-            state = jax.tree.map(
-                lambda new, old: jnp.where(align_axes(real, new), new, old), new, state
-            )
-            return state, jnp.where(align_axes(real, output), output, jnp.zeros_like(output))
-
-        steps = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), (inputs, mask))
-        final, outputs = jax.lax.scan(body, state, steps)
-        return final, outputs.swapaxes(0, 1)
-
-    run = case.harness.compiled(
-        ("single steps", most_rows, most_steps), lambda: with_gradients(apply)
-    )
-
-    def pad(leaf):
-        """Pads the steps at the end of the order in which they are read."""
-        padding = [(0, most_rows - rows), (0, most_steps - steps)] + [(0, 0)] * (leaf.ndim - 2)
-        return np.pad(leaf[:, order], padding)
-
-    def pad_rows(leaf):
-        return np.pad(leaf, [(0, most_rows - rows)] + [(0, 0)] * (leaf.ndim - 1), mode="edge")
-
-    def crop(leaf):
-        return leaf[:rows, :steps][:, order]
-
-    def pad_zeros(leaf):
-        return np.pad(leaf, [(0, most_rows - rows)] + [(0, 0)] * (leaf.ndim - 1))
-
-    final, outputs = arguments.cotangents
-    variables = {name: values["cell"] for name, values in arguments.variables.items()}
-    inputs = np.where(align_axes(mask, arguments.inputs), arguments.inputs, np.float32(0))
-    result = to_numpy(
-        run(
-            variables,
-            pad(inputs),
-            pad(mask),
-            jax.tree.map(pad_rows, arguments.state),
-            (jax.tree.map(pad_zeros, final), pad(outputs)),
-        )
-    )
-    return SequenceResult(
-        _first_rows(result.final, rows),
-        crop(result.outputs),
-        layer_variables(result.parameters),
-        crop(result.inputs),
-        _first_rows(result.state, rows),
-    )
