@@ -38,7 +38,11 @@ class FusedCell(SimpleCell):
 
     def scan(self, state, steps, mask, reverse):
         """Returns the final state and the states of all steps, time first."""
-        kernel, dtype = self.kernel(), state.dtype
+        return self.run(state, steps, mask, reverse, self.kernel())
+
+    def run(self, state, steps, mask, reverse, kernel):
+        """Returns the same with a kernel."""
+        dtype = state.dtype
 
         def body(state, inputs):
             step, real = inputs
