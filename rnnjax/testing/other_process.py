@@ -1,13 +1,15 @@
 """Initial parameters of a cell in a second Python process."""
 
+import dataclasses
 import hashlib
 import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
 
@@ -44,7 +46,8 @@ def digest_elsewhere(adapter: CellAdapter, rows: int) -> str | None:
         return None
     settings = {name: getattr(jax.config, name) for name in _SETTINGS}
     try:
-        request = pickle.dumps((settings, adapter, rows))
+        cell = describe_fields(adapter.cell)
+        request = pickle.dumps((settings, cell, adapter.inputs, rows))
     except (pickle.PicklingError, AttributeError, TypeError):
         return None
     environment = {
@@ -64,12 +67,41 @@ def digest_elsewhere(adapter: CellAdapter, rows: int) -> str | None:
     return result.stdout.decode().strip() or None if result.returncode == 0 else None
 
 
+class CellFields(NamedTuple):
+    """The class of a cell, and its fields that are not defaults.
+
+    A default is often an initializer, a function within a function, which cannot be pickled.
+    """
+
+    cell_class: type
+    fields: dict[str, Any]
+
+
+def describe_fields(cell: nn.Module) -> CellFields:
+    """Returns the class and the fields of a cell, and of those nested in it."""
+    fields = {}
+    for field in dataclasses.fields(cell):
+        value = getattr(cell, field.name, None)
+        if field.init and field.name not in ("parent", "name") and value is not field.default:
+            fields[field.name] = describe_fields(value) if isinstance(value, nn.Module) else value
+    return CellFields(type(cell), fields)
+
+
+def construct_cell(description: CellFields) -> nn.Module:
+    """Returns the cell of a description."""
+    fields = {
+        name: construct_cell(value) if isinstance(value, CellFields) else value
+        for name, value in description.fields.items()
+    }
+    return description.cell_class(**fields)
+
+
 def answer() -> None:
     """Reads a cell from standard input and prints the digest of its parameters."""
-    settings, adapter, rows = _load()
+    settings, description, inputs, rows = _load()
     for name, value in settings.items():
         jax.config.update(name, value)
-    print(digest_parameters(adapter, rows))
+    print(digest_parameters(CellAdapter(construct_cell(description), inputs), rows))
 
 
 def _load() -> Any:

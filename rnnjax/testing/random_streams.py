@@ -51,7 +51,7 @@ def trace_jaxpr(case: CheckCase, training: bool) -> str:
     return str(trace_step(case, training))
 
 
-def find_draws(closed: Any, keys: int = 1) -> tuple[Counter[str], Counter[str], list[bool]]:
+def find_draws(closed: Any, keys: int = 1) -> tuple[Counter[str], Counter[str], list[int]]:
     """Returns the draws of a jaxpr by their shapes, and the results that constant ones reach.
 
     Args:
@@ -59,13 +59,14 @@ def find_draws(closed: Any, keys: int = 1) -> tuple[Counter[str], Counter[str], 
       keys: their number.
 
     Returns:
-      The draws from a key among the arguments, those from a constant key, and a flag a result.
+      The draws from a key among the arguments, those from a constant key, and the flags of each
+      result, `KEY` and `DRAWN`.
     """
     keyed, constant = Counter(), Counter()
     count = len(closed.jaxpr.invars)
     flags = [KEY if index >= count - keys else NOTHING for index in range(count)]
     results = _follow_draws(closed.jaxpr, flags, keyed, constant)
-    return keyed, constant, [bool(flag & DRAWN) for flag in results]
+    return keyed, constant, results
 
 
 NOTHING, KEY, DRAWN = 0, 1, 2

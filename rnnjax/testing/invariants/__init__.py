@@ -23,6 +23,7 @@ INVARIANTS: dict[str, Invariant] = {
         cell.state_structure,
         cell.rng_stream,
         cell.deterministic_evaluation,
+        draws.dropout_rate,
         cell.purity,
         cell.jit,
         cell.parameter_count,
@@ -63,7 +64,6 @@ INVARIANTS: dict[str, Invariant] = {
         precision.large_states,
         precision.counters,
         # Random numbers.
-        draws.dropout_rate,
         dropout.dropout_keys,
         dropout.dropout_per_sequence,
         dropout.dropout_per_step,

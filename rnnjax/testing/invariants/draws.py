@@ -26,7 +26,7 @@ from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.global_state import altered_globals, altered_seeds
 from rnnjax.testing.invariant import invariant
 from rnnjax.testing.other_process import digest_elsewhere, digest_parameters
-from rnnjax.testing.random_streams import find_draws, trace_step
+from rnnjax.testing.random_streams import DRAWN, KEY, find_draws, trace_step
 from rnnjax.testing.sequence_result import dropout_rngs
 from rnnjax.testing.state_coupling import coupled_parts
 
@@ -89,7 +89,7 @@ def dropout_rate(case: CheckCase) -> None:
             trace, half = (
                 trace_step(case, training=True, cell=variant) for variant in (cell, halves[name])
             )
-            if not find_draws(trace)[0]:
+            if not any(flags & KEY for flags in find_draws(trace)[2]):
                 raise ViolationError(f"with {name} = 0.4 nothing is drawn in training")
             if _text(trace) == _text(half):
                 raise ViolationError(f"with {name} = 0.4 training does the same as with 0.2")
@@ -166,8 +166,8 @@ def _assert_draws_keyed(case: CheckCase) -> None:
     except jax.errors.ConcretizationTypeError:
         return
     names = [f"parameters.{name}" for name in named_leaves(jax.eval_shape(init, jax.random.key(0)))]
-    for name, is_constant in zip(names, find_draws(closed)[2], strict=True):
-        if is_constant:
+    for name, flags in zip(names, find_draws(closed)[2], strict=True):
+        if flags & DRAWN:
             raise ViolationError(f"{name} is drawn from a constant key: another key has no effect")
 
 
