@@ -57,8 +57,8 @@ INVARIANTS: dict[str, Invariant] = {
         # Training and precision.
         numerics.trainable_parameters,
         numerics.finite_differences,
-        numerics.stability,
         numerics.new_cell,
+        numerics.stability,
         precision.bfloat16,
         precision.bfloat16_gradients,
         precision.large_states,

@@ -1,6 +1,7 @@
 """Invariants of rounding: results in bfloat16, counters in small dtypes, and large states."""
 
 import dataclasses
+import functools
 import re
 from typing import Any
 
@@ -124,12 +125,9 @@ def large_states(case: CheckCase) -> None:
         for factor in (1, 100):
             inputs = case.arguments.inputs * np.float32(factor)
             arguments = case.arguments._replace(state=state, inputs=inputs)
-            key = ("large states", scale, factor, case.rows, case.steps)
             expected, tolerances = case.harness.cached(
-                key,
-                lambda arguments=arguments, size=max(1, scale) * factor: _expected(
-                    case, arguments, size
-                ),
+                ("large states", scale, factor, case.rows, case.steps),
+                functools.partial(_expected, case, arguments, max(1, scale) * factor),
             )
             if not np.isfinite([*tolerances.values()]).all():
                 continue
