@@ -1,7 +1,7 @@
 """Base classes of recurrent cells: a projection of all inputs, and one step in time."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -39,11 +39,14 @@ class AbstractCell(nn.Module):
       zoneout_parts: paths of the parts to which `Zoneout` applies; '' is a state of a single array.
         Parts that must change together are left out.
       frozen: names of the parameters that training leaves unchanged.
+      conformance_skips: reasons by the names of checks of the conformance kit that cannot hold for
+        the cell: {"finite_differences": "surrogate gradient"}.
     """
 
     output_part: ClassVar[str | None] = None
     zoneout_parts: ClassVar[tuple[str, ...]] = ("",)
     frozen: ClassVar[tuple[str, ...]] = ()
+    conformance_skips: ClassVar[Mapping[str, str]] = {}
 
     def initial_state(self, input_shape: tuple[int, ...]) -> State:
         """Returns the state before the first step.

@@ -10,6 +10,12 @@ or, as one test for each check,
     def test_my_cell(check):
         check()
 
+`cell_verdict` returns the same as data, violation included, and raises none. A check that cannot
+hold for a cell is skipped with a reason, by `skip` or by the class:
+
+    class SpikingCell(Cell):
+        conformance_skips = {"finite_differences": "surrogate gradient"}
+
 Random numbers are checked for their rng stream and their dependence on keys, rows and steps; for
 one dropout key, training obeys the same invariants as an evaluation. The scale of a dropout, its
 factor 1 / (1 - rate), is not checked: the outputs of a cell do not reveal it.
@@ -18,7 +24,7 @@ No test runner is needed. `INVARIANTS` lists the invariants from cause to conseq
 often violates several of them, and the first violation is the closest to its cause.
 """
 
-from rnnjax.testing.conformance import CellCheck, cell_checks, check_cell
+from rnnjax.testing.conformance import CellCheck, cell_checks, cell_verdict, check_cell
 from rnnjax.testing.conformance_report import CellError, CheckResult, ConformanceReport
 from rnnjax.testing.invariant import Invariant
 from rnnjax.testing.invariants import INVARIANTS
@@ -31,5 +37,6 @@ __all__ = [
     "ConformanceReport",
     "Invariant",
     "cell_checks",
+    "cell_verdict",
     "check_cell",
 ]

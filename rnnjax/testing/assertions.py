@@ -1,5 +1,7 @@
 """Assertions on trees of arrays, whose messages name the entry that differs most."""
 
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,7 +12,19 @@ EPSILON = float(np.finfo(np.float32).eps)
 
 
 class ViolationError(Exception):
-    """An invariant does not hold; the message states the difference and its size."""
+    """An invariant does not hold; the message states the difference and its size.
+
+    Attributes:
+      kind: the message without its numbers, equal for the same violation at another size.
+      differences: for each compared array the entries that differ, as booleans of its shape.
+    """
+
+    def __init__(
+        self, message: str, kind: str = "", differences: Mapping[str, np.ndarray] | None = None
+    ):
+        super().__init__(message)
+        self.kind = re.sub(r"[-+]?\d[\d.e+-]*", "#", kind or message)
+        self.differences = differences or {}
 
 
 class NotApplicableError(Exception):
@@ -51,8 +65,8 @@ def assert_bits_equal(actual: dict[str, Any], expected: dict[str, Any], context:
     for name, leaf in actual.items():
         values, reference = np.asarray(leaf), np.asarray(expected[name])
         if values.dtype != reference.dtype or values.tobytes() != reference.tobytes():
-            raise ViolationError(
-                _describe_difference(name, values, reference, "not a bit may differ", context)
+            raise _violation(
+                name, actual, expected, _differing_bits, "not a bit may differ", context
             )
 
 
@@ -73,6 +87,13 @@ def assert_close(
     Returns:
       The largest difference as a fraction of its tolerance.
     """
+
+    def is_different(name, values, reference):
+        if not jnp.issubdtype(reference.dtype, jnp.inexact):
+            return values != reference
+        tolerance = rounding_tolerance(reference) if tolerances is None else tolerances[name]
+        return _absolute_difference(values, reference) > tolerance
+
     largest = 0.0
     for name, leaf in actual.items():
         values, reference = np.asarray(leaf), np.asarray(expected[name])
@@ -85,7 +106,7 @@ def assert_close(
         difference = _absolute_difference(values, reference)
         if (difference > tolerance).any():
             limit = f"rounding allows {tolerance:.2g}"
-            raise ViolationError(_describe_difference(name, values, reference, limit, context))
+            raise _violation(name, actual, expected, is_different, limit, context)
         if tolerance:
             largest = max(largest, float(difference.max(initial=0.0)) / tolerance)
     return largest
@@ -101,20 +122,24 @@ def assert_equal(actual: dict[str, Any], expected: dict[str, Any], context: str)
     for name, leaf in actual.items():
         values, reference = np.asarray(leaf), np.asarray(expected[name])
         if not np.array_equal(values, reference):
-            raise ViolationError(
-                _describe_difference(name, values, reference, "it must be exact", context)
-            )
+            raise _violation(name, actual, expected, _differing_values, "it must be exact", context)
 
 
 def assert_finite(actual: dict[str, Any], context: str) -> None:
     """Asserts that all leaves are finite."""
-    for name, leaf in actual.items():
-        values = np.asarray(leaf)
-        if jnp.issubdtype(values.dtype, jnp.inexact) and not np.isfinite(values).all():
-            index = tuple(np.argwhere(~np.isfinite(values))[0])
-            raise ViolationError(
-                f"{_indexed_name(name, index)} is {values[index]}, expected finite {context}"
+    infinite = {
+        name: ~np.isfinite(np.asarray(leaf))
+        for name, leaf in actual.items()
+        if jnp.issubdtype(np.asarray(leaf).dtype, jnp.inexact)
+    }
+    for name, entries in infinite.items():
+        if entries.any():
+            index = tuple(np.argwhere(entries)[0])
+            message = (
+                f"{_indexed_name(name, index)} is {np.asarray(actual[name])[index]}, expected "
+                f"finite {context}"
             )
+            raise ViolationError(message, f"{name} {context}", infinite)
 
 
 def bits_differ(left: Any, right: Any) -> bool:
@@ -130,6 +155,39 @@ def rounding_tolerance(expected: np.ndarray) -> float:
     round the same way.
     """
     return 64 * EPSILON * max(float(np.abs(expected).max(initial=0.0)), 1e-3)
+
+
+def _violation(
+    name: str,
+    actual: dict[str, Any],
+    expected: dict[str, Any],
+    is_different: Callable[[str, np.ndarray, np.ndarray], np.ndarray],
+    limit: str,
+    context: str,
+) -> ViolationError:
+    """Returns the violation of one leaf, with the differing entries of all that have one shape."""
+    pairs = {key: (np.asarray(leaf), np.asarray(expected[key])) for key, leaf in actual.items()}
+    differences = {
+        key: np.asarray(is_different(key, *pair))
+        for key, pair in pairs.items()
+        if pair[0].shape == pair[1].shape
+    }
+    message = _describe_difference(name, *pairs[name], limit, context)
+    return ViolationError(message, f"{name} {context}", differences)
+
+
+def _differing_values(name: str, values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    return values != reference
+
+
+def _differing_bits(name: str, values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    if values.dtype != reference.dtype:
+        return np.ones(values.shape, bool)
+    left, right = (
+        np.frombuffer(array.tobytes(), np.uint8).reshape(*values.shape, values.itemsize)
+        for array in (values, reference)
+    )
+    return (left != right).any(axis=-1)
 
 
 def _absolute_difference(values: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -1,29 +1,26 @@
 """Conformance checks of a cell: one test for each invariant, or all in one call."""
 
-import contextlib
 import dataclasses
 import functools
 import time
 import unittest
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
-import numpy as np
 
+from rnnjax.cells.base import inner_cells
 from rnnjax.errors import InputError
-from rnnjax.testing.assertions import NotApplicableError, ViolationError
+from rnnjax.testing.assertions import NotApplicableError
 from rnnjax.testing.cell_adapter import CellAdapter, adapt_cell, describe_cell
-from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.conformance_report import CellError, CheckResult, ConformanceReport
 from rnnjax.testing.harness import ROWS, STEPS, Harness
 from rnnjax.testing.invariant import Invariant
 from rnnjax.testing.invariants import INVARIANTS
-from rnnjax.testing.mask_patterns import generate_masks
-from rnnjax.testing.random_streams import training_differs
+from rnnjax.testing.violation_search import find_violation, generate_cases, minimize
 
-SMALL_SIZES = ((1, 1), (1, 2), (2, 2), (2, 3), (3, 4), (4, 5))
-"""Rows and steps at which a violation is searched for again, to report the smallest."""
+Inputs = int | tuple[int, ...]
+Sizes = Sequence[tuple[int, int]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +30,13 @@ class CellCheck:
     Attributes:
       invariant: the property to check.
       adapter: the cell and the shape of its inputs.
+      sizes: rows and steps of the batches; None for the sizes of the invariant.
       skip_reason: why the invariant is not checked; '' to check it.
     """
 
     invariant: Invariant
     adapter: CellAdapter
+    sizes: Sizes | None = None
     skip_reason: str = ""
 
     def __str__(self) -> str:
@@ -54,62 +53,55 @@ class CellCheck:
         Raises:
           CellError: the invariant does not hold.
           InputError: the cell refuses its attributes or inputs.
-          unittest.SkipTest: the invariant does not apply. pytest then reports a skipped test.
+          unittest.SkipTest: the invariant is skipped or does not apply. pytest then reports a
+            skipped test.
         """
-        try:
-            self._check()
-        except NotApplicableError as reason:
-            raise unittest.SkipTest(str(reason)) from None
+        result = self.result()
+        if result.error:
+            raise result.error
+        if result.status != "passed":
+            raise unittest.SkipTest(result.message)
 
     def result(self) -> CheckResult:
         """Checks every engine and direction, and returns a row of a report.
 
         Raises:
-          CellError: the invariant does not hold.
           InputError: the cell refuses its attributes or inputs.
         """
+        if self.skip_reason:
+            return CheckResult(self.name, "skipped", self.skip_reason)
         start = time.perf_counter()
-        status, message = "passed", self.invariant.statement
+        status, message, error = "passed", self.invariant.statement, None
         try:
             self._check()
         except NotApplicableError as reason:
-            status, message = "skipped", str(reason)
-        return CheckResult(self.name, status, message, time.perf_counter() - start)
+            status, message = "not applicable", str(reason)
+        except CellError as violation:
+            status, message, error = "failed", violation.violation, violation
+        return CheckResult(self.name, status, message, time.perf_counter() - start, error)
 
     def _check(self) -> None:
-        if self.skip_reason:
-            raise NotApplicableError(self.skip_reason)
         # On a GPU the default precision of a product is that of ten bits.
         with jax.default_matmul_precision("highest"):
-            sizes = self.adapter.sizes if self.invariant.all_sizes else ((ROWS, STEPS),)
+            sizes = self.sizes
+            if sizes is None:
+                sizes = self.adapter.sizes if self.invariant.all_sizes else ((ROWS, STEPS),)
             for rows, steps in sizes:
-                self._check_size(rows, steps)
-
-    def _check_size(self, rows: int, steps: int) -> None:
-        for case in _generate_cases(self.invariant, _harness(self.adapter), rows, steps):
-            violation = _find_violation(self.invariant, case)
-            if violation is not None:
-                case, violation = self._minimize(case, violation)
-                raise CellError(self.invariant, case, violation) from violation
-
-    def _minimize(
-        self, case: CheckCase, violation: ViolationError
-    ) -> tuple[CheckCase, ViolationError]:
-        """Returns the smallest case of the same engine and direction that violates as well."""
-        for rows, steps in SMALL_SIZES if self.invariant.any_size else ():
-            for smaller in _generate_cases(self.invariant, case.harness, rows, steps):
-                if smaller.location != case.location:
-                    continue
-                with contextlib.suppress(NotApplicableError):
-                    if smaller_violation := _find_violation(self.invariant, smaller):
-                        return smaller, smaller_violation
-        return case, violation
+                if not self.invariant.any_size:
+                    rows, steps = max(rows, ROWS), max(steps, STEPS)
+                for case in generate_cases(self.invariant, _harness(self.adapter), rows, steps):
+                    violation = find_violation(self.invariant, case)
+                    if violation is not None:
+                        smallest = minimize(self.invariant, case, violation)
+                        error = CellError(self.invariant, case, violation, smallest)
+                        raise error from violation
 
 
 def cell_checks(
     cell: nn.Module,
-    inputs: int | tuple[int, ...] = 3,
+    inputs: Inputs = 3,
     skip: Mapping[str, str] | None = None,
+    sizes: Sizes | None = None,
     quick: bool = False,
 ) -> list[CellCheck]:
     """Returns the checks of a cell, from cause to consequence, for pytest to run one by one.
@@ -125,26 +117,68 @@ def cell_checks(
     Args:
       cell: with few features; of this package, of flax, or a user's.
       inputs: size of the feature axis of one step, or a tuple for several axes.
-      skip: reasons by the names of checks to skip: {"finite_differences": "surrogate gradient"}.
+      skip: reasons by the names of checks to skip: {"finite_differences": "surrogate gradient"};
+        in addition to the `conformance_skips` of the cell's class.
+      sizes: pairs of rows and steps for all checks; None for the sizes of each. A check that says
+        nothing about single rows and steps takes at least six rows and seven steps.
       quick: compare a part of the sizes of larger batches, and start no second process.
 
     Raises:
-      InputError: it is no cell in float32, or there are no such inputs or checks.
+      InputError: it is no cell in float32, or there are no such inputs, sizes or checks, or a
+        reason is empty.
     """
     adapter = adapt_cell(cell, inputs, quick)
-    skip = skip or {}
-    for name in skip:
-        if name not in INVARIANTS:
-            raise InputError(f"skip: given {name!r}, expected some of {', '.join(INVARIANTS)}")
+    if sizes is not None and not (
+        sizes and all(len(size) == 2 and min(size) > 0 for size in sizes)
+    ):
+        raise InputError(f"sizes: given {sizes!r}, expected pairs of rows and steps: ((6, 7),)")
+    reasons = _class_skips(cell) | _require_reasons("skip", skip or {})
     return [
-        CellCheck(invariant, adapter, skip.get(name, "")) for name, invariant in INVARIANTS.items()
+        CellCheck(invariant, adapter, sizes, reasons.get(name, ""))
+        for name, invariant in INVARIANTS.items()
     ]
+
+
+def cell_verdict(
+    cell: nn.Module,
+    inputs: Inputs = 3,
+    skip: Mapping[str, str] | None = None,
+    sizes: Sizes | None = None,
+    quick: bool = False,
+    on_result: Callable[[CheckResult], None] = lambda result: None,
+) -> ConformanceReport:
+    """Runs the checks of a cell up to the first violation, and returns a report of all.
+
+    `report.as_dict()` is plain data, and `report.error` the violation, if there is one.
+
+    Args:
+      cell: as for `cell_checks`.
+      inputs: as for `cell_checks`.
+      skip: as for `cell_checks`.
+      sizes: as for `cell_checks`.
+      quick: as for `cell_checks`.
+      on_result: called with the result of each check that ran, for progress.
+
+    Raises:
+      InputError: as `cell_checks` raises it, or the cell itself refuses its attributes or inputs.
+    """
+    checks, results = cell_checks(cell, inputs, skip, sizes, quick), []
+    for check in checks:
+        if any(result.error for result in results):
+            results.append(CheckResult(check.name, "not run", "an earlier check failed"))
+            continue
+        results.append(check.result())
+        on_result(results[-1])
+    adapter = checks[0].adapter
+    largest_deviation = _harness(adapter).largest_deviation
+    return ConformanceReport(describe_cell(cell), adapter.inputs, results, largest_deviation)
 
 
 def check_cell(
     cell: nn.Module,
-    inputs: int | tuple[int, ...] = 3,
+    inputs: Inputs = 3,
     skip: Mapping[str, str] | None = None,
+    sizes: Sizes | None = None,
     quick: bool = False,
 ) -> ConformanceReport:
     """Runs all checks of a cell, and returns a report that prints as a table.
@@ -153,16 +187,17 @@ def check_cell(
       cell: as for `cell_checks`.
       inputs: as for `cell_checks`.
       skip: as for `cell_checks`.
+      sizes: as for `cell_checks`.
       quick: as for `cell_checks`.
 
     Raises:
-      CellError: the first violation, with the smallest case.
+      CellError: the first violation, with its usual causes, the smallest case and a picture.
       InputError: as `cell_checks` raises it, or the cell itself refuses its attributes or inputs.
     """
-    checks = cell_checks(cell, inputs, skip, quick)
-    results = [check.result() for check in checks]
-    largest_deviation = _harness(checks[0].adapter).largest_deviation
-    return ConformanceReport(describe_cell(cell), results, largest_deviation)
+    report = cell_verdict(cell, inputs, skip, sizes, quick)
+    if report.error:
+        raise report.error
+    return report
 
 
 @functools.lru_cache(maxsize=1)
@@ -171,35 +206,31 @@ def _harness(adapter: CellAdapter) -> Harness:
     return Harness(adapter)
 
 
-def _generate_cases(
-    invariant: Invariant, harness: Harness, rows: int, steps: int
-) -> Iterator[CheckCase]:
-    all_real = np.ones((rows, steps), bool)
-    for mask in generate_masks(rows, steps) if invariant.all_masks else [all_real]:
-        case = CheckCase(harness, rows, steps, mask)
-        modes = (False, True) if invariant.training and training_differs(case) else (False,)
-        for training in modes:
-            case = dataclasses.replace(case, training=training)
-            if not invariant.directions:
-                yield case
-                continue
-            for engine in case.engines:
-                # A cell that draws does the same for 'scan' in either direction.
-                count = 1 if training and engine == "scan" else None
-                for reverse in invariant.directions[:count]:
-                    yield dataclasses.replace(case, engine=engine, reverse=reverse)
+def _class_skips(cell: nn.Module) -> dict[str, str]:
+    """Returns the skips of the classes of a cell and of those nested in it."""
+    skips: dict[str, str] = {}
+    for inner in inner_cells(cell):
+        name = f"{type(inner).__name__}.conformance_skips"
+        reasons = _require_reasons(name, getattr(inner, "conformance_skips", {}))
+        skips = reasons | skips
+    return skips
 
 
-def _find_violation(invariant: Invariant, case: CheckCase) -> ViolationError | None:
-    try:
-        invariant.check(case)
-    except (NotApplicableError, InputError):
-        raise
-    except ViolationError as violation:
-        return violation
-    except Exception as error:  # An exception of any kind from a cell is a violation.
-        message = (str(error).strip().splitlines() or [""])[0]
-        violation = ViolationError(f"{type(error).__name__} was raised: {message}")
-        violation.__cause__ = error
-        return violation
-    return None
+def _require_reasons(label: str, skip: Mapping[str, str]) -> dict[str, str]:
+    """Checks that skips are reasons by the names of checks.
+
+    Raises:
+      InputError: they are no mapping, there is no such check, or a reason is empty.
+    """
+    example = "expected reasons by the names of checks, {'finite_differences': 'surrogate'}"
+    if not isinstance(skip, Mapping):
+        raise InputError(f"{label}: given {skip!r}, {example}")
+    for name, reason in skip.items():
+        if name not in INVARIANTS:
+            raise InputError(f"{label}: given {name!r}, expected some of {', '.join(INVARIANTS)}")
+        if not isinstance(reason, str) or not reason.strip():
+            raise InputError(
+                f"{label}: given {name!r} for the reason {reason!r}, expected a text that says why "
+                f"the check is skipped; the checks are {', '.join(INVARIANTS)}"
+            )
+    return dict(skip)

@@ -1,6 +1,7 @@
 """Entry points of the conformance kit: correct cells, reports, errors, and pytest."""
 
 import ast
+import json
 import unittest
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -11,9 +12,16 @@ import jax.numpy as jnp
 import pytest
 
 import rnnjax.testing
-from rnnjax.cells import AbstractCell, Cell, ConvLSTMCell, GRUCell, SimpleCell
+from rnnjax.cells import AbstractCell, Cell, ConvLSTMCell, GRUCell, SimpleCell, Zoneout
 from rnnjax.errors import InputError
-from rnnjax.testing import INVARIANTS, CellError, cell_checks, check_cell
+from rnnjax.testing import (
+    INVARIANTS,
+    CellError,
+    cell_checks,
+    cell_verdict,
+    check_cell,
+    conformance,
+)
 
 from .cell_mutants import RowIndex
 from .dropout_mutants import SequenceDropout
@@ -106,8 +114,8 @@ def test_correct_cell_passes(name):
     report = check_cell(cell, inputs)
     assert [result.check for result in report.results] == list(INVARIANTS)
     statuses = {result.check: result.status for result in report.results}
-    assert {check for check, status in statuses.items() if status == "skipped"} == skipped
-    assert set(statuses.values()) == {"passed", "skipped"}
+    assert {check for check, status in statuses.items() if status == "not applicable"} == skipped
+    assert set(statuses.values()) == {"passed", "not applicable"}
     assert 0 < report.largest_deviation < 0.2
 
 
@@ -125,6 +133,12 @@ class FrozenString(SimpleCell):
     """`frozen` is a string instead of a tuple of names."""
 
     frozen: ClassVar[Any] = "recurrent_kernel"
+
+
+class SkipsByName(SimpleCell):
+    """`conformance_skips` is a string instead of reasons by name."""
+
+    conformance_skips: ClassVar[Any] = "vmap"
 
 
 class RaisingCell(SimpleCell):
@@ -153,8 +167,79 @@ def test_report_is_a_table_with_reasons_for_skipping():
     assert report[1].split()[:2] == ["state_structure", "passed"]
     assert report[1].endswith(INVARIANTS["state_structure"].statement)
     assert report[2].split(maxsplit=2) == ["rng_stream", "skipped", "not of interest"]
-    assert len(report) == 2 + len(INVARIANTS)
-    assert report[-1].startswith(f"1 passed, {len(INVARIANTS) - 1} skipped in ")
+    assert len(report) == 1 + 2 * len(INVARIANTS)
+    assert report[1 + len(INVARIANTS)].startswith(f"1 passed, {len(INVARIANTS) - 1} skipped in ")
+    assert report[-1] == "not checked: serialization (not of interest)"
+
+
+class Surrogate(SimpleCell):
+    """A cell whose gradient is no derivative, which it declares."""
+
+    conformance_skips: ClassVar[Any] = {"finite_differences": "surrogate gradient"}
+
+    def step(self, state, projected):
+        new, output = super().step(state, projected)
+        smooth = new + 0.1 * (new - jax.lax.stop_gradient(new))
+        return smooth, smooth.astype(output.dtype)
+
+
+@pytest.mark.parametrize("cell", [Surrogate(4), Zoneout(Surrogate(4), 0.2)], ids=["plain", "inner"])
+def test_class_declares_skips(cell):
+    status = {check.name: check.skip_reason for check in cell_checks(cell)}
+    assert status.pop("finite_differences") == "surrogate gradient"
+    assert not any(status.values())
+    (check,) = (
+        check
+        for check in cell_checks(cell, skip={"finite_differences": "of the caller"})
+        if check.skip_reason
+    )
+    assert check.result().message == "of the caller"
+
+
+def test_undeclared_surrogate_gradient_is_a_violation():
+    class Undeclared(Surrogate):
+        conformance_skips: ClassVar[Any] = {}
+
+    error = violate(Undeclared(4), "finite_differences")
+    assert "a surrogate gradient is skipped by name" in str(error)
+
+
+def test_skips_stand_in_the_verdict(monkeypatch):
+    names = ("state_structure", "finite_differences", "parameter_count")
+    monkeypatch.setattr(conformance, "INVARIANTS", {name: INVARIANTS[name] for name in names})
+    report = cell_verdict(Surrogate(4))
+    verdict = json.loads(json.dumps(report.as_dict()))
+    assert verdict["verdict"] == "passed"
+    assert verdict["skipped"] == {"finite_differences": "surrogate gradient"}
+    assert [check["status"] for check in verdict["checks"]] == [
+        "passed",
+        "skipped",
+        "not applicable",
+    ]
+    assert "1 passed, 1 skipped, 1 not applicable in" in report.summary()
+    assert report.summary().endswith("not checked: finite_differences (surrogate gradient)")
+
+
+def test_verdict_of_violation_is_data():
+    report = cell_verdict(UnmaskedCell(4))
+    verdict = json.loads(json.dumps(report.as_dict()))
+    assert verdict["verdict"] == "failed"
+    statuses = [check["status"] for check in verdict["checks"]]
+    assert statuses.index("failed") == statuses.index("not run") - 1
+    violation = verdict["violation"]
+    assert violation["check"] == "empty_rows"
+    assert violation["causes"] == [INVARIANTS["empty_rows"].cause]
+    assert (violation["engine"], violation["reverse"]) == ("fused", False)
+    assert violation["smallest"] == {
+        "is_minimized": True,
+        "cell": "UnmaskedCell(features=4)",
+        "inputs": [3],
+        "rows": 1,
+        "steps": 1,
+        "mask": ["."],
+    }
+    assert violation["picture"][-1].endswith("  X")
+    assert str(report.error) in str(report)
 
 
 def test_skipped_check_raises_skip_test_with_reason():
@@ -180,8 +265,10 @@ def test_error_names_invariant_difference_and_case():
     assert lines[1] == f"invariant: {INVARIANTS['empty_rows'].statement}"
     assert lines[2].startswith("violation: final state.cell[0, ")
     assert "; it must be exact)" in lines[2]
-    assert lines[3] == "where:     engine fused, forward"
-    assert lines[4:] == ["smallest:  1 row, 1 step, mask (# is real):", "."]
+    assert " ".join(" ".join(lines[3:5]).split()) == f"usually: {INVARIANTS['empty_rows'].cause}"
+    assert lines[5] == "where:     engine fused, forward"
+    assert lines[6:8] == ["smallest:  1 row, 1 step, mask (# is real):", "."]
+    assert lines[8] == "differs:   at 6 rows, 7 steps"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +282,7 @@ def test_error_names_invariant_difference_and_case():
 def test_error_reports_smallest_case(cell, name, size, mask):
     error = violate(cell, name)
     assert (error.case.rows, error.case.steps) == size
-    assert str(error).endswith(f"\n{mask}")
+    assert f"mask (# is real):\n{mask}\ndiffers:" in str(error)
     assert error.case.engine == ("scan" if cell == RowIndex(4) else "fused")
     assert error.case.reverse == (name == "reverse")
 
@@ -224,7 +311,10 @@ def test_dropout_checks_apply_to_random_cell():
         ((SimpleCell(4, dtype=jnp.bfloat16),), {}, "has the dtype bfloat16"),
         ((SimpleCell(4, param_dtype=jnp.float64),), {}, "has the param_dtype float64"),
         ((FrozenString(4),), {}, "expected a tuple of names: ('recurrent_kernel',)"),
-        ((SimpleCell(4),), {"skip": {"masks": ""}}, "skip: given 'masks', expected some of stat"),
+        ((SimpleCell(4),), {"skip": {"masks": "a"}}, "skip: given 'masks', expected some of stat"),
+        ((SimpleCell(4),), {"skip": {"vmap": " "}}, "given 'vmap' for the reason ' ', expected a"),
+        ((SkipsByName(4),), {}, "SkipsByName.conformance_skips: given 'vmap', expected reasons"),
+        ((SimpleCell(4),), {"sizes": [(0, 3)]}, "sizes: given ((0, 3),)"),
     ],
 )
 def test_invalid_cell_raises_input_error(arguments, options, message):
