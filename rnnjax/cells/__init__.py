@@ -3,6 +3,7 @@
 from rnnjax.cells.antisymmetric import AntisymmetricCell
 from rnnjax.cells.base import (
     AbstractCell,
+    Broadcast,
     Cell,
     GatedCell,
     LinearCell,
@@ -46,6 +47,7 @@ __all__ = [
     "LIBRARIES",
     "AbstractCell",
     "AntisymmetricCell",
+    "Broadcast",
     "Cell",
     "CoRNNCell",
     "CoRNNState",

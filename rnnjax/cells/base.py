@@ -1,6 +1,7 @@
 """Base classes of recurrent cells: a projection of all inputs, and one step in time."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any, ClassVar
@@ -21,6 +22,21 @@ State = Any
 INTERNALS = "internals"
 """The collection of gates and states that a recurrent layer records on request:
 `layer.apply(variables, inputs, mask, mutable="internals")`."""
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["value"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Broadcast:
+    """A part of a projection that is the same for all rows and steps, and has no axis for either.
+
+    `project` computes it once a call of the layer (once a segment with `remat`), and every `step`
+    reads it: a normalised or masked kernel, or a parameter that is made in `project`.
+
+    Attributes:
+      value: a pytree of arrays, which may depend on parameters but not on the inputs.
+    """
+
+    value: Any
 
 
 class AbstractCell(nn.Module):
@@ -59,6 +75,9 @@ class AbstractCell(nn.Module):
     def project(self, inputs: Float[Array, "*batch inputs"]) -> Any:
         """Projects the inputs, for any number of leading axes: the part of a step without the
         state.
+
+        Returns:
+          A pytree, of which `step` gets the time step; parts that are a `Broadcast` it gets whole.
         """
         return inputs
 
@@ -106,7 +125,9 @@ class Cell(AbstractCell):
 
     A new cell implements `setup`, which creates its parameters, and `step`. It implements `project`
     as well where part of the work does not depend on the state: that part is then done for all time
-    steps at once. `rnnjax.layers.RNN` runs the cell over time and applies the mask.
+    steps at once. Parameters whose shape depends on the size of the inputs are made in `project`
+    under `@nn.compact`; where `step` reads them, `project` passes them on as a `Broadcast`.
+    `rnnjax.layers.RNN` runs the cell over time and applies the mask.
 
     Attributes:
       features: size of the output and of each part of the state.
@@ -216,6 +237,11 @@ class LinearCell(Cell):
         a, b = self.coefficients(projected)
         new = a * state + b
         return new, self.read(new, projected)
+
+
+def is_broadcast(value: Any) -> bool:
+    """Returns whether a value is a `Broadcast`, as an `is_leaf` of `jax.tree.map`."""
+    return isinstance(value, Broadcast)
 
 
 def is_recording(module: nn.Module) -> bool:

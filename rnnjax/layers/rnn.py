@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import AbstractCell, Cell, LinearCell, State
-from rnnjax.cells.base import INTERNALS, is_recording, record_internal, state_parts
+from rnnjax.cells.base import INTERNALS, is_broadcast, is_recording, record_internal, state_parts
 from rnnjax.errors import InputError
 from rnnjax.kernels.masking import where_mask, zero_masked
 from rnnjax.layers.validation import default_state, require_arrays, require_cell, validated_state
@@ -233,6 +233,9 @@ class RNN(nn.Module):
     def _run_scan(self, inputs, mask, state, resets, reset_state):
         is_cell, record = isinstance(self.cell, AbstractCell), is_recording(self)
         steps = self.cell.project(inputs) if is_cell else inputs
+        step_axes = jax.tree.map(
+            lambda leaf: nn.broadcast if is_broadcast(leaf) else 1, steps, is_leaf=is_broadcast
+        )
 
         def step_body(cell, state, values):
             u, is_valid, reset = values
@@ -247,7 +250,7 @@ class RNN(nn.Module):
             variable_axes={INTERNALS: 1},
             variable_broadcast="params",
             split_rngs={"params": False, "dropout": True},
-            in_axes=1,
+            in_axes=((step_axes, 1, 1),),
             out_axes=1,
             reverse=self.reverse,
         )

@@ -83,18 +83,20 @@ class CellCheck:
     def _check(self) -> None:
         # On a GPU the default precision of a product is that of ten bits.
         with jax.default_matmul_precision("highest"):
-            sizes = self.sizes
-            if sizes is None:
-                sizes = self.adapter.sizes if self.invariant.all_sizes else ((ROWS, STEPS),)
-            for rows, steps in sizes:
-                if not self.invariant.any_size:
-                    rows, steps = max(rows, ROWS), max(steps, STEPS)
+            for rows, steps in self._sizes():
                 for case in generate_cases(self.invariant, _harness(self.adapter), rows, steps):
                     violation = find_violation(self.invariant, case)
                     if violation is not None:
                         smallest = minimize(self.invariant, case, violation)
                         error = CellError(self.invariant, case, violation, smallest)
                         raise error from violation
+
+    def _sizes(self) -> Sizes:
+        if self.sizes is None:
+            return self.adapter.sizes if self.invariant.all_sizes else ((ROWS, STEPS),)
+        if self.invariant.any_size or self.invariant.all_sizes:
+            return self.sizes
+        return [(max(rows, ROWS), max(steps, STEPS)) for rows, steps in self.sizes]
 
 
 def cell_checks(

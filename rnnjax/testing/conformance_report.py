@@ -49,7 +49,8 @@ class CellError(AssertionError):
         self.check = invariant.name
         self.invariant = invariant
         self.case, smallest_violation = smallest
-        exception = violation.__cause__ if "was raised" in violation.kind else None
+        raised = "was raised" in violation.kind and "was raised" in smallest_violation.kind
+        exception = violation.__cause__ if raised else None
         self.violation = str(violation if exception else smallest_violation)
         self.causes = usual_causes(exception) if exception else [invariant.cause]
         self.site = find_site(exception, case.adapter.cell) if exception else None

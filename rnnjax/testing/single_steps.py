@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax.cells.base import is_broadcast
 from rnnjax.testing.assertions import to_numpy
 from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.mask_patterns import align_axes
@@ -100,7 +101,9 @@ def vmap_single_rows(function: Any, count: int) -> Any:
 
     def single(variables, *rows):
         result = function(variables, *jax.tree.map(lambda leaf: leaf[None], rows))
-        return jax.tree.map(lambda leaf: leaf[0], result)
+        return jax.tree.map(
+            lambda leaf: leaf if is_broadcast(leaf) else leaf[0], result, is_leaf=is_broadcast
+        )
 
     return jax.vmap(single, in_axes=(None, *[0] * count))
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax.cells.base import is_broadcast
 from rnnjax.testing.assertions import (
     assert_bits_equal,
     assert_equal,
@@ -131,7 +132,11 @@ def masked_gradients(case: CheckCase) -> None:
     assert_zero({"gradient of inputs": _masked_only(case, case.run().inputs)}, context)
     if case.engine in MASKED_ENGINES:
         gradients = _run_engine(case, 0.0).inputs
-        projected = jax.tree.map(lambda leaf: _masked_only(case, leaf), gradients)
+        projected = jax.tree.map(
+            lambda leaf: None if is_broadcast(leaf) else _masked_only(case, leaf),
+            gradients,
+            is_leaf=is_broadcast,
+        )
         assert_zero(SequenceResult(inputs={"projected": projected}).leaves(), context)
 
 
@@ -252,10 +257,12 @@ def _run_engine(case: CheckCase, padding: float) -> SequenceResult:
 
     def run_cell(cell, inputs, padding, offset, mask, state):
         def pad(leaf, offset):
+            if is_broadcast(leaf):
+                return jax.tree.map(jnp.add, leaf, offset)
             values = jnp.where(align_axes(mask, leaf), leaf, padding.astype(leaf.dtype))
             return values + offset
 
-        projected = jax.tree.map(pad, cell.project(inputs), offset)
+        projected = jax.tree.map(pad, cell.project(inputs), offset, is_leaf=is_broadcast)
         return getattr(cell, case.engine)(state, projected, mask, reverse)
 
     def make():

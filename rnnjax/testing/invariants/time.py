@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from rnnjax.cells import LinearCell
+from rnnjax.cells.base import is_broadcast
 from rnnjax.layers import RNN, Bidirectional
 from rnnjax.testing.assertions import (
     NotApplicableError,
@@ -61,11 +62,11 @@ def projection(case: CheckCase) -> None:
     for step in range(case.steps):
 
         def at_step(leaf, step=step):
-            return leaf[:, step]
+            return leaf if is_broadcast(leaf) else leaf[:, step]
 
         single = compiled(variables, inputs[:, step], jax.tree.map(at_step, states))
         assert_close(
-            named_leaves(jax.tree.map(at_step, all_steps)),
+            named_leaves(jax.tree.map(at_step, all_steps, is_leaf=is_broadcast)),
             named_leaves(to_numpy(single)),
             None,
             f"for step {step}, of the inputs of all steps, as of that step's alone",
