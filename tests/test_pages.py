@@ -17,6 +17,7 @@ from rnnjax.cli.commands import COMMANDS
 from rnnjax.cli.config_flags import config_overrides
 from rnnjax.cli.launcher import make_parser
 from rnnjax.config import load_config
+from rnnjax.testing import check_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -189,6 +190,14 @@ def test_test_of_the_new_cell_passes(repository):
         "python -m pytest -q -p no:cacheprovider ../mine/test_my_cell.py -k row_independence",
         repository,
     )
+
+
+def test_cell_with_a_broadcast_passes_the_kit():
+    names: dict[str, Any] = {}
+    exec(block("python", "class WeightNormCell"), names)
+    cell = names["WeightNormCell"](features=4)
+    statuses = {result.check: result.status for result in check_cell(cell).results}
+    assert statuses["projection"] == statuses["parameter_count"] == "passed"
 
 
 def test_new_cell_is_short():

@@ -1,23 +1,28 @@
-"""Checks the conformance of a cell, in every engine and direction.
+"""Checks the conformance of a cell, in every engine and direction, or measures its cost.
 
     rnnjax test-cell my_cell:MyCell
     rnnjax test-cell ConvLSTMCell --inputs 5,5,3
     rnnjax test-cell my_cell:MyCell --skip "finite_differences=surrogate gradient"
+    rnnjax test-cell my_cell:MyCell --bench
 
 The cell is named as in a config: `LSTMCell`, `'LSTMCell(peepholes=True)'`, `my_cell:MyCell`. Ends
 with status 1 if the cell violates an invariant, and with 2 if the cell cannot be constructed or
-refuses the inputs.
+refuses the inputs. With --bench nothing is checked: a table compares speed and memory of the cell,
+in each engine that this machine has, with SimpleCell and GRUCell.
 """
 
 import argparse
 import json
 import re
 
+import flax.linen as nn
+
 from rnnjax.cells import make_cell
 from rnnjax.cli.launcher import launch
 from rnnjax.cli.parser import Parser, at_least
 from rnnjax.console import escape, write_error, write_output
 from rnnjax.errors import InputError
+from rnnjax.testing.bench import BenchSizes, bench_cell
 from rnnjax.testing.conformance import cell_verdict
 from rnnjax.testing.conformance_report import CheckResult
 from rnnjax.testing.invariants import INVARIANTS
@@ -31,13 +36,15 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument(
         "--inputs",
         type=_parse_inputs,
-        default=(3,),
         metavar="SIZES",
         help="Sizes of the feature axes of one step: 3, or 5,5,3 for images of three channels. "
-        "Default: 3.",
+        "Default: 3, with --bench 64.",
     )
     parser.add_argument(
-        "--features", type=at_least(1), default=4, help="Features of the cell. Default: 4."
+        "--features",
+        type=at_least(1),
+        metavar="N",
+        help="Features of the cell. Default: 4, with --bench 64.",
     )
     parser.add_argument(
         "--sizes",
@@ -58,25 +65,45 @@ def add_flags(parser: Parser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="Print the verdict as one JSON object, nothing else."
     )
+    parser.add_argument(
+        "--bench",
+        action="store_true",
+        help="Measure the cell beside SimpleCell and GRUCell instead of checking it.",
+    )
+    for name, default in (("batch", BenchSizes.batch), ("time", BenchSizes.time)):
+        parser.add_argument(
+            f"--{name}",
+            type=at_least(1),
+            metavar="N",
+            help=f"Size of the {name} axis with --bench. Default: {default}.",
+        )
 
 
 def main(args: argparse.Namespace) -> int:
     """Prints the result of each check, and returns the exit status."""
     if len(args.positional) != 1:
         raise InputError(f"given {len(args.positional)} cells, expected one: my_cell:MyCell")
-    cell = make_cell(args.positional[0], args.features)
+    for name in ("sizes", "skip") if args.bench else ("batch", "time"):
+        if getattr(args, name):
+            raise InputError(
+                f"--{name}: given {'with' if args.bench else 'without'} --bench, expected "
+                f"{'no --bench: it checks nothing' if args.bench else 'both'}"
+            )
+    cell = make_cell(args.positional[0], args.features or (64 if args.bench else 4))
+    inputs = args.inputs or ((64,) if args.bench else (3,))
+    try:
+        return _bench(args, cell, inputs) if args.bench else _check(args, cell, inputs)
+    except InputError as error:
+        sizes = ",".join(map(str, inputs))
+        raise InputError(f"{error} (with --inputs {sizes})") from error
 
+
+def _check(args: argparse.Namespace, cell: nn.Module, inputs: tuple[int, ...]) -> int:
     def write_result(result: CheckResult) -> None:
         if not args.json:
             write_output(f"{result.check:{_NAME_WIDTH}}  {result.status:14}  {result.message}")
 
-    try:
-        report = cell_verdict(
-            cell, args.inputs, dict(args.skip), args.sizes, on_result=write_result
-        )
-    except InputError as error:
-        inputs = ",".join(map(str, args.inputs))
-        raise InputError(f"{error} (with --inputs {inputs})") from error
+    report = cell_verdict(cell, inputs, dict(args.skip), args.sizes, on_result=write_result)
     if args.json:
         write_output(json.dumps(report.as_dict(), indent=2))
     else:
@@ -84,6 +111,13 @@ def main(args: argparse.Namespace) -> int:
         if report.error:
             write_error(escape(f"{report.error}\n"))
     return 1 if report.error else 0
+
+
+def _bench(args: argparse.Namespace, cell: nn.Module, inputs: tuple[int, ...]) -> int:
+    sizes = BenchSizes(args.batch or BenchSizes.batch, args.time or BenchSizes.time, inputs)
+    report = bench_cell(cell, sizes, lambda message: write_error(escape(f"{message}\n")))
+    write_output(json.dumps(report.as_dict(), indent=2) if args.json else str(report))
+    return 0
 
 
 def _parse_inputs(text: str) -> tuple[int, ...]:
