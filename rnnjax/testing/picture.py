@@ -1,5 +1,6 @@
 """A picture in text of the entries that differ: a line for each row, a mark for each step."""
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -74,7 +75,7 @@ def _draw_columns(columns: dict[str, np.ndarray], mask: np.ndarray) -> list[str]
     widths = [max(map(len, block)) for block in blocks]
     lines = [
         "  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in zip(*blocks, strict=True)
+        for line in itertools.zip_longest(*blocks, fillvalue="")
     ]
     rows = len(next(iter(columns.values())))
     labels = [f"row {row}" for row in range(min(rows, MAX_LINES))]

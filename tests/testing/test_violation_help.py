@@ -128,3 +128,16 @@ def test_picture_of_parameters_and_of_many_steps_and_rows():
     assert picture[-1].strip() == "24 more, of which 1 differ  each mark is 5 steps"
     assert max(len(line) for line in picture) <= MAX_MARKS + 10
     assert draw_differences({}, {}, mask) == []
+
+
+def test_picture_of_many_steps_beside_a_state():
+    outputs, state = np.zeros((2, 130), bool), np.ones((2, 4), bool)
+    outputs[0, 60:] = True
+    picture = draw_differences(
+        {"outputs": outputs, "final state": state}, {"outputs": 2}, np.ones((2, 130), bool)
+    )
+    assert picture[2:] == [
+        f"row 0  {'.' * 20}{'X' * 24}  X",
+        f"row 1  {'.' * 44}  X",
+        "       each mark is 3 steps",
+    ]
