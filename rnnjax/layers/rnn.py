@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -236,6 +236,7 @@ class RNN(nn.Module):
         step_axes = jax.tree.map(
             lambda leaf: nn.broadcast if is_broadcast(leaf) else 1, steps, is_leaf=is_broadcast
         )
+        in_axes: Any = ((step_axes, 1, 1),)
 
         def step_body(cell, state, values):
             u, is_valid, reset = values
@@ -250,7 +251,7 @@ class RNN(nn.Module):
             variable_axes={INTERNALS: 1},
             variable_broadcast="params",
             split_rngs={"params": False, "dropout": True},
-            in_axes=((step_axes, 1, 1),),
+            in_axes=in_axes,
             out_axes=1,
             reverse=self.reverse,
         )

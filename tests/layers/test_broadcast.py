@@ -1,5 +1,7 @@
 """Parts of a projection that are computed once a call, and parameters of the inputs' size."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -75,6 +77,10 @@ LAYERS = {
 }
 
 
+def run_layer(module: nn.Module, *arguments: Any) -> Any:
+    return module.apply(*arguments)
+
+
 def loss_and_gradients(layer, variables, inputs, mask, rngs):
     def loss(variables, inputs):
         final, outputs = layer.apply(variables, inputs, mask, rngs=rngs)
@@ -111,11 +117,11 @@ def test_streaming_equals_the_layer():
     inputs = np.random.default_rng(2).standard_normal((ROWS, TIME, INPUTS)).astype(np.float32)
     layer, cell = RNN(OnceACall(FEATURES)), OnceACall(FEATURES)
     variables = layer.init(jax.random.key(0), inputs)
-    _, outputs = layer.apply(variables, inputs)
+    _, outputs = run_layer(layer, variables, inputs)
     state = cell.initial_state((ROWS, INPUTS))
     for step in range(TIME):
         parameters = {"params": variables["params"]["cell"]}
-        state, output = cell.apply(parameters, state, inputs[:, step])
+        state, output = run_layer(cell, parameters, state, inputs[:, step])
         np.testing.assert_allclose(output, outputs[:, step], rtol=1e-6, atol=1e-6)
 
 
@@ -138,7 +144,7 @@ def test_scan_reads_the_kernel_and_does_not_compute_it(transform):
         variables = layer.init(jax.random.key(0), inputs)
 
         def loss(variables, layer=layer):
-            return layer.apply(variables, inputs)[1].sum()
+            return run_layer(layer, variables, inputs)[1].sum()
 
         jaxpr = jax.make_jaxpr(transform(loss))(variables)
         divisions[type(cell)] = list(primitives_of_scans(jaxpr.jaxpr)).count("div")
