@@ -2,8 +2,10 @@
 
 import dataclasses
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+
+import numpy as np
 
 from rnnjax.testing.assertions import ViolationError
 from rnnjax.testing.cell_adapter import describe_cell
@@ -11,7 +13,7 @@ from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.exception_site import find_site, usual_causes
 from rnnjax.testing.invariant import Invariant
 from rnnjax.testing.mask_patterns import format_mask
-from rnnjax.testing.picture import draw_differences
+from rnnjax.testing.picture import PARAMETERS, draw_differences
 
 Status = Literal["passed", "failed", "skipped", "not applicable", "not run"]
 
@@ -29,6 +31,7 @@ class CellError(AssertionError):
       causes: sentences, the most likely first.
       site: the line of the cell that raised an exception; None if none was raised.
       picture: lines of text that show where values of the first case differ.
+      picture_size: rows and steps of that case; '' if the check makes other batches.
     """
 
     def __init__(
@@ -56,8 +59,12 @@ class CellError(AssertionError):
         self.site = find_site(exception, case.adapter.cell) if exception else None
         ranks = {"gradient of inputs": 2 + len(case.adapter.inputs)}
         if violation.differences:
-            ranks["outputs"] = case.arguments.cotangents[1].ndim
+            names = ("outputs", "project", "read", "coefficients")
+            ranks |= dict.fromkeys(names, case.arguments.cotangents[1].ndim)
         self.picture = draw_differences(violation.differences, ranks, case.mask)
+        # Some checks make larger batches of their own.
+        is_larger = any(len(entries) > case.rows for entries in _batches(violation.differences))
+        self.picture_size = "" if is_larger else f"at {case.describe(with_mask=False)}"
         super().__init__("\n".join(self._lines(case)))
 
     def as_dict(self) -> dict[str, Any]:
@@ -110,7 +117,7 @@ class CellError(AssertionError):
             size = f"{describe_cell(case.adapter.cell)}, inputs {inputs}, {size}"
         lines += [f"{label} {size}", *mask]
         if self.picture:
-            lines.append(f"differs:   at {first_case.describe(with_mask=False)}")
+            lines.append(f"differs:   {self.picture_size}".rstrip())
             lines += [f"  {line}" for line in self.picture]
         return lines
 
@@ -206,6 +213,15 @@ class ConformanceReport:
         rows = [f"{row.check:{width}}  {row.status:14}  {row.message}" for row in self.results]
         error = [str(self.error)] if self.error else []
         return "\n".join([self.cell, *rows, *error, self.summary()])
+
+
+def _batches(differences: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Returns the arrays that have an axis of rows."""
+    return [
+        entries
+        for name, entries in differences.items()
+        if entries.ndim and not name.startswith(PARAMETERS)
+    ]
 
 
 def _labelled(label: str, text: str) -> list[str]:

@@ -9,7 +9,9 @@ MAX_MARKS, MAX_LINES = 60, 16
 """Marks of a line, and lines; a mark stands for several steps where there are more."""
 
 LEGEND = ". equal, X differs"
-SEQUENCES = ("outputs", "gradient of inputs")
+MAX_WIDTH = 100
+
+SEQUENCES = ("outputs", "gradient of inputs", "project", "read", "coefficients")
 """Names of the arrays `[rows, steps, ...]`; other arrays of a batch are `[rows, ...]`."""
 
 PARAMETERS = "gradient of parameters"
@@ -20,15 +22,16 @@ def draw_differences(
 ) -> list[str]:
     """Draws where arrays differ, as lines of text; none if there is nothing to show.
 
-    Arrays of a batch stand side by side, a line for each row and a mark for each step. If none of
-    them differs, the first array that does is drawn by itself.
+    Arrays of a batch stand side by side, a line for each row and a mark for each step, those that
+    differ first where there is not room for all. If none of them differs, the first array that does
+    is drawn by itself.
 
     Args:
       differences: for each array the entries that differ.
       ranks: number of axes of the arrays that have an axis of steps, by name.
       mask: `[rows, steps]`; a masked step that is equal is drawn as '-'.
     """
-    columns = _batch_columns(differences, ranks, len(mask))
+    columns = _batch_columns(differences, ranks)
     if any(marks.any() for marks in columns.values()):
         return _draw_columns(columns, mask)
     for name, entries in differences.items():
@@ -39,13 +42,12 @@ def draw_differences(
 
 
 def _batch_columns(
-    differences: Mapping[str, np.ndarray], ranks: Mapping[str, int], rows: int
+    differences: Mapping[str, np.ndarray], ranks: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of a batch as `[rows, steps]`, or `[rows, 1]` without steps."""
     columns: dict[str, np.ndarray] = {}
     for name, entries in differences.items():
-        has_rows = entries.ndim > 0 and 0 < len(entries) <= rows
-        if name.startswith(PARAMETERS) or not has_rows:
+        if name.startswith(PARAMETERS) or entries.ndim == 0 or len(entries) == 0:
             continue
         label = next((label for label in SEQUENCES if name.startswith(label)), "")
         has_steps = bool(label) and entries.ndim == ranks.get(label)
@@ -66,12 +68,17 @@ def _batch_columns(
 
 
 def _draw_columns(columns: dict[str, np.ndarray], mask: np.ndarray) -> list[str]:
-    blocks = []
-    for label, marks in columns.items():
+    blocks, room = {}, MAX_WIDTH
+    for label in sorted(columns, key=lambda label: not columns[label].any()):
+        marks = columns[label]
         masked = ~mask if marks.shape == mask.shape else np.zeros_like(marks)
         steps = marks.shape[1]
         header = label if steps == 1 else f"{label}, {steps} steps"
-        blocks.append([header, *_draw_lines(marks, masked)])
+        block = [header, *_draw_lines(marks, masked)]
+        room -= max(map(len, block)) + 2
+        if room > 0 or not blocks:
+            blocks[label] = block
+    blocks = [blocks[label] for label in columns if label in blocks]
     widths = [max(map(len, block)) for block in blocks]
     lines = [
         "  ".join(f"{text:{width}}" for text, width in zip(line, widths, strict=True)).rstrip()

@@ -22,6 +22,9 @@ SMALL_SIZES = ((1, 1), (1, 2), (2, 2), (2, 3), (3, 4), (4, 5))
 SMALL_FEATURES = (1, 2)
 """Features with which it is searched for again, at the smallest rows and steps."""
 
+MAX_REDUCTIONS = 20
+"""Times that rows or steps are taken away where small batches do not violate."""
+
 SEARCH_SECONDS = 20.0
 """Seconds after which no further case is tried."""
 
@@ -132,7 +135,7 @@ class _Search:
         self, case: CheckCase, violation: ViolationError
     ) -> tuple[CheckCase, ViolationError]:
         """Takes rows and steps away, half of them or one, as long as the violation stays."""
-        while True:
+        for _ in range(MAX_REDUCTIONS):
             rows, steps = case.rows, case.steps
             sizes = [(rows // 2, steps), (rows, steps // 2), (rows - rows // 4, steps)]
             sizes += [(rows, steps - steps // 4), (rows - 1, steps), (rows, steps - 1)]
@@ -147,6 +150,7 @@ class _Search:
             if smaller is None:
                 return case, violation
             case, violation = smaller
+        return case, violation
 
     def _violation(self, case: CheckCase) -> ViolationError | None:
         try:

@@ -80,7 +80,8 @@ class LongProjection(SimpleCell):
         return projected if inputs.ndim < 3 or inputs.shape[1] < 11 else 0.9 * projected
 
 
-def test_violation_of_long_sequences_alone_is_minimized():
+def test_violation_of_long_sequences_alone_is_minimized(monkeypatch):
+    monkeypatch.setattr(violation_search, "MAX_REDUCTIONS", 20)
     error = violate(LongProjection(4), "loop_values", sizes=((3, 40),))
     assert (error.case.rows, error.case.steps) == (1, 11)
     assert "differs:   at 3 rows, 40 steps" in str(error)

@@ -141,7 +141,6 @@ def projection_sizes(case: CheckCase) -> None:
     "them, or leaves out the last one where it is not full",
     directions=BOTH,
     all_masks=True,
-    any_size=False,
     all_sizes=True,
 )
 def sequence_sizes(case: CheckCase) -> None:
