@@ -55,8 +55,10 @@ class CellError(AssertionError):
         raised = "was raised" in violation.kind and "was raised" in smallest_violation.kind
         exception = violation.__cause__ if raised else None
         self.violation = str(violation if exception else smallest_violation)
-        self.causes = usual_causes(exception) if exception else [invariant.cause]
         self.site = find_site(exception, case.adapter.cell) if exception else None
+        self.causes = [invariant.cause]
+        if exception:
+            self.causes = usual_causes(exception, self.site.source if self.site else "")
         ranks = {"gradient of inputs": 2 + len(case.adapter.inputs)}
         if violation.differences:
             names = ("outputs", "project", "read", "coefficients")

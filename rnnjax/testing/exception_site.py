@@ -49,7 +49,7 @@ CAUSES = (
         "random numbers: self.make_rng('dropout'), and only where self.has_rng('dropout')",
     ),
 )
-"""Patterns of errors and their causes, the most usual first."""
+"""Patterns of errors and their causes, the most usual first and the most specific last."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +96,18 @@ def find_site(error: BaseException, cell: nn.Module) -> ExceptionSite | None:
     return site
 
 
-def usual_causes(error: BaseException) -> list[str]:
-    """Returns the three usual causes of an exception in a cell, those that fit its text first."""
+def usual_causes(error: BaseException, source: str = "") -> list[str]:
+    """Returns the three usual causes of an exception in a cell, those that fit its text first.
+
+    Args:
+      error: the exception.
+      source: the line that raised it.
+    """
     text = f"{type(error).__name__}: {error}"
-    matching = [cause for pattern, cause in CAUSES if re.search(pattern, text)]
-    return (matching + [cause for _, cause in CAUSES if cause not in matching])[:3]
+    causes = [cause for _, cause in CAUSES]
+    matching = [cause for pattern, cause in reversed(CAUSES) if re.search(pattern, text)]
+    axis = causes[:1] if ".shape" in source else []
+    return list(dict.fromkeys([*axis, *matching, *causes]))[:3]
 
 
 def _source_files(cell: nn.Module) -> set[str]:

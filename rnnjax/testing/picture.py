@@ -9,7 +9,7 @@ MAX_MARKS, MAX_LINES = 60, 16
 """Marks of a line, and lines; a mark stands for several steps where there are more."""
 
 LEGEND = ". equal, X differs"
-MAX_WIDTH = 100
+MAX_WIDTH = 90
 
 SEQUENCES = ("outputs", "gradient of inputs", "project", "read", "coefficients")
 """Names of the arrays `[rows, steps, ...]`; other arrays of a batch are `[rows, ...]`."""

@@ -11,7 +11,7 @@ from rnnjax.testing.picture import MAX_LINES, MAX_MARKS, draw_differences
 
 from .engine_mutants import NeverReverse
 
-AXIS, STATE, DTYPE = (cause for _, cause in CAUSES[:3])
+AXIS, STATE, DTYPE, VALUE, SETUP, _ = (cause for _, cause in CAUSES)
 
 
 def violate(cell, name, **options) -> CellError:
@@ -58,10 +58,13 @@ def test_exception_shows_line_and_shapes(cell):
         (TypeError("scan carry output has another tree"), (STATE, AXIS, DTYPE)),
         (TypeError("dot_general requires equal sizes"), (AXIS, STATE, DTYPE)),
         (TypeError("no implicit promotion path"), (DTYPE, AXIS, STATE)),
+        (TypeError("conversion of traced array with shape bool[]"), (VALUE, AXIS, STATE)),
+        (ValueError("no param in setup"), (SETUP, AXIS, STATE)),
     ],
 )
 def test_causes_that_fit_come_first(error, causes):
     assert usual_causes(error) == list(causes)
+    assert usual_causes(error, "b, t, f = inputs.shape")[0] == AXIS
 
 
 def test_fewer_features_are_tried(monkeypatch):
