@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.cells.base import state_parts
+from rnnjax.cells.base import is_broadcast, state_parts
 from rnnjax.testing.assertions import to_numpy
 from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.mask_patterns import align_axes
@@ -58,8 +58,12 @@ def _rotates(case: CheckCase, first: str, second: str) -> bool:
     cell: Any = adapter.cell
 
     def step_undriven(variables, state, inputs):
-        projected = cell.apply(variables, inputs, method="project")
-        return cell.apply(variables, state, jax.tree.map(jnp.zeros_like, projected), method="step")
+        projected = jax.tree.map(
+            lambda leaf: leaf if is_broadcast(leaf) else jnp.zeros_like(leaf),
+            cell.apply(variables, inputs, method="project"),
+            is_leaf=is_broadcast,
+        )
+        return cell.apply(variables, state, projected, method="step")
 
     undriven = case.harness.compiled("undriven step", lambda: step_undriven)
     structure, base = jax.tree.structure(arguments.state), state_parts(arguments.state)
