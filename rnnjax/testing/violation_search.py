@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -110,7 +110,9 @@ class _Search:
     case: CheckCase
     deadline: float
 
-    def first(self, settings, kind: str = "") -> tuple[CheckCase, ViolationError] | None:
+    def first(
+        self, settings: Iterable[tuple[Harness, int, int]], kind: str = ""
+    ) -> tuple[CheckCase, ViolationError] | None:
         """Returns the first case of some harnesses, rows and steps that violates.
 
         Args:
