@@ -171,6 +171,6 @@ def _narrow_adapters(adapter: CellAdapter) -> Iterator[CellAdapter]:
             except Exception:  # The sizes of the cell's other attributes need more.
                 continue
             if cell is not None and cell != adapter.cell:
-                yield CellAdapter(cell, inputs)
+                yield dataclasses.replace(adapter, cell=cell, inputs=inputs)
     if SMALL_FEATURES and single != adapter.inputs:
-        yield CellAdapter(adapter.cell, single)
+        yield dataclasses.replace(adapter, inputs=single)
