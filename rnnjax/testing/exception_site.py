@@ -48,6 +48,11 @@ CAUSES = (
         r"[Rr]ng|random|key",
         "random numbers: self.make_rng('dropout'), and only where self.has_rng('dropout')",
     ),
+    (
+        r"scan length|scan got",
+        "a part of the projection without the axes of rows and steps, such as a kernel: project "
+        "returns it as rnnjax.cells.Broadcast(kernel)",
+    ),
 )
 """Patterns of errors and their causes, the most usual first and the most specific last."""
 

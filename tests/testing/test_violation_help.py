@@ -11,7 +11,7 @@ from rnnjax.testing.picture import MAX_LINES, MAX_MARKS, draw_differences
 
 from .engine_mutants import NeverReverse
 
-AXIS, STATE, DTYPE, VALUE, SETUP, _ = (cause for _, cause in CAUSES)
+AXIS, STATE, DTYPE, VALUE, SETUP, _, BROADCAST = (cause for _, cause in CAUSES)
 
 
 def violate(cell, name, **options) -> CellError:
@@ -73,6 +73,24 @@ def test_fewer_features_are_tried(monkeypatch):
     assert "smallest:  NeverReverse(features=1), inputs 1, 1 row, 2 steps" in str(error)
     assert str(error).startswith("NeverReverse(features=4) violates")
     assert error.as_dict()["smallest"]["cell"] == "NeverReverse(features=1)"
+
+
+class KernelInProjection(SimpleCell):
+    """A kernel in the projection that is no `Broadcast`."""
+
+    def project(self, inputs):
+        return super().project(inputs), self.recurrent_kernel
+
+    def step(self, state, projected):
+        projected, kernel = projected
+        new = jnp.tanh(projected + state @ kernel)
+        return new, new
+
+
+def test_missing_broadcast_is_named():
+    error = violate(KernelInProjection(4), "finite")
+    assert error.causes[0] == BROADCAST
+    assert error.site is None
 
 
 class LongProjection(SimpleCell):
