@@ -232,6 +232,11 @@ def _compile_engines(
             if engine == "scan":
                 raise
             refused[engine] = str(error)
+        except Exception as error:  # An exception of any kind from a cell.
+            raise InputError(
+                f"{describe_cell(cell)} raised {type(error).__name__} in the engine {engine}: "
+                f"{error}; check it without --bench first, which shows where"
+            ) from error
 
 
 def _compile(cell: nn.Module, engine: Any, inputs: np.ndarray) -> _Contender:

@@ -71,6 +71,18 @@ def test_refused_inputs_raise_input_error():
         bench_cell(ConvLSTMCell(4), TINY)
 
 
+class Broken(SimpleCell):
+    """A cell that raises."""
+
+    def step(self, state, projected):
+        raise TypeError("an operand is missing")
+
+
+def test_exception_of_cell_is_an_input_error():
+    with pytest.raises(InputError, match="raised TypeError in the engine scan: an operand is miss"):
+        bench_cell(Broken(4), TINY)
+
+
 def test_order_of_programs_alternates(monkeypatch):
     order = []
 
