@@ -20,9 +20,6 @@ from rnnjax.layers import RNN, available_engines
 from rnnjax.layers.validation import require_cell
 from rnnjax.testing.cell_adapter import describe_cell, normal_noise
 
-REFERENCE = ("GRUCell", "scan")
-"""Class and engine of the row to which the last column compares."""
-
 GPU_ENGINES = ("pallas", "cudnn")
 
 MIN_ROUNDS, MAX_ROUNDS = 5, 41
@@ -162,11 +159,7 @@ def bench_cell(
         if peer != cell:
             contenders += _compile_engines(peer, flat, {}, on_progress)
     rounds = _time_rounds(contenders, on_progress)
-    reference = next(
-        contender
-        for contender in contenders
-        if (type(contender.cell).__name__, contender.engine) == REFERENCE
-    )
+    reference = next(one for one in contenders if one.cell == peers[1] and one.engine == "scan")
     rows = tuple(contender.row(reference) for contender in contenders)
     return BenchReport(sizes, _describe_device(), rounds, rows, refused)
 
@@ -202,8 +195,9 @@ class _Contender:
     def row(self, reference: "_Contender") -> BenchRow:
         """Returns the medians of the samples."""
         pairs = zip(self.training.samples, reference.training.samples, strict=True)
+        library = "flax " if isinstance(self.cell, nn.RNNCellBase) else ""
         return BenchRow(
-            describe_cell(self.cell),
+            library + describe_cell(self.cell),
             self.engine,
             self.parameters,
             1e3 * statistics.median(self.forward.samples),

@@ -2,9 +2,10 @@
 
 import json
 
+import flax.linen as nn
 import pytest
 
-from rnnjax.cells import ConvLSTMCell, LSTMCell, MinGRUCell, SimpleCell, Zoneout
+from rnnjax.cells import ConvLSTMCell, GRUCell, LSTMCell, MinGRUCell, SimpleCell, Zoneout
 from rnnjax.cli.launcher import run_command
 from rnnjax.errors import InputError
 from rnnjax.testing import bench
@@ -40,6 +41,14 @@ def test_table_has_each_engine_and_the_peers():
     assert lines[0].split()[:3] == ["cell", "engine", "parameters"]
     assert lines[-1].startswith("batch 2, time 5, inputs 3; medians of 3 alternated rounds on")
     assert report.refused == {}
+
+
+@pytest.mark.parametrize("cell", [nn.GRUCell(4), GRUCell(4, reset_after=False)])
+def test_ratios_are_to_the_plain_gru_of_the_package(cell):
+    rows = bench_cell(cell, TINY).rows
+    assert len(rows) == 5
+    assert [row.cell for row in rows if row.training_ratio == 1] == ["GRUCell(features=4)"]
+    assert rows[0].cell in ("flax GRUCell(features=4)", "GRUCell(features=4, reset_after=False)")
 
 
 def test_memory_of_a_backward_pass_grows_with_time():
