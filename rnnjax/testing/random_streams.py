@@ -95,7 +95,7 @@ def _follow_draws(
             else:
                 constant[shapes] += 1
                 results = [union | DRAWN for _ in results]
-        for inner in _inner_jaxprs(equation):
+        for inner in inner_jaxprs(equation):
             if len(inner.invars) == len(arguments):
                 inner_results = _follow_draws(inner, arguments, keyed, constant)
             else:  # A loop or a branch, whose arguments are arranged in another way.
@@ -115,7 +115,7 @@ def _follow_draws(
     return [flag(value) for value in jaxpr.outvars]
 
 
-def _inner_jaxprs(equation: Any) -> Iterator[Any]:
+def inner_jaxprs(equation: Any) -> Iterator[Any]:
     """Yields the jaxprs among the parameters of an equation."""
     for parameter in equation.params.values():
         for value in parameter if isinstance(parameter, tuple | list) else [parameter]:

@@ -121,7 +121,12 @@ def _find_scale(
         state, tangent = start, jax.tree.unflatten(structure, list(tangents.values()))
         column = []
         for step in range(SCALE_STEPS):
-            state, tangent, output = compiled(variables, state, tangent, inputs[:, step])
+            try:
+                state, tangent, output = compiled(variables, state, tangent, inputs[:, step])
+            except TypeError as error:
+                if "forward-mode" not in str(error):  # jax.custom_vjp's message
+                    raise
+                return None
             column.append(np.asarray(output, np.float64).ravel())
         columns.append(np.concatenate(column))
         owners.append(name)

@@ -103,9 +103,7 @@ class ParameterCell(CorrectCell):
 
     def setup(self):
         super().setup()
-        self.extra = self.param(
-            "extra", nn.initializers.zeros, (self.features,), self.param_dtype
-        )
+        self.extra = self.param("extra", nn.initializers.zeros, (self.features,), self.param_dtype)
 
     def modify(self, new, state, projected):
         return new * (1 + self.factor(self.extra.astype(new.dtype), projected.astype(new.dtype)))
@@ -264,7 +262,7 @@ class BoundedStep(LeakyIntegrator):
         return super().coefficients(projected)
 
     def step(self, state, projected):
-        new, output = super().step(state, projected)
+        new, _ = super().step(state, projected)
         new = jnp.clip(new, -40, 40)
         return new, self.read(new, projected)
 

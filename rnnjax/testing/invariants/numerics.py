@@ -1,6 +1,7 @@
 """Invariants of training: finite values, gradients that are derivatives, and dtypes."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ from rnnjax.testing.sequence_result import (
     dropout_rngs,
     layer_variables,
 )
+from rnnjax.testing.surrogates import find_surrogate
 
 DOUBLE = {"float32": np.dtype(np.float64), "complex64": np.dtype(np.complex128)}
 """The double precision of dtypes that follow `param_dtype`; parts in other dtypes do not."""
@@ -36,6 +38,9 @@ DOUBLE = {"float32": np.dtype(np.float64), "complex64": np.dtype(np.complex128)}
 INPUT_SCALES = (1e2, 1e4)
 LONG_FACTOR = 43
 """Multiple of a case's steps: some hundreds."""
+
+DRIVING_SCALES = (3.0, 10.0, 30.0, 100.0)
+"""Multiples of the inputs for which a unit that is silent may give a gradient."""
 
 DIFFERENCE_STEP = 1e-5
 """Of central differences, whose error is its square plus float64's 1e-16 divided by it."""
@@ -161,16 +166,39 @@ def trainable_parameters(case: CheckCase) -> None:
         raise ViolationError(f"frozen names {unknown[0]!r}, and there is no such parameter")
     if not paths:
         raise NotApplicableError("the cell has no parameters")
-    gradients = SequenceResult(parameters=default).leaves()
-    assert_finite(gradients, "from the default initial state")
-    for path, (name, leaf), random_leaf in zip(
-        paths, gradients.items(), jax.tree.leaves(random), strict=True
-    ):
-        nonzero = (leaf != 0) | (random_leaf != 0)
-        if not frozen.intersection(path_names(path)):
-            _assert_trainable(name, nonzero)
-        elif nonzero.any():
+    assert_finite(SequenceResult(parameters=default).leaves(), "from the default initial state")
+    names = [*SequenceResult(parameters=default).leaves()]
+    is_frozen = [bool(frozen.intersection(path_names(path))) for path in paths]
+    nonzero = [
+        (leaf != 0) | (random_leaf != 0)
+        for leaf, random_leaf in zip(jax.tree.leaves(default), jax.tree.leaves(random), strict=True)
+    ]
+    for name, entries in itertools.compress(zip(names, nonzero, strict=True), is_frozen):
+        if entries.any():
             raise ViolationError(f"{name} is not zero, and the parameter is declared frozen")
+    # A unit that is silent for common inputs may be driven by large ones, or by another bias.
+    for scale in DRIVING_SCALES:
+        if all(map(_is_trained, itertools.compress(nonzero, np.logical_not(is_frozen)))):
+            return
+        driven = case.run(
+            variables=layer_variables(case.harness.variables(seed=int(30 + scale))),
+            inputs=case.arguments.inputs * np.float32(scale),
+        ).parameters
+        nonzero = [
+            entries | (leaf != 0)
+            for entries, leaf in zip(nonzero, jax.tree.leaves(driven), strict=True)
+        ]
+    for name, entries, frozen_ in zip(names, nonzero, is_frozen, strict=True):
+        if not frozen_:
+            _assert_trainable(name, entries)
+
+
+def _is_trained(nonzero: np.ndarray) -> bool:
+    try:
+        _assert_trainable("", nonzero)
+    except ViolationError:
+        return False
+    return True
 
 
 def _assert_trainable(name: str, nonzero: np.ndarray) -> None:
@@ -179,6 +207,8 @@ def _assert_trainable(name: str, nonzero: np.ndarray) -> None:
         raise ViolationError(
             f"{name} is zero, so that nothing trains it; if that is meant, declare it frozen"
         )
+    if _is_strictly_triangular(nonzero):
+        return
     for axis, size in enumerate(nonzero.shape):
         remaining_axes = tuple(index for index in range(nonzero.ndim) if index != axis)
         dead = np.flatnonzero(~nonzero.any(axis=remaining_axes))
@@ -187,6 +217,21 @@ def _assert_trainable(name: str, nonzero: np.ndarray) -> None:
                 f"{name} is zero at {', '.join(map(str, dead))} of the {size} places along axis "
                 f"{axis}, so that nothing trains these entries"
             )
+
+
+def _is_strictly_triangular(nonzero: np.ndarray) -> bool:
+    """Returns whether square blocks side by side, along either axis, are strict triangles."""
+    if nonzero.ndim < 2:
+        return False
+    for entries in (nonzero, np.swapaxes(nonzero, -1, -2)):
+        *_, size, width = entries.shape
+        if size < 2 or width % size:
+            continue
+        blocks = entries.reshape(*entries.shape[:-1], width // size, size)
+        lower = np.tri(size, k=-1, dtype=bool)[:, None]
+        if (blocks == lower).all() or (blocks == np.swapaxes(lower, 0, 2)).all():
+            return True
+    return False
 
 
 @invariant(
@@ -200,6 +245,8 @@ def _assert_trainable(name: str, nonzero: np.ndarray) -> None:
 def finite_differences(case: CheckCase) -> None:
     if case.harness.cell("float64") is None:
         raise NotApplicableError("the cell has no param_dtype to make float64")
+    if (surrogate := find_surrogate(case)) is not None:
+        raise NotApplicableError(f"{surrogate} has a surrogate gradient, which is no derivative")
     if case.engine == "cudnn":  # It has float32 alone, as in the next check.
         return
     with jax.enable_x64(True):
