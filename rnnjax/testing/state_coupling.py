@@ -80,8 +80,8 @@ def _rotates(case: CheckCase, first: str, second: str) -> bool:
                 state[first] = start[first] + factor * da
                 state[second] = start[second] + factor * db
                 state = jax.tree.unflatten(structure, list(state.values()))
-                after = state_parts(to_numpy(step(variables, state, inputs)[0]))
-                results.append(np.stack([after[first], after[second]]).astype(np.float64))
+                stepped = state_parts(to_numpy(step(variables, state, inputs)[0]))
+                results.append(np.stack([stepped[first], stepped[second]]).astype(np.float64))
             return results[1] - results[0]
 
         real, imaginary = move(a, b)
@@ -116,7 +116,7 @@ def _find_scale(
     for name, direction in itertools.product(names, ("scale", "shift")):
         values = parts[name] if direction == "scale" else np.ones_like(parts[name])
         tangents = {
-            other: values if other == name else _zero_tangent(leaf) for other, leaf in parts.items()
+            part: values if part == name else _zero_tangent(leaf) for part, leaf in parts.items()
         }
         state, tangent = start, jax.tree.unflatten(structure, list(tangents.values()))
         column = []
@@ -133,14 +133,14 @@ def _find_scale(
     lengths = np.array([np.linalg.norm(column) for column in columns])
     if not np.isfinite(lengths).all():
         return None
-    kept = np.flatnonzero(lengths > 1e-5 * lengths.max(initial=0.0))
-    if len(kept) < 2:
+    effective = np.flatnonzero(lengths > 1e-5 * lengths.max(initial=0.0))
+    if len(effective) < 2:
         return None
-    matrix = np.stack([columns[index] / lengths[index] for index in kept], axis=1)
+    matrix = np.stack([columns[index] / lengths[index] for index in effective], axis=1)
     _, singular, vectors = np.linalg.svd(matrix, full_matrices=False)
     if singular[-1] > TOLERANCE * singular[0]:
         return None
-    involved = [owners[kept[index]] for index in np.flatnonzero(np.abs(vectors[-1]) > 1e-2)]
+    involved = [owners[effective[index]] for index in np.flatnonzero(np.abs(vectors[-1]) > 1e-2)]
     involved = list(dict.fromkeys(involved))
     if len(involved) < 2 or not set(involved) & set(zoned):
         return None
@@ -171,14 +171,14 @@ def _masks_together(case: CheckCase, first: str, second: str) -> Iterator[Masks]
     def rows():
         rng = np.random.default_rng(14)
         while True:
-            kept = rng.random(ROWS) < 0.5
-            yield {first: kept, second: kept}
+            entries = rng.random(ROWS) < 0.5
+            yield {first: entries, second: entries}
 
     def entries():
         rng = np.random.default_rng(15)
         while True:
-            kept = rng.random((ROWS, *shapes[0])) < 0.5
-            yield {first: kept, second: kept}
+            entries = rng.random((ROWS, *shapes[0])) < 0.5
+            yield {first: entries, second: entries}
 
     yield itertools.repeat({})
     yield rows()
@@ -203,11 +203,11 @@ def _largest_output(case: CheckCase, scale: float, masks: Masks) -> float:
     inputs = case.harness.inputs(ROWS, STEPS, seed=13) * np.float32(scale)
     state = case.harness.initial_state(ROWS)
     structure, largest = jax.tree.structure(state), 0.0
-    for step, kept in zip(range(STEPS), masks, strict=False):
+    for step, masked in zip(range(STEPS), masks, strict=False):
         old = state_parts(state)
         new_state, output = to_numpy(case.harness.step(variables, state, inputs[:, step]))
         new: dict[str, Any] = {**state_parts(new_state)}
-        for name, entries in kept.items():
+        for name, entries in masked.items():
             new[name] = np.where(align_axes(entries, new[name]), old[name], new[name])
         state = jax.tree.unflatten(structure, list(new.values()))
         largest = max(largest, float(np.abs(output.astype(np.float64)).max()))

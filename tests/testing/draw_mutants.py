@@ -74,7 +74,7 @@ class HashedName(DrawnCell):
         return super().draw_scale(jax.random.fold_in(key, hash("scale") % 2**31), shape, dtype)
 
 
-@planted("initial_parameters", "in another process", twin=DrawnCell)
+@planted("initial_parameters", "in another process", twin=DrawnCell, quick=False)
 class OrderOfSet(DrawnCell):
     """The order of a set of names, which differs between processes, orders the draws."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from rnnjax.cells import Cell, SimpleCell
 
 from .cell_mutants import CorrectCell
+from .mutants import PLANTED
 from .number_mutants import CountingCell
 
 # Kernels with zeros.
@@ -321,3 +322,10 @@ HONEST = (
     *(MaximumCell, RunningMaximumCell, RingCell, CappedCell, CappedFloatCell),
     *(ConstantMatrixCell, LeakCell, TwoSpeedsCell),
 )
+
+
+def correct_cells() -> list[type]:
+    """Returns these cells, and those beside the mistakes that are not of the package."""
+    twins = {mutant.twin for mutant in PLANTED.values() if mutant.twin is not None}
+    twins = {twin for twin in twins if not twin.__module__.startswith("rnnjax.")}
+    return [*HONEST, *sorted(twins, key=lambda twin: twin.__name__)]

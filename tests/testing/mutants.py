@@ -14,12 +14,14 @@ class Mutant(NamedTuple):
       check: name of the first check that fails.
       message: part of the message of its error.
       twin: class of the correct cell that the mistake was planted in; None if it is not named.
+      quick: whether a quick check, of fewer sizes and in one process, detects it.
     """
 
     cell: nn.Module
     check: str
     message: str
     twin: type | None = None
+    quick: bool = True
 
 
 MUTANTS: dict[str, Mutant] = {}
@@ -40,13 +42,15 @@ def mutant(check: str, message: str = "", **options) -> Callable:
     return register
 
 
-def planted(check: str, message: str = "", *, twin: type, **options) -> Callable:
+def planted(
+    check: str, message: str = "", *, twin: type, quick: bool = True, **options
+) -> Callable:
     """Registers a class of cells as a planted mistake, with the correct cell beside it."""
 
     def register(cell_class):
         assert cell_class.__name__ not in {**MUTANTS, **PLANTED}, cell_class
         cell = cell_class(features=4, **options)
-        PLANTED[cell_class.__name__] = Mutant(cell, check, message, twin)
+        PLANTED[cell_class.__name__] = Mutant(cell, check, message, twin, quick)
         return cell_class
 
     return register

@@ -146,7 +146,7 @@ class ChunkForgets(ChunkedCell):
         return first
 
 
-@planted("sequence_sizes", "engine fused", twin=ChunkedCell)
+@planted("sequence_sizes", "engine fused", twin=ChunkedCell, quick=False)
 class ThirdChunkForgets(ChunkedCell):
     """The third chunk begins with zeros."""
 
@@ -206,7 +206,7 @@ class UnmaskedAfterWindow(FusedCell):
         return super().scan(state, steps, mask, reverse)
 
 
-@planted("sequence_sizes", "engine fused", twin=FusedCell)
+@planted("sequence_sizes", "engine fused", twin=FusedCell, quick=False)
 class SmallIndex(FusedCell):
     """The index of a step is an int8, and after 127 steps the inputs are zero."""
 
@@ -215,7 +215,7 @@ class SmallIndex(FusedCell):
         return jnp.where(index >= 0, projected, 0), mask, reverse
 
 
-@planted("sequence_sizes", "engine fused", twin=FusedCell)
+@planted("sequence_sizes", "engine fused", twin=FusedCell, quick=False)
 class SingleStepShortcut(FusedCell):
     """A single step returns the initial state as the final one."""
 

@@ -16,11 +16,16 @@ from rnnjax.kernels.masking import zero_masked
 from rnnjax.layers import rnn
 from rnnjax.testing import INVARIANTS, CellError, check_cell
 
-from . import training_mutants  # noqa: F401  registers its mutants
+from . import (  # noqa: F401  registers their mutants
+    draw_mutants,
+    number_mutants,
+    size_mutants,
+    training_mutants,
+)
 from .cell_mutants import CorrectCell
 from .dropout_mutants import FusedDropout, SequenceDropout, StepDropout
 from .engine_mutants import FusedCell, LeakyIntegrator
-from .mutants import MUTANTS
+from .mutants import MUTANTS, PLANTED
 
 pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
@@ -29,7 +34,7 @@ CORRECT = (CorrectCell, SequenceDropout, StepDropout, FusedCell, LeakyIntegrator
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_check_detects_mutant(name):
-    cell, check, message, _ = MUTANTS[name]
+    cell, check, message, *_ = MUTANTS[name]
     with pytest.raises(CellError) as error:
         check_cell(cell, quick=True)
     assert error.value.check == check, str(error.value)
@@ -43,7 +48,8 @@ def test_correct_cell_passes(cell):
 
 
 def test_every_check_has_a_mutant():
-    assert set(INVARIANTS) == {mutant.check for mutant in MUTANTS.values()}
+    mutants = [*MUTANTS.values(), *PLANTED.values()]
+    assert set(INVARIANTS) == {mutant.check for mutant in mutants}
 
 
 def _is_inputs(values):

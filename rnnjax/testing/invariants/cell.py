@@ -213,11 +213,11 @@ def output_part(case: CheckCase) -> None:
         raise NotApplicableError("a cell of flax does not declare where its output stands")
     part = case.adapter.cell.output_part  # pyright: ignore
     key = jax.random.key(DROPOUT_SEED) if case.training else None
-    inputs, small = case.arguments.inputs[:, 0], case.arguments.state
-    large = jax.tree.map(lambda leaf: leaf * np.asarray(LARGE_STATE, leaf.dtype), small)
+    inputs, reachable = case.arguments.inputs[:, 0], case.arguments.state
+    large = jax.tree.map(lambda leaf: leaf * np.asarray(LARGE_STATE, leaf.dtype), reachable)
     for state, factor, context in (
-        (small, 1, ""),
-        (small, LARGE_STATE, f", for inputs of {LARGE_STATE}"),
+        (reachable, 1, ""),
+        (reachable, LARGE_STATE, f", for inputs of {LARGE_STATE}"),
         (large, 1, f", for states of {LARGE_STATE}"),
     ):
         variables = case.harness.variables()

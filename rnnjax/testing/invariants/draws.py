@@ -62,10 +62,10 @@ def initial_parameters(case: CheckCase) -> None:
     assert_bits_equal(init(rows=case.rows + 3), expected, "by the same key, from more rows")
     dropped = [init(dropout=jax.random.key(seed)) for seed in (1, 2)]
     assert_bits_equal(dropped[1], dropped[0], "by the same key, with another dropout key")
-    others = [init(key) for key in range(1, NUM_KEYS)]
+    alternatives = [init(key) for key in range(1, NUM_KEYS)]
     with altered_seeds():
         reseeded = init()
-    _assert_keyed(expected, others, reseeded)
+    _assert_keyed(expected, alternatives, reseeded)
     _assert_draws_keyed(case)
     if not case.adapter.quick:
         digest = digest_elsewhere(case.adapter, case.rows)
@@ -128,12 +128,12 @@ def zoneout_parts(case: CheckCase) -> None:
 
 
 def _assert_keyed(
-    expected: dict[str, Any], others: list[dict[str, Any]], reseeded: dict[str, Any]
+    expected: dict[str, Any], alternatives: list[dict[str, Any]], reseeded: dict[str, Any]
 ) -> None:
     """Asserts that every parameter that is random depends on the key, and on all of it."""
     drawn: dict[tuple[Any, ...], str] = {}
     for name, leaf in expected.items():
-        values = [leaf.tobytes(), *(other[name].tobytes() for other in others)]
+        values = [leaf.tobytes(), *(alternative[name].tobytes() for alternative in alternatives)]
         if len(set(values)) == 1:
             if reseeded[name].tobytes() != values[0]:
                 raise ViolationError(

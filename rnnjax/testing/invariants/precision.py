@@ -222,8 +222,8 @@ def _find_end(values: np.ndarray, dtype: Any) -> str | None:
     changes = np.diff(values, axis=0)
     for entry in range(values.shape[1]):
         change = changes[:, entry]
-        early = change[:EARLY_STEPS]
-        moved = early[early != 0]
+        first_changes = change[:EARLY_STEPS]
+        moved = first_changes[first_changes != 0]
         if not moved.size or not np.isfinite(values[:, entry]).all():
             continue
         unit = moved[np.abs(moved).argmin()]

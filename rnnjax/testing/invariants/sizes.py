@@ -165,13 +165,13 @@ def _assert_rows_apart(case: CheckCase, rows: int) -> None:
     )
     key, last = jax.random.key(ALTERNATIVE_SEED), np.arange(rows) == rows - 1
     changed = np.where(align_axes(last, inputs), inputs * -3 + 1, inputs)
-    before, after = (
+    unchanged, modified = (
         SequenceResult(*to_numpy(case.harness.step(variables, state, values, key)))
         .rows(~last)
         .leaves()
         for values in (inputs, changed)
     )
-    assert_bits_equal(after, before, f"for {rows} rows, because the last one changed")
+    assert_bits_equal(modified, unchanged, f"for {rows} rows, because the last one changed")
 
 
 def _many_states(case: CheckCase, rows: int) -> Any:
