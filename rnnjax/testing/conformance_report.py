@@ -117,7 +117,8 @@ class CellError(AssertionError):
         if case.adapter is not first_case.adapter:
             inputs = ",".join(map(str, case.adapter.inputs))
             size = f"{describe_cell(case.adapter.cell)}, inputs {inputs}, {size}"
-        lines += [f"{label} {size}", *mask]
+        if self.invariant.any_size or self.picture_size:
+            lines += [f"{label} {size}", *mask]
         if self.picture:
             lines.append(f"differs:   {self.picture_size}".rstrip())
             lines += [f"  {line}" for line in self.picture]

@@ -102,7 +102,7 @@ class LongProjection(SimpleCell):
 
 
 def test_violation_of_long_sequences_alone_is_minimized(monkeypatch):
-    monkeypatch.setattr(violation_search, "MAX_REDUCTIONS", 20)
+    monkeypatch.setattr(violation_search, "MAX_REDUCTIONS", 24)
     error = violate(LongProjection(4), "loop_values", sizes=((3, 40),))
     assert (error.case.rows, error.case.steps) == (1, 11)
     assert "differs:   at 3 rows, 40 steps" in str(error)
