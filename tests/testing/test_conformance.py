@@ -121,7 +121,7 @@ def test_correct_cell_passes(name):
     assert 0 < report.largest_deviation < 0.2
 
 
-CHECKS = cell_checks(SimpleCell(features=4))
+CHECKS = cell_checks(SimpleCell(features=4), quick=True)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
@@ -223,7 +223,7 @@ def test_skips_stand_in_the_verdict(monkeypatch):
 
 
 def test_verdict_of_violation_is_data():
-    report = cell_verdict(UnmaskedCell(4))
+    report = cell_verdict(UnmaskedCell(4), quick=True)
     verdict = json.loads(json.dumps(report.as_dict()))
     assert verdict["verdict"] == "failed"
     statuses = [check["status"] for check in verdict["checks"]]
