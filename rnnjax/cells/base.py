@@ -29,8 +29,9 @@ INTERNALS = "internals"
 class Broadcast:
     """A part of a projection that is the same for all rows and steps, and has no axis for either.
 
-    `project` computes it once a call of the layer (once a segment with `remat`), and every `step`
-    reads it: a normalised or masked kernel, or a parameter that is made in `project`.
+    `project` computes it once a call of the layer, or once a segment where the layer works in
+    segments (`remat`), and every `step` reads it: a normalised or masked kernel, or a parameter
+    that is made in `project`.
 
     Attributes:
       value: a pytree of arrays, which may depend on parameters but not on the inputs.
