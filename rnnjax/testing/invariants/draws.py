@@ -204,8 +204,10 @@ def _rates(cell: nn.Module) -> dict[str, Any]:
     rates = {}
     for field in dataclasses.fields(cell):
         value = getattr(cell, field.name, None)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (is_number or isinstance(value, Mapping)) or not _RATE.search(field.name):
+        is_rate = _RATE.search(field.name) and not field.name.startswith("init")
+        # An integer that is 0 may be a rate that is off, or an axis.
+        is_number = isinstance(value, float) or (value == 0 and "float" in str(field.type))
+        if not is_rate or not (is_number or isinstance(value, Mapping)):
             continue
         # A plain 'rate' may be that of a leak.
         text = f"{type(cell).__name__} {type(cell).__doc__}".lower()

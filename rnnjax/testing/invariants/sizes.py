@@ -59,14 +59,12 @@ def row_counts(case: CheckCase) -> None:
     tolerances = case.harness.cached(
         "tolerances of single rows", lambda: _step_tolerances(case, single, state, inputs)
     )
-    first = named_leaves(case.harness.initial_state(1))
+    first = named_leaves({"initial state": case.harness.initial_state(1)})
     for rows in counts:
         context = f"for {rows} rows, as for each alone"
-        initial = named_leaves(case.harness.initial_state(rows))
+        initial = named_leaves({"initial state": case.harness.initial_state(rows)})
         assert_bits_equal(
-            {f"initial state.{name}": leaf for name, leaf in initial.items()},
-            {f"initial state.{name}": np.repeat(first[name], rows, axis=0) for name in first},
-            context,
+            initial, {name: np.repeat(first[name], rows, axis=0) for name in first}, context
         )
         actual = case.harness.step(variables, first_rows(state, rows), inputs[:rows])
         expected = first_rows((expected_state, expected_output), rows)
