@@ -21,6 +21,7 @@ from . import (  # noqa: F401  registers their mutants
     number_mutants,
     size_mutants,
     training_mutants,
+    zoneout_mutants,
 )
 from .cell_mutants import CorrectCell
 from .dropout_mutants import FusedDropout, SequenceDropout, StepDropout

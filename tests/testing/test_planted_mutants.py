@@ -9,7 +9,12 @@ import pytest
 from rnnjax.cells import CELLS
 from rnnjax.testing import cell_checks
 
-from . import draw_mutants, number_mutants, size_mutants  # noqa: F401  registers their mutants
+from . import (  # noqa: F401  registers their mutants
+    draw_mutants,
+    number_mutants,
+    size_mutants,
+    zoneout_mutants,
+)
 from .honest_cells import (
     BackwardSpikingCell,
     CappedFloatCell,
