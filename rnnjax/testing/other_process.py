@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from rnnjax.console import write_output
 from rnnjax.testing.cell_adapter import CellAdapter
 
 _TIMEOUT = 120.0
@@ -101,7 +102,7 @@ def answer() -> None:
     settings, description, inputs, rows = _load()
     for name, value in settings.items():
         jax.config.update(name, value)
-    print(digest_parameters(CellAdapter(construct_cell(description), inputs), rows))
+    write_output(digest_parameters(CellAdapter(construct_cell(description), inputs), rows))
 
 
 def _load() -> Any:
