@@ -16,6 +16,10 @@ hold for a cell is skipped with a reason, by `skip` or by the class:
     class SpikingCell(Cell):
         conformance_skips = {"finite_differences": "surrogate gradient"}
 
+Larger batches, up to 16 rows and 257 steps, are compared with single steps of single rows, and
+initial parameters with those of a second process. In a test suite of many cells `quick=True`
+compares a part of the sizes, in one process.
+
 Random numbers are checked for their rng stream and their dependence on keys, rows and steps; for
 one dropout key, training obeys the same invariants as an evaluation. The scale of a dropout, its
 factor 1 / (1 - rate), is not checked: the outputs of a cell do not reveal it.
