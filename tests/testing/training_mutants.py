@@ -152,6 +152,8 @@ class ExponentialState(NamedTuple):
 class UnstableCell(Cell):
     """Exponential gates whose products overflow."""
 
+    zoneout_parts: ClassVar[tuple[str, ...]] = ()  # a sum and its weights count together
+
     def setup(self):
         self.input = self.dense(3 * self.features)
 
