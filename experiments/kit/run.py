@@ -23,9 +23,8 @@ sys.path.insert(0, str(HERE.parents[1]))  # for the mutants among the tests
 import flax.linen as nn  # noqa: E402
 import jax  # noqa: E402
 
-import render  # noqa: E402
 from rnnjax.cells import CELLS, make_cell  # noqa: E402
-from rnnjax.experiment.page_rendering import write_pages  # noqa: E402
+from rnnjax.experiment.page_rendering import render_by_script, write_pages  # noqa: E402
 from rnnjax.experiment.records import read_verified, write_records  # noqa: E402
 from rnnjax.reporting.progress import Progress, write_message  # noqa: E402
 from rnnjax.testing import cell_checks, violation_search  # noqa: E402
@@ -108,7 +107,7 @@ def run(chosen: Sequence[Subject], folder: Path, command: str) -> int:
                 write_message(f"{subject.name}: {record['failed']}: {record['message']}")
             lines.append(record)
             write_records(path, lines)
-            write_pages(folder, render.render(folder))
+            write_pages(folder, render_by_script(folder))
             progress.update(count)
     return sum(line["failed"] != line["expected"] for line in lines if "name" in line)
 
