@@ -2,7 +2,7 @@
 
 python -m rnnjax.main --config configs/adding.py
 
-`config.data.memory.problem` names the others: copy, selective_copy, parity.
+`config.memory.problem` names the others: copy, selective_copy, parity.
 """
 
 import ml_collections
@@ -12,14 +12,13 @@ from rnnjax.config import defaults
 
 def get_config() -> ml_collections.ConfigDict:
     """LSTM(64), Dense(1), a hundred steps, two thousand updates."""
-    config = ml_collections.ConfigDict(defaults())
-    config.task = "memory"
+    config = ml_collections.ConfigDict(defaults("memory"))
     config.batch_size = 32
     config.learning_rate = 3e-3
     config.data.validation = 0.01
-    config.data.memory.problem = "adding"
-    config.data.memory.length = 100
-    config.data.memory.examples = 64_000
+    config.memory.problem = "adding"
+    config.memory.length = 100
+    config.memory.examples = 64_000
     config.model.cell = "LSTMCell"
     config.model.features = 64
     config.optimizer.clip_norm = 1.0

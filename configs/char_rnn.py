@@ -17,8 +17,7 @@ from rnnjax.config import defaults
 
 def get_config() -> ml_collections.ConfigDict:
     """Embedding(64), LSTM(256), Dense."""
-    config = ml_collections.ConfigDict(defaults())
-    config.task = "language_modeling"
+    config = ml_collections.ConfigDict(defaults("language_modeling"))
     config.epochs = 8
     config.batch_size = 64
     config.learning_rate = 3e-3

@@ -24,8 +24,7 @@ from rnnjax.config import defaults
 
 def get_config() -> ml_collections.ConfigDict:
     """Embedding(64), BiLSTM(64), LSTM(128) with multiplicative attention."""
-    config = ml_collections.ConfigDict(defaults())
-    config.task = "translation"
+    config = ml_collections.ConfigDict(defaults("translation"))
     config.epochs = 5
     config.batch_size = 64
     config.learning_rate = 3e-3

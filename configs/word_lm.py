@@ -15,8 +15,7 @@ from rnnjax.config import defaults
 
 def get_config() -> ml_collections.ConfigDict:
     """Embedding(8000, 128) at both ends, two LSTM(128) between them."""
-    config = ml_collections.ConfigDict(defaults())
-    config.task = "language_modeling"
+    config = ml_collections.ConfigDict(defaults("language_modeling"))
     config.epochs = 8
     config.batch_size = 32
     config.learning_rate = 3e-3

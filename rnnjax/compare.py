@@ -36,16 +36,6 @@ from rnnjax.reporting.statistics import (
 )
 
 POSITIONAL = "RUNS RUNS [RUNS ...]"
-_BETTER = {
-    "accuracy": "higher",
-    "macro_f1": "higher",
-    "loss": "lower",
-    "bits": "lower",
-    "perplexity": "lower",
-    "bleu": "higher",
-    "chrf": "higher",
-    "exact": "higher",
-}
 
 
 def add_flags(parser: Parser) -> None:
@@ -95,7 +85,8 @@ def main(args: argparse.Namespace) -> None:
         values = {"metric": metric, "first": baseline.name, "comparisons": comparisons}
         write_output(encode_json(values, indent=2))
         return
-    better = _BETTER.get(metric.split(".")[-1])
+    schema = baseline.runs[0].config.task_schema
+    better = schema.better(metric.split(".")[-1])
     write_output(f"{metric}{f', {better} is better' if better else ''}; against {names[0]}\n")
     write_output(_table(names, results, scores, better))
     for name, candidate, result in zip(names[1:], candidates, results, strict=True):
@@ -114,7 +105,7 @@ def _table(
     names: Sequence[str],
     results: Sequence[ComparisonResult],
     scores: Sequence[dict[int, float]],
-    better: str | None,
+    better: str,
 ) -> str:
     several = len(results) > 1
     heads = ["", "runs", "mean ± sd", "difference", "95 % interval", "p, Holm" if several else "p"]
@@ -141,7 +132,7 @@ def _mean(scores: dict[int, float]) -> list[str]:
     return [str(len(values)), f"{values.mean():.4f}{spread}"]
 
 
-def _verdict(result: ComparisonResult, better: str | None) -> str:
+def _verdict(result: ComparisonResult, better: str) -> str:
     if result.verdict == "none":
         few = result.comparison.num_runs < MIN_SEEDS
         return f"no verdict: fewer than {MIN_SEEDS} seeds" if few else "no verdict: no spread"

@@ -51,18 +51,18 @@ def main(args: argparse.Namespace) -> None:
     """Prints the prompt and its continuation."""
     from rnnjax.reporting.progress import write_message
     from rnnjax.tasks.sampling import SamplingOptions
-    from rnnjax.training import TrainedLanguageModel
+    from rnnjax.training import load_run
 
     options = SamplingOptions(args.temperature, args.top_k, args.top_p, args.seed)
-    run = TrainedLanguageModel.load(args.workdir, args.trust)
-    (unknown_share,) = run.vocabulary.unknown_shares([args.prompt])
+    run = load_run(args.workdir, args.trust)
+    pieces = run.generate(args.prompt, args.length, options)
+    (unknown_share,) = run.text_vocabulary.unknown_shares([args.prompt])
     if args.prompt and unknown_share:
-        advice = run.vocabulary.advise_unicode_form([args.prompt])
+        advice = run.text_vocabulary.advise_unicode_form([args.prompt])
         write_message(
             f"WARNING: {unknown_share:.1%} of the tokens of the prompt are unknown to the network, "
             f"which reads all of them as one and the same{advice}"
         )
-    pieces = run.generate(args.prompt, args.length, options)
     first = next(pieces, "")  # an error is raised before anything is printed
     write_output(args.prompt + first, end="")
     for piece in pieces:

@@ -59,7 +59,7 @@ def narrow_vocabulary(config: Config) -> str:
         return ""
     rows = f"the first {vocabulary.rows:,}" if is_limited else "all"
     fitted_fields, read_fields = "", ""
-    if config.task == "classification":
+    if config.task_schema.reads("data.vocabulary.text"):
         fitted_fields, read_fields = f"the {fields} of ", f"the {data.text} of "
     return (
         f"the vocabulary is fitted on {fitted_fields}{rows} training rows, and the network reads "
@@ -73,7 +73,7 @@ def not_shuffled(config: Config) -> str:
     A file sorted by class is learned one class at a time, and the last is what remains: test
     accuracy `not_shuffled` .3323 ± .0026 instead of `right` .9036 ± .0021.
     """
-    if config.data.shuffle or config.task == "language_modeling":  # which is read in its order
+    if config.data.shuffle or config.task_schema.ordered:
         return ""
     return "data.shuffle is False, so that training follows the file's order; set data.shuffle=True"
 
@@ -87,7 +87,7 @@ def truncated(config: Config, dataset: TextDataset) -> str:
     max_tokens = config.data.max_tokens
     if not max_tokens:
         return ""
-    lengths = dataset.vocabulary.encode(_texts(config, dataset, "train")).lengths
+    lengths = dataset.vocabulary.encode(dataset.texts(config.data, "train")).lengths
     share = 1 - float(np.minimum(lengths, max_tokens).sum() / max(lengths.sum(), 1))
     if share <= MOST_CUT:
         return ""
@@ -103,15 +103,13 @@ def test_leak(config: Config, dataset: TextDataset) -> str:
     Memorized texts then count as generalization. With a quarter of them there, for one epoch, the
     test accuracy is too good: `test_leak` .9129 ± .0010 instead of `right` .9036 ± .0021.
     """
-    if config.data.file:  # whose lines are no texts by themselves
-        return ""
     # Parallel texts may have blank lines, which hold nothing to memorize.
-    train_texts = set(_texts(config, dataset, "train"))
-    test_texts = [text for text in _texts(config, dataset, "test") if text.strip()]
+    train_texts = set(dataset.texts(config.data, "train"))
+    test_texts = [text for text in dataset.texts(config.data, "test") if text.strip()]
     share = float(np.mean([text in train_texts for text in test_texts])) if test_texts else 0.0
     if share <= MOST_LEAKED:
         return ""
-    fields = "" if config.task == "translation" else f" ({config.data.text})"
+    fields = f" ({config.data.text})" if config.task_schema.reads("data.text") else ""
     return (
         f"{share:.1%} of the test texts{fields} are among the training rows, word for word; take "
         "them out there"
@@ -288,15 +286,6 @@ def warnings(config: Config, dataset: Dataset) -> list[str]:
             "marks it as intended"
         )
     return lines
-
-
-def _texts(config: Config, dataset: TextDataset, part: str) -> Sequence[str]:
-    """Returns the texts of a split; of parallel texts, the sources."""
-    rows = slice(0, config.data.take or None)
-    if config.task == "classification":
-        return dataset.corpus.splits[part].texts(config.data.text, rows)
-    texts = dataset.corpus.splits[part]
-    return (texts.sources if config.task == "translation" else texts)[rows]
 
 
 def _tuned_keys(first: Config, second: Config) -> list[str]:

@@ -56,6 +56,8 @@ def main(args: argparse.Namespace) -> int:
     allocator.retain_freed_memory()
 
     from rnnjax import training
+    from rnnjax.tasks.registry import find_task
+    from rnnjax.tasks.report_page import usage_commands
     from rnnjax.training.run_folder import RunFolder
 
     command = shlex.join(["python", "-m", "rnnjax.main", *args.arguments])
@@ -63,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
         training.train(config, name, workdir, command)
     except (InterruptedRunError, KeyboardInterrupt) as interruption:
         message = str(interruption) or "interrupted; checkpoints that were saved remain"
-        usage = training.usage_commands(config, workdir)
+        usage = [line for _, line in usage_commands(find_task(config.task), config, workdir)]
         if usage and config.replicates == 1 and isinstance(interruption, InterruptedRunError):
             lines = "\n  ".join(usage)
             message += f", without scores. The network as it is can be used with:\n  {lines}\n"

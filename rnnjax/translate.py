@@ -38,19 +38,21 @@ def main(args: argparse.Namespace) -> None:
     """Prints the translation of each text."""
     from rnnjax.reporting.progress import write_message
     from rnnjax.reporting.templates import visible
-    from rnnjax.training import TrainedTranslator
+    from rnnjax.training import load_run
 
-    run = TrainedTranslator.load(args.workdir, args.trust)
+    run = load_run(args.workdir, args.trust)
+    vocabulary = run.text_vocabulary
     for texts in read_chunks(args.positional):
-        shares = run.vocabulary.unknown_shares(texts)
+        translations = run.translate(texts, args.beam_size)
+        shares = vocabulary.unknown_shares(texts)
         doubtful = [text for text, share in zip(texts, shares, strict=True) if share]
         if doubtful:
             write_message(
                 f"WARNING: {len(doubtful)} of {len(texts)} texts are empty or have tokens that the "
                 f"network does not know, {doubtful[0][:_QUOTED_CHARACTERS]!r} is the first of "
-                f"them: do not trust their translations{run.vocabulary.advise_unicode_form(texts)}"
+                f"them: do not trust their translations{vocabulary.advise_unicode_form(texts)}"
             )
-        for translation in run.translate(texts, args.beam_size):
+        for translation in translations:
             write_output(translation.text)
             for token, weight, source in translation.alignments if args.attention else []:
                 write_output(f"  {visible(token):<12}  {weight:.2f}  {visible(source)}")

@@ -1,6 +1,8 @@
 """Rules of the whole repository: imports, sizes of files, names of modules, versions."""
 
 import ast
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rnnjax import __version__
+from rnnjax.config.task_schema import task_names
 
 ROOT = Path(__file__).resolve().parents[1]
 LINES = 400
@@ -19,36 +22,41 @@ VAGUE_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
 CHAIN = ("kernels", "cells", "layers", "models", "tasks", "training")
 SUPPORT = {
     *("errors", "input_files", "paths", "allocator", "cache", "config", "console", "data"),
-    "interrupt",
-    *("reporting", "lint_rules", "encodings"),
+    *("interrupt", "reporting", "lint_rules", "encodings", "class_import"),
 }
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
     "lint",
 }
 
+TASK_CONFIGS = "config of a task"
+"""The modules `rnnjax/tasks/NAME/config.py`, which `rnnjax.config` finds by the task's name."""
+
 MAY_IMPORT: dict[str, set[str]] = {
     "": {"training"},  # when `rnnjax.fit` or `rnnjax.load` is used
     "errors": set(),
     "encodings": set(),
     "input_files": {"errors", "encodings"},
+    "class_import": {"errors"},
     "allocator": set(),
     "paths": {"errors"},
     "cache": {"errors", "paths"},
     "interrupt": set(),
     "console": set(),
-    "config": {"errors", "input_files", "paths"},
+    "config": {"errors", "input_files", "paths", "class_import"},
     "reporting": {"errors", "input_files", "config", "console"},
     "data": {"errors", "input_files", "paths", "cache", "config", "reporting"},
     "lint_rules": {"config", "data"},
     **{part: {"errors", *CHAIN[:place]} for place, part in enumerate(CHAIN[:4])},
+    "cells": {"errors", "class_import", "kernels"},
     **{part: {*SUPPORT, *CHAIN[: CHAIN.index(part)]} for part in ("tasks", "training")},
-    "testing": {"errors", "cli", "console", *CHAIN[:3]},
+    "testing": {"errors", "cli", "console", "cache", "config", "data", *CHAIN},
     "interop": {"errors", *CHAIN[:3]},
     "cli": {*SUPPORT},
     **{part: {*SUPPORT, *CHAIN, "cli"} for part in ENTRIES},
     "lint": {*SUPPORT, "cli", "experiment"},
     "__main__": {"cli", "console"},
+    TASK_CONFIGS: {"errors", "config"},
 }
 """The parts that each part may import, besides itself and the bare package."""
 
@@ -61,7 +69,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tensorflow_datasets": ("rnnjax/data/corpora/",),
     "tensorflow": (PEERS,),
     "sklearn": ("experiments/best/",),
-    "sacrebleu": ("rnnjax/tasks/bleu.py",),
+    "sacrebleu": ("rnnjax/tasks/translation/bleu.py",),
 }
 """The files, or folders ending in '/', that may import a library."""
 
@@ -77,6 +85,8 @@ def list_violations(root: Path) -> list[str]:
         elif part not in MAY_IMPORT:
             lines.append(f"{location}: {part} has no place among the parts")
             continue
+        elif re.fullmatch(r"rnnjax/tasks/\w+/config\.py", location):
+            part = TASK_CONFIGS
         for target_part in sorted(set(_imported_parts(path, root))):
             if target_part != part and target_part not in MAY_IMPORT.get(part, set()):
                 lines.append(f"{location}: {part or 'rnnjax'} imports {target_part}")
@@ -115,6 +125,35 @@ def _imported_parts(path: Path, root: Path) -> Iterator[str]:
             yield from (name for name in names if name in parts)
 
 
+def list_task_mentions(root: Path, tasks: list[str]) -> list[str]:
+    """Returns a line for each mention of a task under a repository's root, outside its folder."""
+    lines = []
+    for path in sorted([*root.glob("rnnjax/**/*.py"), *root.glob("rnnjax/**/*.j2")]):
+        location = path.relative_to(root).as_posix()
+        if location.startswith("rnnjax/configs/"):
+            continue
+        foreign = [task for task in tasks if not location.startswith(f"rnnjax/tasks/{task}/")]
+        names = "|".join(foreign)
+        pattern = re.compile(
+            rf"""(["'`])(?:{names})(?:\1|\.)|\bconfig\.(?:{names})\b|\btasks?[./](?:{names})\b"""
+            r"""|\btask(?:["']\])?\s+(?:[=!]=|(?:not\s+)?in)\s+(?:["'(\[{]|[A-Z_]{2,})"""
+        )
+        text = path.read_text(encoding="utf-8")
+        code = re.sub(r"#.*", "", text) if path.suffix == ".py" else text
+        mentions = [match[0] for match in pattern.finditer(code)]
+        if path.suffix == ".py":
+            imports = _imports(path, root)
+            mentions += [
+                f"import {name}"
+                for module, imported in imports
+                if module.startswith("rnnjax.tasks")
+                for name in (*module.split("."), *imported)
+                if name in foreign
+            ]
+        lines += [f"{location}: {mention}" for mention in mentions]
+    return lines
+
+
 def test_imports_respect_the_layers():
     assert list_violations(ROOT) == []
 
@@ -136,6 +175,9 @@ def test_every_layer_exists():
         ("rnnjax/data/a.py", "from rnnjax.tasks import x", "data imports tasks"),
         ("rnnjax/reporting/a.py", "from rnnjax.data import text", "reporting imports data"),
         ("rnnjax/config/schema.py", "from rnnjax.cells import CELLS", "config imports cells"),
+        ("rnnjax/tasks/a.py", "from rnnjax.training import load_run", "tasks imports training"),
+        ("rnnjax/tasks/b/a.py", "from rnnjax.training import a", "tasks imports training"),
+        ("rnnjax/tasks/b/config.py", "import rnnjax.data", f"{TASK_CONFIGS} imports data"),
         ("rnnjax/training/a.py", "from rnnjax import main", "training imports main"),
         ("rnnjax/predict.py", "from rnnjax import main", "predict imports main"),
         ("rnnjax/__init__.py", "from rnnjax.layers import RNN", "rnnjax imports layers"),
@@ -153,6 +195,50 @@ def test_forbidden_imports_are_reported(tmp_path, file, line, message):
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(f"{line}\n", encoding="utf-8")
     assert list_violations(tmp_path) == [f"{file}: {message}"]
+
+
+def test_tasks_are_named_in_their_folders_alone():
+    assert list_task_mentions(ROOT, task_names()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "mention"),
+    [
+        ("rnnjax/main.py", "names = ['parsing', 'tagging']", "'tagging'"),
+        ("rnnjax/main.py", 'if name == "tagging":', '"tagging"'),
+        ("rnnjax/main.py", "key = 'tagging.length'", "'tagging."),
+        ("rnnjax/main.py", "if config.task == NAME:", "task == NAME"),
+        ("rnnjax/main.py", "if config['task'] not in ('a', NAME):", "task'] not in ("),
+        ("rnnjax/main.py", "length = config.tagging.length", "config.tagging"),
+        ("rnnjax/main.py", "from rnnjax.tasks.tagging import data", "import tagging"),
+        ("rnnjax/tasks/a.py", "from rnnjax.tasks import tagging", "import tagging"),
+        ("rnnjax/tasks/a.py", "from .tagging import data", "import tagging"),
+        ("rnnjax/tasks/parsing/a.py", "from ..tagging import data", "import tagging"),
+        ("rnnjax/tasks/registry.py", "find('rnnjax.tasks.tagging.task')", "tasks.tagging"),
+        ("rnnjax/reporting/a.html.j2", "{% if task == 'x' %}", "task == '"),
+        ("rnnjax/reporting/a.html.j2", "{% include 'tasks/tagging/a.j2' %}", "tasks/tagging"),
+    ],
+)
+def test_mentions_of_tasks_are_reported(tmp_path, file, line, mention):
+    (tmp_path / file).parent.mkdir(parents=True)
+    suffix = "\n    pass\n" if line.endswith(":") else "\n"
+    (tmp_path / file).write_text(line + suffix, encoding="utf-8")
+    assert f"{file}: {mention}" in list_task_mentions(tmp_path, ["parsing", "tagging"])
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("rnnjax/tasks/tagging/a.py", "from rnnjax.tasks.tagging import data\nname = 'tagging'"),
+        ("rnnjax/configs/a.py", "config.task = 'tagging'"),
+        ("rnnjax/main.py", "same = a.config.task == b.config.task  # not only of 'tagging'"),
+        ("rnnjax/main.py", "'Tags a text; tagging takes a while.'"),
+    ],
+)
+def test_other_words_are_no_mentions_of_tasks(tmp_path, file, line):
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(f"{line}\n", encoding="utf-8")
+    assert list_task_mentions(tmp_path, ["parsing", "tagging"]) == []
 
 
 @pytest.mark.parametrize(
@@ -212,6 +298,31 @@ def test_dependencies_have_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     assert [name for name in required if ">=" not in name] == ["rnnjax[translate]"]
+
+
+@pytest.mark.parametrize("folder", ["configs", "experiments"])
+def test_names_that_scripts_import_from_the_package_exist(folder):
+    missing = []
+    for path in sorted(ROOT.glob(f"{folder}/**/*.py")):
+        for module, names in _imports(path, ROOT):
+            if module.split(".")[0] == "rnnjax":
+                imported = importlib.import_module(module)
+                folders = getattr(imported, "__path__", [])
+                modules = {part.name for part in pkgutil.iter_modules(folders)}
+                missing += [
+                    f"{path.relative_to(ROOT)}: {module}.{name}"
+                    for name in names
+                    if not hasattr(imported, name) and name not in modules
+                ]
+    assert missing == []
+
+
+def test_templates_and_style_sheets_are_package_data():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    patterns = settings["setuptools"]["package-data"]["*"]
+    files = [path for path in ROOT.glob("rnnjax/**/*") if path.suffix in (".j2", ".css", ".html")]
+    assert len(files) > len(task_names())
+    assert [path for path in files if not any(map(path.match, patterns))] == []
 
 
 def test_tests_do_not_import_tensorflow():

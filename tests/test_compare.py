@@ -276,7 +276,8 @@ def test_scores_of_other_tokens_are_refused_and_those_of_texts_are_not(cells, ru
     for metric in ("loss", "accuracy", "perplexity"):
         with pytest.raises(InputError, match=r"words of all rows, at most 20000, words of .* 100"):
             run_compare("cells", f"--metric=test.{metric}")
-    assert row(run_compare("cells", "--metric=test.bleu"), "few")[3] == "+0.0000"
+    if task == "translation":
+        assert row(run_compare("cells", "--metric=test.bleu"), "few")[3] == "+0.0000"
 
 
 @pytest.mark.parametrize(

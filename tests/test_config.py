@@ -3,17 +3,18 @@
 import importlib.util
 import re
 from pathlib import Path
+from typing import Any
 
 import pydantic
 import pytest
 
-from rnnjax.config import Config, defaults, differences, parse, replicate_configs
+from rnnjax.config import defaults, differences, parse, replicate_configs
 from rnnjax.errors import InputError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.py"))
 
 
-def nested(key, value):
+def nested(key: str, value: Any) -> dict[str, Any]:
     """Returns the nested dicts that give a dotted key a value."""
     for part in reversed(key.split(".")):
         value = {part: value}
@@ -39,7 +40,7 @@ def refusal(key, value):
 
 
 def test_the_defaults_are_a_config():
-    assert parse(defaults()) == Config() == parse({})
+    assert parse(defaults()) == parse({}) == parse({})
 
 
 def test_there_is_no_none_in_a_config():
@@ -117,7 +118,59 @@ def test_what_a_key_cannot_be_is_refused_by_its_full_path(key, value, words):
         assert word in message
 
 
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("chess", "given 'chess', expected one of 'classification', "),
+        ("no_module:Task", "given 'no_module:Task', and there is no module no_module"),
+        ("rnnjax.errors:InputError", "given 'rnnjax.errors:InputError', and rnnjax.errors has no "),
+        (3, "given 3 (int), it should be a valid string"),
+        ({"a": 1}, "given {'a': 1} (dict), it should be a valid string"),
+    ],
+)
+def test_an_unknown_task_is_refused_with_the_name_of_the_config(task, message):
+    with pytest.raises(InputError) as error:
+        parse({"task": task, "data": {"x": 1}}, "run/config.json")
+    assert str(error.value).startswith(f"run/config.json.task: {message}")
+
+
+@pytest.fixture
+def foreign_values(tmp_path, monkeypatch):
+    """Values of a config whose task is in a module that cannot be imported."""
+    (tmp_path / "foreign_task.py").write_text("raise RuntimeError('it runs')\nclass Mine: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return {"task": "foreign_task:Mine", "mine": {"width": 3}}
+
+
+def test_the_section_of_an_untrusted_task_is_not_validated(foreign_values):
+    with pytest.raises(InputError, match=r"^config\.task: given 'foreign_task:Mine', .*: it runs"):
+        parse(foreign_values)
+    config = parse({**foreign_values, "epochs": 7}, trust=False)
+    assert config.model_dump() == {**defaults(), **foreign_values, "epochs": 7}
+
+
+@pytest.mark.parametrize("data", [3, {"x": 1}, {"take": -1}])
+def test_refusing_an_untrusted_task_imports_nothing(foreign_values, data):
+    with pytest.raises(InputError, match=r"^config\.data") as error:
+        parse({**foreign_values, "data": data}, trust=False)
+    assert "it runs" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["data", "seed", "copy"])
+def test_the_section_of_a_task_replaces_no_other_key(tmp_path, monkeypatch, name):
+    module = f"task_with_section_{name}"
+    (tmp_path / f"{module}.py").write_text(
+        "from rnnjax.config.schema import ConfigSection\n"
+        "from rnnjax.config.task_schema import TaskSchema\n"
+        f"class Mine:\n    schema = TaskSchema(name='{name}', section=ConfigSection)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=rf"section would be config\.{name}, which is taken"):
+        parse({"task": f"{module}:Mine"})
+
+
 def test_a_value_is_shown_in_short():
+    assert len(refusal("task", "a" * 10**5)) < 1_000
     assert "given a number of thousands of digits" in refusal("epochs", 10**5_000)
     assert len(refusal("data.dir", [[]] * 10**5)) < 300
     deep = nested(".".join("a" * 5_000), 1)
@@ -189,8 +242,6 @@ def test_pairs_come_with_a_validation_part_and_their_languages():
 @pytest.mark.parametrize(
     ("task", "key", "value", "readers"),
     [
-        ("classification", "translation.beam_size", 3, "'translation'"),
-        ("classification", "data.memory.length", 3, "'memory'"),
         ("translation", "model.bidirectional", True, "'classification'"),
         ("translation", "model.regularization.zoneout", 0.1, "'classification' and 'language_mod"),
         ("language_modeling", "model.regularization.adversarial", 0.1, "'classification'"),
@@ -201,6 +252,13 @@ def test_pairs_come_with_a_validation_part_and_their_languages():
 def test_a_key_that_a_task_does_not_read_is_refused_there(task, key, value, readers):
     with pytest.raises(InputError, match=rf"^config: {key} is .*, which is read by .* {readers}"):
         parse({"task": task, **nested(key, value)})
+
+
+@pytest.mark.parametrize("key", ["translation.beam_size", "memory.length"])
+def test_a_section_of_another_task_is_refused(key):
+    section = key.split(".")[0]
+    with pytest.raises(InputError, match=rf"config\.{section}: is a key of the task '{section}'"):
+        parse({section: {key.split(".")[1]: 3}})
 
 
 @pytest.mark.parametrize("name", ["embedding_dropout", "adversarial"])
@@ -222,7 +280,7 @@ def test_what_is_no_mapping_is_refused(values):
 
 
 def test_a_config_is_frozen():
-    config = Config()
+    config = parse({})
     for section, key in ((config, "seed"), (config.data, "take"), (config.data.vocabulary, "size")):
         with pytest.raises(pydantic.ValidationError, match="frozen"):
             setattr(section, key, 7)
@@ -243,8 +301,8 @@ def test_what_is_acknowledged_is_stripped_and_no_difference():
     config = parse({"acknowledged": {"padding_read": " to see it\n", "truncated": "  "}})
     assert config.acknowledged.padding_read == "to see it"
     assert config.acknowledged.truncated == ""
-    assert config != Config()
-    assert differences(config, Config()) == []
+    assert config != parse({})
+    assert differences(config, parse({})) == []
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -256,5 +314,5 @@ def test_every_config_file_parses(path):
     spec.loader.exec_module(module)
     config = parse(module.get_config().to_dict())
     # A file that changes nothing says nothing.
-    assert differences(config, Config())
+    assert differences(config, parse({}))
     assert module.__doc__

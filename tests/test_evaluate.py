@@ -11,6 +11,7 @@ from training.small_runs import news_config
 
 from rnnjax import training
 from rnnjax.data.corpora import read_csv
+from rnnjax.tasks.classification.trained_run import TrainedClassifier
 
 
 def test_the_command_gives_the_scores_of_the_run(finished, news, run_in_process):
@@ -29,7 +30,8 @@ def test_a_run_without_a_mask_is_evaluated_in_the_batches_of_its_test(
     assert len(result["buckets"]) == 3
     rows = list(read_csv(news / "test.csv", ["a", "b", "c", "d"]))
     labels = np.array([row.label for row in rows], np.int32)
-    run = training.TrainedClassifier.load(tmp_path)
+    run = training.load_run(tmp_path)
+    assert isinstance(run, TrainedClassifier)
     outputs = run.log_probabilities([f"{row.title} {row.description}" for row in rows], labels)
     loss = -float(np.mean(outputs[np.arange(len(labels)), labels], dtype=np.float64))
     assert loss == result["test"]["loss"]
@@ -41,7 +43,7 @@ def test_scores_are_those_of_the_predictions(finished, tmp_path):
     path = tmp_path / "few.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    run = training.TrainedClassifier.load(finished)
+    run = training.load_run(finished)
     scores = run.evaluate(os.fspath(path))
     probabilities = run.predict([f"{title} {description}" for _, title, description in rows])
     labels = np.array([label - 1 for label, *_ in rows])

@@ -12,12 +12,13 @@ from training.small_runs import news_config, write_news
 
 from rnnjax import config as schema
 from rnnjax import lint_rules
-from rnnjax.config import AcknowledgedConfig, Config
-from rnnjax.data import text_stream, translation_pairs
+from rnnjax.config import AcknowledgedConfig, parse
 from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs
 from rnnjax.data.corpora.plain_text import TextCorpus
-from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.lint_rules import RULES, TESTED_MISTAKES, LintFinding
+from rnnjax.tasks.classification.data import load_corpus, make_dataset
+from rnnjax.tasks.language_modeling import data as text_stream
+from rnnjax.tasks.translation import data as translation_pairs
 
 pytest_plugins = ["training.small_runs"]
 
@@ -166,7 +167,12 @@ def test_texts_that_are_written_can_leak_too(make, values, message):
         )
     else:
         corpus = TextCorpus(
-            "one", "", "", "", connected=False, splits={"train": train, "test": test}
+            "one",
+            "",
+            "",
+            "",
+            connected=bool(config.data.file),
+            splits={"train": train, "test": test},
         )
     result = lint_rules.test_leak(config, make.make_dataset(config, corpus))
     assert result.startswith(message) if message else result == ""
@@ -275,7 +281,7 @@ def test_a_run_message_what_is_not_acknowledged_and_where_to_read_more(leaky):
     assert first.startswith("WARNING: not_shuffled: ")
     assert second.startswith("WARNING: test_leak: 2.0%")
     assert "--rules" in hint
-    reasons = {f"acknowledged__{name}": "so" for name in Config().acknowledged.model_dump()}
+    reasons = {f"acknowledged__{name}": "so" for name in parse({}).acknowledged.model_dump()}
     assert warn(data__shuffle=False, **reasons) == []
 
 

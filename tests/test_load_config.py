@@ -5,8 +5,9 @@ from typing import Any
 import ml_collections
 import pytest
 
-from rnnjax.config import Config, defaults, load_config
+from rnnjax.config import defaults, load_config, parse
 from rnnjax.errors import InputError
+from rnnjax.tasks.memory.config import MemoryConfig
 
 
 def test_name_path_and_values_give_the_same_config(tmp_path, monkeypatch):
@@ -18,14 +19,14 @@ def test_name_path_and_values_give_the_same_config(tmp_path, monkeypatch):
     assert load_config("./mine.py") == load_config(tmp_path / "mine.py") == by_name
     assert load_config(values) == load_config(ml_collections.ConfigDict(values)) == by_name
     assert load_config(by_name) == by_name
-    assert load_config({}) == Config()
+    assert load_config({}) == parse({})
 
 
 def test_overrides_by_dotted_key_or_section():
     dotted = load_config("gru", {"epochs": 3, "model.cell": "LSTMCell"})
     assert (dotted.epochs, dotted.model.cell, dotted.model.features) == (3, "LSTMCell", 16)
     assert load_config("gru", {"epochs": 3, "model": {"cell": "LSTMCell"}}) == dotted
-    assert load_config({"task": "memory"}, {"data.memory.length": 7}).data.memory.length == 7
+    assert load_config({"task": "memory"}, {"memory.length": 7}).section(MemoryConfig).length == 7
 
 
 def test_overrides_change_fields_that_refer_to_them():

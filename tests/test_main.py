@@ -17,7 +17,7 @@ from training.small_runs import assert_trees_equal, news_config, read_metrics, r
 from rnnjax import training
 from rnnjax.cli import launcher
 from rnnjax.config import defaults
-from rnnjax.data.labelled_text import load_corpus
+from rnnjax.tasks.classification.data import load_corpus
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 LSTM = f"--config={CONFIGS / 'lstm.py'}"
@@ -70,9 +70,11 @@ def test_signals_and_a_kill_change_nothing_and_the_command_that_is_named_goes_on
     status, err = stop(process, workdir, 20, signal.SIGINT)
     assert status == 130
     assert "SIGINT after step " in err
-    assert "saved, without scores. The network as it is can be used with:" in err
-    assert f"\n  python -m rnnjax.evaluate '--workdir={workdir}' --data=FILE\n" in err
-    assert f"\n  python -m rnnjax.predict '--workdir={workdir}'\nGo on with:\n" in err
+    assert (
+        "saved, without scores. The network as it is can be used with:\n"
+        f"  python -m rnnjax.predict '--workdir={workdir}' \"text\"\n"
+        f"  python -m rnnjax.evaluate '--workdir={workdir}' --data FILE.csv\nGo on with:\n"
+    ) in err
     command = err.splitlines()[-1].strip()
     assert shlex.split(command)[:3] == ["python", "-m", "rnnjax.main"]
     before = max(int(path.name) for path in (workdir / "checkpoints").iterdir())

@@ -82,7 +82,7 @@ def test_a_run_is_begun_resumed_asked_and_scored_in_a_folder_of_any_name(news, t
     (strange / "run" / "result.json").unlink()
     result = training.train(config, "small", strange / "run")
     assert result["resumed_from"] == result["steps"] == state.num_steps
-    run = training.TrainedClassifier.load(strange / "run")
+    run = training.load_run(strange / "run")
     assert run.step == state.num_steps
     assert run.evaluate(data / "test.csv")["accuracy"] == pytest.approx(result["test"]["accuracy"])
     assert run.predict(["goal"]).shape == (1, 4)

@@ -14,7 +14,8 @@ from rnnjax import training
 from rnnjax.errors import InputError
 from rnnjax.input_files import digest
 from rnnjax.reporting import run_files
-from rnnjax.training import TrainedClassifier, load_run, trained_classifier
+from rnnjax.tasks.classification import trained_run
+from rnnjax.training import load_run
 
 TEXTS = [
     "Goal! The striker scored",
@@ -37,7 +38,7 @@ def unmasked(news, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["finished", "unmasked"])
 def test_predictions_do_not_depend_on_the_batch(kind, request):
-    run = TrainedClassifier.load(request.getfixturevalue(kind))
+    run = load_run(request.getfixturevalue(kind))
     together = run.predict(TEXTS)
     alone = np.concatenate([run.predict([text]) for text in TEXTS])
     np.testing.assert_allclose(together, alone, rtol=1e-5)
@@ -46,25 +47,25 @@ def test_predictions_do_not_depend_on_the_batch(kind, request):
 
 
 def test_texts_of_unknown_words_are_equal_at_equal_length(finished):
-    run = TrainedClassifier.load(finished)
+    run = load_run(finished)
     first, second, longer = run.predict(["xyzzy plugh", "plover quux", "plover quux xyzzy"])
     np.testing.assert_array_equal(first, second)
     assert not np.allclose(first, longer)
 
 
 def test_long_texts_have_a_batch_of_their_own(finished, monkeypatch):
-    run = TrainedClassifier.load(finished)
+    run = load_run(finished)
     texts = ["profit " * 40 + end for end in ("profit", "goal goal goal")]
     expected = run.predict(texts)
     sizes = []
-    make_batches = trained_classifier.make_batches
+    make_batches = trained_run.make_batches
 
     def record(*args, **options):
         sizes.append(options["batch_size"])
         return make_batches(*args, **options)
 
-    monkeypatch.setattr(trained_classifier, "make_batches", record)
-    monkeypatch.setattr(trained_classifier, "_MAX_BATCHED_TOKENS", 10)
+    monkeypatch.setattr(trained_run, "make_batches", record)
+    monkeypatch.setattr(trained_run, "_MAX_BATCHED_TOKENS", 10)
     np.testing.assert_allclose(run.predict([*texts, "goal"])[:2], expected, rtol=1e-4)
     assert sizes == [16, 1]
     assert not np.allclose(*expected)
@@ -74,14 +75,14 @@ def test_out_of_memory_is_an_input_error(finished, monkeypatch):
     def exhaust(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")
 
-    run = TrainedClassifier.load(finished)
-    monkeypatch.setattr(trained_classifier, "predict_split", exhaust)
+    run = load_run(finished)
+    monkeypatch.setattr("rnnjax.tasks.trained_run.predict_split", exhaust)
     with pytest.raises(InputError, match="texts of up to 2 tokens, 16 at a time; shorten"):
         run.predict(["two words"])
 
 
 def test_a_very_long_text_is_predicted(finished):
-    (row,) = TrainedClassifier.load(finished).predict(["goal the striker " * 20_000])
+    (row,) = load_run(finished).predict(["goal the striker " * 20_000])
     assert row.sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -91,10 +92,10 @@ def test_arguments_are_predicted_in_order(finished, run_in_process):
     result = run_in_process("predict", "--workdir", str(finished), "--", *texts)
     assert result.status == 0, result.err
     lines = result.out.splitlines()
-    run = TrainedClassifier.load(finished)
+    run = load_run(finished)
     for line, text, probabilities in zip(lines, texts, run.predict(texts), strict=True):
         predicted = probabilities.argmax()
-        assert line.startswith(f"{run.classes[predicted]} {probabilities[predicted]:.3f}  (")
+        assert line.startswith(f"{run.outcomes[predicted]} {probabilities[predicted]:.3f}  (")
         assert ("[no known word" in line) == (text in ("xyzzy", "--"))
         assert ("[an empty text]" in line) == (not text)
         assert ("[50% unknown: do not" in line) == ("goal xyzzy" in text)
@@ -110,7 +111,7 @@ def test_lines_of_standard_input_are_predicted_as_json(finished, run_in_process)
     texts = ["goal striker", "", "sé 漢 goal", '\ttab "quoted"', "last"]
     assert [row["text"] for row in rows] == texts
     assert [row["unknown_share"] for row in rows] == [0.0, 1.0, pytest.approx(2 / 3), 1.0, 1.0]
-    expected = TrainedClassifier.load(finished).predict(texts)
+    expected = load_run(finished).predict(texts)
     for row, probabilities in zip(rows, expected, strict=True):
         by_class = row["probabilities"]
         assert sum(by_class.values()) == pytest.approx(1, abs=1e-5)
@@ -151,19 +152,19 @@ def test_damaged_files_are_refused(finished, tmp_path):
         copy = shutil.copytree(finished, tmp_path / name)
         (copy / name).write_bytes(content)
         with pytest.raises(InputError, match=message):
-            TrainedClassifier.load(copy)
+            load_run(copy)
 
 
 def test_a_damaged_checkpoint_is_replaced_by_the_previous(finished, tmp_path, capsys):
     copy = shutil.copytree(finished, tmp_path / "copy")
     previous, newest = sorted(int(path.name) for path in (copy / "checkpoints").iterdir())
     damage_checkpoint(copy / "checkpoints" / str(newest), "flipped")
-    assert TrainedClassifier.load(copy).step == previous
+    assert load_run(copy).step == previous
     assert f"step {newest} is damaged" in capsys.readouterr().err
     assert (copy / "checkpoints" / str(newest)).exists()
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(InputError, match="holds no checkpoint yet"):
-        TrainedClassifier.load(copy)
+        load_run(copy)
 
 
 def test_a_run_loads_without_its_engine(finished, tmp_path):
@@ -174,53 +175,58 @@ def test_a_run_loads_without_its_engine(finished, tmp_path):
     path.write_text(text.replace('"engine": "auto"', '"engine": "cudnn"'))
     reseal(folder)
     texts = ["goal striker", "profit"]
-    expected = TrainedClassifier.load(finished).predict(texts)
-    np.testing.assert_array_equal(TrainedClassifier.load(folder).predict(texts), expected)
+    expected = load_run(finished).predict(texts)
+    np.testing.assert_array_equal(load_run(folder).predict(texts), expected)
 
 
-@pytest.fixture
-def foreign_run(finished, tmp_path, monkeypatch):
-    """A run whose config names a class in its own folder, and a file that the class writes."""
+FOREIGN = {"cell": "Cell", "task": "Mine"}
+
+
+@pytest.fixture(params=FOREIGN)
+def foreign_run(finished, tmp_path, monkeypatch, request):
+    """A run whose config names a class in its own folder, and a file that the module writes."""
     workdir = tmp_path / "foreign" / "run"
     shutil.copytree(finished, workdir)
     marker = tmp_path / "marker"
     (workdir / "evil.py").write_text(
         "from rnnjax.cells import LSTMCell\n"
+        "from rnnjax.tasks.classification.task import ClassificationTask\n"
         f"open({str(marker)!r}, 'w').close()\n"
         "class Cell(LSTMCell):\n    pass\n"
+        "class Mine(ClassificationTask):\n    pass\n"
     )
     recorded = json.loads((workdir / "config.json").read_text())
-    recorded["config"]["model"]["cell"] = "foreign.run.evil:Cell"
+    section = recorded["config"] if request.param == "task" else recorded["config"]["model"]
+    section[request.param] = f"foreign.run.evil:{FOREIGN[request.param]}"
     (workdir / "config.json").write_text(json.dumps(recorded))
     manifest = run_files.load_manifest(workdir).values()
     manifest["files"]["config.json"] = digest(workdir / "config.json").hex()
     run_files.write_manifest(workdir, manifest)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    yield workdir, marker
+    yield workdir, marker, request.param
     for name in ("foreign", "foreign.run", "foreign.run.evil"):
         sys.modules.pop(name, None)
 
 
 def test_a_run_folder_runs_no_code_unless_trusted(foreign_run, finished):
-    workdir, marker = foreign_run
-    for load in (load_run, TrainedClassifier.load):
-        with pytest.raises(InputError) as error:
-            load(workdir)
-        for message in (
-            *("class Cell of the module foreign.run.evil", str(workdir / "evil.py")),
-            *(f"workdir {workdir}: its config.json", "--trust"),
-        ):
-            assert message in str(error.value)
+    workdir, marker, kind = foreign_run
+    with pytest.raises(InputError) as error:
+        load_run(workdir)
+    for message in (
+        *(f"class {FOREIGN[kind]} of the module foreign.run.evil", str(workdir / "evil.py")),
+        *(f"workdir {workdir}: its config.json", "--trust"),
+    ):
+        assert message in str(error.value)
     assert not marker.exists()
-    trusted = TrainedClassifier.load(workdir, trust=True)
+    trusted = load_run(workdir, trust=True)
     assert marker.exists()
-    expected = TrainedClassifier.load(finished).predict(["goal"])
+    expected = load_run(finished).predict(["goal"])
     np.testing.assert_array_equal(trusted.predict(["goal"]), expected)
 
 
-def test_the_trust_flag_imports_the_cell(foreign_run, run_in_process):
-    workdir, marker = foreign_run
+def test_the_trust_flag_imports_the_class(foreign_run, run_in_process):
+    workdir, marker, _ = foreign_run
     assert run_in_process("predict", f"--workdir={workdir}", "goal").status == 2
     assert not marker.exists()
     result = run_in_process("predict", f"--workdir={workdir}", "--trust", "goal")
@@ -229,7 +235,7 @@ def test_the_trust_flag_imports_the_cell(foreign_run, run_in_process):
 
 
 def test_training_in_a_foreign_folder_runs_no_code(foreign_run, news):
-    workdir, marker = foreign_run
-    with pytest.raises(InputError, match=r"config\.model\.cell: 'LSTMCell', 'foreign\.run"):
+    workdir, marker, kind = foreign_run
+    with pytest.raises(InputError, match=rf"{kind}: '\w+', 'foreign\.run\.evil:{FOREIGN[kind]}'"):
         training.train(news_config(news), "small", workdir)
     assert not marker.exists()

@@ -24,12 +24,12 @@ import numpy as np
 from rnnjax.config import parse
 from rnnjax.data.batches import Batches
 from rnnjax.data.dataset import Dataset
-from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.errors import InputError
 from rnnjax.experiment.page_rendering import fill_pages, render_by_script, write_pages
 from rnnjax.experiment.records import write_records
 from rnnjax.reporting.progress import write_message
-from rnnjax.tasks.classification_metrics import summary
+from rnnjax.tasks.classification.data import load_corpus, make_dataset
+from rnnjax.tasks.classification.metrics import compute_metrics
 
 STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0)
 SEEDS = (0, 1, 2)
@@ -45,7 +45,7 @@ def features(tokens: Sequence[int]) -> list[tuple[int, ...]]:
 def texts(split: Batches) -> list[list[int]]:
     """Returns the token ids of each text."""
     sequences = split.sequences
-    return [tokens.tolist() for tokens in np.split(sequences.tokens, sequences.offsets[1:-1])]
+    return [tokens.tolist() for tokens in np.split(sequences.values, sequences.offsets[1:-1])]
 
 
 def dataset(folder: str, validation: float, seed: int = 0) -> Dataset:
@@ -67,20 +67,20 @@ def evaluate(
     words = TfidfVectorizer(analyzer=features, sublinear_tf=True, dtype=np.float32)
     inputs, test_inputs = words.fit_transform(texts(train)), words.transform(texts(split))
     counting = time.process_time() - start
-    write_message(f"{inputs.shape[1]:,} features of {len(train.labels):,} rows, {counting:.0f} s")
+    write_message(f"{inputs.shape[1]:,} features of {len(train.targets):,} rows, {counting:.0f} s")
     records = []
     for strength in strengths:
         start = time.process_time()
-        model = LogisticRegression(C=strength, max_iter=200).fit(inputs, train.labels)
+        model = LogisticRegression(C=strength, max_iter=200).fit(inputs, train.targets)
         seconds = counting + time.process_time() - start
-        scores = summary(split.labels, model.predict_log_proba(test_inputs))
+        scores = compute_metrics(split.targets, model.predict_log_proba(test_inputs))
         write_message(
             f"C={strength:g}: {name} accuracy {scores['accuracy']:.4f}, loss {scores['loss']:.4f}"
         )
         records.append(
             {
                 "C": strength,
-                "rows": len(train.labels),
+                "rows": len(train.targets),
                 "features": inputs.shape[1],
                 "cpu_seconds": round(seconds, 1),
                 name: scores,

@@ -153,7 +153,7 @@ CONTROLS: dict[str, Control] = {
         "runs",
         "predict: cell from outside",
         ("executed",),
-        {"rnnjax.training.trained_run:check_in_package": _skip},
+        {"rnnjax.training.run_loading:_check_classes": _skip},
     ),
     "hidden files that end in a number are deleted": Control(
         "runs",
@@ -203,7 +203,7 @@ CONTROLS: dict[str, Control] = {
         ("silent",),
         {
             "rnnjax.training.checkpoint:Checkpoints._verify_owner": _skip,
-            "rnnjax.training.trained_run:write_message": _skip,
+            "rnnjax.training.run_loading:write_message": _skip,
         },
     ),
     "a checkpoint of another seed is read": Control(
@@ -226,7 +226,7 @@ CONTROLS: dict[str, Control] = {
             "rnnjax.training.loop:check_loss": _skip,
             "rnnjax.training.loop:check_state": _skip,
             "rnnjax.training.evaluation:check_scores": _skip,
-            "rnnjax.training.trained_run:check_params": _skip,
+            "rnnjax.training.run_loading:check_params": _skip,
         },
     ),
     "a nested value is shown whole": Control(

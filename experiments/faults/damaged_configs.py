@@ -12,10 +12,10 @@ import numpy as np
 import mutations
 from rnnjax import config as config_lib
 from rnnjax import training
+from rnnjax.config.task_schema import task_names
 from verdicts import Outcome, attempt, classify_refusal
 from workspace import Interruption, Workspace, early_checks
 
-TASKS = ("classification", "language_modeling", "memory", "translation")
 CELLS = [
     *(
         "LSTMCell(",
@@ -51,7 +51,7 @@ def run_trial(workspace: Workspace, rng: Random, fault: str = "") -> Outcome:
     """Returns the verdict on a mutated config."""
     drawn = rng.choice(FAULTS)
     fault = fault or ("strange number" if drawn == "diverging" and rng.random() > 0.1 else drawn)
-    task = rng.choice(TASKS)
+    task = rng.choice(task_names())
     values = workspace.config(task)
     names = [_mutate(fault, values, rng, task) for _ in range(3 if fault == "several" else 1)]
     parsed = attempt(lambda: config_lib.parse(values))
@@ -132,18 +132,18 @@ def _is_quick(config: config_lib.Config) -> bool:
 
 def _mutate(fault: str, values: dict[str, Any], rng: Random, task: str) -> str:
     """Changes a config in place, and returns the path of the key; '' if no message can name it."""
-    paths = [path for path, _ in config_lib.flat(config_lib.defaults())]
+    paths = [path for path, _ in config_lib.flat(config_lib.defaults(task))]
     path = rng.choice(paths)
     if fault == "several":
         fault = rng.choice(FAULTS[:-2])
     if fault == "strange value":
         _set(values, path, mutations.value(rng))
     elif fault == "strange number":
-        defaults = dict(config_lib.flat(config_lib.defaults()))
+        defaults = dict(config_lib.flat(config_lib.defaults(task)))
         path = rng.choice([key for key in paths if isinstance(defaults[key], int | float)])
         _set(values, path, rng.choice(mutations.NUMBERS))
     elif fault == "like value":
-        default = dict(config_lib.flat(config_lib.defaults()))[path]
+        default = dict(config_lib.flat(config_lib.defaults(task)))[path]
         _set(values, path, mutations.alike(rng, default))
     elif fault == "unknown key":
         path = f"{path.rpartition('.')[0]}.x{rng.randrange(100)}".lstrip(".")

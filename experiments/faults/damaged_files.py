@@ -60,7 +60,7 @@ def _read_subwords(path: Path) -> Any:
     vocabulary = Vocabulary.fit(lines, 4_000, "subword")
     numbers = vocabulary.encode(lines)
     return "".join(
-        vocabulary.decode(numbers.tokens[first:last])
+        vocabulary.decode(numbers.values[first:last])
         for first, last in itertools.pairwise(numbers.offsets)
     )
 

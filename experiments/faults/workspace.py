@@ -27,7 +27,9 @@ import numpy as np
 
 from rnnjax import config as config_lib
 from rnnjax import training
-from rnnjax.reporting.run_report import write_report
+from rnnjax.reporting import run_files
+from rnnjax.tasks.registry import find_task
+from rnnjax.tasks.report_page import write_report
 from rnnjax.training.checkpoint import Checkpoints
 
 WORDS = ["minister", "election", "border", "goal", "striker", "season"]
@@ -111,7 +113,8 @@ class Workspace:
         if task == "language_modeling":
             data |= {"file": str(self.folder / "play.txt"), "sequence_length": 8}
         elif task == "memory":
-            data = {"memory": {"length": 8, "examples": 48, "test_examples": 16}}
+            data = {}
+            values["memory"] = {"length": 8, "examples": 48, "test_examples": 16}
             values["model"]["embedding"] = {}
         else:
             data["dir"] = str(self.pairs)
@@ -234,7 +237,7 @@ def training_values(result: dict[str, Any]) -> dict[str, Any]:
 def summarize_run(workdir: Path) -> dict[str, Any]:
     """Returns digests of the parts of a finished run that must not depend on interruptions."""
     result = json.loads((workdir / "result.json").read_text(encoding="utf-8"))
-    run = training.TrainedClassifier.load(workdir)
+    run = training.load_run(workdir)
     leaves = jax.tree_util.tree_leaves_with_path(run.params)
     content = b"".join(str(path).encode() + np.asarray(leaf).tobytes() for path, leaf in leaves)
     steps = [path for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal()]
@@ -251,7 +254,7 @@ def summarize_run(workdir: Path) -> dict[str, Any]:
 
 
 def _predict(workdir: Path, workspace: Workspace) -> dict[str, Any]:
-    run = training.TrainedClassifier.load(workdir)
+    run = training.load_run(workdir)
     shares = run.vocabulary.unknown_shares(QUERY_TEXTS, run.config.data.max_tokens)
     answers = run.predict(QUERY_TEXTS).tobytes()
     return {"classes": run.classes, "answers": answers, "shares": shares, "step": run.step}
@@ -272,7 +275,9 @@ def _result(workdir: Path, workspace: Workspace) -> dict[str, Any]:
 
 
 def _report(workdir: Path, workspace: Workspace) -> str:
-    page = write_report(workdir).read_text(encoding="utf-8").replace(html.escape(str(workdir)), "")
+    task = find_task(run_files.read_config(workdir).config["task"])
+    page = write_report(task, workdir).read_text(encoding="utf-8")
+    page = page.replace(html.escape(str(workdir)), "")
     # The page lists the files that are there.
     return re.sub(r"\s*<div><dt>checkpoints</dt>.*</div>", "", page)
 

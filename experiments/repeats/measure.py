@@ -134,8 +134,7 @@ def compare(condition: Condition, command: str, folders: dict[str, Path]) -> dic
     if condition.reference:
         reference = folders[condition.reference]
         actual, expected = (
-            jax.tree.leaves(training.TrainedClassifier.load(path).params)
-            for path in (folder, reference)
+            jax.tree.leaves(training.load_run(path).params) for path in (folder, reference)
         )
         pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(actual, expected, strict=True)]
         record["same_bits"] = all(a.tobytes() == b.tobytes() for a, b in pairs)

@@ -10,7 +10,6 @@ import flax.linen as nn
 
 from rnnjax.cells.antisymmetric import AntisymmetricCell
 from rnnjax.cells.base import AbstractCell
-from rnnjax.cells.class_import import find_module, import_class, source_path
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell
 from rnnjax.cells.echo_state import EchoStateCell
@@ -31,6 +30,7 @@ from rnnjax.cells.rhn import RHNCell
 from rnnjax.cells.simple import SimpleCell
 from rnnjax.cells.slstm import SLSTMCell
 from rnnjax.cells.sru import SRUCell
+from rnnjax.class_import import CLASS_PATH, describe_foreign_class, import_class
 from rnnjax.errors import InputError
 
 CELLS: dict[str, type[AbstractCell]] = {
@@ -59,10 +59,7 @@ CELLS: dict[str, type[AbstractCell]] = {
 }
 """Every cell of the package. A config names them without a module."""
 
-_NAME = r"[^\W\d]\w*"
-_SPEC = re.compile(
-    rf"(?:(?P<module>{_NAME}(?:\.{_NAME})*):)?(?P<name>{_NAME})(?P<options>\(.*\))?", re.DOTALL
-)
+_SPEC = re.compile(rf"(?:{CLASS_PATH}|(?P<cell>[^\W\d]\w*))(?P<options>\(.*\))?", re.DOTALL)
 
 _PACKAGES = re.compile(r"flax\.linen|rnnjax\.cells(\..+)?")
 """Modules that are imported in any case."""
@@ -78,13 +75,7 @@ def check_in_package(spec: str) -> None:
     """Raises InputError if making a cell would import a module from outside rnnjax and flax."""
     match = _SPEC.fullmatch(spec.strip())
     if match and not is_in_package(spec):
-        module = match["module"]
-        source = find_module(module)
-        where = source_path(source) if source else "not found here"
-        raise InputError(
-            f"the class {match['name']} of the module {module} ({where}), which is not part of the "
-            "package and would be imported, and so run"
-        )
+        raise InputError(describe_foreign_class(match["module"], match["name"]))
 
 
 def make_cell(spec: str, features: int, dtype: Any = None) -> nn.Module:
@@ -107,7 +98,7 @@ def make_cell(spec: str, features: int, dtype: Any = None) -> nn.Module:
             f"config.model.cell: given {spec!r}, expected a name (LSTMCell), one with options "
             "(LSTMCell(peepholes=True)), or package.module:ClassName"
         )
-    cell_class = _find_class(spec, match["module"], match["name"])
+    cell_class = _find_class(spec, match["module"], match["name"] or match["cell"])
     options = _parse_options(spec, match["options"] or "()")
     fields = {field.name for field in dataclasses.fields(cell_class) if field.init}
     defaults = (

@@ -1,16 +1,21 @@
 """Flags that set the keys of a config: `--config.model.cell=GRUCell`."""
 
 import argparse
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pydantic
 
+from rnnjax.class_import import is_class_path
 from rnnjax.cli.parser import Parser
 from rnnjax.config import Config, load_config
-from rnnjax.config.keys import ConfigKey, key_sections
+from rnnjax.config.keys import ConfigKey, KeySection, key_sections, task_sections
+from rnnjax.config.loading import read_task
 
 _METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "True|False"}
+_PREFIX = "config."
+"""Of the names of values that belong to a config."""
 
 
 def add_config_flags(parser: Parser) -> None:
@@ -20,17 +25,30 @@ def add_config_flags(parser: Parser) -> None:
         default="",
         help="A config's name, as `rnnjax` alone lists them, or the path of a config file.",
     )
-    for section in key_sections():
+    _add_flags(parser, key_sections())
+    parser.add_missing_flags = _add_task_flags
+
+
+def _add_task_flags(parser: Parser, args: argparse.Namespace) -> None:
+    """Adds the flags of a task from outside the package, by the task that other flags name."""
+    task = getattr(args, "config.task", "") or (read_task(args.config) if args.config else "")
+    if is_class_path(task):
+        _add_flags(parser, task_sections(task))
+
+
+def _add_flags(parser: Parser, sections: Iterable[KeySection]) -> None:
+    for section in sections:
         title = ".".join(filter(None, ["config", section.path]))
         group = parser.add_argument_group(title, section.meaning)
         for key in section.keys:
             is_switch = key.type is bool
             group.add_argument(
                 f"--config.{key.path}",
-                dest=f"config.{key.path}",
+                dest=f"{_PREFIX}{key.path}",
+                type=functools.partial(_convert, key),
                 default=argparse.SUPPRESS,
                 nargs="?" if is_switch else None,
-                const="True" if is_switch else None,
+                const=True if is_switch else None,
                 metavar="|".join(key.choices) or _METAVARS[key.type],
                 help=f"{key.meaning} Default: {key.default!r}.".replace("%", "%%"),
             )
@@ -38,11 +56,10 @@ def add_config_flags(parser: Parser) -> None:
 
 def config_overrides(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the values of the flags that were given, by the path of their keys."""
-    keys = {f"config.{key.path}": key for section in key_sections() for key in section.keys}
     return {
-        keys[name].path: _convert(keys[name], text)
-        for name, text in vars(args).items()
-        if name in keys
+        name.removeprefix(_PREFIX): value
+        for name, value in vars(args).items()
+        if name.startswith(_PREFIX)
     }
 
 

@@ -3,7 +3,7 @@
 import argparse
 import difflib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +32,8 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self._takes_positional = bool(positional)
+        self.add_missing_flags: Callable[[Parser, argparse.Namespace], None] | None = None
+        """Adds flags that depend on the values of others; called where a flag is unknown."""
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Returns the values of the flags, `positional` arguments beside them, and all `arguments`.
@@ -43,6 +45,9 @@ class Parser(argparse.ArgumentParser):
         arguments = list(arguments)
         end = arguments.index("--") if "--" in arguments else len(arguments)
         args, extra = self.parse_known_args(arguments[:end])
+        if self.add_missing_flags and any(argument.startswith("--") for argument in extra):
+            self.add_missing_flags(self, args)
+            args, extra = self.parse_known_args(arguments[:end])
         for argument in extra:
             if argument.startswith("-") and argument != "-":
                 self._refuse_flag(argument)
@@ -127,5 +132,5 @@ def add_run_flags(parser: Parser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="Import the module of the run's cell, if it is not of rnnjax or flax.",
+        help="Import the modules of the run's cell and task that are not of rnnjax or flax.",
     )

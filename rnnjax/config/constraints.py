@@ -16,36 +16,6 @@ def check_combinations(config: "Config") -> None:
             "early_stopping.patience is set and data.validation is 0: stopping early needs a "
             "validation part, so set data.validation (0.1, say) or early_stopping.patience=0"
         )
-    if config.data.file and config.data.dir:
-        raise ValueError(
-            "data.file and data.dir are set: the text is read from one of them, so leave the "
-            "other out"
-        )
-    if config.task == "language_modeling" and config.model.regularization.recurrent_dropout:
-        raise ValueError(
-            "model.regularization.recurrent_dropout is set and task is 'language_modeling': it "
-            "draws once for a sequence, which running text is from one end to the other, so "
-            "set model.regularization.weight_dropout, which draws once a batch"
-        )
-    memory = config.data.memory
-    if memory.min_length > memory.length:
-        raise ValueError(
-            f"data.memory.min_length is {memory.min_length} and data.memory.length "
-            f"{memory.length}: no length lies between them, so set the first to at most the "
-            "second"
-        )
-    source, target, folder = config.translation.source, config.translation.target, config.data.dir
-    if config.task == "translation" and len({bool(source), bool(target), bool(folder)}) > 1:
-        raise ValueError(
-            f"translation.source is {source!r}, translation.target {target!r} and data.dir "
-            f"{folder!r}: pairs of texts are read from a folder in two languages, so set all "
-            "three, or none for numbers and dates that are made"
-        )
-    if config.task == "translation" and not config.model.embedding.features:
-        raise ValueError(
-            "model.embedding.features is 0 and task is 'translation': a translator has no "
-            "one-hot input, so set model.embedding.features to the size of its vectors"
-        )
     if config.replicates > 1 and config.early_stopping.patience:
         raise ValueError(
             "early_stopping.patience and replicates are set: replicates take every step "

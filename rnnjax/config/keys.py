@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from rnnjax.config.schema import Config, ConfigSection
+from rnnjax.config.task_schema import find_schema, task_names
 
 
 class ConfigKey(NamedTuple):
@@ -33,10 +34,30 @@ class KeySection(NamedTuple):
     keys: list[ConfigKey]
 
 
-def key_sections(
-    schema: type[ConfigSection] = Config, path: str = "", meaning: str = ""
+def key_sections() -> Iterator[KeySection]:
+    """Yields the sections of the schema, the top one first and those of tasks last."""
+    yield from _sections(Config)
+    for task in task_names():
+        yield from task_sections(task)
+
+
+def task_sections(task: str) -> Iterator[KeySection]:
+    """Yields the section of a task and those within it; none if it has no keys of its own.
+
+    Args:
+      task: as for `find_schema`.
+
+    Raises:
+      InputError: there is no such task.
+    """
+    schema = find_schema(task)
+    if schema.section:
+        yield from _sections(schema.section, schema.name)
+
+
+def _sections(
+    schema: type[ConfigSection], path: str = "", meaning: str = ""
 ) -> Iterator[KeySection]:
-    """Yields the sections of the schema, the top one first, with the keys of each."""
     keys, below = [], []
     for name, field in schema.model_fields.items():
         key = f"{path}.{name}".lstrip(".")
@@ -48,15 +69,15 @@ def key_sections(
         keys.append(
             ConfigKey(
                 key,
-                type(field.default),
-                field.default,
+                kind if kind in (bool, int, float) else str,
+                field.get_default(call_default_factory=True),
                 typing.get_args(kind) if literal else (),
                 _one_line(field.description or ""),
             )
         )
     yield KeySection(path, meaning or _paragraph(schema), keys)
     for kind, key, text in below:
-        yield from key_sections(kind, key, _one_line(text))
+        yield from _sections(kind, key, _one_line(text))
 
 
 def _paragraph(schema: type[ConfigSection]) -> str:

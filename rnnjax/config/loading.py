@@ -27,13 +27,14 @@ def load_config(source: Any, overrides: Mapping[str, Any] | None = None) -> Conf
         message names every such key by its full path.
     """
     replaced = dict(flat(overrides or {}))
-    for key in replaced:
-        check_key(key)
     values: Any
     if isinstance(source, (str, os.PathLike)):
         values = _run_file(find_config(source))
     else:
         values = source.model_dump() if isinstance(source, Config) else copy.deepcopy(source)
+    task = replaced.get("task", values.get("task", "") if hasattr(values, "get") else "")
+    for key in replaced:
+        check_key(key, task if isinstance(task, str) else "")
     if hasattr(values, "to_dict"):  # a ConfigDict, whose fields may refer to one another
         with values.unlocked(), values.ignore_type():
             _replace_all(values, replaced)
@@ -41,6 +42,17 @@ def load_config(source: Any, overrides: Mapping[str, Any] | None = None) -> Conf
     else:
         _replace_all(values, replaced)
     return parse(values)
+
+
+def read_task(source: str | os.PathLike[str]) -> str:
+    """Returns the task that a config file names, '' for none, without validating the rest.
+
+    Raises:
+      InputError: there is no such config, or the file is none.
+    """
+    values = _run_file(find_config(source))
+    task = values.get("task", "") if hasattr(values, "get") else ""
+    return task if isinstance(task, str) else ""
 
 
 def _run_file(path: Path) -> Any:

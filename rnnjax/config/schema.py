@@ -3,19 +3,22 @@
 There is no `None`: 0 and '' mean off.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import pydantic
 
 from rnnjax import paths
+from rnnjax.class_import import is_class_path
 from rnnjax.config.constraints import SEEDS, check_combinations
-from rnnjax.config.task_keys import check_task_keys
+from rnnjax.config.task_schema import TaskSchema, default_task, find_schema, task_names
+from rnnjax.errors import InputError
 
-_COUNT = 2**31 - 1
+MAX_COUNT = 2**31 - 1
 """Limit of steps and rows, which are counted in int32. The limits are beyond any sensible use: they
 turn an absurd value into a message instead of a machine without memory."""
-_LENGTH, _FEATURES, _TOKENS = 10**6, 2**16, 10**7
+MAX_LENGTH, _FEATURES, _TOKENS = 10**6, 2**16, 10**7
 
 
 FilePath = Annotated[str, pydantic.AfterValidator(paths.expand)]
@@ -30,6 +33,9 @@ class ConfigSection(pydantic.BaseModel):
     )
 
 
+Section = TypeVar("Section", bound=ConfigSection)
+
+
 class VocabularyConfig(ConfigSection):
     """The vocabulary of a text corpus."""
 
@@ -40,55 +46,8 @@ class VocabularyConfig(ConfigSection):
     """Maximum number of tokens, padding and unknown included; rows of the embedding."""
     text: Literal["", "title", "description", "title+description"] = ""
     """Fields that the vocabulary is fitted on; '' for those of `data.text`."""
-    rows: int = pydantic.Field(default=0, ge=0, le=_COUNT)
+    rows: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Number of training rows, from the start, that the vocabulary is fitted on; 0 for all."""
-
-
-class MemoryConfig(ConfigSection):
-    """Synthetic long-memory problems, with new training examples at every step."""
-
-    problem: Literal["adding", "copy", "selective_copy", "parity"] = "adding"
-    """The problem, as `rnnjax.data.synthetic_problems` defines it."""
-    length: int = pydantic.Field(default=100, ge=1, le=_LENGTH)
-    """Maximum length of a training sequence: its steps, or in the two copy problems the blanks T
-    of T + 20 steps."""
-    min_length: int = pydantic.Field(default=0, ge=0, le=_LENGTH)
-    """Minimum length of a training sequence, drawn from here to `length`; 0 for `length` alone."""
-    test_length: int = pydantic.Field(default=0, ge=0, le=_LENGTH)
-    """Length of every test sequence; 0 for `length`."""
-    examples: int = pydantic.Field(default=10_000, ge=1, le=10**8)
-    """Training sequences per epoch; `data.validation` is a fraction of this number, generated
-    in addition."""
-    test_examples: int = pydantic.Field(default=1_000, ge=1, le=10**6)
-    """Number of test sequences, the same for every seed."""
-
-
-class TranslationConfig(ConfigSection):
-    """Sequence-to-sequence translation with an attention decoder."""
-
-    source: str = ""
-    """Source language, as in the file names of `data.dir`; '' for the synthetic examples."""
-    target: str = ""
-    """Target language, likewise."""
-    attention: Literal["additive", "multiplicative"] = "multiplicative"
-    """Attention scores by a one-layer network (additive) or by a product (multiplicative)."""
-    input_feeding: bool = False
-    """Whether the decoder also reads the previous attention vector. Its steps then run one by one,
-    which is slower."""
-    label_smoothing: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
-    """Probability mass that the training loss spreads evenly over all tokens."""
-    scheduled_sampling: float = pydantic.Field(default=0.0, ge=0.0, le=1.0)
-    """Final probability that a training step reads the model's prediction instead of the reference
-    token; 0 for off."""
-    scheduled_sampling_steps: int = pydantic.Field(default=1_000, ge=1, le=_COUNT)
-    """Training steps over which `scheduled_sampling` rises from zero."""
-    beam_size: int = pydantic.Field(default=5, ge=1, le=1_000)
-    """Hypotheses of beam search; 1 for greedy decoding."""
-    length_penalty: float = pydantic.Field(default=1.0, ge=0.0)
-    """Exponent of the length normalization of beam search: 0 for none, 1 for nearly the mean by
-    token."""
-    coverage_penalty: float = pydantic.Field(default=0.0, ge=0.0)
-    """Weight of the coverage penalty of beam search; 0 for off."""
 
 
 class DataConfig(ConfigSection):
@@ -98,18 +57,17 @@ class DataConfig(ConfigSection):
     """The corpus: AG News, or the docstrings of the installed Python libraries."""
     dir: FilePath = ""
     """Folder of AG News: with train.csv and test.csv in the original layout, or the data folder of
-    tensorflow_datasets with a prepared ag_news_subset; '' to download it. For translation, the
-    folder of parallel texts in files named like those of Multi30k; '' for synthetic numbers and
-    dates."""
+    tensorflow_datasets with a prepared ag_news_subset; '' to download it. Of pairs of texts, the
+    folder of files named like those of Multi30k; '' for synthetic numbers and dates."""
     fallback: Literal["", "docstrings"] = "docstrings"
     """Corpus to train on when AG News cannot be downloaded; '' to stop with an error instead."""
     text: Literal["title", "description", "title+description"] = "title+description"
     """Fields of a row that make up its text, joined by a space."""
     file: FilePath = ""
     """A text file instead of a corpus; its last lines are the test split."""
-    take: int = pydantic.Field(default=0, ge=0, le=_COUNT)
+    take: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Number of rows (of a file: lines) to use of each split, from the start; 0 for all."""
-    max_tokens: int = pydantic.Field(default=0, ge=0, le=_LENGTH)
+    max_tokens: int = pydantic.Field(default=0, ge=0, le=MAX_LENGTH)
     """Maximum number of tokens of a text, whose end is cut; 0 for no limit."""
     validation: float = pydantic.Field(default=0.0, ge=0.0, le=0.5)
     """Fraction of the training rows for validation, drawn by `seed`, or of running text its end; 0
@@ -117,7 +75,7 @@ class DataConfig(ConfigSection):
     shuffle: bool = True
     """Whether the training rows are shuffled every epoch; running text begins at another position
     instead."""
-    sequence_length: int = pydantic.Field(default=64, ge=1, le=_LENGTH)
+    sequence_length: int = pydantic.Field(default=64, ge=1, le=MAX_LENGTH)
     """Tokens of running text in a row of a batch: the length of truncated backpropagation."""
     restarts: float = pydantic.Field(default=0.05, ge=0.0, lt=1.0)
     """Probability that a row of a training batch of running text starts from the initial state. A
@@ -127,7 +85,6 @@ class DataConfig(ConfigSection):
     buckets: int = pydantic.Field(default=6, ge=1, le=64)
     """Maximum number of padded lengths, each compiled once."""
     vocabulary: VocabularyConfig = VocabularyConfig()
-    memory: MemoryConfig = MemoryConfig()
 
 
 class EmbeddingConfig(ConfigSection):
@@ -218,14 +175,14 @@ class AveragingConfig(ConfigSection):
 class EarlyStoppingConfig(ConfigSection):
     """Early stopping, which restores the parameters of the lowest validation loss."""
 
-    patience: int = pydantic.Field(default=0, ge=0, le=_COUNT)
+    patience: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Evaluations without a lower validation loss after which training stops; 0 for off."""
 
 
 class CheckpointConfig(ConfigSection):
     """Checkpoints. The end of the training and an interruption always save one."""
 
-    every: int = pydantic.Field(default=1_000, ge=0, le=_COUNT)
+    every: int = pydantic.Field(default=1_000, ge=0, le=MAX_COUNT)
     """Steps between checkpoints; 0 for one at the end alone."""
     keep: int = pydantic.Field(default=2, ge=2, le=10**4)
     """Number of newest checkpoints to keep; with two, a damaged one still leaves one."""
@@ -266,8 +223,9 @@ class AcknowledgedConfig(ConfigSection):
 class Config(ConfigSection):
     """Settings of a run."""
 
-    task: Literal["classification", "language_modeling", "memory", "translation"] = "classification"
-    """Text classification, language modeling, a synthetic long-memory problem, or translation."""
+    task: str = pydantic.Field(default_factory=default_task, max_length=1_000)
+    """The task: the name of a folder of `rnnjax/tasks`, or `package.module:ClassName` for any other
+    subclass of `rnnjax.tasks.Task`. Its keys have a section of their own."""
     seed: int = pydantic.Field(default=0, ge=0, lt=SEEDS)
     """Random seed of parameters, order, dropout and the validation split."""
     init_from: FilePath = ""
@@ -281,7 +239,7 @@ class Config(ConfigSection):
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """Learning rate after the warm-up: constant, or decayed to zero."""
-    warmup_steps: int = pydantic.Field(default=0, ge=0, le=_COUNT)
+    warmup_steps: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Steps over which the learning rate rises from zero."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Dtype of the computation; parameters and states stay float32."""
@@ -292,33 +250,88 @@ class Config(ConfigSection):
     """Maximum number of training steps in one call of the device, on consecutive batches of one
     padded length. Pays where a step takes about a millisecond. With bucketing the order then
     follows the lengths, which can cost accuracy."""
-    log_every: int = pydantic.Field(default=100, ge=1, le=_COUNT)
+    log_every: int = pydantic.Field(default=100, ge=1, le=MAX_COUNT)
     """Training steps averaged in a line of metrics.jsonl."""
-    evaluate_every: int = pydantic.Field(default=0, ge=0, le=_COUNT)
+    evaluate_every: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Steps between evaluations on the validation split; 0 for one after every epoch."""
     preallocate: bool = False
     """Whether to allocate most of a GPU's memory at the start, instead of on demand."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
-    translation: TranslationConfig = TranslationConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     averaging: AveragingConfig = AveragingConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     acknowledged: AcknowledgedConfig = AcknowledgedConfig()
 
+    task_schema: ClassVar[TaskSchema]
+    """Of the task; its section is a key of a subclass, `config_class`."""
+
     @property
     def validated(self) -> bool:
-        """Whether there is a validation split: parallel texts come with one."""
-        return bool(self.data.validation) or self.task == "translation"
+        """Whether there is a validation split."""
+        return bool(self.data.validation) or self.task_schema.has_validation
+
+    def section(self, kind: type[Section]) -> Section:
+        """Returns the section of the task, which has this type."""
+        section = getattr(self, self.task_schema.name)
+        assert isinstance(section, kind)
+        return section
 
     @pydantic.model_validator(mode="after")
     def _check_keys(self) -> "Config":
         defaults = type(self).model_construct()
         values, default_values = (dict(flat(c.model_dump())) for c in (self, defaults))
-        check_task_keys(self.task, values, default_values)
+        for key, value in values.items():
+            if value != default_values.get(key, value) and not self.task_schema.reads(key):
+                readers = [name for name in task_names() if find_schema(name).reads(key)]
+                raise ValueError(
+                    f"{key} is {value!r}, which is read by the task "
+                    f"{' and '.join(map(repr, readers))} alone, and task is {self.task!r}; leave "
+                    f"it out, or set task={readers[0]!r}"
+                )
         check_combinations(self)
+        self.task_schema.check(self)
         return self
+
+
+def config_class(task: str, *, trust: bool = True, name: str = "config") -> type[Config]:
+    """Returns the schema of the configs of a task, with the section that the task brings.
+
+    Args:
+      task: as for `find_schema`.
+      trust: as for `find_schema`. Without, other keys of the top section are retained as they are.
+      name: as for `find_schema`.
+
+    Raises:
+      InputError: there is no such task, or its section has the name of another key.
+    """
+    base = Config if trust or not is_class_path(task) else _UnknownTaskConfig
+    schema = find_schema(task, trust=trust, name=name)
+    section = schema.name
+    if schema.section and (section in Config.model_fields or hasattr(Config, section)):
+        raise InputError(
+            f"{name}.task: given {task!r}, whose section would be config.{section}, which is "
+            "taken; expected another `name` in its schema"
+        )
+    return _extend(base, schema)
+
+
+@functools.lru_cache(maxsize=64)
+def _extend(base: type[Config], schema: TaskSchema) -> type[Config]:
+    """Returns a subclass with the section of a task."""
+    sections: dict[str, Any] = {}
+    if schema.section:
+        sections[schema.name] = schema.section, schema.section()
+    extended = pydantic.create_model("Config", __base__=base, **sections)
+    extended.task_schema = schema
+    return extended
+
+
+class _UnknownTaskConfig(Config):
+    """Settings of a task whose module is not imported."""
+
+    model_config = pydantic.ConfigDict(extra="allow")
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,27 +2,28 @@
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32
+from jaxtyping import Bool, Float32, Int, Int32, Shaped
 
-Indices = Int[np.ndarray, " examples"]
-"""Positions of examples in a split."""
+from rnnjax.data.sequences import Indices, Sequences, longest
+from rnnjax.errors import InputError
 
 Shape = tuple[int, ...]
 """The padded lengths of a batch, one for each kind of sequence in it."""
 
 
 class Batch(NamedTuple):
-    """Padded labelled sequences. Rows of weight zero are padding of the batch itself."""
+    """Padded sequences with their targets. Rows of weight zero are padding of the batch itself."""
 
-    tokens: Int32[np.ndarray, "batch time"]
+    inputs: Shaped[np.ndarray, "batch time *features"]
+    """Token ids, or numbers."""
     mask: Bool[np.ndarray, "batch time"]
-    labels: Int32[np.ndarray, " batch"]
-    weights: Float32[np.ndarray, " batch"]
+    targets: Shaped[np.ndarray, "batch ..."]
+    """Of each row, or of each step."""
+    weights: Float32[np.ndarray, "batch ..."]
 
 
 class BatchGroup(NamedTuple):
@@ -37,57 +38,30 @@ class BatchGroup(NamedTuple):
     count: np.int32
 
 
-@dataclasses.dataclass(frozen=True)
-class Sequences:
-    """Token sequences, concatenated in one array.
+VALIDATION = 2**32 - 1
+"""The random stream that draws the validation split. To a `SeedSequence` (seed, number) is the same
+as (seed, number, 0), which orders the batches of the epoch of that number."""
 
-    Attributes:
-      tokens: int32, those of all the sequences.
-      offsets: int64 `[sequences + 1]`, the start of each sequence and the end of the last.
+
+def hold_out(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
+    """Returns the training rows and the validation rows, drawn at random, both rising.
+
+    Args:
+      count: of the rows.
+      share: of the validation rows; 0 for none.
+      seed: of the draw.
+
+    Raises:
+      InputError: a share above 0 leaves no row on one of the sides.
     """
-
-    tokens: Int32[np.ndarray, " tokens"]
-    offsets: Int[np.ndarray, " ends"]
-
-    @classmethod
-    def from_lists(cls, rows: Sequence[Sequence[int]]) -> "Sequences":
-        """Concatenates lists of token ids."""
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum([len(row) for row in rows], out=offsets[1:])
-        tokens = np.fromiter(itertools.chain.from_iterable(rows), np.int32, count=offsets[-1])
-        return cls(tokens, offsets)
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @functools.cached_property
-    def lengths(self) -> Indices:
-        """The number of tokens of each sequence."""
-        return np.diff(self.offsets)
-
-    def take(self, indices: Indices) -> "Sequences":
-        """Selects sequences by index, in that order."""
-        lengths = self.lengths[indices]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        # All tokens of a sequence move by the same distance.
-        shifts = np.repeat(self.offsets[indices] - offsets[:-1], lengths)
-        return Sequences(self.tokens[shifts + np.arange(offsets[-1])], offsets)
-
-    def pad(
-        self, indices: Int[np.ndarray, "*shape"], time: int
-    ) -> tuple[Int32[np.ndarray, "*shape time"], Bool[np.ndarray, "*shape time"]]:
-        """Pads sequences with zeros, and returns their tokens and mask.
-
-        Args:
-          indices: of the sequences; -1 for an empty one.
-          time: padded length, at least that of the longest.
-        """
-        valid = indices >= 0
-        lengths = np.where(valid, self.lengths[indices], 0)
-        mask = np.arange(time) < lengths[..., None]
-        tokens = np.zeros(mask.shape, np.int32)
-        tokens[mask] = self.take(indices[valid]).tokens
-        return tokens, mask
+    held_out = round(share * count)
+    if share and not 0 < held_out < count:
+        raise InputError(
+            f"config.data.validation: {share} of {count} training rows is {held_out}; expected at "
+            "least one row on either side, so take more rows"
+        )
+    order = permutation(count, seed, VALIDATION)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
 
 
 def permutation(count: int, *seeds: int) -> Indices:
@@ -275,13 +249,14 @@ class BucketedBatches:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batches(BucketedBatches):
-    """Batches of labelled sequences.
+    """Batches of sequences with a target for each, or for each step.
 
     Attributes:
-      sequences: the tokens of the examples.
-      labels: int32, one for each example.
+      sequences: the inputs of the examples.
+      targets: `[examples, ...]`, or `Sequences` as long as the inputs.
       batch_size: as for `BucketedBatches`.
-      boundaries: rising lengths to which batches are padded; the last holds every example.
+      boundaries: rising lengths to which batches are padded, of another split say: those beyond the
+        longest example are dropped, and its length is added where it exceeds them.
       bucketing: the examples of a batch have the same boundary.
       shuffle: as for `BucketedBatches`.
       mask_padding: the mask is False on padding. Otherwise it is True up to the longest example of
@@ -290,21 +265,29 @@ class Batches(BucketedBatches):
     """
 
     sequences: Sequences
-    labels: Int32[np.ndarray, " examples"]
+    targets: Any
     batch_size: int
-    boundaries: tuple[int, ...]
+    boundaries: tuple[int, ...] = ()
     bucketing: bool = True
     shuffle: bool = True
     mask_padding: bool = True
     group_size: int = 1
+
+    def __post_init__(self) -> None:
+        """Fits the boundaries to the longest example."""
+        length = longest(self.sequences)
+        shorter = [boundary for boundary in self.boundaries if boundary < length]
+        last = next((boundary for boundary in self.boundaries if boundary >= length), length)
+        object.__setattr__(self, "boundaries", (*shorter, last))
 
     def __len__(self) -> int:
         return len(self.sequences)
 
     @property
     def tokens(self) -> Int32[np.ndarray, " tokens"]:
-        """The tokens of all examples."""
-        return self.sequences.tokens
+        """The tokens of all examples; none of numbers."""
+        values = self.sequences.values
+        return values if values.dtype == np.int32 else np.zeros(0, np.int32)
 
     @functools.cached_property
     def _buckets(self) -> list[Indices]:
@@ -313,18 +296,64 @@ class Batches(BucketedBatches):
         return split_buckets(np.searchsorted(self.boundaries, self.sequences.lengths))
 
     def _padded_shape(self, indices: Indices) -> Shape:
-        longest = self.sequences.lengths[indices].max()
-        return (self.boundaries[np.searchsorted(self.boundaries, longest)],)
+        length = self.sequences.lengths[indices].max()
+        return (self.boundaries[np.searchsorted(self.boundaries, length)],)
 
     def _collate(self, batches: list[Indices], size: int, shape: Shape) -> Batch:
         indices = self._index_array(batches, size)
         valid = indices >= 0
-        tokens, mask = self.sequences.pad(indices, *shape)
+        inputs, mask = self.sequences.pad(indices, *shape)
+        if isinstance(self.targets, Sequences):
+            targets, weights = self.targets.pad(indices, *shape)
+        else:
+            targets, weights = self.targets[indices], valid
+            targets[~valid] = 0
         if not self.mask_padding:
-            longest = mask.sum(axis=-1).max(axis=-1)[:, None, None]
-            mask = np.broadcast_to(np.arange(mask.shape[-1]) < longest, mask.shape)
-        labels = np.where(valid, self.labels[indices], 0).astype(np.int32)
-        return Batch(tokens, mask, labels, valid.astype(np.float32))
+            length = mask.sum(axis=-1).max(axis=-1)[:, None, None]
+            mask = np.broadcast_to(np.arange(mask.shape[-1]) < length, mask.shape)
+        return Batch(inputs, mask, targets, weights.astype(np.float32))
+
+    def restore_order(self, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Returns the outputs for each example, without filling rows and, of steps, padding.
+
+        Args:
+          outputs: `[batch, ...]` for each batch of an epoch of seed 0, in their order. The second
+            axis is time where the targets are of steps.
+        """
+        rows: list[Any] = [None] * len(self)
+        for step, values in enumerate(outputs):
+            for row, value in zip(self.indices_at(0, step), values, strict=False):
+                steps = self.sequences.lengths[row] if isinstance(self.targets, Sequences) else None
+                rows[row] = value[:steps]
+        return rows
+
+
+_COMPILE_COST = 300
+"""Training steps that take about as long as compiling for one more padded length: from 100 for a
+two-layer bidirectional LSTM(64) to 1,000 for a simple RNN(16), on two cores."""
+
+
+def fit_boundaries(
+    batches: Batches, max_boundaries: int, *, epochs: int = 1, seed: int = 0
+) -> Batches:
+    """Replaces the padded lengths of batches by those that take the least time.
+
+    Args:
+      batches: of sequences whose lengths decide.
+      max_boundaries: most padded lengths.
+      epochs: passes over the batches, among which the cost of compiling is shared out.
+      seed: of the first epoch, whose batches decide where they are not bucketed.
+    """
+    lengths, batch_size = batches.sequences.lengths, batches.batch_size
+    batches = dataclasses.replace(batches, boundaries=())
+    if not batches.bucketing:
+        # Another epoch puts other texts together, but the longest fits the last boundary.
+        steps = range(batches.steps_per_epoch)
+        lengths = np.array([lengths[batches.indices_at(seed, step)].max() for step in steps])
+        batch_size = 1
+    cost = _COMPILE_COST * float(lengths.mean()) / epochs
+    boundaries = choose_boundaries(lengths, max_boundaries, batch_size, cost)
+    return dataclasses.replace(batches, boundaries=boundaries)
 
 
 def split_buckets(buckets: Indices) -> list[Indices]:

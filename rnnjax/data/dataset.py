@@ -1,13 +1,16 @@
 """Data sets: the training, validation and test batches of a corpus, with their vocabulary."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import numpy as np
 from jaxtyping import Int32
 
-from rnnjax.data.batches import BatchGroup, Shape
+from rnnjax.config.schema import Config, DataConfig
+from rnnjax.data.batches import Batches, BatchGroup, Shape, fit_boundaries, hold_out
+from rnnjax.data.sequences import Indices, Sequences
 from rnnjax.data.vocabulary import Vocabulary, unknown_share
 
 
@@ -77,6 +80,11 @@ class FixedShape:
     boundaries: tuple[int, ...]
     group_size: int
 
+    @property
+    def tokens(self) -> Int32[np.ndarray, " tokens"]:
+        """No tokens, unless a subclass has some."""
+        return np.zeros(0, np.int32)
+
     def batch_at(self, seed: int, step: int) -> Any:
         """Returns the batch of a step, counted over all epochs."""
         raise NotImplementedError
@@ -107,6 +115,31 @@ class FixedShape:
     def empty_batch_groups(self) -> list[BatchGroup]:
         """Returns one empty group."""
         return [self.stack_batches(0, range(0), self.boundaries)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The corpus of a data set that is known by its description alone.
+
+    Attributes:
+      name: of the data.
+      source: a sentence on where it comes from.
+      fingerprint: SHA-256 of the data, as hexadecimal digits.
+      metadata: further entries of its description, ready for JSON, which `Task.metadata_keys` may
+        name.
+      fallback: the corpus that replaces the one of the config; '' if none does.
+    """
+
+    name: str
+    source: str
+    fingerprint: str
+    metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    fallback: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """Describes the data for the files of a run, ready for JSON."""
+        names = ("name", "source", "fingerprint", "fallback")
+        return {**{name: getattr(self, name) for name in names}, **self.metadata}
 
 
 S_co = TypeVar("S_co", bound=Split, covariant=True)
@@ -154,8 +187,61 @@ class Dataset(Generic[S_co]):
         return description
 
 
+def split_sequences(
+    config: Config,
+    source: Source,
+    train: tuple[Sequences, Any],
+    test: tuple[Sequences, Any],
+) -> Dataset[Batches]:
+    """Returns the data set of sequences with targets, in batches of few padded lengths.
+
+    The validation split is drawn from the training part by the seed.
+
+    Args:
+      config: the data section, the batches, and the seed.
+      source: of the data.
+      train: inputs and targets of the training part, as for `Batches`.
+      test: of the test part, likewise.
+
+    Raises:
+      InputError: there are too few rows for the validation split.
+    """
+    data = config.data
+    rows, held_out = hold_out(len(train[0]), data.validation, config.seed)
+
+    def batches(part: tuple[Sequences, Any], rows: Indices | None, **options: Any) -> Batches:
+        def take(values: Any) -> Any:
+            if rows is None:
+                return values
+            return values.take(rows) if isinstance(values, Sequences) else values[rows]
+
+        inputs, targets = map(take, part)
+        return Batches(inputs, targets, config.batch_size, bucketing=data.bucketing, **options)
+
+    fitted = fit_boundaries(
+        batches(train, rows, shuffle=data.shuffle, group_size=config.steps_per_call),
+        data.buckets,
+        epochs=config.epochs,
+        seed=config.seed,
+    )
+    evaluated = {"shuffle": False, "boundaries": fitted.boundaries}
+    validation = batches(train, held_out, **evaluated) if len(held_out) else None
+    return Dataset(source, None, fitted, validation, batches(test, None, **evaluated))
+
+
 @dataclasses.dataclass(frozen=True)
 class TextDataset(Dataset[S_co]):
-    """A data set whose examples are text."""
+    """A data set whose examples are text.
+
+    A subclass says which texts they are.
+    """
 
     vocabulary: Vocabulary
+
+    def texts(self, config: DataConfig, split: str) -> Sequence[str]:
+        """Returns the texts that the network reads of a split, 'train' or 'test'.
+
+        The training texts include those of the validation split. There are none where one text is
+        read from end to end.
+        """
+        raise NotImplementedError

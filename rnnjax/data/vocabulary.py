@@ -10,7 +10,7 @@ import tokenizers
 from jaxtyping import Int32
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from rnnjax.data.batches import Sequences
+from rnnjax.data.sequences import Sequences
 from rnnjax.errors import InputError
 from rnnjax.input_files import load_text
 
@@ -195,7 +195,7 @@ class Vocabulary:
           max_tokens: as for `encode`.
         """
         sequences = self.encode(texts, max_tokens)
-        cumulative = np.concatenate([[0], np.cumsum(sequences.tokens != UNKNOWN)])
+        cumulative = np.concatenate([[0], np.cumsum(sequences.values != UNKNOWN)])
         counts = np.diff(cumulative[sequences.offsets])
         return (1 - counts / np.maximum(sequences.lengths, 1)).tolist()
 
@@ -212,9 +212,9 @@ class Vocabulary:
         for form in ("NFC", "NFD"):
             if all(unicodedata.is_normalized(form, text) for text in texts):
                 continue
-            share = unknown_share(self.encode(texts, max_tokens).tokens)
+            share = unknown_share(self.encode(texts, max_tokens).values)
             normalized = [unicodedata.normalize(form, text) for text in texts]
-            share_in_form = unknown_share(self.encode(normalized, max_tokens).tokens)
+            share_in_form = unknown_share(self.encode(normalized, max_tokens).values)
             if share_in_form < share / 2:
                 return f"; in the Unicode form {form} {share_in_form:.1%} are: convert the text"
         return ""

@@ -167,7 +167,9 @@ def _stale_reason(run: Run, configs: Mapping[str, Config]) -> str:
         return "are of no entry of experiment.toml"
     current = configs[run["name"]]
     try:
-        recorded = config_lib.parse({**run["config"], "seed": current.seed})
+        values = {**run["config"], "seed": current.seed}
+        is_imported = values.get("task") == current.task
+        recorded = config_lib.parse(values, trust=is_imported)
     except InputError as error:
         return f"are of a config that is not valid any more: {error}"
     differences = config_lib.differences(current, recorded)

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from rnnjax.cells import State
 from rnnjax.kernels import flat_dot_general
 from rnnjax.models.recurrent_model import RecurrentModel
 
@@ -12,24 +13,41 @@ class SequenceModel(RecurrentModel, kw_only=True):
     """Recurrent layers and a linear output layer at every step.
 
     Attributes:
-      answers: features of the output: logits of as many classes, or 1 for regression.
+      outputs: features of the output: logits of as many classes, or 1 for regression.
     """
 
-    answers: int
+    outputs: int
 
     def setup(self):
         self.build_layers(return_sequences=True)
         axes = (1,) if self.variational else ()
         self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
         initializer = nn.initializers.xavier_uniform()
-        self.score = nn.Dense(self.answers, kernel_init=initializer, dot_general=flat_dot_general)
+        self.score = nn.Dense(self.outputs, kernel_init=initializer, dot_general=flat_dot_general)
 
     def __call__(
         self,
         inputs: Float[Array, "batch time features"],
         mask: Bool[Array, "batch time"],
-    ) -> Float[Array, "batch time answers"]:
+    ) -> Float[Array, "batch time outputs"]:
         """Returns the outputs, float32; those at masked steps are meaningless."""
-        _, outputs = self.read_vectors(inputs.astype(self.dtype), mask)
+        return self.advance(inputs, mask)[1]
+
+    def advance(
+        self,
+        inputs: Float[Array, "batch time features"],
+        mask: Bool[Array, "batch time"],
+        initial_state: tuple[State, ...] | None = None,
+        resets: Bool[Array, "batch time"] | None = None,
+    ) -> tuple[tuple[State, ...], Float[Array, "batch time outputs"]]:
+        """Returns the final state of each layer, and the outputs.
+
+        Args:
+          inputs: anything where masked.
+          mask: True where a step counts.
+          initial_state: of each layer; None for the cells' own.
+          resets: as for `rnnjax.layers.RNN`.
+        """
+        state, outputs = self.read_vectors(inputs.astype(self.dtype), mask, initial_state, resets)
         outputs = self.drop(outputs, deterministic=not self.has_rng("dropout"))
-        return self.score(outputs.astype(jnp.float32))
+        return state, self.score(outputs.astype(jnp.float32))

@@ -33,10 +33,15 @@ CONFIG, MANIFEST, TOKENIZER = "config.json", "environment.json", "tokenizer.json
 METRICS, RESULT = "metrics.jsonl", "result.json"
 
 
+_Schema = TypeVar("_Schema", bound=RecordModel)
+_Outcome = TypeVar("_Outcome", bound=RunOutcome)
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """The verified files of a finished run."""
 
+    folder: Path
     config: RecordedConfig
     environment: Manifest
     metrics: list[dict[str, Any]]
@@ -52,13 +57,13 @@ class Record:
         """Summary of the data."""
         return self.environment.data if self.environment.data.name else self.result.data
 
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, or their indices."""
-        result = self.result
-        size = len(result.confusion)
-        names = [scores.name for scores in result.per_class] or self.data.classes
-        return names if len(names) == size else [str(number) for number in range(size)]
+    def details(self, schema: type[_Schema]) -> _Schema:
+        """Returns the entries of the result that its task adds.
+
+        Raises:
+          InputError: an entry is not as the schema says.
+        """
+        return _parse(self.folder / RESULT, schema, self.result.values())
 
 
 def read(folder: Path) -> Record:
@@ -71,7 +76,7 @@ def read(folder: Path) -> Record:
         raise InputError(f"{folder} is not a folder; expected the folder of a run")
     config, manifest = read_config(folder), read_manifest(folder)
     result = read_result(folder, manifest)
-    return Record(config, manifest, metrics_log.read(folder / METRICS), result)
+    return Record(folder, config, manifest, metrics_log.read(folder / METRICS), result)
 
 
 def read_config(folder: Path) -> RecordedConfig:
@@ -195,10 +200,6 @@ def write_result(folder: Path, manifest: Manifest, values: Mapping[str, Any]) ->
     schema = ReplicatesResult if "seeds" in values else RunResult
     files = _digests(folder, [METRICS] if schema is RunResult else [])
     return _write(folder / RESULT, schema, {**values, "run": manifest.run, "files": files}).values()
-
-
-_Schema = TypeVar("_Schema", bound=RecordModel)
-_Outcome = TypeVar("_Outcome", bound=RunOutcome)
 
 
 def _read_result(folder: Path, manifest: Manifest, schema: type[_Outcome]) -> _Outcome:

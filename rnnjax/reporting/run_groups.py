@@ -20,8 +20,6 @@ RUNS = (
 )
 _RUN_KEYS = ("seed", "data.dir")
 """Config keys that may differ within a group: the fingerprint identifies the data."""
-_TEXT_SCORES = ("bleu", "chrf", "exact")
-"""Scores of generated text, which do not depend on the vocabulary."""
 _IGNORED_ENVIRONMENT = ("started", "command", "resumed", "data")
 
 
@@ -107,7 +105,7 @@ def check_comparable(groups: Sequence[RunGroup], metric: str) -> None:
             "fallback data": run.data.fallback,
             f"{split} rows": run.scores[split].rows,
             "config.data.validation": run.config.data.validation * (split == "validation"),
-            "config.data.vocabulary": "" if name in _TEXT_SCORES else _vocabulary(run.config),
+            "config.data.vocabulary": _vocabulary(run.config, name),
         }
 
     reference, *candidates = (group.runs[0] for group in groups)
@@ -169,9 +167,10 @@ def _join(values: list[Any]) -> str:
     return " and ".join(sorted(text or "none" for text in texts))
 
 
-def _vocabulary(config: Config) -> str:
-    """Describes the tokens that a generating task is scored by; '' for any other task."""
-    if config.task not in ("language_modeling", "translation"):
+def _vocabulary(config: Config, score: str) -> str:
+    """Describes the tokens that a score is a mean over; '' for a score of another kind."""
+    independent = config.task_schema.vocabulary_free
+    if independent is None or score in independent:
         return ""
     vocabulary = config.data.vocabulary
     return f"{vocabulary.unit}s of {vocabulary.rows or 'all'} rows, at most {vocabulary.size}"
@@ -245,7 +244,7 @@ def _read_record(path: Path) -> dict[str, list[RecordedRun]]:
         run = RecordedRun(
             source,
             line.seed,
-            config_lib.parse(line.config, f"{source}: config"),
+            config_lib.parse(line.config, f"{source}: config", trust=False),
             {split: values for split, values in scores.items() if values},
             line.environment,
             line.data,
@@ -261,7 +260,9 @@ def _read_folder(folder: Path) -> list[RecordedRun]:
     if replicates := sorted(folder.glob("seed-*/config.json")):
         return [run for path in replicates for run in _read_folder(path.parent)]
     run = run_files.read(folder)
-    config = config_lib.parse(run.config.config, f"{folder / run_files.CONFIG}: config")
+    config = config_lib.parse(
+        run.config.config, f"{folder / run_files.CONFIG}: config", trust=False
+    )
     scores = {"test": run.result.test, "validation": run.result.validation}
     return [
         RecordedRun(

@@ -1,7 +1,7 @@
 """The schemas of the files in a run's folder; `run_files` reads and writes them."""
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -90,80 +90,6 @@ class LayerSummary(RecordModel):
     parameters: int = 0
 
 
-class ClassScores(RecordModel):
-    """Scores of one class; None where a class without rows leaves them undefined."""
-
-    name: str
-    precision: Share = None
-    recall: Share = None
-    f1: Share = None
-    rows: int = 0
-
-
-class ConfusedPair(RecordModel):
-    """A frequent confusion of two classes."""
-
-    label: str
-    predicted: str
-    rows: int
-    share: Share = None
-    """Of the rows of the label."""
-
-
-class LengthBin(RecordModel):
-    """Accuracy on texts of similar length in tokens, both ends included."""
-
-    first: int = pydantic.Field(alias="from")
-    last: int = pydantic.Field(alias="to")
-    rows: int
-    accuracy: Share = None
-
-
-class Mistake(RecordModel):
-    """A misclassified row."""
-
-    text: str
-    label: str
-    predicted: str
-    probability: Share = None
-    """Probability of the predicted class."""
-    probability_of_label: Share = None
-
-
-class Sample(RecordModel):
-    """A generated text."""
-
-    text: str
-    temperature: Number
-
-
-class Example(RecordModel):
-    """A translation with its attention weights."""
-
-    source: str
-    reference: str
-    text: str
-    read: list[str]
-    written: list[str]
-    attention: list[list[Number]]
-    """A row for each target token, a column for each source token."""
-
-    @pydantic.model_validator(mode="after")
-    def _sizes_agree(self) -> Self:
-        rows, columns = len(self.written), len(self.read)
-        if [len(row) for row in self.attention] != [columns] * rows:
-            raise ValueError(f"attention is not {rows} rows of {columns} columns")
-        return self
-
-
-class TranslationResult(RecordModel):
-    """Translations and the settings of their scores."""
-
-    signatures: dict[str, str]
-    """Signatures of sacrebleu by score."""
-    examples: list[Example] = []
-
-
 class RecordedConfig(RecordModel):
     """The file config.json."""
 
@@ -249,31 +175,10 @@ class ReplicatesResult(RunOutcome):
 
 
 class RunResult(RunOutcome):
-    """The file result.json."""
+    """The file result.json, without the entries that a task adds."""
 
     test: Scores = Scores()
     validation: Scores | None = None
     buckets: list[int | list[int]] = []
     """Bucket lengths; a list for each kind of sequences if there are several."""
     data: DataSummary = DataSummary()
-    confusion: list[list[int]] = []
-    """A row for each true class, a column for each predicted one."""
-    most_confused_pairs: list[ConfusedPair] = []
-    """Instead of `confusion` if that would be too large."""
-    per_class: list[ClassScores] = []
-    accuracy_by_length: list[LengthBin] = []
-    worst_mistakes: list[Mistake] = []
-    sample: Sample | None = None
-    """A text of the language model."""
-    translation: TranslationResult | None = None
-
-    @pydantic.model_validator(mode="after")
-    def _sizes_agree(self) -> Self:
-        sizes = {len(row) for row in self.confusion}
-        if self.confusion and sizes != {len(self.confusion)}:
-            raise ValueError(f"confusion has {len(self.confusion)} rows of {sizes} columns")
-        if self.confusion and self.per_class and len(self.per_class) != len(self.confusion):
-            raise ValueError(
-                f"per_class has {len(self.per_class)} classes, confusion {len(self.confusion)}"
-            )
-        return self

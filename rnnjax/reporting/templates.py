@@ -18,8 +18,27 @@ def fill(template: str, *styles: str, **values: Any) -> str:
       *styles: file names of further style sheets of this folder.
       **values: variables of the template, escaped unless they are `Markup`.
     """
+    folder = resources.files("rnnjax.reporting")
+    sheets = [folder.joinpath(name).read_text("utf-8") for name in ("report.css", *styles)]
+    environment = _environment("rnnjax.reporting")
+    # Style sheets are trusted; values from the run are escaped.
+    return environment.get_template(template).render(css=Markup("\n".join(sheets)), **values)
+
+
+def load_macros(package: str, template: str, **values: Any) -> Any:
+    """Returns the macros of a template as functions that return `Markup`.
+
+    Args:
+      package: in whose folder the template is.
+      template: file name.
+      **values: variables of the template, escaped unless they are `Markup`.
+    """
+    return _environment(package).get_template(template).make_module(values)
+
+
+def _environment(package: str) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rnnjax.reporting", "."),
+        loader=jinja2.PackageLoader(package, "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -28,16 +47,13 @@ def fill(template: str, *styles: str, **values: Any) -> str:
     environment.filters |= {
         "count": _count,
         "decimal": _decimal,
-        "percent": _percent,
+        "percent": format_percent,
         "duration": _duration,
         "shortened": _shortened,
         "position": _position,
         "visible": visible,
     }
-    folder = resources.files("rnnjax.reporting")
-    sheets = [folder.joinpath(name).read_text("utf-8") for name in ("report.css", *styles)]
-    # Style sheets are trusted; values from the run are escaped.
-    return environment.get_template(template).render(css=Markup("\n".join(sheets)), **values)
+    return environment
 
 
 def visible(token: str) -> str:
@@ -55,7 +71,8 @@ def _decimal(value: float | None, digits: int = 3) -> str:
     return "\N{EN DASH}" if value is None else f"{value:,.{digits}f}"
 
 
-def _percent(value: float | None, digits: int = 1) -> str:
+def format_percent(value: float | None, digits: int = 1) -> str:
+    """Formats a share in percent."""
     return (
         "\N{EN DASH}"
         if value is None or math.isnan(value)

@@ -133,8 +133,8 @@ def generate_tokens(
     # A masked step keeps the initial state.
     masked_token = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool)
     key, (state, _) = jax.random.key(options.seed), jax.jit(task.advance)(params, *masked_token)
-    token, prompt_tokens = END, vocabulary.encode([prompt]).tokens.tolist()
-    bare = vocabulary.encode([prompt.rstrip()]).tokens.tolist()
+    token, prompt_tokens = END, vocabulary.encode([prompt]).values.tolist()
+    bare = vocabulary.encode([prompt.rstrip()]).values.tolist()
     # Words have no token for a space: that before the next one stands in the prompt already.
     skip_space = prompt[-1:].isspace() and prompt_tokens == bare
     for next_token in prompt_tokens:

@@ -1,16 +1,26 @@
-"""The interface of a task: a model, its data, its loss and its metrics."""
+"""The interface of a task: a model, its data, its loss, its metrics and its part of the report."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from rnnjax.config import Config
+from rnnjax.config.task_schema import TaskSchema
+from rnnjax.data.batches import Shape
 from rnnjax.data.dataset import Dataset, Split
 from rnnjax.data.vocabulary import Vocabulary
+from rnnjax.reporting.run_files import Record
+from rnnjax.reporting.run_report import ReportPart
+
+if TYPE_CHECKING:
+    from rnnjax.tasks.trained_run import TrainedRun
 
 Params = Any
 """The parameters of a flax module: nested dicts of arrays."""
@@ -22,14 +32,43 @@ Sums = dict[str, Float[Array, ""]]
 """Weighted sums of 'loss' and 'accuracy' over a batch, and of the weights, 'weight'."""
 
 
+class UsageCommand(NamedTuple):
+    """A command for a trained network.
+
+    Attributes:
+      purpose: a phrase: 'Classify a text'.
+      command: of `rnnjax`: 'predict'.
+      arguments: beside the folder of the run, as typed in a shell.
+    """
+
+    purpose: str
+    command: str
+    arguments: str
+
+
+class Prediction(NamedTuple):
+    """An answer of a trained network.
+
+    Attributes:
+      line: of text for people.
+      values: ready for JSON.
+    """
+
+    line: str
+    values: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """Interface between a model with its data and the training loop, which serves every task.
 
     A loss is the weighted mean over a batch. The carry belongs to the training state, so that a
-    resumed training continues with it.
+    resumed training continues with it. A subclass gives `schema`, `make_dataset`, `from_config`,
+    `input_shapes` and `batch_sums`; the rest has defaults.
 
     Attributes:
       model: the network.
+      schema: the keys of a config that the task reads.
       trainable_rows: by the path of a parameter, how many of its leading rows can get a gradient;
         all rows of those that are not listed.
       example_unit: what a row of a batch is called in messages: 'texts', 'pairs'.
@@ -38,19 +77,25 @@ class Task:
       class_axes: by the path of a parameter, the axis along which it has an entry for each token
         or class, and which of the two: 'tokens' or 'classes'.
       headline_metrics: the metrics in the last line of a run, the most important one first.
-      usage_command: the command that applies a trained network; '' if there is none.
+      commands: for a trained network.
       metadata_keys: the keys of `Dataset.describe` that `from_config` reads.
+      length_key: the key of the config that bounds the length of a sequence; '' if none does.
     """
 
-    model: nn.Module
-    trainable_rows: Mapping[str, int] = {}
-    example_unit: ClassVar[str]
-    score_unit: ClassVar[str]
+    schema: ClassVar[TaskSchema]
+    example_unit: ClassVar[str] = "rows"
+    score_unit: ClassVar[str] = "rows"
     throughput_unit: ClassVar[Literal["rows", "tokens"]] = "rows"
     class_axes: ClassVar[Mapping[str, tuple[int, str]]] = {}
-    headline_metrics: ClassVar[tuple[str, ...]]
-    usage_command: ClassVar[str] = ""
+    headline_metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy")
+    commands: ClassVar[tuple[UsageCommand, ...]] = ()
     metadata_keys: ClassVar[tuple[str, ...]] = ()
+    length_key: ClassVar[str] = ""
+
+    model: nn.Module
+    trainable_rows: Mapping[str, int] = dataclasses.field(
+        default_factory=dict, kw_only=True, hash=False
+    )
 
     @staticmethod
     def load_corpus(config: Config) -> Any:
@@ -106,13 +151,21 @@ class Task:
         """
         raise NotImplementedError
 
-    def input_shapes(self, split: Split) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Returns shapes and dtypes of the model's inputs, those of the longest batch."""
+    def input_shapes(
+        self, batch_size: int = 1, lengths: Shape = (1,)
+    ) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Returns shapes and dtypes of the model's inputs.
+
+        Args:
+          batch_size: rows of a batch.
+          lengths: to which it is padded, one for each kind of sequence in it.
+        """
         raise NotImplementedError
 
     def init(self, key: jax.Array) -> Params:
         """Initializes the parameters."""
-        raise NotImplementedError
+        inputs = [jnp.ones(leaf.shape, leaf.dtype) for leaf in self.input_shapes()]
+        return self.model.init(key, *inputs)["params"]
 
     def initial_carry(self, batch_size: int) -> Carry:
         """Returns the carry of the first batch; only its shapes and dtypes matter.
@@ -136,10 +189,25 @@ class Task:
         """Returns a pytree of bools, False for parameters that the optimizer skips."""
         return jax.tree.map(lambda _: True, params)
 
+    def batch_sums(
+        self, params: Params, batch: Any, carry: Carry, **options: Any
+    ) -> tuple[Sums, Carry]:
+        """Returns the sums of loss (nats, say), accuracy and weights, and the next carry.
+
+        Further entries, such as the predictions at each step, are for the evaluation alone.
+
+        Args:
+          params: of the network.
+          batch: examples of weight zero do not count.
+          carry: of the previous batch.
+          **options: of `flax.linen.Module.apply`: `rngs` with 'dropout' in training.
+        """
+        raise NotImplementedError
+
     def loss(
         self, params: Params, batch: Any, carry: Carry, key: jax.Array
     ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
-        """Returns the training loss in nats, with the sums for the log and the next carry.
+        """Returns the training loss, with the sums for the log and the next carry.
 
         Args:
           params: of the network.
@@ -147,20 +215,27 @@ class Task:
           carry: of the previous batch.
           key: random key of dropout.
         """
-        raise NotImplementedError
+        sums, carry = self.batch_sums(params, batch, carry, rngs={"dropout": key})
+        logged = {name: sums[name] for name in ("loss", "accuracy", "weight")}
+        return sums["loss"] / sums["weight"], (logged, carry)
 
     def evaluate_batch(self, params: Params, batch: Any, carry: Carry) -> tuple[Any, Carry]:
         """Returns the outputs that `compute_metrics` reads, without dropout, and the next carry."""
-        raise NotImplementedError
+        return self.batch_sums(params, batch, carry)
 
     def compute_metrics(self, split: Any, outputs: Sequence[Any]) -> dict[str, float | int]:
         """Returns the metrics of a split: 'loss', 'accuracy', 'rows' and others.
+
+        By default the outputs are sums, and metrics are their scalars by the weight.
 
         Args:
           split: of the dataset.
           outputs: of `evaluate_batch` on each of its batches, in their order.
         """
-        raise NotImplementedError
+        scalars = [name for name, value in outputs[0].items() if not np.ndim(value)]
+        totals = {name: sum(float(batch[name]) for batch in outputs) for name in scalars}
+        weight = totals.pop("weight")
+        return {**{name: total / weight for name, total in totals.items()}, "rows": len(split)}
 
     def analyze_test(
         self, config: Config, dataset: Any, params: Params, outputs: Sequence[Any]
@@ -175,4 +250,39 @@ class Task:
           params: of the network.
           outputs: of `evaluate_batch` on each batch of the test split, in their order.
         """
+        del config, dataset, params, outputs
+        return {}
+
+    @classmethod
+    def report(cls, run: Record) -> ReportPart:
+        """Returns the task's part of the report of a run."""
+        return ReportPart.of_scores(run, cls.headline_metrics, cls.score_unit)
+
+    def read_split(self, run: "TrainedRun", source: Path | Sequence[str]) -> Split:
+        """Returns a file, or texts, as a split that a trained network can be asked about.
+
+        Args:
+          run: with config, data and vocabulary.
+          source: the path of a file, or texts.
+
+        Raises:
+          InputError: the task reads no such thing, or it is damaged.
+        """
+        files = f"files, and {source} was given" if isinstance(source, Path) else "texts"
+        raise run.query_error(f"reads no {files}")
+
+    def predictions(self, split: Any, outputs: Sequence[Any]) -> Iterator[Prediction]:
+        """Yields the answer to each example of a split.
+
+        Args:
+          split: as `read_split` returns it.
+          outputs: of `evaluate_batch` on each of its batches, in their order.
+        """
         raise NotImplementedError
+
+    @classmethod
+    def trained_run(cls) -> "type[TrainedRun]":
+        """Returns the class of trained runs of the task."""
+        from rnnjax.tasks.trained_run import TrainedRun
+
+        return TrainedRun

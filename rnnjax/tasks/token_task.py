@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config.schema import ModelConfig
-from rnnjax.data.dataset import Split
+from rnnjax.data.batches import Shape
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.models.token_encoder import TokenEncoder
-from rnnjax.tasks.recurrent_options import recurrent_options, trainable_mask
+from rnnjax.tasks.model_options import recurrent_options, trainable_mask
 from rnnjax.tasks.task import Params, Task
 
 
@@ -31,15 +31,12 @@ class TokenTask(Task):
     model: TokenEncoder
     embedding_trainable: bool = True
 
-    def input_shapes(self, split: Split) -> tuple[jax.ShapeDtypeStruct, ...]:
+    def input_shapes(
+        self, batch_size: int = 1, lengths: Shape = (1,)
+    ) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Returns shapes and dtypes of tokens and mask."""
-        shape = (split.batch_size, split.boundaries[-1])
+        shape = (batch_size, *lengths)
         return jax.ShapeDtypeStruct(shape, jnp.int32), jax.ShapeDtypeStruct(shape, jnp.bool_)
-
-    def init(self, key: jax.Array) -> Params:
-        """Initializes the parameters."""
-        tokens = jnp.zeros((1, 1), jnp.int32)
-        return self.model.init(key, tokens, jnp.ones((1, 1), bool))["params"]
 
     def set_word_vectors(
         self,

@@ -1,27 +1,20 @@
 """Training runs: start, resume, loop, evaluation and checkpoints; trained runs for inference."""
 
 from rnnjax.interrupt import InterruptedRunError
+from rnnjax.tasks.inspection import Inspection, inspect_texts
+from rnnjax.tasks.streaming import TextStreaming
+from rnnjax.tasks.trained_run import TrainedRun
 from rnnjax.training.fitting import fit
-from rnnjax.training.inspection import Inspection, inspect_texts
 from rnnjax.training.launch import train
-from rnnjax.training.run_loading import load_run, usage_commands
-from rnnjax.training.streaming import TextStreaming
-from rnnjax.training.trained_classifier import TrainedClassifier
-from rnnjax.training.trained_language_model import TrainedLanguageModel
-from rnnjax.training.trained_run import TrainedRun
-from rnnjax.training.trained_translator import TrainedTranslator
+from rnnjax.training.run_loading import load_run
 
 __all__ = [
     "Inspection",
     "InterruptedRunError",
     "TextStreaming",
-    "TrainedClassifier",
-    "TrainedLanguageModel",
     "TrainedRun",
-    "TrainedTranslator",
     "fit",
     "inspect_texts",
     "load_run",
     "train",
-    "usage_commands",
 ]

@@ -1,38 +1,12 @@
-"""Evaluation: the outputs of a network on a split, and the scores of a trained replicate."""
+"""Evaluation: the scores of a trained replicate."""
 
 from typing import Any
 
-import jax
-
-from rnnjax.data.dataset import Split
-from rnnjax.reporting.progress import Progress
 from rnnjax.tasks import Task
-from rnnjax.training.finite import check_scores
+from rnnjax.tasks.prediction import check_scores, predict_split
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.state import TrainState, is_evaluated
 from rnnjax.training.step import CompiledFunction
-
-
-def predict_split(
-    task: Task, evaluate_step: CompiledFunction, params: Any, split: Split, name: str
-) -> list[Any]:
-    """Returns the outputs of the network on each batch of a split, by `Task.evaluate_batch`.
-
-    Args:
-      task: of the network.
-      evaluate_step: as `make_evaluate_step` returns it.
-      params: of the network.
-      split: every example is evaluated once.
-      name: of the progress bar.
-    """
-    outputs, carry = [], task.initial_carry(split.batch_size)
-    with Progress(name, split.steps_per_epoch, unit=task.throughput_unit) as progress:
-        for step in range(split.steps_per_epoch):
-            batch = split.batch_at(0, step)
-            batch_outputs, carry = evaluate_step((params, carry), batch)
-            outputs.append(batch_outputs)
-            progress.update(step + 1, examples=task.count_examples(batch.weights))
-        return jax.device_get(outputs)
 
 
 def evaluate_replicate(

@@ -1,7 +1,5 @@
 """Checks for NaN and infinity: losses, states before they are saved, parameters and scores."""
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -73,19 +71,4 @@ def check_params(params: Any, owner: str) -> None:
         raise InputError(
             f"{owner}: the parameters are not finite ({paths[0]}, {len(paths)} arrays in all), and "
             "so would be every answer; train again with a lower config.learning_rate"
-        )
-
-
-def check_scores(scores: Mapping[str, Any], owner: str) -> None:
-    """Raises InputError if a score is NaN or infinite."""
-    non_finite = [
-        f"{name} {value}"
-        for name, value in scores.items()
-        if isinstance(value, float) and not math.isfinite(value)
-    ]
-    if non_finite:
-        raise InputError(
-            f"{owner}: the scores are not finite ({', '.join(non_finite)}): the training has "
-            "diverged, or the network overflows on this data. Train again in a new folder with a "
-            "lower config.learning_rate, or with config.optimizer.clip_norm (1.0, say)"
         )

@@ -12,9 +12,9 @@ from typing import Any
 from rnnjax.config import changed_values, load_config
 from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError
+from rnnjax.tasks.trained_run import TrainedRun
 from rnnjax.training.launch import train
 from rnnjax.training.run_loading import load_run
-from rnnjax.training.trained_run import TrainedRun
 
 
 def fit(

@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from rnnjax import cache, lint_rules, models
 from rnnjax.cells import make_cell
 from rnnjax.config import Config
-from rnnjax.errors import InputError
+from rnnjax.errors import InputError, is_out_of_memory
 from rnnjax.reporting.progress import write_message
-from rnnjax.tasks import TASKS, Task
+from rnnjax.tasks import Task
+from rnnjax.tasks.registry import find_task
 from rnnjax.training.diagnosis import explain_non_finite
 from rnnjax.training.evaluation import evaluate_replicate
 from rnnjax.training.finite import NonFiniteError
 from rnnjax.training.loop import has_stopped_early, run_loop, save_replicate
 from rnnjax.training.memory_limits import (
     check_parameters,
-    is_out_of_memory,
     out_of_memory_error,
 )
 from rnnjax.training.optimizer import make_optimizer, make_schedule
@@ -61,11 +62,12 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
     make_cell(config.model.cell, config.model.features)  # raises before any long work
     cache.enable_compilation_cache()
+    task_class = find_task(config.task)
     folder = RunFolder(workdir)
     folder.check_config(config)
     is_finished = folder.result.exists() and not folder.is_extended_by(config)
     if is_finished and not folder.moved_paths(config):
-        return report_finished(folder, config)
+        return report_finished(folder, config, task_class)
     folder.check_writable()
     check_parameters(config.data.vocabulary.size * config.model.embedding.features, config)
     is_new, warm_start = not folder.has_checkpoint, None
@@ -74,7 +76,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
     else:
         replicates = load_resumed_run(folder, config)
     if is_finished:
-        return report_finished(folder, config)
+        return report_finished(folder, config, task_class)
     task, layers = _make_task(config, replicates)
     reports = match_warm_start(warm_start, task, replicates) if warm_start else []
     check_parameters(sum(row["parameters"] for row in layers), config)
@@ -83,7 +85,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
         for replicate in replicates:
             if replicate.folder != folder:
                 locks.enter_context(replicate.folder.lock(replicate.config))
-        name = TASKS[config.task].run_name(config, name)
+        name = type(task).run_name(config, name)
         if is_new:
             start_run(folder, config, name, replicates, command, reports)
         elif folder.is_extended_by(config):
@@ -95,12 +97,12 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
             )
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
-                raise out_of_memory_error(config, error) from error
+                raise out_of_memory_error(config, task.length_key, error) from error
             raise
         network = {"parameters": sum(row["parameters"] for row in layers), "model": layers}
         training = {"name": name, "task": config.task, **training, **network}
         result = write_results(folder, replicates, task, training, scores)
-        write_reports([replicate.folder for replicate in replicates])
+        write_reports([replicate.folder for replicate in replicates], task_class)
     return result
 
 
@@ -125,8 +127,11 @@ def _make_task(
     for line in lint_rules.warnings(config, dataset):
         write_message(line)
     vocab_size = max(replicate.dataset.vocab_size for replicate in replicates)
-    task = TASKS[config.task].from_config(config, vocab_size, dataset.describe())
-    layers = models.describe_layers(task.model, *task.input_shapes(dataset.train))
+    task = find_task(config.task).from_config(config, vocab_size, dataset.describe())
+    train = dataset.train
+    lengths = tuple(np.max([np.atleast_1d(ends) for ends in train.boundaries], axis=0).tolist())
+    inputs = task.input_shapes(train.batch_size, lengths)
+    layers = models.describe_layers(task.model, *inputs)
     return task, [dataclasses.asdict(row) for row in layers]
 
 

@@ -167,7 +167,7 @@ def metrics_digests(replicate: Replicate, step: int) -> dict[str, str]:
 
 
 def save_replicate(replicate: Replicate, state: TrainState) -> None:
-    """Saves a replicate's slice of the state in its own folder, for `TrainedRun.load`."""
+    """Saves a replicate's slice of the state in its own folder, for `load_run`."""
     digests = [metrics_digests(replicate, state.num_steps)]
     replicate.folder.open_checkpoints().save(state.num_steps, replicate.slice(state), digests)
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 import rnnjax
-from rnnjax.data.labelled_text import VALIDATION
+from rnnjax.data.batches import VALIDATION
 from rnnjax.training.processor import describe_processor, read_text
 from rnnjax.training.state import DROPOUT, INIT
 
@@ -37,8 +37,7 @@ SEED_STREAMS = {
 """The source of every random draw; the rest follows from config and data.
 
 `permutation` is that of `rnnjax.data.batches`, which reads the raw stream of NumPy's PCG64 from a
-`SeedSequence`, as `rnnjax.data.text_stream` and `rnnjax.data.synthetic` do. A task draws those of
-its kind of data.
+`SeedSequence`, as the modules `data` of the tasks do. A task draws those of its kind of data.
 """
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from rnnjax.config import Config
+from rnnjax.config import Config, flat
 from rnnjax.errors import InputError
 
 _COPIES = 4
@@ -47,30 +47,19 @@ def device_memory() -> int:
     return min(limits)
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Returns whether an error reports that the device or the machine ran out of memory."""
-    # XLA has a status code for it on a GPU, and none on a CPU.
-    messages = "RESOURCE_EXHAUSTED", "Out of memory"
-    return isinstance(error, MemoryError) or any(text in str(error) for text in messages)
-
-
-def out_of_memory_error(config: Config, error: Exception) -> InputError:
+def out_of_memory_error(config: Config, length_key: str, error: Exception) -> InputError:
     """Returns the error of a run that ran out of memory, which names the keys to lower.
 
     Args:
       config: of the run.
+      length_key: as for `Task`.
       error: of JAX or Python.
     """
-    data = config.data
-    length = {
-        "classification": f"config.data.max_tokens (now {data.max_tokens}, 0 is no limit)",
-        "language_modeling": f"config.data.sequence_length (now {data.sequence_length})",
-        "memory": f"config.data.memory.length (now {data.memory.length})",
-        "translation": f"config.data.vocabulary.size (now {data.vocabulary.size})",
-    }[config.task]
+    values = dict(flat(config.model_dump()))
+    keys = [key for key in ("batch_size", length_key, "model.features") if key in values]
+    *first, last = [f"config.{key} (now {values[key]})" for key in keys]
     message, *_ = [*str(error).splitlines(), type(error).__name__]
     return InputError(
-        f"the device ran out of memory. Lower config.batch_size (now {config.batch_size}), "
-        f"{length} or config.model.features (now {config.model.features}), in a new folder; or "
+        f"the device ran out of memory. Lower {', '.join(first)} or {last}, in a new folder; or "
         f"free the device of other programs. The message: {message[:200]}"
     )

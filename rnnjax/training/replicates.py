@@ -15,7 +15,7 @@ from rnnjax.data.dataset import Dataset, TextDataset
 from rnnjax.data.pretrained_embeddings import WordVectors, load_word_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting.metrics_log import MetricsLog
-from rnnjax.tasks import TASKS
+from rnnjax.tasks.registry import find_task
 from rnnjax.training.run_folder import RunFolder
 
 Tree = TypeVar("Tree")
@@ -83,7 +83,7 @@ def make_replicates(
         vocabulary = None if is_new else seed_folder.read_vocabulary()
         sibling = replicates[0].dataset if replicates else None
         batch_config = seed_config.model_copy(update={"epochs": epochs or config.epochs})
-        dataset = TASKS[config.task].make_dataset(batch_config, corpus, vocabulary, sibling)
+        dataset = find_task(config.task).make_dataset(batch_config, corpus, vocabulary, sibling)
         axis_index = None if config.replicates == 1 else index
         replicates.append(Replicate(seed_config, seed_folder, dataset, axis_index))
     datasets = [replicate.dataset for replicate in replicates]

@@ -1,13 +1,13 @@
 """The results of a run: result.json, the report, and what the terminal displays of them."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnjax.config import Config
 from rnnjax.reporting.progress import write_message
-from rnnjax.reporting.run_report import write_report
 from rnnjax.tasks import Task
-from rnnjax.tasks.classification_metrics import format_scores, summarize_seeds
+from rnnjax.tasks.report_page import write_report
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.timing import TimingTotals
@@ -60,19 +60,19 @@ def timing_values(totals: TimingTotals, unit: str) -> dict[str, float]:
     return values
 
 
-def write_reports(folders: Sequence[RunFolder]) -> None:
+def write_reports(folders: Sequence[RunFolder], task: type[Task]) -> None:
     """Writes a report page in each folder."""
     for folder in folders:
-        write_report(folder.path)
+        write_report(task, folder.path)
 
 
-def report_finished(folder: RunFolder, config: Config) -> dict[str, Any]:
+def report_finished(folder: RunFolder, config: Config, task: type[Task]) -> dict[str, Any]:
     """Returns the result of a finished run, and writes missing reports."""
     result = folder.read_result()
     with folder.lock(config):
         folders = [replicate for _, replicate in folder.replicates(config)]
         unreported = [replicate for replicate in folders if not replicate.report.exists()]
-        write_reports(unreported)
+        write_reports(unreported, task)
         if not unreported:
             write_message(f"{folder.path} holds a finished run; nothing is left to do")
     return result
@@ -89,3 +89,54 @@ def format_layers(layers: Sequence[Mapping[str, Any]]) -> str:
         f"{layer:<{widths[0]}}  {kind:<{widths[1]}}  {output:<{widths[2]}}  {count:>{widths[3]}}"
         for layer, kind, output, count in cells
     )
+
+
+def summarize_seeds(shared: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns mean, standard deviation (of a sample, 'sd') and values ('by_seed') of each score.
+
+    Args:
+      shared: entries that all seeds have in common.
+      results: of each seed.
+    """
+
+    def spread(values: list[float]) -> dict[str, Any]:
+        return {
+            "mean": statistics.mean(values),
+            "sd": statistics.stdev(values),
+            "by_seed": values,
+        }
+
+    splits = [split for split in ("validation", "test") if split in results[0]]
+    return {
+        **shared,
+        **{
+            split: {
+                name: spread([result[split][name] for result in results])
+                for name in results[0][split]
+                if name != "rows"
+            }
+            | {"rows": results[0][split]["rows"]}
+            for split in splits
+        },
+    }
+
+
+def format_scores(result: dict[str, Any], metrics: Sequence[str], unit: str) -> str:
+    """Formats the test scores of a result, of one seed or of several, as a line.
+
+    Args:
+      result: content of result.json.
+      metrics: names of the scores.
+      unit: what was scored: 'rows', 'tokens'.
+    """
+    test, seeds = result["test"], result.get("seeds")
+
+    def value(score: Any) -> str:
+        return f"{score['mean']:.4f} ± {score['sd']:.4f}" if seeds else f"{score:.4f}"
+
+    scores = ", ".join(f"{name} {value(test[name])}" for name in metrics)
+    spread = f" (mean ± standard deviation of seeds {seeds[0]} to {seeds[-1]})" if seeds else ""
+    share = test.get("unknown_share", 0.0)
+    share = share["mean"] if isinstance(share, dict) else share
+    unknown = f", {share:.1%} of the tokens unknown" if share else ""
+    return f"test {scores} on {test['rows']} {unit}{spread}{unknown}"

@@ -9,7 +9,7 @@ from rnnjax.errors import InputError
 from rnnjax.input_files import digest
 from rnnjax.reporting import metrics_log, run_files
 from rnnjax.reporting.progress import write_message
-from rnnjax.tasks import TASKS
+from rnnjax.tasks.registry import find_task
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.loop import Intervals, metrics_digests
 from rnnjax.training.manifest import describe_environment
@@ -30,7 +30,7 @@ def load_resumed_run(folder: RunFolder, config: Config) -> list[Replicate]:
             folder.complete_extension(config)
     folder.read()
     epochs = _bucketing_epochs(folder, config)
-    corpus = TASKS[config.task].load_corpus(config)
+    corpus = find_task(config.task).load_corpus(config)
     replicates = make_replicates(config, folder, corpus, is_new=False, epochs=epochs)
     for replicate in replicates:
         _check_inputs(replicate)

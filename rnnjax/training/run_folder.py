@@ -235,22 +235,29 @@ class RunFolder:
                 f"config.init_from={self.path} and another --workdir"
             )
 
-    def read_config(self) -> tuple[str, Config]:
+    def read_config(self, *, trust: bool = False) -> tuple[str, Config]:
         """Returns name and config of the run, not verified by digest.
+
+        Args:
+          trust: as for `rnnjax.config.parse`.
 
         Raises:
           InputError: there is no run in the folder, or its config.json is damaged.
         """
         recorded = run_files.read_config(self.path)
-        return recorded.name, config_lib.parse(recorded.config, f"{self.config}: config")
+        name = f"{self.config}: config"
+        return recorded.name, config_lib.parse(recorded.config, name, trust=trust)
 
-    def read(self) -> tuple[Config, Manifest]:
+    def read(self, *, trust: bool = False) -> tuple[Config, Manifest]:
         """Returns config and manifest of a run, and verifies its files by digest.
+
+        Args:
+          trust: as for `rnnjax.config.parse`.
 
         Raises:
           InputError: there is no run in the folder, or a file is damaged.
         """
-        _, config = self.read_config()
+        _, config = self.read_config(trust=trust)
         return config, run_files.read_manifest(self.path)
 
     def read_data(self, *keys: str) -> dict[str, Any]:

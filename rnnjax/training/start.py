@@ -9,7 +9,7 @@ from rnnjax.errors import InputError
 from rnnjax.reporting import metrics_log, run_files
 from rnnjax.reporting.progress import write_message
 from rnnjax.reporting.run_schema import RecordedConfig
-from rnnjax.tasks import TASKS
+from rnnjax.tasks.registry import find_task
 from rnnjax.training.manifest import describe_environment
 from rnnjax.training.replicates import Replicate, make_replicates
 from rnnjax.training.resume import check_same_data
@@ -26,7 +26,7 @@ def load_new_run(folder: RunFolder, config: Config) -> tuple[list[Replicate], Wa
     if config.model.embedding.path:
         check_word_vectors(config.model.embedding)
     warm_start = read_warm_start(config) if config.init_from else None
-    corpus = TASKS[config.task].load_corpus(config)
+    corpus = find_task(config.task).load_corpus(config)
     return make_replicates(config, folder, corpus), warm_start
 
 

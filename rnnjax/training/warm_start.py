@@ -21,7 +21,8 @@ import numpy as np
 from rnnjax.config import Config
 from rnnjax.errors import InputError
 from rnnjax.reporting.progress import write_message
-from rnnjax.tasks import TASKS, Task
+from rnnjax.tasks import Task
+from rnnjax.tasks.registry import find_task, is_in_package
 from rnnjax.training.finite import check_params
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.run_folder import RunFolder
@@ -94,7 +95,8 @@ def read_warm_start(config: Config) -> WarmStart:
         "tokens": vocabulary.words if vocabulary and has_same_unit else [],
         "classes": data.get("classes", []),
     }
-    axes = TASKS[source_config.task].class_axes
+    is_known = is_in_package(source_config.task) or source_config.task == config.task
+    axes = find_task(source_config.task).class_axes if is_known else {}
     return WarmStart(config.init_from, step, _digest(leaves), leaves, axes, labels)
 
 

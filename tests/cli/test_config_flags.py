@@ -6,6 +6,7 @@ from rnnjax.cli.config_flags import add_config_flags, config_overrides, load_con
 from rnnjax.cli.parser import Parser
 from rnnjax.config import key_paths
 from rnnjax.config.keys import key_sections
+from rnnjax.config.task_schema import task_names
 from rnnjax.errors import InputError
 
 
@@ -67,9 +68,50 @@ def test_refused_values(flag, message):
         load_config_flags(["--config=gru", flag])
 
 
+@pytest.fixture
+def foreign_task(tmp_path, monkeypatch):
+    """The class path of a task from outside the package, and a config file that names it."""
+    (tmp_path / "task_of_flags.py").write_text(
+        "from rnnjax.config.schema import ConfigSection\n"
+        "from rnnjax.config.task_schema import TaskSchema\n"
+        "class Section(ConfigSection):\n    width: int = 3\n    is_wide: bool = False\n"
+        "class Mine:\n    schema = TaskSchema(name='mine', section=Section)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "wide.py"
+    path.write_text("def get_config():\n    return {'task': 'task_of_flags:Mine'}\n")
+    return "task_of_flags:Mine", str(path)
+
+
+def test_flags_of_a_task_from_outside_the_package(foreign_task):
+    task, path = foreign_task
+    for arguments in (["--config", path], ["--config=gru", f"--config.task={task}"]):
+        flags = "--config.mine.width=5", "--config.mine.is_wide", "--config.data.take=0"
+        values = overrides(*arguments, *flags)
+        assert (values["mine.width"], values["mine.is_wide"], values["data.take"]) == (5, True, 0)
+    config = load_config_flags([f"--config={path}", "--config.mine.width=5"])
+    assert config.model_dump()["mine"] == {"width": 5, "is_wide": False}
+    with pytest.raises(InputError, match=r"config\.mine\.width: given 'broad' \(str\), it"):
+        load_config_flags([f"--config={path}", "--config.mine.width=broad"])
+    with pytest.raises(InputError, match=r"widht: .* did you mean --config\.mine\.width\?"):
+        overrides("--config", path, "--config.mine.widht=5")
+
+
+def test_flags_of_a_task_need_the_task(foreign_task):
+    for arguments in (
+        [],
+        ["--config=gru"],
+        [f"--config={foreign_task[1]}", "--config.task=memory"],
+    ):
+        with pytest.raises(InputError, match=r"--config\.mine\.width: there is no such flag"):
+            overrides(*arguments, "--config.mine.width=5")
+
+
 def test_every_key_has_a_meaning():
     keys = [key for section in key_sections() for key in section.keys]
-    assert sorted(key.path for key in keys) == sorted(key_paths())
+    assert sorted(key.path for key in keys) == sorted(
+        {path for task in task_names() for path in key_paths(task)}
+    )
     assert [key.path for key in keys if not key.meaning.endswith(".")] == []
     assert [section.path for section in key_sections() if not section.meaning] == []
 

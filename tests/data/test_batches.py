@@ -6,7 +6,8 @@ import itertools
 import numpy as np
 import pytest
 
-from rnnjax.data.batches import Batch, Batches, Sequences, choose_boundaries, permutation
+from rnnjax.data.batches import Batch, Batches, choose_boundaries, permutation
+from rnnjax.data.sequences import Sequences
 
 LENGTHS = [3, 1, 7, 4, 4, 0, 2, 9, 6, 5, 1, 8, 3, 2, 7, 5, 4]
 """Lengths of the examples, whose tokens all differ."""
@@ -34,7 +35,7 @@ def epoch_of(batches, seed=0, number=0):
 
 def contents(batch):
     """Returns the sequences of a batch as tuples, without rows of weight zero."""
-    rows = zip(batch.tokens, batch.mask, batch.weights, strict=True)
+    rows = zip(batch.inputs, batch.mask, batch.weights, strict=True)
     return [tuple(tokens[mask]) for tokens, mask, weight in rows if weight]
 
 
@@ -74,7 +75,7 @@ def test_order_changes_with_seed_and_epoch():
 
 def test_order_of_buckets_changes_with_epoch():
     batches = make_batches()
-    widths = {tuple(batch.tokens.shape[1] for batch in epoch_of(batches, 0, n)) for n in range(6)}
+    widths = {tuple(batch.inputs.shape[1] for batch in epoch_of(batches, 0, n)) for n in range(6)}
     assert len(widths) > 1
     assert len({tuple(sorted(order)) for order in widths}) == 1
 
@@ -88,7 +89,7 @@ def test_epoch_has_every_example_once(bucketing, shuffle, batch_size, group_size
     )
     rows = sequences()
     expected = sorted(
-        (tuple(rows.tokens[start:end]), row % 3)
+        (tuple(rows.values[start:end]), row % 3)
         for row, (start, end) in enumerate(itertools.pairwise(rows.offsets))
     )
     for number in range(2):
@@ -96,10 +97,10 @@ def test_epoch_has_every_example_once(bucketing, shuffle, batch_size, group_size
         for batch in epoch_of(batches, 5, number):
             assert set(batch.weights) <= {0.0, 1.0}
             real = batch.weights == 1
-            examples += list(zip(contents(batch), batch.labels[real].tolist(), strict=True))
+            examples += list(zip(contents(batch), batch.targets[real].tolist(), strict=True))
             fillers += np.sum(~real)
-            assert not batch.tokens[~real].any()
-            assert not batch.labels[~real].any()
+            assert not batch.inputs[~real].any()
+            assert not batch.targets[~real].any()
             assert not batch.mask[~real].any()
         assert sorted(examples) == expected
         assert len(examples) + fillers == batches.steps_per_epoch * batch_size
@@ -116,7 +117,7 @@ def test_batch_is_padded_to_smallest_boundary(bucketing):
     batches = make_batches(bucketing=bucketing)
     for batch in epoch_of(batches):
         longest = max(len(row) for row in contents(batch))
-        assert batch.tokens.shape == (4, min(b for b in (3, 6, 9) if b >= longest))
+        assert batch.inputs.shape == (4, min(b for b in (3, 6, 9) if b >= longest))
 
 
 @pytest.mark.parametrize("bucketing", [True, False])
@@ -179,8 +180,8 @@ def test_unshuffled_groups_join_neighbours_only():
 
 def test_empty_batches_have_the_shapes_of_an_epoch():
     batches = make_batches(boundaries=(3, 6, 9, 20), group_size=2)
-    shapes = {batch.tokens.shape for batch in epoch_of(batches)}
-    assert [batch.tokens.shape for batch in batches.empty_batches()] == sorted(shapes)
+    shapes = {batch.inputs.shape for batch in epoch_of(batches)}
+    assert [batch.inputs.shape for batch in batches.empty_batches()] == sorted(shapes)
     for empty in batches.empty_batch_groups():
         assert empty.batches.tokens.shape[:2] == (2, 4)
         assert empty.batches.tokens.shape[1:] in shapes
@@ -189,7 +190,7 @@ def test_empty_batches_have_the_shapes_of_an_epoch():
 
 def test_bucket_has_sequences_of_similar_length():
     for batch in epoch_of(make_batches()):
-        width = batch.tokens.shape[1]
+        width = batch.inputs.shape[1]
         for row in contents(batch):
             assert width - 3 < len(row) <= width or width == 3
 
@@ -219,8 +220,8 @@ def test_mask_is_false_on_padding():
             assert batch.mask[index].tolist() == [
                 time < LENGTHS[row] for time in range(batch.mask.shape[1])
             ]
-            assert (batch.tokens[index, : LENGTHS[row]] > 0).all()
-            assert not batch.tokens[index, LENGTHS[row] :].any()
+            assert (batch.inputs[index, : LENGTHS[row]] > 0).all()
+            assert not batch.inputs[index, LENGTHS[row] :].any()
 
 
 def test_unmasked_padding_ends_at_longest_example():
@@ -247,18 +248,18 @@ def test_empty_sequences_are_batched():
         mask_padding=False,
     )
     batch = batches.batch_at(0, 0)
-    assert batch.tokens.shape == (2, 1)
+    assert batch.inputs.shape == (2, 1)
     assert not batch.mask.any()
     assert batch.weights.sum() + batches.batch_at(0, 1).weights.sum() == 3
 
 
 def test_take_selects_sequences_in_order():
     taken = Sequences.from_lists([[1, 2], [], [3], [4, 5, 6]]).take(np.array([3, 1, 0, 3]))
-    assert taken.tokens.tolist() == [4, 5, 6, 1, 2, 4, 5, 6]
+    assert taken.values.tolist() == [4, 5, 6, 1, 2, 4, 5, 6]
     assert taken.lengths.tolist() == [3, 0, 2, 3]
     empty = Sequences.from_lists([[1]]).take(np.array([], np.int64))
     assert len(empty) == 0
-    assert empty.tokens.dtype == np.int32
+    assert empty.values.dtype == np.int32
 
 
 def test_permutation_is_pinned():

@@ -6,10 +6,10 @@ import pytest
 from rnnjax.config import parse
 from rnnjax.config.schema import EmbeddingConfig
 from rnnjax.data.corpora import Corpus, CorpusSplit, TextColumn
-from rnnjax.data.labelled_text import make_dataset
 from rnnjax.data.pretrained_embeddings import check_word_vectors, load_word_vectors
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
+from rnnjax.tasks.classification.data import make_dataset
 
 TEXTS = ["Oil prices fall", "oil falls, oil rises", "don't panic", "quiet"]
 

@@ -41,7 +41,7 @@ def ids(vocabulary, *texts, **options):
     """Returns the token ids of each text as lists."""
     sequences = vocabulary.encode(texts, **options)
     ends = sequences.offsets
-    return [sequences.tokens[ends[i] : ends[i + 1]].tolist() for i in range(len(texts))]
+    return [sequences.values[ends[i] : ends[i + 1]].tolist() for i in range(len(texts))]
 
 
 def entries(vocabulary):
@@ -192,8 +192,8 @@ def test_unknown_shares():
     texts = ["a b z z", "", "z", "b"]
     assert vocabulary.unknown_shares(texts) == [0.5, 1.0, 1.0, 0.0]
     assert vocabulary.unknown_shares(["z a b", "z"], max_tokens=1) == [1.0, 1.0]
-    assert unknown_share(vocabulary.encode(texts).tokens) == 0.5
-    assert unknown_share(vocabulary.encode([""]).tokens) == 0.0
+    assert unknown_share(vocabulary.encode(texts).values) == 0.5
+    assert unknown_share(vocabulary.encode([""]).values) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_unicode_form_of_training_is_advised(unit, fitted, written):
 def test_words_are_in_the_order_of_ids():
     vocabulary = Vocabulary.fit(["b a b", "c b a"], 10)
     assert vocabulary.words == ["[PAD]", "[UNK]", "b", "a", "c"]
-    assert vocabulary.encode(["c a"]).tokens.tolist() == [4, 3]
+    assert vocabulary.encode(["c a"]).values.tolist() == [4, 3]
 
 
 def test_normalize():
@@ -316,8 +316,8 @@ def test_subwords_equal_those_of_metaspace():
 def test_tokens_do_not_cross_lines(unit):
     lines = ["der Hund\n", "\n", "läuft, ein Mann\n", " bellt"]
     vocabulary = Vocabulary.fit(lines, 60, unit)
-    tokens = vocabulary.encode(["".join(lines)]).tokens
-    assert vocabulary.encode(lines).tokens.tolist() == tokens.tolist()
+    tokens = vocabulary.encode(["".join(lines)]).values
+    assert vocabulary.encode(lines).values.tolist() == tokens.tolist()
     assert unit == "word" or vocabulary.decode(tokens) == "".join(lines)
 
 

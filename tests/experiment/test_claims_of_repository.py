@@ -174,6 +174,8 @@ def test_edited_digit_of_a_record_is_found(record, tmp_path):
             (edited,) = metrics_log.read(copy)
         except InputError:
             continue  # it is no JSON any more, 01 say
+        if edited == json.loads(line):
+            continue  # a digit of a float beyond its precision
         assert not record_digest.has_valid_digest(edited), line[max(0, place - 40) : place + 20]
         assert record_digest.has_valid_digest(json.loads(line))
 

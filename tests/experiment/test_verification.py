@@ -176,6 +176,21 @@ def test_config_key_that_a_record_lacks_has_its_default(rendered):
     )
 
 
+def test_a_recorded_task_that_the_config_does_not_name_is_not_imported(
+    rendered, tmp_path, monkeypatch
+):
+    (tmp_path / "foreign_task.py").write_text("raise RuntimeError('it runs')\nclass Mine: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = rendered / "runs.jsonl"
+    runs = [json.loads(line) for line in path.read_text().splitlines()]
+    runs[0]["config"]["task"] = "foreign_task:Mine"
+    path.write_text("".join(json.dumps(record_digest.with_digest(run)) + "\n" for run in runs))
+    assert failures(rendered) == [
+        "lstm: seeds 0 are of another config (now, then): "
+        "task: 'classification', 'foreign_task:Mine'"
+    ]
+
+
 def test_acknowledged_keys_do_not_change_the_config(rendered):
     path = rendered / "runs.jsonl"
     runs = [json.loads(line) for line in path.read_text().splitlines()]

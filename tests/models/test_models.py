@@ -12,8 +12,9 @@ import pytest
 
 from rnnjax.cells import Cell, GRUCell, LSTMCell, SimpleCell
 from rnnjax.config import parse
-from rnnjax.models import Classifier, describe_layers
-from rnnjax.tasks import ClassificationTask
+from rnnjax.models import describe_layers
+from rnnjax.tasks.classification.model import Classifier
+from rnnjax.tasks.classification.task import ClassificationTask
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 LESSON_PARAMETERS = {

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from rnnjax.cells import LSTMCell
-from rnnjax.models import LanguageModel, SequenceModel, Translator
+from rnnjax.models import SequenceModel
+from rnnjax.tasks.language_modeling.model import LanguageModel
+from rnnjax.tasks.translation.model import Translator
 
 TOKENS = np.random.default_rng(0).integers(3, 11, (4, 6)).astype(np.int32)
 MASK = np.ones((4, 6), bool)
@@ -18,7 +20,7 @@ MODELS = {
     "language model, tied": LanguageModel(cell=CELL, tied=True, **SIZES),
     "translator": Translator(encoder_cell=CELL, decoder_cell=CELL, tied=False, **SIZES),
     "translator, tied": Translator(encoder_cell=CELL, decoder_cell=CELL, tied=True, **SIZES),
-    "sequence model": SequenceModel(cell=CELL, answers=11, dtype=BFLOAT16),
+    "sequence model": SequenceModel(cell=CELL, outputs=11, dtype=BFLOAT16),
 }
 
 

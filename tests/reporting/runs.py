@@ -8,6 +8,8 @@ from typing import Any
 
 from rnnjax import config as schema
 from rnnjax.reporting import record_digest
+from rnnjax.tasks import report_page
+from rnnjax.tasks.registry import find_task
 
 TEXT = (
     "Oil prices fell below fifty dollars a barrel on Tuesday after the ministry said that stocks "
@@ -215,3 +217,12 @@ def reseal(folder: Path) -> Path:
             values = {"run": "0123", **json.loads((folder / name).read_text()), "files": files}
             (folder / name).write_text(json.dumps(record_digest.with_digest(values)))
     return folder
+
+
+def write_report(folder: Path) -> Path:
+    """Writes the report of a folder, and returns its path."""
+    try:
+        task = json.loads((folder / "result.json").read_text()).get("task", "classification")
+    except (OSError, ValueError, AttributeError):
+        task = "classification"
+    return report_page.write_report(find_task(task), folder)

@@ -6,8 +6,6 @@ import re
 
 import pytest
 
-from rnnjax.reporting.run_report import write_report
-
 from . import runs
 from .test_run_report import Page, page
 
@@ -23,7 +21,7 @@ def test_report_of_ten_thousand_classes_is_small(tmp_path):
     environment = json.loads((folder / "environment.json").read_text())
     environment["data"]["classes"] = names
     (folder / "environment.json").write_text(json.dumps(environment))
-    report = Page(write_report(runs.reseal(folder)))
+    report = Page(runs.write_report(runs.reseal(folder)))
     assert len(report.source) < 200_000
     assert "class 3 predicted as class 7 12, 25.0 % of its rows" in report.text("confusion")
     assert "The 50 with the most rows, of 10,000" in report.text("classes")
@@ -54,7 +52,7 @@ def test_header_has_the_share_of_unknown_tokens(tmp_path):
     values = json.loads(path.read_text())
     values["test"]["unknown_share"] = 0.375
     path.write_text(json.dumps(values))
-    source = write_report(runs.reseal(tmp_path)).read_text()
+    source = runs.write_report(runs.reseal(tmp_path)).read_text()
     assert re.search(r"<dt>unknown test tokens</dt><dd>37\.5\s%</dd>", source)
 
 
@@ -72,6 +70,6 @@ def test_commands_trust_an_external_cell(tmp_path, cell, flag):
     values = json.loads(path.read_text())
     values["config"]["model"]["cell"] = cell
     path.write_text(json.dumps(values))
-    text = html.unescape(write_report(runs.reseal(tmp_path)).read_text())
-    assert f'rnnjax.predict --workdir {tmp_path}{flag} "text"' in text
-    assert f"rnnjax.evaluate --workdir {tmp_path}{flag} --data" in text
+    text = html.unescape(runs.write_report(runs.reseal(tmp_path)).read_text())
+    assert f'rnnjax.predict --workdir={tmp_path}{flag} "text"' in text
+    assert f"rnnjax.evaluate --workdir={tmp_path}{flag} --data" in text

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rnnjax.errors import InputError
-from rnnjax.reporting.run_report import wilson, write_report
+from rnnjax.reporting.run_report import wilson
 
 from . import runs
 
@@ -67,7 +67,7 @@ class Page(HTMLParser):
 
 
 def page(folder, **options):
-    return Page(write_report(runs.write(folder, **options)))
+    return Page(runs.write_report(runs.write(folder, **options)))
 
 
 def test_report_shows_the_files(tmp_path):
@@ -168,7 +168,7 @@ def test_fallback_in_any_file_has_a_banner(tmp_path, name):
     else:
         values["data"]["fallback"] = "docstrings"
     path.write_text(json.dumps(values))
-    report = Page(write_report(runs.reseal(tmp_path)))
+    report = Page(runs.write_report(runs.reseal(tmp_path)))
     assert ("role", "alert") in report.attributes
     assert "configured corpus, ag_news_subset, was not available" in report.text("header")
     assert "evaluated on docstrings" in report.text("header")
@@ -221,8 +221,8 @@ def test_commands_name_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     report = page(Path("runs/my run"))
     files = report.text("files")
-    assert "python -m rnnjax.predict --workdir 'runs/my run' \"text\"" in files
-    assert "python -m rnnjax.evaluate --workdir 'runs/my run' --data FILE.csv" in files
+    assert "python -m rnnjax.predict '--workdir=runs/my run' \"text\"" in files
+    assert "python -m rnnjax.evaluate '--workdir=runs/my run' --data FILE.csv" in files
     assert "python -m rnnjax.main --config configs/bilstm.py --workdir 'runs/my run'" in files
     assert str(tmp_path) not in report.source
     assert "checkpoints" in files
@@ -235,7 +235,7 @@ def test_command_with_a_workdir_is_unchanged(tmp_path):
     values = json.loads(path.read_text())
     values["command"] = "python -m rnnjax.main --config c.py --workdir=elsewhere"
     path.write_text(json.dumps(values))
-    text = Page(write_report(runs.reseal(tmp_path))).text("files")
+    text = Page(runs.write_report(runs.reseal(tmp_path))).text("files")
     assert "--config c.py --workdir=elsewhere Files" in text
 
 
@@ -288,7 +288,7 @@ def test_minimal_files(tmp_path):
     (tmp_path / "environment.json").write_text('{"data": {}}')
     (tmp_path / "metrics.jsonl").write_text("")
     (tmp_path / "result.json").write_text("{}")
-    report = Page(write_report(runs.reseal(tmp_path)))
+    report = Page(runs.write_report(runs.reseal(tmp_path)))
     assert "No test accuracy was recorded" in report.text("header")
     assert not {"confusion", "classes", "length", "model"} & set(report.sections)
 
@@ -299,7 +299,7 @@ def test_any_key_of_a_result_may_be_missing(tmp_path):
     result = json.loads(path.read_text())
     for key in result:
         path.write_text(json.dumps({name: result[name] for name in result if name != key}))
-        assert "bilstm" in Page(write_report(runs.reseal(tmp_path))).text("header"), key
+        assert "bilstm" in Page(runs.write_report(runs.reseal(tmp_path))).text("header"), key
 
 
 def test_undefined_scores_are_dashes(tmp_path):
@@ -330,12 +330,12 @@ def test_length_bin_without_rows(tmp_path):
 )
 @pytest.mark.parametrize("content", [None, "{", '"text"\n', "\udcff"])
 def test_missing_or_damaged_file_is_named_and_the_old_page_remains(tmp_path, name, content):
-    old = write_report(runs.write(tmp_path, lines=[])).read_text()
+    old = runs.write_report(runs.write(tmp_path, lines=[])).read_text()
     (tmp_path / name).unlink()
     if content is not None:
         (tmp_path / name).write_bytes(os.fsencode(content + "\n"))
     with pytest.raises(InputError, match=name) as raised:
-        write_report(tmp_path)
+        runs.write_report(tmp_path)
     assert re.search(
         r"repeat its command|Give|Bring it back|bring the file back|folder", str(raised.value)
     )
@@ -347,8 +347,8 @@ def test_translation_with_attention_weights(tmp_path):
                "written": ["<b>", "[END]"], "attention": [[0.25, 0.75], [1.0, 0.0]]}  # fmt: skip
     scores = {"bleu": 12.34, "chrf": 45.67, "exact": 0.25, "perplexity": 3.5, "rows": 8}
     translation = {"signatures": {"bleu": "tok:13a"}, "examples": [example]}
-    folder = runs.write(tmp_path, test=scores, translation=translation, confusion=[], per_class=[])
-    page = write_report(folder).read_text().replace("\N{NBSP}", " ")
+    folder = runs.write(tmp_path, task="translation", test=scores, translation=translation)
+    page = runs.write_report(folder).read_text().replace("\N{NBSP}", " ")
     assert re.findall(r'--share: ([\d.]+)" title="([^"]+)"', page) == [
         ("0.25", "&lt;b&gt; ← ein: 25 %"), ("0.75", "&lt;b&gt; ← Hund: 75 %"),
         ("1.00", "[END] ← ein: 100 %"), ("0.00", "[END] ← Hund: 0 %"),
@@ -363,7 +363,7 @@ def test_translation_with_attention_weights(tmp_path):
     ({"confusion": [[1, 2], [3, 4]]}, "per_class has 4 classes, confusion 2"),
     ({"worst_mistakes": [{"label": "World"}]}, "worst_mistakes.0.text"),
     ({"test": {"accuracy": 1.5, "rows": 10}}, "accuracy"),
-    ({"translation": {"signatures": {}, "examples": [{
+    ({"task": "translation", "translation": {"signatures": {}, "examples": [{
         "source": "a", "reference": "b", "text": "b", "read": ["a"], "written": ["b", "[END]"],
         "attention": [[1.0]],
     }]}}, "attention is not 2 rows of 1 columns"),
@@ -371,13 +371,13 @@ def test_translation_with_attention_weights(tmp_path):
 def test_result_with_invalid_values_is_damaged(tmp_path, change, message):
     runs.write(tmp_path, **change)
     with pytest.raises(InputError, match=r"result\.json is damaged") as raised:
-        write_report(tmp_path)
+        runs.write_report(tmp_path)
     assert message in str(raised.value)
 
 
 def test_missing_folder(tmp_path):
     with pytest.raises(InputError, match="nowhere is not a folder"):
-        write_report(tmp_path / "nowhere")
+        runs.write_report(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("correct", "rows", "low", "high"), [

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from rnnjax.tasks.bleu import translation_scores
+from rnnjax.tasks.translation.bleu import translation_scores
 
 pytest.importorskip("sacrebleu", reason="translations are judged by sacrebleu, an extra")
 

@@ -12,8 +12,8 @@ from rnnjax.cells import EchoStateCell, GRUCell, LSTMCell, SimpleCell
 from rnnjax.config import parse
 from rnnjax.data.batches import Batch, BatchGroup
 from rnnjax.errors import InputError
-from rnnjax.models import Classifier
-from rnnjax.tasks import ClassificationTask
+from rnnjax.tasks.classification.model import Classifier
+from rnnjax.tasks.classification.task import ClassificationTask
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.state import init_state
 from rnnjax.training.step import make_train_step
@@ -186,9 +186,11 @@ def test_config_sets_the_attributes_of_the_network():
 
 def numpy_losses(task, params, batch):
     """Returns loss and hit of each row, computed in NumPy from the logits."""
-    logits = np.asarray(task.model.apply({"params": params}, batch.tokens, batch.mask), np.float64)
+    logits = np.asarray(task.model.apply({"params": params}, batch.inputs, batch.mask), np.float64)
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    return -np.log(probabilities[np.arange(4), batch.labels]), logits.argmax(axis=1) == batch.labels
+    return -np.log(probabilities[np.arange(4), batch.targets]), logits.argmax(
+        axis=1
+    ) == batch.targets
 
 
 @pytest.mark.parametrize("weights", [(1, 1, 1, 1), (1, 0, 0, 1), (0, 0, 0, 1), (0.5, 2, 0, 1)])
@@ -224,14 +226,14 @@ def test_outputs_are_log_probabilities_without_dropout():
     batch = make_batch(4)
     outputs, _ = task.evaluate_batch(params, batch, None)
     losses, _ = numpy_losses(task, params, batch)
-    np.testing.assert_allclose(-outputs[np.arange(4), batch.labels], losses, rtol=1e-5)
+    np.testing.assert_allclose(-outputs[np.arange(4), batch.targets], losses, rtol=1e-5)
     np.testing.assert_allclose(np.exp(outputs).sum(axis=1), np.ones(4), rtol=1e-5)
 
 
 def test_network_has_parameters_only():
     batch = make_batch(4)
     for options in ({}, {"learned_initial_state": True}, {"zoneout": 0.2}):
-        variables = make_model(**options).init(KEY, batch.tokens, batch.mask)
+        variables = make_model(**options).init(KEY, batch.inputs, batch.mask)
         assert set(variables) == {"params"}
 
 
@@ -239,7 +241,7 @@ def test_adversarial_perturbation_follows_the_gradient_of_each_text():
     # Each token occurs once: a change of its row changes one embedding of one text.
     plain = make_task(vocabulary=24)
     batch = make_batch(5, weights=(1, 0.5, 1, 0))._replace(
-        tokens=np.arange(24, dtype=np.int32).reshape(4, 6)
+        inputs=np.arange(24, dtype=np.int32).reshape(4, 6)
     )
     params = jax.tree.map(lambda leaf: 4 * leaf + 0.1, plain.init(jax.random.key(1)))
 
@@ -276,7 +278,7 @@ def test_adversarial_perturbation_follows_the_gradient_of_each_text():
 def test_adversarial_gradient_is_finite_where_the_loss_saturates():
     task = make_task(adversarial=0.3)
     params = task.init(jax.random.key(1))
-    batch = make_batch(6)._replace(labels=np.zeros(4, np.int32))
+    batch = make_batch(6)._replace(targets=np.zeros(4, np.int32))
     params["score"]["bias"] = jnp.array([60.0, 0.0, 0.0])
     gradient = jax.grad(task.loss, has_aux=True)
     gradients, _ = gradient(params, batch, None, KEY)

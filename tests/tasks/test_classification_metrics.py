@@ -5,7 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from rnnjax.tasks import classification_metrics
+from rnnjax.tasks.classification import metrics as classification_metrics
+from rnnjax.training.results import format_scores, summarize_seeds
 
 LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2], np.int32)
 PREDICTIONS = np.array([0, 0, 1, 1, 0, 2, 2, 1])
@@ -139,7 +140,7 @@ def test_seed_summary_has_mean_and_standard_deviation():
     metrics = ("accuracy", "loss")
     shared = {"steps": 4, "seeds": [2, 3, 4]}
     results = [result(1.0, 0.5, 0.4), result(2.0, 0.7, 0.6), result(3.0, 0.9, 0.5)]
-    summary = classification_metrics.summarize_seeds(shared, results)
+    summary = summarize_seeds(shared, results)
     assert {key: summary[key] for key in shared} == shared
     assert "validation" not in summary
     assert summary["test"]["rows"] == 9
@@ -147,13 +148,8 @@ def test_seed_summary_has_mean_and_standard_deviation():
     assert summary["test"]["accuracy"]["sd"] == pytest.approx(0.2)
     line = "test accuracy 0.7000 ± 0.2000, loss 2.0000 ± 1.0000 on 9 rows"
     seeds = "(mean ± standard deviation of seeds 2 to 4)"
-    assert classification_metrics.format_scores(summary, metrics, "rows") == f"{line} {seeds}"
+    assert format_scores(summary, metrics, "rows") == f"{line} {seeds}"
     single = {"test": {"accuracy": 0.5, "loss": 1.0, "rows": 9}}
-    assert (
-        classification_metrics.format_scores(single, metrics, "rows")
-        == "test accuracy 0.5000, loss 1.0000 on 9 rows"
-    )
+    assert format_scores(single, metrics, "rows") == "test accuracy 0.5000, loss 1.0000 on 9 rows"
     single["test"]["unknown_share"] = 0.25
-    assert classification_metrics.format_scores(single, metrics, "rows").endswith(
-        "on 9 rows, 25.0% of the tokens unknown"
-    )
+    assert format_scores(single, metrics, "rows").endswith("on 9 rows, 25.0% of the tokens unknown")

@@ -8,9 +8,10 @@ import pytest
 from rnnjax.cells import GRUCell
 from rnnjax.config import parse
 from rnnjax.data.vocabulary import END, UNKNOWN, Vocabulary
-from rnnjax.models import Translator
-from rnnjax.tasks import decoding
-from rnnjax.tasks.decoding import BeamOptions, TranslatedText, translate_texts
+from rnnjax.tasks.translation import decoding
+from rnnjax.tasks.translation.config import TranslationConfig
+from rnnjax.tasks.translation.decoding import BeamOptions, TranslatedText, translate_texts
+from rnnjax.tasks.translation.model import Translator
 
 TEXTS = ["a b", "", "e d c b a a a", "c"]
 LENGTH = 6
@@ -88,7 +89,7 @@ def test_beam_scores_apply_the_penalties(params):
             "translation": {"beam_size": 3, "length_penalty": 0.7, "coverage_penalty": 0.4},
         }
     )
-    assert BeamOptions.from_config(config.translation) == (3, alpha, beta)
+    assert BeamOptions.from_config(config.section(TranslationConfig)) == (3, alpha, beta)
 
 
 @pytest.mark.parametrize("width", [1, 3])

@@ -7,11 +7,12 @@ import pytest
 
 from rnnjax.cells import LSTMCell, make_cell
 from rnnjax.config import parse
-from rnnjax.data.text_stream import LMBatch, TextStream
+from rnnjax.data.streams import StreamBatch
 from rnnjax.data.vocabulary import END, UNKNOWN
 from rnnjax.errors import InputError
-from rnnjax.models import LanguageModel
-from rnnjax.tasks import LanguageModelingTask
+from rnnjax.tasks.language_modeling.data import TextStream
+from rnnjax.tasks.language_modeling.model import LanguageModel
+from rnnjax.tasks.language_modeling.task import LanguageModelingTask
 
 VOCABULARY = 7
 
@@ -32,12 +33,14 @@ def make_batch(tokens, first=False, weights=None):
     tokens = np.asarray(tokens, np.int32)
     weights = np.ones(tokens[:, 1:].shape) if weights is None else weights
     weights = np.asarray(weights, np.float32)
-    return LMBatch(tokens[:, :-1], tokens[:, 1:], weights > 0, weights, np.full(len(tokens), first))
+    return StreamBatch(
+        tokens[:, :-1], tokens[:, 1:], weights > 0, weights, np.full(len(tokens), first)
+    )
 
 
 def losses(task, params, *batches):
     """Returns the summed loss of each batch, read one after the other."""
-    carry, values = task.initial_carry(len(batches[0].tokens)), []
+    carry, values = task.initial_carry(len(batches[0].inputs)), []
     evaluate = jax.jit(task.evaluate_batch)
     for batch in batches:
         sums, carry = evaluate(params, batch, carry)
@@ -130,7 +133,7 @@ def test_tokens_of_weight_zero_do_not_count():
     batches = [make_batch(tokens, first=True, weights=weights) for tokens in (rows, changed)]
 
     def loss(params, batch):
-        carry = task.initial_carry(len(batch.tokens))
+        carry = task.initial_carry(len(batch.inputs))
         return task.loss(params, batch, carry, jax.random.key(0))[0]
 
     values = [jax.value_and_grad(loss)(params, batch) for batch in batches]
@@ -144,7 +147,7 @@ def test_metrics_are_means_over_tokens():
     task = make_task()
     tokens = random_tokens(12)
     tokens[[2, 5, 6]] = UNKNOWN
-    split = TextStream(tokens, 2, 3, shuffle=False)
+    split = TextStream.of_tokens(tokens, 2, 3, shuffle=False)
     outputs = [
         {"loss": 6.0, "accuracy": 3.0, "weight": 6.0},
         {"loss": 10.0, "accuracy": 1.0, "weight": 5.0},

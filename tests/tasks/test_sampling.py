@@ -107,7 +107,7 @@ def test_words_are_separated_by_spaces():
 
 def test_space_character_follows_an_unknown_blank():
     vocabulary = Vocabulary.fit(["aaaa    bb"], 9, "character", end_token=True)
-    (space,) = vocabulary.encode([" "]).tokens.tolist()
+    (space,) = vocabulary.encode([" "]).values.tolist()
 
     class Spaces:
         def advance(self, params, tokens, mask, carry=None):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rnnjax.config import parse
-from rnnjax.data.translation_pairs import TranslationBatch
+from rnnjax.data.pairs import PairBatch
 from rnnjax.data.vocabulary import END
-from rnnjax.tasks import TranslationTask
 from rnnjax.tasks.token_metrics import mean_token_metrics, token_sums
+from rnnjax.tasks.translation.task import TranslationTask
 
 VALUES: dict[str, Any] = {
     "task": "translation",
@@ -27,7 +27,7 @@ def make_task(translation=(), **model) -> TranslationTask:
     return TranslationTask.from_config(parse({**VALUES, **overrides}), VOCAB_SIZE, {"longest": 4})
 
 
-def make_batch(seed=0, lengths=(3, 5, 2)) -> TranslationBatch:
+def make_batch(seed=0, lengths=(3, 5, 2)) -> PairBatch:
     """Returns pairs with targets of given lengths."""
     draw = np.random.default_rng(seed)
     source = draw.integers(3, VOCAB_SIZE, (len(lengths), 6)).astype(np.int32)
@@ -36,7 +36,7 @@ def make_batch(seed=0, lengths=(3, 5, 2)) -> TranslationBatch:
     inputs = np.concatenate([np.full((len(lengths), 1), END), targets[:, :-1]], axis=1)
     inputs = np.where(mask, inputs, 0).astype(np.int32)
     source_mask = np.arange(6) < np.array([4, 6, 1])[: len(lengths), None]
-    return TranslationBatch(source, source_mask, inputs, targets, mask.astype(np.float32))
+    return PairBatch(source, source_mask, inputs, targets, mask.astype(np.float32))
 
 
 def random_params(task):
@@ -110,7 +110,7 @@ def test_rows_of_weight_zero_do_not_count():
     task = make_task()
     params, batch = random_params(task), make_batch()
     filled = batch._replace(weights=batch.weights * np.array([[1], [1], [0]], np.float32))
-    unfilled = TranslationBatch(*(values[:2] for values in batch))
+    unfilled = PairBatch(*(values[:2] for values in batch))
     assert compute_loss(task, params, filled)[0] == pytest.approx(
         compute_loss(task, params, unfilled)[0]
     )

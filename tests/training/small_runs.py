@@ -16,11 +16,12 @@ import pytest
 
 from rnnjax import config as config_lib
 from rnnjax import training
-from rnnjax.data import labelled_text
 from rnnjax.data.batches import Batches
 from rnnjax.data.dataset import TextDataset
 from rnnjax.reporting import record_digest
-from rnnjax.tasks import ClassificationTask
+from rnnjax.tasks.classification import data as labelled_text
+from rnnjax.tasks.classification.task import ClassificationTask
+from rnnjax.tasks.classification.trained_run import TrainedClassifier
 from rnnjax.training import loop
 from rnnjax.training.optimizer import make_optimizer, make_schedule
 from rnnjax.training.run_folder import RunFolder
@@ -83,7 +84,7 @@ def make_config(values: dict[str, Any], **overrides: Any) -> config_lib.Config:
 def free_compilation() -> Iterator[None]:
     """Chooses padded lengths as if compilation were free; a small corpus would have only one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(labelled_text, "_COMPILE_COST", 0.0)
+        patch.setattr("rnnjax.data.batches._COMPILE_COST", 0.0)
         yield
 
 
@@ -166,12 +167,12 @@ def train_step(
     return make_train_step(task, optimizer, [seed], config.averaging.decay)
 
 
-def untrained_classifier(config: config_lib.Config) -> training.TrainedClassifier:
+def untrained_classifier(config: config_lib.Config) -> TrainedClassifier:
     """Returns a network of random parameters, biases included, as if loaded from a run."""
     dataset, task = make_dataset_and_task(config)
     shapes = jax.eval_shape(task.init, jax.random.key(0))
     generator = np.random.default_rng(config.seed)
-    return training.TrainedClassifier(
+    return TrainedClassifier(
         config=config,
         task=task,
         data=dataset.describe(),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rnnjax import training
-from rnnjax.tasks import classification_metrics
+from rnnjax.tasks.classification import metrics as classification_metrics
 
 from .small_runs import (
     assert_trees_equal,
@@ -53,7 +53,7 @@ def test_average_follows_parameters_with_warmed_up_decay(news):
 
 def score_test_split(run, dataset, config):
     texts = dataset.corpus.splits["test"].texts(config.data.text, np.arange(61))
-    labels = dataset.test.labels
+    labels = dataset.test.targets
     return classification_metrics.compute_metrics(labels, run.log_probabilities(texts, labels))[
         "loss"
     ]
@@ -69,7 +69,7 @@ def test_average_is_evaluated_and_loaded(news, tmp_path, patience):
         early_stopping__patience=patience,
     )
     result = train(config, tmp_path)
-    state, run = restore_state(config, tmp_path), training.TrainedClassifier.load(tmp_path)
+    state, run = restore_state(config, tmp_path), training.load_run(tmp_path)
     # The loss still falls, so that the best parameters are the last.
     assert_trees_equal(run.params, state.average)
     if patience:

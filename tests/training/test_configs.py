@@ -19,7 +19,7 @@ def test_config_takes_two_steps_on_little_data(path, news, play, tmp_path):
     if values["task"] == "classification":
         values["data"] |= {"dir": str(news), "take": 2 * values["batch_size"]}
     elif values["task"] == "memory":
-        values["data"]["memory"] |= {"examples": 2 * values["batch_size"], "test_examples": 9}
+        values["memory"] |= {"examples": 2 * values["batch_size"], "test_examples": 9}
         values["data"]["validation"] = 0.5
     elif values["task"] == "translation":
         pytest.importorskip("sacrebleu", reason="translations are scored by sacrebleu, an extra")

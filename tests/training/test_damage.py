@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from rnnjax import training
-from rnnjax.data.labelled_text import load_corpus, make_dataset
 from rnnjax.errors import InputError
 from rnnjax.reporting import atomic_files, run_files
+from rnnjax.tasks import report_page
+from rnnjax.tasks.classification.data import load_corpus, make_dataset
 from rnnjax.training.run_folder import RunFolder
 
 from .small_runs import (
@@ -249,7 +250,7 @@ def test_run_killed_at_each_of_its_writes_equals_uninterrupted_run(
                     raise KeyboardInterrupt
 
             with monkeypatch.context() as patch:
-                for module in (atomic_files, run_files, sys.modules["rnnjax.reporting.run_report"]):
+                for module in (atomic_files, run_files, report_page):
                     patch.setattr(module, "write_text", interrupted)
                 with pytest.raises(KeyboardInterrupt):
                     run(config, workdir)

@@ -6,8 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.tasks import ClassificationTask
-from rnnjax.tasks.classification import restore_order
+from rnnjax.tasks.classification.task import ClassificationTask
 from rnnjax.training.evaluation import predict_split
 
 from .small_runs import (
@@ -28,16 +27,16 @@ def test_every_example_is_evaluated_once(news, several_lengths, bucketing):
 
     def step(state, batch):
         batch_rows.append(int(batch.weights.sum()))
-        columns = batch.tokens.sum(1), batch.mask.sum(1), batch.labels
+        columns = batch.inputs.sum(1), batch.mask.sum(1), batch.targets
         return jnp.stack(columns, axis=1), state[1]
 
     task = ClassificationTask.from_config(news_config(news), 64, {"classes": "abcd"})
     batches = predict_split(task, step, None, test, "test")  # pyright: ignore[reportArgumentType]
-    outputs = restore_order(test, batches)
-    sums = np.add.reduceat(np.append(test.sequences.tokens, 0), test.sequences.offsets[:-1])
+    outputs = np.stack(test.restore_order(batches))
+    sums = np.add.reduceat(np.append(test.sequences.values, 0), test.sequences.offsets[:-1])
     np.testing.assert_array_equal(outputs[:, 0], sums)
     np.testing.assert_array_equal(outputs[:, 1], test.sequences.lengths)
-    np.testing.assert_array_equal(outputs[:, 2], test.labels)
+    np.testing.assert_array_equal(outputs[:, 2], test.targets)
     assert sum(batch_rows) == len(outputs) == 61
 
 

@@ -66,7 +66,7 @@ def test_non_finite_test_scores_leave_no_result(news, tmp_path):
         with pytest.raises(InputError, match=r"test part: the scores are not finite \(loss nan\)"):
             run(config, tmp_path)
         assert not (tmp_path / "result.json").exists()
-    network = training.TrainedClassifier.load(tmp_path)
+    network = training.load_run(tmp_path)
     with pytest.raises(InputError, match="text 1: the answer is not a number"):
         network.predict(["goal"])
 
@@ -90,7 +90,9 @@ def test_non_finite_scores_end_a_run(news, tmp_path, monkeypatch):
     def compute_metrics(self, split, outputs):
         return {"loss": float("nan"), "accuracy": 0.25, "rows": 16}
 
-    monkeypatch.setattr("rnnjax.tasks.ClassificationTask.compute_metrics", compute_metrics)
+    monkeypatch.setattr(
+        "rnnjax.tasks.classification.task.ClassificationTask.compute_metrics", compute_metrics
+    )
     config = news_config(news, data__take=16, epochs=1)
     with pytest.raises(InputError, match=r"test part: the scores are not finite \(loss nan\)"):
         run(config, tmp_path)
@@ -108,7 +110,7 @@ def test_non_finite_parameters_are_not_loaded(news, tmp_path):
     state = state.replace(params=params, step=state.step + 1)
     RunFolder(tmp_path).open_checkpoints().save(2, state)
     with pytest.raises(InputError, match="the parameters are not finite"):
-        training.TrainedClassifier.load(tmp_path)
+        training.load_run(tmp_path)
 
 
 def test_diverged_parameters_suggest_a_lower_learning_rate(news, tmp_path):

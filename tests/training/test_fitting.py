@@ -11,7 +11,8 @@ import pytest
 import rnnjax
 from rnnjax.config import defaults
 from rnnjax.errors import InputError
-from rnnjax.training import TrainedClassifier, fitting
+from rnnjax.tasks.classification.trained_run import TrainedClassifier
+from rnnjax.training import fitting
 
 from .small_runs import news_config, train_until_signal
 

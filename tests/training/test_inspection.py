@@ -12,10 +12,11 @@ from rnnjax import config as schema
 from rnnjax.cells import Cell, LSTMCell
 from rnnjax.data.vocabulary import END, Vocabulary
 from rnnjax.errors import InputError
-from rnnjax.models import LanguageModel
 from rnnjax.reporting.inspection_page import render
-from rnnjax.tasks import LanguageModelingTask
-from rnnjax.training import TrainedRun, inspect_texts, inspection
+from rnnjax.tasks import inspection
+from rnnjax.tasks.language_modeling.model import LanguageModel
+from rnnjax.tasks.language_modeling.task import LanguageModelingTask
+from rnnjax.training import TrainedRun, inspect_texts
 from rnnjax.training.step import make_evaluate_step
 
 from .small_runs import news_config, untrained_classifier
@@ -91,7 +92,7 @@ def test_attribution_is_the_slope_of_the_log_odds_by_the_word_vector(run):
     (inspection,) = inspect_texts(run, ["goal the minister of profit"])
     answer, runner_up = inspection.ranked[:2]
     table = np.array(run.params["embed"]["embedding"])
-    numbers = run.vocabulary.encode(["goal the minister of profit"]).tokens
+    numbers = run.vocabulary.encode(["goal the minister of profit"]).values
     advance = jax.jit(run.token_task.advance)
 
     def odds(number, scale):
@@ -145,7 +146,7 @@ def test_language_model_is_inspected_and_streamed():
     assert inspection.outcomes == tuple(vocabulary.words)
     assert inspection.unit == "character"
     # The network has read that a text begins.
-    numbers = [END, *vocabulary.encode([text]).tokens]
+    numbers = [END, *vocabulary.encode([text]).values]
     state_and_logits: Any = model.apply(
         {"params": run.params}, np.array([numbers]), np.ones((1, 19), bool)
     )

@@ -12,7 +12,7 @@ from command_line import run_command
 
 from rnnjax import training
 from rnnjax.errors import InputError
-from rnnjax.tasks import LanguageModelingTask
+from rnnjax.tasks.language_modeling.task import LanguageModelingTask
 from rnnjax.tasks.sampling import SamplingOptions
 
 from .small_runs import (
@@ -150,10 +150,10 @@ def test_embedding_is_initialized_with_word_vectors(play, tmp_path):
     embedding = {"model__embedding__path": str(path), "model__embedding__trainable": False}
     config = play_config(play, data__vocabulary__unit="word", **embedding)
     train(config, tmp_path / "run")
-    run = training.TrainedLanguageModel.load(tmp_path / "run")
+    run = training.load_run(tmp_path / "run")
     table = run.params["embed"]["embedding"]
-    assert len(table) == len(run.vocabulary) < 40
-    row = table[run.vocabulary.words.index("king")]
+    assert len(table) == len(run.text_vocabulary) < 40
+    row = table[run.text_vocabulary.words.index("king")]
     np.testing.assert_array_equal(row, [1, 2, 3, 4, 5, 6])
 
 
@@ -165,7 +165,7 @@ def test_layer_table_has_every_parameter(play, tmp_path):
 
 
 def test_generated_text_depends_on_the_seed(finished):
-    run = training.TrainedLanguageModel.load(finished)
+    run = training.load_run(finished)
 
     def generate(**options):
         return "".join(run.generate("ANN:", 60, SamplingOptions(**options)))
@@ -183,7 +183,7 @@ def test_generate_command_prints_prompt_and_text(finished, tmp_path):
     assert "WARNING: 10.0% of the tokens of the prompt are unknown to the network" in result.err
     assert result.out.startswith(prompt)
     assert 1 < len(result.out) <= len(prompt) + 31
-    run = training.TrainedLanguageModel.load(finished)
+    run = training.load_run(finished)
     options = SamplingOptions(temperature=0.7, seed=7)
     assert result.out == prompt + "".join(run.generate(prompt, 30, options)) + "\n"
 
@@ -203,9 +203,22 @@ def test_generate_command_reports_mistakes(finished, tmp_path, arguments, messag
     assert result.out == ""
 
 
-def test_run_of_another_task_is_refused(finished):
-    with pytest.raises(InputError, match=r"'language_modeling', expected one of 'classification'"):
-        training.TrainedClassifier.load(finished)
+@pytest.mark.parametrize(
+    ("command", "arguments", "reason"),
+    [
+        ("predict", ["a text"], "answers neither texts nor files"),
+        ("predict", ["--data", "texts.csv"], "answers neither texts nor files"),
+        ("translate", ["a text"], "translates no text"),
+    ],
+)
+def test_command_of_another_task_is_refused(finished, run_in_process, command, arguments, reason):
+    result = run_in_process(command, "--workdir", str(finished), *arguments)
+    assert (result.status, result.out) == (2, "")
+    assert result.err == (
+        f"error: {finished} holds a run of the task 'language_modeling', which {reason}; it can be "
+        f'used with `python -m rnnjax.generate --workdir={finished} --prompt "text"` or '
+        f"`python -m rnnjax.evaluate --workdir={finished} --data FILE.txt`\n"
+    )
 
 
 def test_changed_text_is_refused(play, tmp_path):

@@ -111,7 +111,7 @@ def test_each_padded_length_is_compiled_once(finished, news, several_lengths):
     result = read_json(finished / "result.json")
     for name, split in {"train": dataset.train, "evaluate": dataset.test}.items():
         steps = range(split.steps_per_epoch)
-        shapes = {split.batch_at(config.seed, step).tokens.shape for step in steps}
+        shapes = {split.batch_at(config.seed, step).inputs.shape for step in steps}
         assert result["compilations"][name] == len(shapes) > 1
 
 
@@ -259,7 +259,7 @@ def test_early_stopping_keeps_the_best_parameters(news, tmp_path, several_length
     state = restore_state(config, tmp_path)
     assert state.best is not None
     assert float(state.best.loss) == np.float32(losses[best])
-    assert_trees_equal(training.TrainedClassifier.load(tmp_path).params, state.best.params)
+    assert_trees_equal(training.load_run(tmp_path).params, state.best.params)
     assert not np.array_equal(state.best.params["score"]["kernel"], state.params["score"]["kernel"])
 
 
@@ -341,4 +341,4 @@ def test_characters_are_read_as_one_hot_vectors_in_half_precision(news, tmp_path
     assert result["steps"] == 2
     assert {leaf.dtype.name for leaf in jax.tree.leaves(state.params)} == {"float32"}
     assert result["buckets"] == [12]
-    assert training.TrainedClassifier.load(tmp_path).predict(["goal", ""]).shape == (2, 4)
+    assert training.load_run(tmp_path).predict(["goal", ""]).shape == (2, 4)

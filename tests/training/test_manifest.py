@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from rnnjax.data import labelled_text
 from rnnjax.data.batches import permutation
 from rnnjax.reporting.atomic_files import encode_json
-from rnnjax.tasks import ClassificationTask
+from rnnjax.tasks.classification import data as labelled_text
+from rnnjax.tasks.classification.task import ClassificationTask
 from rnnjax.training import manifest, processor
 from rnnjax.training import step as step_lib
 
@@ -142,7 +142,7 @@ def test_rows_and_batches_use_the_documented_streams(news, several_lengths):
     order = permutation(240, config.seed, 4294967295)
     labels = corpus.splits["train"].labels
     assert dataset.validation is not None
-    np.testing.assert_array_equal(dataset.validation.labels, labels[np.sort(order[:60])])
+    np.testing.assert_array_equal(dataset.validation.targets, labels[np.sort(order[:60])])
     train, epoch, size = dataset.train, 2, config.batch_size
     lengths = train.sequences.lengths
     bucket_of = np.searchsorted(train.boundaries, lengths)

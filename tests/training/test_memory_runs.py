@@ -25,16 +25,14 @@ PARITY_CONFIG = {
     "batch_size": 16,
     "learning_rate": 0.02,
     "log_every": 10,
-    "data": {
-        "validation": 0.05,
-        "memory": {
-            "problem": "parity",
-            "length": 3,
-            "min_length": 2,
-            "test_length": 5,
-            "examples": 1_000,
-            "test_examples": 200,
-        },
+    "data": {"validation": 0.05},
+    "memory": {
+        "problem": "parity",
+        "length": 3,
+        "min_length": 2,
+        "test_length": 5,
+        "examples": 1_000,
+        "test_examples": 200,
     },
     "model": {"cell": "LSTMCell", "features": 8},
     "checkpoint": {"every": 20},
@@ -79,9 +77,7 @@ def test_report_has_the_baseline_and_no_vocabulary(finished):
     "changes", [{"steps_per_call": 3}, {"early_stopping__patience": 9, "averaging__decay": 0.9}]
 )
 def test_resumed_run_equals_uninterrupted_run(tmp_path, changes):
-    config = parity_config(
-        data__memory__examples=200, checkpoint__every=8, model__dropout=0.2, **changes
-    )
+    config = parity_config(memory__examples=200, checkpoint__every=8, model__dropout=0.2, **changes)
     expected, resumed = tmp_path / "expected", tmp_path / "resumed"
     train(config, expected)
     train_until_killed(config, resumed, 21)
@@ -91,7 +87,7 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path, changes):
 
 
 def test_replicate_equals_the_run_of_its_seed(tmp_path):
-    changes = {"data__memory__examples": 200, "epochs": 1}
+    changes = {"memory__examples": 200, "epochs": 1}
     train(parity_config(replicates=2, **changes), tmp_path / "replicates")
     train(parity_config(seed=4, **changes), tmp_path / "single")
     params, expected = (
@@ -102,15 +98,26 @@ def test_replicate_equals_the_run_of_its_seed(tmp_path):
         np.testing.assert_allclose(leaf, expected_leaf, rtol=1e-3, atol=1e-5)
 
 
-def test_queries_are_refused(finished):
-    with pytest.raises(InputError, match=r"'memory', expected one of 'classification'$"):
-        training.TrainedClassifier.load(finished)
-    with pytest.raises(InputError, match=r"a\.csv: .*'memory', .* a classifier or of a language"):
-        training.load_run(finished).evaluate(Path("a.csv"))
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        (lambda run: run.predict(["a"]), "answers neither texts nor files"),
+        (lambda run: run.predict(Path("a.npz")), "answers neither texts nor files"),
+        (lambda run: run.evaluate(Path("a.csv")), "reads no files, and a.csv was given"),
+        (lambda run: run.generate("a", 3), "generates no text"),
+        (lambda run: run.translate(["a"]), "translates no text"),
+        (lambda run: run.stream(), "has no output after each token of a text"),
+        (lambda run: run.inspect(["a"]), "reads no text"),
+    ],
+)
+def test_queries_are_refused(finished, query, reason):
+    with pytest.raises(InputError) as error:
+        query(training.load_run(finished))
+    assert str(error.value) == f"{finished} holds a run of the task 'memory', which {reason}"
 
 
 def test_invalid_length_is_refused_before_anything_is_written(tmp_path):
-    config = parity_config(data__memory__problem="adding", data__memory__test_length=1)
+    config = parity_config(memory__problem="adding", memory__test_length=1)
     with pytest.raises(InputError, match=r"test_length: given 1, and 'adding' needs at least 2"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -42,7 +42,7 @@ def replicates(news, tmp_path_factory, request):
     """The options, and the folder of a run of seeds 3 to 4."""
     workdir = tmp_path_factory.mktemp("together") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rnnjax.data.labelled_text._COMPILE_COST", 0.0)
+        patch.setattr("rnnjax.data.batches._COMPILE_COST", 0.0)
         run(news_config(news, replicates=2, **request.param), workdir)
     return request.param, workdir
 
@@ -115,11 +115,8 @@ def test_repeated_finished_replicates_change_nothing(replicates, news, capsys):
 def test_replicates_are_loaded_one_by_one(replicates):
     _, workdir = replicates
     with pytest.raises(InputError, match=r"2 networks, of the seeds 3 to 4.*seed-3"):
-        training.TrainedClassifier.load(workdir)
-    answers = [
-        training.TrainedClassifier.load(workdir / f"seed-{seed}").predict(["goal"])
-        for seed in (3, 4)
-    ]
+        training.load_run(workdir)
+    answers = [training.load_run(workdir / f"seed-{seed}").predict(["goal"]) for seed in (3, 4)]
     assert not np.array_equal(answers[0], answers[1])
 
 
@@ -128,7 +125,7 @@ def test_checkpoint_of_another_replicate_is_refused(replicates, tmp_path):
     shutil.rmtree(copy / "seed-3" / "checkpoints")
     shutil.copytree(copy / "seed-4" / "checkpoints", copy / "seed-3" / "checkpoints")
     with pytest.raises(InputError, match=r"is damaged .*it was saved by another run"):
-        training.TrainedClassifier.load(copy / "seed-3")
+        training.load_run(copy / "seed-3")
 
 
 def test_interrupted_replicates_equal_uninterrupted_ones(

@@ -63,7 +63,7 @@ def test_extended_run_equals_a_longer_run(news, tmp_path):
 
 
 def test_extended_run_keeps_its_padded_lengths(news, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("rnnjax.data.labelled_text._COMPILE_COST", 10.0)
+    monkeypatch.setattr("rnnjax.data.batches._COMPILE_COST", 10.0)
     longer = news_config(news, epochs=2)
     assert make_dataset_and_task(longer)[0].train.boundaries == (12, 24)
     assert train(news_config(news, epochs=1), tmp_path)["buckets"] == [24]
@@ -127,8 +127,7 @@ def test_extended_replicates_equal_longer_ones(news, tmp_path):
     train(news_config(news, epochs=2, **changes), tmp_path / "expected")
     for seed in ("seed-3", "seed-4"):
         params, expected = (
-            training.TrainedClassifier.load(tmp_path / name / seed).params
-            for name in ("extended", "expected")
+            training.load_run(tmp_path / name / seed).params for name in ("extended", "expected")
         )
         assert_trees_equal(params, expected)
         assert read_json(tmp_path / "extended" / seed / "result.json")["epochs"] == 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnjax.config import Config
+from rnnjax.config import parse
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
 from rnnjax.reporting import atomic_files, run_files, run_schema
@@ -19,45 +19,45 @@ from .small_runs import read_files
 
 
 def config_file():
-    return run_schema.RecordedConfig(name="small", config=Config().model_dump())
+    return run_schema.RecordedConfig(name="small", config=parse({}).model_dump())
 
 
 @pytest.fixture
 def run(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    with folder.lock(Config()):
+    with folder.lock(parse({})):
         atomic_files.write_json(folder.config, config_file().values())
     return folder
 
 
 def test_folder_is_created_with_its_parents(tmp_path):
     folder = RunFolder(tmp_path / "a" / "b")
-    with folder.lock(Config()):
+    with folder.lock(parse({})):
         assert folder.path.is_dir()
 
 
 def test_folder_is_locked_again_by_the_same_config(run):
-    with run.lock(Config()):
+    with run.lock(parse({})):
         pass
-    assert run.read_config() == ("small", Config())
+    assert run.read_config() == ("small", parse({}))
 
 
 def test_second_process_is_refused_while_the_first_has_the_lock(run):
     with (
-        run.lock(Config()),
+        run.lock(parse({})),
         pytest.raises(InputError, match="another process is running in it"),
-        RunFolder(run.path).lock(Config()),
+        RunFolder(run.path).lock(parse({})),
     ):
         pass
-    with RunFolder(run.path).lock(Config()):
+    with RunFolder(run.path).lock(parse({})):
         pass
 
 
 def test_error_names_the_keys_in_which_configs_differ(run):
-    values = Config().model_dump()
+    values = parse({}).model_dump()
     values["seed"] = 7
     values["data"]["vocabulary"]["size"] = 300
-    other_config = Config.model_validate(values)
+    other_config = parse(values)
     with pytest.raises(InputError, match="another config") as caught, run.lock(other_config):
         pass
     lines = [line.strip() for line in str(caught.value).splitlines() if line.startswith("  ")]
@@ -69,11 +69,11 @@ def test_foreign_files_and_folders_are_refused(tmp_path):
     file.write_text("mine")
     other_config.mkdir()
     (other_config / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match="is a file"), RunFolder(file).lock(Config()):
+    with pytest.raises(InputError, match="is a file"), RunFolder(file).lock(parse({})):
         pass
     with (
         pytest.raises(InputError, match=r"holds thesis\.tex"),
-        RunFolder(other_config).lock(Config()),
+        RunFolder(other_config).lock(parse({})),
     ):
         pass
     assert file.read_text() == "mine"
@@ -83,7 +83,7 @@ def test_foreign_files_and_folders_are_refused(tmp_path):
 def test_folder_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     folder = RunFolder(tmp_path / "file" / "run")
-    with pytest.raises(InputError, match="cannot be written"), folder.lock(Config()):
+    with pytest.raises(InputError, match="cannot be written"), folder.lock(parse({})):
         pass
 
 
@@ -95,7 +95,7 @@ def test_drafts_of_a_killed_process_are_deleted(tmp_path, monkeypatch):
     monkeypatch.undo()
     (tmp_path / ".lock").write_text("")
     assert len(list(tmp_path.iterdir())) == 2
-    with RunFolder(tmp_path).lock(Config()):
+    with RunFolder(tmp_path).lock(parse({})):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
@@ -105,9 +105,9 @@ def test_hidden_files_are_not_deleted_as_drafts(tmp_path, run):
         (tmp_path / name).write_text("mine")
         (run.path / name).write_text("mine")
     with pytest.raises(InputError, match=r"holds \.bash_history\.1"):
-        RunFolder(tmp_path).check_config(Config())
+        RunFolder(tmp_path).check_config(parse({}))
     before = read_files(tmp_path)
-    with run.lock(Config()):
+    with run.lock(parse({})):
         assert read_files(tmp_path) == before
 
 
@@ -117,7 +117,7 @@ def test_draft_that_is_no_regular_file_is_not_deleted(tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / draft).symlink_to(tmp_path / "mine")
     with pytest.raises(InputError, match=f"holds {draft}"):
-        RunFolder(tmp_path / "new").check_config(Config())
+        RunFolder(tmp_path / "new").check_config(parse({}))
 
 
 RUN_FILES = [
@@ -135,7 +135,7 @@ def test_links_are_refused(run, tmp_path, name):
     (run.path / name).unlink(missing_ok=True)
     (run.path / name).symlink_to(mine)
     before = read_files(tmp_path)
-    with pytest.raises(InputError, match=f"{name}: is a symbolic link"), run.lock(Config()):
+    with pytest.raises(InputError, match=f"{name}: is a symbolic link"), run.lock(parse({})):
         pass
     assert read_files(tmp_path) == before
     assert (run.path / name).is_symlink()
@@ -150,12 +150,12 @@ def test_file_of_another_kind_is_named(run, name):
         os.mkfifo(run.path / name)
     else:
         (run.path / name).mkdir()
-    with pytest.raises(InputError, match=f"{name}: is (a f|no reg)"), run.lock(Config()):
+    with pytest.raises(InputError, match=f"{name}: is (a f|no reg)"), run.lock(parse({})):
         pass
 
 
 def test_links_of_replicates_are_refused(tmp_path):
-    config = Config(replicates=2, seed=3)
+    config = parse({"replicates": 2, "seed": 3})
     (tmp_path / "run").mkdir()
     (tmp_path / "mine").mkdir()
     (tmp_path / "run" / "seed-4").symlink_to(tmp_path / "mine")
@@ -165,7 +165,7 @@ def test_links_of_replicates_are_refused(tmp_path):
 
 def test_the_folder_of_a_run_may_be_a_link_itself(tmp_path, run):
     (tmp_path / "link").symlink_to(run.path)
-    with RunFolder(tmp_path / "link").lock(Config()):
+    with RunFolder(tmp_path / "link").lock(parse({})):
         pass
 
 
@@ -177,15 +177,15 @@ def test_invalid_name_is_refused(name):
 
 def test_too_long_name_is_refused(tmp_path):
     with pytest.raises(InputError, match="File name too long"):
-        RunFolder(tmp_path / ("a" * 300)).check_config(Config())
+        RunFolder(tmp_path / ("a" * 300)).check_config(parse({}))
 
 
 def test_killed_process_releases_the_lock(tmp_path):
     code = (
         "import sys, time, pathlib\n"
-        "from rnnjax.config import Config\n"
+        "from rnnjax.config import parse\n"
         "from rnnjax.training.run_folder import RunFolder\n"
-        "with RunFolder(pathlib.Path(sys.argv[1])).lock(Config()):\n"
+        "with RunFolder(pathlib.Path(sys.argv[1])).lock(parse({})):\n"
         "    print('in', flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -194,11 +194,11 @@ def test_killed_process_releases_the_lock(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"in\n"
-        with pytest.raises(InputError, match="another process"), folder.lock(Config()):
+        with pytest.raises(InputError, match="another process"), folder.lock(parse({})):
             pass
         process.kill()
         process.wait()
-        with folder.lock(Config()):
+        with folder.lock(parse({})):
             pass
 
 
@@ -210,7 +210,7 @@ def test_read_only_folder_is_refused(tmp_path, monkeypatch):
     try:
         with (
             pytest.raises(InputError, match=r"run: cannot be written \(Permission denied\)"),
-            RunFolder(Path("run")).lock(Config()),
+            RunFolder(Path("run")).lock(parse({})),
         ):
             pass
     finally:
@@ -235,7 +235,7 @@ def started(run):
 
 def test_config_and_manifest_are_read_back(started):
     config, manifest = started.read()
-    assert config == Config()
+    assert config == parse({})
     assert manifest.files.keys() == {"config.json", "tokenizer.json"}
     assert started.read_data() == DATA
     assert len(started.read_vocabulary()) == 5

@@ -7,33 +7,30 @@ from pathlib import Path
 import pytest
 
 from rnnjax import training
-from rnnjax.config import Config
-from rnnjax.tasks import TASKS
-from rnnjax.training.run_loading import TRAINED_RUNS
+from rnnjax.config import parse
+from rnnjax.config.task_schema import task_names
+from rnnjax.tasks.classification.task import ClassificationTask
+from rnnjax.tasks.classification.trained_run import TrainedClassifier
+from rnnjax.tasks.registry import find_task
+from rnnjax.tasks.report_page import usage_commands
 
 from .small_runs import news_config
 
 
-def test_every_task_has_a_class_of_trained_runs():
-    assert TRAINED_RUNS.keys() == TASKS.keys()
-    for task, run_class in TRAINED_RUNS.items():
-        assert run_class.task_name in (task, "")
-
-
 def test_run_is_loaded_as_the_class_of_its_task(finished):
-    assert type(training.load_run(finished)) is training.TrainedClassifier
+    assert type(training.load_run(finished)) is TrainedClassifier
 
 
 def test_usage_commands_fit_the_task_and_quote_the_folder():
     workdir = Path("it's mine [1]")
     commands = {
-        name: training.usage_commands(Config().model_copy(update={"task": name}), workdir)
-        for name in TASKS
+        name: [line for _, line in usage_commands(find_task(name), parse({"task": name}), workdir)]
+        for name in task_names()
     }
     modules = {name: [shlex.split(line)[2] for line in commands[name]] for name in commands}
     assert modules == {
-        "classification": ["rnnjax.evaluate", "rnnjax.predict"],
-        "language_modeling": ["rnnjax.evaluate", "rnnjax.generate"],
+        "classification": ["rnnjax.predict", "rnnjax.evaluate"],
+        "language_modeling": ["rnnjax.generate", "rnnjax.evaluate"],
         "memory": [],
         "translation": ["rnnjax.translate"],
     }
@@ -47,6 +44,6 @@ def test_usage_commands_fit_the_task_and_quote_the_folder():
 )
 def test_usage_commands_trust_a_foreign_cell(news, cell, needs_trust):
     config = news_config(news, model__cell=cell)
-    commands = training.usage_commands(config, Path("run"))
+    commands = [line for _, line in usage_commands(ClassificationTask, config, Path("run"))]
     assert commands
     assert all((" --trust" in command) == needs_trust for command in commands)

@@ -8,9 +8,9 @@ import pytest
 from reporting.runs import reseal
 
 from rnnjax import training
-from rnnjax.data.labelled_text import load_corpus
 from rnnjax.errors import InputError
-from rnnjax.tasks import ClassificationTask
+from rnnjax.tasks.classification.data import load_corpus
+from rnnjax.tasks.classification.task import ClassificationTask
 
 from .small_runs import news_config, read_json, read_metrics, train
 
@@ -91,7 +91,7 @@ def test_manifest_matches_checkpointed_steps(news, tmp_path, capsys):
         assert "resumed" not in manifest
     # Checkpoints of the first training are gone.
     capsys.readouterr()
-    assert training.TrainedClassifier.load(tmp_path / "seed-3").step == 15
+    assert training.load_run(tmp_path / "seed-3").step == 15
     assert "is damaged" not in capsys.readouterr().err
 
 
@@ -109,7 +109,7 @@ def test_fallback_data_is_marked_in_every_file(
     assert {line["data"] for line in read_metrics(tmp_path)} == {"docstrings (fallback)"}
     assert "docstrings" in (tmp_path / "report.html").read_text()
     capsys.readouterr()
-    assert training.TrainedClassifier.load(tmp_path).fallback == "docstrings"
+    assert training.load_run(tmp_path).fallback == "docstrings"
     assert "WARNING: this network was trained on the docstrings" in capsys.readouterr().err
 
 

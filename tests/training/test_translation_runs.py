@@ -131,7 +131,7 @@ def test_replicate_equals_the_run_of_its_seed(numerals, uninterrupted, tmp_path)
 
 
 def test_translation_does_not_depend_on_other_texts(finished, numerals):
-    run = training.TrainedTranslator.load(finished)
+    run = training.load_run(finished)
     texts = (numerals / "test_2016_flickr.de").read_text().splitlines()
     translations = run.translate(texts)
     examples = read_json(finished / "result.json")["translation"]["examples"]
@@ -147,12 +147,10 @@ def test_translation_does_not_depend_on_other_texts(finished, numerals):
     assert len({translation.text for translation in translations}) > 1
     with pytest.raises(InputError, match="beam_size: given -1"):
         run.translate(texts, beam_size=-1)
-    with pytest.raises(InputError, match="after any part of a text: classification, language_mod"):
-        run.stream()
 
 
 def test_translate_command_prints_translations_and_attention(finished, tmp_path):
-    run = training.TrainedTranslator.load(finished)
+    run = training.load_run(finished)
     texts = ["eins zwei", "drei", "elf"]
     expected = run.translate(texts, beam_size=1)
     flags = "--workdir", str(finished), "--beam_size", "1", "--attention"
@@ -176,9 +174,23 @@ def test_translate_command_prints_translations_and_attention(finished, tmp_path)
     assert next(printed, None) is None
 
 
-def test_run_of_another_task_names_the_command(finished):
-    with pytest.raises(InputError, match=r"expected one of 'classification'; .*rnnjax\.translate"):
-        training.TrainedClassifier.load(finished)
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        (lambda run: next(run.predictions(["a"])), "answers neither texts nor files"),
+        (lambda run: run.evaluate(Path("a.txt")), "reads no files, and a.txt was given"),
+        (lambda run: run.generate("a", 3), "generates no text"),
+        (lambda run: run.stream(), "has no output after each token of a text"),
+        (lambda run: run.inspect(["a"]), "has no output after each token of a text"),
+    ],
+)
+def test_query_of_another_task_is_refused_with_the_command(finished, query, reason):
+    with pytest.raises(InputError) as error:
+        query(training.load_run(finished))
+    assert str(error.value) == (
+        f"{finished} holds a run of the task 'translation', which {reason}; it can be used with "
+        f'`python -m rnnjax.translate --workdir={finished} "text"`'
+    )
 
 
 def test_missing_sacrebleu_is_reported_before_any_work(numerals, tmp_path, monkeypatch):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from rnnjax import training
-from rnnjax.data.labelled_text import load_corpus
 from rnnjax.errors import InputError
 from rnnjax.reporting.metrics_log import MetricsLog
-from rnnjax.tasks import ClassificationTask
+from rnnjax.tasks.classification.data import load_corpus
+from rnnjax.tasks.classification.task import ClassificationTask
 from rnnjax.training import loop
 from rnnjax.training.replicates import make_replicates
 from rnnjax.training.run_folder import RunFolder
@@ -116,9 +116,7 @@ def test_resumed_and_loaded_runs_need_no_file_of_vectors(news, tmp_path, vectors
     assert expected_state.average is not None
     table = expected_state.params["embed"]["embedding"]
     assert not np.array_equal(table, expected_state.average["embed"]["embedding"])
-    assert_trees_equal(
-        training.TrainedClassifier.load(tmp_path / "run").params, expected_state.average
-    )
+    assert_trees_equal(training.load_run(tmp_path / "run").params, expected_state.average)
     run(config, tmp_path / "run")
 
 

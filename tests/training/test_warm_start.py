@@ -17,13 +17,13 @@ from .small_runs import news_config, read_json, train
 def test_training_starts_with_the_parameters_of_another_run(finished, news, tmp_path, capsys):
     changes = {"init_from": str(finished), "learning_rate": 1e-12}
     train(news_config(news, epochs=1, **changes), tmp_path)
-    run, source = (training.TrainedClassifier.load(path) for path in (tmp_path, finished))
+    run, source = (training.load_run(path) for path in (tmp_path, finished))
     for (path, leaf), expected in zip(
         jax.tree_util.tree_leaves_with_path(run.params),
         jax.tree.leaves(source.params),
         strict=True,
     ):
-        rows = len(run.vocabulary) if "embed" in jax.tree_util.keystr(path) else len(leaf)
+        rows = len(run.text_vocabulary) if "embed" in jax.tree_util.keystr(path) else len(leaf)
         np.testing.assert_allclose(leaf[:rows], expected[:rows], atol=1e-6)
     report = read_json(tmp_path / "environment.json")["init_from"]
     assert report["step"] == Checkpoints(finished / "checkpoints").steps[-1]
@@ -38,7 +38,7 @@ def test_training_starts_with_the_parameters_of_another_run(finished, news, tmp_
 
 
 def test_tokens_match_by_name_and_the_rest_is_listed(finished, news, tmp_path, capsys):
-    source = training.TrainedClassifier.load(finished)
+    source = training.load_run(finished)
     config = news_config(
         news,
         init_from=str(finished),
@@ -52,9 +52,9 @@ def test_tokens_match_by_name_and_the_rest_is_listed(finished, news, tmp_path, c
     )
     train(config, tmp_path)
     for seed in ("seed-3", "seed-4"):
-        run = training.TrainedClassifier.load(tmp_path / seed)
-        words = run.vocabulary.words
-        source_rows = [source.vocabulary.words.index(word) for word in words]
+        run = training.load_run(tmp_path / seed)
+        words = run.text_vocabulary.words
+        source_rows = [source.text_vocabulary.words.index(word) for word in words]
         assert source_rows != list(range(len(words)))
         table, source_table = (network.params["embed"]["embedding"] for network in (run, source))
         np.testing.assert_allclose(table[: len(words)], source_table[source_rows], atol=1e-6)
@@ -89,7 +89,7 @@ def test_source_without_a_matching_parameter_is_refused(finished, tmp_path):
         {
             "task": "memory",
             "init_from": str(finished),
-            "data": {"memory": memory},
+            "memory": memory,
             "model": {"features": 5},
         }
     )

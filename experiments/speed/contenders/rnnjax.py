@@ -90,7 +90,7 @@ def load_lesson_config(name: str) -> Any:
 def make_training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any, Any]:
     """Returns a training step of replicated seeds, the state and a batch."""
     from rnnjax.data.batches import Batch, BatchGroup
-    from rnnjax.tasks import ClassificationTask
+    from rnnjax.tasks.classification.task import ClassificationTask
     from rnnjax.training.optimizer import make_optimizer, make_schedule
     from rnnjax.training.state import init_state
     from rnnjax.training.step import make_train_step
@@ -151,8 +151,9 @@ def text(spec: dict[str, Any], variant: str) -> Job:
     """Returns the jobs from CSV files to batches; `variant` is ignored."""
     del variant
     from rnnjax.data import corpora
-    from rnnjax.data.labelled_text import fit_boundaries, make_batches
+    from rnnjax.data.batches import fit_boundaries
     from rnnjax.data.vocabulary import Vocabulary
+    from rnnjax.tasks.classification.data import make_batches
 
     config = load_lesson_config("masked_rnn")
 
@@ -178,6 +179,6 @@ def text(spec: dict[str, Any], variant: str) -> Job:
             mask_padding=config.model.mask,
         )
         batches = fit_boundaries(batches, config.data.buckets, epochs=config.epochs)
-        return sum(batches.batch_at(0, step).tokens.size for step in range(batches.steps_per_epoch))
+        return sum(batches.batch_at(0, step).inputs.size for step in range(batches.steps_per_epoch))
 
     return Job({"read": prepare, "batches": count_tokens}, {"rows": len(train)})

@@ -1,0 +1,125 @@
+"""Batches of labelled text: rows, vocabulary and padded lengths, from a corpus and a config."""
+
+import dataclasses
+
+import numpy as np
+
+from rnnjax.config import Config
+from rnnjax.config.schema import DataConfig
+from rnnjax.data import corpora
+from rnnjax.data.batches import Batches, fit_boundaries, hold_out
+from rnnjax.data.corpora import Corpus, CorpusSplit
+from rnnjax.data.dataset import TextDataset
+from rnnjax.data.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledTextDataset(TextDataset[Batches]):
+    """A data set of labelled texts."""
+
+    corpus: Corpus
+
+    def texts(self, config: DataConfig, split: str) -> list[str]:
+        """Returns the texts of a split."""
+        return self.corpus.splits[split].texts(config.text, slice(0, config.take or None))
+
+
+def load_corpus(config: DataConfig) -> Corpus:
+    """Loads the labelled corpus that a data section names, prepared on first use.
+
+    Raises:
+      InputError: it cannot be had, or is damaged.
+    """
+    return corpora.load(config.corpus, config.dir, config.fallback)
+
+
+def make_dataset(
+    config: Config, corpus: Corpus, vocabulary: Vocabulary | None = None
+) -> LabelledTextDataset:
+    """Splits a corpus, fits the vocabulary and makes the batches of each split.
+
+    Args:
+      config: the data section, the batches, and the seed that draws the validation split.
+      corpus: as `load_corpus` returns it.
+      vocabulary: None to fit one as `config.data.vocabulary` says.
+
+    Raises:
+      InputError: there are too few rows for the validation split.
+    """
+    data, batch_size = config.data, config.batch_size
+    train, test = corpus.splits["train"], corpus.splits["test"]
+    count = len(range(len(train))[: data.take or None])
+    train_rows, validation_rows = hold_out(count, data.validation, config.seed)
+    if vocabulary is None:
+        options = data.vocabulary
+        texts = train.texts(options.text or data.text, train_rows[: options.rows or None])
+        vocabulary = Vocabulary.fit(texts, options.size, options.unit)
+
+    def batches(split: CorpusSplit, rows: np.ndarray, **options) -> Batches:
+        texts, labels = split.texts(data.text, rows), np.asarray(split.labels[rows], np.int32)
+        options |= {"batch_size": batch_size, "mask_padding": config.model.mask}
+        return make_batches(data, vocabulary, texts, labels, **options)
+
+    train_batches = fit_boundaries(
+        batches(train, train_rows, shuffle=data.shuffle, group_size=config.steps_per_call),
+        data.buckets,
+        epochs=config.epochs,
+        seed=config.seed,
+    )
+    padded = {"boundaries": train_batches.boundaries}
+    return LabelledTextDataset(
+        corpus=corpus,
+        vocabulary=vocabulary,
+        train=train_batches,
+        validation=batches(train, validation_rows, **padded) if len(validation_rows) else None,
+        test=batches(test, np.arange(len(test))[: data.take or None], **padded),
+    )
+
+
+def reuse_dataset(dataset: LabelledTextDataset, config: Config) -> LabelledTextDataset:
+    """Returns the data set of another seed without encoding the texts again.
+
+    Without a validation split, the seed decides the order of the batches alone.
+    """
+    train = fit_boundaries(
+        dataset.train, config.data.buckets, epochs=config.epochs, seed=config.seed
+    )
+    return dataclasses.replace(dataset, train=train)
+
+
+def make_batches(
+    config: DataConfig,
+    vocabulary: Vocabulary,
+    texts: list[str],
+    labels: np.ndarray,
+    *,
+    batch_size: int,
+    mask_padding: bool = True,
+    shuffle: bool = False,
+    group_size: int = 1,
+    boundaries: tuple[int, ...] = (),
+) -> Batches:
+    """Encodes labelled texts and returns them as batches.
+
+    Args:
+      config: the limit of tokens, and whether texts are bucketed by length.
+      vocabulary: maps tokens to ids.
+      texts: at least one.
+      labels: int32, one for each text.
+      batch_size: rows of a batch.
+      mask_padding: as for `Batches`.
+      shuffle: as for `Batches`.
+      group_size: as for `Batches`.
+      boundaries: padded lengths to use as far as the texts fit, since a network may be compiled
+        for them; without any, all batches are padded to the longest text.
+    """
+    return Batches(
+        vocabulary.encode(texts, config.max_tokens),
+        labels,
+        batch_size=batch_size,
+        boundaries=boundaries,
+        bucketing=config.bucketing,
+        shuffle=shuffle,
+        mask_padding=mask_padding,
+        group_size=group_size,
+    )

@@ -1,0 +1,138 @@
+"""Metrics of classifiers: accuracy, F1, confusion matrix, accuracy by length."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+MATRIX_CLASSES = 50
+"""Most classes for a confusion matrix; with more, a result has the most frequent confusions."""
+
+
+class ClassificationCounts(NamedTuple):
+    """Counts of each class.
+
+    Attributes:
+      hits: rows of the class predicted correctly.
+      rows: rows of the class.
+      predictions: rows predicted as the class.
+    """
+
+    hits: Int[np.ndarray, " classes"]
+    rows: Int[np.ndarray, " classes"]
+    predictions: Int[np.ndarray, " classes"]
+
+
+def count_per_class(
+    labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
+) -> ClassificationCounts:
+    """Counts rows, predictions and hits of each class, in memory linear in the classes."""
+    predicted, classes = log_probabilities.argmax(axis=1), log_probabilities.shape[1]
+    hits = labels[predicted == labels]
+    return ClassificationCounts(
+        *(np.bincount(ids, minlength=classes) for ids in (hits, labels, predicted))
+    )
+
+
+def compute_metrics(
+    labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
+) -> dict[str, float | int]:
+    """Returns loss (mean cross-entropy in nats), accuracy, macro_f1 and rows.
+
+    macro_f1 is the mean over the classes that occur among labels or predictions.
+    """
+    counts = count_per_class(labels, log_probabilities)
+    f1 = [row["f1"] for row in per_class_scores(counts, [""] * len(counts.rows))]
+    occurs = counts.rows + counts.predictions > 0
+    label_log_probs = log_probabilities[np.arange(len(labels)), labels]
+    return {
+        "loss": float(-np.mean(label_log_probs, dtype=np.float64)),
+        "accuracy": float(counts.hits.sum() / len(labels)),
+        "macro_f1": float(np.mean(np.asarray(f1)[occurs])),
+        "rows": len(labels),
+    }
+
+
+def confusion_matrix(
+    labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
+) -> Int[np.ndarray, "classes classes"]:
+    """Returns the confusion matrix: labels in rows, predictions in columns."""
+    classes = log_probabilities.shape[1]
+    pairs = labels * classes + log_probabilities.argmax(axis=1)
+    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+
+
+def most_confused_pairs(
+    labels: Int[np.ndarray, " rows"],
+    log_probabilities: Float[np.ndarray, "rows classes"],
+    names: Sequence[str],
+    limit: int = 50,
+) -> list[dict[str, Any]]:
+    """Returns label, predicted, rows and share (of the label's rows) of frequent errors."""
+    predicted, classes = log_probabilities.argmax(axis=1), log_probabilities.shape[1]
+    wrong = predicted != labels
+    pairs = labels[wrong].astype(np.int64) * classes + predicted[wrong]
+    pair_ids, counts = np.unique(pairs, return_counts=True)
+    rows = np.bincount(labels, minlength=classes)
+    return [
+        {
+            "label": names[label],
+            "predicted": names[prediction],
+            "rows": int(count),
+            "share": float(count / rows[label]),
+        }
+        for index in np.argsort(-counts, kind="stable")[:limit]
+        for (label, prediction), count in [(divmod(int(pair_ids[index]), classes), counts[index])]
+    ]
+
+
+def per_class_scores(counts: ClassificationCounts, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns name, precision, recall, f1 and rows of each class; a ratio of nothing is 0."""
+    hits, rows, predictions = counts
+
+    def ratio(numerator: Any, denominator: Any) -> float:
+        return float(numerator / denominator) if denominator else 0.0
+
+    return [
+        {
+            "name": name,
+            "precision": ratio(hits[index], predictions[index]),
+            "recall": ratio(hits[index], rows[index]),
+            "f1": ratio(2 * hits[index], rows[index] + predictions[index]),
+            "rows": int(rows[index]),
+        }
+        for index, name in enumerate(names)
+    ]
+
+
+def accuracy_by_length(
+    labels: Int[np.ndarray, " rows"],
+    log_probabilities: Float[np.ndarray, "rows classes"],
+    lengths: Int[np.ndarray, " rows"],
+    groups: int = 8,
+) -> list[dict[str, Any]]:
+    """Returns from, to (tokens, both included), rows and accuracy of groups of about equal size."""
+    hits = log_probabilities.argmax(axis=1) == labels
+    ends = np.unique(np.quantile(lengths, np.linspace(0, 1, groups + 1)[1:], method="higher"))
+    group = np.searchsorted(ends, lengths)
+    return [
+        {
+            "from": int(lengths[group == index].min()),
+            "to": int(lengths[group == index].max()),
+            "rows": int(np.sum(group == index)),
+            "accuracy": float(np.mean(hits[group == index])),
+        }
+        for index in range(len(ends))
+    ]
+
+
+def worst_mistakes(
+    labels: Int[np.ndarray, " rows"],
+    log_probabilities: Float[np.ndarray, "rows classes"],
+    limit: int = 20,
+) -> Int[np.ndarray, " mistakes"]:
+    """Returns the misclassified rows by rising probability of their label."""
+    label_log_probs = log_probabilities[np.arange(len(labels)), labels]
+    order = np.argsort(label_log_probs, kind="stable")
+    return order[log_probabilities.argmax(axis=1)[order] != labels[order]][:limit]

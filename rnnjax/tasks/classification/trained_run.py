@@ -1,0 +1,171 @@
+"""A trained classifier: predicts the class of texts."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int32
+
+from rnnjax.data.corpora import read_csv
+from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_share
+from rnnjax.errors import InputError, is_out_of_memory
+from rnnjax.tasks.classification import metrics
+from rnnjax.tasks.classification.data import fit_boundaries, make_batches
+from rnnjax.tasks.task import Prediction
+from rnnjax.tasks.trained_run import TrainedRun
+
+_MAX_CHARACTERS = 80
+_MAX_BATCHED_TOKENS = 512
+"""Longer texts are read one at a time, so that memory follows their length."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedClassifier(TrainedRun):
+    """A network that predicts the class of a text."""
+
+    vocabulary: Vocabulary
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(self.data["classes"])
+
+    def predictions(self, inputs: Path | Sequence[str]) -> Iterator[Prediction]:
+        """Yields class, probabilities and share of unknown tokens of texts.
+
+        Raises:
+          InputError: a file is given, or a text is too long for the memory of the device.
+        """
+        if isinstance(inputs, Path):
+            raise InputError(f"given the file {inputs}, expected texts; give its lines as texts")
+        texts, training_share = list(inputs), self.data.get("unknown_share", 0.0)
+        shares = self.vocabulary.unknown_shares(texts, self.config.data.max_tokens)
+        for text, share, row in zip(texts, shares, self.predict(texts), strict=True):
+            probabilities = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
+            predicted = max(probabilities, key=probabilities.__getitem__)
+            values = {
+                "text": text,
+                "class": predicted,
+                "probability": probabilities[predicted],
+                "probabilities": probabilities,
+                "unknown_share": share,
+            }
+            doubt = _doubt(text, share, has_excess_unknowns(share, training_share))
+            yield Prediction(_format_line(text, probabilities) + doubt, values)
+
+    def _evaluate_file(self, path: Path) -> dict[str, float | int]:
+        """Returns loss (nats), accuracy, macro-F1, rows and unknown share of a file.
+
+        Args:
+          path: CSV in the original layout of AG News, "class","title","description", no header.
+
+        Raises:
+          InputError: the file cannot be read, or a text is too long for the memory of the device.
+        """
+        rows = list(read_csv(path, self.classes))
+        labels = np.array([row.label for row in rows], np.int32)
+        fields = self.config.data.text.split("+")
+        texts = [" ".join(getattr(row, field) for field in fields) for row in rows]
+        tokens = self.vocabulary.encode(texts, self.config.data.max_tokens).values
+        share = unknown_share(tokens)
+        self.warn_unknown_tokens(share, texts)
+        return {
+            **metrics.compute_metrics(labels, self.log_probabilities(texts, labels)),
+            "unknown_share": share,
+        }
+
+    def log_probabilities(
+        self, texts: list[str], labels: Int32[np.ndarray, " rows"]
+    ) -> Float[np.ndarray, "rows classes"]:
+        """Returns log-probabilities of texts in batches like those of the test data of the run.
+
+        Args:
+          texts: at least one.
+          labels: a class for each text.
+
+        Raises:
+          InputError: a text is too long for the memory of the device.
+        """
+        # Without a mask the network reads padding, which depends on the other texts of a batch.
+        max_tokens = _MAX_BATCHED_TOKENS if self.config.model.mask else sys.maxsize
+        return self._log_probabilities(
+            "evaluate", texts, labels, self.config.batch_size, max_tokens
+        )
+
+    def predict(self, texts: Sequence[str]) -> Float[np.ndarray, "rows classes"]:
+        """Returns the probability of each class for each text.
+
+        The probabilities of a text do not depend on the other texts: a network without a mask reads
+        each in a batch of its own, without padding.
+
+        Raises:
+          InputError: a text is too long for the memory of the device.
+        """
+        batch_size = self.config.batch_size if self.config.model.mask else 1
+        labels = np.zeros(len(texts), np.int32)
+        return np.exp(
+            self._log_probabilities("predict", list(texts), labels, batch_size, _MAX_BATCHED_TOKENS)
+        )
+
+    def _log_probabilities(
+        self, name: str, texts: list[str], labels: np.ndarray, batch_size: int, max_tokens: int
+    ) -> np.ndarray:
+        """Returns log-probabilities; texts of more than `max_tokens` have a batch of their own."""
+        lengths = self.vocabulary.encode(texts, self.config.data.max_tokens).lengths
+        outputs = np.empty((len(texts), len(self.classes)), np.float32)
+        short, long = np.flatnonzero(lengths <= max_tokens), np.flatnonzero(lengths > max_tokens)
+        for rows, size, boundaries in ((short, batch_size, self.boundaries), (long, 1, ())):
+            if not len(rows):
+                continue
+            split = make_batches(
+                self.config.data,
+                self.vocabulary,
+                [texts[row] for row in rows],
+                labels[rows],
+                batch_size=size,
+                mask_padding=self.config.model.mask,
+                boundaries=boundaries,
+            )
+            if not boundaries:
+                split = fit_boundaries(split, self.config.data.buckets)
+            try:
+                batches = self.outputs(split, name)
+                outputs[rows] = np.stack(split.restore_order(batches))
+            except (jax.errors.JaxRuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise InputError(
+                    "the device ran out of memory on texts of up to "
+                    f"{lengths[rows].max():,} tokens, {size} at a time; shorten the texts"
+                ) from error
+        failed = np.flatnonzero(np.isnan(outputs).any(axis=1))
+        if failed.size:
+            raise InputError(
+                f"text {failed[0] + 1}: the answer is not a number, of {failed.size} of "
+                f"{len(texts)} texts: the network has diverged, or overflows on them; train it "
+                "again with a lower config.learning_rate"
+            )
+        return outputs
+
+
+def _format_line(text: str, probabilities: dict[str, float]) -> str:
+    predicted, *rest = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
+    alternatives = ", ".join(f"{name} {probabilities[name]:.3f}" for name in rest)
+    text = " ".join(text.split())
+    if len(text) > _MAX_CHARACTERS:
+        text = text[: _MAX_CHARACTERS - 1] + "…"
+    return f"{predicted} {probabilities[predicted]:.3f}  ({alternatives})  {text}"
+
+
+def _doubt(text: str, unknown_share: float, unfamiliar: bool) -> str:
+    """Returns a remark on a text that is empty or has many unknown tokens, otherwise ''."""
+    if not text.strip():
+        return "  [an empty text]"
+    if unknown_share == 1:
+        return "  [no known word: do not trust the answer]"
+    if unfamiliar:
+        return f"  [{unknown_share:.0%} unknown: do not trust the answer]"
+    return ""

@@ -1,0 +1,172 @@
+"""Batches of contiguous text for truncated backpropagation, a pure function of seed and step."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Int32
+
+from rnnjax.config import Config
+from rnnjax.config.schema import DataConfig
+from rnnjax.data.corpora import load as load_labelled
+from rnnjax.data.corpora import plain_text
+from rnnjax.data.corpora.plain_text import TextCorpus
+from rnnjax.data.dataset import TextDataset
+from rnnjax.data.streams import Stream
+from rnnjax.data.vocabulary import END, Vocabulary
+from rnnjax.errors import InputError
+from rnnjax.reporting.progress import Progress
+
+_WARM_UP = 256
+"""Tokens that a row of an evaluation reads before those that are scored, because a text that begins
+in its middle is not the text to be predicted."""
+_TEXTS_PER_CALL = 10_000
+"""Texts that are encoded between two updates of the progress."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TextStream(Stream):
+    """The tokens of a text, each with the next one as its target; a restarting row reads `END`."""
+
+    restart_input: int = END
+
+    @classmethod
+    def of_tokens(
+        cls,
+        tokens: Int32[np.ndarray, " tokens"],
+        batch_size: int,
+        sequence_length: int,
+        **options: Any,
+    ) -> Self:
+        """Returns the stream of at least two tokens; options are of `Stream`."""
+        return cls(tokens[:-1], tokens[1:], batch_size, sequence_length, **options)
+
+    @property
+    def tokens(self) -> Int32[np.ndarray, " tokens"]:
+        """All tokens of the text."""
+        return np.concatenate([self.inputs[:1], self.targets])
+
+
+@dataclasses.dataclass(frozen=True)
+class TextStreamDataset(TextDataset[TextStream]):
+    """A data set of running text, or of texts that are read one after the other."""
+
+    corpus: TextCorpus
+
+    def texts(self, config: DataConfig, split: str) -> Sequence[str]:
+        """Returns the texts of a split; none of connected text, whose pieces are no texts."""
+        connected = self.corpus.connected
+        return () if connected else self.corpus.splits[split][: config.take or None]
+
+
+def load_corpus(config: DataConfig) -> TextCorpus:
+    """Loads the text of the file or of the labelled corpus that a data section names.
+
+    Raises:
+      InputError: it cannot be had, or is damaged.
+    """
+    if config.file:
+        return plain_text.load_text_file(Path(config.file))
+    corpus = load_labelled(config.corpus, config.dir, config.fallback)
+    return plain_text.strip_labels(corpus, config.text)
+
+
+def make_dataset(
+    config: Config, corpus: TextCorpus, vocabulary: Vocabulary | None = None
+) -> TextStreamDataset:
+    """Splits a text, fits the vocabulary and makes the stream of each split.
+
+    The validation split is the end of the training texts, whatever the seed. Documents are
+    separated by `END`, which also stands at both ends of connected text.
+
+    Args:
+      config: the data section, and the batches.
+      corpus: as `load_corpus` returns it.
+      vocabulary: None to fit one as `config.data.vocabulary` says.
+
+    Raises:
+      InputError: there is too little text for the validation split.
+    """
+    data, connected = config.data, corpus.connected
+    train, test = (corpus.splits[name][: data.take or None] for name in ("train", "test"))
+    train_texts, validation = list(train), []
+    if data.validation:
+        train_texts, validation = plain_text.split_off(train, data.validation, connected=connected)
+        if not (train_texts and validation):
+            raise InputError(
+                f"config.data.validation: {data.validation} of {len(train)} training texts is "
+                f"{len(validation)}; expected at least one on either side, so take more"
+            )
+    if vocabulary is None:
+        options = data.vocabulary
+        vocabulary = Vocabulary.fit(
+            train_texts[: options.rows or None], options.size, options.unit, end_token=True
+        )
+
+    def evaluation_stream(name: str, texts: Sequence[str]) -> TextStream:
+        shape = config.batch_size, data.sequence_length
+        return make_evaluation_stream(name, texts, vocabulary, *shape, connected=connected)
+
+    return TextStreamDataset(
+        corpus=corpus,
+        vocabulary=vocabulary,
+        train=TextStream.of_tokens(
+            encode_texts("train", train_texts, vocabulary, connected=connected),
+            config.batch_size,
+            data.sequence_length,
+            shuffle=data.shuffle,
+            restarts=data.restarts,
+            group_size=config.steps_per_call,
+        ),
+        validation=evaluation_stream("validation", validation) if validation else None,
+        test=evaluation_stream("test", test),
+    )
+
+
+def make_evaluation_stream(
+    name: str,
+    texts: Sequence[str],
+    vocabulary: Vocabulary,
+    batch_size: int,
+    sequence_length: int,
+    *,
+    connected: bool,
+) -> TextStream:
+    """Returns texts as an unshuffled stream whose rows warm up on the preceding tokens.
+
+    Args:
+      name: as for `encode_texts`.
+      texts: as for `encode_texts`.
+      vocabulary: as for `encode_texts`.
+      batch_size: as for `Stream`.
+      sequence_length: as for `Stream`.
+      connected: as for `encode_texts`.
+    """
+    tokens = encode_texts(name, texts, vocabulary, connected=connected)
+    return TextStream.of_tokens(
+        tokens, batch_size, sequence_length, shuffle=False, warm_up=_WARM_UP
+    )
+
+
+def encode_texts(
+    name: str, texts: Sequence[str], vocabulary: Vocabulary, *, connected: bool
+) -> Int32[np.ndarray, " tokens"]:
+    """Encodes texts as one array of tokens, with `END` before each text and after the last.
+
+    Args:
+      name: of the split, for the progress.
+      texts: documents, or the pieces of one text.
+      vocabulary: with an end token.
+      connected: the texts are one.
+    """
+    arrays = []
+    with Progress(f"encode {name}", len(texts)) as progress:
+        for start in range(0, len(texts), _TEXTS_PER_CALL):
+            sequences = vocabulary.encode(texts[start : start + _TEXTS_PER_CALL])
+            begins = [] if connected else sequences.offsets[:-1]
+            arrays.append(np.insert(sequences.values, begins, END))
+            progress.update(min(start + _TEXTS_PER_CALL, len(texts)))
+    first = [[END]] if connected else []
+    return np.concatenate([*first, *arrays, [END]]).astype(np.int32)

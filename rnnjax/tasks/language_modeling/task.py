@@ -1,0 +1,188 @@
+"""Language modeling: network, loss and metrics, with a state carried between batches."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from rnnjax.config import Config
+from rnnjax.data.corpora.plain_text import TextCorpus
+from rnnjax.data.streams import StreamBatch
+from rnnjax.data.vocabulary import END, Vocabulary, unknown_share
+from rnnjax.errors import InputError
+from rnnjax.reporting.run_files import Record
+from rnnjax.reporting.run_report import ReportPart
+from rnnjax.tasks import sampling
+from rnnjax.tasks.language_modeling import data
+from rnnjax.tasks.language_modeling.config import SCHEMA
+from rnnjax.tasks.language_modeling.data import TextStream
+from rnnjax.tasks.language_modeling.model import LanguageModel
+from rnnjax.tasks.language_modeling.report import make_report_part
+from rnnjax.tasks.stream_task import StreamTask
+from rnnjax.tasks.task import Carry, Params, Sums, UsageCommand
+from rnnjax.tasks.token_metrics import TOKEN_AXES, mean_token_metrics, token_sums
+from rnnjax.tasks.token_task import TokenTask, encoder_options
+
+if TYPE_CHECKING:
+    from rnnjax.tasks.language_modeling.trained_run import TrainedLanguageModel
+
+_SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 500, 0.8
+"""Of the sample in a result."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelingTask(TokenTask, StreamTask):
+    """Cross-entropy of the next token, by truncated backpropagation through time.
+
+    The recurrent state is carried from batch to batch; gradients stay within a batch. Williams,
+    Peng, Neural Computation 2 (1990).
+
+    Attributes:
+      resets: whether the state is reset at the start of each document.
+    """
+
+    schema = SCHEMA
+    example_unit = "pieces of the text"
+    score_unit = "tokens"
+    headline_metrics = ("loss", "bits", "perplexity")
+    commands = (
+        UsageCommand("Generate text", "generate", '--prompt "text"'),
+        UsageCommand("Evaluate it on another file", "evaluate", "--data FILE.txt"),
+    )
+    length_key = "data.sequence_length"
+    throughput_unit = "tokens"
+    class_axes = TOKEN_AXES
+    metadata_keys = ("connected",)
+
+    start_tokens = (END,)
+
+    model: LanguageModel
+    resets: bool = False
+
+    @staticmethod
+    def load_corpus(config: Config) -> TextCorpus:
+        """Loads the texts."""
+        return data.load_corpus(config.data)
+
+    @staticmethod
+    def make_dataset(
+        config: Config,
+        corpus: TextCorpus,
+        vocabulary: Vocabulary | None = None,
+        sibling: data.TextStreamDataset | None = None,
+    ) -> data.TextStreamDataset:
+        """Returns batches of consecutive tokens; of a seed only the offsets depend."""
+        return sibling or data.make_dataset(config, corpus, vocabulary)
+
+    @classmethod
+    def from_config(
+        cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]
+    ) -> "LanguageModelingTask":
+        """Builds the task of a config; connected text is read without resets.
+
+        Raises:
+          InputError: the config names a cell that there is not, or an engine that has no resets.
+        """
+        embedding, engine = config.model.embedding, config.model.engine
+        if not metadata["connected"] and engine not in ("auto", "scan"):
+            raise InputError(
+                f"config.model.engine: given {engine!r}, and a corpus of separate texts is packed "
+                "in rows with resets, which 'scan' alone has; expected 'auto' or 'scan'"
+            )
+        model = LanguageModel(
+            vocabulary=vocab_size,
+            tied=embedding.tied,
+            **encoder_options(config.model, config.dtype),
+        )
+        return cls(model, embedding.trainable, resets=not metadata["connected"])
+
+    def read(self, params: Params, inputs: Any, mask: Any, *state: Any, **options: Any) -> Any:
+        """Returns the final state of the layers, and the logits at each step."""
+        return _apply(self.model, params, inputs, mask, *state, **options)
+
+    def outcome_names(self, metadata: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
+        """Returns the tokens of the vocabulary."""
+        del metadata
+        return tuple(vocabulary.words)
+
+    def advance(
+        self,
+        params: Params,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        carry: Any = None,
+    ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
+        """Reads the next tokens of texts; returns the carry and log-probabilities of the next."""
+        state, previous = (None, None) if carry is None else carry
+        state, logits = _apply(self.model, params, tokens, mask, state)
+        last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
+        scores = jnp.take_along_axis(logits, last[:, None, None], axis=1)[:, 0]
+        if previous is not None:
+            scores = jnp.where(mask.any(axis=1)[:, None], scores, previous)
+        return (state, scores), jax.nn.log_softmax(scores)
+
+    def score_each_step(
+        self, params: Params, tokens: Int[Array, " time"]
+    ) -> Float[Array, "time vocabulary"]:
+        """Returns the log-probability of each next token after each of the tokens."""
+        tokens = tokens[None]
+        _, logits = _apply(self.model, params, tokens, jnp.ones_like(tokens, bool))
+        return jax.nn.log_softmax(logits[0])
+
+    def compute_metrics(self, split: TextStream, outputs: Sequence[Any]) -> dict[str, float | int]:
+        """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'rows', 'unknown_share'.
+
+        Rows are the predicted tokens, ends of texts among them. An unknown token counts like any
+        other, and is easy to predict where there are many.
+        """
+        scores, tokens = mean_token_metrics(outputs)
+        return {**scores, "rows": tokens, "unknown_share": unknown_share(split.tokens)}
+
+    def analyze_test(
+        self,
+        config: Config,
+        dataset: data.TextStreamDataset,
+        params: Params,
+        outputs: Sequence[Any],
+    ) -> dict[str, Any]:
+        """Returns a text sampled from the network."""
+        del config, outputs
+        choice = sampling.SamplingOptions(_SAMPLE_TEMPERATURE)
+        pieces = sampling.generate_tokens(
+            self, params, dataset.vocabulary, "", _SAMPLE_TOKENS, choice
+        )
+        return {"sample": {"text": "".join(pieces), "temperature": choice.temperature}}
+
+    def batch_sums(
+        self, params: Params, batch: StreamBatch, carry: Carry, **options: Any
+    ) -> tuple[Sums, Carry]:
+        """Returns the sums of cross-entropy of the next token, accuracy and weights."""
+        params = self.stop_embedding_gradient(params)
+        state = self.start_state(params, batch, carry)
+        resets = batch.inputs == END if self.resets else None
+        state, logits = _apply(
+            self.model, params, batch.inputs, batch.mask, state, resets, **options
+        )
+        return token_sums(logits, batch.targets, batch.weights), state
+
+    @classmethod
+    def report(cls, run: Record) -> ReportPart:
+        """Returns perplexity and a sample."""
+        return make_report_part(run)
+
+    @classmethod
+    def trained_run(cls) -> "type[TrainedLanguageModel]":
+        """Returns the class of trained language models."""
+        from rnnjax.tasks.language_modeling.trained_run import TrainedLanguageModel
+
+        return TrainedLanguageModel
+
+
+TASK = LanguageModelingTask
+
+
+def _apply(model: LanguageModel, params: Params, *inputs: Any, **options: Any) -> Any:
+    return model.apply({"params": params}, *inputs, **options)

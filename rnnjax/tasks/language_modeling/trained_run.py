@@ -1,0 +1,76 @@
+"""A trained language model: scores and generates text."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from rnnjax.data.corpora import plain_text
+from rnnjax.data.vocabulary import Vocabulary, unknown_share
+from rnnjax.errors import InputError
+from rnnjax.input_files import read_text
+from rnnjax.tasks.language_modeling import data
+from rnnjax.tasks.language_modeling.task import LanguageModelingTask
+from rnnjax.tasks.sampling import SamplingOptions, generate_tokens
+from rnnjax.tasks.trained_run import TrainedRun
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedLanguageModel(TrainedRun):
+    """A network that predicts the next token."""
+
+    vocabulary: Vocabulary
+
+    def _evaluate_file(self, path: Path) -> dict[str, float | int]:
+        """Returns loss (nats), bits and perplexity a token, accuracy, rows and unknown share.
+
+        Rows are the tokens, the end of a text among them. The file is one text for a network
+        trained on running text, and a text a line for one trained on documents.
+
+        Raises:
+          InputError: the file cannot be read, or holds no text.
+        """
+        is_connected = self.data["connected"]
+        rows = plain_text.split_lines(read_text(path))
+        if not is_connected:
+            rows = [line.rstrip("\r\n") for line in rows if line.strip()]
+        if not rows:
+            raise InputError(f"{path}: there is no text; give another file")
+        split = data.make_evaluation_stream(
+            "evaluate",
+            rows,
+            self.vocabulary,
+            self.config.batch_size,
+            self.config.data.sequence_length,
+            connected=is_connected,
+        )
+        self.warn_unknown_tokens(unknown_share(split.tokens), rows)
+        outputs = self.outputs(split, "evaluate")
+        return self.task.compute_metrics(split, outputs)
+
+    def predict(self, texts: Sequence[str]) -> Float[np.ndarray, "texts outcomes"]:
+        """Returns the probability of each next token after each text, by the order of `outcomes`.
+
+        Raises:
+          InputError: a text is not valid Unicode.
+        """
+        return np.stack([self.stream().feed(text) for text in texts])
+
+    def generate(
+        self, prompt: str, length: int, options: SamplingOptions | None = None
+    ) -> Iterator[str]:
+        """Yields pieces of a text that continues a prompt, as they are sampled, up to its end.
+
+        Args:
+          prompt: the start of the text, which is not yielded.
+          length: maximum number of tokens.
+          options: of the sampling; None for the probabilities of the network, seed 0.
+
+        Raises:
+          InputError: a number is out of its range, or the prompt is not valid Unicode.
+        """
+        assert isinstance(self.task, LanguageModelingTask)
+        options = options or SamplingOptions()
+        return generate_tokens(self.task, self.params, self.vocabulary, prompt, length, options)

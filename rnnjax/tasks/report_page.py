@@ -1,0 +1,53 @@
+"""The report of a finished run, with the commands that use its network."""
+
+import shlex
+from pathlib import Path
+
+from rnnjax.cells.registry import is_in_package as is_cell_in_package
+from rnnjax.config import Config, parse
+from rnnjax.reporting import run_files, run_report
+from rnnjax.reporting.atomic_files import write_text
+from rnnjax.tasks.registry import is_in_package
+from rnnjax.tasks.task import Task
+
+
+def render_report(task: type[Task], folder: Path) -> str:
+    """Returns the report of a finished run, a page of HTML.
+
+    Args:
+      task: of the run.
+      folder: of the run, as the commands on the page name it.
+
+    Raises:
+      InputError: a file of the run is missing or damaged.
+    """
+    run = run_files.read(folder)
+    config = parse(run.config.config, f"{folder / run_files.CONFIG}: config", trust=False)
+    commands = usage_commands(task, config, folder)
+    return run_report.render(run, folder, task.report(run), commands)
+
+
+def write_report(task: type[Task], folder: Path) -> Path:
+    """Writes `report.html` into the folder of a finished run, and returns its path.
+
+    Args:
+      task: as for `render_report`.
+      folder: as for `render_report`.
+
+    Raises:
+      InputError: as `render_report`, or the page cannot be written.
+    """
+    path = folder / run_report.REPORT
+    write_text(path, render_report(task, folder))
+    return path
+
+
+def usage_commands(task: type[Task], config: Config, folder: Path) -> list[tuple[str, str]]:
+    """Returns purpose and command line of each command for a trained network."""
+    flags = shlex.quote(f"--workdir={folder}")
+    if not (is_in_package(config.task) and is_cell_in_package(config.model.cell)):
+        flags += " --trust"
+    return [
+        (purpose, f"python -m rnnjax.{command} {flags} {arguments}".rstrip())
+        for purpose, command, arguments in task.commands
+    ]
