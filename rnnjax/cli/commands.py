@@ -18,6 +18,7 @@ COMMANDS = {
     "lint": "rnnjax.lint",
     "experiment": "rnnjax.experiment.__main__",
     "test-cell": "rnnjax.testing.__main__",
+    "test-task": "rnnjax.testing.tasks",
 }
 """The module of each command, in the order in which they are listed."""
 

@@ -94,7 +94,7 @@ class BenchReport:
 
     def __str__(self) -> str:
         header = ("cell", "engine", "parameters", "forward", "with backward", "/ GRU scan")
-        header += ("memory", "with backward")
+        header += ("temporaries", "with backward")
         units = ("", "", "", "ms", "ms", "", "MiB", "MiB")
         cells = [
             (

@@ -173,7 +173,7 @@ def cell_verdict(
         on_result(results[-1])
     adapter = checks[0].adapter
     largest_deviation = _harness(adapter).largest_deviation
-    return ConformanceReport(describe_cell(cell), adapter.inputs, results, largest_deviation)
+    return ConformanceReport(describe_cell(cell), results, largest_deviation, adapter.inputs)
 
 
 def check_cell(

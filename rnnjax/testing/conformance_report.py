@@ -147,19 +147,20 @@ class CheckResult:
 
 @dataclasses.dataclass(frozen=True)
 class ConformanceReport:
-    """The results of all checks of a cell, printed as a table.
+    """The results of all checks of a cell or a task, printed as a table.
 
     Attributes:
-      cell: its constructor call.
-      inputs: sizes of the feature axes of one step.
+      subject: the constructor call of a cell, or the name of a task.
       results: of the checks, in order.
-      largest_deviation: the largest difference as a fraction of its tolerance for rounding.
+      largest_deviation: the largest difference as a fraction of its tolerance for rounding; None
+        where it is not measured.
+      inputs: sizes of the feature axes of one step; () of a task.
     """
 
-    cell: str
-    inputs: tuple[int, ...]
+    subject: str
     results: Sequence[CheckResult]
-    largest_deviation: float
+    largest_deviation: float | None = None
+    inputs: tuple[int, ...] = ()
 
     @property
     def error(self) -> CellError | None:
@@ -179,7 +180,7 @@ class ConformanceReport:
             if self.count(status) or status == "passed"
         ]
         text = f"{', '.join(counts)} in {seconds:.1f} s"
-        if not self.error:
+        if not self.error and self.largest_deviation is not None:
             allowed = f"{self.largest_deviation:.0%} of what rounding allows"
             text += f"; differences are at most {allowed}"
         for result in self.results:
@@ -190,7 +191,7 @@ class ConformanceReport:
     def as_dict(self) -> dict[str, Any]:
         """Returns the verdict as plain data: strings, numbers, lists and dicts."""
         return {
-            "cell": self.cell,
+            "subject": self.subject,
             "inputs": list(self.inputs),
             "verdict": "failed" if self.error else "passed",
             "checks": [
@@ -215,7 +216,7 @@ class ConformanceReport:
         width = max(len(result.check) for result in self.results)
         rows = [f"{row.check:{width}}  {row.status:14}  {row.message}" for row in self.results]
         error = [str(self.error)] if self.error else []
-        return "\n".join([self.cell, *rows, *error, self.summary()])
+        return "\n".join([self.subject, *rows, *error, self.summary()])
 
 
 def _batches(differences: Mapping[str, np.ndarray]) -> list[np.ndarray]:

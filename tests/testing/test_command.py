@@ -42,7 +42,7 @@ def test_json_is_one_object(capsys):
     flags = ["--json", "--skip", "state_structure=seen before", "--features", "5"]
     assert run_command("test-cell", ["LSTMCell", *flags]) == 0
     verdict = json.loads(capsys.readouterr().out)
-    assert verdict["cell"] == "LSTMCell(features=5)"
+    assert verdict["subject"] == "LSTMCell(features=5)"
     assert verdict["skipped"] == {"state_structure": "seen before"}
     assert verdict["violation"] is None
     assert run_command("test-cell", ["tests.testing.cell_mutants:Miscounted", "--json"]) == 1

@@ -118,6 +118,7 @@ def test_correct_cell_passes(name):
     statuses = {result.check: result.status for result in report.results}
     assert {check for check, status in statuses.items() if status == "not applicable"} == skipped
     assert set(statuses.values()) == {"passed", "not applicable"}
+    assert report.largest_deviation
     assert 0 < report.largest_deviation < 0.2
 
 
