@@ -134,7 +134,7 @@ class PowerOfZero(ParameterCell):
     """A power whose exponent is learned has no derivative at a projection of zero."""
 
     def factor(self, extra, projected):
-        return jnp.power(jnp.abs(projected), 0.5 + 0.1 * jnp.tanh(extra)) / 10
+        return jnp.power(jnp.abs(projected), 0.5 + 0.1 * jnp.tanh(extra)) / 1000
 
 
 @planted("new_cell", "in a new cell, for inputs of zeros", twin=CorrectCell)
