@@ -274,7 +274,27 @@ class Batches(BucketedBatches):
     group_size: int = 1
 
     def __post_init__(self) -> None:
-        """Fits the boundaries to the longest example."""
+        """Checks the targets, and fits the boundaries to the longest example.
+
+        Raises:
+          InputError: there is not one target for each sequence or step, or a class is negative.
+        """
+        values = self.targets
+        if isinstance(values, Sequences):
+            is_aligned = np.array_equal(values.lengths, self.sequences.lengths)
+            values = values.values
+        else:
+            is_aligned = len(values) == len(self.sequences)
+        if not is_aligned:
+            raise InputError(
+                f"targets: given {len(self.targets)} for {len(self.sequences)} sequences, or of "
+                "other lengths; expected one for each sequence, or for each of its steps"
+            )
+        if np.issubdtype(values.dtype, np.integer) and np.any(values < 0):
+            raise InputError(
+                f"targets: given the class {values.min()}, expected 0 or more; cut steps that have "
+                "none off, or give them a class of their own"
+            )
         length = longest(self.sequences)
         shorter = [boundary for boundary in self.boundaries if boundary < length]
         last = next((boundary for boundary in self.boundaries if boundary >= length), length)
@@ -323,8 +343,8 @@ class Batches(BucketedBatches):
         rows: list[Any] = [None] * len(self)
         for step, values in enumerate(outputs):
             for row, value in zip(self.indices_at(0, step), values, strict=False):
-                steps = self.sequences.lengths[row] if isinstance(self.targets, Sequences) else None
-                rows[row] = value[:steps]
+                is_stepwise = isinstance(self.targets, Sequences)
+                rows[row] = value[: self.sequences.lengths[row]] if is_stepwise else value
         return rows
 
 

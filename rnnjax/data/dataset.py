@@ -12,6 +12,8 @@ from rnnjax.config.schema import Config, DataConfig
 from rnnjax.data.batches import Batches, BatchGroup, Shape, fit_boundaries, hold_out
 from rnnjax.data.sequences import Indices, Sequences
 from rnnjax.data.vocabulary import Vocabulary, unknown_share
+from rnnjax.errors import InputError
+from rnnjax.reporting.run_schema import DataSummary
 
 
 class Split(Protocol):
@@ -135,6 +137,15 @@ class Source:
     fingerprint: str
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fallback: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises InputError if an entry of the metadata has a name with a meaning of its own."""
+        reserved = {*DataSummary.model_fields, "source"} & set(self.metadata)
+        if reserved - {"classes"} or not isinstance(self.metadata.get("classes", []), list):
+            raise InputError(
+                f"metadata: given {sorted(reserved)}, which have a meaning of their own (classes: "
+                "a list of names); expected other names"
+            )
 
     def describe(self) -> dict[str, Any]:
         """Describes the data for the files of a run, ready for JSON."""

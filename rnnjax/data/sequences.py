@@ -45,6 +45,8 @@ class Sequences:
             finite.
         """
         lengths = np.asarray(lengths)
+        if rows.ndim < 2:
+            raise InputError(f"rows: given the shape {rows.shape}, expected [rows, time, ...]")
         if lengths.shape != rows.shape[:1] or np.any((lengths < 0) | (lengths > rows.shape[1])):
             raise InputError(
                 f"lengths: given {lengths.shape} from {lengths.min(initial=0)} to "

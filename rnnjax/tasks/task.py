@@ -258,18 +258,17 @@ class Task:
         """Returns the task's part of the report of a run."""
         return ReportPart.of_scores(run, cls.headline_metrics, cls.score_unit)
 
-    def read_split(self, run: "TrainedRun", source: Path | Sequence[str]) -> Split:
-        """Returns a file, or texts, as a split that a trained network can be asked about.
+    def read_split(self, run: "TrainedRun", path: Path) -> Split:
+        """Returns the split of a file, to evaluate a trained network on or to predict.
 
         Args:
           run: with config, data and vocabulary.
-          source: the path of a file, or texts.
+          path: of the file.
 
         Raises:
-          InputError: the task reads no such thing, or it is damaged.
+          InputError: the task reads no files, or it is damaged.
         """
-        files = f"files, and {source} was given" if isinstance(source, Path) else "texts"
-        raise run.query_error(f"reads no {files}")
+        raise run.query_error(f"reads no files, and {path} was given")
 
     def predictions(self, split: Any, outputs: Sequence[Any]) -> Iterator[Prediction]:
         """Yields the answer to each example of a split.

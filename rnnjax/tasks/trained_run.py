@@ -149,6 +149,8 @@ class TrainedRun:
         """
         if type(self.task).predictions is Task.predictions:
             raise self.query_error("answers neither texts nor files")
+        if not isinstance(inputs, Path):
+            raise self.query_error("reads no texts")
         split = self.task.read_split(self, inputs)
         yield from self.task.predictions(split, self.outputs(split, "predict"))
 

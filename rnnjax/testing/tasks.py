@@ -106,7 +106,7 @@ class TaskCheck:
         with jax.default_matmul_precision("highest"):
             try:
                 self.invariant.check(self.harness)
-            except (NotApplicableError, InputError):
+            except (NotApplicableError, InputError, OSError):
                 raise
             except ViolationError as violation:
                 raise TaskError(self.harness.config.task, self.invariant, violation) from violation
