@@ -270,7 +270,7 @@ def _finish_array_after_its_event_loop() -> None:
     """Lets a tensorstore future report to an event loop that is closed."""
     promise, array = tensorstore.Promise.new()
 
-    async def begin_to_wait() -> object:
+    async def begin_to_wait() -> Any:
         return next(iter(array.__await__()))
 
     loop = asyncio.new_event_loop()
