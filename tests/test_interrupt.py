@@ -8,6 +8,8 @@ import textwrap
 
 import pytest
 
+from rnnjax.cli import launcher
+from rnnjax.cli.signals import Terminated
 from rnnjax.interrupt import InterruptRequest
 
 
@@ -87,3 +89,12 @@ def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(number):
     )
     assert (ended.stdout, ended.stderr) == ("", "interrupted\n")
     assert ended.returncode == 128 + number
+
+
+def test_a_signal_that_comes_before_a_command_begins_ends_it_with_its_status(monkeypatch, capsys):
+    def receive(_: int) -> None:
+        raise Terminated(signal.SIGTERM)
+
+    monkeypatch.setattr(launcher.logging, "set_verbosity", receive)
+    assert launcher.run_command("train", []) == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "interrupted\n"

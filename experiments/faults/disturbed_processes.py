@@ -227,7 +227,7 @@ def fail_writes(workspace: Workspace, rng: Random, fault: str = "") -> Outcome:
         label = f"{fault}: {errno.errorcode[number]}"
     elif fault == "files are cut":
         size = rng.choice([0, 50, 1_000, 4_096, 8_000, 20_000, 60_000])
-        prepare, label = functools.partial(_limit, resource.RLIMIT_FSIZE, size), fault
+        prepare, label = functools.partial(_cut_files, size), fault
     else:
         count = rng.randrange(12, 80)
         prepare, label = functools.partial(_limit, resource.RLIMIT_NOFILE, count), fault
@@ -246,6 +246,30 @@ def fail_writes(workspace: Workspace, rng: Random, fault: str = "") -> Outcome:
 
 def _do_nothing() -> None:
     pass
+
+
+def _cut_files(size: int) -> None:
+    """Limits the size of files, but not of the two that keep the output of the process."""
+    for number in (1, 2):
+        writer = _relay(number)
+        os.dup2(writer, number)
+        os.close(writer)
+    _limit(resource.RLIMIT_FSIZE, size)
+
+
+def _relay(number: int) -> int:
+    """Returns the write end of a pipe that a process, not limited, copies to a descriptor.
+
+    It also has the pipe of the events open, so that these end after the last of the output.
+    """
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        os.close(writer)
+        while piece := os.read(reader, 2**16):
+            os.write(number, piece)
+        os._exit(0)
+    os.close(reader)
+    return writer
 
 
 def _limit(kind: int, value: int) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import resource
 import runpy
 import select
 import signal
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,10 @@ TIMEOUT = 180.0
 """Seconds until a process is killed."""
 _CHANGE_EVENTS = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.truncate"}
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+_LIMITS = resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE
+_suspended = threading.Event()
+"""Set while a child summarizes: its changes of files are then those of no command."""
 
 
 class Moment(NamedTuple):
@@ -109,6 +114,7 @@ def run(
         os.close(reader)
         status = 70
         try:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored if the campaign is (`nohup`)
             _redirect(out, err, dict(streams or {}))
             _watch(writer, folder, kill, fail)
             prepare()
@@ -151,7 +157,8 @@ def _run(
             traceback.print_exc()
         status = 1
     if status == 0 and summarize:  # before its threads end
-        (folder / "summary.json").write_text(json.dumps(summarize(), default=str))
+        with _undisturbed():
+            (folder / "summary.json").write_text(json.dumps(summarize(), default=str))
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     try:
@@ -162,6 +169,24 @@ def _run(
             print(f"Exception ignored in: stdout\n{type(error).__name__}: {error}", file=sys.stderr)
         status = 120
     return status
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Suspends signals, limits, and the watch of files: the command itself has ended."""
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
+    limits = {kind: resource.getrlimit(kind) for kind in _LIMITS}
+    for kind, (_, hard) in limits.items():
+        resource.setrlimit(kind, (hard, hard))
+    _suspended.set()
+    try:
+        yield
+    finally:
+        _suspended.clear()
+        for kind, limit in limits.items():
+            resource.setrlimit(kind, limit)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _redirect(out: Path, err: Path, streams: dict[int, int | None]) -> None:
@@ -192,6 +217,8 @@ def _watch(
     lock = threading.Lock()
 
     def hook(name: str, arguments: tuple[Any, ...]) -> None:
+        if _suspended.is_set():
+            return
         if name == "open":
             if not isinstance(arguments[2], int) or not arguments[2] & _WRITE_FLAGS:
                 return

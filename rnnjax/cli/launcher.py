@@ -58,9 +58,9 @@ def run_process(main: Callable[[], int | None]) -> NoReturn:
 
 def _report_errors(main: Callable[[], int | None]) -> int:
     """Returns the exit status of a function, and prints the error that it raises."""
-    # Libraries log details through absl, or errors that they then raise.
-    logging.set_verbosity(logging.FATAL)
     try:
+        # Libraries log details through absl, or errors that they then raise.
+        logging.set_verbosity(logging.FATAL)
         return main() or 0
     except InputError as error:
         return report_error(error)

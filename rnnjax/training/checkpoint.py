@@ -4,9 +4,9 @@ import contextlib
 import io
 import re
 import shutil
-import time
+import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,9 +21,6 @@ from rnnjax.reporting import record_digest
 from rnnjax.reporting.progress import write_message
 
 Tree = TypeVar("Tree")
-
-_PENDING_READS_SECONDS = 0.1
-"""Time for reads of other arrays to end, after that of one array has failed."""
 
 
 class Owner(NamedTuple):
@@ -270,13 +267,30 @@ def _require_regular_files(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _without_tracebacks() -> Iterator[None]:
-    """Suppresses tracebacks that tensorstore prints for pending arrays after a first error."""
+    """Suppresses tracebacks of other arrays, pending when the first one has failed.
+
+    Orbax raises at the first error and closes its event loop. Whenever a pending array is done,
+    soon or late, tensorstore then reports an unraisable error of that loop.
+    """
     with contextlib.redirect_stderr(io.StringIO()):
         try:
             yield
         except Exception:
-            time.sleep(_PENDING_READS_SECONDS)
+            if not isinstance(sys.unraisablehook, _HookWithoutClosedLoops):
+                sys.unraisablehook = _HookWithoutClosedLoops(sys.unraisablehook)
             raise
+
+
+class _HookWithoutClosedLoops:
+    """An unraisable hook that drops reports to an event loop that is closed."""
+
+    def __init__(self, hook: Callable[[Any], None]):
+        self._hook = hook
+
+    def __call__(self, unraisable: Any) -> None:
+        is_closed = isinstance(unraisable.exc_value, RuntimeError)
+        if not is_closed or str(unraisable.exc_value) != "Event loop is closed":
+            self._hook(unraisable)
 
 
 def _reason(error: Exception) -> str:

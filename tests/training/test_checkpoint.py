@@ -1,5 +1,6 @@
 """Checkpoints: saved arrays are restored bit for bit, and damage is detected."""
 
+import asyncio
 import itertools
 import json
 import math
@@ -7,12 +8,16 @@ import random
 import re
 import resource
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorstore
 
 from rnnjax.errors import InputError
 from rnnjax.training.checkpoint import Checkpoints, Owner
@@ -259,6 +264,34 @@ def test_failed_save_keeps_the_previous_checkpoint(folder):
     assert_trees_equal(restored, tree(12))
     reopened.save(16, tree(16))
     assert Checkpoints(folder).steps == [12, 16]
+
+
+def _finish_array_after_its_event_loop() -> None:
+    """Lets a tensorstore future report to an event loop that is closed."""
+    promise, array = tensorstore.Promise.new()
+
+    async def begin_to_wait() -> Any:
+        return next(iter(array.__await__()))
+
+    loop = asyncio.new_event_loop()
+    pending = loop.run_until_complete(begin_to_wait())
+    loop.close()
+    promise.set_result(1)
+    assert not pending.done()
+
+
+def test_array_that_is_done_long_after_a_failure_prints_no_traceback(folder, monkeypatch):
+    reports = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: reports.append(report.exc_value))
+    damage_checkpoint(folder / "12", "missing")
+    step, _ = Checkpoints(folder).restore(shapes(tree(0))) or pytest.fail("nothing was restored")
+    assert step == 8
+    reports.clear()
+    _finish_array_after_its_event_loop()
+    assert reports == []
+    another: Any = SimpleNamespace(exc_value=ValueError("another error"))
+    sys.unraisablehook(another)
+    assert [str(report) for report in reports] == ["another error"]
 
 
 def test_folder_that_cannot_be_created_is_an_input_error(tmp_path):
