@@ -159,11 +159,11 @@ def test_batch_group_equals_its_single_batches(bucketing, start, limit):
 @pytest.mark.parametrize("bucketing", [True, False])
 def test_groups_are_full_and_shuffled_each_epoch(bucketing):
     batches = make_batches(batch_size=1, group_size=3, bucketing=bucketing)
-    widths = [group.batches.tokens.shape[2] for _, group in groups_from(batches, 0, 0, 9)]
+    widths = [group.batches.inputs.shape[2] for _, group in groups_from(batches, 0, 0, 9)]
     # 7 examples of up to 3 tokens, 6 of up to 6, 4 of up to 9.
     assert sorted(widths) == [3, 3, 3, 6, 6, 9, 9]
     orders = {
-        tuple(batches.batch_at(0, step).tokens.shape[1] for step in range(first, first + 17))
+        tuple(batches.batch_at(0, step).inputs.shape[1] for step in range(first, first + 17))
         for first in (0, 17, 34)
     }
     assert len(orders) == 3
@@ -183,8 +183,8 @@ def test_empty_batches_have_the_shapes_of_an_epoch():
     shapes = {batch.inputs.shape for batch in epoch_of(batches)}
     assert [batch.inputs.shape for batch in batches.empty_batches()] == sorted(shapes)
     for empty in batches.empty_batch_groups():
-        assert empty.batches.tokens.shape[:2] == (2, 4)
-        assert empty.batches.tokens.shape[1:] in shapes
+        assert empty.batches.inputs.shape[:2] == (2, 4)
+        assert empty.batches.inputs.shape[1:] in shapes
         assert empty.count == 0
 
 
@@ -236,7 +236,7 @@ def test_unmasked_padding_ends_at_longest_example():
     assert trailing, "no boundary is longer than its batch: the test cannot fail"
     masked = epoch_of(dataclasses.replace(batches, mask_padding=True))
     for unmasked, reference in zip(epoch_of(batches), masked, strict=True):
-        np.testing.assert_array_equal(unmasked.tokens, reference.tokens)
+        np.testing.assert_array_equal(unmasked.inputs, reference.inputs)
 
 
 def test_empty_sequences_are_batched():
