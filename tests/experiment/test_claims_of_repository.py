@@ -47,8 +47,13 @@ def clone(tmp_path_factory):
 
 @pytest.fixture
 def working_directory(clone, monkeypatch):
-    """The copy as the working directory."""
+    """The copy as the working directory.
+
+    It has a folder `rnnjax` with pages alone, which an editable install would take for a namespace
+    package: the path of the package comes first for processes as well.
+    """
     monkeypatch.chdir(clone)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return clone
 
 
