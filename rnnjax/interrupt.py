@@ -1,7 +1,9 @@
 """Defers SIGINT, SIGTERM and SIGHUP to the end of the current training step."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -39,6 +41,22 @@ class InterruptRequest:
     def _record(self, number: int, frame: FrameType | None) -> None:
         self.signal = signal.Signals(number).name
         signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Delivers SIGINT, SIGTERM and SIGHUP that arrive inside the block at its end.
+
+    For calls of libraries that run an event loop: an exception raised by a handler in the middle of
+    it ends as another error, or is printed and lost.
+    """
+    request = InterruptRequest()
+    try:
+        with request:
+            yield
+    finally:
+        if request.signal:
+            signal.raise_signal(signal.Signals[request.signal])
 
 
 class InterruptedRunError(Exception):

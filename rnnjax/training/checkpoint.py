@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 from rnnjax import paths
 from rnnjax.errors import InputError
 from rnnjax.input_files import explain
+from rnnjax.interrupt import deferred_signals
 from rnnjax.reporting import record_digest
 from rnnjax.reporting.progress import write_message
 
@@ -36,8 +37,12 @@ class Owner(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of a run: arrays with their run, seed, step, dtypes, shapes and checksums."""
+    """The checkpoints of a run: arrays with their run, seed, step, dtypes, shapes and checksums.
 
+    Signals that arrive while orbax reads are delivered when it has read.
+    """
+
+    @deferred_signals()
     def __init__(self, folder: Path, keep: int = 2, owner: Owner | None = None):
         """Opens the folder, which need not be there.
 
@@ -67,6 +72,7 @@ class Checkpoints:
         """The steps of the checkpoints, in rising order."""
         return sorted(self._manager.all_steps())
 
+    @deferred_signals()
     def shapes(self) -> dict[str, Any]:
         """Returns shapes and dtypes of the newest checkpoint, as nested dicts to restore by.
 
@@ -122,6 +128,7 @@ class Checkpoints:
                 f"{remedy}, then repeat the command: the run {start}"
             ) from error
 
+    @deferred_signals()
     def restore(self, template: Tree, repair: bool = False) -> tuple[int, Tree] | None:
         """Returns step and arrays of the newest undamaged checkpoint; None if there is none.
 
@@ -170,6 +177,7 @@ class Checkpoints:
             )
         return None
 
+    @deferred_signals()
     def metrics_digests(self, step: int) -> list[dict[str, str]]:
         """Returns the digests of metrics in the checkpoint of a step, which has been restored."""
         args = ocp.args.Composite(checksums=ocp.args.JsonRestore())

@@ -8,6 +8,7 @@ import random
 import re
 import resource
 import shutil
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import tensorstore
 
@@ -75,6 +77,43 @@ def test_interrupted_save_is_ignored(folder):
     (folder / "note.txt").write_text("mine")
     step, _ = Checkpoints(folder).restore(shapes(tree(0))) or pytest.fail("nothing was restored")
     assert step == 12
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("owner", "name", "read"),
+    [
+        (ocp, "CheckpointManager", Checkpoints),
+        (ocp.CheckpointManager, "restore", lambda folder: Checkpoints(folder).restore(tree(0))),
+        (ocp.CheckpointManager, "restore", lambda folder: Checkpoints(folder).metrics_digests(12)),
+        (ocp.PyTreeCheckpointHandler, "metadata", lambda folder: Checkpoints(folder).shapes()),
+    ],
+)
+def test_signal_is_delivered_when_orbax_has_read(folder, monkeypatch, number, owner, name, read):
+    class SignalError(Exception):
+        pass
+
+    def raise_error(*_):
+        raise SignalError
+
+    original, events = getattr(owner, name), []
+
+    def send_signal(*args, **kwargs):
+        if not events:
+            events.append("signal")
+            signal.raise_signal(number)
+        value = original(*args, **kwargs)
+        events.append("read")
+        return value
+
+    handler = signal.signal(number, raise_error)
+    try:
+        monkeypatch.setattr(owner, name, send_signal)
+        with pytest.raises(SignalError):
+            read(folder)
+    finally:
+        signal.signal(number, handler)
+    assert events[:2] == ["signal", "read"]
 
 
 @pytest.mark.parametrize("kind", ["cut", "flipped", "missing", "checksum"])
