@@ -39,7 +39,7 @@ class Owner(NamedTuple):
 class Checkpoints:
     """The checkpoints of a run: arrays with their run, seed, step, dtypes, shapes and checksums.
 
-    Signals that arrive while orbax reads are delivered when it has read.
+    Signals that arrive while orbax reads or writes are delivered when it is done.
     """
 
     @deferred_signals()
@@ -92,6 +92,7 @@ class Checkpoints:
                 f"({_reason(error)}); bring it back from a copy"
             ) from error
 
+    @deferred_signals()
     def save(self, step: int, tree: Any, metrics: Sequence[Mapping[str, str]] = ()) -> None:
         """Saves a checkpoint to the disk, and replaces an earlier one of the same step.
 

@@ -81,15 +81,16 @@ def test_interrupted_save_is_ignored(folder):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
-    ("owner", "name", "read"),
+    ("owner", "name", "call"),
     [
         (ocp, "CheckpointManager", Checkpoints),
         (ocp.CheckpointManager, "restore", lambda folder: Checkpoints(folder).restore(tree(0))),
         (ocp.CheckpointManager, "restore", lambda folder: Checkpoints(folder).metrics_digests(12)),
         (ocp.PyTreeCheckpointHandler, "metadata", lambda folder: Checkpoints(folder).shapes()),
+        (ocp.CheckpointManager, "save", lambda folder: Checkpoints(folder).save(16, tree(16))),
     ],
 )
-def test_signal_is_delivered_when_orbax_has_read(folder, monkeypatch, number, owner, name, read):
+def test_signal_is_delivered_when_orbax_is_done(folder, monkeypatch, number, owner, name, call):
     class SignalError(Exception):
         pass
 
@@ -103,17 +104,17 @@ def test_signal_is_delivered_when_orbax_has_read(folder, monkeypatch, number, ow
             events.append("signal")
             signal.raise_signal(number)
         value = original(*args, **kwargs)
-        events.append("read")
+        events.append("done")
         return value
 
     handler = signal.signal(number, raise_error)
     try:
         monkeypatch.setattr(owner, name, send_signal)
         with pytest.raises(SignalError):
-            read(folder)
+            call(folder)
     finally:
         signal.signal(number, handler)
-    assert events[:2] == ["signal", "read"]
+    assert events[:2] == ["signal", "done"]
 
 
 @pytest.mark.parametrize("kind", ["cut", "flipped", "missing", "checksum"])
