@@ -40,7 +40,7 @@ from rnnjax.config.task_schema import RECURRENT_KEYS, TaskSchema
 from rnnjax.data.dataset import Dataset, Source
 from rnnjax.data.streams import Stream
 from rnnjax.models import SequenceModel
-from rnnjax.tasks import SequenceTask, StreamTask, recurrent_options
+from rnnjax.tasks import Prediction, SequenceTask, StreamTask, recurrent_options
 
 
 class ForecastConfig(ConfigSection):
@@ -48,6 +48,11 @@ class ForecastConfig(ConfigSection):
 
     steps: int = 600
     """Steps of the series."""
+
+
+def cut(config, series, **options):
+    inputs, targets = series[:-1, None], series[1:]
+    return Stream(inputs, targets, config.batch_size, config.data.sequence_length, **options)
 
 
 class Forecast(SequenceTask, StreamTask):
@@ -61,10 +66,8 @@ class Forecast(SequenceTask, StreamTask):
 
     @staticmethod
     def make_dataset(config, corpus, vocabulary=None, sibling=None):
-        inputs, targets, size = corpus[:-1, None], corpus[1:], config.data.sequence_length
         options = {"shuffle": config.data.shuffle, "restarts": config.data.restarts}
-        train = Stream(inputs, targets, config.batch_size, size, **options)
-        test = Stream(inputs, targets, config.batch_size, size, shuffle=False)
+        train, test = cut(config, corpus, **options), cut(config, corpus, shuffle=False)
         return Dataset(Source("sine", "a sine", str(len(corpus))), None, train, None, test)
 
     @classmethod
@@ -77,7 +80,16 @@ class Forecast(SequenceTask, StreamTask):
         state, outputs = self.read(params, batch.inputs, batch.mask, state, **options)
         losses = jnp.square(outputs[..., 0] - batch.targets) * batch.weights
         weight = jnp.sum(batch.weights)
-        return {"loss": jnp.sum(losses), "accuracy": jnp.zeros(()), "weight": weight}, state
+        sums = {"loss": jnp.sum(losses), "accuracy": jnp.zeros(()), "weight": weight}
+        return {**sums, "values": outputs[..., 0]}, state
+
+    def read_split(self, run, path):
+        return cut(run.config, np.load(path), shuffle=False)
+
+    def predictions(self, split, outputs):
+        values = np.concatenate([batch["values"] for batch in outputs], axis=1)
+        for value in values.ravel()[: len(split)].tolist():
+            yield Prediction(f"{value:.4f}", {"value": value})
 '''
 
 
@@ -140,6 +152,67 @@ def test_commands_serve_a_task_from_outside(folder, run_in_process):
     assert run_in_process("lint", "labels.py").status == 0
     report = Path("runs/GRUCell-0/report.html").read_text(encoding="utf-8")
     assert "is the loss on 20 rows of the test split" in report
+
+
+def test_commands_serve_a_stream_from_outside(folder, run_in_process):
+    series = np.sin(np.arange(600) / 3).astype(np.float32)  # of the task itself
+    np.save("series.npy", series)
+    Path("forecasts.py").write_text(
+        """import ml_collections
+
+from rnnjax.config import defaults
+
+
+def get_config():
+    config = ml_collections.ConfigDict(defaults("forecast:Forecast"))
+    config.batch_size = 4
+    config.epochs = 30
+    config.data.sequence_length = 10
+    config.model.features = 4
+    return config
+""",
+        encoding="utf-8",
+    )
+    assert run_in_process("lint", "forecasts.py").status == 0
+    for cell in ("GRUCell", "SimpleCell"):
+        result = run_in_process(
+            *("train", "--config=forecasts.py", f"--config.model.cell={cell}"),
+            f"--workdir=runs/{cell}",
+        )
+        assert result.status == 0, result.err
+    scores = read_json(Path("runs/GRUCell/result.json"))["test"]
+    asked = ("--workdir=runs/GRUCell", "--data=series.npy", "--trust")
+    assert json.loads(run_in_process("evaluate", *asked).out) == scores
+    lines = run_in_process("predict", *asked, "--json").out.splitlines()
+    values = np.array([json.loads(line)["value"] for line in lines])
+    assert np.square(values - series[1:]).mean() == pytest.approx(scores["loss"], rel=1e-4)
+    result = run_in_process("compare", "runs/GRUCell", "runs/SimpleCell")
+    assert "config: model.cell: 'GRUCell', 'SimpleCell'" in result.out, result.err
+
+
+def test_experiment_records_a_task_from_outside(folder, run_in_process):
+    plan = Path("experiments/labels/experiment.toml")
+    plan.parent.mkdir(parents=True)
+    plan.write_text(
+        """flags = ["--config.labelling.dir=data", "--config.model.features=4"]
+seeds = [0, 1]
+scores = ["loss", "accuracy"]
+
+[[entry]]
+config = "labels.py"
+about = "a label for each step"
+claims = { "test.accuracy" = [0.0, 1.0] }
+""",
+        encoding="utf-8",
+    )
+    page = plan.parent / "README.md"
+    page.write_text("# Labels\n\n<!-- runs: begin -->\n<!-- runs: end -->\n", encoding="utf-8")
+    result = run_in_process("experiment", "experiments/labels")
+    assert result.status == 0, result.err
+    runs = (plan.parent / "runs.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["config"]["task"] for line in runs] == ["labelling:Labelling"] * 2
+    result = run_in_process("experiment", "--check", "experiments/labels")
+    assert result.out.endswith("6 PASS, 0 FAIL, 0 INCOMPARABLE, 0 UNCHECKED\n"), result.out
 
 
 @pytest.mark.parametrize("name", ["labelling", "forecast"])
