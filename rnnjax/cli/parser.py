@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
         )
         self._takes_positional = bool(positional)
         self.add_missing_flags: Callable[[Parser, argparse.Namespace], None] | None = None
-        """Adds flags that depend on the values of others; called where a flag is unknown."""
+        """Adds flags that depend on the values of others; for `--help`, or a flag not known yet."""
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Returns the values of the flags, `positional` arguments beside them, and all `arguments`.
@@ -44,10 +44,12 @@ class Parser(argparse.ArgumentParser):
         """
         arguments = list(arguments)
         end = arguments.index("--") if "--" in arguments else len(arguments)
+        if self.add_missing_flags:
+            flags = [argument for argument in arguments[:end] if argument not in ("-h", "--help")]
+            args, extra = self.parse_known_args(flags)
+            if len(flags) < end or any(argument.startswith("--") for argument in extra):
+                self.add_missing_flags(self, args)
         args, extra = self.parse_known_args(arguments[:end])
-        if self.add_missing_flags and any(argument.startswith("--") for argument in extra):
-            self.add_missing_flags(self, args)
-            args, extra = self.parse_known_args(arguments[:end])
         for argument in extra:
             if argument.startswith("-") and argument != "-":
                 self._refuse_flag(argument)

@@ -114,7 +114,8 @@ def _make_task(
     Warns of common mistakes in the config.
 
     Raises:
-      InputError: the warm-up is longer than the training, or the cell cannot read the input.
+      InputError: the warm-up is longer than the training, the cell cannot read the input, or the
+        data lack metadata that the task needs.
     """
     dataset = replicates[0].dataset
     total_steps = config.epochs * dataset.train.steps_per_epoch
@@ -127,7 +128,13 @@ def _make_task(
     for line in lint_rules.warnings(config, dataset):
         write_message(line)
     vocab_size = max(replicate.dataset.vocab_size for replicate in replicates)
-    task = find_task(config.task).from_config(config, vocab_size, dataset.describe())
+    task_class, metadata = find_task(config.task), dataset.describe()
+    if missing := sorted(set(task_class.metadata_keys) - set(metadata)):
+        raise InputError(
+            f"{task_class.__name__}.metadata_keys: given {missing[0]!r}, expected an entry of the "
+            f"metadata of its source: {', '.join(metadata)}"
+        )
+    task = task_class.from_config(config, vocab_size, metadata)
     train = dataset.train
     lengths = tuple(np.max([np.atleast_1d(ends) for ends in train.boundaries], axis=0).tolist())
     inputs = task.input_shapes(train.batch_size, lengths)

@@ -260,6 +260,19 @@ def test_config_of_a_task_from_outside_is_checked(folder, values, message):
         label_config(**values)
 
 
+def test_help_lists_the_keys_of_a_task_from_outside(folder, run_in_process):
+    for flags in (["--config=labels.py"], ["--config=lstm", "--config.task=labelling:Labelling"]):
+        result = run_in_process("train", *flags, "--help")
+        assert "Folder of train.npz and test.npz" in result.out
+
+
+def test_metadata_that_the_data_lack_are_refused_before_training(folder, tmp_path, monkeypatch):
+    config = label_config()
+    monkeypatch.setattr(sys.modules["labelling"].Labelling, "metadata_keys", ("chanels", "labels"))
+    with pytest.raises(InputError, match=r"Labelling\.metadata_keys: given 'chanels', .*channels"):
+        train(config, tmp_path / "run")
+
+
 def test_folder_of_a_run_is_no_reason_to_import_its_task(folder, tmp_path):
     train(label_config(epochs=1), tmp_path / "run")
     sys.modules.pop("labelling")
