@@ -30,5 +30,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.embedding.features = 64
     config.model.cell = "LSTMCell"
     config.model.features = 256
+    config.model.initialization = "keras"
     config.optimizer.clip_norm = 1.0
     return config

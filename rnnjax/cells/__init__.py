@@ -16,7 +16,17 @@ from rnnjax.cells.echo_state import EchoStateCell
 from rnnjax.cells.fast_grnn import FastGRNNCell
 from rnnjax.cells.gru import GRUCell
 from rnnjax.cells.indrnn import IndRNNCell
-from rnnjax.cells.initializers import LIBRARIES, chrono, forget_bias, init_like, per_gate
+from rnnjax.cells.initializers import (
+    LIBRARIES,
+    chrono,
+    forget_bias,
+    has_library_init,
+    init_like,
+    init_uniform,
+    output_features,
+    parameter_names,
+    per_gate,
+)
 from rnnjax.cells.janet import JANETCell
 from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
 from rnnjax.cells.lru import LRUCell
@@ -85,8 +95,12 @@ __all__ = [
     "Zoneout",
     "chrono",
     "forget_bias",
+    "has_library_init",
     "init_like",
+    "init_uniform",
     "make_cell",
+    "output_features",
+    "parameter_names",
     "per_gate",
     "symmetric_uniform",
 ]

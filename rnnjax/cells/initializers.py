@@ -1,5 +1,6 @@
 """Initializers of cells: those of Keras, PyTorch, flax or haiku, and biases for long memories."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterable
 from numbers import Real
@@ -21,6 +22,7 @@ from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
 from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
 from rnnjax.cells.simple import SimpleCell
+from rnnjax.cells.wrappers import FlaxCell
 from rnnjax.errors import InputError
 
 Plain = TypeVar("Plain", SimpleCell, LSTMCell, GRUCell)
@@ -72,6 +74,77 @@ def init_like(cell: Plain, library: str, inputs: int | None = None) -> Plain:
     if isinstance(cell, GRUCell):
         changes.setdefault("recurrent_bias_init", _zeros)
     return _changed(cell, changes)
+
+
+def has_library_init(cell: nn.Module) -> bool:
+    """Returns whether `init_like` knows the cell, by its very class."""
+    return type(cell) in _GATES
+
+
+def init_uniform(cell: nn.Module, bound: float, inputs: int) -> nn.Module:
+    """Returns a cell whose parameters are drawn uniformly between -bound and bound.
+
+    Source: Zaremba, Sutskever, Vinyals, Recurrent neural network regularization, 2014.
+
+    Args:
+      cell: of any class, of flax as well, whose parameters begin by attributes of the names
+        `kernel_init`, `recurrent_init`, `bias_init` and so on.
+      bound: of the distribution.
+      inputs: features that the cell reads.
+
+    Raises:
+      InputError: a parameter begins by something else; the message names it.
+    """
+    names = {field.name for field in dataclasses.fields(cell)} & _UNIFORM_ATTRIBUTES
+    drawn = _changed(cell, dict.fromkeys(names, nn.initializers.constant(bound)))
+    with jax.ensure_compile_time_eval():  # also while a network is traced
+        variables, _ = jax.jit(lambda: _init_with_output(drawn, inputs))()
+        values = _named_leaves(variables["params"])
+        unknown = [name for name, value in values.items() if not jnp.all(value == bound)]
+    if unknown:
+        raise InputError(
+            f"init_uniform: given {type(cell).__name__}, whose parameters {', '.join(unknown)} do "
+            f"not begin by one of the attributes {', '.join(sorted(_UNIFORM_ATTRIBUTES))}; "
+            "expected a cell of which all do, or none to be drawn uniformly"
+        )
+    return _changed(cell, dict.fromkeys(names, symmetric_uniform(bound)))
+
+
+def parameter_names(cell: nn.Module, inputs: int) -> list[str]:
+    """Returns the paths of a cell's parameters, joined by '/', by abstract evaluation."""
+    variables, _ = jax.eval_shape(lambda: _init_with_output(cell, inputs))
+    return list(_named_leaves(variables.get("params", {})))
+
+
+def output_features(cell: nn.Module, inputs: int) -> int:
+    """Returns the features of a cell's output, by abstract evaluation."""
+    _, (_, output) = jax.eval_shape(lambda: _init_with_output(cell, inputs))
+    return output.shape[-1]
+
+
+def _init_with_output(cell: nn.Module, inputs: int) -> Any:
+    """Returns the variables of a cell, and the result of one step on zeros."""
+
+    def step(cell, inputs):
+        return cell(cell.initial_state(inputs.shape), inputs)
+
+    cell = cell.copy(parent=None, name=None)
+    if isinstance(cell, nn.RNNCellBase):
+        cell = FlaxCell(cell)
+    keys = {"params": jax.random.key(0)}
+    output, variables = nn.init_with_output(step, cell)(keys, jnp.zeros((1, inputs)))
+    return variables, output
+
+
+def _named_leaves(params: Any) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+_UNIFORM_ATTRIBUTES = {
+    *("kernel_init", "recurrent_init", "recurrent_kernel_init"),
+    *("bias_init", "recurrent_bias_init", "peephole_init"),
+}
 
 
 def per_gate(init: Initializer, gates: int) -> Initializer:

@@ -99,6 +99,8 @@ class EmbeddingConfig(ConfigSection):
     """Whether training updates the embedding; otherwise all of it is frozen."""
     tied: bool = False
     """Whether the embedding is also the weight of the output layer."""
+    scale: float = pydantic.Field(default=0.0, ge=0.0)
+    """Bound of a uniform distribution of the initial embedding; 0 for `model.initialization`'s."""
 
 
 class RegularizationConfig(ConfigSection):
@@ -140,6 +142,16 @@ class ModelConfig(ConfigSection):
     """Whether padding is masked; otherwise it is read as text, up to the longest of the batch."""
     dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout rate on the inputs and on the outputs of every recurrent layer."""
+    initialization: Literal["", "keras", "torch", "flax", "haiku"] = ""
+    """Initial values of embedding, recurrent and output layers: those of a library. '' for the
+    task's: of Keras, and for language models those of PyTorch's word language model, with which
+    stacked layers leave the plateau of the word frequencies (measured on a validation part)."""
+    recurrent_scale: float = pydantic.Field(default=0.0, ge=0.0)
+    """Bound of a uniform distribution of all initial parameters of the recurrent layers; 0 for
+    `initialization`'s."""
+    output_scale: float = pydantic.Field(default=0.0, ge=0.0)
+    """Bound of a uniform distribution of the initial kernel of the output layer, whose bias is then
+    zero; 0 for `initialization`'s."""
     learned_initial_state: bool = False
     """Whether the initial state is a parameter; otherwise it is the cell's default."""
     engine: Literal["auto", "scan", "fused", "associative", "pallas", "cudnn"] = "auto"

@@ -21,6 +21,7 @@ _TASKS = Path(__file__).parents[1] / "tasks"
 RECURRENT_KEYS = (
     *("model.cell", "model.features", "model.layers", "model.dropout", "model.engine"),
     *("model.remat", "model.learned_initial_state"),
+    *("model.initialization", "model.recurrent_scale", "model.output_scale"),
     *("model.regularization.variational_dropout", "model.regularization.recurrent_dropout"),
     *("model.regularization.zoneout", "model.regularization.weight_dropout"),
 )
@@ -29,7 +30,10 @@ RECURRENT_KEYS = (
 DIRECTION_KEYS = ("model.bidirectional", "model.merge")
 """Keys of two directions, for tasks whose outputs may depend on later steps."""
 
-EMBEDDING_KEYS = ("model.embedding.features", "model.embedding.path", "model.embedding.trainable")
+EMBEDDING_KEYS = (
+    *("model.embedding.features", "model.embedding.path", "model.embedding.trainable"),
+    "model.embedding.scale",
+)
 """Keys of an embedding of tokens."""
 
 TEXT_KEYS = (
@@ -59,6 +63,7 @@ class TaskSchema:
       ordered: whether a batch continues the one before it, so that rows are not shuffled.
       metrics: scores, beside loss and accuracy, by whether a higher or a lower one is better.
       vocabulary_free: scores that can be compared between vocabularies; None for all.
+      recorded: values that keys had before there were such keys, where they were not the default.
       is_default: whether it is the task of a config that names none.
     """
 
@@ -70,6 +75,7 @@ class TaskSchema:
     ordered: bool = False
     metrics: dict[str, Literal["higher", "lower"]] = dataclasses.field(default_factory=dict)
     vocabulary_free: tuple[str, ...] | None = None
+    recorded: dict[str, Any] = dataclasses.field(default_factory=dict)
     is_default: bool = False
 
     def better(self, metric: str) -> str:

@@ -1,5 +1,7 @@
 """Verifies that records, configs, claims and pages of an experiment agree."""
 
+import copy
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -161,13 +163,17 @@ def _run_name(line: Run) -> str:
 def _stale_reason(run: Run, configs: Mapping[str, Config]) -> str:
     """Returns how a run's config differs from that of its entry, '' if it does not.
 
-    Keys that the config had not when the run was recorded have their defaults.
+    Keys that the config had not when the run was recorded have the values of `TaskSchema.recorded`,
+    or their defaults.
     """
     if run["name"] not in configs:
         return "are of no entry of experiment.toml"
     current = configs[run["name"]]
     try:
-        values = {**run["config"], "seed": current.seed}
+        values = {**copy.deepcopy(run["config"]), "seed": current.seed}
+        for key, value in current.task_schema.recorded.items():
+            section, _, name = key.rpartition(".")
+            functools.reduce(dict.__getitem__, section.split("."), values).setdefault(name, value)
         is_imported = values.get("task") == current.task
         recorded = config_lib.parse(values, trust=is_imported)
     except InputError as error:

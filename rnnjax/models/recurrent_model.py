@@ -13,10 +13,12 @@ from rnnjax.cells import (
     RecurrentDropout,
     State,
     Zoneout,
+    output_features,
 )
 from rnnjax.layers import RNN, Bidirectional, Stack, WeightDrop
 from rnnjax.layers.bidirectional import Merge
 from rnnjax.layers.rnn import Engine
+from rnnjax.models.initialization import Initialization
 
 
 class RecurrentModel(nn.Module, kw_only=True):
@@ -37,6 +39,7 @@ class RecurrentModel(nn.Module, kw_only=True):
       learned_initial_state: learn the initial state, `rnnjax.cells.LearnedInitialState`.
       engine: of the recurrent layers, as for `rnnjax.layers.RNN`.
       remat: of the recurrent layers, as for `rnnjax.layers.RNN`.
+      initialization: initial values of the parameters.
       dtype: of the computation. Scores are float32 in any case.
     """
 
@@ -52,35 +55,41 @@ class RecurrentModel(nn.Module, kw_only=True):
     learned_initial_state: bool = False
     engine: Engine = "auto"
     remat: bool = False
+    initialization: Initialization = Initialization()
     dtype: Any = jnp.float32
 
-    def build_layers(self, *, return_sequences: bool) -> None:
+    def build_layers(self, inputs: int, *, return_sequences: bool) -> None:
         """Builds the submodules, in the `setup` of a subclass.
 
         Args:
+          inputs: features that the lowest layer reads.
           return_sequences: the topmost layer returns the outputs of all steps, otherwise the last.
         """
-        self.recurrent = Stack(
-            [
-                self._layer(return_sequences=index < self.layers - 1 or return_sequences)
-                for index in range(self.layers)
-            ],
-            dropout=self.dropout,
-            variational=self.variational,
-        )
+        layers = []
+        self.output_features = inputs
+        for index in range(self.layers):
+            is_sequence = index < self.layers - 1 or return_sequences
+            layers.append(self._layer(self.output_features, is_sequence))
+            if self.is_initializing() and self.initialization.reads_sizes:
+                width = output_features(self.cell, self.output_features)
+                is_concatenated = self.bidirectional and self.merge == "concat"
+                self.output_features = 2 * width if is_concatenated else width
+        self.recurrent = Stack(layers, dropout=self.dropout, variational=self.variational)
         axes = (1,) if self.variational else ()
         self.drop_inputs = nn.Dropout(self.dropout, broadcast_dims=axes)
 
-    def _layer(self, return_sequences: bool) -> nn.Module:
+    def _layer(self, inputs: int, return_sequences: bool) -> nn.Module:
         options = {"return_sequences": return_sequences, "engine": self.engine, "remat": self.remat}
         if self.bidirectional:
-            layer = Bidirectional(self._cell(), merge=self.merge, **options)
+            layer = Bidirectional(self._cell(inputs), merge=self.merge, **options)
         else:
-            layer = RNN(self._cell(), **options)
+            layer = RNN(self._cell(inputs), **options)
         return WeightDrop(layer, self.weight_drop) if self.weight_drop else layer
 
-    def _cell(self) -> nn.Module:
+    def _cell(self, inputs: int) -> nn.Module:
         cell = self.cell.copy(parent=None, name=None)
+        if self.is_initializing():
+            cell = self.initialization.cell(cell, inputs)
         if not (self.learned_initial_state or self.recurrent_dropout or self.zoneout):
             return cell
         if isinstance(cell, nn.RNNCellBase):

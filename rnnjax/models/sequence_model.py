@@ -14,16 +14,18 @@ class SequenceModel(RecurrentModel, kw_only=True):
 
     Attributes:
       outputs: features of the output: logits of as many classes, or 1 for regression.
+      inputs: features of the input, which haiku's initial values of an LSTM depend on.
     """
 
     outputs: int
+    inputs: int = 1
 
     def setup(self):
-        self.build_layers(return_sequences=True)
+        self.build_layers(self.inputs, return_sequences=True)
         axes = (1,) if self.variational else ()
         self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
-        initializer = nn.initializers.xavier_uniform()
-        self.score = nn.Dense(self.outputs, kernel_init=initializer, dot_general=flat_dot_general)
+        options = self.initialization.output(self.output_features)
+        self.score = nn.Dense(self.outputs, dot_general=flat_dot_general, **options)
 
     def __call__(
         self,

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.cells import State, symmetric_uniform
+from rnnjax.cells import State
 from rnnjax.layers import embedding_dropout
 from rnnjax.models.recurrent_model import RecurrentModel
 
@@ -27,11 +27,11 @@ class TokenEncoder(RecurrentModel, kw_only=True):
     embedding: int = 64
     embedding_dropout: float = 0.0
 
-    def build_layers(self, *, return_sequences: bool) -> None:
-        """Builds the submodules, in the `setup` of a subclass.
+    def build_encoder(self, *, return_sequences: bool) -> None:
+        """Builds embedding and layers, in the `setup` of a subclass.
 
         Args:
-          return_sequences: the topmost layer returns the outputs of all steps, otherwise the last.
+          return_sequences: as for `build_layers`.
         """
         if self.embedding:
             # Training cuts the rows that no token has (`Task.trainable_rows`).
@@ -39,10 +39,11 @@ class TokenEncoder(RecurrentModel, kw_only=True):
             self.embed = nn.Embed(
                 len(params["embedding"]) if params else self.vocabulary,
                 self.embedding,
-                embedding_init=symmetric_uniform(0.05),
+                embedding_init=self.initialization.embedding(),
                 dtype=self.dtype,
             )
-        super().build_layers(return_sequences=return_sequences)
+        inputs = self.embedding or self.vocabulary
+        self.build_layers(inputs, return_sequences=return_sequences)
 
     def read(
         self,

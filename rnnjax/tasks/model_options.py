@@ -1,5 +1,6 @@
 """Options that every task on a `RecurrentModel` takes from its config."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -9,11 +10,19 @@ import jax.numpy as jnp
 from rnnjax.cells import make_cell
 from rnnjax.cells.base import frozen_names
 from rnnjax.config.schema import ModelConfig
+from rnnjax.models.initialization import Initialization
 from rnnjax.tasks.task import Params
 
 
-def recurrent_options(config: ModelConfig, dtype: str) -> dict[str, Any]:
+def recurrent_options(
+    config: ModelConfig, dtype: str, initialization: Initialization | None = None
+) -> dict[str, Any]:
     """Returns the attributes of a `RecurrentModel`.
+
+    Args:
+      config: section `model`.
+      dtype: of the computation.
+      initialization: as for `make_initialization`.
 
     Raises:
       InputError: there is no cell of that name.
@@ -31,8 +40,35 @@ def recurrent_options(config: ModelConfig, dtype: str) -> dict[str, Any]:
         "learned_initial_state": config.learned_initial_state,
         "engine": config.engine,
         "remat": config.remat,
+        "initialization": make_initialization(config, initialization),
         "dtype": jnp.dtype(dtype),
     }
+
+
+def check_cell(config: ModelConfig) -> None:
+    """Raises InputError if there is no such cell, or no such initial values for it."""
+    cell = make_cell(config.cell, config.features)
+    make_initialization(config).cell(cell, inputs=1)
+
+
+def make_initialization(
+    config: ModelConfig, default: Initialization | None = None
+) -> Initialization:
+    """Returns the initial values that a config chooses.
+
+    Args:
+      config: section `model`.
+      default: of the task, where the config names no library; None for that of Keras.
+    """
+    base = default or Initialization()
+    if config.initialization:
+        base = Initialization(config.initialization, strict=True)
+    scales = {
+        "embedding_scale": config.embedding.scale,
+        "recurrent_scale": config.recurrent_scale,
+        "output_scale": config.output_scale,
+    }
+    return dataclasses.replace(base, **{name: scale for name, scale in scales.items() if scale})
 
 
 def trainable_mask(params: Params, cells: dict[str, nn.Module]) -> Params:

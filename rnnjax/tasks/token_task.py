@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rnnjax.config.schema import ModelConfig
 from rnnjax.data.batches import Shape
 from rnnjax.data.vocabulary import Vocabulary
+from rnnjax.models.initialization import Initialization
 from rnnjax.models.token_encoder import TokenEncoder
 from rnnjax.tasks.model_options import recurrent_options, trainable_mask
 from rnnjax.tasks.task import Params, Task
@@ -96,14 +97,21 @@ class TokenTask(Task):
         raise NotImplementedError
 
 
-def encoder_options(config: ModelConfig, dtype: str) -> dict[str, Any]:
+def encoder_options(
+    config: ModelConfig, dtype: str, initialization: Initialization | None = None
+) -> dict[str, Any]:
     """Returns the attributes of a `TokenEncoder`, except for its vocabulary.
+
+    Args:
+      config: section `model`.
+      dtype: of the computation.
+      initialization: as for `make_initialization`.
 
     Raises:
       InputError: there is no cell of that name.
     """
     return {
-        **recurrent_options(config, dtype),
+        **recurrent_options(config, dtype, initialization),
         "embedding": config.embedding.features,
         "embedding_dropout": config.regularization.embedding_dropout,
     }

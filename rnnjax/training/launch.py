@@ -11,11 +11,11 @@ import jax
 import numpy as np
 
 from rnnjax import cache, lint_rules, models
-from rnnjax.cells import make_cell
 from rnnjax.config import Config
 from rnnjax.errors import InputError, is_out_of_memory
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import Task
+from rnnjax.tasks.model_options import check_cell
 from rnnjax.tasks.registry import find_task
 from rnnjax.training.diagnosis import explain_non_finite
 from rnnjax.training.evaluation import evaluate_replicate
@@ -60,7 +60,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
       InterruptedRunError: SIGINT, SIGTERM or SIGHUP ended the training; the state has been saved.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
-    make_cell(config.model.cell, config.model.features)  # raises before any long work
+    check_cell(config.model)  # raises before any long work
     cache.enable_compilation_cache()
     task_class = find_task(config.task)
     folder = RunFolder(workdir)

@@ -37,9 +37,10 @@ class Classifier(TokenEncoder, kw_only=True):
     pooling: Pooling = "last"
 
     def setup(self):
-        self.build_layers(return_sequences=self.pooling == "max")
+        self.build_encoder(return_sequences=self.pooling == "max")
         self.drop = nn.Dropout(self.dropout)
-        self.score = nn.Dense(self.classes, kernel_init=nn.initializers.xavier_uniform())
+        options = self.initialization.output(self.output_features)
+        self.score = nn.Dense(self.classes, **options)
 
     def __call__(
         self,

@@ -35,4 +35,5 @@ SCHEMA = TaskSchema(
     ordered=True,
     metrics={"bits": "lower", "perplexity": "lower"},
     vocabulary_free=(),
+    recorded={"model.initialization": "keras"},
 )

@@ -42,20 +42,20 @@ class LanguageModel(TokenEncoder, kw_only=True):
         super().__post_init__()
 
     def setup(self):
-        self.build_layers(return_sequences=True)
+        self.build_encoder(return_sequences=True)
         axes = (1,) if self.variational else ()
         self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
-        initializer = nn.initializers.xavier_uniform()
+        options = self.initialization.output(self.output_features)
         if self.tied:
             self.narrow = nn.Dense(
                 self.embedding,
                 dtype=self.dtype,
-                kernel_init=initializer,
                 dot_general=flat_dot_general,
+                **options,
             )
             self.score = Bias()
         else:
-            self.score = token_logits.dense(self.vocabulary, self.dtype, kernel_init=initializer)
+            self.score = token_logits.dense(self.vocabulary, self.dtype, **options)
 
     def __call__(
         self,

@@ -13,6 +13,7 @@ from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.streams import StreamBatch
 from rnnjax.data.vocabulary import END, Vocabulary, unknown_share
 from rnnjax.errors import InputError
+from rnnjax.models.initialization import Initialization
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
 from rnnjax.tasks import sampling
@@ -28,6 +29,10 @@ from rnnjax.tasks.token_task import TokenTask, encoder_options
 
 if TYPE_CHECKING:
     from rnnjax.tasks.language_modeling.trained_run import TrainedLanguageModel
+
+INITIALIZATION = Initialization("torch", embedding_scale=0.1, output_scale=0.1)
+"""Initial values of PyTorch's word language model: with those of Keras, two layers or more stay at
+the loss of the word frequencies for long."""
 
 _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 500, 0.8
 """Of the sample in a result."""
@@ -95,7 +100,7 @@ class LanguageModelingTask(TokenTask, StreamTask):
         model = LanguageModel(
             vocabulary=vocab_size,
             tied=embedding.tied,
-            **encoder_options(config.model, config.dtype),
+            **encoder_options(config.model, config.dtype, INITIALIZATION),
         )
         return cls(model, embedding.trainable, resets=not metadata["connected"])
 

@@ -80,7 +80,9 @@ class MemoryTask(SequenceTask):
         del vocab_size, metadata
         problem = PROBLEMS[config.section(MemoryConfig).problem]
         model = SequenceModel(
-            outputs=problem.classes or 1, **recurrent_options(config.model, config.dtype)
+            outputs=problem.classes or 1,
+            inputs=problem.features,
+            **recurrent_options(config.model, config.dtype),
         )
         return cls(model, problem, features=problem.features)
 

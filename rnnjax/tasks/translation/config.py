@@ -58,6 +58,8 @@ SCHEMA = TaskSchema(
         *TEXT_KEYS,
         *("data.buckets", "model.embedding.features", "model.embedding.tied"),
         *("model.cell", "model.features", "model.layers", "model.dropout"),
+        *("model.initialization", "model.recurrent_scale", "model.output_scale"),
+        "model.embedding.scale",
     ),
     check=_check,
     has_validation=True,

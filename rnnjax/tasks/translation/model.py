@@ -1,6 +1,5 @@
 """A recurrent encoder-decoder with attention."""
 
-import functools
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.cells import State
+from rnnjax.cells import State, output_features
 from rnnjax.errors import InputError
 from rnnjax.kernels import flat_dot_general
 from rnnjax.layers import (
@@ -20,6 +19,7 @@ from rnnjax.layers import (
     Stack,
 )
 from rnnjax.models import token_logits
+from rnnjax.models.initialization import Initialization
 
 ATTENTIONS = {"additive": AdditiveAttention, "multiplicative": MultiplicativeAttention}
 
@@ -84,6 +84,8 @@ class Translator(nn.Module):
       input_feeding: feed v to the next step.
       tied: use the transposed embedding as output layer; otherwise a dense layer.
       dropout: rate on the embedded tokens, between layers, on the encoder outputs and on v.
+      initialization: initial values; None for an embedding and an untied output layer as flax has
+        them, and all else as Keras.
       dtype: of the computation. The logits are float32 in any case.
 
     Raises:
@@ -100,6 +102,7 @@ class Translator(nn.Module):
     input_feeding: bool = False
     tied: bool = True
     dropout: float = 0.0
+    initialization: Initialization | None = None
     dtype: Any = jnp.float32
 
     def __post_init__(self):
@@ -113,38 +116,36 @@ class Translator(nn.Module):
         super().__post_init__()
 
     def setup(self):
-        self.embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype)
+        init = self.initialization
+        memory = 2 * output_features(self.encoder_cell, self.embedding)
+        features = output_features(self.decoder_cell, self.embedding)
+        embedding_init = {"embedding_init": init.embedding()} if init else {}
+        self.embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, **embedding_init)
+        encoder_inputs = [self.embedding, *[memory] * (self.encoder_layers - 1)]
         self.encoder = Stack(
-            [Bidirectional(_copy_cell(self.encoder_cell)) for _ in range(self.encoder_layers)],
+            [Bidirectional(self._cell(self.encoder_cell, inputs)) for inputs in encoder_inputs],
             dropout=self.dropout,
         )
-        self.summarize = self._dense()
-        self.first = RNN(_copy_cell(self.decoder_cell))
-        self.ask = ATTENTIONS[self.attention](self._features, dtype=self.dtype)
+        self.summarize = self._dense(memory)
+        first_inputs = (1 + self.input_feeding) * self.embedding
+        self.first = RNN(self._cell(self.decoder_cell, first_inputs))
+        self.ask = ATTENTIONS[self.attention](features, dtype=self.dtype)
         if self.decoder_layers > 1:
-            layers = [RNN(_copy_cell(self.decoder_cell)) for _ in range(self.decoder_layers - 1)]
+            inputs = [features + memory, *[features] * (self.decoder_layers - 2)]
+            layers = [RNN(self._cell(self.decoder_cell, count)) for count in inputs]
             self.rest = Stack(layers, dropout=self.dropout)
-        self.combine = self._dense()
+        self.combine = self._dense(features + memory)
         if not self.tied:
-            self.score = token_logits.dense(self.vocabulary, self.dtype)
+            options = init.output(self.embedding) if init else {}
+            self.score = token_logits.dense(self.vocabulary, self.dtype, **options)
         self.drop = nn.Dropout(self.dropout)
 
-    @property
-    def _features(self) -> int:
-        """Features of the decoder outputs, which are not always those of its cell."""
-        inputs = jnp.zeros((1, 1, self.embedding), self.dtype)
-        layer = RNN(_copy_cell(self.decoder_cell), parent=None)
-        init = functools.partial(layer.init_with_output, jax.random.key(0))
-        (_, outputs), _ = jax.eval_shape(init, inputs)
-        return outputs.shape[-1]
+    def _dense(self, inputs: int) -> nn.Dense:
+        options = (self.initialization or Initialization()).output(inputs)
+        return nn.Dense(self.embedding, dtype=self.dtype, dot_general=flat_dot_general, **options)
 
-    def _dense(self) -> nn.Dense:
-        return nn.Dense(
-            self.embedding,
-            kernel_init=nn.initializers.xavier_uniform(),
-            dtype=self.dtype,
-            dot_general=flat_dot_general,
-        )
+    def _cell(self, cell: nn.Module, inputs: int) -> nn.Module:
+        return (self.initialization or Initialization()).cell(cell, inputs)
 
     def __call__(
         self,
@@ -261,8 +262,3 @@ class Translator(nn.Module):
 
     def _dropout(self, values):
         return self.drop(values, deterministic=not self.has_rng("dropout"))
-
-
-def _copy_cell(cell: nn.Module) -> nn.Module:
-    """Returns an unbound copy, which gets its own parameters."""
-    return cell.copy(parent=None, name=None)

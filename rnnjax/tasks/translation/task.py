@@ -15,9 +15,10 @@ from rnnjax.data.batches import Shape
 from rnnjax.data.corpora.parallel_text import ParallelCorpus
 from rnnjax.data.pairs import PairBatch, PairBatches
 from rnnjax.data.vocabulary import Vocabulary, unknown_share
+from rnnjax.models.initialization import Initialization
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
-from rnnjax.tasks.model_options import trainable_mask
+from rnnjax.tasks.model_options import make_initialization, trainable_mask
 from rnnjax.tasks.task import Carry, Params, Sums, Task, UsageCommand
 from rnnjax.tasks.token_metrics import TOKEN_AXES, mean_token_metrics, token_sums
 from rnnjax.tasks.translation import data
@@ -95,6 +96,7 @@ class TranslationTask(Task):
         """Builds the task of a config; each direction of the encoder has half its features."""
         model_config, dtype = config.model, jnp.dtype(config.dtype)
         options = config.section(TranslationConfig)
+        initialization = make_initialization(model_config)
         model = Translator(
             vocabulary=vocab_size,
             encoder_cell=make_cell(model_config.cell, -(-model_config.features // 2), dtype),
@@ -106,6 +108,7 @@ class TranslationTask(Task):
             input_feeding=options.input_feeding,
             tied=model_config.embedding.tied,
             dropout=model_config.dropout,
+            initialization=None if initialization == Initialization() else initialization,
             dtype=dtype,
         )
         return cls(
