@@ -254,6 +254,16 @@ class Task:
         return {}
 
     @classmethod
+    def describe_baselines(cls, result: Mapping[str, Any]) -> str:
+        """Returns the scores of simpler models beside the test scores, for messages; '' for none.
+
+        Args:
+          result: of one seed, with the entries of `analyze_test`.
+        """
+        del result
+        return ""
+
+    @classmethod
     def report(cls, run: Record) -> ReportPart:
         """Returns the task's part of the report of a run."""
         return ReportPart.of_scores(run, cls.headline_metrics, cls.score_unit)

@@ -38,6 +38,8 @@ def write_results(
         seeds = [replicate.config.seed for replicate in replicates]
         result = folder.write_result(summarize_seeds({**training, "seeds": seeds}, results))
     test_scores = format_scores(result, task.headline_metrics, task.score_unit)
+    if baselines := task.describe_baselines(results[0]):
+        test_scores = f"{test_scores}; {baselines}"
     ending = ", stopped early" if training["stopped_early"] else ""
     write_message(
         f"{test_scores}; trained {training['timed_steps']} steps in "

@@ -187,7 +187,9 @@ def config_of(**model):
 
 def test_library_lacks_parameters_of_a_cell():
     config = config_of(initialization="torch", cell="MinGRUCell")
-    with pytest.raises(InputError, match=r"'torch', and of MinGRUCell the parameters input/bias, input"):
+    with pytest.raises(
+        InputError, match=r"'torch', and of MinGRUCell the parameters input/bias, input"
+    ):
         check_cell(config.model)
     flax_cell = config_of(initialization="torch", cell="flax.linen:GRUCell")
     with pytest.raises(InputError, match=r"GRUCell the parameters .*hn/kernel"):

@@ -12,6 +12,7 @@ from command_line import run_command
 
 from rnnjax import training
 from rnnjax.errors import InputError
+from rnnjax.tasks.language_modeling.report import BASELINES
 from rnnjax.tasks.language_modeling.task import LanguageModelingTask
 from rnnjax.tasks.sampling import SamplingOptions
 
@@ -71,6 +72,27 @@ def test_run_has_scores_a_sample_and_a_report(finished, play):
     assert "perplexity" in page
     assert "rnnjax.generate" in page
     assert "rnnjax.predict" not in page
+
+
+def test_run_has_perplexities_of_counted_models(play, tmp_path, capsys):
+    config = play_config(play, epochs=1)
+    result = train(config, tmp_path / "run", "play")
+    corpus = LanguageModelingTask.load_corpus(config)
+    dataset = LanguageModelingTask.make_dataset(config, corpus)
+    counts = np.bincount(dataset.train.targets, minlength=dataset.vocab_size)
+    shares = counts / counts.sum()
+    for name, split in (("validation", dataset.validation), ("test", dataset.test)):
+        assert split is not None
+        assert len(split.targets) == result[name]["rows"]
+        expected = np.exp(-np.log(shares[split.targets]).mean())  # no token is new
+        assert result["baselines"]["unigram"][name] == pytest.approx(expected, rel=0.01)
+        assert result["baselines"]["kneser_ney_bigram"][name] < 0.8 * expected
+    unigram, bigram = (result["baselines"][name]["test"] for name in BASELINES)
+    message = f"perplexity of unigrams {unigram:.2f}, of Kneser-Ney bigrams {bigram:.2f}"
+    assert message in capsys.readouterr().err
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"unigrams have a perplexity of {unigram:.2f}" in page
+    assert f"Kneser-Ney bigrams of {bigram:.2f}" in page
 
 
 def test_scores_of_a_file_equal_those_of_the_test_split(finished, play, tmp_path):

@@ -21,7 +21,8 @@ from rnnjax.tasks.language_modeling import data
 from rnnjax.tasks.language_modeling.config import SCHEMA
 from rnnjax.tasks.language_modeling.data import TextStream
 from rnnjax.tasks.language_modeling.model import LanguageModel
-from rnnjax.tasks.language_modeling.report import make_report_part
+from rnnjax.tasks.language_modeling.ngrams import KneserNeyBigrams, Unigrams, perplexity
+from rnnjax.tasks.language_modeling.report import BASELINES, make_report_part
 from rnnjax.tasks.stream_task import StreamTask
 from rnnjax.tasks.task import Carry, Params, Sums, UsageCommand
 from rnnjax.tasks.token_metrics import TOKEN_AXES, mean_token_metrics, token_sums
@@ -153,13 +154,25 @@ class LanguageModelingTask(TokenTask, StreamTask):
         params: Params,
         outputs: Sequence[Any],
     ) -> dict[str, Any]:
-        """Returns a text sampled from the network."""
+        """Returns a text sampled from the network, and the perplexities of counted models.
+
+        These count the training split, and are scored on the same targets as the network.
+        """
         del config, outputs
         choice = sampling.SamplingOptions(_SAMPLE_TEMPERATURE)
         pieces = sampling.generate_tokens(
             self, params, dataset.vocabulary, "", _SAMPLE_TOKENS, choice
         )
-        return {"sample": {"text": "".join(pieces), "temperature": choice.temperature}}
+        return {
+            "sample": {"text": "".join(pieces), "temperature": choice.temperature},
+            "baselines": _baselines(dataset),
+        }
+
+    @classmethod
+    def describe_baselines(cls, result: Mapping[str, Any]) -> str:
+        """Returns the perplexities of unigrams and Kneser-Ney bigrams on the test split."""
+        unigram, bigram = (result["baselines"][name]["test"] for name in BASELINES)
+        return f"perplexity of unigrams {unigram:.2f}, of Kneser-Ney bigrams {bigram:.2f}"
 
     def batch_sums(
         self, params: Params, batch: StreamBatch, carry: Carry, **options: Any
@@ -187,6 +200,23 @@ class LanguageModelingTask(TokenTask, StreamTask):
 
 
 TASK = LanguageModelingTask
+
+
+def _baselines(dataset: data.TextStreamDataset) -> dict[str, dict[str, float]]:
+    """Returns the perplexity of counted models by name and split."""
+    train, size = dataset.train, dataset.vocab_size
+    unigrams = Unigrams.fit(train.targets, size)
+    bigrams = KneserNeyBigrams.fit(train.inputs, train.targets, size)
+    splits = {"validation": dataset.validation, "test": dataset.test}
+    losses = {
+        name: (unigrams.loss(split.targets), bigrams.loss(split.inputs, split.targets))
+        for name, split in splits.items()
+        if split
+    }
+    return {
+        model: {name: perplexity(pair[index]) for name, pair in losses.items()}
+        for index, model in enumerate(BASELINES)
+    }
 
 
 def _apply(model: LanguageModel, params: Params, *inputs: Any, **options: Any) -> Any:
