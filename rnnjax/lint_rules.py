@@ -21,6 +21,8 @@ MOST_CUT = 0.05
 MOST_LEAKED = 0.01
 """Maximum share of test texts among the training rows without a finding."""
 FEWEST_SEEDS = 3
+LARGEST_SMALL_SCALE = 0.05
+"""Scale of the embedding, that of Keras, up to which stacked layers may stay on a plateau."""
 
 _SCORE, _NUMBER = r"\b(accuracy|F1|loss|perplexity|bits|BLEU|chrF)\b", r"(\d*\.?\d+ ?%|\d*\.\d+)"
 _CLAIM = re.compile(
@@ -76,6 +78,29 @@ def not_shuffled(config: Config) -> str:
     if config.data.shuffle or config.task_schema.ordered:
         return ""
     return "data.shuffle is False, so that training follows the file's order; set data.shuffle=True"
+
+
+def stacked_plateau(config: Config) -> str:
+    """Stacked layers of a language model have small initial values.
+
+    Two layers or more then stay for long at the loss of the token frequencies: outputs that hardly
+    differ from token to token pass hardly any gradient down. On news and on a novel of words, two
+    LSTM layers with Keras' initial values have not left it after an epoch; one layer has. A run
+    reports the perplexity of unigrams beside its own, and warns where it is no better.
+    """
+    model = config.model
+    if model.layers == 1 or "perplexity" not in config.task_schema.metrics:
+        return ""
+    if model.initialization == "keras":
+        cause, remedy = "model.initialization is 'keras'", "model.initialization=''"
+    elif 0 < model.embedding.scale <= LARGEST_SMALL_SCALE:
+        cause, remedy = f"model.embedding.scale is {model.embedding.scale}", "it to 0, or 0.1 say"
+    else:
+        return ""
+    return (
+        f"{cause} with {model.layers} layers, whose loss can stay at that of the token frequencies "
+        f"for long; set {remedy}"
+    )
 
 
 def truncated(config: Config, dataset: TextDataset) -> str:
@@ -202,7 +227,7 @@ def chosen_on_test(name: str, configs: Mapping[str, Config], seeds: Sequence[int
 Place = Literal["config", "claim", "data", "experiment"]
 
 RULES: dict[Place, tuple[Callable[..., str], ...]] = {
-    "config": (padding_read, narrow_vocabulary, not_shuffled),
+    "config": (padding_read, narrow_vocabulary, not_shuffled, stacked_plateau),
     "claim": (bare_claim,),
     "data": (truncated, test_leak, unknown_text),
     "experiment": (few_seeds, unlike_batch_size, chosen_on_test),

@@ -216,6 +216,8 @@ class AcknowledgedConfig(ConfigSection):
     """Why the vocabulary is fitted on less than the network reads."""
     not_shuffled: Reason = ""
     """Why the training rows keep the order of their file."""
+    stacked_plateau: Reason = ""
+    """Why stacked layers of a language model have small initial values."""
     truncated: Reason = ""
     """Why many training tokens are cut off."""
     test_leak: Reason = ""

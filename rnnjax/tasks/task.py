@@ -253,6 +253,16 @@ class Task:
         del config, dataset, params, outputs
         return {}
 
+    @staticmethod
+    def input_free_loss(dataset: Any) -> float | None:
+        """Returns the lowest training loss of a network that ignores its input; None if unknown.
+
+        Args:
+          dataset: as `make_dataset` returns it.
+        """
+        del dataset
+        return None
+
     @classmethod
     def describe_baselines(cls, result: Mapping[str, Any]) -> str:
         """Returns the scores of simpler models beside the test scores, for messages; '' for none.

@@ -1,9 +1,11 @@
-"""Finds the source of NaN or infinity in a training.
+"""Diagnoses a training: the source of NaN or infinity, and a loss that stays on a plateau.
 
 The batches since the last finite state are run again with its parameters. If all losses and
 gradients are finite there, the training has diverged. Otherwise the network or its input is the
 source: the error names the module of the first non-finite number, and whether padding, some rows or
 all of them cause it.
+
+A language model on a plateau predicts the frequencies of tokens and nothing of their order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +22,9 @@ from rnnjax.training.finite import LOWER_LEARNING_RATE, NonFiniteError, non_fini
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.state import DROPOUT, TrainState
 
+PLATEAU_STEPS = 500
+"""Steps after which a network that uses its input has a lower loss than one without."""
+
 _MAX_BATCHES = 200
 _MAX_ROWS = 64
 _MAX_NAMES = 3
@@ -32,6 +37,25 @@ class _Replay(NamedTuple):
     batch: Any
     carry: Any
     key: jax.Array
+
+
+def describe_plateau(loss: float, input_free_loss: float | None, step: int) -> str:
+    """Returns a warning of a training loss that no use of the input has lowered; '' otherwise.
+
+    Args:
+      loss: mean training loss since the last log.
+      input_free_loss: lowest one without the input; None if unknown.
+      step: number of training steps.
+    """
+    if input_free_loss is None or loss < input_free_loss:
+        return ""
+    return (
+        f"WARNING: plateau: after {step} steps the training loss is {loss:.4f}, and the "
+        f"frequencies of the targets alone reach {input_free_loss:.4f}: the network does not use "
+        "its input yet. Leave model.initialization='' and model.embedding.scale=0 (the initial "
+        "values for the task), change learning_rate threefold, set optimizer.clip_norm=1.0, or "
+        "begin with model.layers=1; `rnnjax lint --rules` explains stacked_plateau"
+    )
 
 
 def explain_non_finite(

@@ -11,9 +11,10 @@ import optax
 from rnnjax.config import Config
 from rnnjax.interrupt import InterruptedRunError, InterruptRequest
 from rnnjax.reporting import metrics_log
-from rnnjax.reporting.progress import Progress
+from rnnjax.reporting.progress import Progress, write_message
 from rnnjax.tasks import Task
 from rnnjax.training.checkpoint import Checkpoints
+from rnnjax.training.diagnosis import PLATEAU_STEPS, describe_plateau
 from rnnjax.training.evaluation import predict_split
 from rnnjax.training.finite import check_loss, check_state
 from rnnjax.training.replicates import Replicate, batch_group_at
@@ -117,7 +118,12 @@ def run_loop(
                     replicate.metrics_log.write(
                         {**position(step, "train"), **values, "learning_rate": rate}
                     )
-                progress.update(step, examples, **jax.tree.map(np.mean, means))
+                means = jax.tree.map(np.mean, means)
+                progress.update(step, examples, **means)
+                if step - intervals.log < PLATEAU_STEPS <= step:
+                    floor = task.input_free_loss(replicates[0].dataset)
+                    if warning := describe_plateau(float(means["loss"]), floor, step):
+                        write_message(warning)
             else:
                 progress.update(step, examples)
             if is_last or intervals.is_due("validation", step):

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import jax
@@ -15,6 +16,8 @@ from rnnjax.errors import InputError
 from rnnjax.tasks.language_modeling.report import BASELINES
 from rnnjax.tasks.language_modeling.task import LanguageModelingTask
 from rnnjax.tasks.sampling import SamplingOptions
+from rnnjax.training import loop
+from rnnjax.training.diagnosis import describe_plateau
 
 from .small_runs import (
     assert_trees_equal,
@@ -93,6 +96,23 @@ def test_run_has_perplexities_of_counted_models(play, tmp_path, capsys):
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"unigrams have a perplexity of {unigram:.2f}" in page
     assert f"Kneser-Ney bigrams of {bigram:.2f}" in page
+
+
+def test_plateau_of_token_frequencies_warns_once(play, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loop, "PLATEAU_STEPS", 48)
+    for rate, warnings in ((1e-6, 1), (0.05, 0)):
+        train(play_config(play, learning_rate=rate), tmp_path / str(rate))
+        assert capsys.readouterr().err.count("WARNING: plateau: after 48 steps") == warnings
+
+
+def test_plateau_is_the_entropy_of_the_targets(play):
+    config = play_config(play)
+    dataset = LanguageModelingTask.make_dataset(config, LanguageModelingTask.load_corpus(config))
+    shares = [count / len(dataset.train) for count in Counter(dataset.train.targets).values()]
+    entropy = -sum(share * math.log(share) for share in shares)
+    assert LanguageModelingTask.input_free_loss(dataset) == pytest.approx(entropy)
+    assert "reach 2.0000" in describe_plateau(2.0, 2.0, 500)
+    assert describe_plateau(1.9999, 2.0, 500) == describe_plateau(9.0, None, 500) == ""
 
 
 def test_scores_of_a_file_equal_those_of_the_test_split(finished, play, tmp_path):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config import Config
@@ -167,6 +168,13 @@ class LanguageModelingTask(TokenTask, StreamTask):
             "sample": {"text": "".join(pieces), "temperature": choice.temperature},
             "baselines": _baselines(dataset),
         }
+
+    @staticmethod
+    def input_free_loss(dataset: data.TextStreamDataset) -> float:
+        """Returns the entropy of the training targets, in nats."""
+        counts = np.bincount(dataset.train.targets)
+        shares = counts[counts > 0] / counts.sum()
+        return float(-(shares * np.log(shares)).sum())
 
     @classmethod
     def describe_baselines(cls, result: Mapping[str, Any]) -> str:
