@@ -1,12 +1,20 @@
 """Constraints between the keys of a config, beyond the type and range of each."""
 
+import itertools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rnnjax.config.schema import Config
+    from rnnjax.config.schema import Config, ModelConfig
 
 SEEDS = 2**32
 """Number of seeds; the greatest is one less."""
+
+
+def layer_widths(config: "ModelConfig") -> tuple[int, ...]:
+    """Returns the size of the hidden state of each layer."""
+    if not config.layer_features.strip():
+        return (config.features,) * config.layers
+    return tuple(int(width) for width in config.layer_features.split(",") if width.strip())
 
 
 def check_combinations(config: "Config") -> None:
@@ -46,6 +54,27 @@ def check_combinations(config: "Config") -> None:
         raise ValueError(
             "model.regularization.adversarial is set and model.embedding.features is 0: "
             "one-hot input has no vectors to move, so set one of them otherwise"
+        )
+    widths = layer_widths(config.model)
+    if len(widths) != config.model.layers:
+        raise ValueError(
+            f"model.layer_features is {config.model.layer_features!r}, of {len(widths)} layers, "
+            f"and model.layers is {config.model.layers}; give a number for each layer, or leave "
+            "model.layer_features=''"
+        )
+    if (config.model.connection or config.model.layer_norm) and config.model.layers == 1:
+        key = "connection" if config.model.connection else "layer_norm"
+        raise ValueError(
+            f"model.{key} is set and model.layers is 1: it is between layers, so set model.layers "
+            f"to 2 or more, or leave model.{key} out"
+        )
+    if config.model.connection and not any(
+        first == second for first, second in itertools.pairwise(widths)
+    ):
+        raise ValueError(
+            f"model.connection is {config.model.connection!r} and model.layer_features "
+            f"{config.model.layer_features!r}: no layer has the features of that below it, so that "
+            "nothing can be added; give two of them the same number"
         )
     embedding = config.model.embedding
     if config.init_from and embedding.path:

@@ -116,6 +116,17 @@ class RegularizationConfig(ConfigSection):
     """Rate at which units of the state carry over their previous value, drawn at every step."""
     weight_dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
     """Rate at which weights of the recurrent kernels are dropped, drawn once per batch."""
+    input_dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout rate on the inputs of the lowest layer; 0 for `model.dropout`."""
+    hidden_dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout rate between recurrent layers; 0 for `model.dropout`."""
+    output_dropout: float = pydantic.Field(default=0.0, ge=0.0, lt=1.0)
+    """Dropout rate on the outputs of the topmost layer; 0 for `model.dropout`."""
+    activation: float = pydantic.Field(default=0.0, ge=0.0)
+    """Weight in the loss of the mean square of the topmost layer's outputs, after dropout."""
+    temporal_activation: float = pydantic.Field(default=0.0, ge=0.0)
+    """Weight in the loss of the mean square of the change of these outputs from step to step,
+    before dropout."""
     adversarial: float = pydantic.Field(default=0.0, ge=0.0)
     """Relative size of an adversarial perturbation of the embedded tokens, along the gradient of
     the loss; half of the loss is that of the perturbed text. A step takes nearly twice as long."""
@@ -132,6 +143,14 @@ class ModelConfig(ConfigSection):
     """Size of the hidden state."""
     layers: int = pydantic.Field(default=1, ge=1, le=128)
     """Number of recurrent layers."""
+    layer_features: str = pydantic.Field(default="", pattern=r"^(\s*[1-9]\d{0,4}\s*(,|$))*$")
+    """Size of the hidden state of each layer, the lowest first, '400, 400, 200'; '' for `features`
+    in all."""
+    connection: Literal["", "residual", "highway"] = ""
+    """How a layer's inputs are added to its outputs, in all layers but the lowest: as they are
+    (residual), or by a gate (highway); '' for not."""
+    layer_norm: bool = False
+    """Whether the inputs of all layers but the lowest are normalized (layer normalization)."""
     bidirectional: bool = False
     """Whether each layer also runs from right to left."""
     merge: Literal["concat", "sum", "mul", "ave"] = "concat"

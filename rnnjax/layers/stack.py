@@ -2,22 +2,35 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import AbstractCell, State
 from rnnjax.cells.base import require_rate
 from rnnjax.errors import InputError
+from rnnjax.kernels import flat_dot_general, sigmoid
 from rnnjax.layers.validation import require_states
+
+Connection = Literal["", "residual", "highway"]
 
 
 class Stack(nn.Module):
-    """Runs layers on top of each other under one mask.
+    r"""Runs layers on top of each other under one mask.
 
     Dropout draws from the rng stream 'dropout'; a call without it is an evaluation.
+
+    A connection adds the inputs of a layer to its outputs, in all layers but the lowest whose
+    outputs have the shape of the inputs:
+
+    .. math::
+        y &= x + f(x) \quad \text{(residual)} \\
+        y &= t f(x) + (1 - t) x, \quad t = \sigma(W_t x + b_t) \quad \text{(highway)}
+
+    b_t begins at -1, so that a layer carries its inputs more than it transforms them.
 
     Attributes:
       layers: `RNN`, `Bidirectional` and other layers of the same call. All but the last return
@@ -29,17 +42,30 @@ class Stack(nn.Module):
         application of dropout in recurrent neural networks, NeurIPS 2016. For the
         inputs of the first layer and the outputs of the last use flax's `nn.Dropout(rate,
         broadcast_dims=(1,))`.
+      connection: 'residual' (He et al., Deep residual learning for image recognition, CVPR 2016),
+        'highway' (Srivastava, Greff, Schmidhuber, Training very deep networks, NeurIPS 2015), or ''
+        for none.
+      layer_norm: normalize what each layer but the first reads, before its dropout; a connection
+        adds what is not normalized. Ba, Kiros, Hinton, Layer normalization, 2016.
 
     Raises:
-      InputError: `layers` are no layers, or the rate is out of [0, 1).
+      InputError: `layers` are no layers, the rate is out of [0, 1), there is no such connection, or
+        no two layers that it could connect.
     """
 
     layers: Sequence[nn.Module]
     dropout: float = 0.0
     variational: bool = False
+    connection: Connection = ""
+    layer_norm: bool = False
 
     def __post_init__(self):
         require_rate("dropout", self.dropout)
+        if self.connection not in get_args(Connection):
+            raise InputError(
+                f"connection: given {self.connection!r}, expected one of "
+                f"{', '.join(map(repr, get_args(Connection)))}"
+            )
         _require_layers(self.layers)
         object.__setattr__(self, "layers", _copy_shared(self.layers))
         super().__post_init__()
@@ -69,16 +95,43 @@ class Stack(nn.Module):
         count = len(self.layers)
         require_states(states, count, f"a state for each of the {count} layers")
         final_states = []
-        outputs = inputs
+        outputs, is_connected = inputs, False
         for index, (layer, state) in enumerate(zip(self.layers, states, strict=True)):
             if index:
                 _require_sequences(index - 1, outputs, inputs)
+            layer_inputs = outputs
+            if index and self.layer_norm:
+                norm = nn.LayerNorm(dtype=outputs.dtype, name=f"norm_{index}")
+                outputs = norm(outputs)
+            if index:
                 axes = (1,) if self.variational else ()
                 drop = nn.Dropout(self.dropout, broadcast_dims=axes)
                 outputs = drop(outputs, deterministic=not self.has_rng("dropout"))
             final_state, outputs = layer(outputs, mask, state, resets)
             final_states.append(final_state)
+            if index and self.connection and jnp.shape(outputs) == layer_inputs.shape:
+                outputs, is_connected = self._connect(index, layer_inputs, outputs), True
+        if self.connection and not is_connected:
+            raise InputError(
+                f"connection: given {self.connection!r}, and no layer above the lowest has outputs "
+                "of the shape of its inputs; expected two layers or more of the same features that "
+                "return sequences"
+            )
         return tuple(final_states), outputs
+
+    def _connect(self, index: int, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
+        """Returns outputs of a layer with its inputs, zero where both are (masked steps)."""
+        if self.connection == "residual":
+            return outputs + inputs
+        gate = nn.Dense(
+            outputs.shape[-1],
+            dtype=outputs.dtype,
+            bias_init=nn.initializers.constant(-1.0),
+            dot_general=flat_dot_general,
+            name=f"highway_{index}",
+        )
+        transform = sigmoid(gate(inputs))
+        return transform * outputs + (1 - transform) * inputs
 
 
 def _require_layers(layers: Any) -> None:

@@ -18,6 +18,7 @@ from rnnjax.cells import (
 from rnnjax.layers import RNN, Bidirectional, Stack, WeightDrop
 from rnnjax.layers.bidirectional import Merge
 from rnnjax.layers.rnn import Engine
+from rnnjax.layers.stack import Connection
 from rnnjax.models.initialization import Initialization
 
 
@@ -29,9 +30,15 @@ class RecurrentModel(nn.Module, kw_only=True):
     Attributes:
       cell: the cell of every recurrent layer.
       layers: number of recurrent layers.
+      layer_features: features of the cell of each layer; () for those of `cell`.
+      connection: as for `rnnjax.layers.Stack`.
+      layer_norm: as for `rnnjax.layers.Stack`.
       bidirectional: run every layer in both directions.
       merge: how the outputs of the two directions are combined.
       dropout: rate on the vectors and on the outputs of every recurrent layer.
+      input_dropout: rate on the vectors alone; 0 for `dropout`.
+      hidden_dropout: likewise between layers.
+      output_dropout: likewise on the outputs of the topmost layer.
       variational: one dropout mask for all steps.
       recurrent_dropout: rate of `rnnjax.cells.RecurrentDropout`.
       zoneout: rate of `rnnjax.cells.Zoneout`.
@@ -45,9 +52,15 @@ class RecurrentModel(nn.Module, kw_only=True):
 
     cell: nn.Module
     layers: int = 1
+    layer_features: tuple[int, ...] = ()
+    connection: Connection = ""
+    layer_norm: bool = False
     bidirectional: bool = False
     merge: Merge = "concat"
     dropout: float = 0.0
+    input_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+    output_dropout: float = 0.0
     variational: bool = False
     recurrent_dropout: float = 0.0
     zoneout: float = 0.0
@@ -68,26 +81,40 @@ class RecurrentModel(nn.Module, kw_only=True):
         layers = []
         self.output_features = inputs
         for index in range(self.layers):
+            cell = self.cell
+            if self.layer_features:
+                cell = cell.copy(parent=None, name=None, features=self.layer_features[index])
             is_sequence = index < self.layers - 1 or return_sequences
-            layers.append(self._layer(self.output_features, is_sequence))
+            layers.append(self._layer(cell, self.output_features, is_sequence))
             if self.is_initializing() and self.initialization.reads_sizes:
-                width = output_features(self.cell, self.output_features)
+                width = output_features(cell, self.output_features)
                 is_concatenated = self.bidirectional and self.merge == "concat"
                 self.output_features = 2 * width if is_concatenated else width
-        self.recurrent = Stack(layers, dropout=self.dropout, variational=self.variational)
-        axes = (1,) if self.variational else ()
-        self.drop_inputs = nn.Dropout(self.dropout, broadcast_dims=axes)
+        self.recurrent = Stack(
+            layers,
+            dropout=self.hidden_dropout or self.dropout,
+            variational=self.variational,
+            connection=self.connection,
+            layer_norm=self.layer_norm,
+        )
+        self.drop_inputs = self._dropout(self.input_dropout)
+        self.drop = self._dropout(self.output_dropout)
 
-    def _layer(self, inputs: int, return_sequences: bool) -> nn.Module:
+    def _dropout(self, rate: float) -> nn.Dropout:
+        axes = (1,) if self.variational else ()
+        return nn.Dropout(rate or self.dropout, broadcast_dims=axes)
+
+    def _layer(self, cell: nn.Module, inputs: int, return_sequences: bool) -> nn.Module:
         options = {"return_sequences": return_sequences, "engine": self.engine, "remat": self.remat}
+        cell = self._wrapped_cell(cell, inputs)
         if self.bidirectional:
-            layer = Bidirectional(self._cell(inputs), merge=self.merge, **options)
+            layer = Bidirectional(cell, merge=self.merge, **options)
         else:
-            layer = RNN(self._cell(inputs), **options)
+            layer = RNN(cell, **options)
         return WeightDrop(layer, self.weight_drop) if self.weight_drop else layer
 
-    def _cell(self, inputs: int) -> nn.Module:
-        cell = self.cell.copy(parent=None, name=None)
+    def _wrapped_cell(self, cell: nn.Module, inputs: int) -> nn.Module:
+        cell = cell.copy(parent=None, name=None)
         if self.is_initializing():
             cell = self.initialization.cell(cell, inputs)
         if not (self.learned_initial_state or self.recurrent_dropout or self.zoneout):

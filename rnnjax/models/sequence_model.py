@@ -22,8 +22,6 @@ class SequenceModel(RecurrentModel, kw_only=True):
 
     def setup(self):
         self.build_layers(self.inputs, return_sequences=True)
-        axes = (1,) if self.variational else ()
-        self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
         options = self.initialization.output(self.output_features)
         self.score = nn.Dense(self.outputs, dot_general=flat_dot_general, **options)
 

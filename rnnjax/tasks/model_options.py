@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rnnjax.cells import make_cell
 from rnnjax.cells.base import frozen_names
+from rnnjax.config.constraints import layer_widths
 from rnnjax.config.schema import ModelConfig
 from rnnjax.models.initialization import Initialization
 from rnnjax.tasks.task import Params
@@ -30,9 +31,15 @@ def recurrent_options(
     return {
         "cell": make_cell(config.cell, config.features, jnp.dtype(dtype)),
         "layers": config.layers,
+        "layer_features": layer_widths(config),
+        "connection": config.connection,
+        "layer_norm": config.layer_norm,
         "bidirectional": config.bidirectional,
         "merge": config.merge,
         "dropout": config.dropout,
+        "input_dropout": config.regularization.input_dropout,
+        "hidden_dropout": config.regularization.hidden_dropout,
+        "output_dropout": config.regularization.output_dropout,
         "variational": config.regularization.variational_dropout,
         "recurrent_dropout": config.regularization.recurrent_dropout,
         "zoneout": config.regularization.zoneout,

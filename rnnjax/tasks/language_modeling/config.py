@@ -30,6 +30,7 @@ SCHEMA = TaskSchema(
         *(*TEXT_KEYS, *CORPUS_KEYS, *RECURRENT_KEYS, *EMBEDDING_KEYS),
         *("data.file", "data.sequence_length", "data.restarts"),
         *("model.embedding.tied", "model.regularization.embedding_dropout"),
+        *("model.regularization.activation", "model.regularization.temporal_activation"),
     ),
     check=_check,
     ordered=True,

@@ -10,6 +10,10 @@ from rnnjax.kernels import flat_dot_general, match_rank
 from rnnjax.models import token_logits
 from rnnjax.models.token_encoder import TokenEncoder
 
+ACTIVATIONS = "activations"
+"""The collection with the outputs of the topmost layer before and after dropout: 'outputs' and
+'dropped', each a tuple of one array, for a call that makes it mutable."""
+
 
 class LanguageModel(TokenEncoder, kw_only=True):
     """Embedding, recurrent layers and logits of the next token at every step.
@@ -43,8 +47,6 @@ class LanguageModel(TokenEncoder, kw_only=True):
 
     def setup(self):
         self.build_encoder(return_sequences=True)
-        axes = (1,) if self.variational else ()
-        self.drop = nn.Dropout(self.dropout, broadcast_dims=axes)
         options = self.initialization.output(self.output_features)
         if self.tied:
             self.narrow = nn.Dense(
@@ -74,7 +76,11 @@ class LanguageModel(TokenEncoder, kw_only=True):
             reset.
         """
         state, outputs = self.read(tokens, mask, initial_state, resets)
-        outputs = self.drop(outputs, deterministic=not self.has_rng("dropout"))
+        dropped = self.drop(outputs, deterministic=not self.has_rng("dropout"))
+        if not self.is_initializing():
+            self.sow(ACTIVATIONS, "outputs", outputs)
+            self.sow(ACTIVATIONS, "dropped", dropped)
+        outputs = dropped
         if not self.tied:
             return state, self.score(outputs)
         if outputs.shape[-1] != self.embedding:

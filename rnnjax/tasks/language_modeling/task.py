@@ -14,6 +14,7 @@ from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.streams import StreamBatch
 from rnnjax.data.vocabulary import END, Vocabulary, unknown_share
 from rnnjax.errors import InputError
+from rnnjax.layers import activation_regularization, temporal_activation_regularization
 from rnnjax.models.initialization import Initialization
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
@@ -21,7 +22,7 @@ from rnnjax.tasks import sampling
 from rnnjax.tasks.language_modeling import data
 from rnnjax.tasks.language_modeling.config import SCHEMA
 from rnnjax.tasks.language_modeling.data import TextStream
-from rnnjax.tasks.language_modeling.model import LanguageModel
+from rnnjax.tasks.language_modeling.model import ACTIVATIONS, LanguageModel
 from rnnjax.tasks.language_modeling.ngrams import KneserNeyBigrams, Unigrams, perplexity
 from rnnjax.tasks.language_modeling.report import BASELINES, make_report_part
 from rnnjax.tasks.stream_task import StreamTask
@@ -49,6 +50,8 @@ class LanguageModelingTask(TokenTask, StreamTask):
 
     Attributes:
       resets: whether the state is reset at the start of each document.
+      activation: coefficient of `rnnjax.layers.activation_regularization` of the topmost layer.
+      temporal_activation: coefficient of `temporal_activation_regularization`.
     """
 
     schema = SCHEMA
@@ -68,6 +71,8 @@ class LanguageModelingTask(TokenTask, StreamTask):
 
     model: LanguageModel
     resets: bool = False
+    activation: float = 0.0
+    temporal_activation: float = 0.0
 
     @staticmethod
     def load_corpus(config: Config) -> TextCorpus:
@@ -104,7 +109,14 @@ class LanguageModelingTask(TokenTask, StreamTask):
             tied=embedding.tied,
             **encoder_options(config.model, config.dtype, INITIALIZATION),
         )
-        return cls(model, embedding.trainable, resets=not metadata["connected"])
+        regularization = config.model.regularization
+        return cls(
+            model,
+            embedding.trainable,
+            resets=not metadata["connected"],
+            activation=regularization.activation,
+            temporal_activation=regularization.temporal_activation,
+        )
 
     def read(self, params: Params, inputs: Any, mask: Any, *state: Any, **options: Any) -> Any:
         """Returns the final state of the layers, and the logits at each step."""
@@ -182,17 +194,40 @@ class LanguageModelingTask(TokenTask, StreamTask):
         unigram, bigram = (result["baselines"][name]["test"] for name in BASELINES)
         return f"perplexity of unigrams {unigram:.2f}, of Kneser-Ney bigrams {bigram:.2f}"
 
+    def loss(
+        self, params: Params, batch: StreamBatch, carry: Carry, key: jax.Array
+    ) -> tuple[Float[Array, ""], tuple[Sums, Carry]]:
+        """Returns the mean cross-entropy with the penalties of the outputs, sums without, carry."""
+        if not (self.activation or self.temporal_activation):
+            return super().loss(params, batch, carry, key)
+        result, variables = self._read_batch(
+            params, batch, carry, rngs={"dropout": key}, mutable=[ACTIVATIONS]
+        )
+        (dropped,), (outputs,) = (variables[ACTIVATIONS][name] for name in ("dropped", "outputs"))
+        penalty = self.activation * activation_regularization(dropped, batch.mask)
+        penalty += self.temporal_activation * temporal_activation_regularization(
+            outputs, batch.mask, self._resets(batch)
+        )
+        state, logits = result
+        sums = token_sums(logits, batch.targets, batch.weights)
+        return sums["loss"] / sums["weight"] + penalty, (sums, state)
+
     def batch_sums(
         self, params: Params, batch: StreamBatch, carry: Carry, **options: Any
     ) -> tuple[Sums, Carry]:
         """Returns the sums of cross-entropy of the next token, accuracy and weights."""
+        state, logits = self._read_batch(params, batch, carry, **options)
+        return token_sums(logits, batch.targets, batch.weights), state
+
+    def _read_batch(self, params: Params, batch: StreamBatch, carry: Carry, **options: Any) -> Any:
+        """Returns the state after a batch and the logits at each step."""
         params = self.stop_embedding_gradient(params)
         state = self.start_state(params, batch, carry)
-        resets = batch.inputs == END if self.resets else None
-        state, logits = _apply(
-            self.model, params, batch.inputs, batch.mask, state, resets, **options
-        )
-        return token_sums(logits, batch.targets, batch.weights), state
+        inputs = batch.inputs, batch.mask, state, self._resets(batch)
+        return _apply(self.model, params, *inputs, **options)
+
+    def _resets(self, batch: StreamBatch) -> Any:
+        return batch.inputs == END if self.resets else None
 
     @classmethod
     def report(cls, run: Record) -> ReportPart:
