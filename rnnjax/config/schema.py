@@ -77,6 +77,9 @@ class DataConfig(ConfigSection):
     instead."""
     sequence_length: int = pydantic.Field(default=64, ge=1, le=MAX_LENGTH)
     """Tokens of running text in a row of a batch: the length of truncated backpropagation."""
+    length_variation: float = pydantic.Field(default=0.0, ge=0.0, le=0.5)
+    """Largest relative difference of a training batch's length from `sequence_length`; all are
+    padded to the longest."""
     restarts: float = pydantic.Field(default=0.05, ge=0.0, lt=1.0)
     """Probability that a row of a training batch of running text starts from the initial state. A
     model that always receives a state does not learn to start without one."""

@@ -8,6 +8,9 @@ from jaxtyping import Bool, Float32, Shaped
 
 from rnnjax.data.dataset import FixedShape
 
+_CUTS = 1
+"""Sets the random numbers of the lengths apart from those of restarts."""
+
 
 class StreamBatch(NamedTuple):
     """Consecutive steps at as many places of a stream as there are rows, and their targets.
@@ -41,6 +44,11 @@ class Stream(FixedShape):
       sequence_length: time steps of a batch; fewer if the segments are shorter.
       shuffle: a new starting position every epoch; otherwise the beginning.
       restarts: probability that a row of a batch restarts.
+      length_variation: largest relative difference of the length of a batch from
+        `sequence_length`, below 1. Batches end at places that are drawn for each epoch; their
+        number is that of equal lengths, and all are padded to the longest. Merity, Keskar, Socher,
+        Regularizing and optimizing LSTM language models, ICLR 2018, who draw lengths from a normal
+        distribution and scale the learning rate by them.
       warm_up: steps before its segment that a row reads, where there are so many.
       group_size: most batches of a `BatchGroup`.
       restart_input: the input of a step at which a row restarts; None for its own.
@@ -52,6 +60,7 @@ class Stream(FixedShape):
     sequence_length: int
     shuffle: bool = True
     restarts: float = 0.0
+    length_variation: float = 0.0
     warm_up: int = 0
     group_size: int = 1
     restart_input: int | None = None
@@ -65,21 +74,36 @@ class Stream(FixedShape):
 
     @property
     def boundaries(self) -> tuple[int, ...]:
-        """The number of time steps of a batch."""
-        return (min(self.sequence_length, self._segment + self.warm_up),)
+        """The number of time steps of a batch, padded."""
+        longest = self._mean_length + 2 * self._largest_shift
+        return (min(longest, self._segment + self.warm_up),)
 
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches, the same in every epoch."""
-        return -(-(self._segment + self.warm_up) // self.boundaries[0])
+        return -(-(self._segment + self.warm_up) // self._mean_length)
+
+    @property
+    def _mean_length(self) -> int:
+        return min(self.sequence_length, self._segment + self.warm_up)
+
+    @property
+    def _largest_shift(self) -> int:
+        """Steps by which the end of a batch is at most earlier or later."""
+        return int(self.length_variation * self._mean_length / 2)
 
     def batch_at(self, seed: int, step: int) -> StreamBatch:
         """Returns the batch of a step, counted over all epochs."""
         epoch, index = divmod(step, self.steps_per_epoch)
         (time,) = self.boundaries
-        offsets = index * time + np.arange(time) - self.warm_up
+        start, end = (self._cut(seed, epoch, place) for place in (index, index + 1))
+        offsets = start + np.arange(time) - self.warm_up
         positions = self._segment * np.arange(self.batch_size)[:, None] + offsets
-        mask = (offsets < self._segment) & (positions >= 0) & (positions < len(self))
+        mask = (
+            (offsets < min(self._segment, end - self.warm_up))
+            & (positions >= 0)
+            & (positions < len(self))
+        )
         source = np.where(mask, (positions + self._start(seed, epoch)) % len(self), 0)
         first = self._first(seed, epoch, index)
         inputs, targets = self.inputs[source], self.targets[source]
@@ -94,6 +118,16 @@ class Stream(FixedShape):
             weights=(mask & (offsets >= 0)).astype(np.float32),
             first=first,
         )
+
+    def _cut(self, seed: int, epoch: int, index: int) -> int:
+        """Returns the step of a row at which a batch begins, and the one before it ends."""
+        cut = index * self._mean_length
+        if not self._largest_shift or index in (0, self.steps_per_epoch):
+            return cut
+        stream = np.random.PCG64(np.random.SeedSequence((seed, epoch, index, _CUTS)))
+        choices = 2 * self._largest_shift + 1
+        cut += int(stream.random_raw() % choices) - self._largest_shift
+        return min(cut, self._segment + self.warm_up - 1)  # the last batch has a step
 
     def _first(self, seed: int, epoch: int, index: int) -> Bool[np.ndarray, " batch"]:
         if not (index and self.restarts):

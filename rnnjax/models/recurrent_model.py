@@ -97,10 +97,10 @@ class RecurrentModel(nn.Module, kw_only=True):
             connection=self.connection,
             layer_norm=self.layer_norm,
         )
-        self.drop_inputs = self._dropout(self.input_dropout)
-        self.drop = self._dropout(self.output_dropout)
+        self.drop_inputs = self.make_dropout(self.input_dropout)
 
-    def _dropout(self, rate: float) -> nn.Dropout:
+    def make_dropout(self, rate: float) -> nn.Dropout:
+        """Returns a dropout of vectors at every step, for `setup`; 0 is the rate `dropout`."""
         axes = (1,) if self.variational else ()
         return nn.Dropout(rate or self.dropout, broadcast_dims=axes)
 

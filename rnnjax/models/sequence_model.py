@@ -22,6 +22,7 @@ class SequenceModel(RecurrentModel, kw_only=True):
 
     def setup(self):
         self.build_layers(self.inputs, return_sequences=True)
+        self.drop = self.make_dropout(self.output_dropout)
         options = self.initialization.output(self.output_features)
         self.score = nn.Dense(self.outputs, dot_general=flat_dot_general, **options)
 

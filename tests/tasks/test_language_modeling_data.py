@@ -66,6 +66,32 @@ def test_epoch_has_every_target_once_from_a_random_start(batch_size, sequence_le
     np.testing.assert_array_equal(repeated, [batch.inputs for batch in epoch_of(stream, 3, 1)])
 
 
+@pytest.mark.parametrize(
+    ("length", "variation"), [(10, 0.4), (10, 0.5), (29, 0.5), (23, 0.5), (4, 0.1)]
+)
+def test_lengths_vary_within_their_bounds(length, variation):
+    stream = TextStream.of_tokens(np.arange(100, 701), 2, length, length_variation=variation)
+    equal = TextStream.of_tokens(np.arange(100, 701), 2, length)
+    assert stream.steps_per_epoch == equal.steps_per_epoch
+    shift = int(variation * length / 2)
+    assert stream.boundaries == (length + 2 * shift,)
+    lengths = []
+    for seed, number in [(3, 0), (3, 1), (4, 0)]:
+        batches = epoch_of(stream, seed, number)
+        for batch in batches:
+            assert batch.inputs.shape == (2, length + 2 * shift)
+            assert batch.weights.sum() > 0
+        targets = rows(batches, "targets")
+        assert sorted(chain(*targets)) == list(range(101, 701))
+        assert all((np.diff(row) % 600 == 1).all() for row in targets)
+        lengths.append([int(batch.mask[0].sum()) for batch in batches])
+    inner = np.array(lengths)[:, 1:-2]
+    assert inner.min() >= length - 2 * shift
+    assert len({tuple(row) for row in lengths}) == (3 if shift else 1)
+    assert (inner.std() > 0) == (shift > 0)
+    assert abs(inner.mean() - length) <= 1
+
+
 def test_warm_up_reads_tokens_before_the_segment():
     stream = TextStream.of_tokens(TOKENS, 3, 4, shuffle=False, warm_up=6)
     batches = epoch_of(stream)

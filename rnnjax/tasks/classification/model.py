@@ -38,7 +38,7 @@ class Classifier(TokenEncoder, kw_only=True):
 
     def setup(self):
         self.build_encoder(return_sequences=self.pooling == "max")
-        self.drop = nn.Dropout(self.output_dropout or self.dropout)  # of one vector, or pooled
+        self.drop = nn.Dropout(self.output_dropout or self.dropout)
         options = self.initialization.output(self.output_features)
         self.score = nn.Dense(self.classes, **options)
 

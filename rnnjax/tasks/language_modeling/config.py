@@ -28,7 +28,8 @@ SCHEMA = TaskSchema(
     name="language_modeling",
     keys=(
         *(*TEXT_KEYS, *CORPUS_KEYS, *RECURRENT_KEYS, *EMBEDDING_KEYS),
-        *("data.file", "data.sequence_length", "data.restarts"),
+        *("data.file", "data.sequence_length", "data.restarts", "data.length_variation"),
+        "data.length_variation",
         *("model.embedding.tied", "model.regularization.embedding_dropout"),
         *("model.regularization.activation", "model.regularization.temporal_activation"),
     ),

@@ -118,6 +118,7 @@ def make_dataset(
             data.sequence_length,
             shuffle=data.shuffle,
             restarts=data.restarts,
+            length_variation=data.length_variation,
             group_size=config.steps_per_call,
         ),
         validation=evaluation_stream("validation", validation) if validation else None,

@@ -47,6 +47,7 @@ class LanguageModel(TokenEncoder, kw_only=True):
 
     def setup(self):
         self.build_encoder(return_sequences=True)
+        self.drop = self.make_dropout(self.output_dropout)
         options = self.initialization.output(self.output_features)
         if self.tied:
             self.narrow = nn.Dense(
