@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import flax.linen as nn
 
@@ -57,7 +58,7 @@ class Initialization:
             "haiku": nn.initializers.truncated_normal(1.0),
         }[self.library]
 
-    def output(self, inputs: int) -> dict[str, Initializer]:
+    def output(self, inputs: int) -> dict[str, Any]:
         """Returns the initializers of a `flax.linen.Dense` as options of it.
 
         Args:

@@ -1,5 +1,7 @@
 """Connections and normalization between the layers of a stack."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,17 +17,18 @@ INPUTS = RNG.standard_normal((3, 5, 4)).astype(np.float32)
 MASK = np.arange(5) < np.array([5, 3, 0])[:, None]
 
 
-def stack(*features, **options):
+def stack(*features, **options) -> Any:
     """Returns a stack of simple layers, and random parameters."""
     layers = Stack([RNN(SimpleCell(width)) for width in features], **options)
     shapes = jax.eval_shape(layers.init, jax.random.key(0), INPUTS, MASK)
     return layers, jax.tree.map(lambda leaf: RNG.standard_normal(leaf.shape, np.float32), shapes)
 
 
-def layer_outputs(variables, index, inputs, features):
+def layer_outputs(variables, index, inputs, features) -> Any:
     """Returns the outputs of one layer by itself."""
     params = {"params": variables["params"][f"layers_{index}"]}
-    return RNN(SimpleCell(features)).apply(params, inputs, MASK)[1]
+    result: Any = RNN(SimpleCell(features)).apply(params, inputs, MASK)
+    return result[1]
 
 
 def test_residual_adds_the_inputs_of_layers_of_one_width():
@@ -53,7 +56,7 @@ def test_layer_norm_is_of_what_a_layer_reads_and_not_of_what_is_added():
     layers, variables = stack(6, 6, connection="residual", layer_norm=True)
     _, outputs = layers.apply(variables, INPUTS, MASK)
     first = layer_outputs(variables, 0, INPUTS, 6)
-    norm = nn.LayerNorm().apply({"params": variables["params"]["norm_1"]}, first)
+    norm: Any = nn.LayerNorm().apply({"params": variables["params"]["norm_1"]}, first)
     expected = first + layer_outputs(variables, 1, norm, 6)
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
 

@@ -216,9 +216,9 @@ def test_language_models_begin_by_their_own_choice():
         return LanguageModelingTask.from_config(config, 30, {"connected": True}).model
 
     begin = model_of().initialization
-    assert begin == Initialization("torch", embedding_scale=0.1, output_scale=0.1)
-    table = initial_params(model_of())["embed"]["embedding"]
-    assert 0.09 < abs(table).max() <= 0.1
+    assert begin == Initialization("haiku")
+    table = initial_params(model_of(embedding={"features": 500}))["embed"]["embedding"]
+    assert_drawn_from(EMBEDDINGS["haiku"], table)
     own = model_of(cell="MinGRUCell")
     cell = initial_params(own)["recurrent"]["layers_0"]["cell"]
     keras = initial_params(own.copy(initialization=Initialization()))
@@ -226,4 +226,4 @@ def test_language_models_begin_by_their_own_choice():
     named = model_of(initialization="torch").initialization
     assert named == Initialization("torch", strict=True)
     scaled = make_initialization(config_of(embedding={"scale": 0.5}).model, begin)
-    assert scaled == Initialization("torch", embedding_scale=0.5, output_scale=0.1)
+    assert scaled == Initialization("haiku", embedding_scale=0.5)

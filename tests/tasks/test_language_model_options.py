@@ -111,7 +111,7 @@ def test_locked_dropout_has_one_mask_for_all_steps(name):
 
         rngs = {"dropout": jax.random.key(0)}
         params = task.init(jax.random.key(0))
-        result = task.model.apply({"params": params}, method=drop, rngs=rngs)
+        result: Any = task.model.apply({"params": params}, method=drop, rngs=rngs)
         if place:
             assert bool(jnp.all(result[:, :1] == result)) == is_locked
             assert set(np.unique(result)) == {0, 2}
@@ -144,7 +144,7 @@ def test_penalties_of_the_outputs_are_part_of_the_loss(connected):
         np.testing.assert_allclose(value, plain_value, rtol=1e-6)
     batch = BATCH_OF_TEXT
     resets = None if connected else batch.inputs == 2
-    (_, logits), variables = task.model.apply(
+    result: Any = task.model.apply(
         {"params": params},
         batch.inputs,
         batch.mask,
@@ -153,11 +153,12 @@ def test_penalties_of_the_outputs_are_part_of_the_loss(connected):
         rngs={"dropout": jax.random.key(0)},
         mutable=["activations"],
     )
+    (_, logits), variables = result
     (dropped,), (outputs,) = (variables["activations"][name] for name in ("dropped", "outputs"))
     assert token_sums(logits, batch.targets, batch.weights)["loss"] == pytest.approx(
         float(sums["loss"]), rel=1e-5
     )
-    expected = 2 * activation_regularization(dropped, batch.mask)
-    expected += 3 * temporal_activation_regularization(outputs, batch.mask, resets)
+    expected = 2 * activation_regularization(dropped, jnp.asarray(batch.mask))
+    expected += 3 * temporal_activation_regularization(outputs, jnp.asarray(batch.mask), resets)
     assert float(expected) > 0.01
     assert float(loss - plain_loss) == pytest.approx(float(expected), rel=1e-4)

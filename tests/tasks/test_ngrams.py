@@ -47,14 +47,16 @@ def test_bigrams_equal_a_sum_over_all_pairs():
     grid = np.indices((VOCABULARY, VOCABULARY), np.int32).reshape(2, -1)
     actual = model.probabilities(*grid).reshape(VOCABULARY, VOCABULARY)
     np.testing.assert_allclose(actual, expected, rtol=1e-12)
-    test_inputs, test_targets = np.int32([1, 3, 11, 0]), np.int32([2, 11, 4, 0])
+    test_inputs, test_targets = np.array([1, 3, 11, 0], np.int32), np.array([2, 11, 4, 0], np.int32)
     loss = -np.mean(
         [math.log(expected[v, w]) for v, w in zip(test_inputs, test_targets, strict=True)]
     )
     assert model.loss(test_inputs, test_targets) == pytest.approx(loss, rel=1e-12)
 
 
-@pytest.mark.parametrize("tokens", [TOKENS, np.int32([1, 1, 1, 1]), np.int32([1, 2, 3, 4])])
+@pytest.mark.parametrize(
+    "tokens", [TOKENS, np.array([1, 1, 1, 1], np.int32), np.array([1, 2, 3, 4], np.int32)]
+)
 def test_distributions_sum_to_one(tokens):
     unigrams = Unigrams.fit(tokens[1:], VOCABULARY)
     assert unigrams.probabilities.sum() == pytest.approx(1, abs=1e-12)
@@ -82,11 +84,13 @@ def test_frequent_pairs_are_probable():
     """A token that follows one other alone has little weight after a new one."""
     san, francisco, glass, the = 1, 2, 3, 4
     text = [san, francisco, the, glass] * 20 + [san, glass, san, the, glass, san, the]
-    tokens = np.int32(text)
+    tokens = np.array(text, np.int32)
     model = KneserNeyBigrams.fit(tokens[:-1], tokens[1:], 6)
-    after_new = model.probabilities(np.int32([5, 5]), np.int32([francisco, glass]))
+    after_new = model.probabilities(
+        np.array([5, 5], np.int32), np.array([francisco, glass], np.int32)
+    )
     assert after_new[0] < after_new[1]
-    assert model.probabilities(np.int32([san]), np.int32([francisco]))[0] > 0.7
+    assert model.probabilities(np.array([san], np.int32), np.array([francisco], np.int32))[0] > 0.7
 
 
 def test_large_corpora_take_seconds():

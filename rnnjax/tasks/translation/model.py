@@ -119,7 +119,7 @@ class Translator(nn.Module):
         init = self.initialization
         memory = 2 * output_features(self.encoder_cell, self.embedding)
         features = output_features(self.decoder_cell, self.embedding)
-        embedding_init = {"embedding_init": init.embedding()} if init else {}
+        embedding_init: Any = {"embedding_init": init.embedding()} if init else {}
         self.embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, **embedding_init)
         encoder_inputs = [self.embedding, *[memory] * (self.encoder_layers - 1)]
         self.encoder = Stack(
