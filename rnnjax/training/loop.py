@@ -120,7 +120,7 @@ def run_loop(
                     )
                 means = jax.tree.map(np.mean, means)
                 progress.update(step, examples, **means)
-                if step - intervals.log < PLATEAU_STEPS <= step:
+                if is_log_due and step - intervals.log < PLATEAU_STEPS <= step:
                     floor = task.input_free_loss(replicates[0].dataset)
                     if warning := describe_plateau(float(means["loss"]), floor, step):
                         write_message(warning)

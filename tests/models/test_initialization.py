@@ -219,9 +219,9 @@ def test_language_models_begin_by_their_own_choice():
     assert begin == Initialization("haiku")
     table = initial_params(model_of(embedding={"features": 500}))["embed"]["embedding"]
     assert_drawn_from(EMBEDDINGS["haiku"], table)
-    own = model_of(cell="MinGRUCell")
-    cell = initial_params(own)["recurrent"]["layers_0"]["cell"]
-    keras = initial_params(own.copy(initialization=Initialization()))
+    mingru = model_of(cell="MinGRUCell")
+    cell = initial_params(mingru)["recurrent"]["layers_0"]["cell"]
+    keras = initial_params(mingru.copy(initialization=Initialization()))
     jax.tree.map(np.testing.assert_array_equal, cell, keras["recurrent"]["layers_0"]["cell"])
     named = model_of(initialization="torch").initialization
     assert named == Initialization("torch", strict=True)
