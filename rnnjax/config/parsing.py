@@ -10,7 +10,10 @@ from rnnjax.config.schema import Config, config_class, flat
 from rnnjax.config.task_schema import default_task, task_names
 from rnnjax.errors import InputError
 
-PATH_KEYS = ("data.dir", "data.file", "model.embedding.path", "init_from")
+PATH_KEYS = (
+    *("data.dir", "data.file", "data.validation_file", "data.test_file"),
+    *("model.embedding.path", "init_from"),
+)
 """The keys that name a file or folder, whose content counts and not the spelling of its path."""
 
 

@@ -39,11 +39,14 @@ Section = TypeVar("Section", bound=ConfigSection)
 class VocabularyConfig(ConfigSection):
     """The vocabulary of a text corpus."""
 
-    unit: Literal["word", "character", "subword"] = "word"
+    unit: Literal["word", "whitespace", "character", "subword"] = "word"
     """Unit of tokenization. Words are lower-cased and stripped of punctuation; characters and
-    subwords preserve the text."""
+    subwords preserve the text. 'whitespace' is that of published language models: words split at
+    white space as they stand, `<eos>` at the end of a line, `<unk>` in the text as unknown."""
     size: int = pydantic.Field(default=20_000, ge=3, le=_TOKENS)
-    """Maximum number of tokens, padding and unknown included; rows of the embedding."""
+    """Maximum number of tokens, padding and unknown included; rows of the embedding. The published
+    sizes of language models are without padding, so that they are one more here. Equally common
+    words of 'whitespace' rank by their first occurrence."""
     text: Literal["", "title", "description", "title+description"] = ""
     """Fields that the vocabulary is fitted on; '' for those of `data.text`."""
     rows: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
@@ -64,7 +67,12 @@ class DataConfig(ConfigSection):
     text: Literal["title", "description", "title+description"] = "title+description"
     """Fields of a row that make up its text, joined by a space."""
     file: FilePath = ""
-    """A text file instead of a corpus; its last lines are the test split."""
+    """A text file instead of a corpus; its last lines are the test split, unless `data.test_file`
+    is set."""
+    validation_file: FilePath = ""
+    """A text file as the validation split, instead of a part of `data.file`; '' for none."""
+    test_file: FilePath = ""
+    """A text file as the test split, so that all of `data.file` is for training; '' for none."""
     take: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Number of rows (of a file: lines) to use of each split, from the start; 0 for all."""
     max_tokens: int = pydantic.Field(default=0, ge=0, le=MAX_LENGTH)
@@ -270,7 +278,8 @@ class Config(ConfigSection):
     @property
     def validated(self) -> bool:
         """Whether there is a validation split."""
-        return bool(self.data.validation) or self.task_schema.has_validation
+        data = self.data
+        return bool(data.validation or data.validation_file) or self.task_schema.has_validation
 
     def section(self, kind: type[Section]) -> Section:
         """Returns the section of the task, which has this type."""

@@ -173,7 +173,8 @@ def _vocabulary(config: Config, score: str) -> str:
     if independent is None or score in independent:
         return ""
     vocabulary = config.data.vocabulary
-    return f"{vocabulary.unit}s of {vocabulary.rows or 'all'} rows, at most {vocabulary.size}"
+    unit = "white-space word" if vocabulary.unit == "whitespace" else vocabulary.unit
+    return f"{unit}s of {vocabulary.rows or 'all'} rows, at most {vocabulary.size}"
 
 
 def _score(run: RecordedRun, metric: str) -> float:

@@ -143,6 +143,9 @@ def generate_tokens(
     for index in range(length):
         sampled, state = sample_next(params, jnp.int32(token), state, key, index)
         previous, token = token, int(sampled)
+        if token == END and vocabulary.has_line_ends:
+            yield "\n"
+            continue
         if token == END:
             return
         # Decoded after the previous token, which decides whether there is a space between them.

@@ -95,6 +95,22 @@ class TrainedRun:
         return run_files.read_result(self.folder, run_files.read_manifest(self.folder)).values()
 
     @property
+    def unknown_shares(self) -> dict[str, float]:
+        """The shares of unknown tokens in the parts of the run's data; of a finished run, all.
+
+        Raises:
+          InputError: a file of the run is damaged.
+        """
+        parts = {"the training part": self.data}
+        if (self.folder / run_files.RESULT).exists():
+            result = self.result
+            names = ("validation", "test")
+            parts |= {f"the {name} part": result[name] for name in names if name in result}
+        return {
+            name: part["unknown_share"] for name, part in parts.items() if "unknown_share" in part
+        }
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl: step, epoch, split, loss and so on.
 

@@ -202,7 +202,7 @@ def _train_and_evaluate(
                 f"training {total_steps - resumed_from} steps of {config.batch_size} "
                 f"{task.example_unit}, padded to {boundaries} steps, each compiled once"
             )
-        inputs = replicates[0].slice(state.params), task.initial_carry(config.batch_size)
+        inputs = replicates[0].slice(state.params), task.initial_carry(dataset.test.batch_size)
         evaluate_step.prepare(inputs, dataset.test.empty_batches())
         timer = TrainingTimer(folder.timing, resumed_from)
         try:

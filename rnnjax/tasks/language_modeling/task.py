@@ -136,9 +136,13 @@ class LanguageModelingTask(TokenTask, StreamTask):
         """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'rows', 'unknown_share'.
 
         Rows are the predicted tokens, ends of texts among them. An unknown token counts like any
-        other, and is easy to predict where there are many.
+        other, and is easy to predict where there are many. Of characters and subwords there are
+        'bits_per_character' and 'bits_per_byte' of the raw text too.
         """
         scores, tokens = mean_token_metrics(outputs)
+        if split.num_characters:
+            scores["bits_per_character"] = scores["bits"] * tokens / split.num_characters
+            scores["bits_per_byte"] = scores["bits"] * tokens / split.num_bytes
         return {**scores, "rows": tokens, "unknown_share": unknown_share(split.tokens)}
 
     def analyze_test(
