@@ -13,7 +13,7 @@ from command_line import run_command
 from rnnjax import training
 from rnnjax.errors import InputError
 from rnnjax.tasks.language_modeling.task import LanguageModelingTask
-from rnnjax.tasks.sampling import SamplingOptions
+from rnnjax.tasks.sampling import GenerationOptions
 
 from .small_runs import (
     assert_trees_equal,
@@ -168,7 +168,7 @@ def test_generated_text_depends_on_the_seed(finished):
     run = training.load_run(finished)
 
     def generate(**options):
-        return "".join(run.generate("ANN:", 60, SamplingOptions(**options)))
+        return "".join(run.generate("ANN:", 60, GenerationOptions(**options)))
 
     assert generate(seed=1) == generate(seed=1)
     assert generate(seed=1) != generate(seed=2)
@@ -184,7 +184,7 @@ def test_generate_command_prints_prompt_and_text(finished, tmp_path):
     assert result.out.startswith(prompt)
     assert 1 < len(result.out) <= len(prompt) + 31
     run = training.load_run(finished)
-    options = SamplingOptions(temperature=0.7, seed=7)
+    options = GenerationOptions(temperature=0.7, seed=7)
     assert result.out == prompt + "".join(run.generate(prompt, 30, options)) + "\n"
 
 

@@ -15,12 +15,13 @@ from rnnjax.data.vocabulary import END, Vocabulary, unknown_share
 from rnnjax.errors import InputError
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
-from rnnjax.tasks import sampling
+from rnnjax.tasks.generation import TextGenerator
 from rnnjax.tasks.language_modeling import data
 from rnnjax.tasks.language_modeling.config import SCHEMA
 from rnnjax.tasks.language_modeling.data import TextStream
 from rnnjax.tasks.language_modeling.model import LanguageModel
 from rnnjax.tasks.language_modeling.report import make_report_part
+from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.stream_task import StreamTask
 from rnnjax.tasks.task import Carry, Params, Sums, UsageCommand
 from rnnjax.tasks.token_metrics import TOKEN_AXES, mean_token_metrics, token_sums
@@ -116,13 +117,24 @@ class LanguageModelingTask(TokenTask, StreamTask):
         carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
         """Reads the next tokens of texts; returns the carry and log-probabilities of the next."""
+        carry, logits = self.advance_logits(params, tokens, mask, carry)
+        return carry, jax.nn.log_softmax(logits)
+
+    def advance_logits(
+        self,
+        params: Params,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        carry: Any = None,
+    ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
+        """Reads the next tokens of texts; returns the carry and logits of the next token."""
         state, previous = (None, None) if carry is None else carry
         state, logits = _apply(self.model, params, tokens, mask, state)
         last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
         scores = jnp.take_along_axis(logits, last[:, None, None], axis=1)[:, 0]
         if previous is not None:
             scores = jnp.where(mask.any(axis=1)[:, None], scores, previous)
-        return (state, scores), jax.nn.log_softmax(scores)
+        return (state, scores), scores
 
     def score_each_step(
         self, params: Params, tokens: Int[Array, " time"]
@@ -154,11 +166,10 @@ class LanguageModelingTask(TokenTask, StreamTask):
     ) -> dict[str, Any]:
         """Returns a text sampled from the network."""
         del config, outputs
-        choice = sampling.SamplingOptions(_SAMPLE_TEMPERATURE)
-        pieces = sampling.generate_tokens(
-            self, params, dataset.vocabulary, "", _SAMPLE_TOKENS, choice
-        )
-        return {"sample": {"text": "".join(pieces), "temperature": choice.temperature}}
+        options = GenerationOptions(_SAMPLE_TEMPERATURE)
+        generator = TextGenerator(self, params, dataset.vocabulary, _SAMPLE_TOKENS, options)
+        (text,) = generator.generate([""])
+        return {"sample": {"text": text, "temperature": options.temperature}}
 
     def batch_sums(
         self, params: Params, batch: StreamBatch, carry: Carry, **options: Any
