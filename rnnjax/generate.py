@@ -152,10 +152,10 @@ def main(args: argparse.Namespace) -> None:
             write_output(piece, end="")
         write_output("")
     seconds = time.perf_counter() - start
-    write_message(
-        f"generated {generator.num_tokens:,} tokens in {seconds:.1f} s, compilation included: "
-        f"{generator.num_tokens / seconds:,.0f} tokens/s"
-    )
+    speed = f"{generator.num_tokens / seconds:,.0f} tokens/s"
+    if generator.timed_tokens:
+        speed += f", {generator.timed_tokens / generator.seconds:,.0f} tokens/s after the first"
+    write_message(f"generated {generator.num_tokens:,} tokens in {seconds:.1f} s: {speed}")
 
 
 def _read_prompts(file: Path) -> list[str]:

@@ -1,6 +1,8 @@
 """Generation of text from a language model: sampling and beam search, of many prompts at once."""
 
 import functools
+import time
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -108,6 +110,8 @@ class TextGenerator:
             raise InputError(f"length: given {length}, expected 1 or more")
         self.num_tokens = 0
         """Number of tokens generated so far."""
+        self.timed_tokens, self.seconds = 0, 0.0
+        """Number of tokens after the first one of each prompt, and the time of sampling them."""
         self._task, self._params, self._vocabulary = task, jax.device_put(params), vocabulary
         self._length, self._options = length, options
         self._texts = TokenTexts.of(vocabulary)
@@ -169,13 +173,18 @@ class TextGenerator:
     def _sample(self, prompts: Sequence[str]) -> Iterator[list[int]]:
         """Yields the next token of each text, padding where it has ended, until all have ended."""
         rows, _ = self._read_prompts(prompts)
-        key = jax.random.key(self._options.seed)
+        # A key for each prompt, so that its text depends neither on the others nor on its row.
+        digests = np.array([zlib.crc32(prompt.encode()) for prompt in prompts], np.uint32)
+        fold_in = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+        keys = fold_in(jax.random.key(self._options.seed), digests)
+        started = 0.0
         has_ended = np.zeros(len(prompts), bool)
         for index in range(self._length):
             tokens, is_last, rows = _sample(
                 self._params,
                 rows,
-                jax.random.fold_in(key, index),
+                keys,
+                index,
                 self._constraints,
                 task=self._task,
                 options=self._options._replace(seed=0, stop=(), pattern=""),
@@ -183,7 +192,12 @@ class TextGenerator:
                 end=self._end,
             )
             has_ended |= np.asarray(tokens) == self._end
-            self.num_tokens += int(np.sum(~has_ended))
+            count = int(np.sum(~has_ended))
+            self.num_tokens += count
+            if index:  # the first step compiles
+                self.timed_tokens += count
+                self.seconds += time.perf_counter() - started
+            started = time.perf_counter()
             if has_ended.all():
                 return
             yield np.where(has_ended, PADDING, tokens).tolist()
@@ -354,7 +368,8 @@ def _read(
 def _sample(
     params: Any,
     rows: Rows,
-    key: jax.Array,
+    keys: jax.Array,
+    index: int,
     constraints: Constraints,
     *,
     task: GenerationTask,
@@ -365,8 +380,9 @@ def _sample(
     """Returns the next tokens, whether a stop string is complete after them, and the state."""
     scores = penalize_repetition(rows.logits, rows.seen, options.repetition_penalty)
     scores = _constrain(scores, rows, constraints, length, end)
-    # The same key for each row: a text does not depend on the row that it is in.
-    tokens = jax.vmap(lambda row: sample_token(key, row, options))(scores)
+    tokens = jax.vmap(lambda key, row: sample_token(jax.random.fold_in(key, index), row, options))(
+        keys, scores
+    )
     rows = _read(params, rows, tokens, constraints, task)
     is_last = jnp.zeros(len(tokens), bool)
     if constraints.stop:

@@ -201,6 +201,23 @@ class TrainedRun:
         """
         return self.text_generator(length, options).pieces(prompt)
 
+    def score(self, texts: Sequence[str]) -> list[Any]:
+        """Returns the log-probability of each text, with the surprisal of each token.
+
+        A text is read from its start, and does not depend on the other texts.
+
+        Args:
+          texts: at least one.
+
+        Raises:
+          InputError: the network scores no text, or a text is not valid Unicode.
+        """
+        return list(self.scores(texts))
+
+    def scores(self, texts: Sequence[str]) -> Iterator[Any]:
+        """Yields what `score` returns, as it is computed."""
+        raise self.query_error("scores no text")
+
     def translate(self, texts: Sequence[str], beam_size: int = 0) -> list[Any]:
         """Returns the best translation of each text, which does not depend on the other texts.
 

@@ -217,6 +217,7 @@ def test_command_of_another_task_is_refused(finished, run_in_process, command, a
     assert result.err == (
         f"error: {finished} holds a run of the task 'language_modeling', which {reason}; it can be "
         f'used with `python -m rnnjax.generate --workdir={finished} --prompt "text"` or '
+        f'`python -m rnnjax.score --workdir={finished} "text"` or '
         f"`python -m rnnjax.evaluate --workdir={finished} --data FILE.txt`\n"
     )
 

@@ -51,6 +51,7 @@ class LanguageModelingTask(TokenTask, StreamTask):
     headline_metrics = ("loss", "bits", "perplexity")
     commands = (
         UsageCommand("Generate text", "generate", '--prompt "text"'),
+        UsageCommand("Score a text token by token", "score", '"text"'),
         UsageCommand("Evaluate it on another file", "evaluate", "--data FILE.txt"),
     )
     length_key = "data.sequence_length"

@@ -1,7 +1,7 @@
 """A trained language model: scores and generates text."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from rnnjax.errors import InputError
 from rnnjax.input_files import read_text
 from rnnjax.tasks.generation import TextGenerator
 from rnnjax.tasks.language_modeling import data
+from rnnjax.tasks.language_modeling.scoring import TextScore, score_texts
 from rnnjax.tasks.language_modeling.task import LanguageModelingTask
 from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.trained_run import TrainedRun
@@ -58,6 +59,15 @@ class TrainedLanguageModel(TrainedRun):
           InputError: a text is not valid Unicode.
         """
         return np.stack([self.stream().feed(text) for text in texts])
+
+    def scores(self, texts: Sequence[str]) -> Iterator[TextScore]:
+        """Yields the log-probability of each text, with the surprisal of each token.
+
+        Raises:
+          InputError: a text is not valid Unicode.
+        """
+        assert isinstance(self.task, LanguageModelingTask)
+        return score_texts(self.task, self.params, self.vocabulary, texts)
 
     def text_generator(
         self, length: int, options: GenerationOptions | None = None
