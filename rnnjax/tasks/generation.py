@@ -198,9 +198,9 @@ class TextGenerator:
             [END, *row.tolist()] for row in np.split(sequences.values, sequences.offsets[1:-1])
         ]
         last = [row[-1] for row in tokens]
-        seen = np.zeros((num_rows, len(self._vocabulary)), bool)
+        occurred = np.zeros((num_rows, len(self._vocabulary)), bool)
         for row, prompt_tokens in enumerate(tokens):
-            seen[row, prompt_tokens[1:]] = True
+            occurred[row, prompt_tokens[1:]] = True
         lengths = [len(row) - leave_last for row in tokens]
         # A masked step keeps the initial state.
         blank = jnp.zeros((num_rows, 1), jnp.int32), jnp.zeros((num_rows, 1), bool)
@@ -220,7 +220,7 @@ class TextGenerator:
             stop = [states[begins_line(prompt)] for prompt in prompts]
         counts = [0] * num_rows
         integers = (jnp.array(values, jnp.int32) for values in (pattern, stop, counts))
-        return Rows(carry, logits, jnp.asarray(seen), *integers), last
+        return Rows(carry, logits, jnp.asarray(occurred), *integers), last
 
 
 def begins_line(preceding: str) -> bool:

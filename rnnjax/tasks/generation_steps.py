@@ -52,7 +52,7 @@ class Rows(NamedTuple):
     Attributes:
       carry: of the network.
       logits: of the next token.
-      seen: tokens that have occurred.
+      occurred: tokens that have occurred.
       pattern: state of the automaton of the pattern.
       stop: state of the automaton of the stop strings.
       length: number of generated tokens.
@@ -60,7 +60,7 @@ class Rows(NamedTuple):
 
     carry: Any
     logits: Float[Array, "rows vocabulary"]
-    seen: Bool[Array, "rows vocabulary"]
+    occurred: Bool[Array, "rows vocabulary"]
     pattern: Int[Array, " rows"]
     stop: Int[Array, " rows"]
     length: Int[Array, " rows"]
@@ -119,7 +119,7 @@ def _read(
     return Rows(
         carry=carry,
         logits=logits,
-        seen=rows.seen | jax.nn.one_hot(tokens, rows.seen.shape[-1], dtype=bool),
+        occurred=rows.occurred | jax.nn.one_hot(tokens, rows.occurred.shape[-1], dtype=bool),
         pattern=next_state(constraints.pattern, rows.pattern),
         stop=next_state(constraints.stop, rows.stop),
         length=rows.length + 1,
@@ -140,7 +140,7 @@ def sample_step(
     end: int,
 ) -> tuple[jax.Array, jax.Array, Rows]:
     """Returns the next tokens, whether a stop string is complete after them, and the state."""
-    scores = penalize_repetition(rows.logits, rows.seen, options.repetition_penalty)
+    scores = penalize_repetition(rows.logits, rows.occurred, options.repetition_penalty)
     scores = _constrain(scores, rows, constraints, length, end)
     tokens = jax.vmap(lambda key, row: sample_token(jax.random.fold_in(key, index), row, options))(
         keys, scores
@@ -171,12 +171,12 @@ def search(
         # The first token is the last one of the prompt, which is no part of the text.
         is_prompt = state.length < 0
         following = following._replace(
-            seen=jnp.where(is_prompt[:, None], state.seen, following.seen),
+            occurred=jnp.where(is_prompt[:, None], state.occurred, following.occurred),
             pattern=jnp.where(is_prompt, state.pattern, following.pattern),
             stop=jnp.where(is_prompt, state.stop, following.stop),
         )
         penalty = options.repetition_penalty
-        scores = penalize_repetition(following.logits, following.seen, penalty)
+        scores = penalize_repetition(following.logits, following.occurred, penalty)
         # The mask comes last: a score is the probability among all texts.
         scores = _constrain(jax.nn.log_softmax(scores), following, constraints, length, end)
         return following, scores, jnp.zeros((len(tokens), 0))

@@ -133,15 +133,15 @@ class _Parser:
         return tuple(parts)
 
     def _repeated(self, part: _Node) -> _Node:
-        if not (found := _QUANTIFIER.match(self._pattern, self._position)):
+        if not (quantifier := _QUANTIFIER.match(self._pattern, self._position)):
             return part
-        if self._pattern.startswith("+", found.end()):
-            raise self._refusal("a possessive repetition", found[0] + "+")
-        self._position = found.end()
+        if self._pattern.startswith("+", quantifier.end()):
+            raise self._refusal("a possessive repetition", quantifier[0] + "+")
+        self._position = quantifier.end()
         self._next("?")  # lazy or greedy, the same texts match
-        if found[0] in ("*", "+", "?"):
-            return _Repeat(part, int(found[0] == "+"), 1 if found[0] == "?" else None)
-        low, comma, high = found.groups()
+        if quantifier[0] in ("*", "+", "?"):
+            return _Repeat(part, int(quantifier[0] == "+"), 1 if quantifier[0] == "?" else None)
+        low, comma, high = quantifier.groups()
         least = int(low or 0)
         return _Repeat(part, least, int(high) if high else None if comma else least)
 

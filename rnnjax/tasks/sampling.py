@@ -84,18 +84,18 @@ class GenerationOptions(NamedTuple):
 
 def penalize_repetition(
     scores: Float[Array, "*batch vocabulary"],
-    seen: Bool[Array, "*batch vocabulary"],
+    occurred: Bool[Array, "*batch vocabulary"],
     penalty: float,
 ) -> Float[Array, "*batch vocabulary"]:
-    """Returns the logits with lower ones for tokens that were seen.
+    """Returns the logits with lower ones for tokens that have occurred.
 
     Args:
       scores: logits.
-      seen: True for the tokens that have occurred.
+      occurred: True for the tokens that have occurred.
       penalty: 1 or more.
     """
     penalized = jnp.where(scores > 0, scores / penalty, scores * penalty)
-    return jnp.where(seen, penalized, scores)
+    return jnp.where(occurred, penalized, scores)
 
 
 def sample_token(

@@ -66,7 +66,9 @@ VOCABULARIES = {
 
 
 @pytest.mark.parametrize("unit", VOCABULARIES)
-@pytest.mark.parametrize("pattern", ["a*b1?", "ab b( 1)*", r"(ab\n)*", r"\S+(\s\S+){2}", "-"])
+@pytest.mark.parametrize(
+    "pattern", ["a*b1?", "ab b( 1)*", r"(ab\n)*", r"\S+(\s\S+){2}", "-", r"b\nb"]
+)
 def test_tokens_lead_where_their_texts_lead(unit, pattern):
     vocabulary = VOCABULARIES[unit]
     automaton = make_token_automaton(

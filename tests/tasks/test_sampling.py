@@ -62,8 +62,8 @@ def test_truncation_keeps_the_most_probable_tokens(options, tokens):
 
 
 def test_seen_tokens_are_divided_or_multiplied_by_the_penalty():
-    scores, seen = jnp.array([2.0, -2.0, 1.0, -1.0, 0.0]), jnp.array([1, 1, 0, 0, 1], bool)
-    penalized = penalize_repetition(scores, seen, 1.25)
+    scores, occurred = jnp.array([2.0, -2.0, 1.0, -1.0, 0.0]), jnp.array([1, 1, 0, 0, 1], bool)
+    penalized = penalize_repetition(scores, occurred, 1.25)
     np.testing.assert_allclose(penalized, [1.6, -2.5, 1.0, -1.0, 0.0])
 
 

@@ -116,8 +116,11 @@ def test_unknown_shares_of_all_parts_are_said(finished, texts, run_in_process):
     result = run_in_process("evaluate", f"--workdir={finished}", f"--data={path}")
     assert result.status == 0, result.err
     run = training.load_run(finished)
-    known = read_json(finished / "result.json")
-    shares = [run.data["unknown_share"], *(known[n]["unknown_share"] for n in LINES_OF_RESULT)]
+    result_file = read_json(finished / "result.json")
+    shares = [
+        run.data["unknown_share"],
+        *(result_file[n]["unknown_share"] for n in LINES_OF_RESULT),
+    ]
     assert shares[0] > 0
     assert json.loads(result.out)["unknown_share"] == shares[1]
     assert result.err.endswith(

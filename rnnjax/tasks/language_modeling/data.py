@@ -84,9 +84,9 @@ def load_corpus(config: DataConfig) -> TextCorpus:
       InputError: it cannot be had, or is damaged.
     """
     if config.file:
-        others = config.validation_file, config.test_file
+        evaluation_files = config.validation_file, config.test_file
         return plain_text.load_text_files(
-            Path(config.file), *(Path(name) if name else None for name in others)
+            Path(config.file), *(Path(name) if name else None for name in evaluation_files)
         )
     corpus = load_labelled(config.corpus, config.dir, config.fallback)
     return plain_text.strip_labels(corpus, config.text)
