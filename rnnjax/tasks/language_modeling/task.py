@@ -24,7 +24,7 @@ from rnnjax.tasks.language_modeling.report import make_report_part
 from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.stream_task import StreamTask
 from rnnjax.tasks.task import Carry, Params, Sums, UsageCommand
-from rnnjax.tasks.token_metrics import TOKEN_AXES, mean_token_metrics, token_sums
+from rnnjax.tasks.token_metrics import TOKEN_AXES, cross_entropy_sums, mean_token_metrics
 from rnnjax.tasks.token_task import TokenTask, encoder_options
 
 if TYPE_CHECKING:
@@ -179,10 +179,11 @@ class LanguageModelingTask(TokenTask, StreamTask):
         params = self.stop_embedding_gradient(params)
         state = self.start_state(params, batch, carry)
         resets = batch.inputs == END if self.resets else None
-        state, logits = _apply(
-            self.model, params, batch.inputs, batch.mask, state, resets, **options
+        inputs = batch.inputs, batch.mask, batch.targets, batch.weights, state, resets
+        state, cross_entropy = _apply(
+            self.model, params, *inputs, method="cross_entropy", **options
         )
-        return token_sums(logits, batch.targets, batch.weights), state
+        return cross_entropy_sums(cross_entropy, batch.weights), state
 
     @classmethod
     def report(cls, run: Record) -> ReportPart:
