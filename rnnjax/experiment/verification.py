@@ -169,7 +169,7 @@ def _stale_reason(run: Run, configs: Mapping[str, Config]) -> str:
     try:
         values = {**run["config"], "seed": current.seed}
         is_imported = values.get("task") == current.task
-        recorded = config_lib.parse(values, trust=is_imported)
+        recorded = config_lib.parse_recorded(values, trust=is_imported)
     except InputError as error:
         return f"are of a config that is not valid any more: {error}"
     differences = config_lib.differences(current, recorded)

@@ -245,7 +245,7 @@ def _read_record(path: Path) -> dict[str, list[RecordedRun]]:
         run = RecordedRun(
             source,
             line.seed,
-            config_lib.parse(line.config, f"{source}: config", trust=False),
+            config_lib.parse_recorded(line.config, f"{source}: config", trust=False),
             {split: values for split, values in scores.items() if values},
             line.environment,
             line.data,
