@@ -1,7 +1,7 @@
 """Cross-entropy of a softmax over a vocabulary in chunks of rows, with its gradient."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,8 @@ def chunked_cross_entropy(
         weights = jnp.where(mask, weights, jnp.zeros_like(weights))
     options = _Options(axis, label_smoothing, soft_cap, chunk_rows)
     rows = vectors.reshape(-1, features), kernel, bias, targets.reshape(-1), weights.reshape(-1)
-    loss, token_losses, is_correct = _cross_entropy(options, *rows)
+    result: Any = _cross_entropy(options, *rows)
+    loss, token_losses, is_correct = result
     token_losses, is_correct = token_losses.reshape(batch), is_correct.reshape(batch)
     if mask is not None:
         token_losses = jnp.where(mask, token_losses, jnp.zeros_like(token_losses))
@@ -147,8 +148,8 @@ def _run(options, vectors, kernel, bias, targets, weights, with_gradients):
     product_kernel = kernel.astype(vectors.dtype)
 
     def chunk_step(sums, chunk):
-        outputs, gradients = _chunk(options, product_kernel, bias, *chunk, with_gradients)
-        if not with_gradients:
+        outputs, gradients = _chunk(options, with_gradients, product_kernel, bias, *chunk)
+        if gradients is None:
             return None, outputs
         grad_vectors, *gradients = gradients
         return jax.tree.map(jnp.add, sums, gradients), (*outputs, grad_vectors)
@@ -180,7 +181,7 @@ def _run(options, vectors, kernel, bias, targets, weights, with_gradients):
     return result, gradients
 
 
-def _chunk(options, kernel, bias, vectors, targets, weights, with_gradients):
+def _chunk(options, with_gradients, kernel, bias, vectors, targets, weights):
     """Returns losses and hits of a chunk of rows, and the gradients of vectors, kernel and bias."""
     summed = {"preferred_element_type": jnp.float32}
     logits = flat_matmul(vectors, kernel, options.axis, **summed)

@@ -150,7 +150,7 @@ def _scale_parts(factors: Mapping[str, float]) -> optax.GradientTransformation:
 def _decay_weights(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransformation:
     """Subtracts `weight_decay` times the learning rate of the parameters from updates."""
 
-    def update(updates: Any, state: optax.ScaleByScheduleState, params: Any = None) -> Any:
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         step_size = weight_decay * rate(state.count)
         decayed = jax.tree.map(lambda u, p: u - step_size * p, updates, params)
         return decayed, optax.ScaleByScheduleState(optax.safe_increment(state.count))

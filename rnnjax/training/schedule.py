@@ -28,7 +28,9 @@ SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
 """The functions of optax by the values of `config.schedule`."""
 
 _KEY = "config.schedule_arguments"
-_PEAKS = dict.fromkeys(("value", "init_value", "peak_value"), "config.learning_rate")
+_PEAKS: dict[str, str] = dict.fromkeys(
+    ("value", "init_value", "peak_value"), "config.learning_rate"
+)
 _VALIDATIONS = {"accumulation_size": "each validation, with one value,"}
 
 

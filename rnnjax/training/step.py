@@ -97,7 +97,8 @@ def make_train_step(
         with jax.numpy_dtype_promotion("standard"):  # optax is written for it
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         if state.plateau is not None:
-            updates = jax.tree.map(lambda update: update * state.plateau.scale, updates)
+            scale = state.plateau.scale
+            updates = jax.tree.map(lambda update: update * scale, updates)
         step, params = state.step + 1, optax.apply_updates(state.params, updates)
         return state.replace(
             step=step,

@@ -1,6 +1,7 @@
 """Cross-entropy in chunks against all logits at once, and accuracy with ties, NaN and infinity."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -161,7 +162,7 @@ def test_memory_is_a_quarter_of_all_logits(axis):
     sizes = {}
     for function in (chunked, unchunked):
         step = jax.jit(jax.grad(function, (0, 1, 2)))
-        memory = step.lower(*arrays, targets).compile().memory_analysis()
+        memory: Any = step.lower(*arrays, targets).compile().memory_analysis()
         sizes[function] = memory.temp_size_in_bytes
     assert sizes[chunked] <= sizes[unchunked] / 4
 

@@ -1,5 +1,7 @@
 """Every optimizer of optax by its name, and the errors of names and arguments."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +51,10 @@ def with_optimizer(**optimizer):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_takes_steps(name):
-    config = with_optimizer(name=name, clip_norm=1.0, learning_rate_factors={"score/bias": 0.5})
+    factors = {"score/bias": 0.5}
+    config = with_optimizer(
+        name=name, clip_norm=1.0, weight_decay=0.1, learning_rate_factors=factors
+    )
     check_optimizer(config)
     schedule = optax.linear_schedule(0.1, 0.05, 3)
     optimizer = make_optimizer(config.optimizer, schedule, trainable)
@@ -65,13 +70,13 @@ def test_every_optimizer_takes_steps(name):
 @pytest.mark.parametrize("name", ["keras_adam", "sgd", "adamw", "muon", "lion", "adafactor"])
 def test_replicates_equal_single_trainings(name):
     optimizer = make_optimizer(OptimizerConfig(name=name), optax.constant_schedule(0.1), trainable)
-    other = jax.tree.map(lambda leaf: 0.5 * leaf, PARAMS)
+    halved = jax.tree.map(lambda leaf: 0.5 * leaf, PARAMS)
 
     def train(params):
         return trained(optimizer, params=params)[0]
 
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), PARAMS, other)
-    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), train(PARAMS), train(other))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), PARAMS, halved)
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), train(PARAMS), train(halved))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5),
         jax.vmap(train)(stacked),
@@ -81,7 +86,8 @@ def test_replicates_equal_single_trainings(name):
 
 def test_updates_equal_those_of_optax():
     options = {"name": "sgd", "arguments": "momentum=0.9, nesterov=True"}
-    optimizer = make_optimizer(OptimizerConfig(**options), optax.constant_schedule(0.1))
+    config = OptimizerConfig.model_validate(options)
+    optimizer = make_optimizer(config, optax.constant_schedule(0.1))
     expected = trained(optax.sgd(0.1, momentum=0.9, nesterov=True))[0]
     jax.tree.map(np.testing.assert_array_equal, trained(optimizer)[0], expected)
     jax.tree.map(
@@ -114,7 +120,8 @@ def test_optimizer_without_weight_decay_has_it_decoupled():
 def test_accumulation_takes_the_mean_gradient_and_counts_training_steps():
     options = OptimizerConfig(name="sgd", accumulation_steps=2)
     optimizer = make_optimizer(options, lambda step: 0.1 * (1.0 + step))
-    params, state = jnp.array([1.0]), optimizer.init(jnp.array([1.0]))
+    params: Any = jnp.array([1.0])
+    state = optimizer.init(params)
     values = []
     for gradient in (1.0, 3.0, 2.0, 4.0, 9.0):
         with jax.numpy_dtype_promotion("standard"):

@@ -90,6 +90,7 @@ def test_plateau_scales_the_updates(news, tmp_path):
     train(news_config(news, **frozen), tmp_path / "frozen")
     stopped = restore_state(news_config(news, **frozen), tmp_path / "part")
     final = restore_state(news_config(news, **frozen), tmp_path / "frozen")
+    assert stopped.plateau is not None
     assert float(stopped.plateau.scale) < 1e-6
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-7),

@@ -1,5 +1,8 @@
 """Schedules of optax by their names, and the reduction of the learning rate on a plateau."""
 
+import typing
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,8 +53,8 @@ def learning_rates(kind, warmup_steps, num_steps, **arguments):
 
 
 def test_every_schedule_of_the_schema_has_a_function():
-    kinds = Config.model_fields["schedule"].annotation
-    assert set(SCHEDULES) == set(kinds.__args__) == set(LAST)
+    kinds = typing.get_args(Config.model_fields["schedule"].annotation)
+    assert set(SCHEDULES) == set(kinds) == set(LAST)
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
@@ -118,7 +121,7 @@ def test_plateau_reduces_each_replicate_by_its_own_losses():
             "data": {"validation": 0.1},
         }
     )
-    plateau = make_plateau(config)
+    plateau: Any = make_plateau(config)
     assert plateau is not None
     assert make_plateau(parse({"schedule": "linear"})) is None
     series = {"stagnating": [3.0, 3.0, 3.1, 2.9, 3.0], "falling": [3.0, 2.5, 2.0, 1.5, 1.0]}
