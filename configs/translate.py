@@ -37,6 +37,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.embedding.tied = True
     config.model.cell = "LSTMCell"
     config.model.features = 128
-    config.optimizer.b2 = 0.98
+    config.optimizer.arguments = {"b2": 0.98}
     config.optimizer.clip_norm = 1.0
     return config

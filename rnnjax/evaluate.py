@@ -26,11 +26,17 @@ def add_flags(parser: Parser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Prints the scores and the number of rows as JSON."""
+    """Prints the scores and the number of rows as JSON, and where a share of tokens is unknown."""
+    from rnnjax.reporting.progress import write_message
     from rnnjax.training import load_run
 
     run = load_run(args.workdir, args.trust)
-    write_output(encode_json(run.evaluate(args.data), indent=2))
+    scores = run.evaluate(args.data)
+    if "unknown_share" in scores:
+        shares = {args.data.name: scores["unknown_share"], **run.unknown_shares}
+        parts = ", ".join(f"{share:.1%} of {name}" for name, share in shares.items())
+        write_message(f"unknown tokens: {parts}")
+    write_output(encode_json(scores, indent=2))
 
 
 if __name__ == "__main__":

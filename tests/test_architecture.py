@@ -26,7 +26,7 @@ SUPPORT = {
 }
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
-    "lint",
+    *("lint", "score"),
 }
 
 TASK_CONFIGS = "config of a task"
@@ -345,6 +345,7 @@ def run_python(code: str) -> list[str]:
         "predict",
         "evaluate",
         "generate",
+        "score",
         "translate",
         "inspect",
         "experiment.__main__",

@@ -17,7 +17,7 @@ from rnnjax import input_files, lint
 from rnnjax.cli import texts as texts_lib
 from rnnjax.data.corpora.csv_files import read_classes, read_csv
 from rnnjax.data.corpora.parallel_text import read_parallel_text
-from rnnjax.data.corpora.plain_text import load_text_file
+from rnnjax.data.corpora.plain_text import load_text_files
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.data.word_vector_files import check_vector_format, read_vectors
 from rnnjax.errors import InputError
@@ -28,7 +28,7 @@ from rnnjax.training.run_folder import RunFolder
 READERS = {
     "csv": ("x", lambda folder: list(read_csv(folder / "x", ("a", "b")))),
     "classes": ("classes.txt", read_classes),
-    "text": ("x", lambda folder: load_text_file(folder / "x")),
+    "text": ("x", lambda folder: load_text_files(folder / "x")),
     "pairs": ("train.de", lambda folder: read_parallel_text(folder, "de", "en")),
     "packed pairs": ("train.de.gz", lambda folder: read_parallel_text(folder, "de", "en")),
     "digest": ("x", lambda folder: input_files.digest(folder / "x")),

@@ -98,18 +98,23 @@ def test_a_home_folder_is_put_in_the_place_of_its_sign(monkeypatch, tmp_path):
     assert cache.cache_directory() == tmp_path / "kept"
 
 
-@pytest.mark.parametrize("key", ["data.dir", "data.file", "model.embedding.path"])
+@pytest.mark.parametrize(
+    "key",
+    ["data.dir", "data.file", "data.validation_file", "data.test_file", "model.embedding.path"],
+)
 def test_a_path_of_a_config_is_expanded_or_refused_by_its_key(key, monkeypatch, tmp_path):
     def parsed(path):
         values: Any = path
         for name in reversed(key.split(".")):
             values = {name: values}
+        if key.endswith("_file"):
+            values["data"]["file"] = "x"
         result: Any = parse_config({"task": task, **values}).model_dump()
         for name in key.split("."):
             result = result[name]
         return result
 
-    task = "language_modeling" if key == "data.file" else "classification"
+    task = "language_modeling" if key.endswith("file") else "classification"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert parsed("~/x") == f"{tmp_path}/x"
     for path in (NOBODY, "a\0b", "caf\udce9", "\ud800"):

@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": "rnnjax.predict",
     "evaluate": "rnnjax.evaluate",
     "generate": "rnnjax.generate",
+    "score": "rnnjax.score",
     "translate": "rnnjax.translate",
     "inspect": "rnnjax.inspect",
     "compare": "rnnjax.compare",

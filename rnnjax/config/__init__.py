@@ -13,6 +13,7 @@ from rnnjax.config.parsing import (
     differences,
     key_paths,
     parse,
+    parse_recorded,
     replicate_configs,
 )
 from rnnjax.config.schema import AcknowledgedConfig, Config, flat
@@ -29,5 +30,6 @@ __all__ = [
     "key_paths",
     "load_config",
     "parse",
+    "parse_recorded",
     "replicate_configs",
 ]

@@ -76,6 +76,16 @@ def check_combinations(config: "Config") -> None:
             f"{config.model.layer_features!r}: no layer has the features of that below it, so that "
             "nothing can be added; give two of them the same number"
         )
+    if config.schedule == "plateau" and not config.validated:
+        raise ValueError(
+            "schedule is 'plateau' and data.validation is 0: it follows the validation loss, so "
+            "set data.validation (0.1, say) or another schedule"
+        )
+    if config.schedule.endswith("_onecycle") and config.warmup_steps:
+        raise ValueError(
+            f"schedule is {config.schedule!r} and warmup_steps is set: one cycle begins with a "
+            "warm-up, so set pct_start in schedule_arguments, and warmup_steps=0"
+        )
     embedding = config.model.embedding
     if config.init_from and embedding.path:
         raise ValueError("init_from and model.embedding.path are set: leave one of them out")

@@ -10,7 +10,10 @@ from rnnjax.config.schema import Config, config_class, flat
 from rnnjax.config.task_schema import default_task, task_names
 from rnnjax.errors import InputError
 
-PATH_KEYS = ("data.dir", "data.file", "model.embedding.path", "init_from")
+PATH_KEYS = (
+    *("data.dir", "data.file", "data.validation_file", "data.test_file"),
+    *("model.embedding.path", "init_from"),
+)
 """The keys that name a file or folder, whose content counts and not the spelling of its path."""
 
 
@@ -58,6 +61,29 @@ def parse(values: Mapping[str, Any], name: str = "config", *, trust: bool = True
     except pydantic.ValidationError as error:
         lines = [_explain(detail, name, task, trust) for detail in error.errors()]
         raise InputError("\n".join(lines)) from None
+
+
+def parse_recorded(
+    values: Mapping[str, Any], name: str = "config", *, trust: bool = True
+) -> Config:
+    """Returns the config of a recorded run, whose keys may be those of an earlier schema.
+
+    Args:
+      values: as for `parse`. Arguments of Adam were keys of the optimizer once.
+      name: as for `parse`.
+      trust: as for `parse`.
+
+    Raises:
+      InputError: as for `parse`.
+    """
+    optimizer = values.get("optimizer") if isinstance(values, Mapping) else None
+    if isinstance(optimizer, Mapping) and "name" not in optimizer:
+        optimizer = dict(optimizer)
+        moved = {key: optimizer.pop(key) for key in ("b2", "epsilon") if key in optimizer}
+        defaults = {"b2": 0.999, "epsilon": 1e-7}
+        arguments = {key: value for key, value in moved.items() if value != defaults[key]}
+        values = {**values, "optimizer": {**optimizer, "arguments": arguments}}
+    return parse(values, name, trust=trust)
 
 
 def changed_values(first: Config, second: Config) -> dict[str, tuple[Any, Any]]:

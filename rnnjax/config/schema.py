@@ -11,6 +11,7 @@ import pydantic
 
 from rnnjax import paths
 from rnnjax.class_import import is_class_path
+from rnnjax.config.arguments import Arguments, Factors
 from rnnjax.config.constraints import SEEDS, check_combinations
 from rnnjax.config.task_schema import TaskSchema, default_task, find_schema, task_names
 from rnnjax.errors import InputError
@@ -20,6 +21,22 @@ MAX_COUNT = 2**31 - 1
 turn an absurd value into a message instead of a machine without memory."""
 MAX_LENGTH, _FEATURES, _TOKENS = 10**6, 2**16, 10**7
 
+
+MAPPING_KEYS = ("optimizer.arguments", "optimizer.learning_rate_factors", "schedule_arguments")
+"""Keys whose values are mappings, and not sections."""
+
+Schedule = Literal[
+    "constant",
+    "linear",
+    "cosine",
+    "polynomial",
+    "exponential_decay",
+    "piecewise_constant",
+    "piecewise_interpolate",
+    "cosine_onecycle",
+    "linear_onecycle",
+    "plateau",
+]
 
 FilePath = Annotated[str, pydantic.AfterValidator(paths.expand)]
 """A path with `~` expanded to the home folder."""
@@ -39,11 +56,14 @@ Section = TypeVar("Section", bound=ConfigSection)
 class VocabularyConfig(ConfigSection):
     """The vocabulary of a text corpus."""
 
-    unit: Literal["word", "character", "subword"] = "word"
+    unit: Literal["word", "whitespace", "character", "subword"] = "word"
     """Unit of tokenization. Words are lower-cased and stripped of punctuation; characters and
-    subwords preserve the text."""
+    subwords preserve the text. 'whitespace' is that of published language models: words split at
+    white space as they stand, `<eos>` at the end of a line, `<unk>` in the text as unknown."""
     size: int = pydantic.Field(default=20_000, ge=3, le=_TOKENS)
-    """Maximum number of tokens, padding and unknown included; rows of the embedding."""
+    """Maximum number of tokens, padding and unknown included; rows of the embedding. The published
+    sizes of language models are without padding, so that they are one more here. Equally common
+    words of 'whitespace' rank by their first occurrence."""
     text: Literal["", "title", "description", "title+description"] = ""
     """Fields that the vocabulary is fitted on; '' for those of `data.text`."""
     rows: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
@@ -64,7 +84,12 @@ class DataConfig(ConfigSection):
     text: Literal["title", "description", "title+description"] = "title+description"
     """Fields of a row that make up its text, joined by a space."""
     file: FilePath = ""
-    """A text file instead of a corpus; its last lines are the test split."""
+    """A text file instead of a corpus; its last lines are the test split, unless `data.test_file`
+    is set."""
+    validation_file: FilePath = ""
+    """A text file as the validation split, instead of a part of `data.file`; '' for none."""
+    test_file: FilePath = ""
+    """A text file as the test split, so that all of `data.file` is for training; '' for none."""
     take: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Number of rows (of a file: lines) to use of each split, from the start; 0 for all."""
     max_tokens: int = pydantic.Field(default=0, ge=0, le=MAX_LENGTH)
@@ -188,16 +213,24 @@ class ModelConfig(ConfigSection):
 
 
 class OptimizerConfig(ConfigSection):
-    """Adam, gradient clipping and weight decay."""
+    """The optimizer, gradient clipping and weight decay."""
 
-    b2: float = pydantic.Field(default=0.999, gt=0.0, lt=1.0)
-    """Decay of the second moment of the gradients."""
-    epsilon: float = pydantic.Field(default=1e-7, gt=0.0)
-    """Added to the root of the second moment."""
+    name: str = pydantic.Field(default="keras_adam", max_length=1_000)
+    """The optimizer: any of optax or optax.contrib that needs gradients alone ('sgd', 'adamw',
+    'lion', 'muon'), or 'keras_adam', Adam with the epsilon of Keras."""
+    arguments: Arguments = {}
+    """Its arguments: 'momentum=0.9, nesterov=True', or a dict of them; of keras_adam b1, b2 and
+    epsilon. The learning rate and the weight decay have keys of their own."""
     clip_norm: float = pydantic.Field(default=0.0, ge=0.0)
     """Maximum global norm of the gradients; 0 for off."""
     weight_decay: float = pydantic.Field(default=0.0, ge=0.0)
-    """Decoupled weight decay (AdamW), times the learning rate; 0 for off."""
+    """Weight decay, as the optimizer has it; decoupled (times the learning rate) where it has none,
+    as it is in adamw; 0 for off."""
+    accumulation_steps: int = pydantic.Field(default=1, ge=1, le=MAX_COUNT)
+    """Training steps whose mean gradient makes one update."""
+    learning_rate_factors: Factors = {}
+    """Factors of the learning rate by the start of the path of parameters, a prefix or a regular
+    expression: 'embed=0.1'. Those of all that match are multiplied; 0 freezes."""
 
 
 class AveragingConfig(ConfigSection):
@@ -275,8 +308,12 @@ class Config(ConfigSection):
     """Rows of a batch."""
     learning_rate: float = pydantic.Field(default=1e-3, gt=0.0)
     """Peak learning rate."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """Learning rate after the warm-up: constant, or decayed to zero."""
+    schedule: Schedule = "constant"
+    """Learning rate after the warm-up, by functions of optax: linear and cosine end at zero with
+    the last step. 'plateau' reduces it where the validation loss stagnates."""
+    schedule_arguments: Arguments = {}
+    """Arguments of that function, 'decay_rate=0.5, transition_steps=1000', whose steps count from
+    the end of the warm-up; for plateau those of optax.contrib.reduce_on_plateau."""
     warmup_steps: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Steps over which the learning rate rises from zero."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -308,7 +345,8 @@ class Config(ConfigSection):
     @property
     def validated(self) -> bool:
         """Whether there is a validation split."""
-        return bool(self.data.validation) or self.task_schema.has_validation
+        data = self.data
+        return bool(data.validation or data.validation_file) or self.task_schema.has_validation
 
     def section(self, kind: type[Section]) -> Section:
         """Returns the section of the task, which has this type."""
@@ -378,7 +416,7 @@ class _UnknownTaskConfig(Config):
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields path and value of everything that is in nested mappings."""
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and prefix + key not in MAPPING_KEYS:
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

@@ -21,8 +21,14 @@ END = 2
 _MAX_UNKNOWN_SHARE = 0.1
 """Share of unknown tokens up to which no warning is due."""
 _PADDING, _UNKNOWN, _END = "[PAD]", "[UNK]", "[END]"
+_SPECIAL_WORDS = ("[PAD] ", "<unk>", "<eos>")
+"""Padding, unknown and end of white-space words. Published texts hold the last two, and a space
+keeps the first from being a word of a text."""
+_ALL_TOKENS = 2**31
+_TEXTS_PER_CALL = 10_000
+"""Texts that are encoded at once to count their words."""
 
-Unit = Literal["word", "character", "subword"]
+Unit = Literal["word", "whitespace", "character", "subword"]
 
 _SPACE = "\u2581"
 """Stands for a space in the tokens of subwords, and a space for this character."""
@@ -48,7 +54,9 @@ class Vocabulary:
 
     Words are those of Keras' TextVectorization: lower case, the punctuation of ASCII removed, split
     on white space. Subwords are those of byte pair encoding (Sennrich, Haddow, Birch, ACL 2016),
-    which no punctuation shares with a word; their ids are in the order of the merges. Characters,
+    which no punctuation shares with a word; their ids are in the order of the merges. White-space
+    words are those of published language models: a text split at white space and otherwise left as
+    it is, `<eos>` for each end of a line, `<unk>` in a text the unknown token. Characters,
     which are code points, and subwords keep a text as it is: no Unicode normalization takes place,
     and decoding returns the code points that were encoded where all of them are in the vocabulary.
     Hugging Face tokenizers does the work; `tokenizer.json` is a file of that library.
@@ -68,26 +76,32 @@ class Vocabulary:
 
         Args:
           texts: the texts to count.
-          size: most entries, padding, unknown and end included. Equal counts: by the alphabet. An
-            alphabet that is larger is cut as words are.
+          size: most entries, padding, unknown and end included. Equal counts: by the alphabet, and
+            of white-space words by their first occurrence. An alphabet that is larger is cut as
+            words are.
           unit: of a token.
-          end_token: adds the token that ends a text, `END`.
+          end_token: adds the token that ends a text, `END`, which white-space words always have.
 
         Raises:
           InputError: the texts hold no token at all.
         """
-        special = [_PADDING, _UNKNOWN, *([_END] if end_token else [])]
-        tokenizer, trainer = _make_tokenizer(unit, size, special)
-        tokenizer.train_from_iterator(_check_unicode(texts), trainer)
+        if unit == "whitespace":
+            special = list(_SPECIAL_WORDS)
+            tokenizer = _fit_whitespace_words(list(_check_unicode(texts)), size)
+        else:
+            special = [_PADDING, _UNKNOWN, *([_END] if end_token else [])]
+            tokenizer, trainer = _make_tokenizer(unit, size, special)
+            tokenizer.train_from_iterator(_check_unicode(texts), trainer)
         if tokenizer.get_vocab_size() == len(special):
             if size <= len(special):
                 raise InputError(
                     f"config.data.vocabulary.size: given {size}, which {', '.join(special)} fill; "
                     f"expected more than {len(special)}"
                 )
+            token = "word" if unit == "whitespace" else unit
             raise InputError(
-                f"the texts to fit the vocabulary on hold no {unit}: give texts that do, or fit it "
-                "on more of them (config.data.vocabulary.rows and .text)"
+                f"the texts to fit the vocabulary on hold no {token}: give texts that do, or fit "
+                "it on more of them (config.data.vocabulary.rows and .text)"
             )
         return cls(tokenizer)
 
@@ -111,7 +125,8 @@ class Vocabulary:
                 "restore the file, or train again in a new folder"
             ) from error
         first = [tokenizer.id_to_token(token_id) for token_id in (PADDING, UNKNOWN)]
-        if first != [_PADDING, _UNKNOWN]:
+        is_whitespace = first == list(_SPECIAL_WORDS[:2])
+        if not is_whitespace and first != [_PADDING, _UNKNOWN]:
             raise InputError(
                 f"{path}: its tokens 0 and 1 are {first}, expected {[_PADDING, _UNKNOWN]}, which "
                 "networks read as padding and unknown; restore the file, or train again in a new "
@@ -124,9 +139,10 @@ class Vocabulary:
                 f"expected each number from 0 to {len(ids) - 1} once; restore the file, or "
                 "train again in a new folder"
             )
-        if ids.get(_END, END) != END:
+        end = _SPECIAL_WORDS[END] if is_whitespace else _END
+        if ids.get(end, END) != END:
             raise InputError(
-                f"{path}: the token {_END}, which ends a text, is number {ids[_END]}, expected "
+                f"{path}: the token {end}, which ends a text, is number {ids[end]}, expected "
                 f"{END}; restore the file, or train again in a new folder"
             )
         return cls(tokenizer)
@@ -185,7 +201,17 @@ class Vocabulary:
     @property
     def has_end_token(self) -> bool:
         """Whether there is a token that ends a text."""
-        return self.tokenizer.id_to_token(END) == _END
+        return self.has_line_ends or self.tokenizer.id_to_token(END) == _END
+
+    @property
+    def has_line_ends(self) -> bool:
+        """Whether `END` ends each line of a text, as with white-space words."""
+        return self.tokenizer.id_to_token(UNKNOWN) == _SPECIAL_WORDS[UNKNOWN]
+
+    @property
+    def preserves_text(self) -> bool:
+        """Whether decoding returns a text as it was, where all tokens are in the vocabulary."""
+        return self.tokenizer.decoder is not None
 
     def unknown_shares(self, texts: Iterable[str], max_tokens: int = 0) -> list[float]:
         """Returns the share of unknown tokens of each text, 1 for a text without tokens.
@@ -218,6 +244,36 @@ class Vocabulary:
             if share_in_form < share / 2:
                 return f"; in the Unicode form {form} {share_in_form:.1%} are: convert the text"
         return ""
+
+
+def _fit_whitespace_words(texts: Sequence[str], size: int) -> tokenizers.Tokenizer:
+    """Returns a tokenizer of the commonest words; equal counts rank by first occurrence."""
+    special = {name: token_id for token_id, name in enumerate(_SPECIAL_WORDS)}
+    everything = _whitespace_tokenizer(special)
+    everything.train_from_iterator(
+        texts, trainers.WordLevelTrainer(vocab_size=_ALL_TOKENS, show_progress=False)
+    )
+    ids = [
+        encoding.ids
+        for start in range(0, len(texts), _TEXTS_PER_CALL)
+        for encoding in everything.encode_batch_fast(texts[start : start + _TEXTS_PER_CALL])
+    ]
+    words, first, counts = np.unique(
+        Sequences.from_lists(ids).values, return_index=True, return_counts=True
+    )
+    names = [str(everything.id_to_token(int(word))) for word in words[np.lexsort((first, -counts))]]
+    room = max(size - len(special), 0)
+    names = [name for name in names if name not in special][:room]
+    return _whitespace_tokenizer(special | {name: len(special) + i for i, name in enumerate(names)})
+
+
+def _whitespace_tokenizer(ids: dict[str, int]) -> tokenizers.Tokenizer:
+    """Returns a tokenizer of words between white space, with a token for each end of a line."""
+    _, unknown, end = _SPECIAL_WORDS
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(ids, unk_token=unknown))
+    tokenizer.normalizer = normalizers.Replace("\n", f" {end} ")
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
 
 
 def _make_tokenizer(

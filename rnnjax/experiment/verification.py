@@ -175,7 +175,7 @@ def _stale_reason(run: Run, configs: Mapping[str, Config]) -> str:
             section, _, name = key.rpartition(".")
             functools.reduce(dict.__getitem__, section.split("."), values).setdefault(name, value)
         is_imported = values.get("task") == current.task
-        recorded = config_lib.parse(values, trust=is_imported)
+        recorded = config_lib.parse_recorded(values, trust=is_imported)
     except InputError as error:
         return f"are of a config that is not valid any more: {error}"
     differences = config_lib.differences(current, recorded)

@@ -2,17 +2,21 @@
 
 from rnnjax.kernels.activations import sigmoid
 from rnnjax.kernels.broadcasting import match_rank
+from rnnjax.kernels.cross_entropy import CrossEntropy, chunked_cross_entropy, is_most_probable
 from rnnjax.kernels.gru_sequence import fused_gru
 from rnnjax.kernels.lstm_sequence import fused_lstm
 from rnnjax.kernels.matmul import flat_dot_general, flat_matmul
 from rnnjax.kernels.simple_sequence import fused_simple
 
 __all__ = [
+    "CrossEntropy",
+    "chunked_cross_entropy",
     "flat_dot_general",
     "flat_matmul",
     "fused_gru",
     "fused_lstm",
     "fused_simple",
+    "is_most_probable",
     "match_rank",
     "sigmoid",
 ]

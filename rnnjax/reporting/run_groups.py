@@ -173,7 +173,8 @@ def _vocabulary(config: Config, score: str) -> str:
     if independent is None or score in independent:
         return ""
     vocabulary = config.data.vocabulary
-    return f"{vocabulary.unit}s of {vocabulary.rows or 'all'} rows, at most {vocabulary.size}"
+    unit = "white-space word" if vocabulary.unit == "whitespace" else vocabulary.unit
+    return f"{unit}s of {vocabulary.rows or 'all'} rows, at most {vocabulary.size}"
 
 
 def _score(run: RecordedRun, metric: str) -> float:
@@ -244,7 +245,7 @@ def _read_record(path: Path) -> dict[str, list[RecordedRun]]:
         run = RecordedRun(
             source,
             line.seed,
-            config_lib.parse(line.config, f"{source}: config", trust=False),
+            config_lib.parse_recorded(line.config, f"{source}: config", trust=False),
             {split: values for split, values in scores.items() if values},
             line.environment,
             line.data,

@@ -70,6 +70,9 @@ class Scores(RecordModel):
     perplexity: Number | None = None
     bits: Number | None = None
     """Bits per token."""
+    bits_per_character: Number | None = None
+    """Bits of all tokens by the number of characters of the raw text."""
+    bits_per_byte: Number | None = None
     baseline: Number | None = None
     """Minimum loss without memory."""
     bleu: Number | None = None

@@ -61,7 +61,8 @@ _SHARE, _PERCENT, _AMOUNT = Interval(0, 1), Interval(0, 100), Interval(0, math.i
 SCORE_RANGES = {
     **dict.fromkeys(("accuracy", "macro_f1", "exact"), _SHARE),
     **dict.fromkeys(("bleu", "chrf"), _PERCENT),
-    **dict.fromkeys(("loss", "bits", "cpu_seconds", "train_seconds"), _AMOUNT),
+    **dict.fromkeys(("loss", "bits", "bits_per_character", "bits_per_byte"), _AMOUNT),
+    **dict.fromkeys(("cpu_seconds", "train_seconds"), _AMOUNT),
     "perplexity": Interval(1, math.inf),
 }
 """The range of each score by its definition; any other is unbounded."""

@@ -8,9 +8,9 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from rnnjax.kernels import match_rank
+from rnnjax.kernels import CrossEntropy, is_most_probable
 from rnnjax.tasks.task import Sums
 
 TOKEN_AXES = MappingProxyType(
@@ -38,19 +38,19 @@ def token_sums(
     }
 
 
-def is_most_probable(
-    logits: Float[Array, "*batch vocabulary"], targets: Int[ArrayLike, "*batch"]
-) -> Bool[Array, "*batch"]:
-    """Returns whether the targets are `jnp.argmax(logits, axis=-1)`; False where logits are NaN.
+def cross_entropy_sums(
+    cross_entropy: CrossEntropy, weights: Float[ArrayLike, "batch time"]
+) -> Sums:
+    """Sums cross-entropy (nats), accuracy and weights over tokens.
 
-    XLA's argmax is not vectorized on a CPU, and took a quarter of the training time of a model of
-    words; these comparisons are.
+    Where there is no label smoothing, 'loss' is the one with a gradient.
     """
-    targets = jnp.asarray(targets)[..., None]
-    target_logits = jnp.take_along_axis(logits, targets, axis=-1)
-    tokens = jnp.arange(logits.shape[-1], dtype=targets.dtype)
-    earlier = match_rank(tokens, targets) < targets  # argmax takes the first of equals
-    return jnp.all(jnp.where(earlier, logits < target_logits, logits <= target_logits), axis=-1)
+    weights = jnp.asarray(weights)
+    return {
+        "loss": cross_entropy.loss,
+        "accuracy": jnp.sum(jnp.where(cross_entropy.is_correct, weights, 0)),
+        "weight": jnp.sum(weights),
+    }
 
 
 def mean_token_metrics(sums: Sequence[Any]) -> tuple[dict[str, float], int]:

@@ -15,10 +15,11 @@ from rnnjax.input_files import explain
 from rnnjax.reporting import metrics_log, run_files
 from rnnjax.reporting.progress import write_message
 from rnnjax.reporting.run_report import REPORT
+from rnnjax.tasks.generation import TextGenerator
 from rnnjax.tasks.inspection import Inspection, inspect_texts
 from rnnjax.tasks.prediction import EvaluateStep, check_scores, predict_split
 from rnnjax.tasks.report_page import render_report, usage_commands, write_report
-from rnnjax.tasks.sampling import SamplingOptions
+from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.streaming import TextStreaming
 from rnnjax.tasks.task import Prediction, Task
 from rnnjax.tasks.token_task import TokenTask
@@ -95,6 +96,22 @@ class TrainedRun:
         return run_files.read_result(self.folder, run_files.read_manifest(self.folder)).values()
 
     @property
+    def unknown_shares(self) -> dict[str, float]:
+        """The shares of unknown tokens in the parts of the run's data; of a finished run, all.
+
+        Raises:
+          InputError: a file of the run is damaged.
+        """
+        parts = {"the training part": self.data}
+        if (self.folder / run_files.RESULT).exists():
+            result = self.result
+            names = ("validation", "test")
+            parts |= {f"the {name} part": result[name] for name in names if name in result}
+        return {
+            name: part["unknown_share"] for name, part in parts.items() if "unknown_share" in part
+        }
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl: step, epoch, split, loss and so on.
 
@@ -154,21 +171,52 @@ class TrainedRun:
         split = self.task.read_split(self, inputs)
         yield from self.task.predictions(split, self.outputs(split, "predict"))
 
+    def text_generator(
+        self, length: int, options: GenerationOptions | None = None
+    ) -> TextGenerator:
+        """Returns a generator of texts that continue prompts, many at once.
+
+        Args:
+          length: maximum number of tokens.
+          options: of the generation; None to sample by the probabilities of the network, seed 0.
+
+        Raises:
+          InputError: the network generates no text, a number is out of its range, or no text of
+            so few tokens matches the pattern.
+        """
+        raise self.query_error("generates no text")
+
     def generate(
-        self, prompt: str, length: int, options: SamplingOptions | None = None
+        self, prompt: str, length: int, options: GenerationOptions | None = None
     ) -> Iterator[str]:
-        """Yields pieces of a text that continues a prompt, as they are sampled, up to its end.
+        """Yields pieces of a text that continues a prompt, as they are generated, up to its end.
 
         Args:
           prompt: the start of the text, which is not yielded.
-          length: maximum number of tokens.
-          options: of the sampling; None for the probabilities of the network, seed 0.
+          length: as for `text_generator`.
+          options: as for `text_generator`.
 
         Raises:
-          InputError: the network generates no text, a number is out of its range, or the prompt is
-            not valid Unicode.
+          InputError: as for `text_generator`, or the prompt is not valid Unicode.
         """
-        raise self.query_error("generates no text")
+        return self.text_generator(length, options).pieces(prompt)
+
+    def score(self, texts: Sequence[str]) -> list[Any]:
+        """Returns the log-probability of each text, with the surprisal of each token.
+
+        A text is read from its start, and does not depend on the other texts.
+
+        Args:
+          texts: at least one.
+
+        Raises:
+          InputError: the network scores no text, or a text is not valid Unicode.
+        """
+        return list(self.scores(texts))
+
+    def scores(self, texts: Sequence[str]) -> Iterator[Any]:
+        """Yields what `score` returns, as it is computed."""
+        raise self.query_error("scores no text")
 
     def translate(self, texts: Sequence[str], beam_size: int = 0) -> list[Any]:
         """Returns the best translation of each text, which does not depend on the other texts.

@@ -54,11 +54,12 @@ def check_loss(loss: Any, split: str, step: int) -> None:
 def check_state(state: TrainState) -> None:
     """Raises NonFiniteError if an array of a state is not finite.
 
-    The loss of the best parameters is left out: it is infinite before the first evaluation.
+    The loss of the best parameters and that of a plateau are left out: they are infinite before
+    the first evaluation.
     """
     check_loss(state.sums["loss"], "training", state.num_steps)
     best = None if state.best is None else state.best.params
-    paths = non_finite_paths({**vars(state), "best": best})
+    paths = non_finite_paths({**vars(state), "best": best, "plateau": None})
     if paths:
         more, step = f" and {len(paths) - 1} more" if len(paths) > 1 else "", state.num_steps
         raise NonFiniteError(f"{paths[0]}{more} not finite after step {step}", step)

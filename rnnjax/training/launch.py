@@ -25,7 +25,11 @@ from rnnjax.training.memory_limits import (
     check_parameters,
     out_of_memory_error,
 )
-from rnnjax.training.optimizer import make_optimizer, make_schedule
+from rnnjax.training.optimizer import (
+    check_learning_rate_factors,
+    check_optimizer,
+    make_optimizer,
+)
 from rnnjax.training.replicates import Replicate, batches_to_compile
 from rnnjax.training.results import (
     format_layers,
@@ -36,8 +40,9 @@ from rnnjax.training.results import (
 )
 from rnnjax.training.resume import check_metrics, load_resumed_run, record_resumption
 from rnnjax.training.run_folder import RunFolder
+from rnnjax.training.schedule import make_plateau, make_schedule
 from rnnjax.training.start import load_new_run, start_run
-from rnnjax.training.state import TrainState, init_state
+from rnnjax.training.state import TrainState, init_state, restart_optimizer
 from rnnjax.training.step import make_evaluate_step, make_train_step
 from rnnjax.training.timing import TrainingTimer
 from rnnjax.training.warm_start import WarmStart, apply_warm_start, match_warm_start
@@ -61,6 +66,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
     check_cell(config.model)  # raises before any long work
+    check_optimizer(config)
     cache.enable_compilation_cache()
     task_class = find_task(config.task)
     folder = RunFolder(workdir)
@@ -114,8 +120,9 @@ def _make_task(
     Warns of common mistakes in the config.
 
     Raises:
-      InputError: the warm-up is longer than the training, the cell cannot read the input, or the
-        data lack metadata that the task needs.
+      InputError: the warm-up or the accumulation of gradients is longer than the training, a factor
+        of the learning rate is of no parameter, the cell cannot read the input, or the data lack
+        metadata that the task needs.
     """
     dataset = replicates[0].dataset
     total_steps = config.epochs * dataset.train.steps_per_epoch
@@ -124,6 +131,11 @@ def _make_task(
             f"config.warmup_steps: given {config.warmup_steps}, and the training has {total_steps} "
             "steps; expected fewer, so that it reaches config.learning_rate: "
             f"{total_steps // 10}, a tenth of them, say"
+        )
+    if config.optimizer.accumulation_steps > total_steps:
+        raise InputError(
+            f"config.optimizer.accumulation_steps: given {config.optimizer.accumulation_steps}, "
+            f"and the training has {total_steps} steps; expected at most so many"
         )
     for line in lint_rules.warnings(config, dataset):
         write_message(line)
@@ -135,6 +147,9 @@ def _make_task(
             f"metadata of its source: {', '.join(metadata)}"
         )
     task = task_class.from_config(config, vocab_size, metadata)
+    factors = config.optimizer.learning_rate_factors
+    if factors:
+        check_learning_rate_factors(factors, jax.eval_shape(task.init, jax.random.key(0)))
     train = dataset.train
     lengths = tuple(np.max([np.atleast_1d(ends) for ends in train.boundaries], axis=0).tolist())
     inputs = task.input_shapes(train.batch_size, lengths)
@@ -162,7 +177,11 @@ def _train_and_evaluate(
     steps_per_epoch = dataset.train.steps_per_epoch
     total_steps = config.epochs * steps_per_epoch
     learning_rate = make_schedule(
-        config.schedule, config.learning_rate, config.warmup_steps, total_steps
+        config.schedule,
+        config.learning_rate,
+        config.warmup_steps,
+        total_steps,
+        config.schedule_arguments,
     )
     optimizer = make_optimizer(config.optimizer, learning_rate, task.trainable_mask)
     initial = init_state(
@@ -172,6 +191,7 @@ def _train_and_evaluate(
         batch_size=config.batch_size,
         track_average=bool(config.averaging.decay),
         track_best=bool(config.early_stopping.patience),
+        plateau=make_plateau(config),
         vectors=[replicate.vectors for replicate in replicates if replicate.vectors],
     )
     checkpoints = folder.open_checkpoints()
@@ -189,6 +209,7 @@ def _train_and_evaluate(
             state = initial.create()
             if warm_start:
                 state = apply_warm_start(warm_start, task, replicates, state)
+                state = restart_optimizer(task, optimizer, len(replicates), state)
             return checkpoints.restore(state, repair=repair) or (0, state)
 
         resumed_from, state = latest_state(repair=True)
@@ -202,7 +223,7 @@ def _train_and_evaluate(
                 f"training {total_steps - resumed_from} steps of {config.batch_size} "
                 f"{task.example_unit}, padded to {boundaries} steps, each compiled once"
             )
-        inputs = replicates[0].slice(state.params), task.initial_carry(config.batch_size)
+        inputs = replicates[0].slice(state.params), task.initial_carry(dataset.test.batch_size)
         evaluate_step.prepare(inputs, dataset.test.empty_batches())
         timer = TrainingTimer(folder.timing, resumed_from)
         try:

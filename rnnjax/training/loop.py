@@ -18,6 +18,7 @@ from rnnjax.training.diagnosis import PLATEAU_STEPS, describe_plateau
 from rnnjax.training.evaluation import predict_split
 from rnnjax.training.finite import check_loss, check_state
 from rnnjax.training.replicates import Replicate, batch_group_at
+from rnnjax.training.schedule import make_plateau, update_plateau
 from rnnjax.training.state import BestParams, TrainState
 from rnnjax.training.step import CompiledFunction
 from rnnjax.training.timing import TrainingTimer
@@ -90,7 +91,7 @@ def run_loop(
     steps_per_epoch = replicates[0].dataset.train.steps_per_epoch
     total_steps = config.epochs * steps_per_epoch
     intervals = Intervals.of(config, steps_per_epoch)
-    patience = config.early_stopping.patience
+    patience, plateau = config.early_stopping.patience, make_plateau(config)
     step = saved_step = state.num_steps
     is_stopped = has_stopped_early(state, patience)
 
@@ -112,9 +113,12 @@ def run_loop(
             if is_log_due or is_last:
                 state, means = _mean_metrics(state, reset=is_log_due)
                 check_loss(means["loss"], "training", step)
-                rate = float(jnp.asarray(learning_rate(step - 1)))
+                with jax.numpy_dtype_promotion("standard"):  # optax is written for it
+                    scheduled_rate = float(jnp.asarray(learning_rate(step - 1)))
                 for replicate in replicates:
-                    values = jax.tree.map(float, replicate.slice(means))
+                    values, rate = jax.tree.map(float, replicate.slice(means)), scheduled_rate
+                    if state.plateau is not None:
+                        rate *= float(replicate.slice(state.plateau.scale))
                     replicate.metrics_log.write(
                         {**position(step, "train"), **values, "learning_rate": rate}
                     )
@@ -128,6 +132,7 @@ def run_loop(
                 progress.update(step, examples)
             if is_last or intervals.is_due("validation", step):
                 check_loss(state.sums["loss"], "training", step)
+                losses = []
                 for replicate in replicates:
                     split = replicate.dataset.validation
                     if split is None:
@@ -139,6 +144,9 @@ def run_loop(
                     replicate.metrics_log.write({**position(step, "validation"), **scores})
                     state = _update_best(state, scores["loss"])
                     is_stopped = has_stopped_early(state, patience)
+                    losses.append(scores["loss"])
+                if plateau is not None:
+                    state = state.replace(plateau=update_plateau(plateau, state.plateau, losses))
             is_checkpoint_due = intervals.checkpoint and step % intervals.checkpoint == 0
             if is_checkpoint_due or request.signal:
                 _save(state, replicates, checkpoints, timer)

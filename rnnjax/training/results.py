@@ -138,7 +138,15 @@ def format_scores(result: dict[str, Any], metrics: Sequence[str], unit: str) -> 
 
     scores = ", ".join(f"{name} {value(test[name])}" for name in metrics)
     spread = f" (mean ± standard deviation of seeds {seeds[0]} to {seeds[-1]})" if seeds else ""
-    share = test.get("unknown_share", 0.0)
-    share = share["mean"] if isinstance(share, dict) else share
+    share, *other_shares = (
+        part["mean"] if isinstance(part, dict) else part
+        for part in (
+            scores.get("unknown_share", 0.0)
+            for scores in (test, result.get("validation", {}), result.get("data", {}))
+        )
+    )
+    parts = zip(("validation", "training"), other_shares, strict=True)
+    others = ", ".join(f"{part:.1%} of the {name} part" for name, part in parts if part)
     unknown = f", {share:.1%} of the tokens unknown" if share else ""
+    unknown += f" ({others})" if share and others else ""
     return f"test {scores} on {test['rows']} {unit}{spread}{unknown}"

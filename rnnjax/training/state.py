@@ -50,6 +50,7 @@ class TrainState(flax.struct.PyTreeNode):
       sums: metrics summed since they were last logged.
       best: None without early stopping.
       carry: state of the network passed from batch to batch; None in tasks without one.
+      plateau: of the reduction of the learning rate by validations; None for other schedules.
     """
 
     step: Int[Array, ""]
@@ -59,6 +60,7 @@ class TrainState(flax.struct.PyTreeNode):
     sums: dict[str, Float[Array, ""]]
     best: BestParams | None
     carry: Any | None = None
+    plateau: Any | None = None
 
     @property
     def num_steps(self) -> int:
@@ -91,6 +93,7 @@ def init_state(
     batch_size: int,
     track_average: bool = False,
     track_best: bool = False,
+    plateau: optax.GradientTransformationExtraArgs | None = None,
     vectors: Sequence[WordVectors] = (),
 ) -> InitialState:
     """Returns the initial state of training.
@@ -102,6 +105,7 @@ def init_state(
       batch_size: rows of a batch.
       track_average: add a moving average of the parameters.
       track_best: add the best parameters.
+      plateau: as `make_plateau` returns it.
       vectors: pretrained embeddings of each replicate; none for random ones.
     """
 
@@ -124,6 +128,7 @@ def init_state(
             sums={name: jnp.zeros(()) for name in ("loss", "accuracy", "weight")},
             best=best,
             carry=task.initial_carry(batch_size),
+            plateau=plateau and plateau.init(params),
         )
 
     keys = [jax.random.fold_in(jax.random.key(seed), INIT) for seed in seeds]
@@ -136,3 +141,22 @@ def init_state(
         arguments = [jnp.stack(keys), *(np.stack(part) for part in zip(*embeddings, strict=True))]
         traced = jax.jit(jax.vmap(init)).trace(*arguments)
     return InitialState(traced.out_info, lambda: traced.lower().compile()(*arguments))
+
+
+def restart_optimizer(
+    task: Task, optimizer: optax.GradientTransformation, num_replicates: int, state: TrainState
+) -> TrainState:
+    """Returns the state with a new optimizer state, of its parameters.
+
+    Args:
+      task: with the network.
+      optimizer: some keep the parameters that they began with.
+      num_replicates: of the run.
+      state: of several replicates, with a leading replicate axis.
+    """
+
+    def init(params: Any) -> Any:
+        return optimizer.init(trim_rows(params, task.trainable_rows))
+
+    init = jax.vmap(init) if num_replicates > 1 else init
+    return state.replace(opt_state=jax.jit(init)(state.params))

@@ -96,6 +96,9 @@ def make_train_step(
         gradients, (sums, carry) = gradient(state.params, batch, state.carry, key)
         with jax.numpy_dtype_promotion("standard"):  # optax is written for it
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        if state.plateau is not None:
+            scale = state.plateau.scale
+            updates = jax.tree.map(lambda update: update * scale, updates)
         step, params = state.step + 1, optax.apply_updates(state.params, updates)
         return state.replace(
             step=step,
@@ -112,12 +115,20 @@ def make_train_step(
             return train_step(state, batch, seed)
 
         full, best = state.replace(best=None), state.best
-        state = trim_rows(full, task.trainable_rows)
+        # The state of the optimizer was made for the trimmed parameters.
+        state = full.replace(
+            params=trim_rows(full.params, task.trainable_rows),
+            average=trim_rows(full.average, task.trainable_rows),
+        )
         if len(group.batches.weights) == 1:  # a loop would make it slower by a third
             state = indexed_step(0, state)
         else:
             state = jax.lax.fori_loop(0, group.count, indexed_step, state)
-        return restore_rows(full, state).replace(best=best)
+        return state.replace(
+            params=restore_rows(full.params, state.params),
+            average=restore_rows(full.average, state.average),
+            best=best,
+        )
 
     def train_replicates(state: TrainState, group: BatchGroup, seed: Any) -> TrainState:
         def train_replicate(state, batches, seed):

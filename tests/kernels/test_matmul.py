@@ -11,7 +11,7 @@ import pytest
 from rnnjax.cells import LSTMCell, SimpleCell
 from rnnjax.kernels import flat_dot_general, flat_matmul
 from rnnjax.layers import RNN
-from rnnjax.models.token_logits import attend
+from rnnjax.models.vocabulary_output import VocabularyOutput
 
 BATCH, TIME, INPUTS, UNITS = 32, 64, 128, 512
 
@@ -55,8 +55,7 @@ def test_xla_does_not_transpose_output_gradients():
         return flat_matmul(inputs, kernel)
 
     def embedding_logits(table, inputs):
-        embed = nn.Embed(UNITS, INPUTS).bind({"params": {"embedding": table}})
-        return attend(embed, inputs)
+        return VocabularyOutput(UNITS, use_bias=False).apply({}, inputs, table)
 
     def recurrent_product(kernel, states):
         return SimpleCell(UNITS).recurrent_product(states, kernel)

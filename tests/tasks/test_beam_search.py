@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rnnjax.errors import InputError
-from rnnjax.tasks.translation.beam_search import beam_search, greedy, repeat_rows
+from rnnjax.tasks.beam_search import beam_search, greedy, repeat_rows
 
 VOCABULARY, LENGTH, END, SOURCES, BATCH = 4, 4, 2, 3, 5
 MASK = np.arange(SOURCES) < np.array([3, 2, 1, 3, 0])[:, None]

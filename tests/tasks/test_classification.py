@@ -99,7 +99,7 @@ def test_unused_embedding_rows_do_not_affect_training(overrides):
 
 
 def test_clipping_changes_the_compared_training():
-    values = {"learning_rate": 0.5, "optimizer": {"epsilon": 0.1}}
+    values = {"learning_rate": 0.5, "optimizer": {"arguments": {"epsilon": 0.1}}}
     _, unclipped, _ = train(make_task(), parse(values), *GROUPS)
     values["optimizer"]["clip_norm"] = 0.05
     _, clipped, _ = train(make_task(), parse(values), *GROUPS)

@@ -197,3 +197,53 @@ def test_take_limits_texts():
 def test_empty_validation_split_is_refused():
     with pytest.raises(InputError, match=r"validation: 0\.1 of 1 training texts is 0"):
         text_stream.make_dataset(config_of(take=1, validation=0.1), TEXTS)
+
+
+def test_white_space_words_have_an_end_for_each_line():
+    vocabulary = Vocabulary.fit(["a b\n", "c a\n"], 9, "whitespace")
+
+    def tokens(texts, connected):
+        encoded = text_stream.encode_texts("test", texts, vocabulary, connected=connected)
+        return " ".join(vocabulary.words[token] for token in encoded)
+
+    assert tokens(["a b\n", "\n", "c\n"], True) == "a b <eos> <eos> c <eos>"
+    assert tokens(["a b\n", "c"], True) == "a b <eos> c <eos>"
+    assert tokens(["a\nb", "c"], False) == "<eos> a b <eos> c <eos>"
+
+
+@pytest.mark.parametrize(("unit", "ends"), [("whitespace", 0), ("character", 1)])
+def test_evaluation_of_connected_text_is_one_row_of_all_its_tokens(unit, ends):
+    lines = [f"{letter} x\n" for letter in "abcdefghij"]
+    splits = {"train": lines, "validation": lines[:7], "test": lines[4:]}
+    corpus = dataclasses.replace(TEXTS, connected=True, splits=splits)
+    options = {"unit": unit, "size": 20}
+    dataset = text_stream.make_dataset(config_of(vocabulary=options), corpus)
+    for name, texts in list(splits.items())[1:]:
+        stream = getattr(dataset, name)
+        batches = epoch_of(stream)
+        assert {batch.inputs.shape for batch in batches} == {(1, 8)}  # as many as in training
+        assert [bool(batch.first[0]) for batch in batches] == [True] + [False] * (len(batches) - 1)
+        encoded = dataset.vocabulary.encode(texts).values.tolist()
+        encoded = [END] * ends + encoded + [END] * ends
+        assert rows(batches, "inputs") == [encoded[:-1]]
+        assert rows(batches, "targets") == [encoded[1:]]
+        assert sum(batch.mask.sum() for batch in batches) == len(encoded) - 1
+
+
+@pytest.mark.parametrize(
+    ("unit", "counts"), [("character", (4, 7)), ("subword", (4, 7)), ("word", (0, 0))]
+)
+def test_stream_counts_characters_and_bytes_of_text_that_tokens_preserve(unit, counts):
+    splits = {"train": ["a\u00e9 b\n"], "test": ["\u00e9\u65e5\n", "a"]}
+    corpus = dataclasses.replace(TEXTS, connected=True, splits=splits)
+    options = {"unit": unit, "size": 20}
+    test = text_stream.make_dataset(config_of(vocabulary=options), corpus).test
+    assert (test.num_characters, test.num_bytes) == counts
+
+
+def test_single_token_is_refused():
+    splits = {"train": ["\n", "a b\n"], "test": ["a b\n"]}
+    corpus = dataclasses.replace(TEXTS, connected=True, splits=splits)
+    vocabulary = Vocabulary.fit(["a b\n"], 9, "whitespace")
+    with pytest.raises(InputError, match="the text: given 1 tokens, and each predicts the next"):
+        text_stream.make_dataset(config_of(take=1), corpus, vocabulary)

@@ -23,8 +23,9 @@ from rnnjax.tasks.classification import data as labelled_text
 from rnnjax.tasks.classification.task import ClassificationTask
 from rnnjax.tasks.classification.trained_run import TrainedClassifier
 from rnnjax.training import loop
-from rnnjax.training.optimizer import make_optimizer, make_schedule
+from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.run_folder import RunFolder
+from rnnjax.training.schedule import make_plateau, make_schedule
 from rnnjax.training.state import TrainState, init_state
 from rnnjax.training.step import CompiledFunction, make_evaluate_step, make_train_step
 
@@ -155,6 +156,7 @@ def initial_state(config: config_lib.Config) -> TrainState:
         batch_size=config.batch_size,
         track_average=bool(config.averaging.decay),
         track_best=bool(config.early_stopping.patience),
+        plateau=make_plateau(config),
     ).create()
 
 

@@ -15,7 +15,7 @@ from rnnjax import training
 from rnnjax.errors import InputError
 from rnnjax.tasks.language_modeling.report import BASELINES
 from rnnjax.tasks.language_modeling.task import LanguageModelingTask
-from rnnjax.tasks.sampling import SamplingOptions
+from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.training import loop
 from rnnjax.training.diagnosis import describe_plateau
 
@@ -210,7 +210,7 @@ def test_generated_text_depends_on_the_seed(finished):
     run = training.load_run(finished)
 
     def generate(**options):
-        return "".join(run.generate("ANN:", 60, SamplingOptions(**options)))
+        return "".join(run.generate("ANN:", 60, GenerationOptions(**options)))
 
     assert generate(seed=1) == generate(seed=1)
     assert generate(seed=1) != generate(seed=2)
@@ -226,7 +226,7 @@ def test_generate_command_prints_prompt_and_text(finished, tmp_path):
     assert result.out.startswith(prompt)
     assert 1 < len(result.out) <= len(prompt) + 31
     run = training.load_run(finished)
-    options = SamplingOptions(temperature=0.7, seed=7)
+    options = GenerationOptions(temperature=0.7, seed=7)
     assert result.out == prompt + "".join(run.generate(prompt, 30, options)) + "\n"
 
 
@@ -259,6 +259,7 @@ def test_command_of_another_task_is_refused(finished, run_in_process, command, a
     assert result.err == (
         f"error: {finished} holds a run of the task 'language_modeling', which {reason}; it can be "
         f'used with `python -m rnnjax.generate --workdir={finished} --prompt "text"` or '
+        f'`python -m rnnjax.score --workdir={finished} "text"` or '
         f"`python -m rnnjax.evaluate --workdir={finished} --data FILE.txt`\n"
     )
 

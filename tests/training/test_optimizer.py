@@ -8,7 +8,8 @@ import optax
 import pytest
 
 from rnnjax.config.schema import OptimizerConfig
-from rnnjax.training.optimizer import make_optimizer, make_schedule
+from rnnjax.training.optimizer import make_optimizer
+from rnnjax.training.schedule import make_schedule
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,12 @@ def standard_promotion():
 
 
 def optimizer_of(**options):
-    return make_optimizer(OptimizerConfig(**options), optax.constant_schedule(0.5))
+    names = OptimizerConfig.model_fields
+    section = {name: value for name, value in options.items() if name in names}
+    arguments = {name: value for name, value in options.items() if name not in names}
+    return make_optimizer(
+        OptimizerConfig(**section, arguments=arguments), optax.constant_schedule(0.5)
+    )
 
 
 def learning_rates(kind, warmup_steps, num_steps):
@@ -77,7 +83,7 @@ def test_b2_is_the_decay_of_the_second_moment(decay):
 
 
 def test_updates_equal_those_of_keras_for_gradients_near_epsilon():
-    optimizer, epsilon = optimizer_of(), OptimizerConfig().epsilon
+    optimizer, epsilon = optimizer_of(), 1e-7
     params = np.array([2.0, -4.0, 1.0], np.float32)
     state = optimizer.init(params)
     keras_optimizer = keras.optimizers.Adam(0.5, epsilon=epsilon)

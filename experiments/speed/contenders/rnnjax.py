@@ -91,7 +91,8 @@ def make_training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any,
     """Returns a training step of replicated seeds, the state and a batch."""
     from rnnjax.data.batches import Batch, BatchGroup
     from rnnjax.tasks.classification.task import ClassificationTask
-    from rnnjax.training.optimizer import make_optimizer, make_schedule
+    from rnnjax.training.optimizer import make_optimizer
+    from rnnjax.training.schedule import make_schedule
     from rnnjax.training.state import init_state
     from rnnjax.training.step import make_train_step
 

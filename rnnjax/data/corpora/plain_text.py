@@ -28,7 +28,7 @@ class TextCorpus:
     connected: bool
     """The texts are consecutive pieces of one; otherwise they are documents."""
     splits: Mapping[str, Sequence[str]]
-    """'train' and 'test'."""
+    """'train' and 'test', and 'validation' where it has texts of its own."""
 
     def describe(self) -> dict[str, Any]:
         """Describes the corpus for the files of a run, ready for JSON."""
@@ -54,21 +54,38 @@ def strip_labels(corpus: Corpus, fields: str) -> TextCorpus:
     )
 
 
-def load_text_file(path: Path) -> TextCorpus:
-    """Loads the lines of a text file, line ends included, the last of them as the test split.
+def load_text_files(
+    path: Path, validation_path: Path | None = None, test_path: Path | None = None
+) -> TextCorpus:
+    """Loads the lines of text files, line ends included.
+
+    Args:
+      path: of the training text.
+      validation_path: of the validation split; None for none.
+      test_path: of the test split; None to split off the last lines of the training text.
 
     Raises:
-      InputError: the file cannot be read, is not UTF-8, or has fewer than two characters.
+      InputError: a file cannot be read, is not UTF-8, or has too few characters.
     """
-    text = read_text(path)
-    if len(text) < 2:
+    texts = {
+        name: (file, read_text(file))
+        for name, file in (("train", path), ("validation", validation_path), ("test", test_path))
+        if file
+    }
+    text = texts["train"][1]
+    if not test_path and len(text) < 2:
         raise InputError(
             f"{path}: has {len(text)} characters; expected at least 2, since the last "
             f"{TEST_SHARE:.0%} of them are the test split"
         )
-    train, test = split_off([text], TEST_SHARE, connected=True)
-    splits = {"train": train, "test": test}
-    source = f"The text of {path.name}, {len(text):,} characters."
+    for file, content in texts.values():
+        if not content.strip():
+            raise InputError(f"{file}: there is no text; give another file")
+    splits = {name: split_lines(content) for name, (_, content) in texts.items()}
+    if not test_path:
+        splits["train"], splits["test"] = split_off([text], TEST_SHARE, connected=True)
+    counts = [f"{file.name}, {len(content):,} characters" for file, content in texts.values()]
+    source = f"The text of {'; of '.join(counts)}."
     return TextCorpus(path.stem, source, "", _fingerprint(splits), connected=True, splits=splits)
 
 

@@ -20,17 +20,24 @@ from rnnjax.errors import InputError
 from rnnjax.reporting.progress import Progress
 
 _WARM_UP = 256
-"""Tokens that a row of an evaluation reads before those that are scored, because a text that begins
-in its middle is not the text to be predicted."""
+"""Tokens that a row of an evaluation of documents reads before those that are scored, because a
+text that begins in its middle is not the text to be predicted."""
 _TEXTS_PER_CALL = 10_000
 """Texts that are encoded between two updates of the progress."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextStream(Stream):
-    """The tokens of a text, each with the next one as its target; a restarting row reads `END`."""
+    """The tokens of a text, each with the next one as its target; a restarting row reads `END`.
 
-    restart_input: int = END
+    Attributes:
+      num_characters: of the text before it was encoded; 0 if the tokens do not preserve it.
+      num_bytes: likewise, in UTF-8.
+    """
+
+    restart_input: int | None = END
+    num_characters: int = 0
+    num_bytes: int = 0
 
     @classmethod
     def of_tokens(
@@ -40,7 +47,16 @@ class TextStream(Stream):
         sequence_length: int,
         **options: Any,
     ) -> Self:
-        """Returns the stream of at least two tokens; options are of `Stream`."""
+        """Returns the stream of at least two tokens; options are the other attributes.
+
+        Raises:
+          InputError: there are fewer.
+        """
+        if len(tokens) < 2:
+            raise InputError(
+                f"the text: given {len(tokens)} tokens, and each predicts the next one; expected "
+                "at least 2, so give more text"
+            )
         return cls(tokens[:-1], tokens[1:], batch_size, sequence_length, **options)
 
     @property
@@ -62,13 +78,16 @@ class TextStreamDataset(TextDataset[TextStream]):
 
 
 def load_corpus(config: DataConfig) -> TextCorpus:
-    """Loads the text of the file or of the labelled corpus that a data section names.
+    """Loads the text of the files or of the labelled corpus that a data section names.
 
     Raises:
       InputError: it cannot be had, or is damaged.
     """
     if config.file:
-        return plain_text.load_text_file(Path(config.file))
+        evaluation_files = config.validation_file, config.test_file
+        return plain_text.load_text_files(
+            Path(config.file), *(Path(name) if name else None for name in evaluation_files)
+        )
     corpus = load_labelled(config.corpus, config.dir, config.fallback)
     return plain_text.strip_labels(corpus, config.text)
 
@@ -78,8 +97,7 @@ def make_dataset(
 ) -> TextStreamDataset:
     """Splits a text, fits the vocabulary and makes the stream of each split.
 
-    The validation split is the end of the training texts, whatever the seed. Documents are
-    separated by `END`, which also stands at both ends of connected text.
+    The validation split is that of the corpus, or the end of the training texts, whatever the seed.
 
     Args:
       config: the data section, and the batches.
@@ -90,8 +108,11 @@ def make_dataset(
       InputError: there is too little text for the validation split.
     """
     data, connected = config.data, corpus.connected
-    train, test = (corpus.splits[name][: data.take or None] for name in ("train", "test"))
-    train_texts, validation = list(train), []
+    train, validation, test = (
+        list(corpus.splits.get(name, ()))[: data.take or None]
+        for name in ("train", "validation", "test")
+    )
+    train_texts = train
     if data.validation:
         train_texts, validation = plain_text.split_off(train, data.validation, connected=connected)
         if not (train_texts and validation):
@@ -135,7 +156,11 @@ def make_evaluation_stream(
     *,
     connected: bool,
 ) -> TextStream:
-    """Returns texts as an unshuffled stream whose rows warm up on the preceding tokens.
+    """Returns texts as an unshuffled stream.
+
+    Connected text is one row, from the initial state to the end, as language models are compared:
+    each token but the first is a target once. Rows of documents, whose states end with each
+    document, warm up on the preceding tokens.
 
     Args:
       name: as for `encode_texts`.
@@ -146,15 +171,26 @@ def make_evaluation_stream(
       connected: as for `encode_texts`.
     """
     tokens = encode_texts(name, texts, vocabulary, connected=connected)
-    return TextStream.of_tokens(
-        tokens, batch_size, sequence_length, shuffle=False, warm_up=_WARM_UP
-    )
+    options: dict[str, Any] = {"shuffle": False}
+    if vocabulary.preserves_text:
+        options["num_characters"] = sum(map(len, texts))
+        options["num_bytes"] = sum(len(text.encode()) for text in texts)
+    if not connected:
+        options["warm_up"] = _WARM_UP
+        return TextStream.of_tokens(tokens, batch_size, sequence_length, **options)
+    # As many tokens in a batch as in training.
+    options["restart_input"] = None
+    return TextStream.of_tokens(tokens, 1, batch_size * sequence_length, **options)
 
 
 def encode_texts(
     name: str, texts: Sequence[str], vocabulary: Vocabulary, *, connected: bool
 ) -> Int32[np.ndarray, " tokens"]:
-    """Encodes texts as one array of tokens, with `END` before each text and after the last.
+    """Encodes texts as one array of tokens.
+
+    `END` stands before each document and after the last, and at both ends of connected text. With
+    white-space words, `END` stands at the end of each line of connected text instead, and a
+    document is one line.
 
     Args:
       name: of the split, for the progress.
@@ -162,12 +198,15 @@ def encode_texts(
       vocabulary: with an end token.
       connected: the texts are one.
     """
-    arrays = []
+    arrays, has_lines = [], connected and vocabulary.has_line_ends
+    if vocabulary.has_line_ends and not connected:
+        texts = [text.replace("\n", " ") for text in texts]
     with Progress(f"encode {name}", len(texts)) as progress:
         for start in range(0, len(texts), _TEXTS_PER_CALL):
             sequences = vocabulary.encode(texts[start : start + _TEXTS_PER_CALL])
             begins = [] if connected else sequences.offsets[:-1]
             arrays.append(np.insert(sequences.values, begins, END))
             progress.update(min(start + _TEXTS_PER_CALL, len(texts)))
-    first = [[END]] if connected else []
-    return np.concatenate([*first, *arrays, [END]]).astype(np.int32)
+    first = [[END]] if connected and not has_lines else []
+    last = [] if has_lines and arrays[-1][-1:].tolist() == [END] else [[END]]
+    return np.concatenate([*first, *arrays, *last]).astype(np.int32)

@@ -1,14 +1,13 @@
 """A recurrent language model."""
 
 import flax.linen as nn
-import jax
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
-from rnnjax.kernels import flat_dot_general, match_rank
-from rnnjax.models import token_logits
+from rnnjax.kernels import CrossEntropy, flat_dot_general
 from rnnjax.models.token_encoder import TokenEncoder
+from rnnjax.models.vocabulary_output import VocabularyOutput
 
 ACTIVATIONS = "activations"
 """The collection with the outputs of the topmost layer before and after dropout: 'outputs' and
@@ -56,9 +55,8 @@ class LanguageModel(TokenEncoder, kw_only=True):
                 dot_general=flat_dot_general,
                 **options,
             )
-            self.score = Bias()
-        else:
-            self.score = token_logits.dense(self.vocabulary, self.dtype, **options)
+        output = {} if self.tied else options
+        self.score = VocabularyOutput(self.vocabulary, dtype=self.dtype, **output)
 
     def __call__(
         self,
@@ -76,6 +74,33 @@ class LanguageModel(TokenEncoder, kw_only=True):
           resets: True at the first token of each text in a row of several, where the state is
             reset.
         """
+        state, vectors, table = self._output_vectors(tokens, mask, initial_state, resets)
+        return state, self.score(vectors, table)
+
+    def cross_entropy(
+        self,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        targets: Int[Array, "batch time"],
+        weights: Float[Array, "batch time"],
+        initial_state: tuple[State, ...] | None = None,
+        resets: Bool[Array, "batch time"] | None = None,
+    ) -> tuple[tuple[State, ...], CrossEntropy]:
+        """Returns the state after the last token, and the cross-entropy of the next tokens.
+
+        Args:
+          tokens: as for `__call__`.
+          mask: as for `__call__`.
+          targets: the next token at each step.
+          weights: of the targets in the loss.
+          initial_state: as for `__call__`.
+          resets: as for `__call__`.
+        """
+        state, vectors, table = self._output_vectors(tokens, mask, initial_state, resets)
+        return state, self.score.cross_entropy(vectors, targets, weights, table, mask=mask)
+
+    def _output_vectors(self, tokens, mask, initial_state, resets):
+        """Returns the final state, the inputs of the output layer and its tied table or None."""
         state, outputs = self.read(tokens, mask, initial_state, resets)
         dropped = self.drop(outputs, deterministic=not self.has_rng("dropout"))
         if not self.is_initializing():
@@ -83,17 +108,7 @@ class LanguageModel(TokenEncoder, kw_only=True):
             self.sow(ACTIVATIONS, "dropped", dropped)
         outputs = dropped
         if not self.tied:
-            return state, self.score(outputs)
+            return state, outputs, None
         if outputs.shape[-1] != self.embedding:
             outputs = self.narrow(outputs)
-        return state, self.score(token_logits.attend(self.embed, outputs))
-
-
-class Bias(nn.Module):
-    """A learned bias."""
-
-    @nn.compact
-    def __call__(self, inputs: Float[Array, "*batch features"]) -> jax.Array:
-        """Returns the inputs with the bias added."""
-        bias = self.param("bias", nn.initializers.zeros, inputs.shape[-1:])
-        return inputs + match_rank(bias, inputs)
+        return state, outputs, self.embed.embedding

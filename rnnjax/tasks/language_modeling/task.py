@@ -18,16 +18,17 @@ from rnnjax.layers import activation_regularization, temporal_activation_regular
 from rnnjax.models.initialization import Initialization
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
-from rnnjax.tasks import sampling
+from rnnjax.tasks.generation import TextGenerator
 from rnnjax.tasks.language_modeling import data
 from rnnjax.tasks.language_modeling.config import SCHEMA
 from rnnjax.tasks.language_modeling.data import TextStream
 from rnnjax.tasks.language_modeling.model import ACTIVATIONS, LanguageModel
 from rnnjax.tasks.language_modeling.ngrams import KneserNeyBigrams, Unigrams, perplexity
 from rnnjax.tasks.language_modeling.report import BASELINES, make_report_part
+from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.stream_task import StreamTask
 from rnnjax.tasks.task import Carry, Params, Sums, UsageCommand
-from rnnjax.tasks.token_metrics import TOKEN_AXES, mean_token_metrics, token_sums
+from rnnjax.tasks.token_metrics import TOKEN_AXES, cross_entropy_sums, mean_token_metrics
 from rnnjax.tasks.token_task import TokenTask, encoder_options
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class LanguageModelingTask(TokenTask, StreamTask):
     headline_metrics = ("loss", "bits", "perplexity")
     commands = (
         UsageCommand("Generate text", "generate", '--prompt "text"'),
+        UsageCommand("Score a text token by token", "score", '"text"'),
         UsageCommand("Evaluate it on another file", "evaluate", "--data FILE.txt"),
     )
     length_key = "data.sequence_length"
@@ -135,13 +137,24 @@ class LanguageModelingTask(TokenTask, StreamTask):
         carry: Any = None,
     ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
         """Reads the next tokens of texts; returns the carry and log-probabilities of the next."""
+        carry, logits = self.advance_logits(params, tokens, mask, carry)
+        return carry, jax.nn.log_softmax(logits)
+
+    def advance_logits(
+        self,
+        params: Params,
+        tokens: Int[Array, "batch time"],
+        mask: Bool[Array, "batch time"],
+        carry: Any = None,
+    ) -> tuple[Any, Float[Array, "batch vocabulary"]]:
+        """Reads the next tokens of texts; returns the carry and logits of the next token."""
         state, previous = (None, None) if carry is None else carry
         state, logits = _apply(self.model, params, tokens, mask, state)
         last = mask.shape[1] - 1 - jnp.argmax(mask[:, ::-1], axis=1)
         scores = jnp.take_along_axis(logits, last[:, None, None], axis=1)[:, 0]
         if previous is not None:
             scores = jnp.where(mask.any(axis=1)[:, None], scores, previous)
-        return (state, scores), jax.nn.log_softmax(scores)
+        return (state, scores), scores
 
     def score_each_step(
         self, params: Params, tokens: Int[Array, " time"]
@@ -155,9 +168,13 @@ class LanguageModelingTask(TokenTask, StreamTask):
         """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'rows', 'unknown_share'.
 
         Rows are the predicted tokens, ends of texts among them. An unknown token counts like any
-        other, and is easy to predict where there are many.
+        other, and is easy to predict where there are many. Of characters and subwords there are
+        'bits_per_character' and 'bits_per_byte' of the raw text too.
         """
         scores, tokens = mean_token_metrics(outputs)
+        if split.num_characters:
+            scores["bits_per_character"] = scores["bits"] * tokens / split.num_characters
+            scores["bits_per_byte"] = scores["bits"] * tokens / split.num_bytes
         return {**scores, "rows": tokens, "unknown_share": unknown_share(split.tokens)}
 
     def analyze_test(
@@ -172,12 +189,11 @@ class LanguageModelingTask(TokenTask, StreamTask):
         These count the training split, and are scored on the same targets as the network.
         """
         del config, outputs
-        choice = sampling.SamplingOptions(_SAMPLE_TEMPERATURE)
-        pieces = sampling.generate_tokens(
-            self, params, dataset.vocabulary, "", _SAMPLE_TOKENS, choice
-        )
+        options = GenerationOptions(_SAMPLE_TEMPERATURE)
+        generator = TextGenerator(self, params, dataset.vocabulary, _SAMPLE_TOKENS, options)
+        (text,) = generator.generate([""])
         return {
-            "sample": {"text": "".join(pieces), "temperature": choice.temperature},
+            "sample": {"text": text, "temperature": options.temperature},
             "baselines": _baselines(dataset),
         }
 
@@ -209,23 +225,24 @@ class LanguageModelingTask(TokenTask, StreamTask):
         penalty += self.temporal_activation * temporal_activation_regularization(
             outputs, mask, self._resets(batch)
         )
-        state, logits = result
-        sums = token_sums(logits, batch.targets, batch.weights)
+        state, cross_entropy = result
+        sums = cross_entropy_sums(cross_entropy, batch.weights)
         return sums["loss"] / sums["weight"] + penalty, (sums, state)
 
     def batch_sums(
         self, params: Params, batch: StreamBatch, carry: Carry, **options: Any
     ) -> tuple[Sums, Carry]:
         """Returns the sums of cross-entropy of the next token, accuracy and weights."""
-        state, logits = self._read_batch(params, batch, carry, **options)
-        return token_sums(logits, batch.targets, batch.weights), state
+        state, cross_entropy = self._read_batch(params, batch, carry, **options)
+        return cross_entropy_sums(cross_entropy, batch.weights), state
 
     def _read_batch(self, params: Params, batch: StreamBatch, carry: Carry, **options: Any) -> Any:
-        """Returns the state after a batch and the logits at each step."""
+        """Returns the state after a batch and the cross-entropy of its targets."""
         params = self.stop_embedding_gradient(params)
         state = self.start_state(params, batch, carry)
-        inputs = batch.inputs, batch.mask, state, self._resets(batch)
-        return _apply(self.model, params, *inputs, **options)
+        inputs = batch.inputs, batch.mask, batch.targets, batch.weights, state
+        resets = self._resets(batch)
+        return _apply(self.model, params, *inputs, resets, method="cross_entropy", **options)
 
     def _resets(self, batch: StreamBatch) -> Any:
         return batch.inputs == END if self.resets else None

@@ -11,9 +11,11 @@ from rnnjax.data.corpora import plain_text
 from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.errors import InputError
 from rnnjax.input_files import read_text
+from rnnjax.tasks.generation import TextGenerator
 from rnnjax.tasks.language_modeling import data
+from rnnjax.tasks.language_modeling.scoring import TextScore, score_texts
 from rnnjax.tasks.language_modeling.task import LanguageModelingTask
-from rnnjax.tasks.sampling import SamplingOptions, generate_tokens
+from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.trained_run import TrainedRun
 
 
@@ -58,19 +60,28 @@ class TrainedLanguageModel(TrainedRun):
         """
         return np.stack([self.stream().feed(text) for text in texts])
 
-    def generate(
-        self, prompt: str, length: int, options: SamplingOptions | None = None
-    ) -> Iterator[str]:
-        """Yields pieces of a text that continues a prompt, as they are sampled, up to its end.
-
-        Args:
-          prompt: the start of the text, which is not yielded.
-          length: maximum number of tokens.
-          options: of the sampling; None for the probabilities of the network, seed 0.
+    def scores(self, texts: Sequence[str]) -> Iterator[TextScore]:
+        """Yields the log-probability of each text, with the surprisal of each token.
 
         Raises:
-          InputError: a number is out of its range, or the prompt is not valid Unicode.
+          InputError: a text is not valid Unicode.
         """
         assert isinstance(self.task, LanguageModelingTask)
-        options = options or SamplingOptions()
-        return generate_tokens(self.task, self.params, self.vocabulary, prompt, length, options)
+        return score_texts(self.task, self.params, self.vocabulary, texts)
+
+    def text_generator(
+        self, length: int, options: GenerationOptions | None = None
+    ) -> TextGenerator:
+        """Returns a generator of texts that continue prompts, many at once.
+
+        Args:
+          length: maximum number of tokens.
+          options: of the generation; None to sample by the probabilities of the network, seed 0.
+
+        Raises:
+          InputError: a number is out of its range, or no text of so few tokens
+            matches the pattern.
+        """
+        assert isinstance(self.task, LanguageModelingTask)
+        options = options or GenerationOptions()
+        return TextGenerator(self.task, self.params, self.vocabulary, length, options)

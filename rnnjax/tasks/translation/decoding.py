@@ -12,8 +12,8 @@ from jaxtyping import Float
 from rnnjax.data.sequences import Sequences
 from rnnjax.data.vocabulary import END, PADDING, UNKNOWN, Vocabulary
 from rnnjax.reporting.progress import Progress
+from rnnjax.tasks.beam_search import SearchResult, beam_search, greedy, repeat_rows
 from rnnjax.tasks.task import Params
-from rnnjax.tasks.translation.beam_search import SearchResult, beam_search, greedy, repeat_rows
 from rnnjax.tasks.translation.config import TranslationConfig
 from rnnjax.tasks.translation.model import Translator
 
@@ -25,7 +25,7 @@ _LONG = 1_000
 
 
 class BeamOptions(NamedTuple):
-    """Options of `rnnjax.tasks.translation.beam_search.beam_search`.
+    """Options of `rnnjax.tasks.beam_search.beam_search`.
 
     Attributes:
       width: beam size; 1 for greedy search.

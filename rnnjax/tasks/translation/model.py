@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.cells import State, output_features
 from rnnjax.errors import InputError
-from rnnjax.kernels import flat_dot_general
+from rnnjax.kernels import CrossEntropy, flat_dot_general
 from rnnjax.layers import (
     RNN,
     AdditiveAttention,
@@ -18,8 +18,8 @@ from rnnjax.layers import (
     MultiplicativeAttention,
     Stack,
 )
-from rnnjax.models import token_logits
 from rnnjax.models.initialization import Initialization
+from rnnjax.models.vocabulary_output import VocabularyOutput
 
 ATTENTIONS = {"additive": AdditiveAttention, "multiplicative": MultiplicativeAttention}
 
@@ -135,9 +135,10 @@ class Translator(nn.Module):
             layers = [RNN(self._cell(self.decoder_cell, count)) for count in inputs]
             self.rest = Stack(layers, dropout=self.dropout)
         self.combine = self._dense(features + memory)
-        if not self.tied:
-            options = init.output(self.embedding) if init else {}
-            self.score = token_logits.dense(self.vocabulary, self.dtype, **options)
+        options = init.output(self.embedding) if init and not self.tied else {}
+        self.score = VocabularyOutput(
+            self.vocabulary, use_bias=not self.tied, dtype=self.dtype, **options
+        )
         self.drop = nn.Dropout(self.dropout)
 
     def _dense(self, inputs: int) -> nn.Dense:
@@ -167,12 +168,40 @@ class Translator(nn.Module):
             et al., Scheduled sampling for sequence prediction with recurrent neural networks,
             NeurIPS 2015. It draws from the stream 'dropout' and passes no gradient.
         """
+        return self._logits(self._output_vectors(source, source_mask, inputs, mask, sampling))
+
+    def cross_entropy(
+        self,
+        source: Int[Array, "batch source"],
+        source_mask: Bool[Array, "batch source"],
+        inputs: Int[Array, "batch time"],
+        targets: Int[Array, "batch time"],
+        weights: Float[Array, "batch time"],
+        sampling: Float[Array, ""] | float | None = None,
+        label_smoothing: float = 0.0,
+    ) -> CrossEntropy:
+        """Returns the cross-entropy of the target tokens.
+
+        Args:
+          source: as for `__call__`.
+          source_mask: as for `__call__`.
+          inputs: as for `__call__`.
+          targets: the target tokens.
+          weights: of the target tokens; those of weight 0 are padding.
+          sampling: as for `__call__`.
+          label_smoothing: as for `rnnjax.kernels.chunked_cross_entropy`.
+        """
+        mask = weights > 0
+        vectors = self._output_vectors(source, source_mask, inputs, mask, sampling)
+        options = {"mask": mask, "label_smoothing": label_smoothing}
+        return self.score.cross_entropy(vectors, targets, weights, self._table, **options)
+
+    def _output_vectors(self, source, source_mask, inputs, mask, sampling):
+        """Returns v at each step."""
         read = self.encode(source, source_mask)
         if sampling is None and not self.input_feeding:
-            _, vectors, _ = self._decode(read, None, inputs, mask)
-        else:
-            vectors = self._decode_stepwise(read, inputs, mask, sampling)
-        return self._logits(vectors)
+            return self._decode(read, None, inputs, mask)[1]
+        return self._decode_stepwise(read, inputs, mask, sampling)
 
     def encode(
         self, source: Int[Array, "batch source"], mask: Bool[Array, "batch source"]
@@ -258,7 +287,12 @@ class Translator(nn.Module):
         return vectors
 
     def _logits(self, vectors):
-        return token_logits.attend(self.embed, vectors) if self.tied else self.score(vectors)
+        return self.score(vectors, self._table)
+
+    @property
+    def _table(self) -> Float[Array, "vocabulary embedding"] | None:
+        """The kernel of the output layer where weights are tied."""
+        return self.embed.embedding if self.tied else None
 
     def _dropout(self, values):
         return self.drop(values, deterministic=not self.has_rng("dropout"))

@@ -20,7 +20,7 @@ from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
 from rnnjax.tasks.model_options import make_initialization, trainable_mask
 from rnnjax.tasks.task import Carry, Params, Sums, Task, UsageCommand
-from rnnjax.tasks.token_metrics import TOKEN_AXES, mean_token_metrics, token_sums
+from rnnjax.tasks.token_metrics import TOKEN_AXES, cross_entropy_sums, mean_token_metrics
 from rnnjax.tasks.translation import data
 from rnnjax.tasks.translation.bleu import require_sacrebleu, translation_scores
 from rnnjax.tasks.translation.config import SCHEMA, TranslationConfig
@@ -151,17 +151,15 @@ class TranslationTask(Task):
         if self.scheduled_sampling:
             rate = self.scheduled_sampling * jnp.minimum(carry / self.scheduled_sampling_steps, 1.0)
             carry = carry + 1
-        logits = self._scores(params, batch, rate, rngs={"dropout": key})
-        sums = token_sums(logits, batch.targets, batch.weights)
-        loss = sums["loss"]
-        if self.label_smoothing:
-            uniform_loss = -jnp.sum(jax.nn.log_softmax(logits).mean(axis=-1) * batch.weights)
-            loss = (1 - self.label_smoothing) * loss + self.label_smoothing * uniform_loss
-        return loss / sums["weight"], (sums, carry)
+        rngs = {"dropout": key}
+        result = self._cross_entropy(params, batch, rate, self.label_smoothing, rngs=rngs)
+        sums = cross_entropy_sums(result, batch.weights)
+        unsmoothed = jax.lax.stop_gradient(jnp.sum(result.token_losses * batch.weights))
+        return sums["loss"] / sums["weight"], ({**sums, "loss": unsmoothed}, carry)
 
     def evaluate_batch(self, params: Params, batch: PairBatch, carry: Carry) -> tuple[Sums, Carry]:
         """Returns the sums of loss, accuracy and weights."""
-        return token_sums(self._scores(params, batch), batch.targets, batch.weights), carry
+        return cross_entropy_sums(self._cross_entropy(params, batch), batch.weights), carry
 
     def compute_metrics(self, split: PairBatches, outputs: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss' (nats a token), 'accuracy', 'bits', 'perplexity', 'tokens', 'rows' and
@@ -219,9 +217,18 @@ class TranslationTask(Task):
 
         return TrainedTranslator
 
-    def _scores(self, params: Params, batch: PairBatch, rate: Any = None, **options: Any) -> Any:
-        inputs = batch.source, batch.source_mask, batch.inputs, batch.weights > 0
-        return self.model.apply({"params": params}, *inputs, rate, **options)
+    def _cross_entropy(
+        self,
+        params: Params,
+        batch: PairBatch,
+        rate: Any = None,
+        label_smoothing: float = 0.0,
+        **options: Any,
+    ) -> Any:
+        inputs = batch.source, batch.source_mask, batch.inputs, batch.targets, batch.weights
+        return self.model.apply(
+            {"params": params}, *inputs, rate, label_smoothing, method="cross_entropy", **options
+        )
 
 
 TASK = TranslationTask

@@ -13,7 +13,8 @@ from rnnjax.testing.task_harness import TaskHarness
 from rnnjax.testing.task_invariant import task_invariant
 from rnnjax.testing.task_invariants.comparison import assert_same_metrics
 from rnnjax.training.checkpoint import Checkpoints
-from rnnjax.training.optimizer import make_optimizer, make_schedule
+from rnnjax.training.optimizer import make_optimizer
+from rnnjax.training.schedule import make_schedule
 from rnnjax.training.state import TrainState, init_state
 from rnnjax.training.step import make_evaluate_step, make_train_step
 

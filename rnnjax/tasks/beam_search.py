@@ -1,7 +1,8 @@
 """Greedy and beam search for the most probable output of an autoregressive decoder.
 
 Both are pure functions of arrays, to be called inside `jax.jit`, and treat the rows of a batch
-independently. They consider texts of at most `length` tokens: the last one is forced to be the end.
+independently. They consider texts of at most `length` tokens, of which the last one is forced to be
+the end, unless a beam search is told that a text may be cut there.
 """
 
 from collections.abc import Callable
@@ -93,6 +94,8 @@ def beam_search(
     width: int,
     length: int,
     end: int,
+    start: Int[Array, " batch"] | None = None,
+    force_end: bool = True,
     length_penalty: float = 0.0,
     coverage_penalty: float = 0.0,
 ) -> SearchResult:
@@ -119,7 +122,10 @@ def beam_search(
       mask: True at the source tokens, for the coverage penalty.
       width: of the beam.
       length: most tokens of a text, the end included.
-      end: the token that ends a text, read before the first one as well.
+      end: the token that ends a text.
+      start: the token that is read before the first one; None for `end`.
+      force_end: the last of `length` tokens is the end. Otherwise a text of that many tokens is
+        finished without it.
       length_penalty: alpha; 0 prefers short texts, 1 nearly compares means.
       coverage_penalty: beta; 0 is off.
 
@@ -131,7 +137,8 @@ def beam_search(
         raise InputError(f"width of the beam: given {width}, expected at most {MAX_WIDTH:,}")
     _require(0, length_penalty=length_penalty, coverage_penalty=coverage_penalty)
     batch, source = mask.shape
-    first = jnp.full((batch, width), end, jnp.int32)
+    first = jnp.full(batch, end, jnp.int32) if start is None else start
+    first = jnp.repeat(first[:, None], width, axis=1)
     blank = SearchResult(
         jnp.zeros((batch, width, length), jnp.int32),
         jnp.full((batch, width), -jnp.inf, jnp.float32),
@@ -159,10 +166,13 @@ def beam_search(
         place, state, active, finished = carry
         last = jnp.where(place == 0, first, active.tokens[:, :, place - 1])
         state, scores, attention = step(state, last.reshape(-1))
-        scores = _force_end(scores, place == length - 1, end).reshape(batch, width, -1)
+        is_last = place == length - 1
+        if force_end:
+            scores = _force_end(scores, is_last, end)
+        scores = scores.reshape(batch, width, -1)
         vocabulary = scores.shape[-1]
         totals = (active.scores[:, :, None] + scores).reshape(batch, -1)
-        # At most `width` of these end.
+        # At most `width` of these end before the last place.
         totals, best = jax.lax.top_k(totals, min(2 * width, totals.shape[-1]))
         parents, tokens = best // vocabulary, (best % vocabulary).astype(jnp.int32)
         attention_so_far = active.attention.at[:, :, place].set(attention.reshape(batch, width, -1))
@@ -171,7 +181,7 @@ def beam_search(
             totals,
             _take_beams(attention_so_far, parents),
         )
-        ends = tokens == end
+        ends = (tokens == end) | is_last
         ended_scores = jnp.where(ends, score(extended, place), -jnp.inf)[:, :width]
         ended_texts = SearchResult(
             extended.tokens[:, :width], ended_scores, extended.attention[:, :width]
