@@ -21,6 +21,7 @@ class VocabularyOutput(nn.Module):
       use_bias: add a bias to the logits.
       soft_cap: as for `rnnjax.kernels.chunked_cross_entropy`.
       kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
       dtype: of the products.
     """
 
@@ -28,6 +29,7 @@ class VocabularyOutput(nn.Module):
     use_bias: bool = True
     soft_cap: float = 0.0
     kernel_init: Any = nn.initializers.lecun_normal()
+    bias_init: Any = nn.initializers.zeros
     dtype: Any = jnp.float32
 
     def __call__(
@@ -90,5 +92,5 @@ class VocabularyOutput(nn.Module):
         else:
             kernel = table
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
+            bias = self.param("bias", self.bias_init, (self.vocabulary,))
         return kernel, bias, 0 if table is None else 1
