@@ -54,10 +54,21 @@ class TokenEncoder(RecurrentModel, kw_only=True):
         """Returns the final state of each layer, and the outputs of the topmost one.
 
         Args:
-          tokens: ids from 0 to vocabulary - 1, also where masked.
+          tokens: as for `embed_tokens`.
           mask: True where a token counts.
           initial_state: of each layer; None for the cells' own.
           resets: as for `rnnjax.layers.RNN`.
+        """
+        return self.read_vectors(self.embed_tokens(tokens, mask), mask, initial_state, resets)
+
+    def embed_tokens(
+        self, tokens: Int[Array, "batch time"], mask: Bool[Array, "batch time"]
+    ) -> Float[Array, "batch time features"]:
+        """Returns the vectors of tokens.
+
+        Args:
+          tokens: ids from 0 to vocabulary - 1, also where masked.
+          mask: True where a token counts.
         """
         if not self.embedding:
             inputs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype)
@@ -70,7 +81,7 @@ class TokenEncoder(RecurrentModel, kw_only=True):
         if self.has_variable(PERTURBATION, "vectors"):
             perturbation = self.get_variable(PERTURBATION, "vectors") * _length(inputs, mask)
             inputs += perturbation.astype(inputs.dtype)
-        return self.read_vectors(inputs, mask, initial_state, resets)
+        return inputs
 
 
 def _length(
