@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import pydantic
+
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
 from rnnjax.reporting.run_schema import RecordModel, Share
@@ -30,10 +32,10 @@ class LabelledText(RecordModel):
 class TaggingDetails(RecordModel):
     """The entries that the task adds to a result."""
 
-    labels: tuple[LabelScores, ...] = ()
-    spans: tuple[LabelScores, ...] = ()
+    labels: list[LabelScores] = pydantic.Field(default=[])
+    spans: list[LabelScores] = pydantic.Field(default=[])
     separator: str = " "
-    texts: tuple[LabelledText, ...] = ()
+    texts: list[LabelledText] = pydantic.Field(default=[])
 
 
 class Run(NamedTuple):
