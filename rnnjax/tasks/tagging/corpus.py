@@ -26,7 +26,7 @@ class TaggedText(NamedTuple):
 class TaggingCorpus(Source):
     """Labelled texts and their source.
 
-    The metadata are 'labels', those of the training split, 'O' first and the others sorted, and
+    The metadata are 'classes', the labels of the training split, 'O' first and the others sorted, and
     'unit': 'character' if every training token is one, else 'word'.
 
     Attributes:
@@ -58,7 +58,7 @@ def load_corpus(options: TaggingConfig) -> TaggingCorpus:
     labels = sort_labels(label for text in splits["train"] for label in text.labels)
     check_labels(splits["test"], labels, options.test)
     is_spelled = all(len(token) == 1 for text in splits["train"] for token in text.tokens)
-    metadata = {"labels": list(labels), "unit": "character" if is_spelled else "word"}
+    metadata = {"classes": list(labels), "unit": "character" if is_spelled else "word"}
     return TaggingCorpus(name, source, fingerprint, metadata, splits=splits)
 
 

@@ -56,7 +56,7 @@ class Encoder:
     ) -> "Encoder":
         """Returns the encoder of a config, for the labels and the alphabet of its data."""
         limit = config.section(TaggingConfig).characters_per_token
-        return cls(vocabulary, metadata["labels"], metadata["alphabet"], limit)
+        return cls(vocabulary, metadata["classes"], metadata["alphabet"], limit)
 
     def inputs(self, texts: Sequence[Sequence[str]]) -> Sequences:
         """Encodes tokens as ids, `[tokens]`, or `[tokens, 1 + characters]` with characters."""
@@ -108,19 +108,29 @@ def token_separator(metadata: Mapping[str, Any]) -> str:
     return "" if metadata["unit"] == "character" else " "
 
 
-def fit_vocabulary(texts: Iterable[Sequence[str]], size: int) -> Vocabulary:
+def fit_vocabulary(
+    texts: Iterable[Sequence[str]], size: int, *, are_characters: bool = False
+) -> Vocabulary:
     """Fits a vocabulary of the most frequent tokens as they stand.
 
     Args:
       texts: tokens to count.
       size: most entries, padding and unknown included. Equal counts: the first to occur.
+      are_characters: a text without labels is split into characters, otherwise at white space.
     """
     counts = collections.Counter(itertools.chain.from_iterable(texts))
     for name in _SPECIAL:
         counts.pop(name, None)
     words = [token for token, _ in counts.most_common(max(size - len(_SPECIAL), 0))]
     ids = {**_SPECIAL, **{word: number for number, word in enumerate(words, len(_SPECIAL))}}
-    return Vocabulary(tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="[UNK]")))
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="[UNK]"))
+    if are_characters:
+        every = tokenizers.Regex(r"[\s\S]")
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Split(every, "isolated")
+        tokenizer.decoder = tokenizers.decoders.Fuse()
+    else:
+        tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    return Vocabulary(tokenizer)
 
 
 def fit_alphabet(texts: Iterable[Sequence[str]]) -> str:
@@ -150,7 +160,10 @@ def make_dataset(
     train, test = corpus.splits["train"][take], corpus.splits["test"][take]
     train_rows, validation_rows = hold_out(len(train), data.validation, config.seed)
     fitted = [train[row].tokens for row in train_rows[: data.vocabulary.rows or None]]
-    vocabulary = vocabulary or fit_vocabulary(fitted, data.vocabulary.size)
+    if vocabulary is None:
+        are_characters = corpus.metadata["unit"] == "character"
+        size = data.vocabulary.size
+        vocabulary = fit_vocabulary(fitted, size, are_characters=are_characters)
     spells = config.section(TaggingConfig).character_features
     alphabet = fit_alphabet(fitted) if spells else ""
     encoder = Encoder.from_metadata(config, vocabulary, {**corpus.metadata, "alphabet": alphabet})

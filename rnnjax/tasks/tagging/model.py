@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.cells import State
+from rnnjax.data.vocabulary import UNKNOWN
 from rnnjax.kernels import flat_dot_general
 from rnnjax.layers import Bidirectional
 from rnnjax.models.token_encoder import TokenEncoder
@@ -108,7 +109,7 @@ class Tagger(TokenEncoder, kw_only=True):
         if self.character_cell is None:
             vectors = self.embed_tokens(inputs, mask)
         else:
-            words = self.embed_tokens(inputs[..., 0], mask)
+            words = self.embed_tokens(_limit(inputs[..., 0], self.vocabulary), mask)
             vectors = jnp.concatenate([words, self._spell(inputs[..., 1:])], axis=-1)
         states, outputs = self.read_vectors(vectors, mask, states)
         outputs = self.drop(outputs, deterministic=not self.has_rng("dropout"))
@@ -119,6 +120,11 @@ class Tagger(TokenEncoder, kw_only=True):
     ) -> Float[Array, "batch time features"]:
         """Returns the outputs of both directions over the characters of each token."""
         flat = characters.reshape(-1, characters.shape[-1])
-        vectors = self.embed_characters(flat).astype(self.dtype)
+        vectors = self.embed_characters(_limit(flat, self.characters)).astype(self.dtype)
         _, outputs = self.read_characters(vectors, flat > 0)
         return outputs.reshape(*characters.shape[:-1], -1)
+
+
+def _limit(ids: Int[Array, "*shape"], count: int) -> Int[Array, "*shape"]:
+    """Returns ids, unknown where a table of `count` rows has none."""
+    return jnp.where(ids < count, ids, UNKNOWN)

@@ -39,22 +39,29 @@ def collect() -> tuple[dict[str, list[Labelled]], str]:
     """Returns the texts of the training and the test split, and their fingerprint.
 
     Files, their texts and their split follow from hashes of the contents, so that they look random
-    and are the same on every machine with these versions. No file is in both splits.
+    and are the same on every machine with these versions. No file and no text is in both splits.
     """
-    splits: dict[str, list[Labelled]] = {"train": [], "test": []}
+    splits: dict[str, dict[str, Labelled]] = {"train": {}, "test": {}}
     fingerprint = hashlib.sha256()
     names = list(versions())
     with Progress("label source files", len(names)) as progress:
         for count, name in enumerate(names, start=1):
             for key, path in _choose_files(name):
                 split = "test" if key[-1] < 32 else "train"
-                splits[split].extend(_choose_texts(label_source(path.read_bytes())))
+                for labelled in _choose_texts(label_source(path.read_bytes())):
+                    splits[split][labelled[0]] = labelled
             progress.update(count)
-    for split, texts in splits.items():
-        texts.sort(key=lambda labelled: hashlib.sha256(labelled[0].encode()).digest())
+    for text in splits["train"].keys() & splits["test"].keys():  # licences, files that stand twice
+        del splits["test"][text]
+    results = {name: sorted(texts.values(), key=_digest) for name, texts in splits.items()}
+    for name, texts in results.items():
         for text, labels in texts:
-            fingerprint.update(f"{split}\0{text}\0{' '.join(labels)}\0".encode())
-    return splits, fingerprint.hexdigest()
+            fingerprint.update(f"{name}\0{text}\0{' '.join(labels)}\0".encode())
+    return results, fingerprint.hexdigest()
+
+
+def _digest(labelled: Labelled) -> bytes:
+    return hashlib.sha256(labelled[0].encode()).digest()
 
 
 def label_source(source: bytes) -> Labelled:
@@ -104,10 +111,7 @@ def _choose_files(name: str) -> list[tuple[bytes, Path]]:
 
 def _choose_texts(labelled: Labelled) -> list[Labelled]:
     """Returns texts of a labelled source by the hash of their contents."""
-    texts = {
-        hashlib.sha256(text.encode()).digest(): (text, labels) for text, labels in _cut(labelled)
-    }
-    return [texts[key] for key in sorted(texts)[:_TEXTS_PER_FILE]]
+    return sorted(_cut(labelled), key=_digest)[:_TEXTS_PER_FILE]
 
 
 def _cut(labelled: Labelled) -> Iterator[Labelled]:

@@ -63,7 +63,7 @@ class TaggingTask(TokenTask):
             "score/bias": (0, "classes"),
         }
     )
-    metadata_keys = ("labels", "alphabet", "unit")
+    metadata_keys = ("classes", "alphabet", "unit")
 
     model: Tagger
     labels: tuple[str, ...] = dataclasses.field(kw_only=True)
@@ -102,7 +102,7 @@ class TaggingTask(TokenTask):
             }
         model = Tagger(
             vocabulary=vocab_size,
-            labels=len(metadata["labels"]),
+            labels=len(metadata["classes"]),
             crf=options.output == "crf",
             **spelling,
             **encoder_options(config.model, config.dtype),
@@ -110,7 +110,7 @@ class TaggingTask(TokenTask):
         return cls(
             model,
             config.model.embedding.trainable,
-            labels=tuple(metadata["labels"]),
+            labels=tuple(metadata["classes"]),
             alphabet=alphabet,
             characters_per_token=options.characters_per_token,
         )
@@ -139,7 +139,9 @@ class TaggingTask(TokenTask):
         else:
             counted = batch.mask & (batch.weights > 0)
             losses = crf.negative_log_likelihood(scores, batch.targets, counted, potentials)
-            loss = jnp.sum(losses)
+            # The tokens of a text are scored together: their mean weight is that of the text.
+            counts = jnp.maximum(jnp.sum(counted, axis=1, dtype=jnp.float32), 1)
+            loss = jnp.sum(losses * jnp.sum(batch.weights, axis=1, where=counted) / counts)
             labels, _ = crf.decode(scores, counted, potentials)
         sums = {
             "loss": loss,
@@ -152,7 +154,7 @@ class TaggingTask(TokenTask):
     def outcome_names(self, metadata: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
         """Returns the labels."""
         del vocabulary
-        return tuple(metadata["labels"])
+        return tuple(metadata["classes"])
 
     def advance(
         self,
