@@ -3,8 +3,10 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from training.small_runs import make_config, read_json, train
@@ -134,8 +136,9 @@ def test_loss_of_a_random_field_is_its_likelihood(files):
     batch = dataset.test.batch_at(0, 0)
     assert isinstance(batch, Batch)
     sums, _ = task.batch_sums(params, batch, None)
-    scores, potentials = task.model.apply({"params": params}, batch.inputs, batch.mask)
-    losses = crf.negative_log_likelihood(scores, batch.targets, batch.mask, potentials)
+    outputs: Any = task.model.apply({"params": params}, batch.inputs, batch.mask)
+    targets, mask = jnp.asarray(batch.targets), jnp.asarray(batch.mask)
+    losses = crf.negative_log_likelihood(outputs[0], targets, mask, outputs[1])
     assert float(sums["loss"]) == pytest.approx(float(losses.sum()), rel=1e-6)
     assert float(sums["weight"]) == batch.mask.sum()
 

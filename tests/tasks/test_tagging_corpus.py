@@ -32,7 +32,7 @@ def read(folder, name, text, **options):
     path.write_text(text, encoding="utf-8")
     return [
         (list(tokens), list(labels), line)
-        for tokens, labels, line in read_file(path, TaggingConfig(**options))
+        for tokens, labels, line in read_file(path, TaggingConfig.model_validate(options))
     ]
 
 
@@ -88,9 +88,9 @@ def test_labels_of_the_test_file_occur_in_training(tmp_path):
         (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
     options = {name: str(tmp_path / f"{name}.txt") for name in ("train", "test")}
     with pytest.raises(InputError, match=r"test\.txt, line 3: .*'B-Y'.* expected one of O, B-X"):
-        load_corpus(TaggingConfig(**options))
+        load_corpus(TaggingConfig.model_validate(options))
     (tmp_path / "test.txt").write_text("b B-X\n", encoding="utf-8")
-    corpus = load_corpus(TaggingConfig(**options))
+    corpus = load_corpus(TaggingConfig.model_validate(options))
     assert corpus.metadata == {"classes": ["O", "B-X"], "unit": "character"}
 
 

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.special import logsumexp
 
 from rnnjax.tasks.tagging import crf
 
 LABELS, TIME = 3, 5
-MASKS = np.array(
+MASKS = jnp.array(
     [
         [True] * TIME,
         [True, True, False, False, False],
@@ -25,12 +24,16 @@ MASKS = np.array(
 @pytest.fixture
 def problem():
     generator = np.random.default_rng(0)
-    emissions = generator.normal(size=(len(MASKS), TIME, LABELS)).astype(np.float32)
+    emissions = jnp.asarray(generator.normal(size=(len(MASKS), TIME, LABELS)), jnp.float32)
     shapes = ((LABELS, LABELS), (LABELS,), (LABELS,))
     potentials = crf.Potentials(
         *(jnp.asarray(generator.normal(size=shape), jnp.float32) for shape in shapes)
     )
     return emissions, potentials
+
+
+def log_sum(scores):
+    return float(np.log(np.sum(np.exp(scores))))
 
 
 def all_labellings(emissions, mask, potentials):
@@ -50,7 +53,7 @@ def test_log_partition_is_the_sum_over_all_labellings(problem):
     values = crf.log_partition(emissions, MASKS, potentials)
     for row, mask in enumerate(MASKS):
         scores = [score for _, score in all_labellings(emissions[row], mask, potentials)]
-        assert values[row] == pytest.approx(logsumexp(scores), abs=1e-5)
+        assert values[row] == pytest.approx(log_sum(scores), abs=1e-5)
 
 
 def test_probabilities_of_all_labellings_sum_to_one(problem):
@@ -59,7 +62,7 @@ def test_probabilities_of_all_labellings_sum_to_one(problem):
         rows = []
         for labels, _ in all_labellings(emissions[row], mask, potentials):
             padded = np.zeros(TIME, np.int32)
-            padded[mask] = labels
+            padded[np.asarray(mask)] = labels
             rows.append(padded)
         repeated = jnp.broadcast_to(emissions[row], (len(rows), TIME, LABELS))
         masks = jnp.broadcast_to(mask, (len(rows), TIME))
@@ -73,7 +76,7 @@ def test_decoding_returns_the_best_labelling(problem):
     for row, mask in enumerate(MASKS):
         labellings = all_labellings(emissions[row], mask, potentials)
         best, score = max(labellings, key=lambda item: item[1])
-        assert tuple(np.asarray(labels[row])[mask].tolist()) == best
+        assert tuple(np.asarray(labels[row])[np.asarray(mask)].tolist()) == best
         assert scores[row] == pytest.approx(score, abs=1e-5)
 
 
@@ -82,7 +85,7 @@ def test_marginals_are_sums_over_labellings(problem):
     values = np.asarray(crf.marginals(emissions, MASKS, potentials))
     for row, mask in enumerate(MASKS):
         labellings = list(all_labellings(emissions[row], mask, potentials))
-        total = logsumexp([score for _, score in labellings])
+        total = log_sum([score for _, score in labellings])
         expected = np.zeros((TIME, LABELS))
         for labels, score in labellings:
             for step, label in zip(np.flatnonzero(mask), labels, strict=True):
@@ -92,8 +95,8 @@ def test_marginals_are_sums_over_labellings(problem):
 
 def test_masked_steps_may_hold_anything(problem):
     emissions, potentials = problem
-    labels = np.zeros((len(MASKS), TIME), np.int32)
-    spoiled = np.where(MASKS[..., None], emissions, np.nan)
+    labels = jnp.zeros((len(MASKS), TIME), jnp.int32)
+    spoiled = jnp.where(MASKS[..., None], emissions, np.nan)
 
     def loss(values, potentials):
         return jnp.sum(crf.negative_log_likelihood(values, labels, MASKS, potentials))

@@ -26,8 +26,8 @@ class TaggedText(NamedTuple):
 class TaggingCorpus(Source):
     """Labelled texts and their source.
 
-    The metadata are 'classes', the labels of the training split, 'O' first and the others sorted, and
-    'unit': 'character' if every training token is one, else 'word'.
+    The metadata are 'classes', the labels of the training split, 'O' first and the others sorted,
+    and 'unit': 'character' if every training token is one, else 'word'.
 
     Attributes:
       splits: 'train' and 'test'.

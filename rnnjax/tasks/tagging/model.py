@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -122,6 +123,7 @@ class Tagger(TokenEncoder, kw_only=True):
         flat = characters.reshape(-1, characters.shape[-1])
         vectors = self.embed_characters(_limit(flat, self.characters)).astype(self.dtype)
         _, outputs = self.read_characters(vectors, flat > 0)
+        assert isinstance(outputs, jax.Array)
         return outputs.reshape(*characters.shape[:-1], -1)
 
 

@@ -137,8 +137,9 @@ class TaggingTask(TokenTask):
             loss = jnp.sum(jnp.where(batch.mask, losses, 0) * batch.weights)
             labels = jnp.argmax(scores, axis=-1)
         else:
-            counted = batch.mask & (batch.weights > 0)
-            losses = crf.negative_log_likelihood(scores, batch.targets, counted, potentials)
+            counted = jnp.asarray(batch.mask & (batch.weights > 0))
+            targets = jnp.asarray(batch.targets)
+            losses = crf.negative_log_likelihood(scores, targets, counted, potentials)
             # The tokens of a text are scored together: their mean weight is that of the text.
             counts = jnp.maximum(jnp.sum(counted, axis=1, dtype=jnp.float32), 1)
             loss = jnp.sum(losses * jnp.sum(batch.weights, axis=1, where=counted) / counts)
