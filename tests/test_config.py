@@ -246,7 +246,7 @@ def test_pairs_come_with_a_validation_part_and_their_languages():
         ("translation", "model.regularization.zoneout", 0.1, "'classification' and 'language_mod"),
         ("language_modeling", "model.regularization.adversarial", 0.1, "'classification'"),
         ("translation", "data.text", "title", "'classification' and 'language_modeling'"),
-        ("memory", "data.buckets", 2, "'classification' and 'translation'"),
+        ("memory", "data.buckets", 2, "'classification', 'tagging' and 'translation'"),
     ],
 )
 def test_a_key_that_a_task_does_not_read_is_refused_there(task, key, value, readers):

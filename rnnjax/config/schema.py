@@ -293,14 +293,14 @@ class Config(ConfigSection):
         values, default_values = (dict(flat(c.model_dump())) for c in (self, defaults))
         for key, value in values.items():
             if value != default_values.get(key, value) and not self.task_schema.reads(key):
-                readers = [name for name in task_names() if find_schema(name).reads(key)]
-                remedy = f"set task={readers[0]!r}"
+                readers = [repr(name) for name in task_names() if find_schema(name).reads(key)]
+                remedy = f"set task={readers[0]}"
+                listed = " and ".join([", ".join(readers[:-1]), readers[-1]][not readers[:-1] :])
                 if is_class_path(self.task):
                     remedy = "add it to `keys` of the schema of that class, if it is read"
                 raise ValueError(
-                    f"{key} is {value!r}, which is read by the task "
-                    f"{' and '.join(map(repr, readers))} alone, and task is {self.task!r}; leave "
-                    f"it out, or {remedy}"
+                    f"{key} is {value!r}, which is read by the task {listed} alone, and task is "
+                    f"{self.task!r}; leave it out, or {remedy}"
                 )
         check_combinations(self)
         self.task_schema.check(self)
