@@ -243,7 +243,7 @@ def test_pairs_come_with_a_validation_part_and_their_languages():
     ("task", "key", "value", "readers"),
     [
         ("translation", "model.bidirectional", True, "'classification'"),
-        ("translation", "model.regularization.zoneout", 0.1, "'classification' and 'language_mod"),
+        ("translation", "model.regularization.zoneout", 0.1, "'classification', 'language_mod"),
         ("language_modeling", "model.regularization.adversarial", 0.1, "'classification'"),
         ("translation", "data.text", "title", "'classification' and 'language_modeling'"),
         ("memory", "data.buckets", 2, "'classification', 'tagging' and 'translation'"),
