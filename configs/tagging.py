@@ -6,7 +6,7 @@ Graves, Schmidhuber, Neural Networks 18 (2005), for the network.
 
 It reads the source files of the installed Python libraries. A file of one's own has a token and its
 label on each line, and an empty line between texts:
-`--config.tagging.train=train.conll --config.tagging.test=test.conll`.
+`--config.data.file=train.conll --config.data.test_file=test.conll`.
 """
 
 import ml_collections

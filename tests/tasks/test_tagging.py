@@ -52,7 +52,7 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("conll")
     write_columns(folder / "train.txt", 80, 0)
     write_columns(folder / "test.txt", 21, 1)
-    return {f"tagging__{name}": str(folder / f"{name}.txt") for name in ("train", "test")}
+    return {"data__file": str(folder / "train.txt"), "data__test_file": str(folder / "test.txt")}
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,22 @@ def test_names_are_learned(files, tmp_path, options):
     scores = train(config, tmp_path / "run")["test"]
     assert scores["span_f1"] > 0.9
     run = load_run(tmp_path / "run")
-    assert run.evaluate(files["tagging__test"]) == pytest.approx(scores)
+    assert run.evaluate(files["data__test_file"]) == pytest.approx(scores)
     (answer,) = run.predict(["Ada Lovelace saw Paris"])
     assert answer["labels"] == ["B-PER", "I-PER", "O", "B-LOC"]
     assert answer["tokens"] == ["Ada", "Lovelace", "saw", "Paris"]
-    lines = run.predict(Path(files["tagging__test"]))
+    lines = run.predict(Path(files["data__test_file"]))
     assert len(lines) == scores["rows"] == 21
     report = run.report()
     assert "is the F1 of spans in 21 test texts" in report
     assert report.count('<pre class="sample"') == 20
+
+
+def test_validation_file_is_the_validation_split(files, tmp_path):
+    config = make_config(SMALL, **files, epochs=1, data__validation_file=files["data__test_file"])
+    result = train(config, tmp_path / "run")
+    assert result["data"]["rows"] == {"train": 80, "validation": 21, "test": 21}
+    assert result["validation"]["span_f1"] == result["test"]["span_f1"]
 
 
 def test_characters_are_labelled(tmp_path, run_in_process, monkeypatch):
@@ -118,7 +125,7 @@ def test_text_without_a_token_is_refused(files, tmp_path):
 def test_task_conforms(files, output, characters):
     options = {"tagging__output": output, "tagging__character_features": characters}
     config = make_config(SMALL, **files, **options, data__take=24)
-    report = check_task(config, file=Path(files["tagging__test"]))
+    report = check_task(config, file=Path(files["data__test_file"]))
     failed = [result for result in report.results if result.status == "failed"]
     assert not failed, failed
     skipped = {result.check for result in report.results if result.status == "not applicable"}
@@ -155,7 +162,8 @@ def test_tokens_are_encoded_as_they_stand():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"tagging__train": "a.txt"}, r"tagging\.train is 'a\.txt' and tagging\.test ''"),
+        ({"data__file": "a.txt"}, r"data\.file is 'a\.txt' and data\.test_file ''"),
+        ({"data__validation_file": "a.txt"}, r"data\.validation_file is 'a\.txt'"),
         ({"tagging__output": "softmax"}, r"tagging\.output"),
         ({"data__corpus": "docstrings"}, r"data\.corpus"),
     ],

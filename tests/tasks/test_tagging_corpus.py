@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from rnnjax.config.schema import DataConfig
 from rnnjax.errors import InputError
 from rnnjax.tasks.tagging import python_sources
 from rnnjax.tasks.tagging.config import TaggingConfig
@@ -86,11 +87,12 @@ def test_invalid_files_are_refused(tmp_path, name, text, options, message):
 def test_labels_of_the_test_file_occur_in_training(tmp_path):
     for name, text in (("train", "a O\nb B-X\n"), ("test", "a O\n\nc B-Y\n")):
         (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
-    options = {name: str(tmp_path / f"{name}.txt") for name in ("train", "test")}
+    paths = {"file": str(tmp_path / "train.txt"), "test_file": str(tmp_path / "test.txt")}
+    config = DataConfig.model_validate(paths)
     with pytest.raises(InputError, match=r"test\.txt, line 3: .*'B-Y'.* expected one of O, B-X"):
-        load_corpus(TaggingConfig.model_validate(options))
+        load_corpus(config, TaggingConfig())
     (tmp_path / "test.txt").write_text("b B-X\n", encoding="utf-8")
-    corpus = load_corpus(TaggingConfig.model_validate(options))
+    corpus = load_corpus(config, TaggingConfig())
     assert corpus.metadata == {"classes": ["O", "B-X"], "unit": "character"}
 
 

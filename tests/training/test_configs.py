@@ -30,7 +30,7 @@ def test_config_takes_two_steps_on_little_data(path, news, play, tmp_path):
     elif values["task"] == "tagging":
         columns = tmp_path / "columns.txt"
         write_columns(columns, 2 * values["batch_size"], 0)
-        values["tagging"] |= {"train": str(columns), "test": str(columns)}
+        values["data"] |= {"file": str(columns), "test_file": str(columns)}
         values["data"] |= {"validation": 0.0, "buckets": 1}
     else:
         values["data"] |= {"file": str(play), "take": 20}

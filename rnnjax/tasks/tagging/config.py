@@ -4,7 +4,7 @@ from typing import Literal
 
 import pydantic
 
-from rnnjax.config.schema import Config, ConfigSection, FilePath
+from rnnjax.config.schema import Config, ConfigSection
 from rnnjax.config.task_schema import (
     DIRECTION_KEYS,
     EMBEDDING_KEYS,
@@ -18,13 +18,13 @@ MAX_CHARACTERS = 64
 
 
 class TaggingConfig(ConfigSection):
-    """A label for each token."""
+    """A label for each token.
 
-    train: FilePath = ""
-    """Training file: columns of CoNLL (`.conllu` for CoNLL-U), or JSON Lines (`.jsonl`); '' for the
-    source files of the installed Python libraries, each character labelled by its lexical token."""
-    test: FilePath = ""
-    """Test file, in the format of its name."""
+    `data.file` and `data.test_file` are columns of CoNLL (`.conllu` for CoNLL-U) or JSON Lines
+    (`.jsonl`). Without them, each character of the source files of the installed Python libraries
+    is labelled by its lexical token.
+    """
+
     tokens: str = ""
     """Column of the tokens, counted from 0, or their field in JSON Lines; '' for the first column
     (CoNLL-U: 1) or 'tokens'."""
@@ -42,11 +42,17 @@ class TaggingConfig(ConfigSection):
 
 
 def _check(config: Config) -> None:
-    options = config.section(TaggingConfig)
-    if bool(options.train) != bool(options.test):
+    data = config.data
+    if bool(data.file) != bool(data.test_file):
         raise ValueError(
-            f"tagging.train is {options.train!r} and tagging.test {options.test!r}: set both, or "
-            "none for the source files of the installed libraries"
+            f"data.file is {data.file!r} and data.test_file {data.test_file!r}: set both, or none "
+            "for the source files of the installed libraries"
+        )
+    if data.validation_file and (data.validation or not data.file):
+        raise ValueError(
+            f"data.validation_file is {data.validation_file!r}, data.validation {data.validation} "
+            f"and data.file {data.file!r}: the validation split is a file beside data.file, or a "
+            "part of the training split, so set one of the two"
         )
     if not config.model.mask:
         raise ValueError("model.mask is False, and a tagger needs a mask: set model.mask to True")
@@ -57,6 +63,7 @@ SCHEMA = TaskSchema(
     section=TaggingConfig,
     keys=(
         *(*SPLIT_KEYS, *RECURRENT_KEYS, *DIRECTION_KEYS, *EMBEDDING_KEYS),
+        *("data.file", "data.validation_file", "data.test_file"),
         *("data.take", "data.vocabulary.size", "data.vocabulary.rows"),
         "model.regularization.embedding_dropout",
     ),

@@ -1,12 +1,14 @@
 """Labelled tokens: CoNLL columns, JSON Lines, and the source files of installed libraries."""
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from rnnjax.config.schema import DataConfig
 from rnnjax.data.dataset import Source
 from rnnjax.errors import InputError
 from rnnjax.input_files import MAX_LINE, digest, parse_json, read_text
@@ -30,33 +32,39 @@ class TaggingCorpus(Source):
     and 'unit': 'character' if every training token is one, else 'word'.
 
     Attributes:
-      splits: 'train' and 'test'.
+      splits: 'train', 'test' and, if it has a file of its own, 'validation'.
     """
 
     splits: Mapping[str, Sequence[TaggedText]] = dataclasses.field(kw_only=True)
 
 
-def load_corpus(options: TaggingConfig) -> TaggingCorpus:
+def load_corpus(config: DataConfig, options: TaggingConfig) -> TaggingCorpus:
     """Loads the files of a config, or labels the source files of the installed libraries.
 
     Raises:
-      InputError: a file cannot be read, has other columns, or the test file has a label that the
-        training file lacks.
+      InputError: a file cannot be read, has other columns, or has a label that the training file
+        lacks.
     """
-    if options.train:
-        paths = {"train": Path(options.train), "test": Path(options.test)}
+    if config.file:
+        names = {"train": config.file, "validation": config.validation_file}
+        names |= {"test": config.test_file}
+        paths = {name: Path(path) for name, path in names.items() if path}
         splits = {name: read_file(path, options) for name, path in paths.items()}
-        fingerprint = "".join(digest(path).hex()[:32] for path in paths.values())
-        name, source = paths["train"].stem, f"{paths['train']} and {paths['test']}"
+        fingerprint = hashlib.sha256(b"".join(map(digest, paths.values()))).hexdigest()
+        name, source = paths["train"].stem, " and ".join(map(str, paths.values()))
     else:
         sources, fingerprint = python_sources.collect()
-        splits = {
-            name: [TaggedText(tokens, labels) for tokens, labels in texts]
-            for name, texts in sources.items()
-        }
+        paths, splits = (
+            {},
+            {
+                name: [TaggedText(tokens, labels) for tokens, labels in texts]
+                for name, texts in sources.items()
+            },
+        )
         name, source = "python_sources", python_sources.describe()
     labels = sort_labels(label for text in splits["train"] for label in text.labels)
-    check_labels(splits["test"], labels, options.test)
+    for split, texts in splits.items():
+        check_labels(texts, labels, paths.get(split, name))
     is_spelled = all(len(token) == 1 for text in splits["train"] for token in text.tokens)
     metadata = {"classes": list(labels), "unit": "character" if is_spelled else "word"}
     return TaggingCorpus(name, source, fingerprint, metadata, splits=splits)

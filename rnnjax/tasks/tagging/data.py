@@ -183,7 +183,7 @@ def make_dataset(
     )
     assert isinstance(training, TokenBatches)
     padded = {"boundaries": training.boundaries}
-    validation = [train[row] for row in validation_rows]
+    validation = corpus.splits.get("validation", [train[row] for row in validation_rows])[take]
     return TaggedDataset(
         corpus=corpus,
         vocabulary=vocabulary,

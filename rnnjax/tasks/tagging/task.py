@@ -73,7 +73,7 @@ class TaggingTask(TokenTask):
     @staticmethod
     def load_corpus(config: Config) -> TaggingCorpus:
         """Loads labelled tokens."""
-        return tagging_corpus.load_corpus(config.section(TaggingConfig))
+        return tagging_corpus.load_corpus(config.data, config.section(TaggingConfig))
 
     @staticmethod
     def make_dataset(
