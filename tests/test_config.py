@@ -103,7 +103,6 @@ def test_no_key_takes_none_or_a_list(key):
         ("optimizer.epsilon", 0.0, ["0.0", "greater than 0"]),
         ("model.layers", 10**6, ["given 1000000", "less than or equal to 128"]),
         ("task", "chess", ["'chess'", "'classification'"]),
-        ("data.text", "body", ["'body'", "'title+description'"]),
         ("dtype", "float16", ["'float16'", "'bfloat16'"]),
         ("model.merge", "none", ["'none'", "'concat'"]),
         ("data", 5, ["given 5", "dictionary"]),

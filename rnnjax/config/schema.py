@@ -36,6 +36,17 @@ class ConfigSection(pydantic.BaseModel):
 Section = TypeVar("Section", bound=ConfigSection)
 
 
+def _join_names(value: Any) -> Any:
+    is_list = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return "+".join(value) if is_list and value else value
+
+
+ColumnNames = Annotated[
+    str, pydantic.BeforeValidator(_join_names), pydantic.Field(max_length=1_000)
+]
+"""Names of columns, joined by '+'; a list or tuple of names is joined."""
+
+
 class VocabularyConfig(ConfigSection):
     """The vocabulary of a text corpus."""
 
@@ -47,7 +58,7 @@ class VocabularyConfig(ConfigSection):
     """Maximum number of tokens, padding and unknown included; rows of the embedding. The published
     sizes of language models are without padding, so that they are one more here. Equally common
     words of 'whitespace' rank by their first occurrence."""
-    text: Literal["", "title", "description", "title+description"] = ""
+    text: ColumnNames = ""
     """Fields that the vocabulary is fitted on; '' for those of `data.text`."""
     rows: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Number of training rows, from the start, that the vocabulary is fitted on; 0 for all."""
@@ -64,15 +75,25 @@ class DataConfig(ConfigSection):
     folder of files named like those of Multi30k; '' for synthetic numbers and dates."""
     fallback: Literal["", "docstrings"] = "docstrings"
     """Corpus to train on when AG News cannot be downloaded; '' to stop with an error instead."""
-    text: Literal["title", "description", "title+description"] = "title+description"
-    """Fields of a row that make up its text, joined by a space."""
+    text: ColumnNames = "title+description"
+    """Fields of a row that make up its text, joined by a space: names joined by '+', or a tuple of
+    names in a config file. The corpora have 'title' and 'description'."""
+    label: str = pydantic.Field(default="label", max_length=1_000)
+    """Column of the class in labelled files."""
+    classes: str = pydantic.Field(default="", max_length=10**6)
+    """Names of the classes of labelled files, separated by commas; '' for those of the training
+    rows, sorted."""
     file: FilePath = ""
-    """A text file instead of a corpus; its last lines are the test split, unless `data.test_file`
-    is set."""
+    """A file instead of a corpus. Of running text, its last lines are the test split, unless
+    `data.test_file` is set. Labelled text has named columns: CSV, TSV, JSON Lines (`.jsonl`) or
+    Parquet, or a folder of such files."""
     validation_file: FilePath = ""
-    """A text file as the validation split, instead of a part of `data.file`; '' for none."""
+    """A file as the validation split, instead of a part of `data.file`; '' for none."""
     test_file: FilePath = ""
-    """A text file as the test split, so that all of `data.file` is for training; '' for none."""
+    """A file as the test split, so that all of `data.file` is for training; '' for none."""
+    test: float = pydantic.Field(default=0.1, gt=0.0, le=0.5)
+    """Fraction of the labelled rows of `data.file`, of each class, for the test split, the same for
+    every seed, where there is no `data.test_file`."""
     take: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Number of rows (of a file: lines) to use of each split, from the start; 0 for all."""
     max_tokens: int = pydantic.Field(default=0, ge=0, le=MAX_LENGTH)

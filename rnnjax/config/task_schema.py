@@ -38,6 +38,9 @@ TEXT_KEYS = (
 )
 """Keys of any text, and of its vocabulary."""
 
+FILE_KEYS = ("data.file", "data.validation_file", "data.test_file")
+"""Keys of the files of the splits."""
+
 SPLIT_KEYS = ("data.validation", "data.shuffle", "data.bucketing", "data.buckets")
 """Keys that `rnnjax.data.dataset.split_sequences` reads."""
 

@@ -8,6 +8,7 @@ from rnnjax.config.schema import Config, ConfigSection
 from rnnjax.config.task_schema import (
     DIRECTION_KEYS,
     EMBEDDING_KEYS,
+    FILE_KEYS,
     RECURRENT_KEYS,
     SPLIT_KEYS,
     TaskSchema,
@@ -48,12 +49,6 @@ def _check(config: Config) -> None:
             f"data.file is {data.file!r} and data.test_file {data.test_file!r}: set both, or none "
             "for the source files of the installed libraries"
         )
-    if data.validation_file and (data.validation or not data.file):
-        raise ValueError(
-            f"data.validation_file is {data.validation_file!r}, data.validation {data.validation} "
-            f"and data.file {data.file!r}: the validation split is a file beside data.file, or a "
-            "part of the training split, so set one of the two"
-        )
     if not config.model.mask:
         raise ValueError("model.mask is False, and a tagger needs a mask: set model.mask to True")
 
@@ -62,8 +57,7 @@ SCHEMA = TaskSchema(
     name="tagging",
     section=TaggingConfig,
     keys=(
-        *(*SPLIT_KEYS, *RECURRENT_KEYS, *DIRECTION_KEYS, *EMBEDDING_KEYS),
-        *("data.file", "data.validation_file", "data.test_file"),
+        *(*FILE_KEYS, *SPLIT_KEYS, *RECURRENT_KEYS, *DIRECTION_KEYS, *EMBEDDING_KEYS),
         *("data.take", "data.vocabulary.size", "data.vocabulary.rows"),
         "model.regularization.embedding_dropout",
     ),
