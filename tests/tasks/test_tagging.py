@@ -163,7 +163,7 @@ def test_tokens_are_encoded_as_they_stand():
     ("values", "message"),
     [
         ({"data__file": "a.txt"}, r"data\.file is 'a\.txt' and data\.test_file ''"),
-        ({"data__validation_file": "a.txt"}, r"data\.validation_file is 'a\.txt'"),
+        ({"data__validation_file": "a.txt"}, r"data\.validation_file is set and data\.file is ''"),
         ({"tagging__output": "softmax"}, r"tagging\.output"),
         ({"data__corpus": "docstrings"}, r"data\.corpus"),
     ],
