@@ -20,8 +20,9 @@ def add_flags(parser: Parser) -> None:
         type=path,
         required=True,
         metavar="FILE",
-        help='For a classifier, a CSV file of "class","title","description" without a header; for '
-        "a language model, a text file.",
+        help="A file like those of the training: of AG News, CSV of class, title and description "
+        "without a header; of other labelled text, with the columns of the training file; of a "
+        "language model, text.",
     )
 
 

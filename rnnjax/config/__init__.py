@@ -16,7 +16,8 @@ from rnnjax.config.parsing import (
     parse_recorded,
     replicate_configs,
 )
-from rnnjax.config.schema import AcknowledgedConfig, Config, flat
+from rnnjax.config.schema import Config, flat
+from rnnjax.config.sections import AcknowledgedConfig
 
 __all__ = [
     "PATH_KEYS",

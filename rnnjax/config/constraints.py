@@ -4,7 +4,8 @@ import itertools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rnnjax.config.schema import Config, ModelConfig
+    from rnnjax.config.schema import Config
+    from rnnjax.config.sections import ModelConfig
 
 SEEDS = 2**32
 """Number of seeds; the greatest is one less."""
@@ -19,6 +20,7 @@ def layer_widths(config: "ModelConfig") -> tuple[int, ...]:
 
 def check_combinations(config: "Config") -> None:
     """Raises ValueError if the values of two keys do not go together."""
+    _check_files(config)
     if config.early_stopping.patience and not config.validated:
         raise ValueError(
             "early_stopping.patience is set and data.validation is 0: stopping early needs a "
@@ -95,4 +97,32 @@ def check_combinations(config: "Config") -> None:
             f"model.embedding.{key} is set and model.embedding.features is 0: one-hot input "
             "has no vectors, so set model.embedding.features to their size, or leave "
             f"model.embedding.{key} out"
+        )
+
+
+def _check_files(config: "Config") -> None:
+    data = config.data
+    if data.file and data.dir:
+        raise ValueError(
+            "data.file and data.dir are set: the data are read from one of them, so leave the "
+            "other out"
+        )
+    for key in ("validation_file", "test_file"):
+        if getattr(data, key) and not data.file:
+            raise ValueError(
+                f"data.{key} is set and data.file is '': the training split is read from "
+                f"data.file, so set it, or leave data.{key} out"
+            )
+    if data.validation_file and data.validation:
+        raise ValueError(
+            f"data.validation_file is set and data.validation is {data.validation}: the validation "
+            "split is a file or a part of the training split, so set data.validation=0, or leave "
+            "data.validation_file out"
+        )
+    fields = f"{data.text}+{data.vocabulary.text or data.text}".split("+")
+    if not data.file and (unknown := set(fields) - {"title", "description"}):
+        raise ValueError(
+            f"data.text is {data.text!r} and data.vocabulary.text {data.vocabulary.text!r}, and "
+            f"the corpora have no field {min(unknown)!r}: use 'title', 'description' or "
+            "'title+description', or set data.file to a file with that column"
         )

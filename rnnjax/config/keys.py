@@ -4,7 +4,8 @@ import typing
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from rnnjax.config.schema import Config, ConfigSection
+from rnnjax.config.schema import Config
+from rnnjax.config.sections import ConfigSection
 from rnnjax.config.task_schema import find_schema, task_names
 
 

@@ -124,7 +124,7 @@ def check_key(key: str, task: str = "", name: str = "config", *, trust: bool = T
     hint = (
         f"did you mean {' or '.join(f'{name}.{path}' for path in close)}?"
         if close
-        else "rnnjax/config/schema.py lists the keys"
+        else "`rnnjax train --help` lists the keys"
     )
     raise InputError(f"{name}.{key}: there is no such key; {hint}")
 

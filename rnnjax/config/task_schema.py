@@ -11,7 +11,8 @@ from rnnjax.class_import import import_class, is_class_path
 from rnnjax.errors import InputError
 
 if TYPE_CHECKING:
-    from rnnjax.config.schema import Config, ConfigSection
+    from rnnjax.config.schema import Config
+    from rnnjax.config.sections import ConfigSection
 
 _METRICS = {"loss": "lower", "accuracy": "higher"}
 """Scores of any task, by the better direction."""
@@ -44,6 +45,9 @@ TEXT_KEYS = (
     *("data.vocabulary.unit", "data.vocabulary.size", "data.vocabulary.rows"),
 )
 """Keys of any text, and of its vocabulary."""
+
+FILE_KEYS = ("data.file", "data.validation_file", "data.test_file")
+"""Keys of the files of the splits."""
 
 SPLIT_KEYS = ("data.validation", "data.shuffle", "data.bucketing", "data.buckets")
 """Keys that `rnnjax.data.dataset.split_sequences` reads."""

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from jaxtyping import Int32
 
-from rnnjax.config.schema import Config, DataConfig
+from rnnjax.config.schema import Config
+from rnnjax.config.sections import DataConfig
 from rnnjax.data.batches import Batches, BatchGroup, Shape, fit_boundaries, hold_out
 from rnnjax.data.sequences import Indices, Sequences
 from rnnjax.data.vocabulary import Vocabulary, unknown_share

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from rnnjax.config.schema import EmbeddingConfig
+from rnnjax.config.sections import EmbeddingConfig
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.vocabulary import UNKNOWN
 from rnnjax.data.word_vector_files import check_vector_format, read_vectors

@@ -12,7 +12,7 @@ import pydantic
 
 from rnnjax.cli.config_flags import load_config_flags
 from rnnjax.config import Config
-from rnnjax.config.schema import FilePath
+from rnnjax.config.sections import FilePath
 from rnnjax.errors import InputError
 from rnnjax.experiment.page_rendering import experiment_name
 from rnnjax.experiment.records import Run, read_runs

@@ -27,11 +27,12 @@ class TokenEncoder(RecurrentModel, kw_only=True):
     embedding: int = 64
     embedding_dropout: float = 0.0
 
-    def build_encoder(self, *, return_sequences: bool) -> None:
+    def build_encoder(self, *, return_sequences: bool, joined_features: int = 0) -> None:
         """Builds embedding and layers, in the `setup` of a subclass.
 
         Args:
           return_sequences: as for `build_layers`.
+          joined_features: of what the subclass joins to the vectors of tokens.
         """
         if self.embedding:
             # Training cuts the rows that no token has (`Task.trainable_rows`).
@@ -42,7 +43,7 @@ class TokenEncoder(RecurrentModel, kw_only=True):
                 embedding_init=self.initialization.embedding(),
                 dtype=self.dtype,
             )
-        inputs = self.embedding or self.vocabulary
+        inputs = (self.embedding or self.vocabulary) + joined_features
         self.build_layers(inputs, return_sequences=return_sequences)
 
     def read(
@@ -55,10 +56,21 @@ class TokenEncoder(RecurrentModel, kw_only=True):
         """Returns the final state of each layer, and the outputs of the topmost one.
 
         Args:
-          tokens: ids from 0 to vocabulary - 1, also where masked.
+          tokens: as for `embed_tokens`.
           mask: True where a token counts.
           initial_state: of each layer; None for the cells' own.
           resets: as for `rnnjax.layers.RNN`.
+        """
+        return self.read_vectors(self.embed_tokens(tokens, mask), mask, initial_state, resets)
+
+    def embed_tokens(
+        self, tokens: Int[Array, "batch time"], mask: Bool[Array, "batch time"]
+    ) -> Float[Array, "batch time features"]:
+        """Returns the vectors of tokens.
+
+        Args:
+          tokens: ids from 0 to vocabulary - 1, also where masked.
+          mask: True where a token counts.
         """
         if not self.embedding:
             inputs = jax.nn.one_hot(tokens, self.vocabulary, dtype=self.dtype)
@@ -71,7 +83,7 @@ class TokenEncoder(RecurrentModel, kw_only=True):
         if self.has_variable(PERTURBATION, "vectors"):
             perturbation = self.get_variable(PERTURBATION, "vectors") * _length(inputs, mask)
             inputs += perturbation.astype(inputs.dtype)
-        return self.read_vectors(inputs, mask, initial_state, resets)
+        return inputs
 
 
 def _length(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from rnnjax.cells import make_cell
 from rnnjax.cells.base import frozen_names
 from rnnjax.config.constraints import layer_widths
-from rnnjax.config.schema import ModelConfig
+from rnnjax.config.sections import ModelConfig
 from rnnjax.models.initialization import Initialization
 from rnnjax.tasks.task import Params
 
@@ -31,7 +31,7 @@ def recurrent_options(
     return {
         "cell": make_cell(config.cell, config.features, jnp.dtype(dtype)),
         "layers": config.layers,
-        "layer_features": layer_widths(config),
+        "layer_features": layer_widths(config) if config.layer_features else (),
         "connection": config.connection,
         "layer_norm": config.layer_norm,
         "bidirectional": config.bidirectional,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.config.schema import ModelConfig
+from rnnjax.config.sections import ModelConfig
 from rnnjax.data.batches import Shape
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.models.initialization import Initialization

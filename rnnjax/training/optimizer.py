@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from rnnjax.config import Config
-from rnnjax.config.schema import OptimizerConfig
+from rnnjax.config.sections import OptimizerConfig
 from rnnjax.errors import InputError
 from rnnjax.training.optax_functions import accepts_schedule, check_arguments, find_optimizer
 from rnnjax.training.schedule import check_schedule

@@ -136,7 +136,7 @@ def format_scores(result: dict[str, Any], metrics: Sequence[str], unit: str) -> 
     def value(score: Any) -> str:
         return f"{score['mean']:.4f} ± {score['sd']:.4f}" if seeds else f"{score:.4f}"
 
-    scores = ", ".join(f"{name} {value(test[name])}" for name in metrics)
+    scores = ", ".join(f"{name} {value(test[name])}" for name in metrics if name in test)
     spread = f" (mean ± standard deviation of seeds {seeds[0]} to {seeds[-1]})" if seeds else ""
     share, *other_shares = (
         part["mean"] if isinstance(part, dict) else part

@@ -34,8 +34,8 @@ def isolated_sources(tmp_path, monkeypatch):
 @pytest.fixture
 def few_docstrings(monkeypatch):
     """Every twentieth source file, so that preparing takes a second."""
-    source_files = docstrings._source_files
-    monkeypatch.setattr(docstrings, "_source_files", lambda name: source_files(name)[::20])
+    source_files = docstrings.source_files
+    monkeypatch.setattr(docstrings, "source_files", lambda name: source_files(name)[::20])
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def libraries(tmp_path, monkeypatch):
         )
         (tmp_path / "broken.py").write_text("def (")
         files[name] = [path, tmp_path / "broken.py"]
-    monkeypatch.setattr(docstrings, "_source_files", files.__getitem__)
+    monkeypatch.setattr(docstrings, "source_files", files.__getitem__)
     return files
 
 
@@ -92,18 +92,18 @@ def test_installation_without_sources_is_refused(libraries):
 
 def test_tests_and_vendored_code_are_excluded():
     for name in docstrings.CLASSES:
-        files = docstrings._source_files(name)
+        files = docstrings.source_files(name)
         assert len(files) > 50
         for path in files:
             assert not {"tests", "_vendor", "third_party", "idlelib"} & set(path.parts[-4:])
     # The standard library excludes the packages installed into it.
-    assert not any("site-packages" in str(path) for path in docstrings._source_files("Python"))
+    assert not any("site-packages" in str(path) for path in docstrings.source_files("Python"))
 
 
 def test_libraries_are_not_imported():
     code = (
         "import sys; from rnnjax.data.corpora import docstrings as d;"
-        "[d._source_files(name) for name in d.CLASSES]; d.versions();"
+        "[d.source_files(name) for name in d.CLASSES]; d.versions();"
         "print({'jax', 'scipy', 'tensorflow', 'tensorflow_datasets'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

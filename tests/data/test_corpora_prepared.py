@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from rnnjax.data.corpora import CsvRow, builders, prepared
+from rnnjax.data.corpora import CsvRow, prepared
 from rnnjax.errors import InputError
 
 
@@ -39,11 +39,11 @@ die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 corpus = cache.PreparedCorpus(("no", "no"), {{"train": [], "test": []}})
 if {stage!r} == "_publish":
     cache._publish = die
-prepare = die if {stage!r} == "prepare" else lambda _: corpus
+prepare = die if {stage!r} == "prepare" else lambda: corpus
 cache.load_or_prepare(pathlib.Path({str(tmp_path)!r}), "c", "k", prepare)
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == -9
-    corpus = prepared.load_or_prepare(tmp_path, "c", "k", lambda _: PREPARED)
+    corpus = prepared.load_or_prepare(tmp_path, "c", "k", lambda: PREPARED)
     assert corpus.classes == ("a", "b")
     assert rows_of(corpus.splits["train"]) == [CsvRow(1, "x", "y")]
 
@@ -60,13 +60,13 @@ def test_key_depends_on_name_contents_and_format_version(monkeypatch):
 @pytest.mark.parametrize("damage", ["corpus.json", "train.title.utf8.npy", "test.labels.npy"])
 @pytest.mark.parametrize("cut", [None, 0, -1])
 def test_incomplete_corpus_is_prepared_again(tmp_path, damage, cut):
-    prepared.load_or_prepare(tmp_path, "c", "k", lambda _: PREPARED)
+    prepared.load_or_prepare(tmp_path, "c", "k", lambda: PREPARED)
     path = tmp_path / "corpora" / "c-k" / damage
     content = path.read_bytes()
     path.unlink()
     if cut is not None:
         path.write_bytes(content[:cut].rstrip(b"}\n"))
-    corpus = prepared.load_or_prepare(tmp_path, "c", "k", lambda _: PREPARED)
+    corpus = prepared.load_or_prepare(tmp_path, "c", "k", lambda: PREPARED)
     assert rows_of(corpus.splits["train"]) == [CsvRow(1, "x", "y")]
     assert rows_of(corpus.splits["test"]) == [CsvRow(0, "", "z")]
     assert path.read_bytes() == content
@@ -78,7 +78,7 @@ LARGER = prepared.PreparedCorpus(("a", "b"), {"train": ROWS, "test": ROWS[:3]})
 
 
 def read(root, key="k"):
-    corpus = prepared.load_or_prepare(root, "c", key, lambda _: LARGER)
+    corpus = prepared.load_or_prepare(root, "c", key, lambda: LARGER)
     return corpus.classes, {name: rows_of(split) for name, split in corpus.splits.items()}
 
 
@@ -132,7 +132,7 @@ def test_edited_columns_are_prepared_again(tmp_path, capsys, name, damage):
 
 
 def test_corpus_of_another_key_is_prepared_again(tmp_path, capsys):
-    prepared.load_or_prepare(tmp_path, "c", "k2", lambda _: PREPARED)
+    prepared.load_or_prepare(tmp_path, "c", "k2", lambda: PREPARED)
     (tmp_path / "corpora" / "c-k2").rename(tmp_path / "corpora" / "c-k")
     assert read(tmp_path)[1]["train"] == ROWS
     assert "is damaged (it was prepared from something else)" in capsys.readouterr().err
@@ -156,9 +156,9 @@ def test_inconsistent_columns_with_valid_fingerprint_are_refused(tmp_path):
 def test_slower_of_two_preparations_uses_the_first(tmp_path):
     first = []
 
-    def prepare(_):
+    def prepare():
         # Another process is done first.
-        prepared.load_or_prepare(tmp_path, "c", "k", lambda _: PREPARED)
+        prepared.load_or_prepare(tmp_path, "c", "k", lambda: PREPARED)
         first.append((tmp_path / "corpora" / "c-k").stat().st_ino)
         return PREPARED
 
@@ -179,24 +179,18 @@ def file_size_limit(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.parametrize("stage", ["array_record", "columns"])
 @pytest.mark.parametrize("size", [0, 20_000])
-def test_full_disk_is_refused_and_leaves_no_files(tmp_path, capsys, stage, size):
+def test_full_disk_is_refused_and_leaves_no_files(tmp_path, capsys, size):
     rows = [CsvRow(0, f"title {number}", "word " * (number % 90)) for number in range(500)]
     corpus = prepared.PreparedCorpus(("a", "b"), {"train": rows, "test": rows[:1]})
 
-    def prepare(scratch):
-        if stage == "columns":
-            return corpus
-        return builders.prepare(builders.AgNewsCsv, corpus, scratch)
-
     root = tmp_path / "cache"
     with file_size_limit(size), pytest.raises(InputError) as caught:
-        prepared.load_or_prepare(root, "c", "k", prepare)
+        prepared.load_or_prepare(root, "c", "k", lambda: corpus)
     printed = capsys.readouterr()
     cause = r"\((File too large|only a part could be written)\)"
     assert re.match(rf"the cache {root} cannot be written {cause}; .*kept", str(caught.value))
     assert "RNNJAX_CACHE" in str(caught.value)
     assert "Traceback" not in printed.out + printed.err
     assert list((root / "corpora").iterdir()) == []
-    assert len(prepared.load_or_prepare(root, "c", "k", lambda _: corpus).splits["train"]) == 500
+    assert len(prepared.load_or_prepare(root, "c", "k", lambda: corpus).splits["train"]) == 500

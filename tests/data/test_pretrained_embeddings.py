@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnnjax.config import parse
-from rnnjax.config.schema import EmbeddingConfig
+from rnnjax.config.sections import EmbeddingConfig
 from rnnjax.data.corpora import Corpus, CorpusSplit, TextColumn
 from rnnjax.data.pretrained_embeddings import check_word_vectors, load_word_vectors
 from rnnjax.data.vocabulary import Vocabulary

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnnjax.config import parse
-from rnnjax.config.schema import DataConfig
+from rnnjax.config.sections import DataConfig
 from rnnjax.data.batches import VALIDATION, permutation
 from rnnjax.data.corpora import Corpus, CorpusSplit, TextColumn
 from rnnjax.data.vocabulary import Vocabulary

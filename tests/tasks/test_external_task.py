@@ -35,7 +35,7 @@ FORECAST = '''
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.config.schema import ConfigSection
+from rnnjax.config.sections import ConfigSection
 from rnnjax.config.task_schema import RECURRENT_KEYS, TaskSchema
 from rnnjax.data.dataset import Dataset, Source
 from rnnjax.data.streams import Stream

@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from tasks.test_tagging import write_columns
 
 from rnnjax.config import parse
 
@@ -26,10 +27,15 @@ def test_config_takes_two_steps_on_little_data(path, news, play, tmp_path):
         values["data"]["take"] = 2 * values["batch_size"]
         values["data"]["buckets"] = 1
         values["warmup_steps"] = 1
+    elif values["task"] == "tagging":
+        columns = tmp_path / "columns.txt"
+        write_columns(columns, 2 * values["batch_size"], 0)
+        values["data"] |= {"file": str(columns), "test_file": str(columns)}
+        values["data"] |= {"validation": 0.0, "buckets": 1}
     else:
         values["data"] |= {"file": str(play), "take": 20}
         values["data"]["sequence_length"] = 200 // values["batch_size"]
-    result = train(parse(values), tmp_path, path.stem)
+    result = train(parse(values), tmp_path / "run", path.stem)
     rows = result["data"]["rows"]
     if values["task"] != "language_modeling":
         assert result["steps"] == 2

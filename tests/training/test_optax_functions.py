@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from rnnjax.config import parse
-from rnnjax.config.schema import OptimizerConfig
+from rnnjax.config.sections import OptimizerConfig
 from rnnjax.errors import InputError
 from rnnjax.training.finite import non_finite_paths
 from rnnjax.training.optax_functions import OPTIMIZERS, REFUSED, accepts_schedule

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from rnnjax.config.schema import OptimizerConfig
+from rnnjax.config.sections import OptimizerConfig
 from rnnjax.training.optimizer import make_optimizer
 from rnnjax.training.schedule import make_schedule
 

@@ -1,11 +1,11 @@
-"""Builders of tensorflow_datasets, and their rows. Imported only to prepare a corpus."""
+"""Data sets of tensorflow_datasets and their rows. Imported only to prepare a corpus."""
 
 import contextlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,51 +17,6 @@ from rnnjax.data.corpora.prepared import PreparedCorpus
 from rnnjax.errors import InputError
 
 _FEATURES = "tensorflow_datasets.core.features."
-
-
-class _RowBuilder(tfds.core.GeneratorBasedBuilder):
-    """Writes rows that are already checked: an error inside a builder would be wrapped."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(self, source: PreparedCorpus, data_dir: Path):
-        self._source = source
-        super().__init__(data_dir=data_dir, file_format="array_record")
-
-    def _info(self):
-        features = tfds.features.FeaturesDict(
-            {
-                "label": tfds.features.ClassLabel(names=list(self._source.classes)),
-                "title": tfds.features.Text(),
-                "description": tfds.features.Text(),
-            }
-        )
-        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
-
-    def _split_generators(self, dl_manager):
-        return {name: self._generate_examples(rows) for name, rows in self._source.rows.items()}
-
-    def _generate_examples(self, rows: Sequence[CsvRow]):
-        for number, row in enumerate(rows):
-            yield number, row._asdict()
-
-
-class AgNewsCsv(_RowBuilder):
-    """AG News from a folder of CSV files in the original layout."""
-
-
-class Docstrings(_RowBuilder):
-    """The docstrings of the installed libraries."""
-
-
-def prepare(
-    builder_class: type[_RowBuilder], source: PreparedCorpus, folder: Path
-) -> PreparedCorpus:
-    """Writes the rows of a source with a builder in a folder, and reads them back."""
-    with _quiet():
-        builder = builder_class(source, folder)
-        builder.download_and_prepare()
-        return _read_splits(builder)
 
 
 def download(name: str, data_dir: Path) -> None:

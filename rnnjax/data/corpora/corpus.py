@@ -1,7 +1,7 @@
 """Labelled text in memory-mapped columns."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,13 @@ class TextColumn(Sequence[str]):
 
     utf8: UInt8[np.ndarray, " bytes"]
     offsets: Int64[np.ndarray, " rows+1"]
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str]) -> "TextColumn":
+        """Concatenates texts."""
+        parts = [text.encode() for text in texts]
+        offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(parts), np.uint8), offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -86,7 +93,7 @@ class Corpus:
     """SHA-256 of classes, labels and texts, in their order: the same wherever they are the same."""
     classes: tuple[str, ...]
     splits: Mapping[str, CorpusSplit]
-    """'train' and 'test'."""
+    """'train', 'test' and, if it has rows of its own, 'validation'."""
 
     def describe(self) -> dict[str, Any]:
         """Describes the corpus for the files of a run, ready for JSON."""

@@ -64,7 +64,7 @@ def collect() -> dict[str, list[CsvRow]]:
     """
     unique = {}
     for label, name in enumerate(CLASSES):
-        files = _source_files(name)
+        files = source_files(name)
         for path in tqdm(files, f"Reading docstrings of {name}", unit=" files", disable=None):
             for docstring in _docstrings(path):
                 title, description = parse_docstring(docstring)
@@ -116,7 +116,8 @@ def _strip_markup(paragraph: str) -> str:
     return " ".join(text.split())
 
 
-def _source_files(name: str) -> list[Path]:
+def source_files(name: str) -> list[Path]:
+    """Returns the source files of a library of `CLASSES`, without tests and vendored libraries."""
     if name == "Python":
         root = Path(sysconfig.get_path("stdlib"))
     else:

@@ -55,7 +55,7 @@ def cache_key(name: str, contents: Iterable[bytes]) -> str:
 
 
 def load_or_prepare(
-    root: Path, name: str, key: str, prepare: Callable[[Path], PreparedCorpus]
+    root: Path, name: str, key: str, prepare: Callable[[], PreparedCorpus]
 ) -> CachedCorpus:
     """Loads a corpus from the cache, and prepares it first if it is absent or damaged.
 
@@ -67,7 +67,7 @@ def load_or_prepare(
       root: the cache's folder.
       name: of the corpus.
       key: as `cache_key` returns it.
-      prepare: returns the rows; it may write to the folder of its argument, which is deleted.
+      prepare: returns the rows.
 
     Raises:
       InputError: the cache cannot be written. Those of `prepare` pass.
@@ -92,9 +92,9 @@ def load_or_prepare(
         )
         columns = Path(scratch.name, "columns")
         try:
-            _write(columns, key, prepare(Path(scratch.name)))
+            _write(columns, key, prepare())
             _publish(columns, folder, key)
-        except (OSError, RuntimeError) as error:  # array_record's is the latter
+        except OSError as error:
             raise _unwritable(root, error) from error
     try:
         return _read(folder, key)
@@ -205,7 +205,7 @@ def _warn_damaged(folder: Path, error: Exception) -> None:
     )
 
 
-def _unwritable(root: Path, error: OSError | RuntimeError) -> InputError:
+def _unwritable(root: Path, error: OSError) -> InputError:
     cause, remedy = explain(error)
     return InputError(
         f"the cache {root} cannot be written ({cause}); prepared corpora are kept there: {remedy}, "

@@ -75,11 +75,8 @@ def load(corpus: str, directory: str, fallback: str, cache: Path | None = None) 
 def _load_docstrings(root: Path) -> Corpus:
     versions = docstrings.versions()
 
-    def prepare(scratch: Path) -> PreparedCorpus:
-        from rnnjax.data.corpora import builders
-
-        source = PreparedCorpus(docstrings.CLASSES, docstrings.collect())
-        return builders.prepare(builders.Docstrings, source, scratch)
+    def prepare() -> PreparedCorpus:
+        return PreparedCorpus(docstrings.CLASSES, docstrings.collect())
 
     key = cache_key("docstrings", [json.dumps(versions).encode()])
     cached = load_or_prepare(root, "docstrings", key, prepare)
@@ -118,11 +115,9 @@ def _load_csv(folder: Path, directory: str, root: Path) -> Corpus:
     paths = {split: folder / f"{split}.csv" for split in _SPLITS}
     classes = read_classes(folder)
 
-    def prepare(scratch: Path) -> PreparedCorpus:
+    def prepare() -> PreparedCorpus:
         rows = {split: list(read_csv(path, classes)) for split, path in paths.items()}
-        from rnnjax.data.corpora import builders
-
-        return builders.prepare(builders.AgNewsCsv, PreparedCorpus(classes, rows), scratch)
+        return PreparedCorpus(classes, rows)
 
     key = cache_key("ag_news_csv", [json.dumps(classes).encode(), *map(digest, paths.values())])
     cached = load_or_prepare(root, "ag_news_csv", key, prepare)
@@ -132,7 +127,7 @@ def _load_csv(folder: Path, directory: str, root: Path) -> Corpus:
 def _load_subset(data_dir: Path, directory: str, root: Path) -> Corpus:
     folder = data_dir / _SUBSET
 
-    def prepare(scratch: Path) -> PreparedCorpus:
+    def prepare() -> PreparedCorpus:
         from rnnjax.data.corpora import builders
 
         try:

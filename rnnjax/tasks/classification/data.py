@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 
 from rnnjax.config import Config
-from rnnjax.config.schema import DataConfig
+from rnnjax.config.sections import DataConfig
 from rnnjax.data import corpora
 from rnnjax.data.batches import Batches, fit_boundaries, hold_out
 from rnnjax.data.corpora import Corpus, CorpusSplit
+from rnnjax.data.corpora.labelled_files import load_labelled_files
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.vocabulary import Vocabulary
 
@@ -25,11 +26,13 @@ class LabelledTextDataset(TextDataset[Batches]):
 
 
 def load_corpus(config: DataConfig) -> Corpus:
-    """Loads the labelled corpus that a data section names, prepared on first use.
+    """Loads the labelled files or the corpus that a data section names, prepared on first use.
 
     Raises:
       InputError: it cannot be had, or is damaged.
     """
+    if config.file:
+        return load_labelled_files(config)
     return corpora.load(config.corpus, config.dir, config.fallback)
 
 
@@ -50,6 +53,10 @@ def make_dataset(
     train, test = corpus.splits["train"], corpus.splits["test"]
     count = len(range(len(train))[: data.take or None])
     train_rows, validation_rows = hold_out(count, data.validation, config.seed)
+    validation = train
+    if data.validation_file:
+        validation = corpus.splits["validation"]
+        validation_rows = np.arange(len(validation))[: data.take or None]
     if vocabulary is None:
         options = data.vocabulary
         texts = train.texts(options.text or data.text, train_rows[: options.rows or None])
@@ -71,7 +78,7 @@ def make_dataset(
         corpus=corpus,
         vocabulary=vocabulary,
         train=train_batches,
-        validation=batches(train, validation_rows, **padded) if len(validation_rows) else None,
+        validation=batches(validation, validation_rows, **padded) if len(validation_rows) else None,
         test=batches(test, np.arange(len(test))[: data.take or None], **padded),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int32
 
 from rnnjax.data.corpora import read_csv
+from rnnjax.data.corpora.labelled_files import make_split, read_labelled_rows
 from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_share
 from rnnjax.errors import InputError, is_out_of_memory
 from rnnjax.tasks.classification import metrics
@@ -60,15 +61,21 @@ class TrainedClassifier(TrainedRun):
         """Returns loss (nats), accuracy, macro-F1, rows and unknown share of a file.
 
         Args:
-          path: CSV in the original layout of AG News, "class","title","description", no header.
+          path: a file with the columns of the training file; of a run on AG News, CSV in the
+            original layout, "class","title","description", without a header.
 
         Raises:
           InputError: the file cannot be read, or a text is too long for the memory of the device.
         """
-        rows = list(read_csv(path, self.classes))
-        labels = np.array([row.label for row in rows], np.int32)
-        fields = self.config.data.text.split("+")
-        texts = [" ".join(getattr(row, field) for field in fields) for row in rows]
+        config = self.config.data
+        fields = config.text.split("+")
+        if config.file:
+            split = make_split(read_labelled_rows(path, fields, config.label), fields, self.classes)
+            labels, texts = split.labels, split.texts(config.text)
+        else:
+            rows = list(read_csv(path, self.classes))
+            labels = np.array([row.label for row in rows], np.int32)
+            texts = [" ".join(getattr(row, field) for field in fields) for row in rows]
         tokens = self.vocabulary.encode(texts, self.config.data.max_tokens).values
         share = unknown_share(tokens)
         self.warn_unknown_tokens(share, texts)

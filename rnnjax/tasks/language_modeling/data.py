@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from rnnjax.config import Config
-from rnnjax.config.schema import DataConfig
+from rnnjax.config.sections import DataConfig
 from rnnjax.data.corpora import load as load_labelled
 from rnnjax.data.corpora import plain_text
 from rnnjax.data.corpora.plain_text import TextCorpus

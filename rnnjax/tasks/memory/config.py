@@ -4,7 +4,8 @@ from typing import Literal
 
 import pydantic
 
-from rnnjax.config.schema import MAX_LENGTH, Config, ConfigSection
+from rnnjax.config.schema import Config
+from rnnjax.config.sections import MAX_LENGTH, ConfigSection
 from rnnjax.config.task_schema import RECURRENT_KEYS, TaskSchema
 
 

@@ -4,7 +4,8 @@ from typing import Literal
 
 import pydantic
 
-from rnnjax.config.schema import MAX_COUNT, Config, ConfigSection
+from rnnjax.config.schema import Config
+from rnnjax.config.sections import MAX_COUNT, ConfigSection
 from rnnjax.config.task_schema import TEXT_KEYS, TaskSchema
 
 

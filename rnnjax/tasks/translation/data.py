@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.config import Config
-from rnnjax.config.schema import DataConfig
+from rnnjax.config.sections import DataConfig
 from rnnjax.data.corpora.numerals import ROWS, make_numerals
 from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs, read_parallel_text
 from rnnjax.data.dataset import TextDataset

@@ -1,0 +1,71 @@
+"""The part of a report on a tagger: scores of labels and spans, and texts with their mistakes."""
+
+from typing import NamedTuple
+
+import pydantic
+
+from rnnjax.reporting.run_files import Record
+from rnnjax.reporting.run_report import ReportPart
+from rnnjax.reporting.run_schema import RecordModel, Share
+
+_MAX_LABELS = 60
+
+
+class LabelScores(RecordModel):
+    """Scores of one label, or of one type of span."""
+
+    name: str
+    precision: Share = None
+    recall: Share = None
+    f1: Share = None
+    rows: int = 0
+
+
+class LabelledText(RecordModel):
+    """Tokens with the labels of the data and the predicted ones."""
+
+    tokens: list[str]
+    labels: list[str]
+    predicted: list[str]
+
+
+class TaggingDetails(RecordModel):
+    """The entries that the task adds to a result."""
+
+    labels: list[LabelScores] = pydantic.Field(default=[])
+    spans: list[LabelScores] = pydantic.Field(default=[])
+    separator: str = " "
+    texts: list[LabelledText] = pydantic.Field(default=[])
+
+
+class Run(NamedTuple):
+    """Consecutive tokens of one label and one predicted label."""
+
+    text: str
+    label: str
+    predicted: str
+
+
+def make_report_part(run: Record) -> ReportPart:
+    """Returns the part of a report on a tagger."""
+    details = run.details(TaggingDetails)
+    labels = sorted(details.labels, key=lambda scores: -scores.rows)[:_MAX_LABELS]
+    return ReportPart.from_template(
+        __name__,
+        test=run.result.test.values(),
+        labels=labels,
+        hidden=len(details.labels) - len(labels),
+        spans=details.spans,
+        texts=[_find_runs(text, details.separator) for text in details.texts],
+    )
+
+
+def _find_runs(text: LabelledText, separator: str) -> list[Run]:
+    """Returns the runs of a text; tokens of a run are joined."""
+    runs: list[Run] = []
+    for token, label, predicted in zip(text.tokens, text.labels, text.predicted, strict=True):
+        if runs and runs[-1][1:] == (label, predicted):
+            runs[-1] = runs[-1]._replace(text=f"{runs[-1].text}{separator}{token}")
+        else:
+            runs.append(Run(token, label, predicted))
+    return [run._replace(text=run.text + separator) for run in runs]
