@@ -50,7 +50,7 @@ def _read_corpus(path: Path) -> Any:
 
 
 def _read_text(path: Path) -> Any:
-    corpus = plain_text.load_text_file(path)
+    corpus = plain_text.load_text_files(path)
     return "".join(text for part in ("train", "test") for text in corpus.splits[part])
 
 

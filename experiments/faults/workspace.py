@@ -116,6 +116,10 @@ class Workspace:
             data = {}
             values["memory"] = {"length": 8, "examples": 48, "test_examples": 16}
             values["model"]["embedding"] = {}
+        elif task == "tagging":
+            path = self.folder / "labelled.txt"
+            path.write_text("a O\nb X\n\nb X\n\na O\na O\n" * 8, encoding="utf-8")
+            data |= {"file": str(path), "test_file": str(path)}
         else:
             data["dir"] = str(self.pairs)
             values["translation"] = {"source": "de", "target": "en", "beam_size": 2}

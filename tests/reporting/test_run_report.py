@@ -112,7 +112,7 @@ def test_report_shows_all_keys_of_config_and_environment(tmp_path):
     for pair in (
         "model.cell LSTMCell",
         "data.vocabulary.size 20000",
-        "optimizer.epsilon 1e-07",
+        "optimizer.name keras_adam",
         "data.dir ''",
         "early_stopping.patience 0",
     ):

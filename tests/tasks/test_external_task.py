@@ -250,7 +250,10 @@ def test_replicates_are_trained_together(folder, tmp_path):
             {"labelling.dir": 3},
             r"config\.labelling\.dir: given 3 \(int\), it should be",
         ),
-        ({"data.file": "x"}, r"data\.file is 'x', which is read by the task 'language_modeling'"),
+        (
+            {"data.file": "x"},
+            r"data\.file is 'x', which is read by the task 'classification', 'language_mod",
+        ),
         ({"task": "labelling:read"}, r"config\.task: given 'labelling:read', and labelling has no"),
         ({"task": "labelling:Missing"}, r"config\.task: .* labelling has no task"),
     ],

@@ -213,8 +213,8 @@ def test_config_keys_of_other_tasks_raise(values, message):
 
 
 def test_classification_refuses_keys_of_language_modeling():
-    with pytest.raises(InputError, match=r"data\.file is 'x'.*'language_modeling' alone"):
-        parse({"data": {"file": "x"}})
+    with pytest.raises(InputError, match=r"data\.restarts is 0\.5.*'language_modeling' alone"):
+        parse({"data": {"restarts": 0.5}})
 
 
 def test_engine_without_resets_refuses_separate_texts():

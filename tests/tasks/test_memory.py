@@ -175,10 +175,10 @@ def test_frozen_parameters_are_not_trainable():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"data": {"take": 5}}, r"data\.take is 5, .* 'classification' and 'language_modeling'"),
+        ({"data": {"take": 5}}, r"data\.take is 5, .* 'classification', 'language_modeling'"),
         ({"model": {"bidirectional": True}}, r"model\.bidirectional is True"),
         ({"model": {"embedding": {"features": 9}}}, r"model\.embedding\.features is 9"),
-        ({"data": {"file": "x"}}, r"data\.file is 'x', which is read by the task 'language_mod"),
+        ({"data": {"file": "x"}}, r"data\.file is 'x', which is read by the task 'classification'"),
     ],
 )
 def test_config_keys_of_other_tasks_raise(values, message):

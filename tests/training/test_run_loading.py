@@ -30,8 +30,9 @@ def test_usage_commands_fit_the_task_and_quote_the_folder():
     modules = {name: [shlex.split(line)[2] for line in commands[name]] for name in commands}
     assert modules == {
         "classification": ["rnnjax.predict", "rnnjax.evaluate"],
-        "language_modeling": ["rnnjax.generate", "rnnjax.evaluate"],
+        "language_modeling": ["rnnjax.generate", "rnnjax.score", "rnnjax.evaluate"],
         "memory": [],
+        "tagging": ["rnnjax.predict", "rnnjax.evaluate"],
         "translation": ["rnnjax.translate"],
     }
     for command in itertools.chain(*commands.values()):
