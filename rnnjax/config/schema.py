@@ -104,7 +104,7 @@ class Config(ConfigSection):
             if value != default_values.get(key, value) and not self.task_schema.reads(key):
                 readers = [repr(name) for name in task_names() if find_schema(name).reads(key)]
                 remedy = f"set task={readers[0]}"
-                listed = " and ".join([", ".join(readers[:-1]), readers[-1]][not readers[:-1] :])
+                listed = " and ".join(filter(None, [", ".join(readers[:-1]), readers[-1]]))
                 if is_class_path(self.task):
                     remedy = "add it to `keys` of the schema of that class, if it is read"
                 raise ValueError(

@@ -93,8 +93,13 @@ class TokenTask(Task):
     def score_each_step(
         self, params: Params, tokens: Int[Array, " time"]
     ) -> Float[Array, "time outcomes"]:
-        """Returns the log-probabilities after each token of one text."""
-        raise NotImplementedError
+        """Returns the log-probabilities after each token of one text.
+
+        Each prefix is read anew, as a bidirectional network needs it.
+        """
+        steps = jnp.arange(len(tokens))
+        prefixes = jnp.broadcast_to(tokens, (len(tokens), len(tokens)))
+        return self.advance(params, prefixes, steps[None] <= steps[:, None])[1]
 
 
 def encoder_options(

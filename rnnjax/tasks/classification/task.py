@@ -161,14 +161,6 @@ class ClassificationTask(TokenTask):
         carry, logits = outputs
         return carry, jax.nn.log_softmax(logits)
 
-    def score_each_step(
-        self, params: Params, tokens: Int[Array, " time"]
-    ) -> Float[Array, "time classes"]:
-        """Returns the log-probabilities of all prefixes of a text."""
-        steps = jnp.arange(len(tokens))
-        prefixes = jnp.broadcast_to(tokens, (len(tokens), len(tokens)))
-        return self.advance(params, prefixes, steps[None] <= steps[:, None])[1]
-
     def compute_metrics(self, split: Batches, outputs: Sequence[Any]) -> dict[str, float | int]:
         """Returns 'loss', 'accuracy', 'macro_f1', 'rows' and 'unknown_share' (of the tokens)."""
         log_probabilities = np.stack(split.restore_order(outputs))

@@ -181,14 +181,6 @@ class TaggingTask(TokenTask):
         carry, scores = outputs
         return carry, jax.nn.log_softmax(scores)
 
-    def score_each_step(
-        self, params: Params, tokens: Int[Array, " time"]
-    ) -> Float[Array, "time labels"]:
-        """Returns the log-probabilities of the last token's labels, of all prefixes of a text."""
-        steps = jnp.arange(len(tokens))
-        prefixes = jnp.broadcast_to(tokens, (len(tokens), len(tokens)))
-        return self.advance(params, prefixes, steps[None] <= steps[:, None])[1]
-
     def predicted_labels(self, split: TokenBatches, outputs: Sequence[Any]) -> list[list[str]]:
         """Returns the predicted labels of each text of a split."""
         rows = split.restore_order([batch["labels"] for batch in outputs])
