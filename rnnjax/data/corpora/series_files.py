@@ -142,10 +142,7 @@ def _read_table(path: Path, columns: SeriesColumns) -> tuple[SeriesTable, tuple[
         raise InputError(f"{places[row]}: {columns.time!r} mixes numbers and dates; mend the row")
     moments: Any = None
     if columns.time:
-        try:
-            moments = np.array([getattr(time, "timestamp", lambda t=time: t)() for time in times])
-        except TypeError:
-            raise InputError(f"{path}: {columns.time!r} mixes dates with and without a zone")
+        moments = np.array([getattr(time, "timestamp", lambda t=time: t)() for time in times])
     table = SeriesTable(
         np.array(values, np.float64),
         np.array([*starts, len(values)], np.int64),
@@ -171,21 +168,20 @@ def _number(value: Any, name: str, place: str) -> float:
 
 
 def _time(value: Any, name: str, place: str) -> float | datetime.datetime:
-    if isinstance(value, datetime.datetime):
-        return value
-    if isinstance(value, datetime.date):
-        return datetime.datetime(value.year, value.month, value.day)
+    if isinstance(value, datetime.date):  # a datetime is one
+        value = value.isoformat()
     try:
         return float(value)
     except (ValueError, TypeError):
         pass
     try:
-        return datetime.datetime.fromisoformat(str(value))
+        moment = datetime.datetime.fromisoformat(str(value))
     except ValueError:
         raise InputError(
             f"{place}: {name!r} is {str(value)[:40]!r}, expected a number or an ISO 8601 date: "
             "mend the row"
         ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 
 
 def _label(value: Any, name: str, place: str) -> str:
@@ -288,8 +284,7 @@ def _read_npz(path: Path, label: str) -> tuple[SeriesTable, np.ndarray | None]:
 def _map_npy(path: Path, label: str) -> SeriesTable:
     if label:
         raise InputError(
-            f"{path}: has no labels; expected another file, or "
-            "config.time_series.output='forecast'"
+            f"{path}: has no labels; expected another file, or config.time_series.output='forecast'"
         )
     values = _load(path)
     if not isinstance(values, np.ndarray):

@@ -185,9 +185,7 @@ def make_dataset(config: Config, corpus: SeriesCorpus) -> SeriesDataset:
             split_targets, chosen = corpus.targets[name], chosen[: data.take or None]
         else:
             split, chosen, split_targets = table, rows[name], targets
-        return encode(
-            config, encoder, scaling, split, chosen, split_targets, **batch_options
-        )
+        return encode(config, encoder, scaling, split, chosen, split_targets, **batch_options)
 
     options_of_training = {"shuffle": data.shuffle, "group_size": config.steps_per_call}
     training = fit_boundaries(
@@ -320,9 +318,7 @@ def make_window_batches(
     )
 
 
-def _make_windows(
-    config: Config, corpus: SeriesCorpus, options: TimeSeriesConfig
-) -> SeriesDataset:
+def _make_windows(config: Config, corpus: SeriesCorpus, options: TimeSeriesConfig) -> SeriesDataset:
     data, table = config.data, corpus.splits["train"]
     start, stop = table.offsets[:-1], table.offsets[1:]
     lengths = np.diff(table.offsets)
