@@ -117,7 +117,7 @@ class SeriesEncoder:
         if self.missing == "indicator":
             inputs = np.concatenate([inputs, is_missing.astype(np.float32)], axis=-1)
             return inputs, np.ones(values.shape[:-1], bool)
-        return inputs, ~is_missing.any(axis=-1)
+        return inputs, np.logical_not(np.any(is_missing, axis=-1))
 
 
 def check_values(table: SeriesTable, channels: Sequence[str], missing: str) -> None:

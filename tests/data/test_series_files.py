@@ -162,8 +162,9 @@ def test_labels_of_the_test_file_occur_in_training(tmp_path):
     config = _config(tmp_path, TS.replace("?", "1"), TS.replace("4,5,6:", "").replace("8,9:", ""))
     with pytest.raises(InputError, match=r"has the channels 0, and the training part has 0, 1"):
         load_corpus(config, TimeSeriesConfig(missing="mask"))
+    write(tmp_path, "b.ts", TS)
     with pytest.raises(InputError, match=r"a\.ts, line 6: the label is 'a', expected a finite"):
-        load_corpus(config, TimeSeriesConfig(output="number"))
+        load_corpus(config, TimeSeriesConfig(output="number", missing="mask"))
 
 
 def test_ten_thousand_classes_are_read(tmp_path):

@@ -55,7 +55,8 @@ def score_classes(
 def macro_f1(labels: Int[np.ndarray, " n"], predicted: Int[np.ndarray, " n"]) -> float:
     """Returns the mean F1 of the classes that occur among labels or predictions."""
     occurring, ids = np.unique(np.concatenate([labels, predicted]), return_inverse=True)
-    scores = score_classes(*np.split(ids, 2), [""] * len(occurring))
+    count = len(labels)
+    scores = score_classes(ids[:count], ids[count:], [""] * len(occurring))
     return float(np.mean([row["f1"] for row in scores]))
 
 

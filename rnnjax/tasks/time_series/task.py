@@ -158,7 +158,7 @@ class TimeSeriesTask(Task):
         counts = jnp.isfinite(targets) & (jnp.asarray(batch.weights) > 0)[..., None, None]
         targets = jnp.where(counts, targets, 0)
         losses = metrics.number_losses(values, targets, self.options.loss, self.quantiles)
-        number = jnp.maximum(jnp.sum(counts, axis=(-2, -1)), 1)
+        number = jnp.maximum(jnp.sum(counts, axis=(-2, -1), dtype=jnp.float32), 1)
         mean_losses = jnp.sum(jnp.where(counts, losses, 0), axis=(-2, -1)) / number
         latest = jnp.where(batch.mask[..., None], batch.inputs, 0)[..., None, : targets.shape[-1]]
 
