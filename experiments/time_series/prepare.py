@@ -44,7 +44,9 @@ def generate_mnist1d(folder: Path) -> None:
         data = make_dataset(arguments)
         for split, suffix in (("train", ""), ("test", "_test")):
             values = data[f"x{suffix}"].astype(np.float32)
-            np.savez(folder / f"mnist1d_{name}_{split}.npz", values=values, label=data[f"y{suffix}"])
+            np.savez(
+                folder / f"mnist1d_{name}_{split}.npz", values=values, label=data[f"y{suffix}"]
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
