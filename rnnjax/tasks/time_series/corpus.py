@@ -11,13 +11,13 @@ import numpy as np
 
 from rnnjax.config.sections import DataConfig
 from rnnjax.data.corpora.labelled_files import sort_classes
-from rnnjax.data.corpora.series_files import SeriesColumns, read_series
 from rnnjax.data.dataset import Source
-from rnnjax.data.series import SeriesTable, check_values
 from rnnjax.errors import InputError
 from rnnjax.input_files import digest
 from rnnjax.tasks.time_series import generated
 from rnnjax.tasks.time_series.config import TimeSeriesConfig
+from rnnjax.tasks.time_series.files import SeriesColumns, read_series
+from rnnjax.tasks.time_series.series import SeriesTable, check_values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,11 @@ from rnnjax.data.batches import (
 )
 from rnnjax.data.dataset import Dataset
 from rnnjax.data.sequences import Indices, Sequences
-from rnnjax.data.series import SeriesEncoder, SeriesTable
 from rnnjax.data.splitting import stratified_split
 from rnnjax.errors import InputError
 from rnnjax.tasks.time_series.config import TimeSeriesConfig
 from rnnjax.tasks.time_series.corpus import SeriesCorpus
+from rnnjax.tasks.time_series.series import SeriesEncoder, SeriesTable
 
 _TEST = 2**32 - 2
 """The random stream that draws the test split, the same for every seed of a run."""

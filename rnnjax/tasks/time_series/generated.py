@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnnjax.data.series import SeriesTable
+from rnnjax.tasks.time_series.series import SeriesTable
 
 DESCRIPTION = "generated autoregressive series with a known best prediction"
 _PERIODS, _RADIUS = (4, 6, 9), 0.85

@@ -13,7 +13,6 @@ import optax
 
 from rnnjax.config import Config
 from rnnjax.data.batches import Batch, Shape
-from rnnjax.data.series import SeriesEncoder
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
@@ -26,6 +25,7 @@ from rnnjax.tasks.time_series.corpus import SeriesCorpus
 from rnnjax.tasks.time_series.data import SeriesBatches, SeriesDataset, WindowBatches
 from rnnjax.tasks.time_series.model import SeriesModel
 from rnnjax.tasks.time_series.report import make_report_part
+from rnnjax.tasks.time_series.series import SeriesEncoder
 
 if TYPE_CHECKING:
     from rnnjax.tasks.time_series.trained_run import TrainedSeriesModel

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from rnnjax.config.sections import DataConfig
-from rnnjax.data.corpora.series_files import SeriesColumns, read_series
-from rnnjax.data.series import SeriesEncoder, SeriesTable, check_values
 from rnnjax.errors import InputError
 from rnnjax.tasks.time_series.config import TimeSeriesConfig
 from rnnjax.tasks.time_series.corpus import load_corpus
+from rnnjax.tasks.time_series.files import SeriesColumns, read_series
+from rnnjax.tasks.time_series.series import SeriesEncoder, SeriesTable, check_values
 
 TS = """# a comment
 @problemName small

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from rnnjax.data.corpora.tables import SUFFIXES, read_rows
-from rnnjax.data.corpora.ts_files import read_ts
-from rnnjax.data.series import SeriesTable
 from rnnjax.errors import InputError
 from rnnjax.input_files import open_regular, reading
+from rnnjax.tasks.time_series.series import SeriesTable
+from rnnjax.tasks.time_series.ts_files import read_ts
 
 _MISSING = ("", "?", "NA", "NaN", "nan")
 

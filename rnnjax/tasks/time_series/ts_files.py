@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnjax.data.series import SeriesTable
 from rnnjax.errors import InputError
 from rnnjax.input_files import read_text
+from rnnjax.tasks.time_series.series import SeriesTable
 
 _LABELS = ("@classlabel", "@targetlabel")
 
