@@ -7,6 +7,7 @@ Schuster, Paliwal, Bidirectional recurrent neural networks, 1997, for the networ
 Without a file it reads generated autoregressive series. Others are `.ts` files of the UEA archive,
 `.npz`, or tables: `--config.data.file=X_TRAIN.ts --config.data.test_file=X_TEST.ts`. Forecasts:
 `--config.time_series.output=forecast --config.model.bidirectional=False`.
+The scores are in experiments/time_series.
 """
 
 import ml_collections
