@@ -332,9 +332,7 @@ class Batches(BucketedBatches):
             targets[~valid] = 0
         if self.example_weights is not None:
             factors = self.example_weights[indices]
-            weights = weights * factors.reshape(
-                factors.shape + (1,) * (weights.ndim - factors.ndim)
-            )
+            weights = weights * (factors[..., None] if weights.ndim > factors.ndim else factors)
         if not self.mask_padding:
             length = mask.sum(axis=-1).max(axis=-1)[:, None, None]
             mask = np.broadcast_to(np.arange(mask.shape[-1]) < length, mask.shape)

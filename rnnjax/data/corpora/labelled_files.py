@@ -44,9 +44,9 @@ def load_labelled_files(config: DataConfig) -> Corpus:
     classes = _listed_classes(config)
     if not classes:
         labels = [row.values[-1] for row in rows["train"]]
-        classes = sort_classes(
-            itertools.chain.from_iterable(labels) if config.multi_label else labels
-        )
+        if config.multi_label:
+            labels = itertools.chain.from_iterable(labels)
+        classes = sort_classes(labels)
     if len(classes) < (1 if config.multi_label else 2):
         found = f"every row has the class {classes[0]!r}" if classes else "no row has a label"
         raise InputError(
@@ -105,9 +105,10 @@ def _parse_labels(value: Any, config: DataConfig, place: str) -> tuple[str, ...]
     """Returns each label once, in the order of the row."""
     if isinstance(value, str):
         value = [name.strip() for name in value.split(config.label_separator)] if value else []
-    if isinstance(value, list) and all(isinstance(name, str | int) for name in value):
-        if "" not in value:
-            return tuple(dict.fromkeys(map(str, value)))
+    if isinstance(value, list) and all(
+        isinstance(name, str | int) and name != "" for name in value
+    ):
+        return tuple(dict.fromkeys(map(str, value)))
     raise InputError(
         f"{place}: {config.label!r} is {value!r}, expected a list of labels, or text with "
         f"{config.label_separator!r} between them (config.data.label_separator): mend the row"

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from rnnjax.tasks.classification.metrics import (
     ClassificationCounts,
@@ -20,10 +20,10 @@ NO_LABEL = "(no label)"
 
 
 def binary_cross_entropy(
-    logits: Float[Array, "batch classes"], targets: Bool[Array, "batch classes"]
+    logits: Float[Array, "batch classes"], targets: Shaped[Any, "batch classes"]
 ) -> Float[Array, " batch"]:
     """Returns the mean binary cross-entropy of the labels of each text, in nats."""
-    losses = optax.sigmoid_binary_cross_entropy(logits, targets.astype(logits.dtype))
+    losses = optax.sigmoid_binary_cross_entropy(logits, jnp.asarray(targets, logits.dtype))
     return jnp.mean(losses, axis=-1)
 
 
@@ -114,7 +114,7 @@ def analyze(
 
 def join_labels(classes: Sequence[str], row: Bool[np.ndarray, " classes"]) -> str:
     """Returns the names of the labels of a row, separated by commas."""
-    return ", ".join(classes[index] for index in np.flatnonzero(row)) or NO_LABEL
+    return ", ".join(name for name, is_set in zip(classes, row, strict=True) if is_set) or NO_LABEL
 
 
 def _losses(targets: np.ndarray, log_probabilities: np.ndarray) -> Float[np.ndarray, " rows"]:
