@@ -109,15 +109,16 @@ class DataConfig(ConfigSection):
     test_file: FilePath = ""
     """A file as the test split, so that all of `data.file` is for training; '' for none."""
     test: float = pydantic.Field(default=0.1, gt=0.0, le=0.5)
-    """Fraction of the labelled rows of `data.file`, of each class, for the test split, the same for
-    every seed, where there is no `data.test_file`."""
+    """Fraction of the labelled rows of `data.file`, of each class, or of its pairs, for the test
+    split, the same for every seed, where there is no `data.test_file`."""
     take: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Number of rows (of a file: lines) to use of each split, from the start; 0 for all."""
     max_tokens: int = pydantic.Field(default=0, ge=0, le=MAX_LENGTH)
     """Maximum number of tokens of a text, whose end is cut; 0 for no limit."""
     validation: float = pydantic.Field(default=0.0, ge=0.0, le=0.5)
     """Fraction of the training rows for validation, drawn by `seed`, of labelled files from each
-    class, or of running text its end; 0 for no validation split."""
+    class, or of running text its end; of pairs in `data.file` the same for every seed; 0 for no
+    validation split."""
     shuffle: bool = True
     """Whether the training rows are shuffled every epoch; running text begins at another position
     instead."""

@@ -4,10 +4,11 @@ import json
 import re
 
 import pytest
-from rnnjax.data.corpora.pair_files import load_pair_files
 
 from rnnjax.config import parse
+from rnnjax.data.corpora.pair_files import load_pair_files
 from rnnjax.errors import InputError
+from rnnjax.tasks.translation.config import TranslationConfig
 from rnnjax.tasks.translation.data import load_corpus, make_dataset
 
 PAIRS = [(f"ein Haus {n}", f'a "house", {n}') for n in range(20)]
@@ -19,7 +20,10 @@ def write(path):
     else:
         mark = "\t" if path.suffix == ".tsv" else ","
         quoted = ['"' + en.replace('"', '""') + '"' for _, en in PAIRS]
-        rows = [f"en{mark}de", *(f"{en}{mark}{de}" for en, (de, _) in zip(quoted, PAIRS))]
+        rows = [
+            f"en{mark}de",
+            *(f"{en}{mark}{de}" for en, (de, _) in zip(quoted, PAIRS, strict=True)),
+        ]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return str(path)
 
@@ -69,7 +73,7 @@ def test_drawn_parts_are_the_same_for_every_seed(tmp_path):
 
 def test_pairs_make_a_data_set(tmp_path):
     config = data_config(file=write(tmp_path / "a.tsv"), validation=0.25)
-    dataset = make_dataset(config, load_corpus(config.data, config.translation))
+    dataset = make_dataset(config, load_corpus(config.data, config.section(TranslationConfig)))
     assert dataset.validation is not None
     sizes = [len(split) for split in (dataset.train, dataset.validation, dataset.test)]
     assert sizes == [14, 4, 2]

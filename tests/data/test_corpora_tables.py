@@ -198,9 +198,7 @@ def test_invalid_lists_of_labels_are_refused(tmp_path, label):
 
 def test_classes_that_the_config_lists_are_the_only_ones(tmp_path):
     config = labelled_lines(tmp_path / "a.jsonl", ["a", "b"] * 20)
-    with pytest.raises(
-        InputError, match=r"'b', which config\.data\.classes does not list; expected"
-    ):
+    with pytest.raises(InputError, match=r"'b', which config\.data\.classes does not list"):
         load_labelled_files(config.model_copy(update={"classes": "a,c"}))
     with pytest.raises(InputError, match="given 'a' twice"):
         load_labelled_files(config.model_copy(update={"classes": "a,b,a"}))

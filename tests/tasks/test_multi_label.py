@@ -4,6 +4,7 @@ import json
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from training.small_runs import SMALL_CONFIG, make_config
@@ -38,7 +39,7 @@ def test_scores_by_hand():
 def test_loss_is_that_of_the_logits_where_they_are_large():
     logits = np.array([[40.0, -40.0], [200.0, 15.0]], np.float32)
     targets = np.array([[False, True], [True, False]])
-    expected = np.asarray(multi_label.binary_cross_entropy(logits, targets))
+    expected = np.asarray(multi_label.binary_cross_entropy(jnp.asarray(logits), targets))
     log_probabilities = np.asarray(jax.nn.log_sigmoid(logits))
     loss = multi_label.compute_metrics(targets, log_probabilities)["loss"]
     assert loss == pytest.approx(expected.mean(), rel=1e-6)
@@ -138,6 +139,7 @@ def test_weighted_loss_is_the_weighted_mean(tmp_path):
     assert np.bincount(dataset.train.targets).tolist() == [22, 7]
     assert np.bincount(dataset.validation.targets).tolist() == [5, 2]
     expected = np.where(dataset.train.targets == 0, 36 / 54, 36 / 18)
+    assert dataset.train.example_weights is not None
     np.testing.assert_allclose(dataset.train.example_weights, expected, rtol=1e-6)
     assert dataset.validation.example_weights is None
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,13 @@ class SentencePairs:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def take(self, rows: Iterable[int]) -> "SentencePairs":
+        """Selects pairs by index, in that order."""
+        rows = list(rows)
+        return SentencePairs(
+            *(tuple(side[row] for row in rows) for side in (self.sources, self.targets))
+        )
 
 
 @dataclasses.dataclass(frozen=True)

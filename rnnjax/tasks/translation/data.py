@@ -9,6 +9,7 @@ from typing import Any
 from rnnjax.config import Config
 from rnnjax.config.sections import DataConfig
 from rnnjax.data.corpora.numerals import ROWS, make_numerals
+from rnnjax.data.corpora.pair_files import load_pair_files
 from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs, read_parallel_text
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.pairs import PairBatches, choose_shapes, extend_shapes
@@ -36,11 +37,13 @@ class TranslationDataset(TextDataset[PairBatches]):
 
 
 def load_corpus(data: DataConfig, translation: TranslationConfig) -> ParallelCorpus:
-    """Loads the sentence pairs of a folder or, where none is named, of numbers and dates.
+    """Loads the sentence pairs of a folder or of files, or makes numbers and dates.
 
     Raises:
       InputError: they cannot be had, or are damaged.
     """
+    if data.file:
+        return load_pair_files(data, translation.source, translation.target)
     if data.dir:
         return read_parallel_text(Path(data.dir), translation.source, translation.target)
     limit = data.take or max(ROWS.values())
