@@ -19,11 +19,8 @@ def write(path):
         rows = [json.dumps({"en": en, "de": de, "id": 1}) for de, en in PAIRS]
     else:
         mark = "\t" if path.suffix == ".tsv" else ","
-        quoted = ['"' + en.replace('"', '""') + '"' for _, en in PAIRS]
-        rows = [
-            f"en{mark}de",
-            *(f"{en}{mark}{de}" for en, (de, _) in zip(quoted, PAIRS, strict=True)),
-        ]
+        rows = [f"en{mark}de"]
+        rows += ['"' + en.replace('"', '""') + f'"{mark}{de}' for de, en in PAIRS]
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return str(path)
 
@@ -35,9 +32,8 @@ def data_config(**values):
 
 def load(**values):
     config = data_config(**values)
-    return load_pair_files(
-        config.data, *(config.translation.model_dump()[key] for key in ("source", "target"))
-    )
+    options = config.section(TranslationConfig)
+    return load_pair_files(config.data, options.source, options.target)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".tsv"])

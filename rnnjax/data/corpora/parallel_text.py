@@ -26,10 +26,8 @@ class SentencePairs:
 
     def take(self, rows: Iterable[int]) -> "SentencePairs":
         """Selects pairs by index, in that order."""
-        rows = list(rows)
-        return SentencePairs(
-            *(tuple(side[row] for row in rows) for side in (self.sources, self.targets))
-        )
+        pairs = [(self.sources[row], self.targets[row]) for row in rows]
+        return SentencePairs(*map(tuple, zip(*pairs, strict=True)))
 
 
 @dataclasses.dataclass(frozen=True)
