@@ -12,7 +12,9 @@ def render(folder: Path) -> dict[str, str]:
     runs = Runs(folder / "runs.jsonl")
     return {
         "speed": tables.render(runs),
-        "ahead": tables.padded_torch_lead(runs),
+        "ahead": "\n\n".join(
+            filter(None, [tables.padded_torch_lead(runs), tables.text_lead(runs)])
+        ),
         experiment_name(folder): tables.newest_lesson_table(runs),
         **tables.describe_plots(runs),
     }
