@@ -9,12 +9,12 @@ from typing import Any
 from rnnjax.config import Config
 from rnnjax.config.sections import DataConfig
 from rnnjax.data.corpora.numerals import ROWS, make_numerals
-from rnnjax.data.corpora.pair_files import load_pair_files
 from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs, read_parallel_text
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.pairs import PairBatches, choose_shapes, extend_shapes
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.tasks.translation.config import TranslationConfig
+from rnnjax.tasks.translation.pair_files import load_pair_files
 
 _COMPILE_COST = 300
 """Training steps that one more shape may cost: compiling for it takes tens of them where a network

@@ -6,10 +6,10 @@ import re
 import pytest
 
 from rnnjax.config import parse
-from rnnjax.data.corpora.pair_files import load_pair_files
 from rnnjax.errors import InputError
 from rnnjax.tasks.translation.config import TranslationConfig
 from rnnjax.tasks.translation.data import load_corpus, make_dataset
+from rnnjax.tasks.translation.pair_files import load_pair_files
 
 PAIRS = [(f"ein Haus {n}", f'a "house", {n}') for n in range(20)]
 
