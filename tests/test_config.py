@@ -239,7 +239,7 @@ def test_pairs_come_with_a_validation_part_and_their_languages():
         {"translation": languages},
         {"data": {"dir": "pairs"}, "translation": {"source": "de"}},
     ):
-        with pytest.raises(InputError, match=r"set all three, or none"):
+        with pytest.raises(InputError, match=r"set both and one of the paths, or none"):
             parse({**translation, **given})
     assert parse({**translation, "data": {"dir": "pairs"}, "translation": languages})
 
