@@ -275,9 +275,9 @@ def text_lead(runs: Runs) -> str:
             reference = results.get((case, reference_name))
             if name not in peers or not (reference and reference.rounds and result.rounds):
                 continue
-            ours, theirs = _text_seconds(reference), _text_seconds(result)
+            seconds, peer_seconds = _text_seconds(reference), _text_seconds(result)
             for index, label in enumerate(("the first time", "again")):
-                lead = (ours[index] + ours[2]) / (theirs[index] + theirs[2])
+                lead = (seconds[index] + seconds[2]) / (peer_seconds[index] + peer_seconds[2])
                 if lead > 1:
                     parts.append(
                         f"On {machine}, {name} turns CSV files into batches {lead:.1f} times as "

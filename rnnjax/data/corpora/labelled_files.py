@@ -48,9 +48,9 @@ def load_labelled_files(config: DataConfig) -> Corpus:
             labels = itertools.chain.from_iterable(labels)
         classes = sort_classes(labels)
     if len(classes) < (1 if config.multi_label else 2):
-        found = f"every row has the class {classes[0]!r}" if classes else "no row has a label"
+        reason = f"every row has the class {classes[0]!r}" if classes else "no row has a label"
         raise InputError(
-            f"{config.file}: {found}; expected two or more classes: set config.data.label to the "
+            f"{config.file}: {reason}; expected two or more classes: set config.data.label to the "
             "column of the classes"
         )
     splits = {split: make_split(values, config, classes) for split, values in rows.items()}
