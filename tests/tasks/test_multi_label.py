@@ -10,12 +10,15 @@ import pytest
 from training.small_runs import SMALL_CONFIG, make_config
 
 import rnnjax
+from rnnjax.cells import GRUCell
 from rnnjax.cli.launcher import run_command
-from rnnjax.data.batches import Batches
+from rnnjax.data.batches import Batch, Batches
 from rnnjax.data.sequences import Sequences
 from rnnjax.errors import InputError
 from rnnjax.tasks.classification import multi_label
 from rnnjax.tasks.classification.data import load_corpus, make_dataset, weigh_classes
+from rnnjax.tasks.classification.model import Classifier
+from rnnjax.tasks.classification.task import ClassificationTask
 from rnnjax.testing.tasks import check_task
 
 TARGETS = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 0]], bool)
@@ -168,3 +171,18 @@ def test_weights_are_text_or_a_dict():
     weights = {"Sci/Tech": 0.5}
     config = make_config(SMALL_CONFIG, data__class_weights=weights)
     assert config.data.class_weights == "{'Sci/Tech': 0.5}"
+
+
+def test_logged_sums_are_those_of_the_scores():
+    model = Classifier(vocabulary=9, classes=3, cell=GRUCell(4), embedding=3)
+    task = ClassificationTask(model, is_multi_label=True)
+    tokens = np.arange(12, dtype=np.int32).reshape(4, 3) % 9
+    batch = Batch(tokens, tokens >= 0, TARGETS, np.array([1, 1, 1, 0], np.float32))
+    params = task.init(jax.random.key(0))
+    params["score"]["bias"] = jnp.array([0.5, -2.0, 3.0])
+    _, (sums, _) = task.loss(params, batch, None, jax.random.key(1))
+    outputs, _ = task.evaluate_batch(params, batch, None)
+    scores = multi_label.compute_metrics(TARGETS[:3], np.asarray(outputs)[:3])
+    assert scores["accuracy"] == pytest.approx(1 / 3)
+    for name in ("loss", "accuracy"):
+        assert float(sums[name]) / 3 == pytest.approx(scores[name], rel=1e-5)
