@@ -90,7 +90,6 @@ def make_train_step(
         have a leading replicate axis.
       decay: of the moving average of the parameters, in a state that has one.
     """
-
     retain_freed_memory()
 
     def train_step(state: TrainState, batch: Any, seed: Any) -> TrainState:
