@@ -68,7 +68,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "ml_collections": ("configs/",),
     "tensorflow_datasets": ("rnnjax/data/corpora/",),
     "tensorflow": (PEERS,),
-    "sklearn": ("experiments/best/", "experiments/tagging/"),
+    "sklearn": ("experiments/best/", "experiments/tagging/", "experiments/time_series/"),
     "sacrebleu": ("rnnjax/tasks/translation/bleu.py",),
 }
 """The files, or folders ending in '/', that may import a library."""

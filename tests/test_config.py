@@ -251,7 +251,12 @@ def test_pairs_come_with_a_validation_part_and_their_languages():
         ("translation", "model.regularization.zoneout", 0.1, "'classification', 'language_mod"),
         ("language_modeling", "model.regularization.adversarial", 0.1, "'classification'"),
         ("translation", "data.text", "title", "'classification' and 'language_modeling'"),
-        ("memory", "data.buckets", 2, "'classification', 'tagging' and 'translation'"),
+        (
+            "memory",
+            "data.buckets",
+            2,
+            "'classification', 'tagging', 'time_series' and 'translation'",
+        ),
     ],
 )
 def test_a_key_that_a_task_does_not_read_is_refused_there(task, key, value, readers):

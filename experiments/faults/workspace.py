@@ -120,6 +120,9 @@ class Workspace:
             path = self.folder / "labelled.txt"
             path.write_text("a O\nb X\n\nb X\n\na O\na O\n" * 8, encoding="utf-8")
             data |= {"file": str(path), "test_file": str(path)}
+        elif task == "time_series":
+            data = {"take": 32}
+            values["model"]["embedding"] = {}
         else:
             data["dir"] = str(self.pairs)
             values["translation"] = {"source": "de", "target": "en", "beam_size": 2}

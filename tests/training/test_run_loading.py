@@ -33,6 +33,7 @@ def test_usage_commands_fit_the_task_and_quote_the_folder():
         "language_modeling": ["rnnjax.generate", "rnnjax.score", "rnnjax.evaluate"],
         "memory": [],
         "tagging": ["rnnjax.predict", "rnnjax.evaluate"],
+        "time_series": ["rnnjax.predict", "rnnjax.evaluate"],
         "translation": ["rnnjax.translate"],
     }
     for command in itertools.chain(*commands.values()):

@@ -130,6 +130,6 @@ def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
 def _missing_column(place: str, names: Sequence[str], column: str) -> InputError:
     listed = ", ".join(map(repr, names[:30])) or "none"
     return InputError(
-        f"{place}: has no column {column!r}; its columns are {listed}: set "
-        "the keys of the config that name columns (config.data.text, config.data.label) to these"
+        f"{place}: has no column {column!r}; its columns are {listed}: set the keys of the config "
+        "that name columns (config.data.label, say) to those of the file"
     )

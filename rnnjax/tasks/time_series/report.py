@@ -1,0 +1,52 @@
+"""The part of a report on series: scores of classes with their confusions, or of values ahead."""
+
+import pydantic
+
+from rnnjax.reporting.run_files import Record
+from rnnjax.reporting.run_report import ReportPart
+from rnnjax.reporting.run_schema import Number, RecordModel, Share
+
+_MAX_ROWS = 60
+
+
+class ClassScores(RecordModel):
+    """Scores of one class."""
+
+    name: str
+    precision: Share = None
+    recall: Share = None
+    f1: Share = None
+    rows: int = 0
+
+
+class StepScores(RecordModel):
+    """Errors of one value ahead."""
+
+    step: int
+    mae: Number | None = None
+    rmse: Number | None = None
+    r2: Number | None = None
+    naive_mae: Number | None = None
+
+
+class SeriesDetails(RecordModel):
+    """The entries that the task adds to a result."""
+
+    per_class: list[ClassScores] = pydantic.Field(default=[])
+    confusion: list[list[int]] = pydantic.Field(default=[])
+    by_step: list[StepScores] = pydantic.Field(default=[])
+
+
+def make_report_part(run: Record) -> ReportPart:
+    """Returns the part of a report on series."""
+    details = run.details(SeriesDetails)
+    classes = sorted(details.per_class, key=lambda scores: -scores.rows)[:_MAX_ROWS]
+    return ReportPart.from_template(
+        __name__,
+        test=run.result.test.values(),
+        classes=classes,
+        hidden=len(details.per_class) - len(classes),
+        names=[scores.name for scores in details.per_class],
+        confusion=details.confusion,
+        steps=details.by_step[:_MAX_ROWS],
+    )
