@@ -18,9 +18,9 @@ from rnnjax.config import defaults
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Embedding(10000, 200) at both ends, LSTM(300) and LSTM(200) between them."""
+    """Embedding(10000, 256) at both ends, LSTM(384) and LSTM(256) between them."""
     config = ml_collections.ConfigDict(defaults("language_modeling"))
-    config.epochs = 18
+    config.epochs = 14
     config.batch_size = 20
     config.learning_rate = 3e-3
     config.schedule = "cosine"
@@ -29,18 +29,18 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.sequence_length = 35
     config.data.length_variation = 0.1
     config.data.vocabulary.size = 10_000
-    config.model.embedding.features = 200
+    config.model.embedding.features = 256
     config.model.embedding.tied = True
     config.model.cell = "LSTMCell"
     config.model.layers = 2
-    config.model.layer_features = "300, 200"
+    config.model.layer_features = "384, 256"
     config.model.regularization.variational_dropout = True
-    config.model.regularization.weight_dropout = 0.3
+    config.model.regularization.weight_dropout = 0.2
     config.model.regularization.embedding_dropout = 0.1
-    config.model.regularization.input_dropout = 0.3
-    config.model.regularization.hidden_dropout = 0.25
-    config.model.regularization.output_dropout = 0.4
-    config.model.regularization.activation = 2.0
+    config.model.regularization.input_dropout = 0.25
+    config.model.regularization.hidden_dropout = 0.2
+    config.model.regularization.output_dropout = 0.3
+    config.model.regularization.activation = 1.0
     config.model.regularization.temporal_activation = 1.0
     config.optimizer.clip_norm = 1.0
     config.averaging.decay = 0.999

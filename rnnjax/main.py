@@ -13,7 +13,6 @@ import json
 import shlex
 from pathlib import Path
 
-from rnnjax import allocator
 from rnnjax.cli.config_flags import add_config_flags, config_overrides
 from rnnjax.cli.launcher import launch
 from rnnjax.cli.parser import Parser, path
@@ -53,7 +52,6 @@ def main(args: argparse.Namespace) -> int:
         return 0
     name = Path(args.config).stem
     workdir = args.workdir or Path(f"runs/{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
-    allocator.retain_freed_memory()
 
     from rnnjax import training
     from rnnjax.tasks.registry import find_task

@@ -17,7 +17,7 @@ _FACTS = ("test_accuracy", "parameters", "compilations", "buckets")
 
 
 class LessonBenchmark:
-    """The commands of the lesson, with a shared cache of the prepared corpus."""
+    """The commands of the lesson, the cold one with an empty cache."""
 
     min_rounds = 1
 
@@ -26,33 +26,26 @@ class LessonBenchmark:
         self._cache = tempfile.TemporaryDirectory()
 
     def prepare(self, case: Case) -> list["CommandTimer"]:
-        """Returns the commands of a network, with a prepared corpus and nothing compiled."""
-        code = (
-            "import sys; from rnnjax.data import corpora; "
-            "corpora.load('ag_news_subset', sys.argv[1], '')"
-        )
-        command = [sys.executable, "-c", code, case.spec["data"]]
-        env = {**os.environ, "RNNJAX_CACHE": self._cache.name, "KERAS_BACKEND": "tensorflow"}
-        subprocess.run(command, check=True, cwd=ROOT, env=env, stdout=subprocess.DEVNULL)
-        compiled = Path(self._cache.name, case.name)
-        return [CommandTimer(case, contender, compiled, env) for contender in CONTENDERS["lesson"]]
+        """Returns the commands of a network, with nothing prepared or compiled."""
+        cache = Path(self._cache.name, case.name)
+        return [CommandTimer(case, contender, cache) for contender in CONTENDERS["lesson"]]
 
 
 class CommandTimer:
     """Times a complete command that trains a network of the lesson.
 
-    The cold command starts with an empty cache of compiled programs, the warm one with a full one.
+    The cold command starts with an empty cache, so that it prepares the corpus and compiles, the
+    warm one with a full one.
     """
 
-    def __init__(self, case: Case, contender: Contender, compiled: Path, env: dict[str, str]):
+    def __init__(self, case: Case, contender: Contender, cache: Path):
         """Runs nothing."""
         self.contender = contender
         self.result = Result()
         if contender.missing:
             self.result.failure, self.result.message = "missing", contender.missing
         self._case = case
-        self._compiled = compiled
-        self._env = env
+        self._cache = cache
 
     def time(self) -> None:
         """Runs the command, unless it has failed."""
@@ -77,8 +70,8 @@ class CommandTimer:
 
     def _rnnjax(self) -> tuple[float, float]:
         if self.contender.name.endswith("cold"):
-            shutil.rmtree(self._compiled, ignore_errors=True)
-        elif not self._compiled.exists():
+            shutil.rmtree(self._cache, ignore_errors=True)
+        elif not self._cache.exists():
             self._train()
         return self._train()
 
@@ -98,7 +91,12 @@ class CommandTimer:
         self.result.facts = {name: figures[name] for name in _FACTS if name in figures}
 
     def _run(self, *arguments: str) -> tuple[float, str]:
-        env = {**self._env, "JAX_COMPILATION_CACHE_DIR": str(self._compiled)}
+        env = {
+            **os.environ,
+            "KERAS_BACKEND": "tensorflow",
+            "RNNJAX_CACHE": str(self._cache),
+            "JAX_COMPILATION_CACHE_DIR": str(self._cache / "xla"),
+        }
         start = time.monotonic()
         process = subprocess.run(
             [sys.executable, *arguments],

@@ -60,6 +60,28 @@ def _normalize(value: Any, path: str) -> Any:
 Arguments = Annotated[dict[str, Any], pydantic.BeforeValidator(parse_arguments)]
 """Keyword arguments of a function."""
 
+
+def _write_weights(value: Any) -> Any:
+    """Returns weights of classes as text, as they may stand in a config.
+
+    Raises:
+      ValueError: the text cannot be read, or a weight is not positive.
+    """
+    if isinstance(value, str) and value in ("", "balanced"):
+        return value
+    weights = parse_arguments(value)
+    if isinstance(weights, Mapping):
+        for name, weight in weights.items():
+            if isinstance(weight, bool | str | list | dict) or not weight > 0:
+                raise ValueError(f"given {weight!r} for {name!r}, expected a number above 0")
+        return repr(dict(weights))
+    return value
+
+
+ClassWeights = Annotated[str, pydantic.BeforeValidator(_write_weights)]
+"""'' for none, 'balanced', or the text of a dict of positive weights by class; a dict becomes such
+a text."""
+
 Factors = Annotated[
     dict[str, Annotated[float, pydantic.Field(ge=0.0)]], pydantic.BeforeValidator(parse_arguments)
 ]

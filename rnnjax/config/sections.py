@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 
 from rnnjax import paths
-from rnnjax.config.arguments import Arguments, Factors
+from rnnjax.config.arguments import Arguments, ClassWeights, Factors
 
 MAX_COUNT = 2**31 - 1
 """Limit of steps and rows, which are counted in int32. The limits are beyond any sensible use: they
@@ -91,6 +91,15 @@ class DataConfig(ConfigSection):
     classes: str = pydantic.Field(default="", max_length=10**6)
     """Names of the classes of labelled files, separated by commas; '' for those of the training
     rows, sorted."""
+    multi_label: bool = False
+    """Whether a row of labelled files has any number of labels, none included: a list in JSON Lines
+    and Parquet, otherwise text. The network then has a sigmoid output for each."""
+    label_separator: str = pydantic.Field(default=";", min_length=1, max_length=100)
+    """Separator of the labels where several of them are one text."""
+    class_weights: ClassWeights = ""
+    """Weights of the training loss by the class of a row, a mapping ('spam=5, ham=0.5', 1 for those
+    that it lacks); 'balanced' for rows / (classes * rows of the class), counted in the training
+    part with its validation rows, as scikit-learn has it; '' for 1."""
     file: FilePath = ""
     """A file instead of a corpus. Of running text, its last lines are the test split, unless
     `data.test_file` is set. Labelled text has named columns: CSV, TSV, JSON Lines (`.jsonl`) or
@@ -100,15 +109,16 @@ class DataConfig(ConfigSection):
     test_file: FilePath = ""
     """A file as the test split, so that all of `data.file` is for training; '' for none."""
     test: float = pydantic.Field(default=0.1, gt=0.0, le=0.5)
-    """Fraction of the labelled rows of `data.file`, of each class, for the test split, the same for
-    every seed, where there is no `data.test_file`."""
+    """Fraction of the labelled rows of `data.file`, of each class, or of its pairs, for the test
+    split, the same for every seed, where there is no `data.test_file`."""
     take: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Number of rows (of a file: lines) to use of each split, from the start; 0 for all."""
     max_tokens: int = pydantic.Field(default=0, ge=0, le=MAX_LENGTH)
     """Maximum number of tokens of a text, whose end is cut; 0 for no limit."""
     validation: float = pydantic.Field(default=0.0, ge=0.0, le=0.5)
-    """Fraction of the training rows for validation, drawn by `seed`, or of running text its end; 0
-    for no validation split."""
+    """Fraction of the training rows for validation, drawn by `seed`, of labelled files from each
+    class, or of running text its end; of pairs in `data.file` the same for every seed; 0 for no
+    validation split."""
     shuffle: bool = True
     """Whether the training rows are shuffled every epoch; running text begins at another position
     instead."""

@@ -262,6 +262,7 @@ class Batches(BucketedBatches):
       mask_padding: the mask is False on padding. Otherwise it is True up to the longest example of
         the batch.
       group_size: as for `BucketedBatches`.
+      example_weights: of the examples in loss and metrics; None for 1.
     """
 
     sequences: Sequences
@@ -272,6 +273,7 @@ class Batches(BucketedBatches):
     shuffle: bool = True
     mask_padding: bool = True
     group_size: int = 1
+    example_weights: Float32[np.ndarray, " examples"] | None = None
 
     def __post_init__(self) -> None:
         """Checks the targets, and fits the boundaries to the longest example.
@@ -328,6 +330,9 @@ class Batches(BucketedBatches):
         else:
             targets, weights = self.targets[indices], valid
             targets[~valid] = 0
+        if self.example_weights is not None:
+            factors = self.example_weights[indices]
+            weights = weights * (factors[..., None] if weights.ndim > factors.ndim else factors)
         if not self.mask_padding:
             length = mask.sum(axis=-1).max(axis=-1)[:, None, None]
             mask = np.broadcast_to(np.arange(mask.shape[-1]) < length, mask.shape)

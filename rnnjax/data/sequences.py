@@ -59,6 +59,12 @@ class Sequences:
         dtype = np.int32 if np.issubdtype(values.dtype, np.integer) else np.float32
         return cls(values.astype(dtype), _cumulate(lengths))
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["Sequences"]) -> "Sequences":
+        """Joins sequences of one kind."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        return cls(np.concatenate([part.values for part in parts]), _cumulate(lengths))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

@@ -1,5 +1,9 @@
 """Vocabularies: text to token ids and back."""
 
+import functools
+import itertools
+import json
+import string
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,6 +29,7 @@ _SPECIAL_WORDS = ("[PAD] ", "<unk>", "<eos>")
 """Padding, unknown and end of white-space words. Published texts hold the last two, and a space
 keeps the first from being a word of a text."""
 _ALL_TOKENS = 2**31
+_TEXTS_AT_ONCE = 500
 _TEXTS_PER_CALL = 10_000
 """Texts that are encoded at once to count their words."""
 
@@ -46,6 +51,8 @@ end. The swap is its own inverse."""
 _MAX_PIECE = 512
 """Most letters without space or punctuation that are merged to subwords; longer runs are cut."""
 
+_ASCII_PUNCTUATION = string.punctuation.encode()
+_LOWER = bytes(range(256)).lower()
 _PUNCTUATION = r"""[!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']"""
 
 
@@ -176,11 +183,38 @@ class Vocabulary:
         Raises:
           InputError: a text is not valid Unicode.
         """
-        encodings = self.tokenizer.encode_batch_fast(
-            list(_check_unicode(texts)), add_special_tokens=False
+        texts = list(_check_unicode(texts))
+        ids = self._ascii_word_ids
+        if ids is None:
+            return self._tokenize(texts, max_tokens)
+        is_ascii = np.array([text.isascii() and "\0" not in text for text in texts], bool)
+        if is_ascii.all():
+            return _encode_ascii_words(texts, ids, max_tokens)
+        rows, others = np.flatnonzero(is_ascii), np.flatnonzero(~is_ascii)
+        parts = [
+            _encode_ascii_words([texts[row] for row in rows], ids, max_tokens),
+            self._tokenize([texts[row] for row in others], max_tokens),
+        ]
+        return Sequences.concatenate(parts).take(np.argsort(np.concatenate([rows, others])))
+
+    def _tokenize(self, texts: Sequence[str], max_tokens: int) -> Sequences:
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return Sequences.from_lists([encoding.ids[: max_tokens or None] for encoding in encodings])
+
+    @functools.cached_property
+    def _ascii_word_ids(self) -> dict[bytes, int] | None:
+        """The ids of words as `fit` makes them; None where tokens are others."""
+        settings, words = (
+            json.loads(tokenizer.to_str())
+            for tokenizer in (self.tokenizer, _make_tokenizer("word", 0, [])[0])
         )
-        rows = [encoding.ids[: max_tokens or None] for encoding in encodings]
-        return Sequences.from_lists(rows)
+        ids = settings["model"].pop("vocab")
+        words["model"].pop("vocab")
+        are_special = all(token["special"] for token in settings.pop("added_tokens"))
+        words.pop("added_tokens")
+        if not are_special or settings != words:
+            return None
+        return {word.encode(): number for word, number in ids.items()}
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Returns the start and end of each token in a text.
@@ -244,6 +278,21 @@ class Vocabulary:
             if share_in_form < share / 2:
                 return f"; in the Unicode form {form} {share_in_form:.1%} are: convert the text"
         return ""
+
+
+def _encode_ascii_words(texts: Sequence[str], ids: dict[bytes, int], max_tokens: int) -> Sequences:
+    """Encodes ASCII texts without NUL as words do, faster than the library."""
+    values, lengths = [], []
+    # Few at a time, so that their words stay in the processor's cache; a NUL between texts.
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        joined = "\0".join(texts[start : start + _TEXTS_AT_ONCE]).encode()
+        joined = joined.translate(_LOWER, _ASCII_PUNCTUATION)
+        rows = [row.split()[: max_tokens or None] for row in joined.split(b"\0")]
+        numbers = map(ids.get, itertools.chain.from_iterable(rows), itertools.repeat(UNKNOWN))
+        lengths += map(len, rows)
+        values.append(np.fromiter(numbers, np.int32, sum(lengths[start:])))
+    offsets = np.cumsum([0, *lengths], dtype=np.int64)
+    return Sequences(np.concatenate([np.zeros(0, np.int32), *values]), offsets)
 
 
 def _fit_whitespace_words(texts: Sequence[str], size: int) -> tokenizers.Tokenizer:

@@ -67,6 +67,7 @@ class Scores(RecordModel):
     loss: Number | None = None
     accuracy: Share = None
     macro_f1: Share = None
+    micro_f1: Share = None
     perplexity: Number | None = None
     bits: Number | None = None
     """Bits per token."""

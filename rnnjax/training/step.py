@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rnnjax.allocator import retain_freed_memory
 from rnnjax.data.batches import BatchGroup
 from rnnjax.reporting.progress import uncounted
 from rnnjax.tasks import Task
@@ -79,7 +80,8 @@ def make_train_step(
     """Returns `step(state, group) -> state`, which takes a step for each batch of a group.
 
     It donates the state's buffers. A step depends on its batch and the state alone, so that the
-    result is the same, bit for bit, however steps are grouped into calls.
+    result is the same, bit for bit, however steps are grouped into calls. The process reuses the
+    memory that a step frees from now on (`rnnjax.allocator.retain_freed_memory`).
 
     Args:
       task: with the loss.
@@ -88,6 +90,7 @@ def make_train_step(
         have a leading replicate axis.
       decay: of the moving average of the parameters, in a state that has one.
     """
+    retain_freed_memory()
 
     def train_step(state: TrainState, batch: Any, seed: Any) -> TrainState:
         # Folded in, not split in a chain: a resumed run draws the same as an uninterrupted one.

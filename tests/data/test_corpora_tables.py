@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from rnnjax.config.sections import DataConfig
-from rnnjax.data.corpora.labelled_files import load_labelled_files, sort_classes, split_by_class
+from rnnjax.data.corpora.labelled_files import load_labelled_files, sort_classes
 from rnnjax.data.corpora.tables import read_rows
 from rnnjax.errors import InputError
 
@@ -151,12 +151,65 @@ def test_classes_are_sorted_as_numbers_where_they_are():
     assert sort_classes(["10", "9", "x"]) == ("10", "9", "x")
 
 
-def test_test_rows_are_a_share_of_each_class():
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def labelled_lines(path, labels):
+    rows = [{"text": f"text {n}", "label": label} for n, label in enumerate(labels)]
+    return DataConfig(file=write_lines(path, rows), text="text")
+
+
+def test_test_rows_are_a_share_of_each_class(tmp_path):
     labels = ["a"] * 40 + ["b"] * 10 + ["c"]
-    train, test = split_by_class(labels, 0.2)
-    assert sorted([*train, *test]) == list(range(51))
-    names, counts = np.unique(np.array(labels)[test], return_counts=True)
-    assert dict(zip(names.tolist(), counts.tolist(), strict=True)) == {"a": 8, "b": 2}
-    np.testing.assert_array_equal(split_by_class(labels, 0.2)[1], test)
-    with pytest.raises(InputError, match=r"config\.data\.test: 0\.1 of 4 rows"):
-        split_by_class(["a", "b", "c", "d"], 0.1)
+    config = labelled_lines(tmp_path / "a.jsonl", labels).model_copy(update={"test": 0.2})
+    splits = load_labelled_files(config).splits
+    assert np.bincount(splits["test"].labels).tolist() == [8, 2]
+    assert np.bincount(splits["train"].labels).tolist() == [32, 8, 1]
+    one = labelled_lines(tmp_path / "b.jsonl", ["a"])
+    with pytest.raises(InputError, match=r"config\.data\.test: 0\.1 of 1 rows"):
+        load_labelled_files(one)
+
+
+def test_several_labels_a_row(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\nx,b; a\ny,\nz,b;b\n", encoding="utf-8")
+    lists = [["b", "a"], [], "b"]
+    rows = [{"text": text, "label": row} for text, row in zip("xyz", lists, strict=True)]
+    write_lines(tmp_path / "a.jsonl", rows)
+    for name in ("a.csv", "a.jsonl"):
+        path = str(tmp_path / name)
+        config = DataConfig(file=path, test_file=path, text="text", multi_label=True)
+        corpus = load_labelled_files(config)
+        assert corpus.classes == ("a", "b")
+        labels = corpus.splits["train"].labels
+        assert labels.tolist() == [[True, True], [False, False], [False, True]]
+    single = config.model_copy(update={"multi_label": False})
+    with pytest.raises(InputError, match="line 1: 'label' is a list of 2 labels, expected one"):
+        load_labelled_files(single)
+
+
+@pytest.mark.parametrize("label", ["a;;b", 1.5, None, {"a": 1}, ["a", ""], ["a", ["b"]]])
+def test_invalid_lists_of_labels_are_refused(tmp_path, label):
+    config = labelled_lines(tmp_path / "a.jsonl", [["a"], label])
+    with pytest.raises(InputError, match=r"a\.jsonl, line 2: 'label' is .* expected a list of"):
+        load_labelled_files(config.model_copy(update={"multi_label": True}))
+
+
+def test_classes_that_the_config_lists_are_the_only_ones(tmp_path):
+    config = labelled_lines(tmp_path / "a.jsonl", ["a", "b"] * 20)
+    with pytest.raises(InputError, match=r"'b', which config\.data\.classes does not list"):
+        load_labelled_files(config.model_copy(update={"classes": "a,c"}))
+    with pytest.raises(InputError, match="given 'a' twice"):
+        load_labelled_files(config.model_copy(update={"classes": "a,b,a"}))
+
+
+def test_ten_thousand_classes(tmp_path):
+    labels = [str(n % 10_000) for n in range(20_000)]
+    corpus = load_labelled_files(labelled_lines(tmp_path / "a.jsonl", labels))
+    assert corpus.classes == tuple(map(str, range(10_000)))
+    assert {name: len(split) for name, split in corpus.splits.items()} == {
+        "train": 18_000,
+        "test": 2_000,
+    }
+    assert len(set(corpus.splits["train"].labels.tolist())) == 10_000

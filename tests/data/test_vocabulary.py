@@ -1,11 +1,13 @@
 """Vocabularies: tokens and ids of a text, and refused files."""
 
+import itertools
 import json
 import random
 import re
 import time
 import unicodedata
 
+import numpy as np
 import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
@@ -348,3 +350,38 @@ def test_end_token_is_in_no_text(unit, tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text(vocabulary.to_json(), encoding="utf-8")
     assert Vocabulary.load(path).has_end_token
+
+
+ODD_TEXTS = [
+    "The cat, the CAT; don't! (e-mail) a.b.c",
+    "",
+    "\t tabs\x0band\x0cfeeds\r\nand\x1cseparators\x1f ",
+    "ΟΔΟΣ İstanbul straße «quoted» — naïve",
+    "a\u00a0b\u2028c\u200bd\x85e",
+    "nul\0inside the cat",
+    "[PAD] [UNK] [unk] the",
+    "".join(map(chr, range(1, 128))),
+]
+
+
+@pytest.mark.parametrize("max_tokens", [0, 3])
+def test_words_are_those_of_the_tokenizers_library(max_tokens, monkeypatch):
+    monkeypatch.setattr("rnnjax.data.vocabulary._TEXTS_AT_ONCE", 7)
+    generator = np.random.default_rng(0)
+    letters = [*"aAbBcC .,'-\n\t\x1c", "é", "\u3000", "\0"]
+    drawn = ["".join(generator.choice(letters, 12)) for _ in range(300)]
+    texts = [*ODD_TEXTS, *drawn]
+    vocabulary = Vocabulary.fit(texts, 200)
+    assert vocabulary._ascii_word_ids is not None
+    for part in (texts, [text for text in texts if text.isascii()], [texts[3]], []):
+        encodings = vocabulary.tokenizer.encode_batch(part, add_special_tokens=False)
+        sequences = vocabulary.encode(part, max_tokens)
+        assert sequences.values.dtype == np.int32
+        ends = sequences.offsets.tolist()
+        rows = [sequences.values[a:b].tolist() for a, b in itertools.pairwise(ends)]
+        assert rows == [encoding.ids[: max_tokens or None] for encoding in encodings]
+
+
+@pytest.mark.parametrize("unit", ["whitespace", "character", "subword"])
+def test_other_units_are_encoded_by_the_tokenizers_library(unit):
+    assert Vocabulary.fit(ODD_TEXTS, 200, unit)._ascii_word_ids is None

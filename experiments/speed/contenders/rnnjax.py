@@ -182,4 +182,8 @@ def text(spec: dict[str, Any], variant: str) -> Job:
         batches = fit_boundaries(batches, config.data.buckets, epochs=config.epochs)
         return sum(batches.batch_at(0, step).inputs.size for step in range(batches.steps_per_epoch))
 
-    return Job({"read": prepare, "batches": count_tokens}, {"rows": len(train)})
+    def load_again() -> None:
+        load_corpus(cache.name)
+
+    operations = {"read": prepare, "read again": load_again, "batches": count_tokens}
+    return Job(operations, {"rows": len(train)})

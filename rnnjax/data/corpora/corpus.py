@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, Int64, UInt8
+from jaxtyping import Int64, Shaped, UInt8
 
 from rnnjax.errors import InputError
 
@@ -45,8 +45,8 @@ class TextColumn(Sequence[str]):
 class CorpusSplit:
     """The training or the test split: a label for each row, and text in named fields."""
 
-    labels: Int32[np.ndarray, " rows"]
-    """Counted from 0."""
+    labels: Shaped[np.ndarray, "rows ..."]
+    """The class of each row, int32, counted from 0; or of several labels bool `[rows, classes]`."""
     fields: Mapping[str, TextColumn]
 
     def __len__(self) -> int:
@@ -94,6 +94,8 @@ class Corpus:
     classes: tuple[str, ...]
     splits: Mapping[str, CorpusSplit]
     """'train', 'test' and, if it has rows of its own, 'validation'."""
+    is_stratified: bool = False
+    """Whether a validation split has a share of each class."""
 
     def describe(self) -> dict[str, Any]:
         """Describes the corpus for the files of a run, ready for JSON."""

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ class SentencePairs:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def take(self, rows: Iterable[int]) -> "SentencePairs":
+        """Selects pairs by index, in that order."""
+        pairs = [(self.sources[row], self.targets[row]) for row in rows]
+        return SentencePairs(*map(tuple, zip(*pairs, strict=True)))
 
 
 @dataclasses.dataclass(frozen=True)

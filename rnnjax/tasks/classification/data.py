@@ -1,17 +1,22 @@
 """Batches of labelled text: rows, vocabulary and padded lengths, from a corpus and a config."""
 
+import ast
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float32, Int32
 
 from rnnjax.config import Config
 from rnnjax.config.sections import DataConfig
 from rnnjax.data import corpora
-from rnnjax.data.batches import Batches, fit_boundaries, hold_out
+from rnnjax.data.batches import VALIDATION, Batches, fit_boundaries, hold_out
 from rnnjax.data.corpora import Corpus, CorpusSplit
 from rnnjax.data.corpora.labelled_files import load_labelled_files
 from rnnjax.data.dataset import TextDataset
+from rnnjax.data.splitting import stratified_split
 from rnnjax.data.vocabulary import Vocabulary
+from rnnjax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +52,18 @@ def make_dataset(
       vocabulary: None to fit one as `config.data.vocabulary` says.
 
     Raises:
-      InputError: there are too few rows for the validation split.
+      InputError: there are too few rows for the validation split, or a weight is of no class.
     """
     data, batch_size = config.data, config.batch_size
     train, test = corpus.splits["train"], corpus.splits["test"]
     count = len(range(len(train))[: data.take or None])
-    train_rows, validation_rows = hold_out(count, data.validation, config.seed)
+    if corpus.is_stratified:
+        labels = train.labels[:count]
+        train_rows, validation_rows = stratified_split(
+            labels, data.validation, config.seed, VALIDATION
+        )
+    else:
+        train_rows, validation_rows = hold_out(count, data.validation, config.seed)
     validation = train
     if data.validation_file:
         validation = corpus.splits["validation"]
@@ -63,12 +74,16 @@ def make_dataset(
         vocabulary = Vocabulary.fit(texts, options.size, options.unit)
 
     def batches(split: CorpusSplit, rows: np.ndarray, **options) -> Batches:
-        texts, labels = split.texts(data.text, rows), np.asarray(split.labels[rows], np.int32)
+        texts, labels = split.texts(data.text, rows), np.asarray(split.labels[rows])
         options |= {"batch_size": batch_size, "mask_padding": config.model.mask}
         return make_batches(data, vocabulary, texts, labels, **options)
 
+    options = {"shuffle": data.shuffle, "group_size": config.steps_per_call}
+    if data.class_weights:
+        factors = weigh_classes(data.class_weights, train.labels[:count], corpus.classes)
+        options["example_weights"] = factors[train.labels[train_rows]]
     train_batches = fit_boundaries(
-        batches(train, train_rows, shuffle=data.shuffle, group_size=config.steps_per_call),
+        batches(train, train_rows, **options),
         data.buckets,
         epochs=config.epochs,
         seed=config.seed,
@@ -81,6 +96,35 @@ def make_dataset(
         validation=batches(validation, validation_rows, **padded) if len(validation_rows) else None,
         test=batches(test, np.arange(len(test))[: data.take or None], **padded),
     )
+
+
+def weigh_classes(
+    weights: str, labels: Int32[np.ndarray, " rows"], classes: Sequence[str]
+) -> Float32[np.ndarray, " classes"]:
+    """Returns the weight of each class: rows / (classes * rows of the class), or as listed.
+
+    Balanced weights are those of scikit-learn, over the classes that have rows.
+
+    Args:
+      weights: 'balanced', or the text of a dict of weights by class; 1 for those that it lacks.
+      labels: of the training part.
+      classes: their names.
+
+    Raises:
+      InputError: a weight is of no class.
+    """
+    if weights == "balanced":
+        counts = np.bincount(labels, minlength=len(classes))
+        balanced = len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
+        return balanced.astype(np.float32)
+    by_name = ast.literal_eval(weights)
+    if unknown := sorted(set(by_name) - set(classes)):
+        listed = ", ".join(map(repr, classes[:20])) + (", ..." if len(classes) > 20 else "")
+        raise InputError(
+            f"config.data.class_weights: given a weight of {unknown[0]!r}, expected classes of the "
+            f"data, {listed}: mend the name"
+        )
+    return np.array([by_name.get(name, 1.0) for name in classes], np.float32)
 
 
 def reuse_dataset(dataset: LabelledTextDataset, config: Config) -> LabelledTextDataset:
@@ -105,6 +149,7 @@ def make_batches(
     shuffle: bool = False,
     group_size: int = 1,
     boundaries: tuple[int, ...] = (),
+    example_weights: Float32[np.ndarray, " examples"] | None = None,
 ) -> Batches:
     """Encodes labelled texts and returns them as batches.
 
@@ -112,13 +157,14 @@ def make_batches(
       config: the limit of tokens, and whether texts are bucketed by length.
       vocabulary: maps tokens to ids.
       texts: at least one.
-      labels: int32, one for each text.
+      labels: one int32 for each text, or of several labels bool `[texts, classes]`.
       batch_size: rows of a batch.
       mask_padding: as for `Batches`.
       shuffle: as for `Batches`.
       group_size: as for `Batches`.
       boundaries: padded lengths to use as far as the texts fit, since a network may be compiled
         for them; without any, all batches are padded to the longest text.
+      example_weights: as for `Batches`.
     """
     return Batches(
         vocabulary.encode(texts, config.max_tokens),
@@ -129,4 +175,5 @@ def make_batches(
         shuffle=shuffle,
         mask_padding=mask_padding,
         group_size=group_size,
+        example_weights=example_weights,
     )

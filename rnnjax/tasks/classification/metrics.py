@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 MATRIX_CLASSES = 50
 """Most classes for a confusion matrix; with more, a result has the most frequent confusions."""
@@ -112,8 +112,14 @@ def accuracy_by_length(
     lengths: Int[np.ndarray, " rows"],
     groups: int = 8,
 ) -> list[dict[str, Any]]:
+    """Returns the accuracy by length, as `length_bins`."""
+    return length_bins(log_probabilities.argmax(axis=1) == labels, lengths, groups)
+
+
+def length_bins(
+    hits: Bool[np.ndarray, " rows"], lengths: Int[np.ndarray, " rows"], groups: int = 8
+) -> list[dict[str, Any]]:
     """Returns from, to (tokens, both included), rows and accuracy of groups of about equal size."""
-    hits = log_probabilities.argmax(axis=1) == labels
     ends = np.unique(np.quantile(lengths, np.linspace(0, 1, groups + 1)[1:], method="higher"))
     group = np.searchsorted(ends, lengths)
     return [

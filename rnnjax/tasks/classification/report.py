@@ -98,7 +98,9 @@ def make_report_part(run: Record) -> ReportPart:
     """Returns the part of a report on a classifier."""
     test, details = run.result.test, run.details(ClassificationDetails)
     names, rows = _class_names(run, details), test.rows or sum(map(sum, details.confusion)) or None
-    baseline, overall = _baseline(details, names), wilson(test.accuracy, rows)
+    is_multi_label = test.micro_f1 is not None
+    baseline = _baseline(details, names, is_multi_label)
+    overall = wilson(test.accuracy, rows)
     by_length = [
         (scores, wilson(scores.accuracy, scores.rows)) for scores in details.accuracy_by_length
     ]
@@ -112,6 +114,7 @@ def make_report_part(run: Record) -> ReportPart:
         else {},
         overall=overall,
         baseline=baseline,
+        is_multi_label=is_multi_label,
         names=names,
         confusion=_confusion(details.confusion),
         confusions=_confusions(details, names),
@@ -130,7 +133,11 @@ def _class_names(run: Record, details: ClassificationDetails) -> list[str]:
     return names if len(names) == size else [str(number) for number in range(size)]
 
 
-def _baseline(details: ClassificationDetails, names: list[str]) -> Baseline | None:
+def _baseline(
+    details: ClassificationDetails, names: list[str], is_multi_label: bool
+) -> Baseline | None:
+    if is_multi_label:
+        return None
     counts = [sum(row) for row in details.confusion] or [
         scores.rows for scores in details.per_class
     ]

@@ -18,7 +18,7 @@ from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.models.token_encoder import PERTURBATION
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
-from rnnjax.tasks.classification import data, metrics
+from rnnjax.tasks.classification import data, metrics, multi_label
 from rnnjax.tasks.classification.config import SCHEMA
 from rnnjax.tasks.classification.data import LabelledTextDataset
 from rnnjax.tasks.classification.model import Classifier
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationTask(TokenTask):
-    """Cross-entropy over classes, with adversarial training if it is on.
+    """Cross-entropy over classes, or binary cross-entropy of labels; adversarial training if on.
+
+    Of several labels a text, the loss is the mean of the binary cross-entropies of its labels, and
+    the accuracy the share of texts of which all labels are right.
 
     Adversarial training: Miyato, Dai, Goodfellow, "Adversarial training methods for
     semi-supervised text classification", ICLR 2017, equations 5 and 6. There the embeddings are
@@ -42,6 +45,7 @@ class ClassificationTask(TokenTask):
     Attributes:
       adversarial: norm of the perturbation of a text's embeddings, as a share of their Euclidean
         norm; 0 for off.
+      is_multi_label: whether each class has a sigmoid output of its own.
     """
 
     schema = SCHEMA
@@ -64,6 +68,7 @@ class ClassificationTask(TokenTask):
 
     model: Classifier
     adversarial: float = 0.0
+    is_multi_label: bool = False
 
     @staticmethod
     def load_corpus(config: Config) -> Corpus:
@@ -102,6 +107,7 @@ class ClassificationTask(TokenTask):
             model,
             embedding.trainable,
             config.model.regularization.adversarial,
+            config.data.multi_label,
             trainable_rows={"embed/embedding": vocab_size} if embedding.features else {},
         )
 
@@ -117,11 +123,17 @@ class ClassificationTask(TokenTask):
 
         def total_loss(params, **perturbation):
             logits = _apply(self.model, params, batch, perturbation, rngs={"dropout": key})
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
+            if self.is_multi_label:
+                losses = multi_label.binary_cross_entropy(logits, batch.targets)
+            else:
+                losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.targets)
             return jnp.sum(losses * batch.weights), logits
 
         loss, logits = total_loss(params)
-        hits = jnp.argmax(logits, axis=-1) == batch.targets
+        if self.is_multi_label:
+            hits = jnp.all((logits > 0) == batch.targets, axis=-1)
+        else:
+            hits = jnp.argmax(logits, axis=-1) == batch.targets
         sums = {
             "loss": loss,
             "accuracy": jnp.sum(jnp.where(hits, batch.weights, 0)),
@@ -142,7 +154,12 @@ class ClassificationTask(TokenTask):
         self, params: Params, batch: Batch, carry: Carry
     ) -> tuple[Float[Array, "batch classes"], Carry]:
         """Returns the log-probability of each class."""
-        return jax.nn.log_softmax(_apply(self.model, params, batch)), carry
+        return self._log_probabilities(_apply(self.model, params, batch)), carry
+
+    def _log_probabilities(
+        self, logits: Float[Array, "batch classes"]
+    ) -> Float[Array, "batch classes"]:
+        return jax.nn.log_sigmoid(logits) if self.is_multi_label else jax.nn.log_softmax(logits)
 
     def outcome_names(self, metadata: Mapping[str, Any], vocabulary: Vocabulary) -> tuple[str, ...]:
         """Returns the names of the classes."""
@@ -159,12 +176,16 @@ class ClassificationTask(TokenTask):
         """Reads the next tokens of texts; returns the carry and log-probabilities of classes."""
         outputs: Any = self.model.apply({"params": params}, tokens, mask, carry, method="advance")
         carry, logits = outputs
-        return carry, jax.nn.log_softmax(logits)
+        return carry, self._log_probabilities(logits)
 
     def compute_metrics(self, split: Batches, outputs: Sequence[Any]) -> dict[str, float | int]:
-        """Returns 'loss', 'accuracy', 'macro_f1', 'rows' and 'unknown_share' (of the tokens)."""
+        """Returns 'loss', 'accuracy', 'macro_f1', 'rows' and 'unknown_share' (of the tokens).
+
+        Of several labels also 'micro_f1'.
+        """
         log_probabilities = np.stack(split.restore_order(outputs))
-        scores = metrics.compute_metrics(split.targets, log_probabilities)
+        compute = multi_label.compute_metrics if self.is_multi_label else metrics.compute_metrics
+        scores = compute(split.targets, log_probabilities)
         return {**scores, "unknown_share": unknown_share(split.tokens)}
 
     def analyze_test(
@@ -179,6 +200,10 @@ class ClassificationTask(TokenTask):
         classes, test = dataset.corpus.classes, dataset.test
         labels, lengths = test.targets, test.sequences.lengths
         log_probs = np.stack(test.restore_order(outputs))
+        if self.is_multi_label:
+            rows = multi_label.worst_mistakes(labels, log_probs)
+            texts = dataset.corpus.splits["test"].texts(config.data.text, rows)
+            return multi_label.analyze(labels, log_probs, lengths, classes, rows, texts)
         if len(classes) <= metrics.MATRIX_CLASSES:
             matrix = metrics.confusion_matrix(labels, log_probs)
             confusions = {"confusion": matrix.tolist()}

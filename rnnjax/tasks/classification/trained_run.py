@@ -4,16 +4,17 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Shaped
 
 from rnnjax.data.corpora import read_csv
 from rnnjax.data.corpora.labelled_files import make_split, read_labelled_rows
 from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_share
 from rnnjax.errors import InputError, is_out_of_memory
-from rnnjax.tasks.classification import metrics
+from rnnjax.tasks.classification import metrics, multi_label
 from rnnjax.tasks.classification.data import fit_boundaries, make_batches
 from rnnjax.tasks.task import Prediction
 from rnnjax.tasks.trained_run import TrainedRun
@@ -46,19 +47,13 @@ class TrainedClassifier(TrainedRun):
         shares = self.vocabulary.unknown_shares(texts, self.config.data.max_tokens)
         for text, share, row in zip(texts, shares, self.predict(texts), strict=True):
             probabilities = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
-            predicted = max(probabilities, key=probabilities.__getitem__)
-            values = {
-                "text": text,
-                "class": predicted,
-                "probability": probabilities[predicted],
-                "probabilities": probabilities,
-                "unknown_share": share,
-            }
             doubt = _doubt(text, share, has_excess_unknowns(share, training_share))
-            yield Prediction(_format_line(text, probabilities) + doubt, values)
+            answer, line = _answer(text, probabilities, self.config.data.multi_label)
+            answer |= {"probabilities": probabilities, "unknown_share": share}
+            yield Prediction(line + doubt, {"text": text, **answer})
 
     def _evaluate_file(self, path: Path) -> dict[str, float | int]:
-        """Returns loss (nats), accuracy, macro-F1, rows and unknown share of a file.
+        """Returns loss (nats), accuracy, F1, rows and unknown share of a file.
 
         Args:
           path: a file with the columns of the training file; of a run on AG News, CSV in the
@@ -70,7 +65,7 @@ class TrainedClassifier(TrainedRun):
         config = self.config.data
         fields = config.text.split("+")
         if config.file:
-            split = make_split(read_labelled_rows(path, fields, config.label), fields, self.classes)
+            split = make_split(read_labelled_rows(path, config), config, self.classes)
             labels, texts = split.labels, split.texts(config.text)
         else:
             rows = list(read_csv(path, self.classes))
@@ -79,19 +74,17 @@ class TrainedClassifier(TrainedRun):
         tokens = self.vocabulary.encode(texts, self.config.data.max_tokens).values
         share = unknown_share(tokens)
         self.warn_unknown_tokens(share, texts)
-        return {
-            **metrics.compute_metrics(labels, self.log_probabilities(texts, labels)),
-            "unknown_share": share,
-        }
+        compute = multi_label.compute_metrics if config.multi_label else metrics.compute_metrics
+        return {**compute(labels, self.log_probabilities(texts, labels)), "unknown_share": share}
 
     def log_probabilities(
-        self, texts: list[str], labels: Int32[np.ndarray, " rows"]
+        self, texts: list[str], labels: Shaped[np.ndarray, "rows ..."]
     ) -> Float[np.ndarray, "rows classes"]:
         """Returns log-probabilities of texts in batches like those of the test data of the run.
 
         Args:
           texts: at least one.
-          labels: a class for each text.
+          labels: as for `make_batches`.
 
         Raises:
           InputError: a text is too long for the memory of the device.
@@ -103,7 +96,7 @@ class TrainedClassifier(TrainedRun):
         )
 
     def predict(self, texts: Sequence[str]) -> Float[np.ndarray, "rows classes"]:
-        """Returns the probability of each class for each text.
+        """Returns the probability of each class, or label, for each text.
 
         The probabilities of a text do not depend on the other texts: a network without a mask reads
         each in a batch of its own, without padding.
@@ -158,13 +151,25 @@ class TrainedClassifier(TrainedRun):
         return outputs
 
 
-def _format_line(text: str, probabilities: dict[str, float]) -> str:
-    predicted, *rest = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
-    alternatives = ", ".join(f"{name} {probabilities[name]:.3f}" for name in rest)
+def _answer(
+    text: str, probabilities: dict[str, float], is_multi_label: bool
+) -> tuple[dict[str, Any], str]:
+    """Returns the class or the labels of a text for JSON, and a line for people."""
+    ranked = sorted(probabilities, key=probabilities.__getitem__, reverse=True)
+    count = 1
+    if is_multi_label:
+        count = sum(value > multi_label.THRESHOLD for value in probabilities.values())
+    predicted, rest = (
+        ", ".join(f"{name} {probabilities[name]:.3f}" for name in names)
+        for names in (ranked[:count], ranked[count:])
+    )
     text = " ".join(text.split())
     if len(text) > _MAX_CHARACTERS:
         text = text[: _MAX_CHARACTERS - 1] + "…"
-    return f"{predicted} {probabilities[predicted]:.3f}  ({alternatives})  {text}"
+    line = f"{predicted or multi_label.NO_LABEL}  ({rest})  {text}"
+    if is_multi_label:
+        return {"labels": ranked[:count]}, line
+    return {"class": ranked[0], "probability": probabilities[ranked[0]]}, line
 
 
 def _doubt(text: str, unknown_share: float, unfamiliar: bool) -> str:

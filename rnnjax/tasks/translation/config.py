@@ -6,14 +6,15 @@ import pydantic
 
 from rnnjax.config.schema import Config
 from rnnjax.config.sections import MAX_COUNT, ConfigSection
-from rnnjax.config.task_schema import TEXT_KEYS, TaskSchema
+from rnnjax.config.task_schema import FILE_KEYS, TEXT_KEYS, TaskSchema
 
 
 class TranslationConfig(ConfigSection):
     """Sequence-to-sequence translation with an attention decoder."""
 
     source: str = ""
-    """Source language, as in the file names of `data.dir`; '' for the synthetic examples."""
+    """Source language, as in the file names of `data.dir`, or the column of the source texts in
+    `data.file`; '' for the synthetic examples."""
     target: str = ""
     """Target language, likewise."""
     attention: Literal["additive", "multiplicative"] = "multiplicative"
@@ -38,12 +39,22 @@ class TranslationConfig(ConfigSection):
 
 
 def _check(config: Config) -> None:
-    options, folder = config.section(TranslationConfig), config.data.dir
-    if len({bool(options.source), bool(options.target), bool(folder)}) > 1:
+    options, data = config.section(TranslationConfig), config.data
+    path = data.dir or data.file
+    if len({bool(options.source), bool(options.target), bool(path)}) > 1:
         raise ValueError(
-            f"translation.source is {options.source!r}, translation.target {options.target!r} and "
-            f"data.dir {folder!r}: pairs of texts are read from a folder in two languages, so set "
-            "all three, or none for numbers and dates that are made"
+            f"translation.source is {options.source!r}, translation.target {options.target!r}, "
+            f"data.dir {data.dir!r} and data.file {data.file!r}: pairs of texts are read from a "
+            "folder in two languages or from two columns of a file, so set both and one of the "
+            "paths, or none for numbers and dates that are made"
+        )
+    has_part = bool(data.validation or data.validation_file)
+    if has_part != bool(data.file):
+        raise ValueError(
+            f"data.file is {data.file!r}, data.validation {data.validation} and "
+            f"data.validation_file {data.validation_file!r}: a file of pairs needs a validation "
+            "part, and other pairs have one, so set data.validation (0.1, say) or "
+            "data.validation_file where data.file is set, and there alone"
         )
     if not config.model.embedding.features:
         raise ValueError(
@@ -56,7 +67,7 @@ SCHEMA = TaskSchema(
     name="translation",
     section=TranslationConfig,
     keys=(
-        *TEXT_KEYS,
+        *(*TEXT_KEYS, *FILE_KEYS, "data.validation", "data.test"),
         *("data.buckets", "model.embedding.features", "model.embedding.tied"),
         *("model.cell", "model.features", "model.layers", "model.dropout"),
         *("model.initialization", "model.recurrent_scale", "model.output_scale"),

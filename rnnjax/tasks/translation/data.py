@@ -14,6 +14,7 @@ from rnnjax.data.dataset import TextDataset
 from rnnjax.data.pairs import PairBatches, choose_shapes, extend_shapes
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.tasks.translation.config import TranslationConfig
+from rnnjax.tasks.translation.pair_files import load_pair_files
 
 _COMPILE_COST = 300
 """Training steps that one more shape may cost: compiling for it takes tens of them where a network
@@ -36,11 +37,13 @@ class TranslationDataset(TextDataset[PairBatches]):
 
 
 def load_corpus(data: DataConfig, translation: TranslationConfig) -> ParallelCorpus:
-    """Loads the sentence pairs of a folder or, where none is named, of numbers and dates.
+    """Loads the sentence pairs of a folder or of files, or makes numbers and dates.
 
     Raises:
       InputError: they cannot be had, or are damaged.
     """
+    if data.file:
+        return load_pair_files(data, translation.source, translation.target)
     if data.dir:
         return read_parallel_text(Path(data.dir), translation.source, translation.target)
     limit = data.take or max(ROWS.values())
