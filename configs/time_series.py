@@ -7,7 +7,13 @@ Schuster, Paliwal, Bidirectional recurrent neural networks, 1997, for the networ
 Without a file it reads generated autoregressive series. Others are `.ts` files of the UEA archive,
 `.npz`, or tables: `--config.data.file=X_TRAIN.ts --config.data.test_file=X_TEST.ts`. Forecasts:
 `--config.time_series.output=forecast --config.model.bidirectional=False`.
-The scores are in experiments/time_series.
+
+experiments/time_series, japanese_vowels: 31,113 parameters, 243 training rows, test accuracy
+0.9822 ± 0.0056 (mean ± sd of seeds 0 to 4), trained in 12 s on 2 CPU cores.
+experiments/time_series, mnist1d: 101,514 parameters, 3,600 training rows, test accuracy
+0.9456 ± 0.0063 (mean ± sd of seeds 0 to 4), trained in 2 min on 2 CPU cores.
+experiments/time_series, mnist1d_shuffled: 101,514 parameters, 3,600 training rows, test accuracy
+0.4716 ± 0.0067 (mean ± sd of seeds 0 to 4), trained in 40 s on 2 CPU cores.
 """
 
 import ml_collections
