@@ -216,9 +216,11 @@ class GatedCell(Cell):
 class LinearCell(Cell):
     """A cell whose state follows :math:`s_t = a_t s_{t-1} + b_t`, elementwise.
 
-    a and b come from the inputs alone, so that the whole sequence is one associative scan
-    (`RNN(engine='associative')`): logarithmic depth on a parallel machine. Martin, Cundy,
-    Parallelizing linear recurrent neural nets over sequence length, ICLR 2018.
+    a and b come from the inputs alone, so that a whole sequence, its masks and its resets are one
+    recurrence with a derivative written once (`rnnjax.kernels.linear_recurrence`): step by step
+    (`RNN(engine='fused')`), or as an associative scan (`'associative'`), of logarithmic depth on a
+    parallel machine. Martin, Cundy, Parallelizing linear recurrent neural nets over sequence
+    length, ICLR 2018.
 
     A cell implements `coefficients` and, where the output is not the state, `read`.
     """

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float
 from rnnjax.cells import AbstractCell, Cell, LinearCell, State
 from rnnjax.cells.base import INTERNALS, is_broadcast, is_recording, record_internal, state_parts
 from rnnjax.errors import InputError
+from rnnjax.kernels.linear_recurrence import Method, linear_recurrence
 from rnnjax.kernels.masking import where_mask, zero_masked
 from rnnjax.layers.validation import default_state, require_arrays, require_cell, validated_state
 
@@ -26,6 +27,9 @@ REPLACED_METHODS = {
     "coefficients": ("step",),
 }
 """The methods of a cell that an engine's method computes in their place."""
+
+LINEAR_METHODS: dict[str, Method] = {"fused": "loop", "associative": "associative"}
+"""The engines of a `LinearCell` beside 'scan', by how they solve its recurrence."""
 
 _CACHE_BYTES = 8 * 2**20
 """Largest size of all states of a sequence that a CPU's caches still serve well."""
@@ -58,10 +62,10 @@ class RNN(nn.Module):
         that was read last.
       engine: how the steps are computed; the results agree within rounding. 'scan' is flax's
         `nn.scan`: any cell, any derivative. 'fused' is a hand-written derivative, for the cells
-        that have one, reverse mode only. 'pallas' is a kernel for an NVIDIA GPU, the whole sequence
+        that have one and every `LinearCell`, reverse mode only. 'pallas' is a kernel for an NVIDIA GPU, the whole sequence
         in one launch, for the LSTM and the GRU of few features; a CPU interprets it, slowly.
         'cudnn' is NVIDIA's library, for the LSTM in float32. 'associative' is a parallel scan, for
-        a `LinearCell`. 'auto' takes 'fused' where the cell has it and it was measured to win: on a
+        a `LinearCell`, reverse mode only. 'auto' takes 'fused' where the cell has it and it was measured to win: on a
         CPU. It never takes the two for GPUs, which have not been measured.
       remat: save the states at some sqrt(time) steps only, and recompute each segment between two
         of them in the backward pass. Its memory, beside inputs and outputs, then grows with the
@@ -93,8 +97,8 @@ class RNN(nn.Module):
             plain ones. None for `cell.initial_state`.
           resets: `[batch, time]`, True at the first step of each document of a row that holds
             several: each document is then read as if it had a row of its own, in either
-            direction. The first needs none; a reset at a masked step takes effect there. Only
-            the 'scan' engine supports resets.
+            direction. The first needs none; a reset at a masked step takes effect there. 'scan'
+            supports resets, for a `LinearCell` every engine does.
 
         Returns:
           The state after the last step, and the outputs `[batch, time, features]`, with
@@ -136,10 +140,10 @@ class RNN(nn.Module):
     def _run(self, engine, inputs, mask, state, resets, reset_state):
         # Before the cell, not only after it: zero times NaN is NaN in the gradient.
         inputs = zero_masked(inputs, mask)
-        if engine in SEQUENCE_ENGINES:
+        if engine in LINEAR_METHODS and _provides(type(self.cell), "coefficients"):
+            final, outputs = self._run_linear(engine, inputs, mask, state, resets, reset_state)
+        elif engine in SEQUENCE_ENGINES:
             final, outputs = self._run_sequence(engine, inputs, mask, state)
-        elif engine == "associative":
-            final, outputs = self._run_associative(inputs, mask, state)
         else:
             final, outputs = self._run_scan(inputs, mask, state, resets, reset_state)
         if self.return_sequences:
@@ -216,19 +220,15 @@ class RNN(nn.Module):
                 "take engine='scan'"
             ) from error
 
-    def _run_associative(self, inputs, mask, state):
+    def _run_linear(self, engine, inputs, mask, state, resets, reset_state):
         assert isinstance(self.cell, LinearCell)
         projected = self.cell.project(inputs)
         a, b = self.cell.coefficients(projected)
-        a, b = where_mask(mask, a, jnp.ones_like(a)), zero_masked(b, mask)
-        first_step, last_step = (-1, 0) if self.reverse else (0, -1)
-        b = b.at[:, first_step].add(a[:, first_step] * state)
-
-        def combine(left, right):
-            return left[0] * right[0], left[1] * right[0] + right[1]
-
-        _, states = jax.lax.associative_scan(combine, (a, b), reverse=self.reverse, axis=1)
-        return states[:, last_step], zero_masked(self.cell.read(states, projected), mask)
+        states = linear_recurrence(
+            a, b, state, mask, self.reverse, resets, reset_state, LINEAR_METHODS[engine]
+        )
+        final = states[:, 0 if self.reverse else -1]
+        return final, zero_masked(self.cell.read(states, projected), mask)
 
     def _run_scan(self, inputs, mask, state, resets, reset_state):
         is_cell, record = isinstance(self.cell, AbstractCell), is_recording(self)
@@ -271,7 +271,7 @@ def available_engines(cell: nn.Module) -> tuple[str, ...]:
     if isinstance(cell, AbstractCell) and cell.fusible:
         engines += [engine for engine in SEQUENCE_ENGINES if _provides(type(cell), engine)]
     if _provides(type(cell), "coefficients"):
-        engines.append("associative")
+        engines += [engine for engine in LINEAR_METHODS if engine not in engines]
     return tuple(engines)
 
 
@@ -288,7 +288,9 @@ def _provides(cell_class: type, method: str) -> bool:
 def _resolve_engine(engine: str, cell: nn.Module, resets: bool) -> str:
     if engine not in get_args(Engine):
         raise InputError(f"engine: given {engine!r}, expected one of {', '.join(get_args(Engine))}")
-    available = ("scan",) if resets else available_engines(cell)
+    available = available_engines(cell)
+    if resets and not _provides(type(cell), "coefficients"):
+        available = ("scan",)
     if engine == "auto":
         return "fused" if "fused" in available and jax.default_backend() == "cpu" else "scan"
     if engine not in available:

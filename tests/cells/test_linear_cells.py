@@ -1,4 +1,4 @@
-"""Cells with a linear recurrence: the associative engine, dtypes, where the output is stored."""
+"""Cells with a linear recurrence: their engines, dtypes, where the output is stored."""
 
 import functools
 from typing import Any
@@ -56,13 +56,14 @@ def scan(name: str) -> Any:
     return jax.tree.map(np.asarray, apply(variables, x, MASK, state))
 
 
+@pytest.mark.parametrize("engine", ["fused", "associative"])
 @pytest.mark.parametrize("name", LINEAR)
-def test_associative_engine_equals_scan(name):
+def test_engines_of_linear_cells_equal_scan(name, engine):
     cell = ELEMENTWISE[name]
-    assert available_engines(cell) == ("scan", "associative")
+    assert available_engines(cell) == ("scan", "fused", "associative")
     sequence = random_sequence(cell)
     cotangents = [random_like(scan(name), seed) for seed in (4, 5)]
-    actual = gradients(cell, "associative", *sequence, cotangents)
+    actual = gradients(cell, engine, *sequence, cotangents)
     expected = gradients(cell, "scan", *sequence, cotangents)
     compare = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
     jax.tree.map(compare, actual, expected)

@@ -51,6 +51,7 @@ CELLS = [
     (SimpleCell, "fused"),
     (functools.partial(SimpleCell, activation="relu"), "fused"),
     (functools.partial(SimpleCell, activation="identity"), "fused"),
+    (LeakyCell, "fused"),
     (LeakyCell, "associative"),
 ]
 
@@ -210,7 +211,7 @@ def test_available_engines():
         GRUCell(FEATURES, update_dropout=0.1),
     ):
         assert available_engines(cell) == ("scan",)
-    assert available_engines(LeakyCell(FEATURES)) == ("scan", "associative")
+    assert available_engines(LeakyCell(FEATURES)) == ("scan", "fused", "associative")
     for cell in (NegatedStep(FEATURES), HalvedUpdate(FEATURES), HalvedStep(FEATURES)):
         assert available_engines(cell) == ("scan",)
 

@@ -6,7 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.cells import LSTMCell, SimpleCell
+from rnnjax.cells import (
+    LRUCell,
+    LSTMCell,
+    MinGRUCell,
+    MinLSTMCell,
+    RGLRUCell,
+    SimpleCell,
+)
 from rnnjax.errors import InputError
 from rnnjax.layers import RNN, Bidirectional, Stack, temporal_activation_regularization
 
@@ -18,6 +25,11 @@ RESETS = np.isin(np.arange(TIME), STARTS)[None]
 LAYERS = {
     "forward": lambda: RNN(LSTMCell(FEATURES)),
     "reverse": lambda: RNN(LSTMCell(FEATURES), reverse=True),
+    "fused": lambda: RNN(MinGRUCell(FEATURES), engine="fused"),
+    "fused, reverse": lambda: RNN(MinLSTMCell(FEATURES), reverse=True, engine="fused"),
+    "fused, remat": lambda: RNN(MinGRUCell(FEATURES), engine="fused", remat=True),
+    "associative": lambda: RNN(LRUCell(FEATURES), engine="associative"),
+    "associative, reverse": lambda: RNN(RGLRUCell(FEATURES), reverse=True, engine="associative"),
     "flax": lambda: RNN(nn.GRUCell(FEATURES)),
     "bidirectional": lambda: Bidirectional(SimpleCell(FEATURES)),
     "stack": lambda: Stack([Bidirectional(LSTMCell(FEATURES)), RNN(LSTMCell(FEATURES))]),
@@ -58,7 +70,7 @@ def test_no_gradient_crosses_a_reset(name):
     assert (gradient[:, 4:6] != 0).all()
 
 
-@pytest.mark.parametrize("name", ["forward", "reverse"])
+@pytest.mark.parametrize("name", list(LAYERS)[:7])
 def test_masked_steps_between_documents_change_nothing(name):
     layer = LAYERS[name]()
     variables = layer.init(jax.random.key(0), INPUT)
@@ -69,6 +81,30 @@ def test_masked_steps_between_documents_change_nothing(name):
     resets = np.isin(np.arange(TIME + 2), [0, 4, 8])[None]
     outputs = np.asarray(apply_outputs(layer, variables, inputs, mask, None, resets))
     np.testing.assert_allclose(outputs[mask], dense[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["scan", "fused", "associative"])
+def test_nan_of_a_document_stays_in_it(engine):
+    layer = RNN(MinGRUCell(FEATURES), engine=engine)
+    variables = layer.init(jax.random.key(0), INPUT)
+    broken = INPUT.copy()
+    broken[:, 4:6] = np.nan
+
+    def gradient(inputs):
+        def loss(inputs):
+            return (apply_outputs(layer, variables, inputs, None, None, RESETS) ** 2).sum()
+
+        return np.asarray(jax.grad(loss)(inputs))
+
+    outputs, expected = (
+        np.asarray(apply_outputs(layer, variables, inputs, None, None, RESETS))
+        for inputs in (broken, INPUT)
+    )
+    for actual, intact in ((outputs, expected), (gradient(broken), gradient(INPUT))):
+        assert np.isnan(actual[:, 4:6]).any()
+        np.testing.assert_allclose(
+            np.delete(actual, [4, 5], axis=1), np.delete(intact, [4, 5], axis=1), atol=1e-6
+        )
 
 
 def test_initial_state_affects_only_the_first_document():
