@@ -62,11 +62,12 @@ class RNN(nn.Module):
         that was read last.
       engine: how the steps are computed; the results agree within rounding. 'scan' is flax's
         `nn.scan`: any cell, any derivative. 'fused' is a hand-written derivative, for the cells
-        that have one and every `LinearCell`, reverse mode only. 'pallas' is a kernel for an NVIDIA GPU, the whole sequence
-        in one launch, for the LSTM and the GRU of few features; a CPU interprets it, slowly.
-        'cudnn' is NVIDIA's library, for the LSTM in float32. 'associative' is a parallel scan, for
-        a `LinearCell`, reverse mode only. 'auto' takes 'fused' where the cell has it and it was measured to win: on a
-        CPU. It never takes the two for GPUs, which have not been measured.
+        that have one and every `LinearCell`, reverse mode only. 'pallas' is a kernel for an NVIDIA
+        GPU, the whole sequence in one launch, for the LSTM and the GRU of few features; a CPU
+        interprets it, slowly. 'cudnn' is NVIDIA's library, for the LSTM in float32. 'associative'
+        is a parallel scan, for a `LinearCell`, reverse mode only. 'auto' takes 'fused' where the
+        cell has it and it was measured to win: on a CPU. It never takes the two for GPUs, which
+        have not been measured.
       remat: save the states at some sqrt(time) steps only, and recompute each segment between two
         of them in the backward pass. Its memory, beside inputs and outputs, then grows with the
         square root of time, and the forward pass is computed twice. Chen et al., Training deep nets
