@@ -10,6 +10,7 @@ from rnnjax.cells.base import (
     State,
     symmetric_uniform,
 )
+from rnnjax.cells.brc import BRCCell
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell, CoRNNState
 from rnnjax.cells.echo_state import EchoStateCell
@@ -29,12 +30,15 @@ from rnnjax.cells.initializers import (
 )
 from rnnjax.cells.janet import JANETCell
 from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
+from rnnjax.cells.lem import LEMCell, LEMState
 from rnnjax.cells.lru import LRUCell
 from rnnjax.cells.lstm import LSTMCell, LSTMState
 from rnnjax.cells.mgu import MGUCell
 from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
 from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
+from rnnjax.cells.para_gru import ParaGRUCell
+from rnnjax.cells.para_lstm import ParaLSTMCell
 from rnnjax.cells.qrnn import QRNNCell, QRNNState
 from rnnjax.cells.registry import CELLS, make_cell
 from rnnjax.cells.rglru import RGLRUCell
@@ -42,6 +46,7 @@ from rnnjax.cells.rhn import RHNCell
 from rnnjax.cells.simple import ACTIVATIONS, SimpleCell
 from rnnjax.cells.slstm import SLSTMCell, SLSTMState
 from rnnjax.cells.sru import SRUCell
+from rnnjax.cells.unicornn import UnICORNNCell, UnICORNNState
 from rnnjax.cells.wrappers import (
     Dropped,
     FlaxCell,
@@ -57,6 +62,7 @@ __all__ = [
     "LIBRARIES",
     "AbstractCell",
     "AntisymmetricCell",
+    "BRCCell",
     "Broadcast",
     "Cell",
     "CoRNNCell",
@@ -70,6 +76,8 @@ __all__ = [
     "GatedCell",
     "IndRNNCell",
     "JANETCell",
+    "LEMCell",
+    "LEMState",
     "LRUCell",
     "LSTMCell",
     "LSTMState",
@@ -81,6 +89,8 @@ __all__ = [
     "MinGRUCell",
     "MinLSTMCell",
     "MultiplicativeLSTMCell",
+    "ParaGRUCell",
+    "ParaLSTMCell",
     "QRNNCell",
     "QRNNState",
     "RGLRUCell",
@@ -91,6 +101,8 @@ __all__ = [
     "SRUCell",
     "SimpleCell",
     "State",
+    "UnICORNNCell",
+    "UnICORNNState",
     "Wrapper",
     "Zoneout",
     "chrono",
