@@ -11,6 +11,7 @@ from rnnjax.cells.base import (
     symmetric_uniform,
 )
 from rnnjax.cells.brc import BRCCell
+from rnnjax.cells.cfc import CfCCell
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell, CoRNNState
 from rnnjax.cells.echo_state import EchoStateCell
@@ -31,8 +32,11 @@ from rnnjax.cells.initializers import (
 from rnnjax.cells.janet import JANETCell
 from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
 from rnnjax.cells.lem import LEMCell, LEMState
+from rnnjax.cells.linoss import LinOSSCell, LinOSSState
 from rnnjax.cells.lru import LRUCell
 from rnnjax.cells.lstm import LSTMCell, LSTMState
+from rnnjax.cells.ltc import LTCCell
+from rnnjax.cells.mamba import MambaCell
 from rnnjax.cells.mgu import MGUCell
 from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
@@ -43,6 +47,7 @@ from rnnjax.cells.qrnn import QRNNCell, QRNNState
 from rnnjax.cells.registry import CELLS, make_cell
 from rnnjax.cells.rglru import RGLRUCell
 from rnnjax.cells.rhn import RHNCell
+from rnnjax.cells.s5 import S5Cell
 from rnnjax.cells.simple import ACTIVATIONS, SimpleCell
 from rnnjax.cells.slstm import SLSTMCell, SLSTMState
 from rnnjax.cells.sru import SRUCell
@@ -65,6 +70,7 @@ __all__ = [
     "BRCCell",
     "Broadcast",
     "Cell",
+    "CfCCell",
     "CoRNNCell",
     "CoRNNState",
     "ConvLSTMCell",
@@ -81,11 +87,15 @@ __all__ = [
     "LRUCell",
     "LSTMCell",
     "LSTMState",
+    "LTCCell",
     "LayerNormGRUCell",
     "LayerNormLSTMCell",
     "LearnedInitialState",
+    "LinOSSCell",
+    "LinOSSState",
     "LinearCell",
     "MGUCell",
+    "MambaCell",
     "MinGRUCell",
     "MinLSTMCell",
     "MultiplicativeLSTMCell",
@@ -96,6 +106,7 @@ __all__ = [
     "RGLRUCell",
     "RHNCell",
     "RecurrentDropout",
+    "S5Cell",
     "SLSTMCell",
     "SLSTMState",
     "SRUCell",

@@ -11,6 +11,7 @@ import flax.linen as nn
 from rnnjax.cells.antisymmetric import AntisymmetricCell
 from rnnjax.cells.base import AbstractCell
 from rnnjax.cells.brc import BRCCell
+from rnnjax.cells.cfc import CfCCell
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell
 from rnnjax.cells.echo_state import EchoStateCell
@@ -20,8 +21,11 @@ from rnnjax.cells.indrnn import IndRNNCell
 from rnnjax.cells.janet import JANETCell
 from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
 from rnnjax.cells.lem import LEMCell
+from rnnjax.cells.linoss import LinOSSCell
 from rnnjax.cells.lru import LRUCell
 from rnnjax.cells.lstm import LSTMCell
+from rnnjax.cells.ltc import LTCCell
+from rnnjax.cells.mamba import MambaCell
 from rnnjax.cells.mgu import MGUCell
 from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
@@ -31,6 +35,7 @@ from rnnjax.cells.para_lstm import ParaLSTMCell
 from rnnjax.cells.qrnn import QRNNCell
 from rnnjax.cells.rglru import RGLRUCell
 from rnnjax.cells.rhn import RHNCell
+from rnnjax.cells.s5 import S5Cell
 from rnnjax.cells.simple import SimpleCell
 from rnnjax.cells.slstm import SLSTMCell
 from rnnjax.cells.sru import SRUCell
@@ -64,6 +69,11 @@ CELLS: dict[str, type[AbstractCell]] = {
     "ParaGRUCell": ParaGRUCell,
     "ParaLSTMCell": ParaLSTMCell,
     "BRCCell": BRCCell,
+    "S5Cell": S5Cell,
+    "MambaCell": MambaCell,
+    "LTCCell": LTCCell,
+    "CfCCell": CfCCell,
+    "LinOSSCell": LinOSSCell,
     "EchoStateCell": EchoStateCell,
     "ConvLSTMCell": ConvLSTMCell,
 }
