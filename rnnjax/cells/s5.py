@@ -103,8 +103,9 @@ class S5Cell(LinearCell):
         """Returns the discrete eigenvalues, once for each step, and B x by the zero-order hold."""
         parts = projected[..., : 2 * self._size].astype(self.param_dtype)
         inputs = _complex(*jnp.split(parts, 2, axis=-1))
-        eigenvalues = _complex(-jnp.exp(self.decay_log), self.frequency)
-        exponent = eigenvalues * jnp.exp(self.step_log)
+        real, step = -jnp.exp(self.decay_log), jnp.exp(self.step_log)
+        eigenvalues = _complex(real, self.frequency)
+        exponent = _complex(real * step, self.frequency * step)
         hold = match_rank(jnp.expm1(exponent) / eigenvalues, inputs)
         return jnp.broadcast_to(jnp.exp(exponent), inputs.shape), hold * inputs
 
@@ -139,7 +140,8 @@ def hippo_frequencies(size: int) -> np.ndarray:
     """
     roots = np.sqrt(np.arange(2 * size) + 0.5)
     lower = np.tril(np.outer(roots, roots), -1)
-    return np.linalg.eigvalsh(1j * (lower - lower.T))[size:]
+    # The singular values of a skew-symmetric matrix are these, each twice.
+    return np.linalg.svd(lower - lower.T, compute_uv=False)[::-2]
 
 
 def _complex(real: jax.Array, imaginary: jax.Array) -> jax.Array:
