@@ -64,7 +64,7 @@ class CfCCell(Cell):
             )
 
     def setup(self):
-        size = self.backbone_features or self.features
+        size = self._size
         self.input = self.dense(size, kernel_init=self.kernel_init, bias_init=self.bias_init)
         self.recurrent_kernel = self.param(
             "recurrent_kernel", self.recurrent_init, (self.features, size), self.param_dtype
@@ -84,7 +84,7 @@ class CfCCell(Cell):
 
     def step(self, state, projected):
         """Returns the next state twice: it is the output as well."""
-        inputs, elapsed = jnp.split(projected.astype(state.dtype), [-1], axis=-1)
+        inputs, elapsed = jnp.split(projected.astype(state.dtype), [self._size], axis=-1)
         recurrent = self.recurrent_product(state, self.recurrent_kernel).astype(state.dtype)
         backbone = 1.7159 * jnp.tanh((inputs + recurrent) * (2 / 3))
         heads = self.recurrent_product(backbone, self.head_kernel).astype(state.dtype)
@@ -92,3 +92,7 @@ class CfCCell(Cell):
         gate = self.gate("time gate", sigmoid(-f * elapsed))
         new = gate * jnp.tanh(g) + (1 - gate) * jnp.tanh(n)
         return new, new.astype(projected.dtype)
+
+    @property
+    def _size(self) -> int:
+        return self.backbone_features or self.features
