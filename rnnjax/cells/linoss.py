@@ -24,7 +24,7 @@ class LinOSSState(NamedTuple):
 class LinOSSCell(Cell):
     r"""Linear oscillators, forced by the inputs: :math:`s'' = -A s - G s' + B x`.
 
-    With :math:`\delta = \sigma(\text{step})` and :math:`A = \max(0, \text{stiffness})`, elementwise,
+    With :math:`\delta = \sigma(\text{step})` and :math:`A = \max(0, \text{stiffness})`,
 
     .. math::
         z_t &= z_{t-1} + \delta (B x_t - A s_* - G z_t) \\
