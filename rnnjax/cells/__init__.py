@@ -10,6 +10,8 @@ from rnnjax.cells.base import (
     State,
     symmetric_uniform,
 )
+from rnnjax.cells.brc import BRCCell
+from rnnjax.cells.cfc import CfCCell
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell, CoRNNState
 from rnnjax.cells.echo_state import EchoStateCell
@@ -29,19 +31,27 @@ from rnnjax.cells.initializers import (
 )
 from rnnjax.cells.janet import JANETCell
 from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
+from rnnjax.cells.lem import LEMCell, LEMState
+from rnnjax.cells.linoss import LinOSSCell, LinOSSState
 from rnnjax.cells.lru import LRUCell
 from rnnjax.cells.lstm import LSTMCell, LSTMState
+from rnnjax.cells.ltc import LTCCell
+from rnnjax.cells.mamba import MambaCell
 from rnnjax.cells.mgu import MGUCell
 from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
 from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
+from rnnjax.cells.para_gru import ParaGRUCell
+from rnnjax.cells.para_lstm import ParaLSTMCell
 from rnnjax.cells.qrnn import QRNNCell, QRNNState
 from rnnjax.cells.registry import CELLS, make_cell
 from rnnjax.cells.rglru import RGLRUCell
 from rnnjax.cells.rhn import RHNCell
+from rnnjax.cells.s5 import S5Cell
 from rnnjax.cells.simple import ACTIVATIONS, SimpleCell
 from rnnjax.cells.slstm import SLSTMCell, SLSTMState
 from rnnjax.cells.sru import SRUCell
+from rnnjax.cells.unicornn import UnICORNNCell, UnICORNNState
 from rnnjax.cells.wrappers import (
     Dropped,
     FlaxCell,
@@ -57,8 +67,10 @@ __all__ = [
     "LIBRARIES",
     "AbstractCell",
     "AntisymmetricCell",
+    "BRCCell",
     "Broadcast",
     "Cell",
+    "CfCCell",
     "CoRNNCell",
     "CoRNNState",
     "ConvLSTMCell",
@@ -70,27 +82,38 @@ __all__ = [
     "GatedCell",
     "IndRNNCell",
     "JANETCell",
+    "LEMCell",
+    "LEMState",
     "LRUCell",
     "LSTMCell",
     "LSTMState",
+    "LTCCell",
     "LayerNormGRUCell",
     "LayerNormLSTMCell",
     "LearnedInitialState",
+    "LinOSSCell",
+    "LinOSSState",
     "LinearCell",
     "MGUCell",
+    "MambaCell",
     "MinGRUCell",
     "MinLSTMCell",
     "MultiplicativeLSTMCell",
+    "ParaGRUCell",
+    "ParaLSTMCell",
     "QRNNCell",
     "QRNNState",
     "RGLRUCell",
     "RHNCell",
     "RecurrentDropout",
+    "S5Cell",
     "SLSTMCell",
     "SLSTMState",
     "SRUCell",
     "SimpleCell",
     "State",
+    "UnICORNNCell",
+    "UnICORNNState",
     "Wrapper",
     "Zoneout",
     "chrono",

@@ -10,6 +10,8 @@ import flax.linen as nn
 
 from rnnjax.cells.antisymmetric import AntisymmetricCell
 from rnnjax.cells.base import AbstractCell
+from rnnjax.cells.brc import BRCCell
+from rnnjax.cells.cfc import CfCCell
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell
 from rnnjax.cells.echo_state import EchoStateCell
@@ -18,18 +20,26 @@ from rnnjax.cells.gru import GRUCell
 from rnnjax.cells.indrnn import IndRNNCell
 from rnnjax.cells.janet import JANETCell
 from rnnjax.cells.layer_norm import LayerNormGRUCell, LayerNormLSTMCell
+from rnnjax.cells.lem import LEMCell
+from rnnjax.cells.linoss import LinOSSCell
 from rnnjax.cells.lru import LRUCell
 from rnnjax.cells.lstm import LSTMCell
+from rnnjax.cells.ltc import LTCCell
+from rnnjax.cells.mamba import MambaCell
 from rnnjax.cells.mgu import MGUCell
 from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
 from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
+from rnnjax.cells.para_gru import ParaGRUCell
+from rnnjax.cells.para_lstm import ParaLSTMCell
 from rnnjax.cells.qrnn import QRNNCell
 from rnnjax.cells.rglru import RGLRUCell
 from rnnjax.cells.rhn import RHNCell
+from rnnjax.cells.s5 import S5Cell
 from rnnjax.cells.simple import SimpleCell
 from rnnjax.cells.slstm import SLSTMCell
 from rnnjax.cells.sru import SRUCell
+from rnnjax.cells.unicornn import UnICORNNCell
 from rnnjax.class_import import CLASS_PATH, describe_foreign_class, import_class
 from rnnjax.errors import InputError
 
@@ -44,9 +54,14 @@ CELLS: dict[str, type[AbstractCell]] = {
     "MultiplicativeLSTMCell": MultiplicativeLSTMCell,
     "RHNCell": RHNCell,
     "SLSTMCell": SLSTMCell,
+    "ParaGRUCell": ParaGRUCell,
+    "ParaLSTMCell": ParaLSTMCell,
     "IndRNNCell": IndRNNCell,
     "AntisymmetricCell": AntisymmetricCell,
     "CoRNNCell": CoRNNCell,
+    "UnICORNNCell": UnICORNNCell,
+    "LEMCell": LEMCell,
+    "BRCCell": BRCCell,
     "FastGRNNCell": FastGRNNCell,
     "SRUCell": SRUCell,
     "QRNNCell": QRNNCell,
@@ -54,6 +69,11 @@ CELLS: dict[str, type[AbstractCell]] = {
     "MinLSTMCell": MinLSTMCell,
     "LRUCell": LRUCell,
     "RGLRUCell": RGLRUCell,
+    "S5Cell": S5Cell,
+    "MambaCell": MambaCell,
+    "LinOSSCell": LinOSSCell,
+    "LTCCell": LTCCell,
+    "CfCCell": CfCCell,
     "EchoStateCell": EchoStateCell,
     "ConvLSTMCell": ConvLSTMCell,
 }

@@ -32,6 +32,11 @@ OPTIONS = [
     "FastGRNNCell(input_rank=2, recurrent_rank=2)",
     "MinLSTMCell(positive=True)",
     "RGLRUCell(blocks=2)",
+    "BRCCell(neuromodulated=True, update_dropout=0.4)",
+    "LTCCell(elapsed_time=True)",
+    "CfCCell(elapsed_time=True, backbone_features=5)",
+    "MambaCell(state_features=3, step_rank=2)",
+    "LinOSSCell(scheme='damped', state_features=6)",
 ]
 WRAPPED = [
     Zoneout(make("LSTMCell"), {"hidden": 0.3, "cell": 0.5}),

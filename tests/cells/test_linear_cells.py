@@ -12,11 +12,13 @@ from rnnjax.cells import (
     IndRNNCell,
     LinearCell,
     LRUCell,
+    MambaCell,
     MinGRUCell,
     MinLSTMCell,
     QRNNCell,
     QRNNState,
     RGLRUCell,
+    S5Cell,
     SRUCell,
 )
 from rnnjax.layers import RNN, available_engines
@@ -31,6 +33,8 @@ ELEMENTWISE: dict[str, Any] = {
     "min lstm, positive": MinLSTMCell(FEATURES, positive=True),
     "lru, state features": LRUCell(FEATURES, state_features=9),
     "rglru": RGLRUCell(FEATURES),
+    "s5": S5Cell(FEATURES, state_features=4),
+    "mamba": MambaCell(FEATURES, state_features=3),
 }
 LINEAR = [name for name, cell in ELEMENTWISE.items() if isinstance(cell, LinearCell)]
 
@@ -102,7 +106,7 @@ def test_bfloat16_cells_keep_the_dtype_of_the_state(name):
     assert outputs.dtype == jnp.bfloat16
     compare(np.float32(outputs), exact)
     for leaf, expected in zip(*map(jax.tree.leaves, (state, exact_state)), strict=True):
-        assert leaf.dtype == (jnp.complex64 if isinstance(cell, LRUCell) else jnp.float32)
+        assert leaf.dtype == (jnp.complex64 if isinstance(cell, LRUCell | S5Cell) else jnp.float32)
         compare(leaf, expected)
     # The recurrent state has more than eight bits.
     recurrent = (state.cell if isinstance(state, QRNNState) else state)[MASK.any(axis=1)].real
@@ -118,6 +122,8 @@ def test_bfloat16_cells_keep_the_dtype_of_the_state(name):
         ("rglru", ""),
         ("sru", None),
         ("lru, state features", None),
+        ("s5", None),
+        ("mamba", None),
         ("qrnn", None),
         ("qrnn, f", "cell"),
         ("qrnn, f, window of one", ""),

@@ -54,6 +54,16 @@ GATES: dict[str, set[str]] = {
     "LRUCell": set(),
     "RGLRUCell": {"recurrence gate", "input gate"},
     "EchoStateCell": set(),
+    "LEMCell": {"time step gate of the memory", "time step gate of the output"},
+    "UnICORNNCell": set(),
+    "ParaGRUCell": {"update gate", "reset gate"},
+    "ParaLSTMCell": LSTM,
+    "BRCCell": {"feedback gate (above 1/2 is bistable)", "update gate (1 keeps)"},
+    "S5Cell": set(),
+    "MambaCell": set(),
+    "LTCCell": set(),
+    "CfCCell": {"time gate"},
+    "LinOSSCell": set(),
     "flax.linen:LSTMCell": set(),
 }
 """The gates that a cell names."""
