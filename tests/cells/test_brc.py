@@ -1,5 +1,7 @@
 """The bistable recurrent cell."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,11 +48,12 @@ def test_a_unit_is_bistable_where_its_feedback_is_above_one():
     variables["params"]["cell"]["input"]["bias"] = bias
     state = np.array([[0.2] * 4, [-0.2] * 4, [0.9] * 4], np.float32)
     final, _ = jax.jit(RNN(cell).apply)(variables, np.zeros((3, 400, INPUTS)), None, state)
-    roots = [
-        optimize.brentq(lambda h, a=a: np.tanh(a * h) - h, 0.05, 1.0) if a > 1 else 0.0
-        for a in feedback
-    ]
-    np.testing.assert_allclose(final, [roots, np.negative(roots), roots], atol=1e-5)
+    roots = np.zeros(4)
+    for unit, a in enumerate(feedback):
+        if a > 1:
+            root: Any = optimize.brentq(lambda h, a=a: np.tanh(a * h) - h, 0.05, 1.0)
+            roots[unit] = root
+    np.testing.assert_allclose(final, [roots, -roots, roots], atol=1e-5)
 
 
 def test_initial_recurrent_kernels():
