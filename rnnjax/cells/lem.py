@@ -15,7 +15,7 @@ class LEMState(NamedTuple):
     """The state of a long expressive memory: y, the output, and z, which drives it."""
 
     hidden: Float[Array, "*batch features"]
-    memory: Float[Array, "*batch features"]
+    cell: Float[Array, "*batch features"]
 
 
 class LEMCell(Cell):
@@ -33,7 +33,7 @@ class LEMCell(Cell):
     Parameters: 4 * features * (inputs + features + 1). The input kernels stand side by side in the
     order V_1, V_2, V_z, V_y, the first three recurrent kernels in the order W_1, W_2, W_z.
 
-    State: `LEMState(hidden, memory)`, y and z, each [batch, features], of `param_dtype`. Inputs:
+    State: `LEMState(hidden, cell)`, y and z, each [batch, features], of `param_dtype`. Inputs:
     [batch, inputs]. Outputs: [batch, features].
 
     Source: Rusch, Mishra, Erichson, Mahoney, Long expressive memory for sequence modeling, ICLR
@@ -47,7 +47,7 @@ class LEMCell(Cell):
     """
 
     output_part: ClassVar[str | None] = "hidden"
-    zoneout_parts: ClassVar[tuple[str, ...]] = ("hidden", "memory")
+    zoneout_parts: ClassVar[tuple[str, ...]] = ("hidden", "cell")
 
     dt: float = 1.0
     kernel_init: Initializer = nn.initializers.xavier_uniform()
@@ -77,7 +77,7 @@ class LEMCell(Cell):
     def initial_state(self, input_shape):
         """Returns zeros for both parts."""
         zeros = super().initial_state(input_shape)
-        return LEMState(hidden=zeros, memory=zeros)
+        return LEMState(hidden=zeros, cell=zeros)
 
     def project(self, inputs):
         """Returns the inputs' part of the steps, of z and of y, [..., 4 * features]."""
