@@ -307,7 +307,7 @@ class ShiftedCoefficients(LeakyIntegrator):
         return super().coefficients(jnp.roll(projected, -1, axis=1) if shift else projected)
 
 
-@mutant("loop_values", "engine associative")
+@mutant("loop_values", "engine fused")
 class DifferentStep(LeakyIntegrator):
     """The decay of a step differs from that of a sequence."""
 

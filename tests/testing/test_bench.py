@@ -26,6 +26,7 @@ def test_table_has_each_engine_and_the_peers():
     report = bench_cell(MinGRUCell(4), TINY, messages.append)
     assert [(row.cell, row.engine) for row in report.rows] == [
         ("MinGRUCell(features=4)", "scan"),
+        ("MinGRUCell(features=4)", "fused"),
         ("MinGRUCell(features=4)", "associative"),
         ("SimpleCell(features=4)", "scan"),
         ("SimpleCell(features=4)", "fused"),
