@@ -42,6 +42,9 @@ VALIDATION = 2**32 - 1
 """The random stream that draws the validation split. To a `SeedSequence` (seed, number) is the same
 as (seed, number, 0), which orders the batches of the epoch of that number."""
 
+TEST = 2**32 - 2
+"""The random stream that draws the test split, without a seed: it is the same for all runs."""
+
 
 def hold_out(count: int, share: float, seed: int) -> tuple[Indices, Indices]:
     """Returns the training rows and the validation rows, drawn at random, both rising.

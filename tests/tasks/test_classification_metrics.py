@@ -5,6 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from rnnjax.tasks.class_scores import confusion_matrix, score_classes
 from rnnjax.tasks.classification import metrics as classification_metrics
 from rnnjax.training.results import format_scores, summarize_seeds
 
@@ -26,13 +27,11 @@ COUNTS = np.array([[2, 1, 0, 0], [1, 1, 0, 0], [0, 1, 2, 0], [0, 0, 0, 0]])
 
 
 def test_confusion_matrix_has_labels_in_rows():
-    np.testing.assert_array_equal(
-        classification_metrics.confusion_matrix(LABELS, log_probabilities()), COUNTS
-    )
+    np.testing.assert_array_equal(confusion_matrix(LABELS, PREDICTIONS, 4), COUNTS)
 
 
-def test_per_class_scores():
-    rows = classification_metrics.per_class_scores(
+def test_scores_of_each_class():
+    rows = score_classes(
         classification_metrics.count_per_class(LABELS, log_probabilities()), ["a", "b", "c", "d"]
     )
     expected = [
@@ -65,9 +64,7 @@ def test_memory_is_linear_in_the_classes():
     tracemalloc.start()
     try:
         classification_metrics.compute_metrics(labels, log_probs)
-        classification_metrics.per_class_scores(
-            classification_metrics.count_per_class(labels, log_probs), [""] * 10_000
-        )
+        score_classes(classification_metrics.count_per_class(labels, log_probs), [""] * 10_000)
         classification_metrics.most_confused_pairs(labels, log_probs, [""] * 10_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from rnnjax.config.sections import DataConfig
+from rnnjax.data.batches import TEST
 from rnnjax.data.corpora.corpus import Corpus, CorpusSplit, TextColumn
 from rnnjax.data.corpora.tables import TableRow, read_rows
 from rnnjax.data.splitting import stratified_split
 from rnnjax.errors import InputError
-
-_TEST = 2**32 - 2
-"""The random stream that draws the test split, the same for every seed of a run."""
 
 
 def load_labelled_files(config: DataConfig) -> Corpus:
@@ -35,7 +33,7 @@ def load_labelled_files(config: DataConfig) -> Corpus:
     if not config.test_file:
         labels = [row.values[-1] for row in rows["train"]]
         strata = [0] * len(labels) if config.multi_label else labels
-        train, test = stratified_split(strata, config.test, _TEST, key="config.data.test")
+        train, test = stratified_split(strata, config.test, TEST, key="config.data.test")
         rows = {
             **rows,
             "train": [rows["train"][index] for index in train],

@@ -1,38 +1,20 @@
-"""Metrics of classifiers: accuracy, F1, confusion matrix, accuracy by length."""
+"""Metrics of classifiers: accuracy, F1, frequent confusions, accuracy by length, mistakes."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-MATRIX_CLASSES = 50
-"""Most classes for a confusion matrix; with more, a result has the most frequent confusions."""
-
-
-class ClassificationCounts(NamedTuple):
-    """Counts of each class.
-
-    Attributes:
-      hits: rows of the class predicted correctly.
-      rows: rows of the class.
-      predictions: rows predicted as the class.
-    """
-
-    hits: Int[np.ndarray, " classes"]
-    rows: Int[np.ndarray, " classes"]
-    predictions: Int[np.ndarray, " classes"]
+from rnnjax.tasks.class_scores import ClassCounts, count_classes, macro_f1
 
 
 def count_per_class(
     labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
-) -> ClassificationCounts:
-    """Counts rows, predictions and hits of each class, in memory linear in the classes."""
+) -> ClassCounts:
+    """Counts rows, predictions and hits of each class."""
     predicted, classes = log_probabilities.argmax(axis=1), log_probabilities.shape[1]
-    hits = labels[predicted == labels]
-    return ClassificationCounts(
-        *(np.bincount(ids, minlength=classes) for ids in (hits, labels, predicted))
-    )
+    return count_classes(labels, predicted, classes)
 
 
 def compute_metrics(
@@ -43,24 +25,13 @@ def compute_metrics(
     macro_f1 is the mean over the classes that occur among labels or predictions.
     """
     counts = count_per_class(labels, log_probabilities)
-    f1 = [row["f1"] for row in per_class_scores(counts, [""] * len(counts.rows))]
-    occurs = counts.rows + counts.predictions > 0
     label_log_probs = log_probabilities[np.arange(len(labels)), labels]
     return {
         "loss": float(-np.mean(label_log_probs, dtype=np.float64)),
         "accuracy": float(counts.hits.sum() / len(labels)),
-        "macro_f1": float(np.mean(np.asarray(f1)[occurs])),
+        "macro_f1": macro_f1(counts),
         "rows": len(labels),
     }
-
-
-def confusion_matrix(
-    labels: Int[np.ndarray, " rows"], log_probabilities: Float[np.ndarray, "rows classes"]
-) -> Int[np.ndarray, "classes classes"]:
-    """Returns the confusion matrix: labels in rows, predictions in columns."""
-    classes = log_probabilities.shape[1]
-    pairs = labels * classes + log_probabilities.argmax(axis=1)
-    return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
 
 
 def most_confused_pairs(
@@ -84,25 +55,6 @@ def most_confused_pairs(
         }
         for index in np.argsort(-counts, kind="stable")[:limit]
         for (label, prediction), count in [(divmod(int(pair_ids[index]), classes), counts[index])]
-    ]
-
-
-def per_class_scores(counts: ClassificationCounts, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns name, precision, recall, f1 and rows of each class; a ratio of nothing is 0."""
-    hits, rows, predictions = counts
-
-    def ratio(numerator: Any, denominator: Any) -> float:
-        return float(numerator / denominator) if denominator else 0.0
-
-    return [
-        {
-            "name": name,
-            "precision": ratio(hits[index], predictions[index]),
-            "recall": ratio(hits[index], rows[index]),
-            "f1": ratio(2 * hits[index], rows[index] + predictions[index]),
-            "rows": int(rows[index]),
-        }
-        for index, name in enumerate(names)
     ]
 
 

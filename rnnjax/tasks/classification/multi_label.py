@@ -8,11 +8,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from rnnjax.tasks.classification.metrics import (
-    ClassificationCounts,
-    length_bins,
-    per_class_scores,
-)
+from rnnjax.tasks.class_scores import ClassCounts, macro_f1, score_classes
+from rnnjax.tasks.classification.metrics import length_bins
 
 THRESHOLD = 0.5
 """Probability above which a label is predicted."""
@@ -34,12 +31,10 @@ def predicted_labels(log_probabilities: Float[np.ndarray, "rows classes"]) -> np
 
 def count_per_label(
     targets: Bool[np.ndarray, "rows classes"], log_probabilities: Float[np.ndarray, "rows classes"]
-) -> ClassificationCounts:
+) -> ClassCounts:
     """Counts rows, predictions and hits of each label."""
     predicted = predicted_labels(log_probabilities)
-    return ClassificationCounts(
-        *(array.sum(axis=0) for array in (targets & predicted, targets, predicted))
-    )
+    return ClassCounts(*(rows.sum(axis=0) for rows in (targets & predicted, targets, predicted)))
 
 
 def compute_metrics(
@@ -52,16 +47,12 @@ def compute_metrics(
     predicted; micro_f1 is that of all labels counted together. Both are 0 where nothing occurs.
     """
     counts = count_per_label(targets, log_probabilities)
-    f1 = [row["f1"] for row in per_class_scores(counts, [""] * len(counts.rows))]
-    occurs = counts.rows + counts.predictions > 0
-    (total,) = per_class_scores(
-        ClassificationCounts(*(np.array([count.sum()]) for count in counts)), [""]
-    )
+    (total,) = score_classes(ClassCounts(*(np.array([count.sum()]) for count in counts)), [""])
     hits = np.all(predicted_labels(log_probabilities) == targets, axis=1)
     return {
         "loss": float(np.mean(_losses(targets, log_probabilities))),
         "accuracy": float(np.mean(hits)),
-        "macro_f1": float(np.mean(np.asarray(f1)[occurs])) if occurs.any() else 0.0,
+        "macro_f1": macro_f1(counts),
         "micro_f1": total["f1"],
         "rows": len(targets),
     }
@@ -99,7 +90,7 @@ def analyze(
     predicted = predicted_labels(log_probabilities)
     hits = np.all(predicted == targets, axis=1)
     return {
-        "per_class": per_class_scores(count_per_label(targets, log_probabilities), classes),
+        "per_class": score_classes(count_per_label(targets, log_probabilities), classes),
         "accuracy_by_length": length_bins(hits, lengths),
         "worst_mistakes": [
             {

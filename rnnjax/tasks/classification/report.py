@@ -9,20 +9,11 @@ from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import Reference, ReportPart, ScoreInterval, wilson
 from rnnjax.reporting.run_schema import RecordModel, Share
 from rnnjax.reporting.templates import format_percent
+from rnnjax.tasks.class_scores import ClassScores
 
 _MAX_MISTAKES = 50
 _MAX_CLASSES = 50
 _MAX_CONFUSIONS = 6
-
-
-class ClassScores(RecordModel):
-    """Scores of one class; None where a class without rows leaves them undefined."""
-
-    name: str
-    precision: Share = None
-    recall: Share = None
-    f1: Share = None
-    rows: int = 0
 
 
 class ConfusedPair(RecordModel):

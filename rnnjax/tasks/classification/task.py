@@ -18,6 +18,7 @@ from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.models.token_encoder import PERTURBATION
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
+from rnnjax.tasks.class_scores import MATRIX_CLASSES, confusion_matrix, score_classes
 from rnnjax.tasks.classification import data, metrics, multi_label
 from rnnjax.tasks.classification.config import SCHEMA
 from rnnjax.tasks.classification.data import LabelledTextDataset
@@ -204,8 +205,8 @@ class ClassificationTask(TokenTask):
             rows = multi_label.worst_mistakes(labels, log_probs)
             texts = dataset.corpus.splits["test"].texts(config.data.text, rows)
             return multi_label.analyze(labels, log_probs, lengths, classes, rows, texts)
-        if len(classes) <= metrics.MATRIX_CLASSES:
-            matrix = metrics.confusion_matrix(labels, log_probs)
+        if len(classes) <= MATRIX_CLASSES:
+            matrix = confusion_matrix(labels, log_probs.argmax(axis=1), len(classes))
             confusions = {"confusion": matrix.tolist()}
         else:
             pairs = metrics.most_confused_pairs(labels, log_probs, classes)
@@ -215,7 +216,7 @@ class ClassificationTask(TokenTask):
         counts = metrics.count_per_class(labels, log_probs)
         return {
             **confusions,
-            "per_class": metrics.per_class_scores(counts, classes),
+            "per_class": score_classes(counts, classes),
             "accuracy_by_length": metrics.accuracy_by_length(labels, log_probs, lengths),
             "worst_mistakes": [
                 {

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnjax.tasks.class_scores import count_classes, score_classes
 from rnnjax.tasks.tagging.spans import SpanScores, has_spans, score_spans
 
 Labels = Sequence[Sequence[str]]
@@ -39,22 +40,10 @@ def score_labels(references: Labels, predictions: Labels) -> list[dict[str, Any]
     expected = np.array([label for row in references for label in row])
     predicted = np.array([label for row in predictions for label in row])
     names, indices = np.unique(np.concatenate([expected, predicted]), return_inverse=True)
-    size = len(names)
-    pairs = indices[: len(expected)] * size + indices[len(expected) :]
-    counts = np.bincount(pairs, minlength=size * size).reshape(size, size)
-    rows = []
-    for number, name in enumerate(names):
-        hits, total, answers = counts[number, number], counts[number].sum(), counts[:, number].sum()
-        rows.append(
-            {
-                "name": str(name),
-                "precision": float(hits / answers) if answers else 0.0,
-                "recall": float(hits / total) if total else 0.0,
-                "f1": float(2 * hits / (total + answers)),
-                "rows": int(total),
-            }
-        )
-    return rows
+    count, size = len(expected), len(names)
+    return score_classes(
+        count_classes(indices[:count], indices[count:], size), [str(name) for name in names]
+    )
 
 
 def score_span_types(references: Labels, predictions: Labels) -> list[dict[str, Any]]:

@@ -6,19 +6,10 @@ import pydantic
 
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
-from rnnjax.reporting.run_schema import RecordModel, Share
+from rnnjax.reporting.run_schema import RecordModel
+from rnnjax.tasks.class_scores import ClassScores
 
 _MAX_LABELS = 60
-
-
-class LabelScores(RecordModel):
-    """Scores of one label, or of one type of span."""
-
-    name: str
-    precision: Share = None
-    recall: Share = None
-    f1: Share = None
-    rows: int = 0
 
 
 class LabelledText(RecordModel):
@@ -32,8 +23,8 @@ class LabelledText(RecordModel):
 class TaggingDetails(RecordModel):
     """The entries that the task adds to a result."""
 
-    labels: list[LabelScores] = pydantic.Field(default=[])
-    spans: list[LabelScores] = pydantic.Field(default=[])
+    labels: list[ClassScores] = pydantic.Field(default=[])
+    spans: list[ClassScores] = pydantic.Field(default=[])
     separator: str = " "
     texts: list[LabelledText] = pydantic.Field(default=[])
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, Int32, Int64
 
 from rnnjax.config import Config
 from rnnjax.data.batches import (
+    TEST,
     VALIDATION,
     Batch,
     Batches,
@@ -23,9 +24,6 @@ from rnnjax.errors import InputError
 from rnnjax.tasks.time_series.config import TimeSeriesConfig
 from rnnjax.tasks.time_series.corpus import SeriesCorpus
 from rnnjax.tasks.time_series.series import SeriesEncoder, SeriesTable
-
-_TEST = 2**32 - 2
-"""The random stream that draws the test split, the same for every seed of a run."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -162,7 +160,7 @@ def make_dataset(config: Config, corpus: SeriesCorpus) -> SeriesDataset:
     rows = {"train": np.arange(len(table))}
     if "test" not in corpus.splits:
         rows["train"], rows["test"] = stratified_split(
-            strata, data.test, _TEST, key="config.data.test"
+            strata, data.test, TEST, key="config.data.test"
         )
     rows = {name: indices[: data.take or None] for name, indices in rows.items()}
     if data.validation:

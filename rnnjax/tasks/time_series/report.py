@@ -4,19 +4,10 @@ import pydantic
 
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
-from rnnjax.reporting.run_schema import Number, RecordModel, Share
+from rnnjax.reporting.run_schema import Number, RecordModel
+from rnnjax.tasks.class_scores import ClassScores
 
 _MAX_ROWS = 60
-
-
-class ClassScores(RecordModel):
-    """Scores of one class."""
-
-    name: str
-    precision: Share = None
-    recall: Share = None
-    f1: Share = None
-    rows: int = 0
 
 
 class StepScores(RecordModel):

@@ -16,6 +16,13 @@ from rnnjax.data.batches import Batch, Shape
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
+from rnnjax.tasks.class_scores import (
+    MATRIX_CLASSES,
+    confusion_matrix,
+    count_classes,
+    macro_f1,
+    score_classes,
+)
 from rnnjax.tasks.model_options import recurrent_options, trainable_mask
 from rnnjax.tasks.task import Carry, Params, Prediction, Sums, Task, UsageCommand
 from rnnjax.tasks.time_series import corpus as series_corpus
@@ -192,7 +199,7 @@ class TimeSeriesTask(Task):
         if self.classes:
             labels, predicted = self._label_pairs(split, outputs)
             scores["accuracy"] = float(np.mean(labels == predicted))
-            scores["macro_f1"] = metrics.macro_f1(labels, predicted)
+            scores["macro_f1"] = macro_f1(count_classes(labels, predicted, len(self.classes)))
         elif self.options.output == "forecast":
             by_step = self._scores_by_step(outputs)
             scores |= by_step[0]
@@ -269,9 +276,12 @@ class TimeSeriesTask(Task):
         if not self.classes:
             return {}
         labels, predicted = self._label_pairs(dataset.test, outputs)
+        size, matrix = len(self.classes), np.zeros((0, 0), int)
+        if size <= MATRIX_CLASSES:
+            matrix = confusion_matrix(labels, predicted, size)
         return {
-            "per_class": metrics.score_classes(labels, predicted, self.classes),
-            "confusion": metrics.confusion_matrix(labels, predicted, len(self.classes)),
+            "per_class": score_classes(count_classes(labels, predicted, size), self.classes),
+            "confusion": matrix.tolist(),
         }
 
     @classmethod

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from rnnjax.config.sections import DataConfig
+from rnnjax.data.batches import TEST
 from rnnjax.data.corpora.parallel_text import ParallelCorpus, SentencePairs
 from rnnjax.data.corpora.tables import read_rows
 from rnnjax.data.splitting import stratified_split
 from rnnjax.errors import InputError
 
-_TEST, _VALIDATION = 2**32 - 2, 2**32 - 3
-"""The random streams that draw the splits, the same for every seed of a run."""
+_VALIDATION = 2**32 - 3
+"""The random stream that draws the validation split, the same for every seed of a run."""
 
 
 def load_pair_files(config: DataConfig, source: str, target: str) -> ParallelCorpus:
@@ -37,7 +38,7 @@ def load_pair_files(config: DataConfig, source: str, target: str) -> ParallelCor
     files = {"train": config.file, "validation": config.validation_file, "test": config.test_file}
     splits = {name: read_pairs(Path(path), source, target) for name, path in files.items() if path}
     for name, share, stream in (
-        ("test", config.test, _TEST),
+        ("test", config.test, TEST),
         ("validation", config.validation, _VALIDATION),
     ):
         if name not in splits:
