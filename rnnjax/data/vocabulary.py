@@ -29,9 +29,10 @@ _SPECIAL_WORDS = ("[PAD] ", "<unk>", "<eos>")
 """Padding, unknown and end of white-space words. Published texts hold the last two, and a space
 keeps the first from being a word of a text."""
 _ALL_TOKENS = 2**31
-_TEXTS_AT_ONCE = 500
 _TEXTS_PER_CALL = 10_000
 """Texts that are encoded at once to count their words."""
+_TEXTS_IN_CACHE = 500
+"""ASCII texts that are split at once, few enough for the processor's cache."""
 
 Unit = Literal["word", "whitespace", "character", "subword"]
 
@@ -283,9 +284,8 @@ class Vocabulary:
 def _encode_ascii_words(texts: Sequence[str], ids: dict[bytes, int], max_tokens: int) -> Sequences:
     """Encodes ASCII texts without NUL as words do, faster than the library."""
     values, lengths = [], []
-    # Few at a time, so that their words stay in the processor's cache; a NUL between texts.
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        joined = "\0".join(texts[start : start + _TEXTS_AT_ONCE]).encode()
+    for start in range(0, len(texts), _TEXTS_IN_CACHE):
+        joined = "\0".join(texts[start : start + _TEXTS_IN_CACHE]).encode()
         joined = joined.translate(_LOWER, _ASCII_PUNCTUATION)
         rows = [row.split()[: max_tokens or None] for row in joined.split(b"\0")]
         numbers = map(ids.get, itertools.chain.from_iterable(rows), itertools.repeat(UNKNOWN))

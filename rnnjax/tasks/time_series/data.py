@@ -164,10 +164,10 @@ def make_dataset(config: Config, corpus: SeriesCorpus) -> SeriesDataset:
         )
     rows = {name: indices[: data.take or None] for name, indices in rows.items()}
     if data.validation:
-        kept, drawn = stratified_split(
+        train, validation = stratified_split(
             strata[rows["train"]], data.validation, config.seed, VALIDATION
         )
-        rows["validation"], rows["train"] = rows["train"][drawn], rows["train"][kept]
+        rows |= {"train": rows["train"][train], "validation": rows["train"][validation]}
     raw = Sequences(table.values, table.offsets).take(rows["train"])
     fitted = SeriesTable(raw.values, raw.offsets, None, table.places)
     encoder = SeriesEncoder.fit(fitted, corpus.channels, options.missing)
@@ -274,7 +274,10 @@ def last_windows(table: SeriesTable, length: int) -> Int64[np.ndarray, "windows 
 
 
 def evaluation_windows(
-    config: Config, table: SeriesTable, first: Int[np.ndarray, " series"] | None = None
+    config: Config,
+    table: SeriesTable,
+    first: Int[np.ndarray, " series"] | None = None,
+    stop: Int[np.ndarray, " series"] | None = None,
 ) -> Int64[np.ndarray, "windows 4"]:
     """Cuts series into windows of which the second half counts.
 
@@ -282,11 +285,13 @@ def evaluation_windows(
       config: of the run.
       table: of the series.
       first: of each series the first step whose forecast counts; None for its start.
+      stop: end of the part of each series; None for the end of the series.
     """
-    start, stop = table.offsets[:-1], table.offsets[1:]
-    bounds = np.stack([start, start if first is None else first, stop], axis=1)
+    start = table.offsets[:-1]
+    first, stop = (start if first is None else first), (table.offsets[1:] if stop is None else stop)
     length = config.data.sequence_length
     horizon = config.section(TimeSeriesConfig).horizon
+    bounds = np.stack([start, first, stop], axis=1)
     return cut_windows(bounds, length, max(length // 2, 1), horizon)
 
 
@@ -323,9 +328,9 @@ def _make_windows(config: Config, corpus: SeriesCorpus, options: TimeSeriesConfi
     test_steps = np.zeros_like(lengths)
     if "test" not in corpus.splits:
         test_steps = np.round(data.test * lengths).astype(np.int64)
-    held_out = np.round(data.validation * lengths).astype(np.int64)
+    validation_steps = np.round(data.validation * lengths).astype(np.int64)
     test_start = stop - test_steps
-    train_stop = test_start - held_out
+    train_stop = test_start - validation_steps
     is_trained = _between(start, train_stop, len(table.values))
     training_values = table.values[: train_stop[0]] if len(table) == 1 else table.values[is_trained]
     fitted = SeriesTable(training_values, table.offsets, None, table.places)
@@ -338,9 +343,7 @@ def _make_windows(config: Config, corpus: SeriesCorpus, options: TimeSeriesConfi
         if name in corpus.splits:
             split = corpus.splits[name]
             return make_window_batches(config, encoder, split, evaluation_windows(config, split))
-        bounds = np.stack([start, np.maximum(first - 1, start), end], axis=1)
-        length = data.sequence_length
-        cut = cut_windows(bounds, length, max(length // 2, 1), options.horizon)
+        cut = evaluation_windows(config, table, np.maximum(first - 1, start), end)
         return make_window_batches(config, encoder, table, cut)
 
     has_validation = data.validation or "validation" in corpus.splits
