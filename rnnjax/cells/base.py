@@ -15,6 +15,8 @@ from jaxtyping import Array, Bool, Float
 from rnnjax.cells.attributes import Initializer, require_attributes
 from rnnjax.errors import InputError
 from rnnjax.kernels import flat_dot_general, flat_matmul
+from rnnjax.kernels.linear_recurrence import Method, linear_recurrence
+from rnnjax.kernels.masking import zero_masked
 
 State = Any
 """The state of a cell: a pytree of arrays [batch, ...], a named tuple where it has several."""
@@ -240,6 +242,34 @@ class LinearCell(Cell):
         a, b = self.coefficients(projected)
         new = a * state + b
         return new, self.read(new, projected)
+
+    def fused(self, state, projected, mask, reverse, resets=None, reset_state=None):
+        """Returns the final state and the outputs of whole sequences, computed step by step.
+
+        Args:
+          state: before the first step.
+          projected: of all steps.
+          mask: `[batch, time]`, True where a step is real; None if all are.
+          reverse: from the last step to the first.
+          resets: `[batch, time]`, True where a step begins from `reset_state`; None for nowhere.
+          reset_state: as `initial_state` returns it.
+        """
+        return self._solve("loop", state, projected, mask, reverse, resets, reset_state)
+
+    def associative(self, state, projected, mask, reverse, resets=None, reset_state=None):
+        """Returns the final state and the outputs by a parallel scan; arguments as of `fused`."""
+        return self._solve("associative", state, projected, mask, reverse, resets, reset_state)
+
+    def _solve(self, method: Method, state, projected, mask, reverse, resets, reset_state):
+        projected = jax.tree.map(
+            lambda leaf: leaf if is_broadcast(leaf) else zero_masked(leaf, mask),
+            projected,
+            is_leaf=is_broadcast,
+        )
+        a, b = self.coefficients(projected)
+        states = linear_recurrence(a, b, state, mask, reverse, resets, reset_state, method)
+        outputs = zero_masked(self.read(states, projected), mask)
+        return states[:, 0 if reverse else -1], outputs
 
 
 def is_broadcast(value: Any) -> bool:

@@ -1,19 +1,18 @@
 """Linear recurrent unit: a diagonal of complex numbers."""
 
 import math
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from rnnjax.cells.base import Initializer, LinearCell
+from rnnjax.cells.base import Initializer
+from rnnjax.cells.complex_diagonal import ComplexDiagonalCell, complex_array
 from rnnjax.errors import InputError
 from rnnjax.kernels import match_rank
 
 
-class LRUCell(LinearCell):
+class LRUCell(ComplexDiagonalCell):
     r"""Linear recurrent unit.
 
     .. math::
@@ -47,63 +46,29 @@ class LRUCell(LinearCell):
       skip_init: of D, `[inputs, features]`.
     """
 
-    output_part: ClassVar[str | None] = None
-
-    state_features: int = 0
     r_min: float = 0.0
     r_max: float = 1.0
     max_phase: float = 2 * math.pi
-    kernel_init: Initializer = nn.initializers.variance_scaling(0.5, "fan_in", "normal")
     output_init: Initializer = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-    skip_init: Initializer = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
     def setup(self):
-        size = self._size
         self.nu_log = self.param("nu_log", self._nu_log)
         self.theta_log = self.param("theta_log", self._theta_log)
         self.gamma_log = self.param("gamma_log", self._gamma_log)
-        self.input = self.dense(2 * size, kernel_init=self.kernel_init, use_bias=False)
-        self.skip = self.dense(self.features, kernel_init=self.skip_init, use_bias=False)
-        self.output_kernel = self.param(
-            "output_kernel", self.output_init, (2 * size, self.features), self.param_dtype
-        )
-
-    def initial_state(self, input_shape):
-        """Returns complex zeros."""
-        zeros = jnp.zeros((*input_shape[:-1], self._size), self.param_dtype)
-        return _complex(zeros, zeros)
-
-    def project(self, inputs):
-        """Returns the two parts of B x, and D x, [..., 2 * n + features]."""
-        return jnp.concatenate([self.input(inputs), self.skip(inputs)], axis=-1)
+        super().setup()
 
     def coefficients(self, projected):
         """Returns lambda, once for each step, and B x normalised."""
-        parts = projected[..., : 2 * self._size].astype(self.param_dtype)
-        real, imaginary = jnp.split(parts, 2, axis=-1)
-        scale = match_rank(jnp.exp(self.gamma_log), real)
-        b = _complex(scale * real, scale * imaginary)
+        inputs = self.input_states(projected)
+        scale = match_rank(jnp.exp(self.gamma_log), inputs)
+        b = complex_array(scale * inputs.real, scale * inputs.imag)
         radius, phase = jnp.exp(-jnp.exp(self.nu_log)), jnp.exp(self.theta_log)
-        a = _complex(radius * jnp.cos(phase), radius * jnp.sin(phase))
+        a = complex_array(radius * jnp.cos(phase), radius * jnp.sin(phase))
         return jnp.broadcast_to(a, b.shape), b
 
-    def read(self, state, projected):
-        """Returns the real part of C s, and D x added to it."""
-        parts = jnp.concatenate([state.real, -state.imag], axis=-1)
-        product = self.recurrent_product(parts, self.output_kernel)
-        return (product + projected[..., 2 * self._size :]).astype(projected.dtype)
-
-    @property
-    def _size(self) -> int:
-        return self.state_features or self.features
-
     def validate(self):
-        """Checks the size of the state and the ring of the eigenvalues."""
+        """Checks the ring of the eigenvalues as well."""
         super().validate()
-        if self.state_features < 0:
-            raise InputError(
-                f"state_features: given {self.state_features}, expected a size, or 0 for features"
-            )
         if not 0 <= self.r_min < self.r_max <= 1:
             raise InputError(
                 f"r_min and r_max: given {self.r_min} and {self.r_max}, expected "
@@ -130,9 +95,4 @@ class LRUCell(LinearCell):
         return 0.5 * jnp.log(-jnp.expm1(-2 * jnp.exp(self.nu_log)))
 
     def _uniform(self, key, low, high):
-        return jax.random.uniform(key, (self._size,), self.param_dtype, low, high)
-
-
-def _complex(real: jax.Array, imaginary: jax.Array) -> jax.Array:
-    dtype = np.promote_types(real.dtype, np.float32)
-    return jax.lax.complex(real.astype(dtype), imaginary.astype(dtype))
+        return jax.random.uniform(key, (self.state_size,), self.param_dtype, low, high)

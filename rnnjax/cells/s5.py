@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.cells.base import Initializer, LinearCell
+from rnnjax.cells.base import Initializer
+from rnnjax.cells.complex_diagonal import ComplexDiagonalCell, complex_array
 from rnnjax.errors import InputError
 from rnnjax.kernels import match_rank
 
 
-class S5Cell(LinearCell):
+class S5Cell(ComplexDiagonalCell):
     r"""Simplified state space layer with a zero-order hold.
 
     .. math::
@@ -52,26 +53,20 @@ class S5Cell(LinearCell):
       skip_init: of D, `[inputs, features]`.
     """
 
-    output_part: ClassVar[str | None] = None
+    output_scale: ClassVar[float] = 2.0
 
-    state_features: int = 0
     blocks: int = 1
     step_min: float = 0.001
     step_max: float = 0.1
-    kernel_init: Initializer = nn.initializers.variance_scaling(0.5, "fan_in", "normal")
     output_init: Initializer = nn.initializers.variance_scaling(0.5, "fan_in", "normal")
-    skip_init: Initializer = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
     def validate(self):
-        """Checks the size of the state, its blocks and the range of the steps."""
+        """Checks the blocks and the range of the steps as well."""
         super().validate()
-        if self.state_features < 0:
+        if self.blocks < 1 or self.state_size % self.blocks:
             raise InputError(
-                f"state_features: given {self.state_features}, expected a size, or 0 for features"
-            )
-        if self.blocks < 1 or self._size % self.blocks:
-            raise InputError(
-                f"blocks: given {self.blocks}, expected a divisor of the {self._size} eigenvalues"
+                f"blocks: given {self.blocks}, expected a divisor of the {self.state_size} "
+                "eigenvalues"
             )
         if not 0 < self.step_min < self.step_max:
             raise InputError(
@@ -80,57 +75,32 @@ class S5Cell(LinearCell):
             )
 
     def setup(self):
-        size = self._size
         self.decay_log = self.param("decay_log", self._decay_log)
         self.frequency = self.param("frequency", self._frequency)
         self.step_log = self.param("step_log", self._step_log)
-        self.input = self.dense(2 * size, kernel_init=self.kernel_init, use_bias=False)
-        self.skip = self.dense(self.features, kernel_init=self.skip_init, use_bias=False)
-        self.output_kernel = self.param(
-            "output_kernel", self.output_init, (2 * size, self.features), self.param_dtype
-        )
-
-    def initial_state(self, input_shape):
-        """Returns complex zeros."""
-        zeros = jnp.zeros((*input_shape[:-1], self._size), self.param_dtype)
-        return _complex(zeros, zeros)
-
-    def project(self, inputs):
-        """Returns the two parts of B x, and D x, [..., 2 * n + features]."""
-        return jnp.concatenate([self.input(inputs), self.skip(inputs)], axis=-1)
+        super().setup()
 
     def coefficients(self, projected):
         """Returns the discrete eigenvalues, once for each step, and B x by the zero-order hold."""
-        parts = projected[..., : 2 * self._size].astype(self.param_dtype)
-        inputs = _complex(*jnp.split(parts, 2, axis=-1))
+        inputs = self.input_states(projected)
         real, step = -jnp.exp(self.decay_log), jnp.exp(self.step_log)
-        eigenvalues = _complex(real, self.frequency)
-        exponent = _complex(real * step, self.frequency * step)
+        eigenvalues = complex_array(real, self.frequency)
+        exponent = complex_array(real * step, self.frequency * step)
         hold = match_rank(jnp.expm1(exponent) / eigenvalues, inputs)
         return jnp.broadcast_to(jnp.exp(exponent), inputs.shape), hold * inputs
 
-    def read(self, state, projected):
-        """Returns twice the real part of C s, and D x added to it."""
-        parts = jnp.concatenate([state.real, -state.imag], axis=-1)
-        product = 2 * self.recurrent_product(parts, self.output_kernel)
-        return (product + projected[..., 2 * self._size :]).astype(projected.dtype)
-
-    @property
-    def _size(self) -> int:
-        return self.state_features or self.features
-
     def _decay_log(self, key):
         del key
-        return jnp.full((self._size,), np.log(0.5), self.param_dtype)
+        return jnp.full((self.state_size,), np.log(0.5), self.param_dtype)
 
     def _frequency(self, key):
         del key
-        block = hippo_frequencies(self._size // self.blocks)
+        block = hippo_frequencies(self.state_size // self.blocks)
         return jnp.asarray(np.tile(block, self.blocks), self.param_dtype)
 
     def _step_log(self, key):
         low, high = np.log(self.step_min), np.log(self.step_max)
-        return jax.random.uniform(key, (self._size,), self.param_dtype, low, high)
+        return jax.random.uniform(key, (self.state_size,), self.param_dtype, low, high)
 
 
 def hippo_frequencies(size: int) -> np.ndarray:
@@ -142,8 +112,3 @@ def hippo_frequencies(size: int) -> np.ndarray:
     lower = np.tril(np.outer(roots, roots), -1)
     # The singular values of a skew-symmetric matrix are these, each twice.
     return np.linalg.svd(lower - lower.T, compute_uv=False)[::-2]
-
-
-def _complex(real: jax.Array, imaginary: jax.Array) -> jax.Array:
-    dtype = np.promote_types(real.dtype, np.float32)
-    return jax.lax.complex(real.astype(dtype), imaginary.astype(dtype))

@@ -10,26 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.cells import AbstractCell, Cell, LinearCell, State
+from rnnjax.cells import AbstractCell, LinearCell, State
 from rnnjax.cells.base import INTERNALS, is_broadcast, is_recording, record_internal, state_parts
 from rnnjax.errors import InputError
-from rnnjax.kernels.linear_recurrence import Method, linear_recurrence
 from rnnjax.kernels.masking import where_mask, zero_masked
 from rnnjax.layers.validation import default_state, require_arrays, require_cell, validated_state
 
 Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
 
-SEQUENCE_ENGINES = ("fused", "pallas", "cudnn")
+SEQUENCE_ENGINES = ("fused", "pallas", "cudnn", "associative")
 """Engines that are a method of the cell, which computes a whole sequence."""
 
-REPLACED_METHODS = {
-    **dict.fromkeys(SEQUENCE_ENGINES, ("project", "step", "gate", "recurrent_product", "dropped")),
-    "coefficients": ("step",),
-}
-"""The methods of a cell that an engine's method computes in their place."""
-
-LINEAR_METHODS: dict[str, Method] = {"fused": "loop", "associative": "associative"}
-"""The engines of a `LinearCell` beside 'scan', by how they solve its recurrence."""
+REPLACED_METHODS = ("project", "step", "gate", "recurrent_product", "dropped")
+"""The methods of a cell in whose place an engine's method computes; those of `LinearCell` call all
+of them but `step`."""
 
 _CACHE_BYTES = 8 * 2**20
 """Largest size of all states of a sequence that a CPU's caches still serve well."""
@@ -141,10 +135,8 @@ class RNN(nn.Module):
     def _run(self, engine, inputs, mask, state, resets, reset_state):
         # Before the cell, not only after it: zero times NaN is NaN in the gradient.
         inputs = zero_masked(inputs, mask)
-        if engine in LINEAR_METHODS and _provides(type(self.cell), "coefficients"):
-            final, outputs = self._run_linear(engine, inputs, mask, state, resets, reset_state)
-        elif engine in SEQUENCE_ENGINES:
-            final, outputs = self._run_sequence(engine, inputs, mask, state)
+        if engine in SEQUENCE_ENGINES:
+            final, outputs = self._run_sequence(engine, inputs, mask, state, resets, reset_state)
         else:
             final, outputs = self._run_scan(inputs, mask, state, resets, reset_state)
         if self.return_sequences:
@@ -207,11 +199,12 @@ class RNN(nn.Module):
             mask = jnp.logical_or.reduceat(mask, starts, axis=1)
         return state, _last_output(outputs, mask, self.reverse)
 
-    def _run_sequence(self, engine, inputs, mask, state):
+    def _run_sequence(self, engine, inputs, mask, state, resets, reset_state):
         assert isinstance(self.cell, AbstractCell)
         cell_inputs = inputs if engine == "cudnn" else self.cell.project(inputs)
+        options = {} if resets is None else {"resets": resets, "reset_state": reset_state}
         try:
-            return getattr(self.cell, engine)(state, cell_inputs, mask, self.reverse)
+            return getattr(self.cell, engine)(state, cell_inputs, mask, self.reverse, **options)
         except TypeError as error:
             if "forward-mode" not in str(error):  # jax.custom_vjp's message
                 raise
@@ -220,16 +213,6 @@ class RNN(nn.Module):
                 "derivative is for reverse mode (jax.grad) alone; for jax.jvp or jax.jacfwd "
                 "take engine='scan'"
             ) from error
-
-    def _run_linear(self, engine, inputs, mask, state, resets, reset_state):
-        assert isinstance(self.cell, LinearCell)
-        projected = self.cell.project(inputs)
-        a, b = self.cell.coefficients(projected)
-        states = linear_recurrence(
-            a, b, state, mask, self.reverse, resets, reset_state, LINEAR_METHODS[engine]
-        )
-        final = states[:, 0 if self.reverse else -1]
-        return final, zero_masked(self.cell.read(states, projected), mask)
 
     def _run_scan(self, inputs, mask, state, resets, reset_state):
         is_cell, record = isinstance(self.cell, AbstractCell), is_recording(self)
@@ -261,37 +244,44 @@ class RNN(nn.Module):
         return final, outputs
 
 
-def available_engines(cell: nn.Module) -> tuple[str, ...]:
+def available_engines(cell: nn.Module, resets: bool = False) -> tuple[str, ...]:
     """Returns the engines that run a cell: 'scan', and those whose method its class provides.
 
     An engine's method is inherited only together with the methods that it replaces
     (`REPLACED_METHODS`): a subclass that overrides one of them, `step` say, is another cell, which
-    the inherited method would not compute.
+    the inherited method would not compute. A subclass of `LinearCell` has its engines where the
+    class that gives the coefficients gives no other step.
+
+    Args:
+      cell: of this package, of flax, or a user's.
+      resets: only those that know resets.
     """
-    engines = ["scan"]
-    if isinstance(cell, AbstractCell) and cell.fusible:
-        engines += [engine for engine in SEQUENCE_ENGINES if _provides(type(cell), engine)]
-    if _provides(type(cell), "coefficients"):
-        engines += [engine for engine in LINEAR_METHODS if engine not in engines]
-    return tuple(engines)
+    if not isinstance(cell, AbstractCell) or not cell.fusible:
+        return ("scan",)
+    engines = [engine for engine in SEQUENCE_ENGINES if _provides(type(cell), engine)]
+    if resets:
+        engines = [engine for engine in engines if _owner(type(cell), engine) is LinearCell]
+    return ("scan", *engines)
 
 
-def _provides(cell_class: type, method: str) -> bool:
-    owner = next((base for base in cell_class.__mro__ if method in vars(base)), None)
-    if owner is None or owner in (AbstractCell, Cell, LinearCell):
+def _provides(cell_class: type, engine: str) -> bool:
+    owner, replaced = _owner(cell_class, engine), REPLACED_METHODS
+    if owner is LinearCell:
+        owner, replaced = _owner(cell_class, "coefficients"), ("step",)
+    if owner in (None, AbstractCell, LinearCell):
         return False
-    return all(
-        getattr(cell_class, name, None) is getattr(owner, name, None)
-        for name in REPLACED_METHODS[method]
-    )
+    return all(getattr(cell_class, name, None) is getattr(owner, name, None) for name in replaced)
+
+
+def _owner(cell_class: type, method: str) -> type | None:
+    """Returns the class that defines a method of a cell."""
+    return next((base for base in cell_class.__mro__ if method in vars(base)), None)
 
 
 def _resolve_engine(engine: str, cell: nn.Module, resets: bool) -> str:
     if engine not in get_args(Engine):
         raise InputError(f"engine: given {engine!r}, expected one of {', '.join(get_args(Engine))}")
-    available = available_engines(cell)
-    if resets and not _provides(type(cell), "coefficients"):
-        available = ("scan",)
+    available = available_engines(cell, resets)
     if engine == "auto":
         return "fused" if "fused" in available and jax.default_backend() == "cpu" else "scan"
     if engine not in available:

@@ -216,6 +216,23 @@ def test_available_engines():
         assert available_engines(cell) == ("scan",)
 
 
+class OwnSequence(LeakyCell):
+    """A linear cell with a function for whole sequences of its own, which knows no resets."""
+
+    def fused(self, state, projected, mask, reverse):
+        """Returns ones."""
+        return state, jnp.ones_like(projected)
+
+
+def test_fused_of_a_linear_cell_may_be_its_own():
+    inputs = jnp.full((ROWS, TIME, FEATURES), 0.5)
+    layer = RNN(OwnSequence(FEATURES), engine="fused")
+    outputs = np.asarray(layer.init_with_output(jax.random.key(0), inputs)[0][1])
+    np.testing.assert_array_equal(outputs, np.ones_like(outputs))
+    assert available_engines(OwnSequence(FEATURES)) == ("scan", "fused", "associative")
+    assert available_engines(OwnSequence(FEATURES), resets=True) == ("scan", "associative")
+
+
 def test_unavailable_engines_raise():
     wrong: Any = "fast"
     inputs = jnp.ones((ROWS, TIME, INPUTS))
@@ -243,10 +260,15 @@ def test_second_derivatives_of_fused_engines_equal_those_of_the_scan(cell):
     np.testing.assert_allclose(hessian("fused"), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("cell", "engine"),
+    [(LSTMCell(2), "fused"), (LeakyCell(2), "fused"), (LeakyCell(2), "associative")],
+    ids=["lstm", "linear", "associative"],
+)
 @pytest.mark.parametrize("derivative", [jax.jacfwd, lambda loss: jax.jit(jax.jacfwd(loss))])
-def test_forward_mode_names_the_engine_that_has_it(derivative):
+def test_forward_mode_names_the_engine_that_has_it(derivative, cell, engine):
     inputs = jnp.ones((1, 2, 3))
-    layer = RNN(LSTMCell(2), engine="fused")
+    layer = RNN(cell, engine=engine)
     variables = layer.init(jax.random.key(0), inputs)
     with pytest.raises(InputError, match=r"reverse mode .* take engine='scan'"):
         derivative(lambda inputs: layer.apply(variables, inputs)[1])(inputs)

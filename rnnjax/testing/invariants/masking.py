@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rnnjax.cells.base import AbstractCell, is_broadcast
+from rnnjax.cells.base import is_broadcast
 from rnnjax.testing.assertions import (
     assert_bits_equal,
     assert_equal,
@@ -22,7 +22,7 @@ from rnnjax.testing.sequence_result import SequenceResult, dropout_rngs, with_gr
 
 PADDING_VALUES = (-3.5, 1e30, np.inf, -np.inf, np.nan)
 
-MASKED_ENGINES = ("fused", "pallas")
+MASKED_ENGINES = ("fused", "pallas", "associative")
 """The engines that read projected inputs and apply the mask themselves."""
 
 
@@ -130,7 +130,7 @@ def empty_rows(case: CheckCase) -> None:
 def masked_gradients(case: CheckCase) -> None:
     context = "at masked steps"
     assert_zero({"gradient of inputs": _masked_only(case, case.run().inputs)}, context)
-    if _masks_steps(case):
+    if case.engine in MASKED_ENGINES:
         gradients = _run_engine(case, 0.0).inputs
         projected = jax.tree.map(
             lambda leaf: None if is_broadcast(leaf) else _masked_only(case, leaf),
@@ -158,7 +158,7 @@ def masked_values(case: CheckCase) -> None:
             expected,
             f"because the inputs at masked steps are {value}",
         )
-    if _masks_steps(case):
+    if case.engine in MASKED_ENGINES:
         expected = _run_engine(case, 0.0).leaves()
         for value in PADDING_VALUES:
             assert_bits_equal(
@@ -207,7 +207,7 @@ def padding_side(case: CheckCase) -> None:
 )
 def batch_shape(case: CheckCase) -> None:
     if case.training:
-        if _masks_steps(case):  # Random numbers depend on the shape: only drop the mask.
+        if case.engine in MASKED_ENGINES:  # Random numbers depend on the shape: only drop the mask.
             expected = case.run(np.ones_like(case.mask))
             case.assert_close(case.run(pass_mask=False), expected, "as with all steps real")
         return
@@ -245,12 +245,6 @@ def batch_shape(case: CheckCase) -> None:
 
 def _label_initial(leaves: dict[str, Any]) -> dict[str, Any]:
     return {f"initial state.{name}" if name else "initial state": leaves[name] for name in leaves}
-
-
-def _masks_steps(case: CheckCase) -> bool:
-    """Returns whether the engine is a method of the cell that applies the mask itself."""
-    method = getattr(type(case.adapter.cell), case.engine, None)
-    return case.engine in MASKED_ENGINES and method is not getattr(AbstractCell, case.engine, None)
 
 
 def _run_engine(case: CheckCase, padding: float) -> SequenceResult:
