@@ -10,20 +10,26 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.cells import AbstractCell, LinearCell, State
+from rnnjax.cells import AbstractCell, LinearCell, MatrixCell, State
 from rnnjax.cells.base import INTERNALS, is_broadcast, is_recording, record_internal, state_parts
 from rnnjax.errors import InputError
 from rnnjax.kernels.masking import where_mask, zero_masked
 from rnnjax.layers.validation import default_state, require_arrays, require_cell, validated_state
 
-Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
+Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative", "chunkwise"]
 
-SEQUENCE_ENGINES = ("fused", "pallas", "cudnn", "associative")
+SEQUENCE_ENGINES = ("fused", "pallas", "cudnn", "associative", "chunkwise")
 """Engines that are a method of the cell, which computes a whole sequence."""
 
 REPLACED_METHODS = ("project", "step", "gate", "recurrent_product", "dropped")
-"""The methods of a cell in whose place an engine's method computes; those of `LinearCell` call all
-of them but `step`."""
+"""The methods of a cell in whose place an engine's method computes; those of `LinearCell` and
+`MatrixCell` call all of them but `step`."""
+
+_COEFFICIENT_CELLS = (LinearCell, MatrixCell)
+"""Bases whose engines follow from the coefficients of a cell, and know resets."""
+
+_FEWEST_CHUNKWISE_STEPS = 4
+"""Steps from which 'chunkwise' wins on a CPU."""
 
 _CACHE_BYTES = 8 * 2**20
 """Largest size of all states of a sequence that a CPU's caches still serve well."""
@@ -59,9 +65,10 @@ class RNN(nn.Module):
         that have one and every `LinearCell`, reverse mode only. 'pallas' is a kernel for an NVIDIA
         GPU, the whole sequence in one launch, for the LSTM and the GRU of few features; a CPU
         interprets it, slowly. 'cudnn' is NVIDIA's library, for the LSTM in float32. 'associative'
-        is a parallel scan, for a `LinearCell`, reverse mode only. 'auto' takes 'fused' where the
-        cell has it and it was measured to win: on a CPU. It never takes the two for GPUs, which
-        have not been measured.
+        is a parallel scan, for a `LinearCell`, reverse mode only. 'chunkwise' computes chunks of
+        steps by matrix products, for a `MatrixCell`. 'auto' takes 'fused' or 'chunkwise' where the
+        cell has it and it was measured to win: on a CPU, the latter for more than a few steps. It
+        never takes the two for GPUs, which have not been measured.
       remat: save the states at some sqrt(time) steps only, and recompute each segment between two
         of them in the backward pass. Its memory, beside inputs and outputs, then grows with the
         square root of time, and the forward pass is computed twice. Chen et al., Training deep nets
@@ -93,7 +100,7 @@ class RNN(nn.Module):
           resets: `[batch, time]`, True at the first step of each document of a row that holds
             several: each document is then read as if it had a row of its own, in either
             direction. The first needs none; a reset at a masked step takes effect there. 'scan'
-            supports resets, for a `LinearCell` every engine does.
+            supports resets, for a `LinearCell` or a `MatrixCell` every engine does.
 
         Returns:
           The state after the last step, and the outputs `[batch, time, features]`, with
@@ -105,8 +112,8 @@ class RNN(nn.Module):
         """
         require_cell(self.cell)
         engine_name = "scan" if is_recording(self) else self.engine
-        engine = _resolve_engine(engine_name, self.cell, resets is not None)
         require_arrays(inputs, mask=mask, resets=resets)
+        engine = _resolve_engine(engine_name, self.cell, resets is not None, inputs.shape[1])
         if initial_state is None:
             initial_state = default_state(self.cell, inputs)
         else:
@@ -249,8 +256,8 @@ def available_engines(cell: nn.Module, resets: bool = False) -> tuple[str, ...]:
 
     An engine's method is inherited only together with the methods that it replaces
     (`REPLACED_METHODS`): a subclass that overrides one of them, `step` say, is another cell, which
-    the inherited method would not compute. A subclass of `LinearCell` has its engines where the
-    class that gives the coefficients gives no other step.
+    the inherited method would not compute. A subclass of `LinearCell` or `MatrixCell` has its
+    engines where the class that gives the coefficients gives no other step.
 
     Args:
       cell: of this package, of flax, or a user's.
@@ -260,15 +267,15 @@ def available_engines(cell: nn.Module, resets: bool = False) -> tuple[str, ...]:
         return ("scan",)
     engines = [engine for engine in SEQUENCE_ENGINES if _provides(type(cell), engine)]
     if resets:
-        engines = [engine for engine in engines if _owner(type(cell), engine) is LinearCell]
+        engines = [engine for engine in engines if _owner(type(cell), engine) in _COEFFICIENT_CELLS]
     return ("scan", *engines)
 
 
 def _provides(cell_class: type, engine: str) -> bool:
     owner, replaced = _owner(cell_class, engine), REPLACED_METHODS
-    if owner is LinearCell:
+    if owner in _COEFFICIENT_CELLS:
         owner, replaced = _owner(cell_class, "coefficients"), ("step",)
-    if owner in (None, AbstractCell, LinearCell):
+    if owner in (None, AbstractCell, *_COEFFICIENT_CELLS):
         return False
     return all(getattr(cell_class, name, None) is getattr(owner, name, None) for name in replaced)
 
@@ -278,12 +285,16 @@ def _owner(cell_class: type, method: str) -> type | None:
     return next((base for base in cell_class.__mro__ if method in vars(base)), None)
 
 
-def _resolve_engine(engine: str, cell: nn.Module, resets: bool) -> str:
+def _resolve_engine(engine: str, cell: nn.Module, resets: bool, steps: int) -> str:
     if engine not in get_args(Engine):
         raise InputError(f"engine: given {engine!r}, expected one of {', '.join(get_args(Engine))}")
     available = available_engines(cell, resets)
     if engine == "auto":
-        return "fused" if "fused" in available and jax.default_backend() == "cpu" else "scan"
+        if jax.default_backend() != "cpu":
+            return "scan"
+        if "chunkwise" in available and steps >= _FEWEST_CHUNKWISE_STEPS:
+            return "chunkwise"
+        return "fused" if "fused" in available else "scan"
     if engine not in available:
         with_resets = " with resets" if resets else ""
         raise InputError(
