@@ -25,7 +25,8 @@ class GatedDeltaNetCell(MatrixCell):
     r"""Gated delta network: a memory of values by their keys, which a new value replaces.
 
     .. math::
-        q_t, k_t &= \frac{\mathrm{silu}(W_q x_t)}{\|\cdot\|}, \frac{\mathrm{silu}(W_k x_t)}{\|\cdot\|} \\
+        q_t &= \mathrm{silu}(W_q x_t) / \|\mathrm{silu}(W_q x_t)\| \\
+        k_t &= \mathrm{silu}(W_k x_t) / \|\mathrm{silu}(W_k x_t)\| \\
         v_t &= \mathrm{silu}(W_v x_t) \\
         \beta_t &= \sigma(W_\beta x_t + b_\beta) \\
         a_t &= \exp(-e^{A} \, \mathrm{softplus}(W_a x_t + b_a)) \\

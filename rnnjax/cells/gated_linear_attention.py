@@ -73,9 +73,7 @@ class GatedLinearAttentionCell(MatrixCell):
             2 * keys + self.features, kernel_init=self.kernel_init, use_bias=False
         )
         if self.decay == "gated":
-            self.gate_input = self.dense(
-                self.gate_rank, kernel_init=self.gate_init, use_bias=False
-            )
+            self.gate_input = self.dense(self.gate_rank, kernel_init=self.gate_init, use_bias=False)
             self.gate_output = self.dense(
                 keys, kernel_init=self.gate_init, bias_init=self.gate_bias_init
             )

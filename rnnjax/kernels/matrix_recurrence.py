@@ -53,8 +53,8 @@ def matrix_step(
         u_t &= v_t \text{ or } \beta_t (v_t - (a_t S_{t-1})^\top k_t)
 
     which for the second, the delta rule, is
-    :math:`(I - \beta_t k_t k_t^\top) a_t S_{t-1} + \beta_t k_t v_t^\top`. With a gain the product of
-    key and value is multiplied by it, and the state is divided by :math:`\exp(m_t)`,
+    :math:`(I - \beta_t k_t k_t^\top) a_t S_{t-1} + \beta_t k_t v_t^\top`. With a gain i the product
+    of key and value is multiplied by it, and the state is divided by :math:`\exp(m_t)`,
     :math:`m_t = \max(\log a_t + m_{t-1}, \log i_t, 0)`.
     """
     query, key, value, log_decay, beta, log_gain = inputs
