@@ -2,6 +2,7 @@
 
 from rnnjax.layers.attention import AdditiveAttention, AttentionMemory, MultiplicativeAttention
 from rnnjax.layers.bidirectional import Bidirectional
+from rnnjax.layers.engines import EngineChoice, available_engines, explain
 from rnnjax.layers.masks import mask_from_lengths
 from rnnjax.layers.regularizers import (
     WeightDrop,
@@ -9,7 +10,7 @@ from rnnjax.layers.regularizers import (
     embedding_dropout,
     temporal_activation_regularization,
 )
-from rnnjax.layers.rnn import RNN, available_engines
+from rnnjax.layers.rnn import RNN
 from rnnjax.layers.stack import Stack
 
 __all__ = [
@@ -17,12 +18,14 @@ __all__ = [
     "AdditiveAttention",
     "AttentionMemory",
     "Bidirectional",
+    "EngineChoice",
     "MultiplicativeAttention",
     "Stack",
     "WeightDrop",
     "activation_regularization",
     "available_engines",
     "embedding_dropout",
+    "explain",
     "mask_from_lengths",
     "temporal_activation_regularization",
 ]

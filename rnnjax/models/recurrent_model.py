@@ -17,7 +17,7 @@ from rnnjax.cells import (
 )
 from rnnjax.layers import RNN, Bidirectional, Stack, WeightDrop
 from rnnjax.layers.bidirectional import Merge
-from rnnjax.layers.rnn import Engine
+from rnnjax.layers.engines import Engine
 from rnnjax.layers.stack import Connection
 from rnnjax.models.initialization import Initialization
 
