@@ -1,7 +1,8 @@
-"""Layers: a cell over time, in both directions, and stacked; regularisers; attention."""
+"""Layers: a cell over time, in both directions, in blocks, and stacked; regularisers; attention."""
 
 from rnnjax.layers.attention import AdditiveAttention, AttentionMemory, MultiplicativeAttention
 from rnnjax.layers.bidirectional import Bidirectional
+from rnnjax.layers.convolution import CausalConvolution
 from rnnjax.layers.masks import mask_from_lengths
 from rnnjax.layers.regularizers import (
     WeightDrop,
@@ -9,6 +10,7 @@ from rnnjax.layers.regularizers import (
     embedding_dropout,
     temporal_activation_regularization,
 )
+from rnnjax.layers.residual_block import ResidualBlock
 from rnnjax.layers.rnn import RNN, available_engines
 from rnnjax.layers.stack import Stack
 
@@ -17,7 +19,9 @@ __all__ = [
     "AdditiveAttention",
     "AttentionMemory",
     "Bidirectional",
+    "CausalConvolution",
     "MultiplicativeAttention",
+    "ResidualBlock",
     "Stack",
     "WeightDrop",
     "activation_regularization",
