@@ -90,7 +90,9 @@ class CausalConvolution(nn.Module):
             if resets is not None:
                 # The step read before a document's last one begins the next document.
                 resets = jnp.pad(resets[:, 1:], ((0, 0), (0, 1)))
-            inputs, mask, resets = (_flip(values) for values in (inputs, mask, resets))
+            inputs, mask, resets = jax.tree.map(
+                lambda values: values[:, ::-1], (inputs, mask, resets)
+            )
 
         inputs = zero_masked(inputs, mask)
         document = jnp.zeros((batch, time), int) if resets is None else jnp.cumsum(resets, axis=1)
@@ -115,7 +117,7 @@ class CausalConvolution(nn.Module):
         if mask is not None:
             rank = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
             outputs = zero_masked(jnp.take_along_axis(outputs, rank[..., None], axis=1), mask)
-        return state, _flip(outputs) if self.reverse else outputs
+        return state, outputs[:, ::-1] if self.reverse else outputs
 
     def _last_inputs(self, inputs, mask, document, last_document):
         """Returns the inputs of the last real steps of the document that is read last."""
@@ -131,7 +133,3 @@ class CausalConvolution(nn.Module):
             return state
         same = jnp.take_along_axis(document, index, axis=1) == last_document
         return where_mask(same, state, jnp.zeros_like(state))
-
-
-def _flip(values: jax.Array | None) -> jax.Array | None:
-    return None if values is None else values[:, ::-1]

@@ -1,6 +1,7 @@
 """The causal convolution and the residual block: masks, resets, carried states, directions."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from rnnjax.layers import CausalConvolution, ResidualBlock, Stack
 
 ROWS, TIME, INPUTS, FEATURES = 3, 9, 4, 6
 INPUT = np.random.default_rng(0).standard_normal((ROWS, TIME, INPUTS)).astype(np.float32)
-BLOCK = {
+BLOCK: dict[str, Any] = {
     "features": FEATURES,
     "inner": 8,
     "convolution": 3,
@@ -21,7 +22,7 @@ BLOCK = {
     "gate": True,
     "feed_forward": 5,
 }
-LAYERS = {
+LAYERS: dict[str, Any] = {
     "convolution": lambda: CausalConvolution(3),
     "convolution, reverse": lambda: CausalConvolution(3, reverse=True),
     "block": lambda: ResidualBlock(MinGRUCell(8), **BLOCK),
@@ -33,7 +34,7 @@ STREAMED = ["convolution", "block", "stack"]
 
 
 @functools.cache
-def variables_of(name: str):
+def variables_of(name: str) -> Any:
     """Returns random parameters of a layer, biases included, and its compiled call."""
     layer = LAYERS[name]()
     rng = np.random.default_rng(1)
@@ -132,9 +133,9 @@ def test_gradients_of_masked_steps_are_zero(name):
 def test_last_output_is_that_of_the_last_real_step():
     inputs, mask = with_holes(INPUT, 1.0)
     mask[0] = False
-    options = BLOCK | {"return_sequences": False}
+    block: Any = ResidualBlock(MinGRUCell(8), **BLOCK, return_sequences=False)
     variables, _ = variables_of("block")
-    state, last = ResidualBlock(MinGRUCell(8), **options).apply(variables, inputs, mask)
+    state, last = block.apply(variables, inputs, mask)
     expected_state, outputs = run("block", inputs, mask)
     np.testing.assert_allclose(last[1:], outputs[1:, 13], atol=1e-6)
     np.testing.assert_array_equal(last[0], 0)
@@ -142,7 +143,7 @@ def test_last_output_is_that_of_the_last_real_step():
 
 
 def test_dropout_applies_to_what_is_added():
-    block = ResidualBlock(MinGRUCell(8), INPUTS, convolution=2, dropout=0.5)
+    block: Any = ResidualBlock(MinGRUCell(8), INPUTS, convolution=2, dropout=0.5)
     variables = block.init(jax.random.key(0), INPUT)
     added = np.asarray(block.apply(variables, INPUT)[1]) - INPUT
     rngs = {"dropout": jax.random.key(1)}
@@ -153,7 +154,7 @@ def test_dropout_applies_to_what_is_added():
 
 
 def test_computation_in_bfloat16_carries_float32(implicit_promotion):
-    layer = ResidualBlock(MinGRUCell(8, jnp.bfloat16), **BLOCK, dtype=jnp.bfloat16)
+    layer: Any = ResidualBlock(MinGRUCell(8, jnp.bfloat16), **BLOCK, dtype=jnp.bfloat16)
     inputs = INPUT.astype(jnp.bfloat16)
     variables = layer.init(jax.random.key(0), inputs)
     state, outputs = layer.apply(variables, inputs)
