@@ -85,7 +85,7 @@ def test_values_that_do_not_go_together_are_refused(model, message):
 
 
 def test_directions_of_a_block_are_not_merged():
-    with pytest.raises(InputError, match="model.merge is 'sum' and model.block"):
+    with pytest.raises(InputError, match=r"model\.merge is 'sum' and model\.block"):
         parse({"model": {"block": {"features": 4}, "merge": "sum"}})
 
 
