@@ -21,22 +21,23 @@ ROWS, HEADS, KEYS, VALUES = 3, 2, 3, 2
 FORMS = ("scalar", "channels", "delta", "gain")
 
 
-def draw(form: str, time: int, scale: float = 1.0, dtype: Any = np.float32) -> Any:
-    """Returns random inputs, initial state, reset state, mask and resets."""
+def draw(form: str, time: int, dtype: Any = np.float32) -> Any:
+    """Returns (random inputs, initial state, reset state), mask and resets."""
     rng = np.random.default_rng([time, len(form)])
 
-    def normal(*shape):
+    def normal(*shape) -> Any:
         return rng.standard_normal(shape).astype(dtype)
 
     steps = (ROWS, time, HEADS)
     decay_shape = (*steps, KEYS) if form == "channels" else steps
+    sigmoid: Any = 1 / (1 + np.exp(-normal(*steps)))
     inputs = MatrixInputs(
         normal(*steps, KEYS),
         normal(*steps, KEYS) / np.sqrt(KEYS).astype(dtype),
         normal(*steps, VALUES),
-        -scale * np.abs(normal(*decay_shape)),
-        1 / (1 + np.exp(-normal(*steps))) if form == "delta" else None,
-        scale * normal(*steps) if form == "gain" else None,
+        -np.abs(normal(*decay_shape)),
+        sigmoid if form == "delta" else None,
+        normal(*steps) if form == "gain" else None,
     )
     states = [
         MatrixState(
@@ -47,10 +48,10 @@ def draw(form: str, time: int, scale: float = 1.0, dtype: Any = np.float32) -> A
     ]
     mask = rng.random((ROWS, time)) < 0.8
     mask[-1] = False
-    return inputs, *states, mask, rng.random((ROWS, time)) < 0.1
+    return (inputs, *states), mask, rng.random((ROWS, time)) < 0.1
 
 
-def by_steps(inputs, state, reset_state, mask, resets, reverse):
+def by_steps(inputs, state, reset_state, mask, resets, reverse) -> Any:
     """Returns the results of `matrix_step` under the mask rule."""
 
     def body(state, values):
@@ -65,7 +66,7 @@ def by_steps(inputs, state, reset_state, mask, resets, reverse):
     return final, where_mask(mask, products.swapaxes(0, 1), 0 * products.swapaxes(0, 1))
 
 
-def by_chunks(inputs, state, reset_state, mask, resets, reverse, length=None):
+def by_chunks(inputs, state, reset_state, mask, resets, reverse, length=None) -> Any:
     """Returns the same by chunks."""
     final, products, _ = chunkwise_matrix_recurrence(
         inputs, state, mask, reverse, resets, reset_state, length
@@ -85,7 +86,7 @@ def with_gradients(run, reverse, arguments, mask, resets, cotangents):
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("time", "reverse"), [(7, False), (150, True)])
 def test_chunks_equal_steps(form, time, reverse):
-    *arguments, mask, resets = draw(form, time)
+    arguments, mask, resets = draw(form, time)
     shapes = jax.eval_shape(lambda: by_steps(*arguments, mask, resets, reverse))
     rng = np.random.default_rng(5)
     cotangents = jax.tree.map(
@@ -107,15 +108,15 @@ def test_chunks_equal_steps(form, time, reverse):
 @pytest.mark.parametrize("form", FORMS)
 def test_strong_decays_cost_no_digits(form):
     """Steps that forget all stand beside steps that forget little."""
-    *arguments, mask, resets = draw(form, 60)
-    inputs = arguments[0]
+    arguments, mask, resets = draw(form, 60)
+    inputs, *states = arguments
     strong = np.random.default_rng(1).random((ROWS, 60)) < 0.2
     log_decay = np.where(
         strong.reshape(*strong.shape, *(1,) * (inputs.log_decay.ndim - 2)),
         np.float32(-3000),
         inputs.log_decay * np.float32(0.1),
     )
-    arguments[0] = inputs._replace(log_decay=log_decay)
+    arguments = (inputs._replace(log_decay=log_decay), *states)
     actual, expected = (
         jax.jit(run, static_argnums=5)(*arguments, mask, resets, False)
         for run in (by_chunks, by_steps)
@@ -127,7 +128,7 @@ def test_strong_decays_cost_no_digits(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_equal_finite_differences(form):
     with jax.enable_x64(True):
-        *arguments, mask, resets = draw(form, 6, dtype=np.float64)
+        arguments, mask, resets = draw(form, 6, dtype=np.float64)
         check_grads(
             jax.jit(lambda *arguments: by_chunks(*arguments, mask, resets, False, 4)),
             arguments,
@@ -141,21 +142,15 @@ def test_gradients_equal_finite_differences(form):
 
 def test_memory_grows_by_the_states_between_chunks():
     def temporary_bytes(time):
-        inputs, state, *_ = draw("delta", 64)
-        inputs = jax.tree.map(lambda leaf: jnp.zeros((1, time, 1, *leaf.shape[3:])), inputs)
-        # Large states, beside which inputs weigh little.
-        inputs = inputs._replace(
-            value=jnp.zeros((1, time, 1, 64)),
-            key=jnp.zeros((1, time, 1, 64)),
-            query=jnp.zeros((1, time, 1, 64)),
-        )
+        vectors, numbers = jnp.zeros((1, time, 1, 64)), jnp.zeros((1, time, 1))
+        inputs = MatrixInputs(vectors, vectors, vectors, numbers, numbers)
         state = MatrixState(jnp.zeros((1, 1, 64, 64)))
 
         def loss(inputs):
             return chunkwise_matrix_recurrence(inputs, state)[1].sum()
 
-        compiled = jax.jit(jax.grad(loss)).lower(inputs).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        analysis: Any = jax.jit(jax.grad(loss)).lower(inputs).compile().memory_analysis()
+        return analysis.temp_size_in_bytes
 
     short, long = temporary_bytes(512), temporary_bytes(2048)
     states = 1536 * 64 * 64 * 4
