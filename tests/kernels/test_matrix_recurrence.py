@@ -22,7 +22,7 @@ FORMS = ("scalar", "channels", "delta", "gain")
 
 
 def draw(form: str, time: int, dtype: Any = np.float32) -> Any:
-    """Returns (random inputs, initial state, reset state), mask and resets."""
+    """Returns [random inputs, initial state, reset state], mask and resets."""
     rng = np.random.default_rng([time, len(form)])
 
     def normal(*shape) -> Any:
@@ -48,7 +48,7 @@ def draw(form: str, time: int, dtype: Any = np.float32) -> Any:
     ]
     mask = rng.random((ROWS, time)) < 0.8
     mask[-1] = False
-    return (inputs, *states), mask, rng.random((ROWS, time)) < 0.1
+    return [inputs, *states], mask, rng.random((ROWS, time)) < 0.1
 
 
 def by_steps(inputs, state, reset_state, mask, resets, reverse) -> Any:
@@ -116,7 +116,7 @@ def test_strong_decays_cost_no_digits(form):
         np.float32(-3000),
         inputs.log_decay * np.float32(0.1),
     )
-    arguments = (inputs._replace(log_decay=log_decay), *states)
+    arguments = [inputs._replace(log_decay=log_decay), *states]
     actual, expected = (
         jax.jit(run, static_argnums=5)(*arguments, mask, resets, False)
         for run in (by_chunks, by_steps)
