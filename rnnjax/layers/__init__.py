@@ -4,6 +4,7 @@ from rnnjax.layers.attention import AdditiveAttention, AttentionMemory, Multipli
 from rnnjax.layers.bidirectional import Bidirectional
 from rnnjax.layers.engines import EngineChoice, available_engines, explain
 from rnnjax.layers.masks import mask_from_lengths
+from rnnjax.layers.newton import NEWTON, Newton
 from rnnjax.layers.regularizers import (
     WeightDrop,
     activation_regularization,
@@ -14,12 +15,14 @@ from rnnjax.layers.rnn import RNN
 from rnnjax.layers.stack import Stack
 
 __all__ = [
+    "NEWTON",
     "RNN",
     "AdditiveAttention",
     "AttentionMemory",
     "Bidirectional",
     "EngineChoice",
     "MultiplicativeAttention",
+    "Newton",
     "Stack",
     "WeightDrop",
     "activation_regularization",

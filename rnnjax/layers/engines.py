@@ -11,8 +11,9 @@ import jax.numpy as jnp
 
 from rnnjax.cells import AbstractCell, LinearCell
 from rnnjax.errors import InputError
+from rnnjax.layers.newton import Newton
 
-Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
+Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative", "newton"]
 
 SEQUENCE_ENGINES = ("fused", "pallas", "cudnn", "associative")
 """Engines that are a method of the cell, which computes a whole sequence."""
@@ -64,7 +65,7 @@ def explain(layer: nn.Module, inputs: Any, resets: bool = False) -> EngineChoice
         )
     engines = {}
     flags = jax.ShapeDtypeStruct(inputs.shape[:2], jnp.bool_) if resets else None
-    for name, lacking in lacking_properties(cell, resets).items():
+    for name, lacking in {**lacking_properties(cell, resets), "newton": ""}.items():
         try:
             if not lacking:
                 run = layer.clone(engine=name, parent=None).init
@@ -81,6 +82,9 @@ def explain(layer: nn.Module, inputs: Any, resets: bool = False) -> EngineChoice
 
 def available_engines(cell: nn.Module, resets: bool = False) -> tuple[str, ...]:
     """Returns the engines that run a cell: 'scan', and those whose method its class provides.
+
+    'newton', which is no method of a cell, is not among them: it runs every cell with a smooth step
+    (`explain`).
 
     An engine's method is inherited only together with the methods that it replaces
     (`REPLACED_METHODS`): a subclass that overrides one of them, `step` say, is another cell, which
@@ -107,14 +111,19 @@ def lacking_properties(cell: nn.Module, resets: bool = False) -> dict[str, str]:
     return {"scan": "", **methods}
 
 
-def resolve_engine(engine: str, cell: nn.Module, resets: bool) -> str:
-    """Returns the engine that runs a cell: the one that is named, or the choice of 'auto'.
+def resolve_engine(engine: str | Newton, cell: nn.Module, resets: bool) -> str:
+    """Returns the name of the engine that runs a cell: that of the layer, or the choice of 'auto'.
 
     Raises:
       InputError: there is no such engine, or the cell lacks a property that it needs.
     """
+    if engine == "newton" or isinstance(engine, Newton):
+        return "newton"
     if engine not in get_args(Engine):
-        raise InputError(f"engine: given {engine!r}, expected one of {', '.join(get_args(Engine))}")
+        raise InputError(
+            f"engine: given {engine!r}, expected one of {', '.join(get_args(Engine))}, or options: "
+            "Newton(max_iterations=20)"
+        )
     lacking = lacking_properties(cell, resets)
     if engine == "auto":
         return "scan" if lacking["fused"] or jax.default_backend() != "cpu" else "fused"
