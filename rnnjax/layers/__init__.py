@@ -1,7 +1,8 @@
-"""Layers: a cell over time, in both directions, and stacked; regularisers; attention."""
+"""Layers: a cell over time, in both directions, in blocks, and stacked; regularisers; attention."""
 
 from rnnjax.layers.attention import AdditiveAttention, AttentionMemory, MultiplicativeAttention
 from rnnjax.layers.bidirectional import Bidirectional
+from rnnjax.layers.convolution import CausalConvolution
 from rnnjax.layers.engines import EngineChoice, available_engines, explain
 from rnnjax.layers.masks import mask_from_lengths
 from rnnjax.layers.newton import NEWTON, Newton
@@ -11,6 +12,7 @@ from rnnjax.layers.regularizers import (
     embedding_dropout,
     temporal_activation_regularization,
 )
+from rnnjax.layers.residual_block import ResidualBlock
 from rnnjax.layers.rnn import RNN
 from rnnjax.layers.stack import Stack
 
@@ -20,9 +22,11 @@ __all__ = [
     "AdditiveAttention",
     "AttentionMemory",
     "Bidirectional",
+    "CausalConvolution",
     "EngineChoice",
     "MultiplicativeAttention",
     "Newton",
+    "ResidualBlock",
     "Stack",
     "WeightDrop",
     "activation_regularization",

@@ -13,7 +13,8 @@ from rnnjax.cells import AbstractCell, LinearCell
 from rnnjax.errors import InputError
 from rnnjax.layers.newton import Newton
 
-Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative", "newton"]
+EngineName = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative", "newton"]
+Engine = EngineName | Newton
 
 SEQUENCE_ENGINES = ("fused", "pallas", "cudnn", "associative")
 """Engines that are a method of the cell, which computes a whole sequence."""
@@ -111,7 +112,7 @@ def lacking_properties(cell: nn.Module, resets: bool = False) -> dict[str, str]:
     return {"scan": "", **methods}
 
 
-def resolve_engine(engine: str | Newton, cell: nn.Module, resets: bool) -> str:
+def resolve_engine(engine: Engine, cell: nn.Module, resets: bool) -> str:
     """Returns the name of the engine that runs a cell: that of the layer, or the choice of 'auto'.
 
     Raises:
@@ -119,10 +120,11 @@ def resolve_engine(engine: str | Newton, cell: nn.Module, resets: bool) -> str:
     """
     if engine == "newton" or isinstance(engine, Newton):
         return "newton"
-    if engine not in get_args(Engine):
+    names = get_args(EngineName)
+    if engine not in names:
         raise InputError(
-            f"engine: given {engine!r}, expected one of {', '.join(get_args(Engine))}, or options: "
-            "Newton(max_iterations=20)"
+            f"engine: given {engine!r}, expected one of {', '.join(names)}, or options of the last "
+            "one, Newton(max_iterations=20)"
         )
     lacking = lacking_properties(cell, resets)
     if engine == "auto":

@@ -16,6 +16,7 @@ from rnnjax.cells.base import INTERNALS, is_broadcast, is_recording, record_inte
 from rnnjax.errors import InputError
 from rnnjax.kernels.masking import where_mask, zero_masked
 from rnnjax.layers.engines import SEQUENCE_ENGINES, Engine, resolve_engine
+from rnnjax.layers.masks import last_output
 from rnnjax.layers.newton import NEWTON, Newton, require_smooth, run_newton
 from rnnjax.layers.validation import default_state, require_arrays, require_cell, validated_state
 
@@ -74,7 +75,7 @@ class RNN(nn.Module):
     cell: nn.Module
     reverse: bool = False
     return_sequences: bool = True
-    engine: Engine | Newton = "auto"
+    engine: Engine = "auto"
     remat: bool = False
     unroll: int = 1
 
@@ -152,7 +153,7 @@ class RNN(nn.Module):
             return final, outputs
         output_part = getattr(self.cell, "output_part", None)
         if output_part is None or resets is not None:  # a reset may follow the last real step
-            return final, _last_output(outputs, mask, self.reverse)
+            return final, last_output(outputs, mask, self.reverse)
         # It is a part of the state: the outputs of all steps need not be gathered.
         output = state_parts(final)[output_part].astype(outputs.dtype)
         return final, output if mask is None else zero_masked(output, mask.any(axis=1))
@@ -206,7 +207,7 @@ class RNN(nn.Module):
         if mask is not None:
             starts = segment_length * np.arange(outputs.shape[1])
             mask = jnp.logical_or.reduceat(mask, starts, axis=1)
-        return state, _last_output(outputs, mask, self.reverse)
+        return state, last_output(outputs, mask, self.reverse)
 
     def _run_sequence(self, engine, inputs, mask, state, resets, reset_state):
         assert isinstance(self.cell, AbstractCell)
@@ -276,14 +277,3 @@ class RNN(nn.Module):
 def _where_state(mask: jax.Array | None, new: State, old: State) -> State:
     """Selects the new state in rows where the mask is True, and the old one elsewhere."""
     return jax.tree.map(functools.partial(where_mask, mask), new, old)
-
-
-def _last_output(outputs: jax.Array, mask: jax.Array | None, reverse: bool) -> jax.Array:
-    """Returns each row's output at the real step that was read last."""
-    if mask is None:
-        return outputs[:, 0 if reverse else -1]
-    time = mask.shape[1]
-    index = jnp.argmax(mask, axis=1) if reverse else time - 1 - jnp.argmax(mask[:, ::-1], axis=1)
-    # A row with no real step takes any of its outputs: all are zero.
-    index = index.reshape((-1, 1) + (1,) * (outputs.ndim - 2))
-    return jnp.take_along_axis(outputs, index, axis=1)[:, 0]
