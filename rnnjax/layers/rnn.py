@@ -58,12 +58,13 @@ class RNN(nn.Module):
         that have one and every `LinearCell`, reverse mode only. 'pallas' is a kernel for an NVIDIA
         GPU, the whole sequence in one launch, for the LSTM and the GRU of few features; a CPU
         interprets it, slowly. 'cudnn' is NVIDIA's library, for the LSTM in float32. 'associative'
-        is a parallel scan, for a `LinearCell`, reverse mode only. 'newton' solves all steps of any
-        cell with a smooth step at once, in float32 or float64, and finishes by the scan the rows
-        that have not converged; options as `Newton(max_iterations=20)` in its place. Its memory is
-        batch * time * size of the state, squared unless `cell.jacobian` is 'blocks'. 'auto' takes
-        'fused' where the cell has it and it was measured to win: on a CPU. It never takes the two
-        for GPUs, which have not been measured.
+        is a parallel scan, for a `LinearCell`, reverse mode only. 'chunkwise' computes chunks of
+        steps by matrix products, for a `MatrixCell`. 'newton' solves all steps of any cell with a
+        smooth step at once, in float32 or float64, and finishes by the scan the rows that have not
+        converged; options as `Newton(max_iterations=20)` in its place. Its memory is batch * time *
+        size of the state, squared unless `cell.jacobian` is 'blocks'. 'auto' takes 'fused' or
+        'chunkwise' where the cell has it and it was measured to win: on a CPU. It never takes the
+        two for GPUs, which have not been measured.
       remat: save the states at some sqrt(time) steps only, and recompute each segment between two
         of them in the backward pass. Its memory, beside inputs and outputs, then grows with the
         square root of time, and the forward pass is computed twice. Chen et al., Training deep nets
