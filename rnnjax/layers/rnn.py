@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import AbstractCell, LinearCell, State
@@ -47,7 +48,8 @@ class RNN(nn.Module):
     `layer.apply(variables, inputs, mask, mutable="internals")` also returns the collection
     'internals': 'state', the state after each step, [batch, time, ...], and under 'cell' the gates
     that the cell names, [batch, time, features]. Such a call is run by the engine 'scan' and needs
-    memory for all of them. At a masked step the gates are those of an input of zeros.
+    memory for all of them. At a masked step the gates are those of an input of zeros. Shapes with
+    symbols (`jax.export.symbolic_shape`) are run by 'scan' too, in one piece.
 
     Attributes:
       cell: a `rnnjax.cells.Cell`, or a cell written for flax (`nn.LSTMCell(64)`, say).
@@ -104,7 +106,8 @@ class RNN(nn.Module):
             not support the engine; or shapes or the mask's dtype are not as above.
         """
         require_cell(self.cell)
-        engine_name = "scan" if is_recording(self) else self.engine
+        is_plain = is_recording(self) or has_symbolic_shape(inputs)
+        engine_name = "scan" if is_plain else self.engine
         engine = _resolve_engine(engine_name, self.cell, resets is not None)
         require_arrays(inputs, mask=mask, resets=resets)
         if initial_state is None:
@@ -125,6 +128,8 @@ class RNN(nn.Module):
     def _segment_length(self, engine, inputs, state):
         """Returns the number of steps to run at a time; all of them unless memory is the limit."""
         batch, time = inputs.shape[:2]
+        if has_symbolic_shape(inputs):
+            return time
         if self.remat and not is_recording(self):
             return math.isqrt(time)
         if engine != "fused" or jax.default_backend() != "cpu":
@@ -291,6 +296,11 @@ def _resolve_engine(engine: str, cell: nn.Module, resets: bool) -> str:
             f"{with_resets}; expected one of these, or 'auto'"
         )
     return engine
+
+
+def has_symbolic_shape(inputs: jax.Array) -> bool:
+    """Returns whether batch or time is a symbol, as where `jax.export` traces the layer."""
+    return any(map(is_symbolic_dim, inputs.shape[:2]))
 
 
 def _where_state(mask: jax.Array | None, new: State, old: State) -> State:

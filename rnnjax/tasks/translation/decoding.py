@@ -142,7 +142,7 @@ def _search(
         return state, jnp.where(is_special, -jnp.inf, jax.nn.log_softmax(scores)), attention
 
     if beam.width == 1:
-        return greedy(functools.partial(step, encoded), state, len(tokens), length, END)
+        return greedy(functools.partial(step, encoded), state, tokens.shape[0], length, END)
     beams = beam_search(
         functools.partial(step, repeat_rows(encoded, beam.width)),
         repeat_rows(state, beam.width),
