@@ -26,7 +26,7 @@ SUPPORT = {
 }
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
-    *("lint", "score"),
+    *("lint", "score", "export"),
 }
 
 TASK_CONFIGS = "config of a task"
@@ -55,6 +55,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {*SUPPORT},
     **{part: {*SUPPORT, *CHAIN, "cli"} for part in ENTRIES},
     "lint": {*SUPPORT, "cli", "experiment"},
+    "exporting": {*SUPPORT, "tasks"},
+    "export": {*SUPPORT, "cli", "training", "exporting"},
     "__main__": {"cli", "console"},
     TASK_CONFIGS: {"errors", "config"},
 }

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from interpreter import Program
 from operations import DTYPES
 
@@ -291,21 +292,19 @@ def compare(actual: Any, expected: Any, tolerance: float, place: str = "answer")
       tolerance: of numbers, absolute up to 1 and relative beyond.
       place: of the two, for the message.
     """
+    message = f"{place} is {actual!r}, expected {expected!r}"
+    if isinstance(actual, float) and isinstance(expected, float | int):
+        is_equal = abs(actual - expected) <= tolerance * max(1, abs(expected))
+        return "" if is_equal else message
     if isinstance(expected, dict) and isinstance(actual, dict) and actual.keys() == expected.keys():
         pairs = [(f"{place}[{key!r}]", actual[key], expected[key]) for key in expected]
     elif isinstance(expected, list) and isinstance(actual, list) and len(actual) == len(expected):
-        pairs = [
-            (f"{place}[{n}]", *pair) for n, pair in enumerate(zip(actual, expected, strict=True))
-        ]
+        items = enumerate(zip(actual, expected, strict=True))
+        pairs = [(f"{place}[{number}]", *pair) for number, pair in items]
     else:
-        are_numbers = isinstance(actual, float) and isinstance(expected, float | int)
-        limit = tolerance * max(1, abs(expected)) if are_numbers else 0
-        is_equal = abs(actual - expected) <= limit if are_numbers else actual == expected
-        return "" if is_equal else f"{place} is {actual!r}, expected {expected!r}"
-    return next(
-        filter(None, (compare(a, b, tolerance, inner) for inner, a, b in pairs)),
-        "",
-    )
+        return "" if actual == expected else message
+    differences = (compare(*pair, tolerance, inner) for inner, *pair in pairs)
+    return next(filter(None, differences), "")
 
 
 def _read_lines() -> Iterator[str]:

@@ -110,7 +110,8 @@ class _BodyTracer:
 
         def read(atom: Any) -> int:
             if isinstance(atom, Literal):
-                return add_constant(np.asarray(atom.val, atom.aval.dtype))
+                dtype: Any = getattr(atom.aval, "dtype", None)
+                return add_constant(np.asarray(atom.val, dtype))
             return numbers[atom]
 
         numbers.update(zip(jaxpr.constvars, map(add_constant, constants), strict=True))
