@@ -128,13 +128,13 @@ def _write_files(
     folder: Path, description: Any, tensors: Any, network: ExportedNetwork, params: Any
 ) -> None:
     """Writes scripts, programs, tensors, and each function in StableHLO."""
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     for name in _SCRIPTS:
         shutil.copyfile(Path(__file__).with_name(name), folder / name)
     _write_json(folder / "model.json", description)
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    save_file(contiguous, folder / "model.safetensors", {"format": "np"})
+    (folder / "model.safetensors").write_bytes(save(contiguous))
     shapes = {name: jax.ShapeDtypeStruct(np.shape(p), p.dtype) for name, p in params.items()}
     for name, function in network.functions.items():
 
@@ -142,7 +142,8 @@ def _write_files(
             return function.function(traverse_util.unflatten_dict(params, sep="/"), *arrays)
 
         exported = jax.export.export(jax.jit(call), platforms=_PLATFORMS)
-        content = exported(shapes, *function.inputs.values()).serialize()
+        with _no_locations():
+            content = exported(shapes, *function.inputs.values()).serialize()
         (folder / f"{name}.stablehlo").write_bytes(content)
 
 
@@ -157,6 +158,18 @@ def _check_libraries() -> None:
                 f"{file} is written with {library}, which is not installed: pip install "
                 f"'rnnjax[export]', or pip install {library}"
             )
+
+
+@contextlib.contextmanager
+def _no_locations() -> Iterator[None]:
+    """Leaves the paths of source files on this machine out of programs."""
+    name = "jax_traceback_in_locations_limit"
+    limit = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, limit)
 
 
 @contextlib.contextmanager

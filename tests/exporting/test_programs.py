@@ -5,12 +5,11 @@ import json
 import jax
 import numpy as np
 import pytest
-from interpreter import Program, evaluate_size
 from jax.export import symbolic_shape
 
+from interpreter import Program
 from rnnjax.cells import make_cell
 from rnnjax.cells.registry import CELLS
-from rnnjax.errors import InputError
 from rnnjax.exporting.tracing import Tracer
 from rnnjax.layers import RNN
 
