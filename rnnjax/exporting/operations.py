@@ -309,6 +309,11 @@ def _assign(array: np.ndarray, index: Any, values: np.ndarray) -> None:
     array[index] = values
 
 
+_ROUNDINGS = {
+    "TO_NEAREST_EVEN": np.round,
+    "AWAY_FROM_ZERO": lambda operand: np.copysign(np.floor(np.abs(operand) + 0.5), operand),
+}
+
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
     **{name: getattr(np, name) for name in ("sign", "floor", "ceil", "sqrt", "square", "cbrt")},
     **{name: getattr(np, name) for name in ("exp", "exp2", "expm1", "log", "log1p", "real")},
@@ -349,6 +354,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     **{"reduce_max": _reduction(np.max), "reduce_min": _reduction(np.min)},
     **{"reduce_and": _reduction(np.all), "reduce_or": _reduction(np.any)},
     **{"argmax": _index_reduction(np.argmax), "argmin": _index_reduction(np.argmin)},
+    "round": lambda operand, *, rounding_method: _ROUNDINGS[rounding_method](operand),
     "integer_pow": lambda operand, *, y: operand**y,
     "convert_element_type": lambda operand, *, new_dtype: np.asarray(operand).astype(new_dtype),
     "reshape": lambda operand, *, new_sizes: np.reshape(operand, new_sizes),
