@@ -34,6 +34,7 @@ def recurrent_options(
         "layer_features": layer_widths(config) if config.layer_features else (),
         "connection": config.connection,
         "layer_norm": config.layer_norm,
+        "block": config.block.model_dump() if config.block.features else {},
         "bidirectional": config.bidirectional,
         "merge": config.merge,
         "dropout": config.dropout,

@@ -103,7 +103,7 @@ def test_sources_are_translated_independently(params, width):
 
 
 def test_long_sources_are_batches_of_one(params, monkeypatch):
-    texts, shapes, search = [*TEXTS, "e d c b"], [], decoding._search
+    texts, shapes, search = [*TEXTS, "e d c b"], [], decoding.search
 
     def recording_search(model, params, tokens, *args, **options):
         shapes.append(tokens.shape)
