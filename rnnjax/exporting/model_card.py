@@ -17,7 +17,7 @@ _PURPOSES = {
     "classes": "Tells the class of a text.",
     "labels": "Labels the tokens of a text.",
     "next_token": "Gives the probabilities of the next token of a text, and so scores texts.",
-    "translation": "Translates a text.",
+    "target_text": "Translates a text.",
     "series": "Predicts labels or values of series of numbers.",
 }
 _LIMITS = {
@@ -26,7 +26,7 @@ _LIMITS = {
     "labels": "It answers with its labels alone, and reads each text by itself.",
     "next_token": "A probable text is not a true one. It knows no facts, and it repeats what its "
     "data says about people.",
-    "translation": "It translates texts like those of its data. Of others it drops, adds and "
+    "target_text": "It translates texts like those of its data. Of others it drops, adds and "
     "repeats words, and shows no doubt.",
     "series": "Its inputs have to be channels of the same meaning and units as its data. It says "
     "nothing about series that behave in another way.",

@@ -196,8 +196,8 @@ def translate(model: Model, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
     rows = list(map(model.encode, texts))
     for text, outputs in zip(texts, model.read_rows(rows, program="translate"), strict=True):
         ids = [token for token in outputs["tokens"].tolist() if token not in (PADDING, END)]
-        translation = model.tokenizer.decode(ids, skip_special_tokens=False)
-        yield {"text": text, "translation": translation, "score": float(outputs["scores"])}
+        target = model.tokenizer.decode(ids, skip_special_tokens=False)
+        yield {"text": text, "target": target, "score": float(outputs["scores"])}
 
 
 def predict_series(model: Model, series: Sequence[Any]) -> Iterator[dict[str, Any]]:
@@ -230,7 +230,7 @@ def predict_series(model: Model, series: Sequence[Any]) -> Iterator[dict[str, An
 
 ANSWERS = {
     **{"classes": classify, "labels": label_tokens, "next_token": score},
-    **{"translation": translate, "series": predict_series},
+    **{"target_text": translate, "series": predict_series},
 }
 """Functions from a model and its inputs to the answers, by the kind of the network."""
 
@@ -303,7 +303,7 @@ def compare(actual: Any, expected: Any, tolerance: float, place: str = "answer")
         pairs = [(f"{place}[{number}]", *pair) for number, pair in items]
     else:
         return "" if actual == expected else message
-    differences = (compare(*pair, tolerance, inner) for inner, *pair in pairs)
+    differences = (compare(a, b, tolerance, inner) for inner, a, b in pairs)
     return next(filter(None, differences), "")
 
 

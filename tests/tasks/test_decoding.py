@@ -110,7 +110,7 @@ def test_long_sources_are_batches_of_one(params, monkeypatch):
         return search(model, params, tokens, *args, **options)
 
     expected = translate(params, texts=texts)
-    monkeypatch.setattr(decoding, "_search", recording_search)
+    monkeypatch.setattr(decoding, "search", recording_search)
     monkeypatch.setattr(decoding, "_LONG", 3)
     translations = translate(params, texts=texts)
     assert shapes == [(3, 16), (1, 16), (1, 16)]

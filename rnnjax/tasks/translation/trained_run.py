@@ -88,7 +88,7 @@ class TrainedTranslator(TrainedRun):
             "encode": ExportedFunction(encode, inputs),
             "step": ExportedFunction(step, {"tokens": tokens, **leaves[0], **leaves[1]}),
         }
-        return ExportedNetwork("translation", {"max_tokens": 0}, functions)
+        return ExportedNetwork("target_text", {"max_tokens": 0}, functions)
 
     def examples(self, texts: Sequence[str] | None = None) -> Examples:
         """Returns source texts with their translations.
@@ -101,7 +101,7 @@ class TrainedTranslator(TrainedRun):
         """
         inputs = spread(self._test_texts()) if texts is None else list(texts)
         answers = [
-            {"text": source, "translation": translated.text, "score": translated.score}
+            {"text": source, "target": translated.text, "score": translated.score}
             for source, translated in zip(inputs, self.translate(inputs), strict=True)
         ]
         return Examples(inputs, answers)
