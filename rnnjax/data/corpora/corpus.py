@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
+from rnnjax.data.sequences import Indices, Sequences
 from rnnjax.errors import InputError
 
 
@@ -23,6 +24,11 @@ class TextColumn(Sequence[str]):
         parts = [text.encode() for text in texts]
         offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         return cls(np.frombuffer(b"".join(parts), np.uint8), offsets)
+
+    def take(self, rows: Indices) -> "TextColumn":
+        """Selects texts by row, in that order."""
+        taken = Sequences(self.utf8, self.offsets).take(rows)
+        return TextColumn(taken.values, taken.offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -51,6 +57,11 @@ class CorpusSplit:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: Indices) -> "CorpusSplit":
+        """Selects rows, in that order."""
+        fields = {name: column.take(rows) for name, column in self.fields.items()}
+        return CorpusSplit(self.labels[rows], fields)
 
     def texts(self, text: str, rows: slice | Sequence[int] | np.ndarray | None = None) -> list[str]:
         """Returns the texts of some rows, or of all.

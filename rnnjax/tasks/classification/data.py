@@ -38,7 +38,9 @@ def load_corpus(config: DataConfig) -> Corpus:
     """
     if config.file:
         return load_labelled_files(config)
-    return corpora.load(config.corpus, config.dir, config.fallback)
+    fields = "+".join(filter(None, (config.text, config.vocabulary.text)))
+    names = {"text": fields, "label": config.label, "test": config.test}
+    return corpora.load(config.corpus, config.dir, config.fallback, **names)
 
 
 def make_dataset(

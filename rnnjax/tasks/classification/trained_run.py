@@ -56,15 +56,16 @@ class TrainedClassifier(TrainedRun):
         """Returns loss (nats), accuracy, F1, rows and unknown share of a file.
 
         Args:
-          path: a file with the columns of the training file; of a run on AG News, CSV in the
-            original layout, "class","title","description", without a header.
+          path: a file with the columns of the training data; of a run on AG News or the
+            docstrings, CSV in the original layout of AG News, "class","title","description",
+            without a header.
 
         Raises:
           InputError: the file cannot be read, or a text is too long for the memory of the device.
         """
         config = self.config.data
         fields = config.text.split("+")
-        if config.file:
+        if config.has_named_columns:
             split = make_split(read_labelled_rows(path, config), config, self.classes)
             labels, texts = split.labels, split.texts(config.text)
         else:

@@ -88,7 +88,8 @@ def load_corpus(config: DataConfig) -> TextCorpus:
         return plain_text.load_text_files(
             Path(config.file), *(Path(name) if name else None for name in evaluation_files)
         )
-    corpus = load_labelled(config.corpus, config.dir, config.fallback)
+    names = {"text": config.text, "label": "", "test": config.test}
+    corpus = load_labelled(config.corpus, config.dir, config.fallback, **names)
     return plain_text.strip_labels(corpus, config.text)
 
 
