@@ -1,9 +1,12 @@
 """Vocabularies: text to token ids and back."""
 
+import collections
 import functools
 import itertools
 import json
+import re
 import string
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 import tokenizers
-from jaxtyping import Int32
+from jaxtyping import Int32, UInt32
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from rnnjax.data.sequences import Sequences
@@ -28,9 +31,8 @@ _PADDING, _UNKNOWN, _END = "[PAD]", "[UNK]", "[END]"
 _SPECIAL_WORDS = ("[PAD] ", "<unk>", "<eos>")
 """Padding, unknown and end of white-space words. Published texts hold the last two, and a space
 keeps the first from being a word of a text."""
-_ALL_TOKENS = 2**31
 _TEXTS_PER_CALL = 10_000
-"""Texts that are encoded at once to count their words."""
+"""Texts whose characters are counted at once."""
 _TEXTS_IN_CACHE = 500
 """ASCII texts that are split at once, few enough for the processor's cache."""
 
@@ -54,6 +56,8 @@ _MAX_PIECE = 512
 
 _ASCII_PUNCTUATION = string.punctuation.encode()
 _LOWER = bytes(range(256)).lower()
+_WORD = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+"""A word between white space of Unicode; `str.split` also splits at four control characters."""
 _PUNCTUATION = r"""[!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']"""
 
 
@@ -93,13 +97,16 @@ class Vocabulary:
         Raises:
           InputError: the texts hold no token at all.
         """
+        texts = _check_unicode(texts)
+        special = [_PADDING, _UNKNOWN, *([_END] if end_token else [])]
         if unit == "whitespace":
             special = list(_SPECIAL_WORDS)
-            tokenizer = _fit_whitespace_words(list(_check_unicode(texts)), size)
+            tokenizer = _fit_whitespace_words(texts, size)
+        elif unit == "character":
+            tokenizer = _fit_characters(texts, size, special)
         else:
-            special = [_PADDING, _UNKNOWN, *([_END] if end_token else [])]
             tokenizer, trainer = _make_tokenizer(unit, size, special)
-            tokenizer.train_from_iterator(_check_unicode(texts), trainer)
+            tokenizer.train_from_iterator(texts, trainer)
         if tokenizer.get_vocab_size() == len(special):
             if size <= len(special):
                 raise InputError(
@@ -185,6 +192,8 @@ class Vocabulary:
           InputError: a text is not valid Unicode.
         """
         texts = list(_check_unicode(texts))
+        if (table := self._character_table) is not None:
+            return _encode_characters(texts, table, max_tokens)
         ids = self._ascii_word_ids
         if ids is None:
             return self._tokenize(texts, max_tokens)
@@ -205,17 +214,32 @@ class Vocabulary:
     @functools.cached_property
     def _ascii_word_ids(self) -> dict[bytes, int] | None:
         """The ids of words as `fit` makes them; None where tokens are others."""
-        settings, words = (
+        ids = self._ids_of_unit("word")
+        return None if ids is None else {word.encode(): number for word, number in ids.items()}
+
+    @functools.cached_property
+    def _character_table(self) -> Int32[np.ndarray, " codes"] | None:
+        """The id of each code point, of characters as `fit` makes them; None of other tokens."""
+        ids = self._ids_of_unit("character")
+        if ids is None:
+            return None
+        table = np.full(sys.maxunicode + 1, UNKNOWN, np.int32)
+        for character, number in ids.items():
+            if len(character) == 1:
+                table[ord(character)] = number
+        return table
+
+    def _ids_of_unit(self, unit: Unit) -> dict[str, int] | None:
+        """Returns the id of each token if the tokenizer is one of `fit` for this unit."""
+        settings, expected = (
             json.loads(tokenizer.to_str())
-            for tokenizer in (self.tokenizer, _make_tokenizer("word", 0, [])[0])
+            for tokenizer in (self.tokenizer, _make_tokenizer(unit, 0, [])[0])
         )
         ids = settings["model"].pop("vocab")
-        words["model"].pop("vocab")
+        expected["model"].pop("vocab")
         are_special = all(token["special"] for token in settings.pop("added_tokens"))
-        words.pop("added_tokens")
-        if not are_special or settings != words:
-            return None
-        return {word.encode(): number for word, number in ids.items()}
+        expected.pop("added_tokens")
+        return ids if are_special and settings == expected else None
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Returns the start and end of each token in a text.
@@ -295,24 +319,45 @@ def _encode_ascii_words(texts: Sequence[str], ids: dict[bytes, int], max_tokens:
     return Sequences(np.concatenate([np.zeros(0, np.int32), *values]), offsets)
 
 
-def _fit_whitespace_words(texts: Sequence[str], size: int) -> tokenizers.Tokenizer:
+def _encode_characters(
+    texts: Sequence[str], table: Int32[np.ndarray, " codes"], max_tokens: int
+) -> Sequences:
+    """Encodes texts by the id of each code point."""
+    texts = [text[:max_tokens] for text in texts] if max_tokens else texts
+    offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    return Sequences(table[_code_points(texts)], offsets)
+
+
+def _code_points(texts: Sequence[str]) -> UInt32[np.ndarray, " characters"]:
+    return np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
+
+
+def _fit_characters(
+    texts: Iterable[str], size: int, special: Sequence[str]
+) -> tokenizers.Tokenizer:
+    """Returns a tokenizer of the commonest characters, as the library's trainer makes it."""
+    counts = np.zeros(sys.maxunicode + 1, np.int64)
+    texts = iter(texts)
+    while part := list(itertools.islice(texts, _TEXTS_PER_CALL)):
+        points, numbers = np.unique(_code_points(part), return_counts=True)
+        counts[points] += numbers
+    (points,) = np.nonzero(counts)
+    points = points[np.argsort(-counts[points], kind="stable")][: max(size - len(special), 0)]
+    tokenizer, trainer = _make_tokenizer("character", size, list(special))
+    tokenizer.train_from_iterator([], trainer)
+    ids = {token: number for number, token in enumerate([*special, *map(chr, points)])}
+    tokenizer.model = models.WordLevel(ids, unk_token=_UNKNOWN)
+    return tokenizer
+
+
+def _fit_whitespace_words(texts: Iterable[str], size: int) -> tokenizers.Tokenizer:
     """Returns a tokenizer of the commonest words; equal counts rank by first occurrence."""
     special = {name: token_id for token_id, name in enumerate(_SPECIAL_WORDS)}
-    everything = _whitespace_tokenizer(special)
-    everything.train_from_iterator(
-        texts, trainers.WordLevelTrainer(vocab_size=_ALL_TOKENS, show_progress=False)
-    )
-    ids = [
-        encoding.ids
-        for start in range(0, len(texts), _TEXTS_PER_CALL)
-        for encoding in everything.encode_batch_fast(texts[start : start + _TEXTS_PER_CALL])
-    ]
-    words, first, counts = np.unique(
-        Sequences.from_lists(ids).values, return_index=True, return_counts=True
-    )
-    names = [str(everything.id_to_token(int(word))) for word in words[np.lexsort((first, -counts))]]
-    room = max(size - len(special), 0)
-    names = [name for name in names if name not in special][:room]
+    counts: collections.Counter[str] = collections.Counter()  # in the order of first occurrence
+    for text in texts:
+        counts.update(_WORD.findall(text.replace("\n", f" {_SPECIAL_WORDS[END]} ")))
+    names = [name for name, _ in counts.most_common() if name not in special]
+    names = names[: max(size - len(special), 0)]
     return _whitespace_tokenizer(special | {name: len(special) + i for i, name in enumerate(names)})
 
 

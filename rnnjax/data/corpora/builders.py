@@ -47,7 +47,8 @@ def read(folder: Path, fields: Sequence[str], label: str) -> PreparedCorpus:
     _check_features(path, json.loads(path.read_text(encoding="utf-8")))
     with _quiet():
         builder = tfds.builder_from_directory(folder)
-        features, splits = builder.info.features, builder.info.splits
+        info: Any = builder.info
+        features, splits = info.features, info.splits
         texts = [name for name, feature in features.items() if _is_scalar(feature, np.object_)]
         for field in fields:
             if field not in texts:
@@ -80,7 +81,7 @@ def read(folder: Path, fields: Sequence[str], label: str) -> PreparedCorpus:
         classes = features[label].names
         numbers = {str(number): number for number in range(len(classes))}
     else:
-        classes = sort_classes(row[0] for row in rows["train"])
+        classes = list(sort_classes(name for name, *_ in rows["train"]))
         numbers = {name: number for number, name in enumerate(classes)}
     if len(classes) < 2:
         raise InputError(
@@ -103,8 +104,10 @@ def read(folder: Path, fields: Sequence[str], label: str) -> PreparedCorpus:
 
 def _is_scalar(feature: Any, *kinds: type[np.generic]) -> bool:
     """Returns whether a feature is one value of a dtype."""
-    is_plain = isinstance(feature, tfds.features.Tensor) and feature.shape == ()
-    return is_plain and any(np.issubdtype(feature.np_dtype, kind) for kind in kinds)
+    if not isinstance(feature, tfds.features.Tensor) or feature.shape != ():
+        return False
+    dtype: Any = feature.np_dtype
+    return any(np.issubdtype(dtype, kind) for kind in kinds)
 
 
 def _listed(names: Sequence[str]) -> str:
