@@ -14,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 import tokenizers
-from jaxtyping import Int32, UInt32
+from jaxtyping import Int, Int32, Int64, UInt32
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from rnnjax.data.array_files import read_blocks
 from rnnjax.data.sequences import Sequences
 from rnnjax.errors import InputError
 from rnnjax.input_files import load_text
@@ -419,9 +420,27 @@ def _check_unicode(texts: Iterable[str]) -> Iterable[str]:
         yield text
 
 
-def unknown_share(tokens: Int32[np.ndarray, " tokens"]) -> float:
+def count_tokens(
+    tokens: Int[np.ndarray, " tokens"], vocab_size: int = 0
+) -> Int64[np.ndarray, " vocabulary"]:
+    """Counts each token id; mapped tokens are read part by part.
+
+    Args:
+      tokens: any ids.
+      vocab_size: least number of counts.
+    """
+    counts = np.zeros(vocab_size, np.int64)
+    for part in read_blocks(tokens):
+        numbers = np.bincount(part, minlength=len(counts))
+        numbers[: len(counts)] += counts
+        counts = numbers
+    return counts
+
+
+def unknown_share(tokens: Int[np.ndarray, " tokens"]) -> float:
     """Returns the share of unknown tokens, 0 without tokens."""
-    return float(np.mean(tokens == UNKNOWN)) if len(tokens) else 0.0
+    unknown = sum(np.count_nonzero(part == UNKNOWN) for part in read_blocks(tokens))
+    return unknown / len(tokens) if len(tokens) else 0.0
 
 
 def has_excess_unknowns(share: float, training_share: float) -> bool:

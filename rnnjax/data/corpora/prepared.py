@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from rnnjax.data.array_files import map_array
 from rnnjax.data.corpora.corpus import CorpusSplit, TextColumn
 from rnnjax.data.corpora.csv_files import CsvRow
 from rnnjax.errors import InputError
-from rnnjax.input_files import explain, load_text, open_regular, parse_json
+from rnnjax.input_files import explain, load_text, parse_json
 from rnnjax.reporting.progress import write_message
 
 FORMAT_VERSION = 2
@@ -139,7 +140,7 @@ def _read(folder: Path, key: str) -> CachedCorpus:
     classes, fields, splits = header["classes"], header["fields"], {}
     columns = ["labels", *(f"{field}.{column}" for field in fields for column in _COLUMNS)]
     for name, count in header["rows"].items():
-        arrays = {column: _map(folder / f"{name}.{column}.npy") for column in columns}
+        arrays = {column: map_array(folder / f"{name}.{column}.npy") for column in columns}
         splits[name] = _split(arrays, fields)
         _check_split(name, splits[name], count, len(classes))
     if _fingerprint(classes, splits) != header["fingerprint"]:
@@ -179,13 +180,6 @@ def _fingerprint(classes: Sequence[str], splits: Mapping[str, CorpusSplit]) -> s
             digest.update(column.offsets.tobytes())
             digest.update(column.utf8.tobytes())
     return digest.hexdigest()
-
-
-def _map(path: Path) -> np.ndarray:
-    open_regular(path).close()  # NumPy would wait for the writer of a pipe
-    # The mapping refuses a truncated file.
-    # A plain array over the map: slices of a memmap object cost several times as much.
-    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def _publish(columns: Path, folder: Path, key: str) -> None:
