@@ -99,10 +99,10 @@ def release_pages(array: np.ndarray) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def read_blocks(array: Array, size: int = _BLOCK) -> Iterator[Array]:
+def read_blocks(array: Array) -> Iterator[Array]:
     """Yields consecutive parts of an array, and unloads each from memory if it is mapped."""
-    for start in range(0, len(array), size):
-        yield array[start : start + size]
+    for start in range(0, len(array), _BLOCK):
+        yield array[start : start + _BLOCK]
         release_pages(array)
 
 

@@ -195,10 +195,9 @@ def _run_workers(
         workers = max(min(cores, _MAX_WORKERS, len(pieces)), 1)
         pool = stack.enter_context(ThreadPoolExecutor(workers))
         for _ in range(workers if pieces else 0):
-            process = _start_worker()
-            # Before the pool waits for its threads, which wait for the processes.
-            stack.callback(process.wait)
-            stack.callback(process.kill)
+            # Stopped before the pool waits for its threads, which wait for the processes.
+            process = stack.enter_context(_start_worker())
+            stack.callback(_stop_worker, process)
             _send(process, settings)
             idle.put(process)
         futures = [pool.submit(work, path, texts) for path, texts in pieces.items()]
@@ -223,6 +222,13 @@ def _start_worker() -> "subprocess.Popen[bytes]":
         env=environment,
         process_group=0,  # Ctrl-C reaches this process alone, which ends the others
     )
+
+
+def _stop_worker(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    assert process.stdin
+    with contextlib.suppress(BrokenPipeError):  # of a message that was cut off
+        process.stdin.close()
 
 
 def _send(process: "subprocess.Popen[bytes]", message: Any) -> None:
