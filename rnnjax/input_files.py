@@ -176,6 +176,25 @@ def read_utf8(path: str | os.PathLike[str]) -> Iterator[bytes]:
     return (chunk for chunk, _ in _decode_chunks(Path(path), False, None, sys.maxsize))
 
 
+def open_text(
+    path: str | os.PathLike[str], newline: str, *, max_line: int | None = None
+) -> io.TextIOWrapper:
+    """Opens a UTF-8 file of any size to read its lines, without a byte order mark.
+
+    Args:
+      path: a regular file.
+      newline: as for `open`.
+      max_line: limit of a line, in bytes; None for none.
+
+    Raises:
+      InputError: the file cannot be read, is not UTF-8 text, or breaks the limit; while it is
+        read.
+    """
+    chunks = _decode_chunks(Path(path), False, max_line, sys.maxsize)
+    stream = io.BufferedReader(_Chunks(chunk for chunk, _ in chunks), _CHUNK)
+    return io.TextIOWrapper(stream, "utf-8-sig", newline=newline)
+
+
 def _decode_chunks(
     path: Path, packed: bool, max_line: int | None, max_bytes: int
 ) -> Iterator[tuple[bytes, str]]:
@@ -269,6 +288,24 @@ def check_writable(folder: Path) -> None:
         place = place.parent
     with tempfile.TemporaryFile(dir=place, buffering=0) as probe:
         probe.write(b"\0")
+
+
+class _Chunks(io.RawIOBase):
+    """A stream of chunks of bytes."""
+
+    def __init__(self, chunks: Iterator[bytes]):
+        self._chunks = chunks
+        self._chunk = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._chunk = self._chunk or next(self._chunks, b"")
+        count = min(len(buffer), len(self._chunk))
+        buffer[:count] = self._chunk[:count]
+        self._chunk = self._chunk[count:]
+        return count
 
 
 class _Unpacked(io.RawIOBase):

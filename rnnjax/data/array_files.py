@@ -57,14 +57,17 @@ class ArrayWriter:
         np.ascontiguousarray(values, self._dtype).tofile(self._file)
         self._count += len(values)
 
+    def close(self) -> None:
+        """Writes the length into the file, and closes it."""
+        with self._file:
+            self._file.seek(0)
+            self._write_header()
+
     def __enter__(self) -> "ArrayWriter":
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        with self._file:
-            if kind is None:
-                self._file.seek(0)
-                self._write_header()
+        self.close()
 
     def _write_header(self) -> None:
         # The format leaves room for any length along the first axis.

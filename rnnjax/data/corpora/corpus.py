@@ -51,7 +51,7 @@ class TextColumn(Sequence[str]):
         for array in (self.utf8[self.offsets[0] : self.offsets[-1]], self.offsets):
             digest.update(str(len(array)).encode())
             for block in read_blocks(array):
-                digest.update(np.ascontiguousarray(block))
+                digest.update(block.tobytes())
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -116,7 +116,7 @@ class JoinedTexts(Sequence[str]):
 
     def update_digest(self, digest: Any) -> None:
         """Hashes columns and rows."""
-        digest.update(np.ascontiguousarray(self.rows))
+        digest.update(self.rows.tobytes())
         for column in self.columns:
             column.update_digest(digest)
 
