@@ -212,3 +212,40 @@ def test_folder_of_other_data_is_prepared_again(tmp_path):
     (tmp_path / "cache" / "wrong").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         prepare_folder("wrong", "name", "1" * 64, write)
+
+
+def test_large_labelled_files_are_those_of_small_ones(tmp_path, request):
+    labels = [f"c{i % 3}" for i in range(len(LINES))]
+    rows = [
+        {"a": a, "b": f"b{i}", "label": label, "several": [label, "c9"][: i % 3]}
+        for i, (a, label) in enumerate(zip(LINES, labels, strict=True))
+    ]
+    for name, part in (("train", rows), ("test", rows[:7])):
+        text = "".join(json.dumps(row) + "\n" for row in part)
+        (tmp_path / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    file, test = (str(tmp_path / f"{name}.jsonl") for name in ("train", "test"))
+    data = {"file": file, "text": "a+b", "vocabulary": {"size": 30}}
+    options = [
+        {"validation": 0.2, "class_weights": "balanced"},
+        {"test_file": test, "validation_file": test, "max_tokens": 3},
+        {"multi_label": True, "label": "several"},
+    ]
+    task = find_task("classification")
+    configs = [parse({"batch_size": 4, "data": data | values}) for values in options]
+    small = [task.make_dataset(config, task.load_corpus(config)) for config in configs]
+    request.getfixturevalue("small_memory")
+    for config, expected in zip(configs, small, strict=True):
+        dataset = task.make_dataset(config, task.load_corpus(config))
+        assert dataset.describe() == expected.describe()
+        assert is_mapped(dataset.train.sequences.values)
+        assert is_mapped(dataset.corpus.splits["train"].fields["a"].utf8)
+        assert not is_mapped(expected.corpus.splits["train"].fields["a"].utf8)
+        for name in ("train", "validation", "test"):
+            pair = [getattr(part, name) for part in (dataset, expected)]
+            assert (pair[0] is None) == (pair[1] is None)
+            for step in range(pair[0].steps_per_epoch if pair[0] else 0):
+                batches = [split.batch_at(1, step) for split in pair]
+                for values, others in zip(*batches, strict=True):
+                    np.testing.assert_array_equal(values, others)
+                    assert values.dtype == others.dtype
+        assert list(dataset.texts(config.data, "test")) == list(expected.texts(config.data, "test"))
