@@ -8,9 +8,12 @@ from typing import Any, overload
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
-from rnnjax.data.array_files import read_blocks
+from rnnjax.data.array_files import read_blocks, release_pages
 from rnnjax.data.sequences import Indices, Sequences
 from rnnjax.errors import InputError
+
+_ROWS_IN_MEMORY = 10_000
+"""Rows of mapped columns that are iterated before their pages are unloaded."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +76,10 @@ class TextColumn(Sequence[str]):
         return self.text(row)
 
     def __iter__(self) -> Iterator[str]:
-        return map(self.text, range(len(self)))
+        for row in range(len(self)):
+            yield self.text(row)
+            if row % _ROWS_IN_MEMORY == 0:
+                release_pages(self.utf8)
 
     def text(self, row: int) -> str:
         """Returns the text of a row; a negative one counts from the end."""
@@ -135,8 +141,11 @@ class JoinedTexts(Sequence[str]):
         return " ".join(column.text(int(self.rows[index])) for column in self.columns)
 
     def __iter__(self) -> Iterator[str]:
-        for row in self.rows.tolist():
-            yield " ".join(column.text(row) for column in self.columns)
+        for number, row in enumerate(self.rows.tolist()):
+            yield " ".join([column.text(row) for column in self.columns])
+            if number % _ROWS_IN_MEMORY == 0:
+                for column in self.columns:
+                    release_pages(column.utf8)
 
 
 @dataclasses.dataclass(frozen=True)
