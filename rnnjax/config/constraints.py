@@ -64,6 +64,7 @@ def check_combinations(config: "Config") -> None:
             f"and model.layers is {config.model.layers}; give a number for each layer, or leave "
             "model.layer_features=''"
         )
+    _check_block(config.model)
     if (config.model.connection or config.model.layer_norm) and config.model.layers == 1:
         key = "connection" if config.model.connection else "layer_norm"
         raise ValueError(
@@ -97,6 +98,29 @@ def check_combinations(config: "Config") -> None:
             f"model.embedding.{key} is set and model.embedding.features is 0: one-hot input "
             "has no vectors, so set model.embedding.features to their size, or leave "
             f"model.embedding.{key} out"
+        )
+
+
+def _check_block(config: "ModelConfig") -> None:
+    block = config.block
+    if not block.features:
+        options = ("inner", "convolution", "groups", "gate", "feed_forward")
+        if used := [name for name in options if getattr(block, name)]:
+            raise ValueError(
+                f"model.block.{used[0]} is set and model.block.features is 0: there are no blocks, "
+                f"so set model.block.features to their size, or leave model.block.{used[0]} out"
+            )
+        return
+    for key in ("connection", "layer_norm"):
+        if getattr(config, key):
+            raise ValueError(
+                f"model.{key} and model.block.features are set: a block adds its inputs and "
+                f"normalizes them already, so leave model.{key} or model.block out"
+            )
+    if config.merge != "concat":
+        raise ValueError(
+            f"model.merge is {config.merge!r} and model.block.features is set: the projection of a "
+            "block reads the outputs of both directions, so leave model.merge out"
         )
 
 
