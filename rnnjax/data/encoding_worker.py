@@ -20,7 +20,7 @@ def main() -> None:
     """Encodes pieces until the standard input ends."""
     serialized, max_tokens = pickle.load(sys.stdin.buffer)
     vocabulary = Vocabulary(tokenizers.Tokenizer.from_str(serialized))
-    print(flush=True)
+    _answer()
     while True:
         try:
             path, utf8, offsets = pickle.load(sys.stdin.buffer)
@@ -28,7 +28,12 @@ def main() -> None:
             return
         texts = [utf8[start:end].decode() for start, end in itertools.pairwise(offsets.tolist())]
         encode_piece(Path(path), texts, vocabulary, max_tokens)
-        print(flush=True)
+        _answer()
+
+
+def _answer() -> None:
+    sys.stdout.buffer.write(b"\n")
+    sys.stdout.buffer.flush()
 
 
 def encode_piece(path: Path, texts: list[str], vocabulary: Vocabulary, max_tokens: int) -> None:

@@ -12,7 +12,8 @@ from rnnjax.data.corpora.corpus import CorpusSplit, TextColumn
 from rnnjax.data.corpora.plain_text import load_text_files
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
-from rnnjax.tasks.registry import find_task
+from rnnjax.tasks.classification.task import ClassificationTask
+from rnnjax.tasks.language_modeling.task import LanguageModelingTask
 
 LINES = [f"{'xyzé漢'[i % 5] * (i % 7)} word{i % 4}, {'The end' * (i % 3)}\n" for i in range(60)]
 CONTENTS = {
@@ -59,8 +60,7 @@ def language_model_data(folder, unit, **data):
             | {"vocabulary": {"unit": unit, "size": 30}},
         }
     )
-    task = find_task("language_modeling")
-    return task.make_dataset(config, task.load_corpus(config))
+    return LanguageModelingTask.make_dataset(config, LanguageModelingTask.load_corpus(config))
 
 
 @pytest.mark.parametrize("unit", ["character", "word", "whitespace", "subword"])
@@ -90,7 +90,7 @@ def test_large_files_have_the_tokens_of_small_ones(name, unit, tmp_path, request
             for values, others in zip(*batches, strict=True):
                 np.testing.assert_array_equal(values, others)
                 assert values.dtype == others.dtype
-        task = find_task("language_modeling")
+        task = LanguageModelingTask
         assert task.input_free_loss(large) == task.input_free_loss(small)
 
 
@@ -230,7 +230,7 @@ def test_large_labelled_files_are_those_of_small_ones(tmp_path, request):
         {"test_file": test, "validation_file": test, "max_tokens": 3},
         {"multi_label": True, "label": "several"},
     ]
-    task = find_task("classification")
+    task = ClassificationTask
     configs = [parse({"batch_size": 4, "data": data | values}) for values in options]
     small = [task.make_dataset(config, task.load_corpus(config)) for config in configs]
     request.getfixturevalue("small_memory")
