@@ -12,7 +12,6 @@ import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers, trainers
 
-from rnnjax.data import vocabulary as vocabulary_module
 from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_share
 from rnnjax.errors import InputError
 
@@ -367,7 +366,7 @@ ODD_TEXTS = [
 
 @pytest.mark.parametrize("max_tokens", [0, 3])
 def test_words_are_those_of_the_tokenizers_library(max_tokens, monkeypatch):
-    monkeypatch.setattr("rnnjax.data.vocabulary._TEXTS_IN_CACHE", 7)
+    monkeypatch.setattr("rnnjax.data.tokenization._TEXTS_IN_CACHE", 7)
     generator = np.random.default_rng(0)
     letters = [*"aAbBcC .,'-\n\t\x1c", "é", "\u3000", "\0"]
     drawn = ["".join(generator.choice(letters, 12)) for _ in range(300)]
@@ -386,19 +385,3 @@ def test_words_are_those_of_the_tokenizers_library(max_tokens, monkeypatch):
 @pytest.mark.parametrize("unit", ["whitespace", "character", "subword"])
 def test_other_units_are_encoded_by_the_tokenizers_library(unit):
     assert Vocabulary.fit(ODD_TEXTS, 200, unit)._ascii_word_ids is None
-
-
-def test_characters_are_those_of_the_library():
-    texts = ["abca\né漢", "", "b😀a[UNK]\0\x1c", "z" * 3]
-    for size in (6, 9, 99):
-        vocabulary = Vocabulary.fit(iter(texts), size, "character", end_token=True)
-        expected, trainer = vocabulary_module._make_tokenizer(
-            "character", size, ["[PAD]", "[UNK]", "[END]"]
-        )
-        expected.train_from_iterator(texts, trainer)
-        assert vocabulary.to_json() == Vocabulary(expected).to_json()
-        for max_tokens in (0, 2):
-            encoded = vocabulary.encode([*texts, "ñ"], max_tokens)
-            ids = [row.ids[: max_tokens or None] for row in expected.encode_batch([*texts, "ñ"])]
-            assert encoded.values.tolist() == [number for row in ids for number in row]
-            assert encoded.lengths.tolist() == list(map(len, ids))
