@@ -18,7 +18,7 @@ from rnnjax.reporting.run_report import REPORT
 from rnnjax.tasks.exported import Examples, ExportedNetwork, spread
 from rnnjax.tasks.generation import TextGenerator
 from rnnjax.tasks.inspection import Inspection, inspect_texts
-from rnnjax.tasks.prediction import EvaluateStep, check_scores, predict_split
+from rnnjax.tasks.prediction import EvaluateStep, check_classes, check_scores, predict_split
 from rnnjax.tasks.report_page import render_report, usage_commands, write_report
 from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.streaming import TextStreaming
@@ -307,6 +307,7 @@ class TrainedRun:
 
     def _evaluate_file(self, path: Path) -> dict[str, float | int]:
         split = self.task.read_split(self, path)
+        check_classes(self.task, split, str(path))
         return self.task.compute_metrics(split, self.outputs(split, "evaluate"))
 
     def warn_unknown_tokens(self, share: float, texts: Sequence[str]) -> None:

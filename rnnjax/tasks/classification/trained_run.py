@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from rnnjax.data.corpora import read_csv
-from rnnjax.data.corpora.labelled_files import make_split, read_labelled_rows
+from rnnjax.data.corpora.labelled_files import read_split
 from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_share
 from rnnjax.errors import InputError, is_out_of_memory
 from rnnjax.tasks.classification import metrics, multi_label
@@ -57,16 +57,17 @@ class TrainedClassifier(TrainedRun):
         """Returns loss (nats), accuracy, F1, rows and unknown share of a file.
 
         Args:
-          path: a file with the columns of the training file; of a run on AG News, CSV in the
-            original layout, "class","title","description", without a header.
+          path: a file with the columns of the training data; of a run on AG News or the
+            docstrings, CSV in the original layout of AG News, "class","title","description",
+            without a header.
 
         Raises:
           InputError: the file cannot be read, or a text is too long for the memory of the device.
         """
         config = self.config.data
         fields = config.text.split("+")
-        if config.file:
-            split = make_split(read_labelled_rows(path, config), config, self.classes)
+        if config.has_named_columns:
+            split = read_split(path, config, self.classes)
             labels, texts = split.labels, split.texts(config.text)
         else:
             rows = list(read_csv(path, self.classes))
