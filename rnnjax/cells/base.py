@@ -118,7 +118,9 @@ class AbstractCell(nn.Module):
     ) -> tuple[State, Float[Array, "batch time features"]]:
         """Returns the final state and the outputs of whole sequences, under the mask rule.
 
-        Implemented by cells with a hand-written derivative; `RNN(engine='fused')` calls it.
+        Implemented by cells that compute a whole sequence in another way than step by step, with a
+        hand-written derivative for instance; `RNN(engine='fused')` calls it. A method that takes
+        resets has the arguments `resets=None, reset_state=None` besides, as that of `LinearCell`.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define fused")
 

@@ -66,6 +66,7 @@ def check_combinations(config: "Config") -> None:
             f"and model.layers is {config.model.layers}; give a number for each layer, or leave "
             "model.layer_features=''"
         )
+    _check_block(config.model)
     if (config.model.connection or config.model.layer_norm) and config.model.layers == 1:
         key = "connection" if config.model.connection else "layer_norm"
         raise ValueError(
@@ -112,8 +113,8 @@ def _check_devices(config: "Config") -> None:
         )
     if shards and batch_size % shards:
         raise ValueError(
-            f"deterministic_shards is {shards} and batch_size {batch_size}: shards have equally many "
-            f"rows, so set batch_size to a multiple ({-(-batch_size // shards) * shards}, say), or "
+            f"deterministic_shards is {shards} and batch_size {batch_size}: shards have the same "
+            f"number of rows, so set batch_size to a multiple ({-(-batch_size // shards) * shards}, say), or "
             f"deterministic_shards to a divisor ({math.gcd(shards, batch_size)}, say)"
         )
     if shards and count and shards % count:
@@ -135,6 +136,29 @@ def _check_devices(config: "Config") -> None:
         raise ValueError(
             f"devices.data is {count} and batch_size {batch_size}: each device needs a row, so set "
             f"devices.data to {batch_size} or less, or a larger batch_size"
+        )
+
+
+def _check_block(config: "ModelConfig") -> None:
+    block = config.block
+    if not block.features:
+        options = ("inner", "convolution", "groups", "gate", "feed_forward")
+        if used := [name for name in options if getattr(block, name)]:
+            raise ValueError(
+                f"model.block.{used[0]} is set and model.block.features is 0: there are no blocks, "
+                f"so set model.block.features to their size, or leave model.block.{used[0]} out"
+            )
+        return
+    for key in ("connection", "layer_norm"):
+        if getattr(config, key):
+            raise ValueError(
+                f"model.{key} and model.block.features are set: a block adds its inputs and "
+                f"normalizes them already, so leave model.{key} or model.block out"
+            )
+    if config.merge != "concat":
+        raise ValueError(
+            f"model.merge is {config.merge!r} and model.block.features is set: the projection of a "
+            "block reads the outputs of both directions, so leave model.merge out"
         )
 
 

@@ -153,6 +153,24 @@ class EmbeddingConfig(ConfigSection):
     """Bound of a uniform distribution of the initial embedding; 0 for `model.initialization`'s."""
 
 
+class BlockConfig(ConfigSection):
+    """Residual blocks around the cell, as `rnnjax.layers.ResidualBlock` has them."""
+
+    features: int = pydantic.Field(default=0, ge=0, le=_FEATURES)
+    """Size of the inputs and outputs of a block, which are added; `model.features` is then that of
+    the cell. 0 for recurrent layers without blocks."""
+    inner: int = pydantic.Field(default=0, ge=0, le=_FEATURES)
+    """Size of a projection that the cell reads; 0 for none."""
+    convolution: int = pydantic.Field(default=0, ge=0, le=1024)
+    """Steps of a causal convolution before the cell; 0 for none."""
+    groups: int = pydantic.Field(default=0, ge=0, le=_FEATURES)
+    """Groups of a norm of the cell's outputs, its heads say; 0 for no norm."""
+    gate: bool = False
+    """Whether the cell's outputs are gated by the block's inputs."""
+    feed_forward: int = pydantic.Field(default=0, ge=0, le=_FEATURES)
+    """Size of a gated feed-forward layer after the cell; 0 for none."""
+
+
 class RegularizationConfig(ConfigSection):
     """Regularization beside `model.dropout`. 0 is off."""
 
@@ -201,6 +219,7 @@ class ModelConfig(ConfigSection):
     (residual), or by a gate (highway); '' for not."""
     layer_norm: bool = False
     """Whether the inputs of all layers but the lowest are normalized (layer normalization)."""
+    block: BlockConfig = BlockConfig()
     bidirectional: bool = False
     """Whether each layer also runs from right to left."""
     merge: Literal["concat", "sum", "mul", "ave"] = "concat"
@@ -280,8 +299,9 @@ class CheckpointConfig(ConfigSection):
 
 
 class DevicesConfig(ConfigSection):
-    """Devices of one machine. Results differ between numbers of them within rounding, and not at
-    all with `deterministic_shards`. A run may be resumed on another number."""
+    """Devices of one machine. A run may be resumed on another number of them: the results agree
+    within rounding, and in every bit with `deterministic_shards`.
+    """
 
     data: int = pydantic.Field(default=0, ge=0, le=2**12)
     """Number of devices among which the rows of a batch are shared out, replicates first; 0 for all

@@ -23,7 +23,7 @@ RECURRENT_KEYS = (
     *("model.cell", "model.features", "model.layers", "model.dropout", "model.engine"),
     *("model.remat", "model.learned_initial_state"),
     *("model.initialization", "model.recurrent_scale", "model.output_scale"),
-    *("model.layer_features", "model.connection", "model.layer_norm"),
+    *("model.layer_features", "model.connection", "model.layer_norm", "model.block"),
     *("model.regularization.input_dropout", "model.regularization.hidden_dropout"),
     "model.regularization.output_dropout",
     *("model.regularization.variational_dropout", "model.regularization.recurrent_dropout"),

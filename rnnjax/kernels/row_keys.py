@@ -1,8 +1,8 @@
 """Random keys of a part of a batch: its draws are those of these rows in the whole batch.
 
-A device that computes some rows of a batch needs the dropout of these rows, the same bits as on one
-device. JAX's threefry numbers the elements of a draw and hashes each number for itself (partitionable
-threefry), so that a part of a draw costs no more than its elements.
+A device that computes some rows of a batch needs the dropout of these rows, the same bits as on
+one device. JAX's threefry numbers the elements of a draw and hashes each number for itself
+(`jax_threefry_partitionable`), so that a part of a draw costs no more than its elements.
 """
 
 import math
@@ -49,7 +49,7 @@ def _split(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jnp.concatenate([keys, jnp.broadcast_to(words[2:], (*shape, 1))], axis=-1)
 
 
-def _fold_in(words: jax.Array, data: jax.Array) -> jax.Array:
+def _fold_in(words: jax.Array, data: int) -> jax.Array:
     return jnp.append(jax.random.key_data(jax.random.fold_in(_plain(words), data)), words[2])
 
 

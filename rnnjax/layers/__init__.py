@@ -1,7 +1,9 @@
-"""Layers: a cell over time, in both directions, and stacked; regularisers; attention."""
+"""Layers: a cell over time, in both directions, in blocks, and stacked; regularisers; attention."""
 
 from rnnjax.layers.attention import AdditiveAttention, AttentionMemory, MultiplicativeAttention
 from rnnjax.layers.bidirectional import Bidirectional
+from rnnjax.layers.convolution import CausalConvolution
+from rnnjax.layers.engines import EngineChoice, available_engines, explain
 from rnnjax.layers.masks import mask_from_lengths
 from rnnjax.layers.regularizers import (
     WeightDrop,
@@ -9,7 +11,8 @@ from rnnjax.layers.regularizers import (
     embedding_dropout,
     temporal_activation_regularization,
 )
-from rnnjax.layers.rnn import RNN, available_engines
+from rnnjax.layers.residual_block import ResidualBlock
+from rnnjax.layers.rnn import RNN
 from rnnjax.layers.stack import Stack
 
 __all__ = [
@@ -17,12 +20,16 @@ __all__ = [
     "AdditiveAttention",
     "AttentionMemory",
     "Bidirectional",
+    "CausalConvolution",
+    "EngineChoice",
     "MultiplicativeAttention",
+    "ResidualBlock",
     "Stack",
     "WeightDrop",
     "activation_regularization",
     "available_engines",
     "embedding_dropout",
+    "explain",
     "mask_from_lengths",
     "temporal_activation_regularization",
 ]

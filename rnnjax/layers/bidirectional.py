@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import State
 from rnnjax.errors import InputError
-from rnnjax.layers.rnn import RNN, Engine
+from rnnjax.layers.engines import Engine
+from rnnjax.layers.rnn import RNN
 from rnnjax.layers.validation import require_cell, require_states
 
 Merge = Literal["concat", "sum", "mul", "ave", "none"]

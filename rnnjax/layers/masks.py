@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.errors import InputError
 
@@ -31,3 +31,23 @@ def mask_from_lengths(lengths: Int[Array, " batch"], time: int) -> Bool[Array, "
             f"lengths: given {lengths.min()} to {lengths.max()}, expected 0 to time = {time}"
         )
     return jnp.arange(time, dtype=jnp.int32)[None] < lengths.astype(jnp.int32)[:, None]
+
+
+def last_output(
+    outputs: Float[Array, "batch time ..."],
+    mask: Bool[Array, "batch time"] | None,
+    reverse: bool = False,
+) -> Float[Array, "batch ..."]:
+    """Returns each row's output at the real step that is read last.
+
+    Args:
+      outputs: zero at masked steps: of a row with no real step any is taken.
+      mask: True where the step is real; None if all are.
+      reverse: whether steps are read from the last to the first.
+    """
+    if mask is None:
+        return outputs[:, 0 if reverse else -1]
+    time = mask.shape[1]
+    index = jnp.argmax(mask, axis=1) if reverse else time - 1 - jnp.argmax(mask[:, ::-1], axis=1)
+    index = index.reshape((-1, 1) + (1,) * (outputs.ndim - 2))
+    return jnp.take_along_axis(outputs, index, axis=1)[:, 0]

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import Any, Literal, get_args
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,20 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.cells import AbstractCell, LinearCell, State
+from rnnjax.cells import AbstractCell, State
 from rnnjax.cells.base import INTERNALS, is_broadcast, is_recording, record_internal, state_parts
 from rnnjax.errors import InputError
 from rnnjax.kernels.masking import where_mask, zero_masked
+from rnnjax.layers.engines import SEQUENCE_ENGINES, Engine, resolve_engine
+from rnnjax.layers.masks import last_output
 from rnnjax.layers.validation import default_state, require_arrays, require_cell, validated_state
-
-Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
-
-SEQUENCE_ENGINES = ("fused", "pallas", "cudnn", "associative")
-"""Engines that are a method of the cell, which computes a whole sequence."""
-
-REPLACED_METHODS = ("project", "step", "gate", "recurrent_product", "dropped")
-"""The methods of a cell in whose place an engine's method computes; those of `LinearCell` call all
-of them but `step`."""
 
 _CACHE_BYTES = 8 * 2**20
 """Largest size of all states of a sequence that a CPU's caches still serve well."""
@@ -93,7 +86,7 @@ class RNN(nn.Module):
           resets: `[batch, time]`, True at the first step of each document of a row that holds
             several: each document is then read as if it had a row of its own, in either
             direction. The first needs none; a reset at a masked step takes effect there. 'scan'
-            supports resets, for a `LinearCell` every engine does.
+            supports resets, and every engine whose method of the cell takes them.
 
         Returns:
           The state after the last step, and the outputs `[batch, time, features]`, with
@@ -105,7 +98,7 @@ class RNN(nn.Module):
         """
         require_cell(self.cell)
         engine_name = "scan" if is_recording(self) else self.engine
-        engine = _resolve_engine(engine_name, self.cell, resets is not None)
+        engine = resolve_engine(engine_name, self.cell, resets is not None)
         require_arrays(inputs, mask=mask, resets=resets)
         if initial_state is None:
             initial_state = default_state(self.cell, inputs)
@@ -143,7 +136,7 @@ class RNN(nn.Module):
             return final, outputs
         output_part = getattr(self.cell, "output_part", None)
         if output_part is None or resets is not None:  # a reset may follow the last real step
-            return final, _last_output(outputs, mask, self.reverse)
+            return final, last_output(outputs, mask, self.reverse)
         # It is a part of the state: the outputs of all steps need not be gathered.
         output = state_parts(final)[output_part].astype(outputs.dtype)
         return final, output if mask is None else zero_masked(output, mask.any(axis=1))
@@ -197,7 +190,7 @@ class RNN(nn.Module):
         if mask is not None:
             starts = segment_length * np.arange(outputs.shape[1])
             mask = jnp.logical_or.reduceat(mask, starts, axis=1)
-        return state, _last_output(outputs, mask, self.reverse)
+        return state, last_output(outputs, mask, self.reverse)
 
     def _run_sequence(self, engine, inputs, mask, state, resets, reset_state):
         assert isinstance(self.cell, AbstractCell)
@@ -244,66 +237,6 @@ class RNN(nn.Module):
         return final, outputs
 
 
-def available_engines(cell: nn.Module, resets: bool = False) -> tuple[str, ...]:
-    """Returns the engines that run a cell: 'scan', and those whose method its class provides.
-
-    An engine's method is inherited only together with the methods that it replaces
-    (`REPLACED_METHODS`): a subclass that overrides one of them, `step` say, is another cell, which
-    the inherited method would not compute. A subclass of `LinearCell` has its engines where the
-    class that gives the coefficients gives no other step.
-
-    Args:
-      cell: of this package, of flax, or a user's.
-      resets: only those that know resets.
-    """
-    if not isinstance(cell, AbstractCell) or not cell.fusible:
-        return ("scan",)
-    engines = [engine for engine in SEQUENCE_ENGINES if _provides(type(cell), engine)]
-    if resets:
-        engines = [engine for engine in engines if _owner(type(cell), engine) is LinearCell]
-    return ("scan", *engines)
-
-
-def _provides(cell_class: type, engine: str) -> bool:
-    owner, replaced = _owner(cell_class, engine), REPLACED_METHODS
-    if owner is LinearCell:
-        owner, replaced = _owner(cell_class, "coefficients"), ("step",)
-    if owner in (None, AbstractCell, LinearCell):
-        return False
-    return all(getattr(cell_class, name, None) is getattr(owner, name, None) for name in replaced)
-
-
-def _owner(cell_class: type, method: str) -> type | None:
-    """Returns the class that defines a method of a cell."""
-    return next((base for base in cell_class.__mro__ if method in vars(base)), None)
-
-
-def _resolve_engine(engine: str, cell: nn.Module, resets: bool) -> str:
-    if engine not in get_args(Engine):
-        raise InputError(f"engine: given {engine!r}, expected one of {', '.join(get_args(Engine))}")
-    available = available_engines(cell, resets)
-    if engine == "auto":
-        return "fused" if "fused" in available and jax.default_backend() == "cpu" else "scan"
-    if engine not in available:
-        with_resets = " with resets" if resets else ""
-        raise InputError(
-            f"engine: given {engine!r}, and {type(cell).__name__} has {', '.join(available)}"
-            f"{with_resets}; expected one of these, or 'auto'"
-        )
-    return engine
-
-
 def _where_state(mask: jax.Array | None, new: State, old: State) -> State:
     """Selects the new state in rows where the mask is True, and the old one elsewhere."""
     return jax.tree.map(functools.partial(where_mask, mask), new, old)
-
-
-def _last_output(outputs: jax.Array, mask: jax.Array | None, reverse: bool) -> jax.Array:
-    """Returns each row's output at the real step that was read last."""
-    if mask is None:
-        return outputs[:, 0 if reverse else -1]
-    time = mask.shape[1]
-    index = jnp.argmax(mask, axis=1) if reverse else time - 1 - jnp.argmax(mask[:, ::-1], axis=1)
-    # A row with no real step takes any of its outputs: all are zero.
-    index = index.reshape((-1, 1) + (1,) * (outputs.ndim - 2))
-    return jnp.take_along_axis(outputs, index, axis=1)[:, 0]

@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.core import FrozenDict
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import (
@@ -15,9 +16,9 @@ from rnnjax.cells import (
     Zoneout,
     output_features,
 )
-from rnnjax.layers import RNN, Bidirectional, Stack, WeightDrop
+from rnnjax.layers import RNN, Bidirectional, ResidualBlock, Stack, WeightDrop
 from rnnjax.layers.bidirectional import Merge
-from rnnjax.layers.rnn import Engine
+from rnnjax.layers.engines import Engine
 from rnnjax.layers.stack import Connection
 from rnnjax.models.initialization import Initialization
 
@@ -33,6 +34,8 @@ class RecurrentModel(nn.Module, kw_only=True):
       layer_features: features of the cell of each layer; () for those of `cell`.
       connection: as for `rnnjax.layers.Stack`.
       layer_norm: as for `rnnjax.layers.Stack`.
+      block: attributes of a `rnnjax.layers.ResidualBlock` around every cell, `features` with or
+        without options, and the outputs of the topmost one are normalized; empty for none.
       bidirectional: run every layer in both directions.
       merge: how the outputs of the two directions are combined.
       dropout: rate on the vectors and on the outputs of every recurrent layer.
@@ -55,6 +58,7 @@ class RecurrentModel(nn.Module, kw_only=True):
     layer_features: tuple[int, ...] = ()
     connection: Connection = ""
     layer_norm: bool = False
+    block: FrozenDict[str, Any] = FrozenDict()
     bidirectional: bool = False
     merge: Merge = "concat"
     dropout: float = 0.0
@@ -87,16 +91,16 @@ class RecurrentModel(nn.Module, kw_only=True):
             is_sequence = index < self.layers - 1 or return_sequences
             layers.append(self._layer(cell, self.output_features, is_sequence))
             if self.is_initializing() and self.initialization.reads_sizes:
-                width = output_features(cell, self.output_features)
-                is_concatenated = self.bidirectional and self.merge == "concat"
-                self.output_features = 2 * width if is_concatenated else width
+                self.output_features = self._layer_features(cell, self.output_features)
         self.recurrent = Stack(
             layers,
-            dropout=self.hidden_dropout or self.dropout,
+            dropout=0.0 if self.block else self.hidden_dropout or self.dropout,
             variational=self.variational,
             connection=self.connection,
             layer_norm=self.layer_norm,
         )
+        if self.block:
+            self.output_norm = nn.RMSNorm(dtype=self.dtype)
         self.drop_inputs = self.make_dropout(self.input_dropout)
 
     def make_dropout(self, rate: float) -> nn.Dropout:
@@ -106,12 +110,30 @@ class RecurrentModel(nn.Module, kw_only=True):
 
     def _layer(self, cell: nn.Module, inputs: int, return_sequences: bool) -> nn.Module:
         options = {"return_sequences": return_sequences, "engine": self.engine, "remat": self.remat}
+        if self.block:
+            inputs = self.block.get("inner") or self.block["features"]
         cell = self._wrapped_cell(cell, inputs)
-        if self.bidirectional:
+        if self.block:
+            layer = ResidualBlock(
+                cell,
+                **self.block,
+                dropout=self.hidden_dropout or self.dropout,
+                bidirectional=self.bidirectional,
+                dtype=self.dtype,
+                **options,
+            )
+        elif self.bidirectional:
             layer = Bidirectional(cell, merge=self.merge, **options)
         else:
             layer = RNN(cell, **options)
         return WeightDrop(layer, self.weight_drop) if self.weight_drop else layer
+
+    def _layer_features(self, cell: nn.Module, inputs: int) -> int:
+        """Returns the features of the outputs of a layer that reads so many."""
+        if self.block:
+            return self.block["features"]
+        width = output_features(cell, inputs)
+        return 2 * width if self.bidirectional and self.merge == "concat" else width
 
     def _wrapped_cell(self, cell: nn.Module, inputs: int) -> nn.Module:
         cell = cell.copy(parent=None, name=None)
@@ -144,4 +166,5 @@ class RecurrentModel(nn.Module, kw_only=True):
           resets: as for `rnnjax.layers.RNN`.
         """
         inputs = self.drop_inputs(inputs, deterministic=not self.has_rng("dropout"))
-        return self.recurrent(inputs, mask, initial_state, resets)
+        state, outputs = self.recurrent(inputs, mask, initial_state, resets)
+        return state, self.output_norm(outputs) if self.block else outputs

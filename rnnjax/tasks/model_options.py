@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 
 from rnnjax.cells import make_cell
 from rnnjax.cells.base import frozen_names
@@ -34,6 +35,7 @@ def recurrent_options(
         "layer_features": layer_widths(config) if config.layer_features else (),
         "connection": config.connection,
         "layer_norm": config.layer_norm,
+        "block": FrozenDict(config.block.model_dump() if config.block.features else {}),
         "bidirectional": config.bidirectional,
         "merge": config.merge,
         "dropout": config.dropout,

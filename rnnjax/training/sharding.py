@@ -1,11 +1,12 @@
-"""Devices of a run: how the rows of a batch, replicates and large arrays are shared out among them.
+"""Devices of a run: rows of a batch, replicates and large arrays are shared out among them.
 
 Each device computes the loss and the gradients of its rows (`jax.shard_map`), and these are added.
 The loss of a batch is the mean of the losses of its shards, by their weights, which is that of the
-whole batch where `Task.loss` is a weighted mean. Rows of weight zero fill a batch up to a multiple of
-the number of shards.
+whole batch where `Task.loss` is a weighted mean. Rows of weight zero fill a batch up to a multiple
+of the number of shards.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -101,7 +102,7 @@ class Partition:
         trim = jax.vmap if leading else lambda function: function
         trimmed = jax.eval_shape(trim(lambda tree: trim_rows(tree, task.trainable_rows)), state)
         shardings = jax.tree.map(shard_parameter, state, trimmed)
-        axes = _row_axes(lambda rows: task.initial_carry(rows), num_rows, other=_COMMON)
+        axes = _row_axes(task.initial_carry, num_rows, other=_COMMON)
         carry = jax.tree.map(
             lambda axis: (
                 self.sharding(*leading)
@@ -132,7 +133,7 @@ class Partition:
                 return weighted, sums, carry
 
             num_rows = len(batch.weights)
-            axes = _row_axes(lambda rows: task.initial_carry(rows), num_rows, other=_COMMON)
+            axes = _row_axes(task.initial_carry, num_rows, other=_COMMON)
             weighted, sums, new_carry = self._map_shards(
                 shard_gradient,
                 num_rows,
@@ -160,7 +161,7 @@ class Partition:
             return task.evaluate_batch(params, batch, carry)
 
         num_rows = len(batch.weights)
-        axes = _row_axes(lambda rows: task.initial_carry(rows), num_rows, other=_COMMON)
+        axes = _row_axes(task.initial_carry, num_rows, other=_COMMON)
         return self._map_shards(
             evaluate_shard,
             num_rows,
@@ -292,13 +293,11 @@ def _row_axes(make: Callable[[int], Any], num_rows: int, other: int) -> Any:
       num_rows: of a batch.
       other: for arrays without rows.
     """
-    few, many = (
-        jax.eval_shape(lambda rows=rows: make(rows)) for rows in (num_rows, num_rows + 1)
-    )
+    few, many = (jax.eval_shape(lambda rows=rows: make(rows)) for rows in (num_rows, num_rows + 1))
 
     def row_axis(small: Any, large: Any) -> int:
-        differing = [axis for axis, (a, b) in enumerate(zip(small.shape, large.shape)) if a != b]
-        return differing[0] if differing else other
+        is_same = np.equal(small.shape, large.shape)
+        return other if is_same.all() else int(np.argmin(is_same))
 
     return jax.tree.map(row_axis, few, many)
 
@@ -326,10 +325,9 @@ def prepare_devices(config: Config) -> None:
     """
     count = max(config.devices.data, config.devices.fsdp)
     if count > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        try:
+        # It raises if JAX has started; `make_partition` sees whether there are enough.
+        with contextlib.suppress(RuntimeError):
             jax.config.update("jax_num_cpu_devices", count)
-        except RuntimeError:  # it has started, with enough devices or not: `make_partition` sees
-            pass
 
 
 def make_partition(config: Config) -> Partition | None:

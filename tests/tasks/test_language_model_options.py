@@ -48,6 +48,24 @@ def test_layers_have_the_listed_features():
     assert wide.init(jax.random.key(0))["narrow"]["kernel"].shape == (8, 5)
 
 
+def test_blocks_stand_around_the_cells_and_a_norm_above_them():
+    block = {"features": 6, "inner": 7, "convolution": 3, "groups": 2, "feed_forward": 4}
+    task = make_task(cell="MinGRUCell", block=block, dropout=0.25)
+    params = task.init(jax.random.key(0))
+    layer = params["recurrent"]["layers_1"]
+    assert layer["forward_convolution"]["kernel"].shape == (3, 7)
+    assert layer["output_projection"]["kernel"].shape == (8, 6)
+    assert layer["feed_forward_gate"]["kernel"].shape == (6, 4)
+    assert "gate_projection" not in layer
+    assert params["output_norm"]["scale"].shape == (6,)
+    assert params["score"]["kernel"].shape == (6, VOCABULARY)
+    carry = task.initial_carry(BATCH)
+    assert [history.shape for ((history, _),) in carry] == [(BATCH, 2, 7)] * 2
+    losses, evaluated = draws(task, params)
+    assert len(losses) == 2
+    assert len(evaluated) == 1
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -57,11 +75,18 @@ def test_layers_have_the_listed_features():
         ({"connection": "highway", "layer_features": "8,6"}, "no layer has the features"),
         ({"connection": "residual", "layers": 1}, "model.layers is 1"),
         ({"layer_norm": True, "layers": 1}, "model.layer_norm is set and model.layers is 1"),
+        ({"block": {"gate": True}}, "model.block.gate is set and model.block.features is 0"),
+        ({"block": {"features": 4}, "connection": "residual"}, "model.connection and model.block"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(model, message):
     with pytest.raises(InputError, match=message):
         make_task(**model)
+
+
+def test_directions_of_a_block_are_not_merged():
+    with pytest.raises(InputError, match=r"model\.merge is 'sum' and model\.block"):
+        parse({"model": {"block": {"features": 4}, "merge": "sum"}})
 
 
 def loss_of(task, params, key=0) -> Any:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rnnjax.tasks.memory.data import uniform_rows
-from rnnjax.tasks.memory.problems import BLANK, DELIMITER, PROBLEMS
+from rnnjax.tasks.memory.long_memory import BLANK, DELIMITER, LONG_MEMORY
+from rnnjax.tasks.memory.problems import PROBLEMS
 
 
 def generate(name, lengths, draws=None, seed=0):
@@ -126,7 +127,7 @@ def memoryless_loss(name, batch):
     return (losses * weights).sum() / weights.sum()
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", LONG_MEMORY)
 @pytest.mark.parametrize("length", [2, 33])
 def test_baseline_is_loss_without_memory(name, length):
     batch = generate(name, np.full(20_000, length), seed=length)

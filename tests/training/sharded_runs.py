@@ -86,8 +86,7 @@ def test_same_bits_on_any_number_of_devices(news, tmp_path):
 
 def test_checkpoint_is_restored_on_another_number_of_devices(news, tmp_path):
     configs = [
-        news_config(news, devices__data=count, deterministic_shards=2, **BILSTM)
-        for count in (1, 2)
+        news_config(news, devices__data=count, deterministic_shards=2, **BILSTM) for count in (1, 2)
     ]
     train(configs[0], tmp_path / "uninterrupted")
     for first, second in (configs, configs[::-1]):

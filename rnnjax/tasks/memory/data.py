@@ -11,7 +11,8 @@ from rnnjax.config import Config
 from rnnjax.data.dataset import Dataset, FixedShape, Source
 from rnnjax.errors import InputError
 from rnnjax.tasks.memory.config import MemoryConfig
-from rnnjax.tasks.memory.problems import PROBLEMS, Problem, SyntheticBatch
+from rnnjax.tasks.memory.problem import Problem, SyntheticBatch
+from rnnjax.tasks.memory.problems import PROBLEMS
 
 _MAX_TEST_STEPS = 10**9
 _TRAIN, _VALIDATION, _TEST = range(3)
@@ -64,7 +65,12 @@ class SyntheticSplit(FixedShape):
     @property
     def baseline(self) -> float:
         """The least mean loss without memory."""
-        return self.problem.baseline((self.shortest + self.longest) / 2)
+        return self.problem.baseline(self.mean_length)
+
+    @property
+    def mean_length(self) -> float:
+        """The mean length of the sequences."""
+        return (self.shortest + self.longest) / 2
 
     @property
     def boundaries(self) -> tuple[int, ...]:
@@ -99,7 +105,7 @@ def load_problem(config: MemoryConfig) -> Problem:
       InputError: a length is too small for the problem, or the test split too large.
     """
     problem = PROBLEMS[config.problem]
-    for key in ("length", "min_length", "test_length"):
+    for key in ("length", "min_length", "test_length", "test_min_length"):
         length = getattr(config, key)
         if length and length < problem.min_length:
             raise InputError(
@@ -140,7 +146,7 @@ def make_dataset(config: Config, problem: Problem) -> Dataset[SyntheticSplit]:
 
     test_length = memory.test_length or memory.length
     lengths = (memory.min_length or memory.length, memory.length)
-    test = split(_TEST, memory.test_examples, (test_length, test_length))
+    test = split(_TEST, memory.test_examples, (memory.test_min_length or test_length, test_length))
     return Dataset(
         corpus=Source(memory.problem, problem.description, _fingerprint(test)),
         vocabulary=None,

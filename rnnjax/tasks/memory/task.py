@@ -19,7 +19,8 @@ from rnnjax.reporting.run_report import ReportPart
 from rnnjax.tasks.memory import data
 from rnnjax.tasks.memory.config import SCHEMA, MemoryConfig
 from rnnjax.tasks.memory.data import SyntheticSplit
-from rnnjax.tasks.memory.problems import PROBLEMS, Problem, SyntheticBatch
+from rnnjax.tasks.memory.problem import Problem, SyntheticBatch
+from rnnjax.tasks.memory.problems import PROBLEMS
 from rnnjax.tasks.memory.report import make_report_part
 from rnnjax.tasks.model_options import recurrent_options
 from rnnjax.tasks.sequence_task import SequenceTask
@@ -100,20 +101,26 @@ class MemoryTask(SequenceTask):
     def compute_metrics(
         self, split: SyntheticSplit, outputs: Sequence[Any]
     ) -> dict[str, float | int]:
-        """Returns 'loss', 'accuracy', 'baseline' and 'rows'.
+        """Returns 'loss', 'accuracy', 'baseline', 'rows' and, of classes, 'scaled_accuracy'.
 
         The accuracy is over the steps that require memory: the share of correct classes, or of
         numbers within `NEAR`. The baseline is the lowest loss without memory.
+        The scaled accuracy is 0 for the most probable answer without memory and 1 for the right
+        one, as in Grazzi et al., ICLR 2025, arXiv:2411.12537.
         """
         total = {
             name: sum(float(batch_sums[name]) for batch_sums in outputs) for name in outputs[0]
         }
-        return {
+        metrics: dict[str, float | int] = {
             "loss": total["loss"] / total["weight"],
             "accuracy": total["accuracy"] / total["recalls"],
             "baseline": split.baseline,
             "rows": len(split),
         }
+        if self.problem.chance is not None:
+            chance = self.problem.chance(split.mean_length)
+            metrics["scaled_accuracy"] = (metrics["accuracy"] - chance) / (1 - chance)
+        return metrics
 
     @classmethod
     def report(cls, run: Record) -> ReportPart:
