@@ -114,8 +114,9 @@ def _check_devices(config: "Config") -> None:
     if shards and batch_size % shards:
         raise ValueError(
             f"deterministic_shards is {shards} and batch_size {batch_size}: shards have the same "
-            f"number of rows, so set batch_size to a multiple ({-(-batch_size // shards) * shards}, say), or "
-            f"deterministic_shards to a divisor ({math.gcd(shards, batch_size)}, say)"
+            "number of rows, so set batch_size to a multiple "
+            f"({-(-batch_size // shards) * shards}, say), or deterministic_shards to a divisor "
+            f"({math.gcd(shards, batch_size)}, say)"
         )
     if shards and count and shards % count:
         raise ValueError(
@@ -126,6 +127,12 @@ def _check_devices(config: "Config") -> None:
         raise ValueError(
             "deterministic_shards and devices.fsdp are set: sums over an array that is shared out "
             "are rounded by the number of its parts, so set one of them alone"
+        )
+    if shards and config.replicates > 1:
+        raise ValueError(
+            "deterministic_shards and replicates are set: replicates of one device share matrix "
+            "products, which round by their number, so set replicates=1 and train the seeds one "
+            "after the other, or deterministic_shards=0"
         )
     if count % fsdp:
         raise ValueError(

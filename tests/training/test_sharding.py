@@ -33,6 +33,7 @@ def test_runs_on_eight_devices():
             {"deterministic_shards": 4, "devices__data": 2, "devices__fsdp": 2},
             "set one of them alone",
         ),
+        ({"deterministic_shards": 4, "replicates": 2}, "deterministic_shards and replicates are"),
         ({"devices__data": 3, "devices__fsdp": 2}, "expected a divisor of devices.data"),
         ({"devices__data": 17}, "each device needs a row, so set devices.data to 16 or less"),
     ],
