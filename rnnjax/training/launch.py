@@ -67,7 +67,6 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
     prepare_devices(config)
-    partition = make_partition(config)
     check_cell(config.model)  # raises before any long work
     check_optimizer(config)
     cache.enable_compilation_cache()
@@ -78,6 +77,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
     if is_finished and not folder.moved_paths(config):
         return report_finished(folder, config, task_class)
     folder.check_writable()
+    partition = make_partition(config)
     check_parameters(config.data.vocabulary.size * config.model.embedding.features, config)
     is_new, warm_start = not folder.has_checkpoint, None
     if is_new:
