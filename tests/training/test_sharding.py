@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from rnnjax.errors import InputError
@@ -16,11 +17,11 @@ from .small_runs import news_config, train
 def test_runs_on_eight_devices():
     file = Path(__file__).with_name("sharded_runs.py")
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file)]
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:]
-    assert "6 passed" in done.stdout
+    assert "9 passed" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,7 @@ def test_config_is_refused(news, values, message):
 
 
 def test_too_many_devices_are_refused_before_work(news, tmp_path):
+    assert len(jax.devices()) == 1  # JAX has started, and the CPU cannot be split any more
     message = re.escape("config.devices.data: given 16, and JAX has 1 cpu device; in Python, call")
     with pytest.raises(InputError, match=message):
         train(news_config(news, devices__data=16), tmp_path / "run")
