@@ -11,8 +11,12 @@ import jax.numpy as jnp
 
 from rnnjax.cells import AbstractCell, LinearCell, MatrixCell
 from rnnjax.errors import InputError
+from rnnjax.layers.newton import Newton
 
-Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative", "chunkwise"]
+EngineName = Literal[
+    "auto", "scan", "fused", "pallas", "cudnn", "associative", "chunkwise", "newton"
+]
+Engine = EngineName | Newton
 
 SEQUENCE_ENGINES = ("fused", "pallas", "cudnn", "associative", "chunkwise")
 """Engines that are a method of the cell, which computes a whole sequence."""
@@ -70,7 +74,7 @@ def explain(layer: nn.Module, inputs: Any, resets: bool = False) -> EngineChoice
         )
     engines = {}
     flags = jax.ShapeDtypeStruct(inputs.shape[:2], jnp.bool_) if resets else None
-    for name, lacking in lacking_properties(cell, resets).items():
+    for name, lacking in {**lacking_properties(cell, resets), "newton": ""}.items():
         try:
             if not lacking:
                 run = layer.clone(engine=name, parent=None).init
@@ -87,6 +91,9 @@ def explain(layer: nn.Module, inputs: Any, resets: bool = False) -> EngineChoice
 
 def available_engines(cell: nn.Module, resets: bool = False) -> tuple[str, ...]:
     """Returns the engines that run a cell: 'scan', and those whose method its class provides.
+
+    'newton', which is no method of a cell, is not among them: it runs every cell with a smooth step
+    (`explain`).
 
     An engine's method is inherited only together with the methods that it replaces
     (`REPLACED_METHODS`): a subclass that overrides one of them, `step` say, is another cell, which
@@ -113,14 +120,20 @@ def lacking_properties(cell: nn.Module, resets: bool = False) -> dict[str, str]:
     return {"scan": "", **methods}
 
 
-def resolve_engine(engine: str, cell: nn.Module, resets: bool) -> str:
-    """Returns the engine that runs a cell: the one that is named, or the choice of 'auto'.
+def resolve_engine(engine: Engine, cell: nn.Module, resets: bool) -> str:
+    """Returns the name of the engine that runs a cell: that of the layer, or the choice of 'auto'.
 
     Raises:
       InputError: there is no such engine, or the cell lacks a property that it needs.
     """
-    if engine not in get_args(Engine):
-        raise InputError(f"engine: given {engine!r}, expected one of {', '.join(get_args(Engine))}")
+    if engine == "newton" or isinstance(engine, Newton):
+        return "newton"
+    names = get_args(EngineName)
+    if engine not in names:
+        raise InputError(
+            f"engine: given {engine!r}, expected one of {', '.join(names)}, or options of the last "
+            "one, Newton(max_iterations=20)"
+        )
     lacking = lacking_properties(cell, resets)
     if engine == "auto":
         if jax.default_backend() != "cpu":

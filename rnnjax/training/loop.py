@@ -137,7 +137,7 @@ def run_loop(
                     split = replicate.dataset.validation
                     if split is None:
                         continue
-                    params = replicate.slice(state.eval_params)
+                    params = evaluate_step.copy_to_devices(replicate.slice(state.eval_params))
                     outputs = predict_split(task, evaluate_step, params, split, "validate")
                     scores = task.compute_metrics(split, outputs)
                     check_loss(scores["loss"], "validation", step)

@@ -148,6 +148,7 @@ class RunFolder:
             key: values
             for key, values in config_lib.changed_values(config, saved).items()
             if not _are_paths(key, *values)  # their contents are compared: `moved_paths`
+            and not key.startswith("devices.")
         }
         if list(differing) == ["epochs"] and config.epochs > saved.epochs:
             self._check_extension(config, saved)

@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 from rnnjax.config import Config
 from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.streams import StreamBatch
-from rnnjax.data.vocabulary import END, Vocabulary, unknown_share
-from rnnjax.errors import InputError
+from rnnjax.data.vocabulary import END, Vocabulary, count_tokens, unknown_share
 from rnnjax.layers import activation_regularization, temporal_activation_regularization
+from rnnjax.layers.engines import resolve_engine
 from rnnjax.models.initialization import Initialization
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
@@ -38,6 +38,9 @@ INITIALIZATION = Initialization("haiku")
 """Initial values of a config that names none, the best of four libraries on a validation part: with
 those of Keras, two layers or more stay at the loss of the word frequencies for long."""
 
+_BIGRAM_TOKENS = 2**24
+"""Tokens of the training split whose pairs are counted, from the start: their number is bounded by
+the memory alone."""
 _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 500, 0.8
 """Of the sample in a result."""
 
@@ -100,17 +103,15 @@ class LanguageModelingTask(TokenTask, StreamTask):
         Raises:
           InputError: the config names a cell that there is not, or an engine that has no resets.
         """
-        embedding, engine = config.model.embedding, config.model.engine
-        if not metadata["connected"] and engine not in ("auto", "scan"):
-            raise InputError(
-                f"config.model.engine: given {engine!r}, and a corpus of separate texts is packed "
-                "in rows with resets, which 'scan' alone has; expected 'auto' or 'scan'"
-            )
+        embedding = config.model.embedding
         model = LanguageModel(
             vocabulary=vocab_size,
             tied=embedding.tied,
             **encoder_options(config.model, config.dtype, INITIALIZATION),
         )
+        if not metadata["connected"]:
+            # Separate texts are packed in rows with resets.
+            resolve_engine(config.model.engine, model.cell, resets=True)
         regularization = config.model.regularization
         return cls(
             model,
@@ -200,7 +201,7 @@ class LanguageModelingTask(TokenTask, StreamTask):
     @staticmethod
     def input_free_loss(dataset: data.TextStreamDataset) -> float:
         """Returns the entropy of the training targets, in nats."""
-        counts = np.bincount(dataset.train.targets)
+        counts = count_tokens(dataset.train.targets)
         shares = counts[counts > 0] / counts.sum()
         return float(-(shares * np.log(shares)).sum())
 
@@ -267,7 +268,8 @@ def _baselines(dataset: data.TextStreamDataset) -> dict[str, dict[str, float]]:
     """Returns the perplexity of counted models by name and split."""
     train, size = dataset.train, dataset.vocab_size
     unigrams = Unigrams.fit(train.targets, size)
-    bigrams = KneserNeyBigrams.fit(train.inputs, train.targets, size)
+    counted = slice(0, _BIGRAM_TOKENS)
+    bigrams = KneserNeyBigrams.fit(train.inputs[counted], train.targets[counted], size)
     splits = {"validation": dataset.validation, "test": dataset.test}
     losses = {
         name: (unigrams.loss(split.targets), bigrams.loss(split.inputs, split.targets))
