@@ -70,6 +70,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tensorflow": (PEERS,),
     "sklearn": ("experiments/best/", "experiments/tagging/", "experiments/time_series/"),
     "sacrebleu": ("rnnjax/tasks/translation/bleu.py",),
+    "tensorboardX": ("rnnjax/reporting/event_files.py",),
 }
 """The files, or folders ending in '/', that may import a library."""
 
