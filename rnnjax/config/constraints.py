@@ -189,9 +189,9 @@ def _check_files(config: "Config") -> None:
             "data.validation_file out"
         )
     fields = f"{data.text}+{data.vocabulary.text or data.text}".split("+")
-    if not data.file and (unknown := set(fields) - {"title", "description"}):
+    if not data.has_named_columns and (unknown := set(fields) - {"title", "description"}):
         raise ValueError(
             f"data.text is {data.text!r} and data.vocabulary.text {data.vocabulary.text!r}, and "
-            f"the corpora have no field {min(unknown)!r}: use 'title', 'description' or "
+            f"the corpus has no field {min(unknown)!r}: use 'title', 'description' or "
             "'title+description', or set data.file to a file with that column"
         )

@@ -75,11 +75,16 @@ class VocabularyConfig(ConfigSection):
 class DataConfig(ConfigSection):
     """The corpus, its splits and its batches."""
 
-    corpus: Literal["ag_news_subset", "docstrings"] = "ag_news_subset"
-    """The corpus: AG News, or the docstrings of the installed Python libraries."""
+    corpus: str = pydantic.Field(
+        default="ag_news_subset", max_length=200, pattern=r"^\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?$"
+    )
+    """The corpus: AG News, the docstrings of the installed Python libraries ('docstrings'), or
+    another data set of tensorflow_datasets by its name ('imdb_reviews', 'glue/sst2'), prepared as
+    array_record, with `data.text` and `data.label` set to its features."""
     dir: FilePath = ""
     """Folder of AG News: with train.csv and test.csv in the original layout, or the data folder of
-    tensorflow_datasets with a prepared ag_news_subset; '' to download it. Of pairs of texts, the
+    tensorflow_datasets with a prepared ag_news_subset; '' to download it. Of other data sets, the
+    data folder of tensorflow_datasets; '' for its default. Of pairs of texts, the
     folder of files named like those of Multi30k; '' for synthetic numbers and dates."""
     fallback: Literal["", "docstrings"] = "docstrings"
     """Corpus to train on when AG News cannot be downloaded; '' to stop with an error instead."""
@@ -87,7 +92,7 @@ class DataConfig(ConfigSection):
     """Fields of a row that make up its text, joined by a space: names joined by '+', or a tuple of
     names in a config file. The corpora have 'title' and 'description'."""
     label: str = pydantic.Field(default="label", max_length=1_000)
-    """Column of the class in labelled files."""
+    """Column of the class in labelled files, or feature of a data set."""
     classes: str = pydantic.Field(default="", max_length=10**6)
     """Names of the classes of labelled files, separated by commas; '' for those of the training
     rows, sorted."""
@@ -110,7 +115,8 @@ class DataConfig(ConfigSection):
     """A file as the test split, so that all of `data.file` is for training; '' for none."""
     test: float = pydantic.Field(default=0.1, gt=0.0, le=0.5)
     """Fraction of the labelled rows of `data.file`, of each class, or of its pairs, for the test
-    split, the same for every seed, where there is no `data.test_file`."""
+    split, the same for every seed, where there is no `data.test_file`; likewise of a data set that
+    has no test split."""
     take: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Number of rows (of a file: lines) to use of each split, from the start; 0 for all."""
     max_tokens: int = pydantic.Field(default=0, ge=0, le=MAX_LENGTH)
@@ -135,6 +141,11 @@ class DataConfig(ConfigSection):
     buckets: int = pydantic.Field(default=6, ge=1, le=64)
     """Maximum number of padded lengths, each compiled once."""
     vocabulary: VocabularyConfig = VocabularyConfig()
+
+    @property
+    def has_named_columns(self) -> bool:
+        """Whether labelled text has fields named by the user, not those of AG News."""
+        return bool(self.file) or self.corpus not in ("ag_news_subset", "docstrings")
 
 
 class EmbeddingConfig(ConfigSection):

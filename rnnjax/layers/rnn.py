@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import AbstractCell, State
@@ -42,7 +43,8 @@ class RNN(nn.Module):
     `layer.apply(variables, inputs, mask, mutable="internals")` also returns the collection
     'internals': 'state', the state after each step, [batch, time, ...], and under 'cell' the gates
     that the cell names, [batch, time, features]. Such a call is run by the engine 'scan' and needs
-    memory for all of them. At a masked step the gates are those of an input of zeros.
+    memory for all of them. At a masked step the gates are those of an input of zeros. Shapes with
+    symbols (`jax.export.symbolic_shape`) are run by 'scan' too, in one piece.
 
     With the engine 'newton' `mutable="newton"` returns the collection 'newton', a verdict on each
     row, [batch]: 'iterations', 'residual', 'converged' and 'lyapunov_exponent', an estimate of the
@@ -111,9 +113,10 @@ class RNN(nn.Module):
         require_cell(self.cell)
         if type(self.unroll) is not int or self.unroll < 1:
             raise InputError(f"unroll: given {self.unroll!r}, expected 1 or more steps")
-        engine_name = "scan" if is_recording(self) else self.engine
-        engine = resolve_engine(engine_name, self.cell, resets is not None)
         require_arrays(inputs, mask=mask, resets=resets)
+        is_plain = is_recording(self) or has_symbolic_shape(inputs)
+        engine_name = "scan" if is_plain else self.engine
+        engine = resolve_engine(engine_name, self.cell, resets is not None)
         if initial_state is None:
             initial_state = default_state(self.cell, inputs)
         else:
@@ -134,6 +137,8 @@ class RNN(nn.Module):
     def _segment_length(self, engine, inputs, state):
         """Returns the number of steps to run at a time; all of them unless memory is the limit."""
         batch, time = inputs.shape[:2]
+        if has_symbolic_shape(inputs):
+            return time
         if self.remat and not (is_recording(self) or self._gives_verdict()):
             return math.isqrt(time)
         if engine != "fused" or jax.default_backend() != "cpu":
@@ -273,6 +278,11 @@ class RNN(nn.Module):
         final, (outputs, states) = scan(self.cell, state, (steps, mask, resets))
         record_internal(self, "state", states)
         return final, outputs
+
+
+def has_symbolic_shape(inputs: jax.Array) -> bool:
+    """Returns whether batch or time is a symbol, as where `jax.export` traces the layer."""
+    return any(map(is_symbolic_dim, inputs.shape[:2]))
 
 
 def _where_state(mask: jax.Array | None, new: State, old: State) -> State:

@@ -17,6 +17,7 @@ from rnnjax.reporting.event_files import require_tensorboardx
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import Task
 from rnnjax.tasks.model_options import check_cell
+from rnnjax.tasks.prediction import check_classes
 from rnnjax.tasks.registry import find_task
 from rnnjax.training.diagnosis import explain_non_finite
 from rnnjax.training.evaluation import evaluate_replicate
@@ -127,8 +128,8 @@ def _make_task(
 
     Raises:
       InputError: the warm-up or the accumulation of gradients is longer than the training, a factor
-        of the learning rate is of no parameter, the cell cannot read the input, or the data lack
-        metadata that the task needs.
+        of the learning rate is of no parameter, the cell cannot read the input, the data lack
+        metadata that the task needs, or a target is a class that the network has no output for.
     """
     dataset = replicates[0].dataset
     total_steps = config.epochs * dataset.train.steps_per_epoch
@@ -153,6 +154,12 @@ def _make_task(
             f"metadata of its source: {', '.join(metadata)}"
         )
     task = task_class.from_config(config, vocab_size, metadata)
+    for replicate in replicates:
+        parts = replicate.dataset
+        splits = {"training": parts.train, "validation": parts.validation, "test": parts.test}
+        for name, split in splits.items():
+            if split:
+                check_classes(task, split, f"{metadata['source']}: {name} split")
     factors = config.optimizer.learning_rate_factors
     if factors:
         check_learning_rate_factors(factors, jax.eval_shape(task.init, jax.random.key(0)))
