@@ -73,6 +73,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "sklearn": ("experiments/best/", "experiments/tagging/", "experiments/time_series/"),
     "safetensors": ("rnnjax/exporting/folder.py",),
     "sacrebleu": ("rnnjax/tasks/translation/bleu.py",),
+    "tensorboardX": ("rnnjax/reporting/event_files.py",),
 }
 """The files, or folders ending in '/', that may import a library."""
 

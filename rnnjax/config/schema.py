@@ -76,6 +76,12 @@ class Config(ConfigSection):
     """Training steps averaged in a line of metrics.jsonl."""
     evaluate_every: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Steps between evaluations on the validation split; 0 for one after every epoch."""
+    tensorboard: bool = False
+    """Whether to write event files for TensorBoard into the folder of the run: metrics, norms of
+    parameters and gradients by layer, speed, padding, memory. It needs the extra 'tensorboard'."""
+    profile: int = pydantic.Field(default=0, ge=0, le=10**4)
+    """Training steps, from the second call of the device on, of which JAX's profiler writes a trace
+    into the folder of the run; 0 for off."""
     preallocate: bool = False
     """Whether to allocate most of a GPU's memory at the start, instead of on demand."""
     data: DataConfig = DataConfig()

@@ -13,6 +13,7 @@ import numpy as np
 from rnnjax import cache, lint_rules, models
 from rnnjax.config import Config
 from rnnjax.errors import InputError, is_out_of_memory
+from rnnjax.reporting.event_files import require_tensorboardx
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import Task
 from rnnjax.tasks.model_options import check_cell
@@ -67,6 +68,8 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
       InterruptedRunError: SIGINT, SIGTERM or SIGHUP ended the training; the state has been saved.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
+    if config.tensorboard:
+        require_tensorboardx()
     prepare_devices(config)
     check_cell(config.model)  # raises before any long work
     check_optimizer(config)
