@@ -16,6 +16,8 @@ from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell, CoRNNState
 from rnnjax.cells.echo_state import EchoStateCell
 from rnnjax.cells.fast_grnn import FastGRNNCell
+from rnnjax.cells.gated_deltanet import GatedDeltaNetCell
+from rnnjax.cells.gated_linear_attention import GatedLinearAttentionCell
 from rnnjax.cells.gru import GRUCell
 from rnnjax.cells.indrnn import IndRNNCell
 from rnnjax.cells.initializers import (
@@ -37,6 +39,7 @@ from rnnjax.cells.lru import LRUCell
 from rnnjax.cells.lstm import LSTMCell, LSTMState
 from rnnjax.cells.ltc import LTCCell
 from rnnjax.cells.mamba import MambaCell
+from rnnjax.cells.matrix_cell import MatrixCell
 from rnnjax.cells.mgu import MGUCell
 from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
@@ -80,6 +83,8 @@ __all__ = [
     "FlaxCell",
     "GRUCell",
     "GatedCell",
+    "GatedDeltaNetCell",
+    "GatedLinearAttentionCell",
     "IndRNNCell",
     "JANETCell",
     "LEMCell",
@@ -96,6 +101,7 @@ __all__ = [
     "LinearCell",
     "MGUCell",
     "MambaCell",
+    "MatrixCell",
     "MinGRUCell",
     "MinLSTMCell",
     "MultiplicativeLSTMCell",

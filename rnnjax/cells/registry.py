@@ -16,6 +16,8 @@ from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell
 from rnnjax.cells.echo_state import EchoStateCell
 from rnnjax.cells.fast_grnn import FastGRNNCell
+from rnnjax.cells.gated_deltanet import GatedDeltaNetCell
+from rnnjax.cells.gated_linear_attention import GatedLinearAttentionCell
 from rnnjax.cells.gru import GRUCell
 from rnnjax.cells.indrnn import IndRNNCell
 from rnnjax.cells.janet import JANETCell
@@ -71,6 +73,8 @@ CELLS: dict[str, type[AbstractCell]] = {
     "RGLRUCell": RGLRUCell,
     "S5Cell": S5Cell,
     "MambaCell": MambaCell,
+    "GatedLinearAttentionCell": GatedLinearAttentionCell,
+    "GatedDeltaNetCell": GatedDeltaNetCell,
     "LinOSSCell": LinOSSCell,
     "LTCCell": LTCCell,
     "CfCCell": CfCCell,

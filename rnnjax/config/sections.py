@@ -244,7 +244,9 @@ class ModelConfig(ConfigSection):
     zero; 0 for `initialization`'s."""
     learned_initial_state: bool = False
     """Whether the initial state is a parameter; otherwise it is the cell's default."""
-    engine: Literal["auto", "scan", "fused", "associative", "pallas", "cudnn"] = "auto"
+    engine: Literal[
+        "auto", "scan", "fused", "associative", "chunkwise", "newton", "pallas", "cudnn"
+    ] = "auto"
     """Implementation of the recurrence, as for `rnnjax.layers.RNN`; an error where the cell or the
     machine lacks it."""
     remat: bool = False

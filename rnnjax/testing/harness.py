@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax.cells.dtypes import with_dtypes
 from rnnjax.layers import RNN
 from rnnjax.testing.assertions import EPSILON, to_numpy
-from rnnjax.testing.cell_adapter import CellAdapter, normal_noise, with_dtypes
+from rnnjax.testing.cell_adapter import CellAdapter, normal_noise
 from rnnjax.testing.mask_patterns import generate_masks
 from rnnjax.testing.sequence_result import (
     SequenceArguments,
