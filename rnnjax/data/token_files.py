@@ -38,6 +38,8 @@ FORMAT_VERSION = 1
 
 _PIECE_BYTES = 16 * 2**20
 """Bytes of the texts that are encoded at once by one process."""
+_BLOCK_BYTES = 2**20
+"""Bytes of the texts whose characters are counted at once."""
 _MAX_WORKERS = 4
 """Processes that encode at the same time, few enough for a small memory."""
 _TEXTS_PER_CALL = 10_000
@@ -125,7 +127,8 @@ def fit_vocabulary(
 
     def fit() -> Vocabulary:
         with Progress("fit vocabulary", len(texts)) as progress:
-            return Vocabulary.fit(_count(texts, progress), size, unit, end_token=end_token)
+            counted = _count_blocks if unit == "character" and is_large(texts) else _count
+            return Vocabulary.fit(counted(texts, progress), size, unit, end_token=end_token)
 
     if not is_large(texts):
         return fit()
@@ -160,6 +163,15 @@ def _count(texts: Texts, progress: Progress) -> Iterator[str]:
         yield text
         if number % _TEXTS_PER_CALL == 0:
             progress.update(number)
+
+
+def _count_blocks(texts: Any, progress: Progress) -> Iterator[str]:
+    """Yields texts in files joined to blocks, which have the same characters."""
+    for start, stop in itertools.pairwise(texts.split_rows(_BLOCK_BYTES)):
+        block = texts[start:stop].compact()
+        yield block.utf8.tobytes().decode()
+        release_pages(block.utf8)
+        progress.update(stop)
 
 
 def _digest_texts(texts: Texts, *options: Any) -> str:
