@@ -10,6 +10,7 @@ from rnnjax.testing.invariants import (
     draws,
     dropout,
     masking,
+    newton,
     numerics,
     precision,
     sizes,
@@ -54,6 +55,7 @@ INVARIANTS: dict[str, Invariant] = {
         sizes.row_counts,
         sizes.projection_sizes,
         sizes.sequence_sizes,
+        newton.newton,
         # Training and precision.
         numerics.trainable_parameters,
         numerics.finite_differences,
