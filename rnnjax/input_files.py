@@ -14,6 +14,7 @@ import json
 import os
 import re
 import stat
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -159,22 +160,59 @@ def read_text(
     Raises:
       InputError: the file cannot be read or unpacked, is not UTF-8 text, or breaks a limit.
     """
-    path = Path(path)
+    pieces = [text for _, text in _decode_chunks(Path(path), packed, max_line, MAX_BYTES)]
+    return "".join(pieces).removeprefix("\ufeff")
+
+
+def read_utf8(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """Yields the bytes of a UTF-8 file of any size in chunks, each verified as text.
+
+    Args:
+      path: a regular file.
+
+    Raises:
+      InputError: the file cannot be read, or is not UTF-8 text.
+    """
+    return (chunk for chunk, _ in _decode_chunks(Path(path), False, None, sys.maxsize))
+
+
+def open_text(
+    path: str | os.PathLike[str], newline: str, *, max_line: int | None = None
+) -> io.TextIOWrapper:
+    """Opens a UTF-8 file of any size to read its lines, without a byte order mark.
+
+    Args:
+      path: a regular file.
+      newline: as for `open`.
+      max_line: limit of a line, in bytes; None for none.
+
+    Raises:
+      InputError: the file cannot be read, is not UTF-8 text, or breaks the limit; while it is
+        read.
+    """
+    chunks = _decode_chunks(Path(path), False, max_line, sys.maxsize)
+    stream = io.BufferedReader(_Chunks(chunk for chunk, _ in chunks), _CHUNK)
+    return io.TextIOWrapper(stream, "utf-8-sig", newline=newline)
+
+
+def _decode_chunks(
+    path: Path, packed: bool, max_line: int | None, max_bytes: int
+) -> Iterator[tuple[bytes, str]]:
+    """Yields each chunk of a text file, with the text that it completes."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    pieces: list[str] = []
     line, width = 1, 0
     with reading(path), open_regular(path) as file:
-        for chunk in _chunks(file, unpack(file, path) if packed else file):
+        for chunk in _chunks(file, unpack(file, path) if packed else file, max_bytes):
             width = _check_line(path, line, width, chunk, max_line)
             try:
-                pieces.append(decoder.decode(chunk, final=not chunk))
+                text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 wrong, before = error.object[error.start], error.object[: error.start]
                 raise _not_utf8(path, packed, line + before.count(b"\n"), wrong) from None
             if (nul := chunk.find(b"\0")) >= 0:
                 raise _not_utf8(path, packed, line + chunk.count(b"\n", 0, nul), 0)
-            line += pieces[-1].count("\n")
-    return "".join(pieces).removeprefix("\ufeff")
+            line += text.count("\n")
+            yield chunk, text
 
 
 def digest(path: str | os.PathLike[str]) -> bytes:
@@ -252,6 +290,24 @@ def check_writable(folder: Path) -> None:
         probe.write(b"\0")
 
 
+class _Chunks(io.RawIOBase):
+    """A stream of chunks of bytes."""
+
+    def __init__(self, chunks: Iterator[bytes]):
+        self._chunks = chunks
+        self._chunk = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._chunk = self._chunk or next(self._chunks, b"")
+        count = min(len(buffer), len(self._chunk))
+        buffer[:count] = self._chunk[:count]
+        self._chunk = self._chunk[count:]
+        return count
+
+
 class _Unpacked(io.RawIOBase):
     """The content of a gzip file; reading stops where it has grown beyond measure."""
 
@@ -288,16 +344,19 @@ def _check_regular(status: os.stat_result) -> None:
         )
 
 
-def _chunks(file: io.FileIO, stream: IO[bytes] | io.RawIOBase) -> Iterator[bytes]:
+def _chunks(
+    file: io.FileIO, stream: IO[bytes] | io.RawIOBase, max_bytes: int | None = None
+) -> Iterator[bytes]:
     """Yields the content of a stream over a file, an empty chunk as the last; checks its size."""
     size, chunk = os.fstat(file.fileno()).st_size, b"-"
+    max_bytes = max_bytes or MAX_BYTES
     count = 0
     while chunk:
-        if max(size, count) > MAX_BYTES:
+        if max(size, count) > max_bytes:
             raise OSError(
                 errno.EINVAL,
                 f"it has {_megabytes(max(size, count))}, and files of more than "
-                f"{_megabytes(MAX_BYTES)} are not read into memory",
+                f"{_megabytes(max_bytes)} are not read into memory",
             )
         chunk = stream.read(_CHUNK) or b""
         count += len(chunk)

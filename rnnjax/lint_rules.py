@@ -14,12 +14,15 @@ import numpy as np
 
 from rnnjax.config import AcknowledgedConfig, Config, changed_values
 from rnnjax.data.dataset import Dataset, TextDataset
+from rnnjax.data.token_files import encode_parts
 from rnnjax.data.vocabulary import has_excess_unknowns, unknown_share
 
 MOST_CUT = 0.05
 """Maximum share of truncated training tokens without a finding."""
 MOST_LEAKED = 0.01
 """Maximum share of test texts among the training rows without a finding."""
+MOST_TEXTS = 2**20
+"""Training texts whose length is looked at, from the start."""
 FEWEST_SEEDS = 3
 LARGEST_SMALL_SCALE = 0.05
 """Scale of the embedding, that of Keras, up to which stacked layers may stay on a plateau."""
@@ -112,7 +115,10 @@ def truncated(config: Config, dataset: TextDataset) -> str:
     max_tokens = config.data.max_tokens
     if not max_tokens:
         return ""
-    lengths = dataset.vocabulary.encode(dataset.texts(config.data, "train")).lengths
+    texts = dataset.texts(config.data, "train")[:MOST_TEXTS]
+    lengths = np.concatenate(
+        [part.lengths for part in encode_parts("lint", texts, dataset.vocabulary)]
+    )
     share = 1 - float(np.minimum(lengths, max_tokens).sum() / max(lengths.sum(), 1))
     if share <= MOST_CUT:
         return ""
@@ -129,9 +135,10 @@ def test_leak(config: Config, dataset: TextDataset) -> str:
     test accuracy is too good: `test_leak` .9129 ± .0010 instead of `right` .9036 ± .0021.
     """
     # Parallel texts may have blank lines, which hold nothing to memorize.
-    train_texts = set(dataset.texts(config.data, "train"))
     test_texts = [text for text in dataset.texts(config.data, "test") if text.strip()]
-    share = float(np.mean([text in train_texts for text in test_texts])) if test_texts else 0.0
+    distinct = set(test_texts)
+    leaked = {text for text in dataset.texts(config.data, "train") if text in distinct}
+    share = float(np.mean([text in leaked for text in test_texts])) if test_texts else 0.0
     if share <= MOST_LEAKED:
         return ""
     fields = f" ({config.data.text})" if config.task_schema.reads("data.text") else ""

@@ -146,9 +146,10 @@ def test_what_unpacks_beyond_measure_is_refused(tmp_path, monkeypatch, reader):
 
 
 def test_a_file_that_is_too_large_is_refused_unread(tmp_path):
-    with (tmp_path / "x").open("wb") as file:
-        file.truncate(input_files.MAX_BYTES + 1)
-    for reader in ("csv", "text", "digest"):
+    for name in ("x", "train.de", "train.en"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(input_files.MAX_BYTES + 1)
+    for reader in ("csv", "pairs", "digest"):
         with pytest.raises(InputError, match="4,096 MiB are not read into memory"):
             READERS[reader][1](tmp_path)
 

@@ -75,11 +75,16 @@ class VocabularyConfig(ConfigSection):
 class DataConfig(ConfigSection):
     """The corpus, its splits and its batches."""
 
-    corpus: Literal["ag_news_subset", "docstrings"] = "ag_news_subset"
-    """The corpus: AG News, or the docstrings of the installed Python libraries."""
+    corpus: str = pydantic.Field(
+        default="ag_news_subset", max_length=200, pattern=r"^\w+(/[\w.+-]+)?(:\d+\.\d+\.\d+)?$"
+    )
+    """The corpus: AG News, the docstrings of the installed Python libraries ('docstrings'), or
+    another data set of tensorflow_datasets by its name ('imdb_reviews', 'glue/sst2'), prepared as
+    array_record, with `data.text` and `data.label` set to its features."""
     dir: FilePath = ""
     """Folder of AG News: with train.csv and test.csv in the original layout, or the data folder of
-    tensorflow_datasets with a prepared ag_news_subset; '' to download it. Of pairs of texts, the
+    tensorflow_datasets with a prepared ag_news_subset; '' to download it. Of other data sets, the
+    data folder of tensorflow_datasets; '' for its default. Of pairs of texts, the
     folder of files named like those of Multi30k; '' for synthetic numbers and dates."""
     fallback: Literal["", "docstrings"] = "docstrings"
     """Corpus to train on when AG News cannot be downloaded; '' to stop with an error instead."""
@@ -87,7 +92,7 @@ class DataConfig(ConfigSection):
     """Fields of a row that make up its text, joined by a space: names joined by '+', or a tuple of
     names in a config file. The corpora have 'title' and 'description'."""
     label: str = pydantic.Field(default="label", max_length=1_000)
-    """Column of the class in labelled files."""
+    """Column of the class in labelled files, or feature of a data set."""
     classes: str = pydantic.Field(default="", max_length=10**6)
     """Names of the classes of labelled files, separated by commas; '' for those of the training
     rows, sorted."""
@@ -110,7 +115,8 @@ class DataConfig(ConfigSection):
     """A file as the test split, so that all of `data.file` is for training; '' for none."""
     test: float = pydantic.Field(default=0.1, gt=0.0, le=0.5)
     """Fraction of the labelled rows of `data.file`, of each class, or of its pairs, for the test
-    split, the same for every seed, where there is no `data.test_file`."""
+    split, the same for every seed, where there is no `data.test_file`; likewise of a data set that
+    has no test split."""
     take: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Number of rows (of a file: lines) to use of each split, from the start; 0 for all."""
     max_tokens: int = pydantic.Field(default=0, ge=0, le=MAX_LENGTH)
@@ -135,6 +141,11 @@ class DataConfig(ConfigSection):
     buckets: int = pydantic.Field(default=6, ge=1, le=64)
     """Maximum number of padded lengths, each compiled once."""
     vocabulary: VocabularyConfig = VocabularyConfig()
+
+    @property
+    def has_named_columns(self) -> bool:
+        """Whether labelled text has fields named by the user, not those of AG News."""
+        return bool(self.file) or self.corpus not in ("ag_news_subset", "docstrings")
 
 
 class EmbeddingConfig(ConfigSection):
@@ -244,7 +255,9 @@ class ModelConfig(ConfigSection):
     zero; 0 for `initialization`'s."""
     learned_initial_state: bool = False
     """Whether the initial state is a parameter; otherwise it is the cell's default."""
-    engine: Literal["auto", "scan", "fused", "associative", "newton", "pallas", "cudnn"] = "auto"
+    engine: Literal[
+        "auto", "scan", "fused", "associative", "chunkwise", "newton", "pallas", "cudnn"
+    ] = "auto"
     """Implementation of the recurrence, as for `rnnjax.layers.RNN`; an error where the cell or the
     machine lacks it."""
     remat: bool = False
@@ -296,6 +309,20 @@ class CheckpointConfig(ConfigSection):
     """Steps between checkpoints; 0 for one at the end alone."""
     keep: int = pydantic.Field(default=2, ge=2, le=10**4)
     """Number of newest checkpoints to keep; with two, a damaged one still leaves one."""
+
+
+class DevicesConfig(ConfigSection):
+    """Devices of one machine. A run may be resumed on another number of them: the results agree
+    within rounding, and in every bit with `deterministic_shards`.
+    """
+
+    data: int = pydantic.Field(default=0, ge=0, le=2**12)
+    """Number of devices among which the rows of a batch are shared out, replicates first; 0 for all
+    GPUs, or one CPU. More on a CPU are made of its cores, which pays where matrices are large: XLA
+    multiplies in one thread a device inside of a loop over time."""
+    fsdp: int = pydantic.Field(default=1, ge=1, le=2**12)
+    """Number of these devices that share out each large array of parameters, of the optimizer and
+    of the average, along its largest axis (fully sharded data parallel); 1 for a copy on each."""
 
 
 Reason = Annotated[str, pydantic.StringConstraints(strip_whitespace=True)]

@@ -312,7 +312,8 @@ class Batches(BucketedBatches):
     def tokens(self) -> Int32[np.ndarray, " tokens"]:
         """The tokens of all examples; none of numbers."""
         values = self.sequences.values
-        return values if values.dtype == np.int32 else np.zeros(0, np.int32)
+        is_token = values.dtype in (np.int32, np.uint16)
+        return values if is_token else np.zeros(0, np.int32)
 
     @functools.cached_property
     def _buckets(self) -> list[Indices]:

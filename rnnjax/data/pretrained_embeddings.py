@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32
 
 from rnnjax.config.sections import EmbeddingConfig
 from rnnjax.data.dataset import TextDataset
-from rnnjax.data.vocabulary import UNKNOWN
+from rnnjax.data.vocabulary import UNKNOWN, count_tokens
 from rnnjax.data.word_vector_files import check_vector_format, read_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting.progress import write_message
@@ -65,12 +65,12 @@ def load_word_vectors(
         for number, word in enumerate(vocabulary[UNKNOWN + 1 :], start=UNKNOWN + 1):
             if word in vectors:
                 table[number], has_vector[number] = vectors[word], True
-        tokens = dataset.train.tokens
+        counts = count_tokens(dataset.train.tokens, vocab_size)
         metadata = {
             "fingerprint": fingerprint,
             "words": int(has_vector.sum()),
             "share_of_vocabulary": float(has_vector[UNKNOWN + 1 : len(vocabulary)].mean()),
-            "share_of_tokens": float(has_vector[tokens].mean()) if len(tokens) else 0.0,
+            "share_of_tokens": float(counts[has_vector].sum() / max(counts.sum(), 1)),
         }
         results.append(WordVectors(table, has_vector, metadata))
     for line in dict.fromkeys(_coverage(path, result.metadata) for result in results):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int, Shaped
 
+from rnnjax.data.array_files import release_pages
 from rnnjax.errors import InputError
 
 Indices = Int[np.ndarray, " examples"]
@@ -20,7 +21,8 @@ class Sequences:
     """Sequences of tokens or of numbers, concatenated in one array.
 
     Attributes:
-      values: of all the sequences: int32 token ids, or float32 `[steps, features]`.
+      values: of all the sequences: int32 token ids, uint16 in a file of few, or float32
+        `[steps, features]`.
       offsets: int64 `[sequences + 1]`, the start of each sequence and the end of the last.
     """
 
@@ -93,8 +95,10 @@ class Sequences:
         valid = indices >= 0
         lengths = np.where(valid, self.lengths[indices], 0)
         mask = np.arange(time) < lengths[..., None]
-        values = np.zeros((*mask.shape, *self.values.shape[1:]), self.values.dtype)
+        dtype = np.int32 if self.values.dtype == np.uint16 else self.values.dtype
+        values = np.zeros((*mask.shape, *self.values.shape[1:]), dtype)
         values[mask] = self.take(indices[valid]).values
+        release_pages(self.values)
         return values, mask
 
 

@@ -1,11 +1,12 @@
 """Streams for truncated backpropagation through time: a batch continues the one before it."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Int, Shaped
 
+from rnnjax.data.array_files import release_pages
 from rnnjax.data.dataset import FixedShape
 
 _CUTS = 1
@@ -38,7 +39,7 @@ class Stream(FixedShape):
     restarts at the beginning of an epoch, and at random within it.
 
     Attributes:
-      inputs: int32 tokens, or float32 `[steps, features]`.
+      inputs: int32 tokens, uint16 in a file of few, or float32 `[steps, features]`.
       targets: of each step.
       batch_size: rows of a batch.
       sequence_length: time steps of a batch; fewer if the segments are shorter.
@@ -106,7 +107,7 @@ class Stream(FixedShape):
         )
         source = np.where(mask, (positions + self._start(seed, epoch)) % len(self), 0)
         first = self._first(seed, epoch, index)
-        inputs, targets = self.inputs[source], self.targets[source]
+        inputs, targets = _take(self.inputs, source), _take(self.targets, source)
         inputs[~mask] = 0
         targets[~mask] = 0
         if self.restart_input is not None:
@@ -141,3 +142,9 @@ class Stream(FixedShape):
         # The raw stream, which NumPy never changes, as for `rnnjax.data.batches.permutation`.
         stream = np.random.PCG64(np.random.SeedSequence((seed, epoch)))
         return int(stream.random_raw()) % len(self)
+
+
+def _take(values: Shaped[np.ndarray, "steps ..."], source: Int[np.ndarray, "batch time"]) -> Any:
+    taken = values[source]
+    release_pages(values)
+    return taken.astype(np.int32) if taken.dtype == np.uint16 else taken

@@ -1,60 +1,38 @@
 """Vocabularies: text to token ids and back."""
 
 import functools
-import itertools
 import json
-import string
+import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import tokenizers
-from jaxtyping import Int32
-from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
+from jaxtyping import Int, Int32, Int64
 
+from rnnjax.data.array_files import read_blocks
 from rnnjax.data.sequences import Sequences
+from rnnjax.data.tokenization import (
+    END,
+    END_TOKEN,
+    PADDING,
+    PADDING_TOKEN,
+    SPECIAL_WORDS,
+    UNKNOWN,
+    UNKNOWN_TOKEN,
+    Unit,
+    encode_ascii_words,
+    encode_characters,
+    fit_characters,
+    fit_whitespace_words,
+    make_tokenizer,
+)
 from rnnjax.errors import InputError
 from rnnjax.input_files import load_text
 
-PADDING = 0
-UNKNOWN = 1
-END = 2
-"""Id of the token that ends a text; a vocabulary without an end token has a word in its place."""
 _MAX_UNKNOWN_SHARE = 0.1
 """Share of unknown tokens up to which no warning is due."""
-_PADDING, _UNKNOWN, _END = "[PAD]", "[UNK]", "[END]"
-_SPECIAL_WORDS = ("[PAD] ", "<unk>", "<eos>")
-"""Padding, unknown and end of white-space words. Published texts hold the last two, and a space
-keeps the first from being a word of a text."""
-_ALL_TOKENS = 2**31
-_TEXTS_PER_CALL = 10_000
-"""Texts that are encoded at once to count their words."""
-_TEXTS_IN_CACHE = 500
-"""ASCII texts that are split at once, few enough for the processor's cache."""
-
-Unit = Literal["word", "whitespace", "character", "subword"]
-
-_SPACE = "\u2581"
-"""Stands for a space in the tokens of subwords, and a space for this character."""
-_ESCAPE = "\u241b"
-_SPACES_SWAPPED = (
-    (_ESCAPE, _ESCAPE + "-"),
-    (_SPACE, _ESCAPE + "_"),
-    (" ", _SPACE),
-    (_ESCAPE + "_", " "),
-    (_ESCAPE + "-", _ESCAPE),
-)
-"""Ordered replacements that swap the two characters in any text; the escapes are all gone in the
-end. The swap is its own inverse."""
-
-_MAX_PIECE = 512
-"""Most letters without space or punctuation that are merged to subwords; longer runs are cut."""
-
-_ASCII_PUNCTUATION = string.punctuation.encode()
-_LOWER = bytes(range(256)).lower()
-_PUNCTUATION = r"""[!"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']"""
 
 
 class Vocabulary:
@@ -93,13 +71,16 @@ class Vocabulary:
         Raises:
           InputError: the texts hold no token at all.
         """
+        texts = _check_unicode(texts)
+        special = [PADDING_TOKEN, UNKNOWN_TOKEN, *([END_TOKEN] if end_token else [])]
         if unit == "whitespace":
-            special = list(_SPECIAL_WORDS)
-            tokenizer = _fit_whitespace_words(list(_check_unicode(texts)), size)
+            special = list(SPECIAL_WORDS)
+            tokenizer = fit_whitespace_words(texts, size)
+        elif unit == "character":
+            tokenizer = fit_characters(texts, size, special)
         else:
-            special = [_PADDING, _UNKNOWN, *([_END] if end_token else [])]
-            tokenizer, trainer = _make_tokenizer(unit, size, special)
-            tokenizer.train_from_iterator(_check_unicode(texts), trainer)
+            tokenizer, trainer = make_tokenizer(unit, size, special)
+            tokenizer.train_from_iterator(texts, trainer)
         if tokenizer.get_vocab_size() == len(special):
             if size <= len(special):
                 raise InputError(
@@ -133,12 +114,12 @@ class Vocabulary:
                 "restore the file, or train again in a new folder"
             ) from error
         first = [tokenizer.id_to_token(token_id) for token_id in (PADDING, UNKNOWN)]
-        is_whitespace = first == list(_SPECIAL_WORDS[:2])
-        if not is_whitespace and first != [_PADDING, _UNKNOWN]:
+        is_whitespace = first == list(SPECIAL_WORDS[:2])
+        if not is_whitespace and first != [PADDING_TOKEN, UNKNOWN_TOKEN]:
             raise InputError(
-                f"{path}: its tokens 0 and 1 are {first}, expected {[_PADDING, _UNKNOWN]}, which "
-                "networks read as padding and unknown; restore the file, or train again in a new "
-                "folder"
+                f"{path}: its tokens 0 and 1 are {first}, expected "
+                f"{[PADDING_TOKEN, UNKNOWN_TOKEN]}, which networks read as padding and unknown; "
+                "restore the file, or train again in a new folder"
             )
         ids = tokenizer.get_vocab()
         if sorted(ids.values()) != list(range(len(ids))):
@@ -147,7 +128,7 @@ class Vocabulary:
                 f"expected each number from 0 to {len(ids) - 1} once; restore the file, or "
                 "train again in a new folder"
             )
-        end = _SPECIAL_WORDS[END] if is_whitespace else _END
+        end = SPECIAL_WORDS[END] if is_whitespace else END_TOKEN
         if ids.get(end, END) != END:
             raise InputError(
                 f"{path}: the token {end}, which ends a text, is number {ids[end]}, expected "
@@ -185,15 +166,17 @@ class Vocabulary:
           InputError: a text is not valid Unicode.
         """
         texts = list(_check_unicode(texts))
+        if (table := self._character_table) is not None:
+            return encode_characters(texts, table, max_tokens)
         ids = self._ascii_word_ids
         if ids is None:
             return self._tokenize(texts, max_tokens)
         is_ascii = np.array([text.isascii() and "\0" not in text for text in texts], bool)
         if is_ascii.all():
-            return _encode_ascii_words(texts, ids, max_tokens)
+            return encode_ascii_words(texts, ids, max_tokens)
         rows, others = np.flatnonzero(is_ascii), np.flatnonzero(~is_ascii)
         parts = [
-            _encode_ascii_words([texts[row] for row in rows], ids, max_tokens),
+            encode_ascii_words([texts[row] for row in rows], ids, max_tokens),
             self._tokenize([texts[row] for row in others], max_tokens),
         ]
         return Sequences.concatenate(parts).take(np.argsort(np.concatenate([rows, others])))
@@ -205,17 +188,32 @@ class Vocabulary:
     @functools.cached_property
     def _ascii_word_ids(self) -> dict[bytes, int] | None:
         """The ids of words as `fit` makes them; None where tokens are others."""
-        settings, words = (
+        ids = self._ids_of_unit("word")
+        return None if ids is None else {word.encode(): number for word, number in ids.items()}
+
+    @functools.cached_property
+    def _character_table(self) -> Int32[np.ndarray, " codes"] | None:
+        """The id of each code point, of characters as `fit` makes them; None of other tokens."""
+        ids = self._ids_of_unit("character")
+        if ids is None:
+            return None
+        table = np.full(sys.maxunicode + 1, UNKNOWN, np.int32)
+        for character, number in ids.items():
+            if len(character) == 1:
+                table[ord(character)] = number
+        return table
+
+    def _ids_of_unit(self, unit: Unit) -> dict[str, int] | None:
+        """Returns the id of each token if the tokenizer is one of `fit` for this unit."""
+        settings, expected = (
             json.loads(tokenizer.to_str())
-            for tokenizer in (self.tokenizer, _make_tokenizer("word", 0, [])[0])
+            for tokenizer in (self.tokenizer, make_tokenizer(unit, 0, [])[0])
         )
         ids = settings["model"].pop("vocab")
-        words["model"].pop("vocab")
+        expected["model"].pop("vocab")
         are_special = all(token["special"] for token in settings.pop("added_tokens"))
-        words.pop("added_tokens")
-        if not are_special or settings != words:
-            return None
-        return {word.encode(): number for word, number in ids.items()}
+        expected.pop("added_tokens")
+        return ids if are_special and settings == expected else None
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Returns the start and end of each token in a text.
@@ -236,12 +234,12 @@ class Vocabulary:
     @property
     def has_end_token(self) -> bool:
         """Whether there is a token that ends a text."""
-        return self.has_line_ends or self.tokenizer.id_to_token(END) == _END
+        return self.has_line_ends or self.tokenizer.id_to_token(END) == END_TOKEN
 
     @property
     def has_line_ends(self) -> bool:
         """Whether `END` ends each line of a text, as with white-space words."""
-        return self.tokenizer.id_to_token(UNKNOWN) == _SPECIAL_WORDS[UNKNOWN]
+        return self.tokenizer.id_to_token(UNKNOWN) == SPECIAL_WORDS[UNKNOWN]
 
     @property
     def preserves_text(self) -> bool:
@@ -281,87 +279,6 @@ class Vocabulary:
         return ""
 
 
-def _encode_ascii_words(texts: Sequence[str], ids: dict[bytes, int], max_tokens: int) -> Sequences:
-    """Encodes ASCII texts without NUL as words do, faster than the library."""
-    values, lengths = [], []
-    for start in range(0, len(texts), _TEXTS_IN_CACHE):
-        joined = "\0".join(texts[start : start + _TEXTS_IN_CACHE]).encode()
-        joined = joined.translate(_LOWER, _ASCII_PUNCTUATION)
-        rows = [row.split()[: max_tokens or None] for row in joined.split(b"\0")]
-        numbers = map(ids.get, itertools.chain.from_iterable(rows), itertools.repeat(UNKNOWN))
-        lengths += map(len, rows)
-        values.append(np.fromiter(numbers, np.int32, sum(lengths[start:])))
-    offsets = np.cumsum([0, *lengths], dtype=np.int64)
-    return Sequences(np.concatenate([np.zeros(0, np.int32), *values]), offsets)
-
-
-def _fit_whitespace_words(texts: Sequence[str], size: int) -> tokenizers.Tokenizer:
-    """Returns a tokenizer of the commonest words; equal counts rank by first occurrence."""
-    special = {name: token_id for token_id, name in enumerate(_SPECIAL_WORDS)}
-    everything = _whitespace_tokenizer(special)
-    everything.train_from_iterator(
-        texts, trainers.WordLevelTrainer(vocab_size=_ALL_TOKENS, show_progress=False)
-    )
-    ids = [
-        encoding.ids
-        for start in range(0, len(texts), _TEXTS_PER_CALL)
-        for encoding in everything.encode_batch_fast(texts[start : start + _TEXTS_PER_CALL])
-    ]
-    words, first, counts = np.unique(
-        Sequences.from_lists(ids).values, return_index=True, return_counts=True
-    )
-    names = [str(everything.id_to_token(int(word))) for word in words[np.lexsort((first, -counts))]]
-    room = max(size - len(special), 0)
-    names = [name for name in names if name not in special][:room]
-    return _whitespace_tokenizer(special | {name: len(special) + i for i, name in enumerate(names)})
-
-
-def _whitespace_tokenizer(ids: dict[str, int]) -> tokenizers.Tokenizer:
-    """Returns a tokenizer of words between white space, with a token for each end of a line."""
-    _, unknown, end = _SPECIAL_WORDS
-    tokenizer = tokenizers.Tokenizer(models.WordLevel(ids, unk_token=unknown))
-    tokenizer.normalizer = normalizers.Replace("\n", f" {end} ")
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return tokenizer
-
-
-def _make_tokenizer(
-    unit: Unit, size: int, special: list[str]
-) -> tuple[tokenizers.Tokenizer, trainers.Trainer]:
-    """Returns an untrained tokenizer of a unit, and its trainer."""
-    options = {"vocab_size": size, "special_tokens": special, "show_progress": False}
-    if unit == "subword":
-        tokenizer = tokenizers.Tokenizer(models.BPE(unk_token=_UNKNOWN))
-        # Not Metaspace, from whose tokens a "\u2581" of the text comes back as a space.
-        tokenizer.normalizer = normalizers.Sequence(
-            [normalizers.Replace(*pair) for pair in _SPACES_SWAPPED]
-        )
-        # Nothing is added before a text, and no token crosses lines: lines make up their text.
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split("\n", "isolated"),
-                pre_tokenizers.Split(_SPACE, "merged_with_next"),
-                pre_tokenizers.Punctuation(),
-                # Merging takes quadratic time in the letters: 5 minutes for a million of them.
-                pre_tokenizers.FixedLength(_MAX_PIECE),
-            ]
-        )
-        tokenizer.decoder = decoders.Sequence(
-            [decoders.Fuse(), *(decoders.Replace(*pair) for pair in _SPACES_SWAPPED)]
-        )
-        limit = max(size - len(special), 1)
-        return tokenizer, trainers.BpeTrainer(**options, limit_alphabet=limit)
-    tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=_UNKNOWN))
-    if unit == "word":
-        strip = normalizers.Replace(tokenizers.Regex(_PUNCTUATION), "")
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), strip])
-        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    else:
-        tokenizer.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
-        tokenizer.decoder = decoders.Fuse()
-    return tokenizer, trainers.WordLevelTrainer(**options)
-
-
 def _check_unicode(texts: Iterable[str]) -> Iterable[str]:
     for number, text in enumerate(texts, start=1):
         try:
@@ -374,9 +291,27 @@ def _check_unicode(texts: Iterable[str]) -> Iterable[str]:
         yield text
 
 
-def unknown_share(tokens: Int32[np.ndarray, " tokens"]) -> float:
+def count_tokens(
+    tokens: Int[np.ndarray, " tokens"], vocab_size: int = 0
+) -> Int64[np.ndarray, " vocabulary"]:
+    """Counts each token id; mapped tokens are read part by part.
+
+    Args:
+      tokens: any ids.
+      vocab_size: least number of counts.
+    """
+    counts = np.zeros(vocab_size, np.int64)
+    for part in read_blocks(tokens):
+        numbers = np.bincount(part, minlength=len(counts))
+        numbers[: len(counts)] += counts
+        counts = numbers
+    return counts
+
+
+def unknown_share(tokens: Int[np.ndarray, " tokens"]) -> float:
     """Returns the share of unknown tokens, 0 without tokens."""
-    return float(np.mean(tokens == UNKNOWN)) if len(tokens) else 0.0
+    unknown = sum(np.count_nonzero(part == UNKNOWN) for part in read_blocks(tokens))
+    return unknown / len(tokens) if len(tokens) else 0.0
 
 
 def has_excess_unknowns(share: float, training_share: float) -> bool:

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import AbstractCell, State
@@ -42,7 +43,8 @@ class RNN(nn.Module):
     `layer.apply(variables, inputs, mask, mutable="internals")` also returns the collection
     'internals': 'state', the state after each step, [batch, time, ...], and under 'cell' the gates
     that the cell names, [batch, time, features]. Such a call is run by the engine 'scan' and needs
-    memory for all of them. At a masked step the gates are those of an input of zeros.
+    memory for all of them. At a masked step the gates are those of an input of zeros. Shapes with
+    symbols (`jax.export.symbolic_shape`) are run by 'scan' too, in one piece.
 
     With the engine 'newton' `mutable="newton"` returns the collection 'newton', a verdict on each
     row, [batch]: 'iterations', 'residual', 'converged' and 'lyapunov_exponent', an estimate of the
@@ -58,12 +60,13 @@ class RNN(nn.Module):
         that have one and every `LinearCell`, reverse mode only. 'pallas' is a kernel for an NVIDIA
         GPU, the whole sequence in one launch, for the LSTM and the GRU of few features; a CPU
         interprets it, slowly. 'cudnn' is NVIDIA's library, for the LSTM in float32. 'associative'
-        is a parallel scan, for a `LinearCell`, reverse mode only. 'newton' solves all steps of any
-        cell with a smooth step at once, in float32 or float64, and finishes by the scan the rows
-        that have not converged; options as `Newton(max_iterations=20)` in its place. Its memory is
-        batch * time * size of the state, squared unless `cell.jacobian` is 'blocks'. 'auto' takes
-        'fused' where the cell has it and it was measured to win: on a CPU. It never takes the two
-        for GPUs, which have not been measured.
+        is a parallel scan, for a `LinearCell`, reverse mode only. 'chunkwise' computes chunks of
+        steps by matrix products, for a `MatrixCell`. 'newton' solves all steps of any cell with a
+        smooth step at once, in float32 or float64, and finishes by the scan the rows that have not
+        converged; options as `Newton(max_iterations=20)` in its place. Its memory is batch * time *
+        size of the state, squared unless `cell.jacobian` is 'blocks'. 'auto' takes 'fused' or
+        'chunkwise' where the cell has it and it was measured to win: on a CPU. It never takes the
+        two for GPUs, which have not been measured.
       remat: save the states at some sqrt(time) steps only, and recompute each segment between two
         of them in the backward pass. Its memory, beside inputs and outputs, then grows with the
         square root of time, and the forward pass is computed twice. Chen et al., Training deep nets
@@ -110,9 +113,10 @@ class RNN(nn.Module):
         require_cell(self.cell)
         if type(self.unroll) is not int or self.unroll < 1:
             raise InputError(f"unroll: given {self.unroll!r}, expected 1 or more steps")
-        engine_name = "scan" if is_recording(self) else self.engine
-        engine = resolve_engine(engine_name, self.cell, resets is not None)
         require_arrays(inputs, mask=mask, resets=resets)
+        is_plain = is_recording(self) or has_symbolic_shape(inputs)
+        engine_name = "scan" if is_plain else self.engine
+        engine = resolve_engine(engine_name, self.cell, resets is not None)
         if initial_state is None:
             initial_state = default_state(self.cell, inputs)
         else:
@@ -133,6 +137,8 @@ class RNN(nn.Module):
     def _segment_length(self, engine, inputs, state):
         """Returns the number of steps to run at a time; all of them unless memory is the limit."""
         batch, time = inputs.shape[:2]
+        if has_symbolic_shape(inputs):
+            return time
         if self.remat and not (is_recording(self) or self._gives_verdict()):
             return math.isqrt(time)
         if engine != "fused" or jax.default_backend() != "cpu":
@@ -272,6 +278,11 @@ class RNN(nn.Module):
         final, (outputs, states) = scan(self.cell, state, (steps, mask, resets))
         record_internal(self, "state", states)
         return final, outputs
+
+
+def has_symbolic_shape(inputs: jax.Array) -> bool:
+    """Returns whether batch or time is a symbol, as where `jax.export` traces the layer."""
+    return any(map(is_symbolic_dim, inputs.shape[:2]))
 
 
 def _where_state(mask: jax.Array | None, new: State, old: State) -> State:

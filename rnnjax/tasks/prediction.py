@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from rnnjax.data.dataset import Split
+from rnnjax.data.sequences import Sequences
 from rnnjax.errors import InputError
 from rnnjax.reporting.progress import Progress
 from rnnjax.tasks.task import Task
@@ -35,6 +37,33 @@ def predict_split(
             outputs.append(batch_outputs)
             progress.update(step + 1, examples=task.count_examples(batch.weights))
         return jax.device_get(outputs)
+
+
+def check_classes(task: Task, split: Split, owner: str) -> None:
+    """Raises InputError if a target is a class that the network has no output for.
+
+    The loss of such a target would not be finite.
+
+    Args:
+      task: of the network.
+      split: whose targets are checked, where they are whole numbers.
+      owner: of the split, for the message: the file, or the data and the split.
+    """
+    targets = getattr(split, "targets", None)
+    values = np.asarray(targets.values if isinstance(targets, Sequences) else targets)
+    is_class = np.issubdtype(values.dtype, np.integer) and values.size > 0
+    if not (task.num_classes and is_class) or values.max() < task.num_classes:
+        return
+    position = int(values.argmax())
+    place = f"row {position // max(values[0].size, 1) + 1}"
+    if isinstance(targets, Sequences):
+        row = int(np.searchsorted(targets.offsets, position, side="right")) - 1
+        place = f"row {row + 1}, step {position - int(targets.offsets[row]) + 1}"
+    raise InputError(
+        f"{owner}, {place}: the class is {values.flat[position]}, and the network has "
+        f"{task.num_classes} outputs, for the classes 0 to {task.num_classes - 1}: mend the label, "
+        "or give training rows of that class"
+    )
 
 
 def check_scores(scores: Mapping[str, Any], owner: str) -> None:

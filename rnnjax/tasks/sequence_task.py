@@ -24,6 +24,11 @@ class SequenceTask(Task):
     model: SequenceModel
     features: int = dataclasses.field(kw_only=True)
 
+    @property
+    def num_classes(self) -> int:
+        """The outputs of the network; 0 for a single one, as of a regression."""
+        return self.model.outputs if self.model.outputs > 1 else 0
+
     def input_shapes(
         self, batch_size: int = 1, lengths: Shape = (1,)
     ) -> tuple[jax.ShapeDtypeStruct, ...]:

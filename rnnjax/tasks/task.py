@@ -137,6 +137,11 @@ class Task:
         """Counts the rows or tokens (`throughput_unit`) of non-zero weight."""
         return int(np.count_nonzero(weights))
 
+    @property
+    def num_classes(self) -> int:
+        """Number of classes that whole numbers among the targets are of; 0 where they are none."""
+        return 0
+
     @classmethod
     def from_config(cls, config: Config, vocab_size: int, metadata: Mapping[str, Any]) -> "Task":
         """Builds the task of a config.

@@ -328,8 +328,13 @@ def test_contacted_host_is_that_of_the_downloads(monkeypatch):
 @pytest.mark.parametrize(
     ("corpus", "directory", "fallback", "message"),
     [
-        ("ag_news", "", "", "there is no such corpus"),
-        ("ag_news_subset", "", "wikipedia", "there is no such corpus"),
+        (
+            "ag_news",
+            "",
+            "",
+            "data set of that name; .* 'docstrings'; did you mean 'ag_news_subset'.",
+        ),
+        ("ag_news_subset", "", "wikipedia", "given 'wikipedia', expected"),
         ("docstrings", "somewhere", "", "data.dir is 'somewhere'"),
     ],
 )

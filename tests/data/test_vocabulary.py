@@ -366,7 +366,7 @@ ODD_TEXTS = [
 
 @pytest.mark.parametrize("max_tokens", [0, 3])
 def test_words_are_those_of_the_tokenizers_library(max_tokens, monkeypatch):
-    monkeypatch.setattr("rnnjax.data.vocabulary._TEXTS_IN_CACHE", 7)
+    monkeypatch.setattr("rnnjax.data.tokenization._TEXTS_IN_CACHE", 7)
     generator = np.random.default_rng(0)
     letters = [*"aAbBcC .,'-\n\t\x1c", "é", "\u3000", "\0"]
     drawn = ["".join(generator.choice(letters, 12)) for _ in range(300)]

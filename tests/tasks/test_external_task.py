@@ -120,6 +120,23 @@ def label_config(**values):
     return load_config("labels.py", {**small, "data.validation": 0.1, **values})
 
 
+def test_class_beyond_the_outputs_is_refused_before_training(folder):
+    with np.load("data/test.npz") as file:
+        arrays = dict(file)
+    row = int(np.flatnonzero(arrays["lengths"] > 2)[0])
+    arrays["labels"][row, 2] = 7
+    np.savez("data/other.npz", **arrays)
+    train(label_config(epochs=1), folder / "run")
+    run = training.load_run(folder / "run", trust=True)
+    with pytest.raises(InputError, match=rf"other.npz, row {row + 1}, step 3: the class is 7, and"):
+        run.evaluate("data/other.npz")
+    np.savez("data/test.npz", **arrays)
+    message = f"data: test split, row {row + 1}, step 3: the class is 7, and the network has 3 outp"
+    with pytest.raises(InputError, match=message):
+        train(label_config(), folder / "second")
+    assert not (folder / "second" / "metrics.jsonl").exists()
+
+
 def test_task_on_the_page_is_short():
     assert len(BLOCKS[0][1].splitlines()) <= 60
 

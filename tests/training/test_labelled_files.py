@@ -65,8 +65,8 @@ def test_test_rows_are_split_off(files, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"data__text": "body"}, r"the corpora have no field 'body'"),
-        ({"data__vocabulary__text": "body"}, r"the corpora have no field 'body'"),
+        ({"data__text": "body"}, r"the corpus has no field 'body'"),
+        ({"data__vocabulary__text": "body"}, r"the corpus has no field 'body'"),
         ({"data__test_file": "a.csv"}, r"data\.test_file is set and data\.file is ''"),
         ({"data__file": "a.csv", "data__dir": "b"}, r"data\.file and data\.dir are set"),
         (

@@ -5,14 +5,15 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from rnnjax.data.corpora.csv_files import CsvRow
+from rnnjax.data.corpora.labelled_files import sort_classes
 from rnnjax.data.corpora.prepared import PreparedCorpus
 from rnnjax.errors import InputError
 
@@ -25,19 +26,92 @@ def download(name: str, data_dir: Path) -> None:
         tfds.builder(name, data_dir=data_dir, file_format="array_record").download_and_prepare()
 
 
-def read(folder: Path) -> PreparedCorpus:
-    """Reads the rows of a prepared data set.
+def names() -> list[str]:
+    """Returns the names of the data sets that the installed library has."""
+    return tfds.list_builders(with_community_datasets=False)
+
+
+def read(folder: Path, fields: Sequence[str], label: str) -> PreparedCorpus:
+    """Reads the rows of a prepared data set, of its splits 'train' and 'test'.
 
     Args:
       folder: the one named by its version.
+      fields: text features.
+      label: feature of the class, a ClassLabel, text or whole numbers; '' for none.
 
     Raises:
-      InputError: reading it would import a module from outside tensorflow_datasets.
+      InputError: reading it would import a module from outside tensorflow_datasets, it lacks a
+        feature or the split 'train', or a row has no class.
     """
     path = folder / "features.json"
     _check_features(path, json.loads(path.read_text(encoding="utf-8")))
     with _quiet():
-        return _read_splits(tfds.builder_from_directory(folder))
+        builder = tfds.builder_from_directory(folder)
+        info: Any = builder.info
+        features, splits = info.features, info.splits
+        texts = [name for name, feature in features.items() if _is_scalar(feature, np.object_)]
+        for field in fields:
+            if field not in texts:
+                raise InputError(
+                    f"{folder}: has no text {field!r}; its texts are {_listed(texts)}: set "
+                    "config.data.text (or config.data.vocabulary.text) to one of them, or to "
+                    "several joined by '+'"
+                )
+        kinds = np.object_, np.integer, np.bool_
+        labels = [name for name, feature in features.items() if _is_scalar(feature, *kinds)]
+        if label and label not in labels:
+            raise InputError(
+                f"{folder}: has no class {label!r}; the features that can be one are "
+                f"{_listed(labels)}: set config.data.label to one of them"
+            )
+        if "train" not in splits:
+            raise InputError(
+                f"{folder}: has no split 'train'; its splits are {_listed(list(splits))}: choose "
+                "another data set in config.data.corpus"
+            )
+        rows = {
+            split: list(_read_rows(builder, split, [label, *fields] if label else fields))
+            for split in ("train", "test")
+            if split in splits
+        }
+    if not label:
+        unlabelled = {split: [(0, *texts) for texts in parts] for split, parts in rows.items()}
+        return PreparedCorpus(["text"], unlabelled, fields)
+    if isinstance(features[label], tfds.features.ClassLabel):
+        classes = features[label].names
+        numbers = {str(number): number for number in range(len(classes))}
+    else:
+        classes = list(sort_classes(name for name, *_ in rows["train"]))
+        numbers = {name: number for number, name in enumerate(classes)}
+    if len(classes) < 2:
+        raise InputError(
+            f"{folder}: every row of the split 'train' has the class {classes[0]!r} in {label!r}; "
+            "expected two or more classes: set config.data.label to another feature"
+        )
+    for split, parts in rows.items():
+        for index, (name, *_) in enumerate(parts):
+            if name not in numbers:
+                raise InputError(
+                    f"{folder}: {label!r} of row {index} of the split {split!r} is {name}, "
+                    f"expected one of {_listed(list(numbers))}; a data set that hides the classes "
+                    "of its test split cannot be used: choose another"
+                )
+    numbered = {
+        split: [(numbers[name], *texts) for name, *texts in parts] for split, parts in rows.items()
+    }
+    return PreparedCorpus(classes, numbered, fields)
+
+
+def _is_scalar(feature: Any, *kinds: type[np.generic]) -> bool:
+    """Returns whether a feature is one value of a dtype."""
+    if not isinstance(feature, tfds.features.Tensor) or feature.shape != ():
+        return False
+    dtype: Any = feature.np_dtype
+    return any(np.issubdtype(dtype, kind) for kind in kinds)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, sorted(names)[:30])) or "none"
 
 
 def _check_features(path: Path, values: Any) -> None:
@@ -55,20 +129,21 @@ def _check_features(path: Path, values: Any) -> None:
         _check_features(path, value)
 
 
-def _read_splits(builder: Any) -> PreparedCorpus:
-    rows = {split: list(_read_rows(builder, split)) for split in ("train", "test")}
-    return PreparedCorpus(builder.info.features["label"].names, rows)
-
-
-def _read_rows(builder: Any, split: str, batch_size: int = 1_000) -> Iterator[CsvRow]:
+def _read_rows(
+    builder: Any, split: str, names: Sequence[str], batch_size: int = 1_000
+) -> Iterator[tuple[str, ...]]:
     source = builder.as_data_source(split)
     with tqdm(total=len(source), desc=f"Reading {split}", unit=" rows", disable=None) as bar:
         for start in range(0, len(source), batch_size):
             # One by one is five times slower.
             indices = range(start, min(start + batch_size, len(source)))
             for row in source.__getitems__(list(indices)):
-                yield CsvRow(int(row["label"]), row["title"].decode(), row["description"].decode())
+                yield tuple(_as_text(row[name]) for name in names)
             bar.update(len(indices))
+
+
+def _as_text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 @contextlib.contextmanager

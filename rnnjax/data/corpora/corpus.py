@@ -1,13 +1,19 @@
 """Labelled text in memory-mapped columns."""
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
+from rnnjax.data.array_files import read_blocks, release_pages
+from rnnjax.data.sequences import Indices, Sequences
 from rnnjax.errors import InputError
+
+_ROWS_IN_MEMORY = 10_000
+"""Rows of mapped columns that are iterated before their pages are unloaded."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,21 +30,122 @@ class TextColumn(Sequence[str]):
         offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
         return cls(np.frombuffer(b"".join(parts), np.uint8), offsets)
 
+    @property
+    def num_bytes(self) -> int:
+        """Number of bytes of all texts."""
+        return int(self.offsets[-1] - self.offsets[0])
+
+    def split_rows(self, num_bytes: int) -> list[int]:
+        """Returns rows, rising from the first to the end, with about so many bytes between them."""
+        return _split_at(self.offsets, num_bytes)
+
+    def take(self, rows: Indices) -> "TextColumn":
+        """Selects texts by row, in that order."""
+        taken = Sequences(self.utf8, self.offsets).take(rows)
+        return TextColumn(taken.values, taken.offsets)
+
+    def compact(self) -> "TextColumn":
+        """Returns the same texts with offsets from 0, without the bytes around them."""
+        start, end = self.offsets[0], self.offsets[-1]
+        return TextColumn(self.utf8[start:end], self.offsets - start)
+
+    def update_digest(self, digest: Any) -> None:
+        """Hashes bytes and offsets."""
+        for array in (self.utf8[self.offsets[0] : self.offsets[-1]], self.offsets):
+            digest.update(str(len(array)).encode())
+            for block in read_blocks(array):
+                digest.update(block.tobytes())
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def __getitem__(self, row):
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> "TextColumn": ...
+
+    def __getitem__(self, row: int | slice) -> "str | TextColumn":
         if isinstance(row, slice):
-            return [self._text(i) for i in range(*row.indices(len(self)))]
+            start, stop, step = row.indices(len(self))
+            if step == 1:
+                return TextColumn(self.utf8, self.offsets[start : max(start, stop) + 1])
+            return self.take(np.arange(start, stop, step))
         if not -len(self) <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
-        return self._text(row % len(self))
+        return self.text(row)
 
     def __iter__(self) -> Iterator[str]:
-        return map(self._text, range(len(self)))
+        for row in range(len(self)):
+            yield self.text(row)
+            if row % _ROWS_IN_MEMORY == 0:
+                release_pages(self.utf8)
 
-    def _text(self, row: int) -> str:
+    def text(self, row: int) -> str:
+        """Returns the text of a row; a negative one counts from the end."""
+        row %= len(self)
         return self.utf8[self.offsets[row] : self.offsets[row + 1]].tobytes().decode()
+
+
+def _split_at(ends: Int64[np.ndarray, " rows+1"], num_bytes: int) -> list[int]:
+    targets = np.arange(ends[0] + num_bytes, ends[-1], num_bytes)
+    rows = np.searchsorted(ends, targets)
+    return np.unique([0, *rows, len(ends) - 1]).tolist()
+
+
+@dataclasses.dataclass(frozen=True)
+class JoinedTexts(Sequence[str]):
+    """Texts of some rows of one or more columns, joined by a space when they are read."""
+
+    columns: tuple[TextColumn, ...]
+    rows: Indices
+
+    @property
+    def num_bytes(self) -> int:
+        """Number of bytes of all texts, spaces included."""
+        return int(self._ends[-1])
+
+    @functools.cached_property
+    def _ends(self) -> Int64[np.ndarray, " rows+1"]:
+        lengths = np.full(len(self.rows), len(self.columns) - 1)
+        for column in self.columns:
+            lengths += column.offsets[self.rows + 1] - column.offsets[self.rows]
+        return np.concatenate([[0], np.cumsum(lengths)])
+
+    def split_rows(self, num_bytes: int) -> list[int]:
+        """Returns rows, as `TextColumn.split_rows` does."""
+        return _split_at(self._ends, num_bytes)
+
+    def compact(self) -> TextColumn:
+        """Returns the texts in memory."""
+        return TextColumn.from_texts(self)
+
+    def update_digest(self, digest: Any) -> None:
+        """Hashes columns and rows."""
+        digest.update(self.rows.tobytes())
+        for column in self.columns:
+            column.update_digest(digest)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "JoinedTexts": ...
+
+    def __getitem__(self, index: int | slice) -> "str | JoinedTexts":
+        if isinstance(index, slice):
+            return JoinedTexts(self.columns, self.rows[index])
+        return " ".join(column.text(int(self.rows[index])) for column in self.columns)
+
+    def __iter__(self) -> Iterator[str]:
+        for number, row in enumerate(self.rows.tolist()):
+            yield " ".join([column.text(row) for column in self.columns])
+            if number % _ROWS_IN_MEMORY == 0:
+                for column in self.columns:
+                    release_pages(column.utf8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +159,27 @@ class CorpusSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: Indices) -> "CorpusSplit":
+        """Selects rows, in that order."""
+        fields = {name: column.take(rows) for name, column in self.fields.items()}
+        return CorpusSplit(self.labels[rows], fields)
+
     def texts(self, text: str, rows: slice | Sequence[int] | np.ndarray | None = None) -> list[str]:
         """Returns the texts of some rows, or of all.
+
+        Args:
+          text: as for `joined_texts`.
+          rows: as for `joined_texts`.
+
+        Raises:
+          InputError: a field is missing.
+        """
+        return list(self.joined_texts(text, rows))
+
+    def joined_texts(
+        self, text: str, rows: slice | Sequence[int] | np.ndarray | None = None
+    ) -> JoinedTexts:
+        """Returns the texts of some rows, or of all, which are not loaded into memory.
 
         Args:
           text: names of fields joined by '+', such as 'title+description'. Their texts are joined
@@ -70,14 +196,10 @@ class CorpusSplit:
                     f"text {text!r}: there is no field {name!r}; "
                     f"use {' or '.join(map(repr, self.fields))}, or several joined by '+'"
                 )
-        columns = [self.fields[name] for name in names]
         if rows is None:
             rows = slice(None)
-        if isinstance(rows, slice):
-            fields = [column[rows] for column in columns]
-        else:
-            fields = [[column[row] for row in rows] for column in columns]
-        return [" ".join(texts) for texts in zip(*fields, strict=True)]
+        columns = tuple(self.fields[name] for name in names)
+        return JoinedTexts(columns, np.arange(len(self))[rows])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,24 +1,51 @@
 """Labelled text from files with named columns."""
 
+import array
 import hashlib
-import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from rnnjax.config.sections import DataConfig
+from rnnjax.data import array_files
+from rnnjax.data.array_files import PIECES, digest_file, map_array, prepare_folder, read_blocks
 from rnnjax.data.batches import TEST
+from rnnjax.data.corpora.column_files import TextColumnWriter
 from rnnjax.data.corpora.corpus import Corpus, CorpusSplit, TextColumn
-from rnnjax.data.corpora.tables import TableRow, read_rows
+from rnnjax.data.corpora.tables import list_files, read_rows
+from rnnjax.data.sequences import Indices, Sequences
 from rnnjax.data.splitting import stratified_split
 from rnnjax.errors import InputError
 
+FORMAT_VERSION = 1
+"""Raise it when the columns of large files, or the rows of the same files, change."""
+
+_OPTIONS = ("text", "label", "classes", "multi_label", "label_separator", "test")
+"""Keys of the data section that the rows of the splits depend on, beside the files."""
+
+
+class _LabelledRows(NamedTuple):
+    """Rows of files.
+
+    Attributes:
+      fields: the texts.
+      labels: positions in `names`, of each row, or of rows with several labels a sequence.
+      names: of the labels, in the order of their first occurrence.
+      places: where each occurs first.
+    """
+
+    fields: Mapping[str, TextColumn]
+    labels: Sequences
+    names: tuple[str, ...]
+    places: tuple[str, ...]
+
 
 def load_labelled_files(config: DataConfig) -> Corpus:
-    """Loads the files of a data section.
+    """Loads the files of a data section; rows larger than memory are mapped from the cache.
 
     Classes are those of the training rows, whole numbers in rising order and others sorted, or
     those that `config.classes` lists. Without a test file, a share of each class of `config.file`
@@ -29,63 +56,119 @@ def load_labelled_files(config: DataConfig) -> Corpus:
         or there are too few classes.
     """
     paths = {"train": config.file, "validation": config.validation_file, "test": config.test_file}
-    rows = {split: read_labelled_rows(Path(path), config) for split, path in paths.items() if path}
-    if not config.test_file:
-        labels = [row.values[-1] for row in rows["train"]]
-        strata = [0] * len(labels) if config.multi_label else labels
-        train, test = stratified_split(strata, config.test, TEST, key="config.data.test")
-        rows = {
-            **rows,
-            "train": [rows["train"][index] for index in train],
-            "test": [rows["train"][index] for index in test],
-        }
-    classes = _listed_classes(config)
-    if not classes:
-        labels = [row.values[-1] for row in rows["train"]]
-        if config.multi_label:
-            labels = itertools.chain.from_iterable(labels)
-        classes = sort_classes(labels)
-    if len(classes) < (1 if config.multi_label else 2):
-        reason = f"every row has the class {classes[0]!r}" if classes else "no row has a label"
-        raise InputError(
-            f"{config.file}: {reason}; expected two or more classes: set config.data.label to the "
-            "column of the classes"
-        )
-    splits = {split: make_split(values, config, classes) for split, values in rows.items()}
-    files = " and ".join(path for path in paths.values() if path)
+    paths = {split: Path(path) for split, path in paths.items() if path}
+    files = [file for path in paths.values() for file in list_files(path)]
+    if not any(map(array_files.is_large, files)):
+        classes, splits = _read_splits(paths, config, None)
+        fingerprint = _fingerprint(classes, splits)
+    else:
+        options = [FORMAT_VERSION, *(getattr(config, name) for name in _OPTIONS)]
+        sources = {split: list(map(digest_file, list_files(path))) for split, path in paths.items()}
+        key = hashlib.sha256(json.dumps([options, sources]).encode()).hexdigest()
+
+        def prepare(folder: Path) -> None:
+            classes, splits = _read_splits(paths, config, folder)
+            header = {"classes": classes, "fingerprint": _fingerprint(classes, splits)}
+            (folder / "corpus.json").write_text(json.dumps(header), encoding="utf-8")
+
+        folder = prepare_folder("labelled", Path(config.file).stem, key, prepare)
+        header = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+        classes, fingerprint = tuple(header["classes"]), header["fingerprint"]
+        names = [*paths, "test"]
+        splits = {name: _map_split(folder, name, config) for name in dict.fromkeys(names)}
     return Corpus(
         name=Path(config.file).stem,
-        source=f"Labelled text from {files}.",
+        source=f"Labelled text from {' and '.join(map(str, paths.values()))}.",
         fallback="",
-        fingerprint=_fingerprint(classes, splits),
+        fingerprint=fingerprint,
         classes=classes,
         splits=splits,
         is_stratified=not config.multi_label,
     )
 
 
-def read_labelled_rows(path: Path, config: DataConfig) -> list[TableRow]:
-    """Reads the texts and the label of each row: strings, the label, or a tuple of labels, last.
+def read_split(path: Path, config: DataConfig, classes: Sequence[str]) -> CorpusSplit:
+    """Reads the rows of a file, or of a folder of files, as a split.
 
     Raises:
-      InputError: a file is missing or damaged, a text is no string, or a row has no label.
+      InputError: a file is missing or damaged, a text is no string, a row has no label, or one that
+        is not among the classes.
     """
-    names, rows = config.text.split("+"), []
-    for values, place in read_rows(path, [*names, config.label]):
-        for name, value in zip(names, values, strict=False):
+    rows = _read_rows(path, config, None, "rows")
+    return _make_split(rows, np.arange(len(rows.labels)), config, classes, None, "rows")
+
+
+def _read_splits(
+    paths: Mapping[str, Path], config: DataConfig, folder: Path | None
+) -> tuple[tuple[str, ...], dict[str, CorpusSplit]]:
+    """Reads files as classes and splits.
+
+    Args:
+      paths: of the splits, 'train' and perhaps others.
+      config: names columns and classes.
+      folder: for the files of the columns; None for columns in memory.
+    """
+    scratch = folder / PIECES if folder else None
+    if scratch:
+        scratch.mkdir(exist_ok=True)
+    parts = {name: _read_rows(path, config, scratch, name) for name, path in paths.items()}
+    rows = {name: np.arange(len(part.labels)) for name, part in parts.items()}
+    labels = parts["train"].labels
+    if "test" not in parts:
+        parts["test"] = parts["train"]
+        strata = np.zeros(len(labels), np.int64) if config.multi_label else labels.values
+        split = stratified_split(strata, config.test, TEST, key="config.data.test")
+        rows["train"], rows["test"] = split
+    classes = _listed_classes(config)
+    if not classes:
+        numbers = np.unique(labels.take(rows["train"]).values)
+        classes = sort_classes(parts["train"].names[number] for number in numbers)
+    if len(classes) < (1 if config.multi_label else 2):
+        reason = f"every row has the class {classes[0]!r}" if classes else "no row has a label"
+        raise InputError(
+            f"{config.file}: {reason}; expected two or more classes: set config.data.label to the "
+            "column of the classes"
+        )
+    splits = {
+        name: _make_split(part, rows[name], config, classes, folder, name)
+        for name, part in parts.items()
+    }
+    return classes, splits
+
+
+def _read_rows(path: Path, config: DataConfig, folder: Path | None, name: str) -> _LabelledRows:
+    """Reads texts and labels of each row, in memory or to files of a folder."""
+    fields = list(dict.fromkeys(config.text.split("+")))
+    writers = {field: TextColumnWriter(folder, f"{name}.{field}") for field in fields}
+    numbers: dict[str, int] = {}
+    places: list[str] = []
+    labels, lengths = array.array("i"), array.array("i")
+    parse = _parse_labels if config.multi_label else _parse_label
+    rows = read_rows(path, [*fields, config.label])
+    for values, place in tqdm(rows, f"Reading {name}", unit=" rows", disable=None):
+        for writer, field, value in zip(writers.values(), fields, values, strict=False):
             if not isinstance(value, str):
                 raise InputError(
-                    f"{place}: {name!r} is {value!r}, expected a text: mend the row, or set "
+                    f"{place}: {field!r} is {value!r}, expected a text: mend the row, or set "
                     "config.data.text to columns of text"
                 )
-        parse = _parse_labels if config.multi_label else _parse_label
-        rows.append(TableRow((*values[:-1], parse(values[-1], config, place)), place))
-    if not rows:
+            writer.append(value)
+        row_labels = parse(values[-1], config, place)
+        lengths.append(len(row_labels))
+        for label in row_labels:
+            if label not in numbers:
+                numbers[label] = len(numbers)
+                places.append(place)
+            labels.append(numbers[label])
+    if not lengths:
         raise InputError(f"{path}: there are no rows; give another file")
-    return rows
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    columns = {field: writer.finish() for field, writer in writers.items()}
+    sequences = Sequences(np.array(labels, np.int32), offsets)
+    return _LabelledRows(columns, sequences, tuple(numbers), tuple(places))
 
 
-def _parse_label(value: Any, config: DataConfig, place: str) -> str:
+def _parse_label(value: Any, config: DataConfig, place: str) -> tuple[str]:
     if isinstance(value, list):
         raise InputError(
             f"{place}: {config.label!r} is a list of {len(value)} labels, expected one: set "
@@ -96,7 +179,7 @@ def _parse_label(value: Any, config: DataConfig, place: str) -> str:
             f"{place}: {config.label!r} is {value!r}, expected a class, a text or a whole number: "
             "mend the row, or set config.data.label to the column of the classes"
         )
-    return str(value)
+    return (str(value),)
 
 
 def _parse_labels(value: Any, config: DataConfig, place: str) -> tuple[str, ...]:
@@ -131,29 +214,48 @@ def sort_classes(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def make_split(rows: Sequence[TableRow], config: DataConfig, classes: Sequence[str]) -> CorpusSplit:
-    """Returns rows as a split of a corpus.
+def _make_split(
+    rows: _LabelledRows,
+    indices: Indices,
+    config: DataConfig,
+    classes: Sequence[str],
+    folder: Path | None,
+    name: str,
+) -> CorpusSplit:
+    """Returns some rows as a split of a corpus, in memory or in files of a folder.
 
     Raises:
       InputError: a label is not among the classes.
     """
-    numbers = {name: number for number, name in enumerate(classes)}
-    shape = (len(rows), len(classes)) if config.multi_label else len(rows)
-    labels = np.zeros(shape, bool if config.multi_label else np.int32)
-    for index, (values, place) in enumerate(rows):
-        for name in values[-1] if config.multi_label else (values[-1],):
-            if name not in numbers:
-                raise _unknown_class(name, place, config, classes)
-            if config.multi_label:
-                labels[index, numbers[name]] = True
-            else:
-                labels[index] = numbers[name]
-    columns = zip(*(values[:-1] for values, _ in rows), strict=True)
+    numbers = {label: number for number, label in enumerate(classes)}
+    labels = rows.labels.take(indices)
+    for number in np.unique(labels.values).tolist():
+        if rows.names[number] not in numbers:
+            raise _unknown_class(rows.names[number], rows.places[number], config, classes)
+    class_numbers = np.array([numbers.get(label, -1) for label in rows.names], np.int32)
+    values = class_numbers[labels.values]
+    if config.multi_label:
+        is_label = np.zeros((len(indices), len(classes)), bool)
+        is_label[np.repeat(np.arange(len(indices)), labels.lengths), values] = True
+        values = is_label
+    fields = {}
+    for field, column in rows.fields.items():
+        writer = TextColumnWriter(folder, f"{name}.{field}")
+        writer.extend(column, indices)
+        fields[field] = writer.finish()
+    if folder:
+        np.save(folder / f"{name}.labels.npy", values)
+    return CorpusSplit(values, fields)
+
+
+def _map_split(folder: Path, name: str, config: DataConfig) -> CorpusSplit:
     fields = {
-        name: TextColumn.from_texts(texts)
-        for name, texts in zip(config.text.split("+"), columns, strict=True)
+        field: TextColumn(
+            *(map_array(folder / f"{name}.{field}.{part}.npy") for part in ("utf8", "offsets"))
+        )
+        for field in dict.fromkeys(config.text.split("+"))
     }
-    return CorpusSplit(labels, fields)
+    return CorpusSplit(map_array(folder / f"{name}.labels.npy"), fields)
 
 
 def _unknown_class(name: str, place: str, config: DataConfig, classes: Sequence[str]) -> InputError:
@@ -172,6 +274,7 @@ def _fingerprint(classes: Sequence[str], splits: dict[str, CorpusSplit]) -> str:
         digest.update(split.labels.tobytes())
         for field, column in split.fields.items():
             digest.update(field.encode())
-            digest.update(column.offsets.tobytes())
-            digest.update(column.utf8.tobytes())
+            for values in (column.offsets, column.utf8):
+                for block in read_blocks(values):
+                    digest.update(block.tobytes())
     return digest.hexdigest()

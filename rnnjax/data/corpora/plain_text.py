@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnjax.data.corpora.corpus import Corpus
+from rnnjax.data import array_files
+from rnnjax.data.corpora import mapped_lines
+from rnnjax.data.corpora.corpus import Corpus, TextColumn
 from rnnjax.errors import InputError
 from rnnjax.input_files import read_text
 
@@ -67,31 +69,34 @@ def load_text_files(
     Raises:
       InputError: a file cannot be read, is not UTF-8, or has too few characters.
     """
-    texts = {
-        name: (file, read_text(file))
+    files = {
+        name: file
         for name, file in (("train", path), ("validation", validation_path), ("test", test_path))
         if file
     }
-    text = texts["train"][1]
-    if not test_path and len(text) < 2:
+    is_large = any(map(array_files.is_large, files.values()))
+    splits: dict[str, Sequence[str]] = {}
+    counts = []
+    for name, file in files.items():
+        splits[name] = mapped_lines.map_lines(file) if is_large else split_lines(read_text(file))
+        counts.append(f"{file.name}, {count_characters(splits[name]):,} characters")
+    if not test_path and count_characters(splits["train"]) < 2:
         raise InputError(
-            f"{path}: has {len(text)} characters; expected at least 2, since the last "
-            f"{TEST_SHARE:.0%} of them are the test split"
+            f"{path}: has {count_characters(splits['train'])} characters; expected at least 2, "
+            f"since the last {TEST_SHARE:.0%} of them are the test split"
         )
-    for file, content in texts.values():
-        if not content.strip():
-            raise InputError(f"{file}: there is no text; give another file")
-    splits = {name: split_lines(content) for name, (_, content) in texts.items()}
+    for name, lines in splits.items():
+        if not any(line.strip() for line in lines):
+            raise InputError(f"{files[name]}: there is no text; give another file")
     if not test_path:
-        splits["train"], splits["test"] = split_off([text], TEST_SHARE, connected=True)
-    counts = [f"{file.name}, {len(content):,} characters" for file, content in texts.values()]
+        splits["train"], splits["test"] = split_off(splits["train"], TEST_SHARE, connected=True)
     source = f"The text of {'; of '.join(counts)}."
     return TextCorpus(path.stem, source, "", _fingerprint(splits), connected=True, splits=splits)
 
 
 def split_off(
     texts: Sequence[str], share: float, *, connected: bool
-) -> tuple[list[str], list[str]]:
+) -> tuple[Sequence[str], Sequence[str]]:
     """Splits off about a share of the texts from the end.
 
     Args:
@@ -102,13 +107,20 @@ def split_off(
     """
     if not connected:
         count = len(texts) - round(share * len(texts))
-        return list(texts[:count]), list(texts[count:])
+        return texts[:count], texts[count:]
+    if isinstance(texts, TextColumn):
+        return mapped_lines.split_at(texts, _test_position(count_characters(texts), share))
     text = "".join(texts)
-    position = min(max(round((1 - share) * len(text)), 1), len(text) - 1)
+    position = _test_position(len(text), share)
     line_end = text.find("\n", position - 1) + 1
     if 0 < line_end < len(text):
         position = line_end
     return split_lines(text[:position]), split_lines(text[position:])
+
+
+def _test_position(count: int, share: float) -> int:
+    """Returns the character at which a share of so many is split off, if no line ends later."""
+    return min(max(round((1 - share) * count), 1), count - 1)
 
 
 def split_lines(text: str) -> list[str]:
@@ -119,10 +131,21 @@ def split_lines(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
+def count_characters(texts: Sequence[str]) -> int:
+    """Returns the number of characters of texts."""
+    if isinstance(texts, TextColumn):
+        return mapped_lines.count_characters(texts)
+    return sum(map(len, texts))
+
+
 def _fingerprint(splits: Mapping[str, Sequence[str]]) -> str:
     digest = hashlib.sha256()
     for name, texts in splits.items():
         digest.update(f"{name} {len(texts)}".encode())
+        if isinstance(texts, TextColumn):
+            for block in mapped_lines.frame_texts(texts):
+                digest.update(block)
+            continue
         for text in texts:
             content = text.encode()
             digest.update(len(content).to_bytes(8, "little") + content)

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from rnnjax.data.array_files import map_array
 from rnnjax.data.corpora.corpus import CorpusSplit, TextColumn
 from rnnjax.data.corpora.csv_files import CsvRow
 from rnnjax.errors import InputError
-from rnnjax.input_files import explain, load_text, open_regular, parse_json
+from rnnjax.input_files import explain, load_text, parse_json
 from rnnjax.reporting.progress import write_message
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raise it when the columns, or the rows that the same source files are read into, change."""
 
-_FIELDS = ("title", "description")
 _COLUMNS = ("utf8", "offsets")
 
 
@@ -29,7 +29,9 @@ class PreparedCorpus:
     """Classes and rows of a corpus, fresh from its source."""
 
     classes: Sequence[str]
-    rows: Mapping[str, Sequence[CsvRow]]
+    rows: Mapping[str, Sequence[tuple[Any, ...]]]
+    """Of each split: the class, counted from 0, and the text of each field."""
+    fields: Sequence[str] = CsvRow._fields[1:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,19 +108,21 @@ def load_or_prepare(
 
 def _write(folder: Path, key: str, corpus: PreparedCorpus) -> None:
     folder.mkdir()
-    header: dict[str, Any] = {"key": key, "classes": list(corpus.classes), "rows": {}}
+    fields = list(corpus.fields)
+    header: dict[str, Any] = {"key": key, "classes": list(corpus.classes)}
+    header |= {"fields": fields, "rows": {}}
     splits = {}
     for name, rows in sorted(corpus.rows.items()):
         header["rows"][name] = len(rows)
-        arrays = {"labels": np.array([row.label for row in rows], "<i4")}
-        for field in _FIELDS:
-            texts = [getattr(row, field).encode() for row in rows]
+        arrays = {"labels": np.array([row[0] for row in rows], "<i4")}
+        for index, field in enumerate(fields, start=1):
+            texts = [row[index].encode() for row in rows]
             ends = itertools.accumulate(map(len, texts), initial=0)
             arrays[f"{field}.offsets"] = np.fromiter(ends, "<i8", len(texts) + 1)
             arrays[f"{field}.utf8"] = np.frombuffer(b"".join(texts), np.uint8)
         for column, array in arrays.items():
             np.save(folder / f"{name}.{column}.npy", array)
-        splits[name] = _split(arrays)
+        splits[name] = _split(arrays, fields)
     header["fingerprint"] = _fingerprint(header["classes"], splits)
     (folder / "corpus.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
 
@@ -133,22 +137,22 @@ def _read(folder: Path, key: str) -> CachedCorpus:
     header = parse_json(load_text(folder / "corpus.json"))
     if header["key"] != key:
         raise ValueError("it was prepared from something else")
-    classes, splits = header["classes"], {}
+    classes, fields, splits = header["classes"], header["fields"], {}
+    columns = ["labels", *(f"{field}.{column}" for field in fields for column in _COLUMNS)]
     for name, count in header["rows"].items():
-        columns = ["labels", *(f"{field}.{column}" for field in _FIELDS for column in _COLUMNS)]
-        splits[name] = _split({column: _map(folder / f"{name}.{column}.npy") for column in columns})
+        arrays = {column: map_array(folder / f"{name}.{column}.npy") for column in columns}
+        splits[name] = _split(arrays, fields)
         _check_split(name, splits[name], count, len(classes))
     if _fingerprint(classes, splits) != header["fingerprint"]:
         raise ValueError("its fingerprint is not that of its columns")
     return CachedCorpus(tuple(classes), splits, header["fingerprint"])
 
 
-def _split(arrays: Mapping[str, np.ndarray]) -> CorpusSplit:
-    fields = {
-        field: TextColumn(*(arrays[f"{field}.{column}"] for column in _COLUMNS))
-        for field in _FIELDS
+def _split(arrays: Mapping[str, np.ndarray], fields: Sequence[str]) -> CorpusSplit:
+    columns = {
+        field: TextColumn(*(arrays[f"{field}.{column}"] for column in _COLUMNS)) for field in fields
     }
-    return CorpusSplit(arrays["labels"], fields)
+    return CorpusSplit(arrays["labels"], columns)
 
 
 def _check_split(name: str, split: CorpusSplit, count: int, classes: int) -> None:
@@ -172,18 +176,10 @@ def _fingerprint(classes: Sequence[str], splits: Mapping[str, CorpusSplit]) -> s
     for name, split in sorted(splits.items()):
         digest.update(f"{name} {len(split)}".encode())
         digest.update(split.labels.tobytes())
-        for field in _FIELDS:
-            column = split.fields[field]
+        for column in split.fields.values():
             digest.update(column.offsets.tobytes())
             digest.update(column.utf8.tobytes())
     return digest.hexdigest()
-
-
-def _map(path: Path) -> np.ndarray:
-    open_regular(path).close()  # NumPy would wait for the writer of a pipe
-    # The mapping refuses a truncated file.
-    # A plain array over the map: slices of a memmap object cost several times as much.
-    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def _publish(columns: Path, folder: Path, key: str) -> None:

@@ -1,20 +1,25 @@
-"""Loads a corpus by its name: the places of AG News, and the docstrings as its fallback."""
+"""Loads a corpus by its name: AG News, the docstrings as its fallback, and other data sets."""
 
 import dataclasses
 import json
-import os
 import textwrap
 from pathlib import Path
 
 from rnnjax import cache as cache_folder
-from rnnjax import paths
 from rnnjax.data.corpora import docstrings
 from rnnjax.data.corpora.corpus import Corpus
-from rnnjax.data.corpora.csv_files import read_classes, read_csv
+from rnnjax.data.corpora.csv_files import CsvRow, read_classes, read_csv
+from rnnjax.data.corpora.data_sets import (
+    default_data_dir,
+    file_format,
+    load_data_set,
+    load_prepared,
+    preparation_command,
+)
 from rnnjax.data.corpora.download import DownloadError, download_ag_news
 from rnnjax.data.corpora.prepared import CachedCorpus, PreparedCorpus, cache_key, load_or_prepare
 from rnnjax.errors import InputError
-from rnnjax.input_files import digest, load_text, parse_json, reading
+from rnnjax.input_files import digest, reading
 from rnnjax.reporting.progress import write_message
 
 _SUBSET = Path("ag_news_subset", "1.0.0")
@@ -25,26 +30,37 @@ _EXPECTED = (
 )
 
 
-def load(corpus: str, directory: str, fallback: str, cache: Path | None = None) -> Corpus:
+def load(
+    corpus: str,
+    directory: str,
+    fallback: str,
+    cache: Path | None = None,
+    *,
+    text: str = "title+description",
+    label: str = "label",
+    test: float = 0.1,
+) -> Corpus:
     """Loads a corpus, prepared on first use and mapped from the cache from then on.
 
     Args:
-      corpus: 'ag_news_subset' or 'docstrings'.
+      corpus: 'ag_news_subset', 'docstrings', or another data set of tensorflow_datasets, as for
+        `load_data_set`.
       directory: of AG News: a folder with train.csv and test.csv in the original layout, or a
         folder of tensorflow_datasets that holds a prepared ag_news_subset. With '' AG News is taken
-        from the default folder of tensorflow_datasets, or else downloaded.
+        from the default folder of tensorflow_datasets, or else downloaded. Of other data sets, the
+        folder of tensorflow_datasets.
       fallback: 'docstrings' to return that corpus, with a loud notice on stderr, if AG News cannot
         be downloaded; '' for an error. An unusable directory is always an error.
       cache: the cache's folder; None for $RNNJAX_CACHE, $XDG_CACHE_HOME/rnnjax or ~/.cache/rnnjax.
+      text: features of another data set, joined by '+'.
+      label: its feature of the class; '' for none.
+      test: share of its test split, where it has none.
 
     Raises:
       InputError: no such corpus exists, it cannot be had, or the folder does not hold it.
     """
-    if corpus not in ("ag_news_subset", "docstrings") or fallback not in ("", "docstrings"):
-        raise InputError(
-            f"corpus {corpus!r} with fallback {fallback!r}: there is no such corpus; use "
-            "'ag_news_subset' or 'docstrings', and as the fallback 'docstrings' or ''"
-        )
+    if fallback not in ("", "docstrings"):
+        raise InputError(f"fallback: given {fallback!r}, expected 'docstrings' or ''")
     root = cache_folder.cache_directory(cache)
     if corpus == "docstrings":
         if directory:
@@ -53,11 +69,14 @@ def load(corpus: str, directory: str, fallback: str, cache: Path | None = None) 
                 "the installed libraries: set data.dir='', or data.corpus='ag_news_subset'"
             )
         return _load_docstrings(root)
+    if corpus != "ag_news_subset":
+        fields = list(dict.fromkeys(text.split("+")))
+        return load_data_set(corpus, directory, root, fields, label, test)
     if directory:
         return _load_folder(directory, root)
     downloaded = root / "tensorflow_datasets"
-    for data_dir in (_default_data_dir(), downloaded):
-        if _file_format(data_dir) == "array_record":
+    for data_dir in (default_data_dir(), downloaded):
+        if file_format(data_dir / _SUBSET) == "array_record":
             return _load_subset(data_dir, "", root)
     try:
         download_ag_news(downloaded)
@@ -91,16 +110,14 @@ def _load_folder(directory: str, root: Path) -> Corpus:
         has_csv = any((folder / f"{split}.csv").exists() for split in _SPLITS)
     if has_csv:
         return _load_csv(folder, directory, root)
-    file_format = _file_format(folder)
-    if file_format == "array_record":
+    subset_format = file_format(folder / _SUBSET)
+    if subset_format == "array_record":
         return _load_subset(folder, directory, root)
-    if file_format:
+    if subset_format:
         raise InputError(
-            f"data.dir {directory!r}: {_SUBSET.as_posix()} is prepared there as {file_format}; "
+            f"data.dir {directory!r}: {_SUBSET.as_posix()} is prepared there as {subset_format}; "
             "expected array_record, which is read without TensorFlow. Prepare it in another "
-            "folder: `import tensorflow_datasets as tfds; tfds.builder('ag_news_subset', "
-            "data_dir='FOLDER', file_format='array_record').download_and_prepare()`, and set "
-            "data.dir to FOLDER"
+            f"folder: {preparation_command('ag_news_subset')}, and set data.dir to FOLDER"
         )
     if not folder.is_dir():
         state = "it is a file" if folder.exists() else "there is no such folder"
@@ -125,25 +142,8 @@ def _load_csv(folder: Path, directory: str, root: Path) -> Corpus:
 
 
 def _load_subset(data_dir: Path, directory: str, root: Path) -> Corpus:
-    folder = data_dir / _SUBSET
-
-    def prepare() -> PreparedCorpus:
-        from rnnjax.data.corpora import builders
-
-        try:
-            return builders.read(folder)
-        except InputError:
-            raise
-        # Damaged files raise whatever the readers of records and of their format happen to raise.
-        except Exception as error:
-            raise InputError(
-                f"{folder}: this prepared data set cannot be read ({type(error).__name__}: "
-                f"{error}); delete the folder and prepare it again"
-            ) from error
-
-    digests = (digest(path) for path in sorted(folder.iterdir()) if not path.is_dir())
-    key = cache_key("ag_news_subset", digests)
-    cached = load_or_prepare(root, "ag_news_subset", key, prepare)
+    fields = CsvRow._fields[1:]
+    cached = load_prepared(data_dir / _SUBSET, "ag_news_subset", root, fields, "label")
     place = f", prepared in {directory}" if directory else ""
     source = f"AG News, ag_news_subset {_SUBSET.name} of tensorflow_datasets{place}."
     return _corpus("ag_news_subset", source, cached)
@@ -151,21 +151,6 @@ def _load_subset(data_dir: Path, directory: str, root: Path) -> Corpus:
 
 def _corpus(name: str, source: str, cached: CachedCorpus) -> Corpus:
     return Corpus(name, source, "", cached.fingerprint, cached.classes, cached.splits)
-
-
-def _default_data_dir() -> Path:
-    try:
-        return Path(paths.expand(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"))
-    except InputError as error:
-        raise InputError(f"the environment variable TFDS_DATA_DIR: {error}") from None
-
-
-def _file_format(data_dir: Path) -> str:
-    """Returns the file format of the ag_news_subset prepared in a folder; '' without one."""
-    try:
-        return parse_json(load_text(data_dir / _SUBSET / "dataset_info.json"))["fileFormat"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def _announce_fallback(problem: str) -> None:

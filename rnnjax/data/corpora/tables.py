@@ -1,13 +1,12 @@
 """Tables with named columns: CSV, TSV, JSON Lines and Parquet files, or folders of them."""
 
 import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnnjax.errors import InputError
-from rnnjax.input_files import MAX_LINE, parse_json, read_text, reading
+from rnnjax.input_files import MAX_LINE, open_text, parse_json, reading
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -30,16 +29,23 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
     Raises:
       InputError: a file is missing or damaged, or lacks a column. The message names file and line.
     """
+    for file in list_files(path):
+        yield from _read_file(file, columns)
+
+
+def list_files(path: Path) -> list[Path]:
+    """Returns the files of a table, as for `read_rows`.
+
+    Raises:
+      InputError: a folder has none.
+    """
     with reading(path):
-        is_folder = path.is_dir()
-    if not is_folder:
-        yield from _read_file(path, columns)
-        return
+        if not path.is_dir():
+            return [path]
     files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
     if not files:
         raise InputError(f"{path}: has no file that ends in {', '.join(SUFFIXES)}; name another")
-    for file in files:
-        yield from _read_file(file, columns)
+    return files
 
 
 def _read_file(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
@@ -58,7 +64,7 @@ def _read_file(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
 def _read_delimited(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[TableRow]:
     # The limit belongs to the whole process, and its default refuses long texts.
     csv.field_size_limit(MAX_LINE)
-    text = io.StringIO(read_text(path), newline="")
+    text = open_text(path, newline="")
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
@@ -92,7 +98,8 @@ def _index(path: Path, header: Sequence[str], column: str) -> int:
 
 
 def _read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
-    for number, line in enumerate(read_text(path, max_line=MAX_LINE).split("\n"), start=1):
+    text = open_text(path, newline="\n", max_line=MAX_LINE)
+    for number, line in enumerate(text, start=1):
         if not line.strip():
             continue
         place = f"{path}, line {number}"

@@ -9,12 +9,14 @@ from jaxtyping import Float32, Int32
 
 from rnnjax.config import Config
 from rnnjax.config.sections import DataConfig
-from rnnjax.data import corpora
+from rnnjax.data import corpora, token_files
 from rnnjax.data.batches import VALIDATION, Batches, fit_boundaries, hold_out
 from rnnjax.data.corpora import Corpus, CorpusSplit
+from rnnjax.data.corpora.corpus import JoinedTexts
 from rnnjax.data.corpora.labelled_files import load_labelled_files
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.splitting import stratified_split
+from rnnjax.data.token_files import Texts, fit_vocabulary
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
 
@@ -25,9 +27,9 @@ class LabelledTextDataset(TextDataset[Batches]):
 
     corpus: Corpus
 
-    def texts(self, config: DataConfig, split: str) -> list[str]:
+    def texts(self, config: DataConfig, split: str) -> JoinedTexts:
         """Returns the texts of a split."""
-        return self.corpus.splits[split].texts(config.text, slice(0, config.take or None))
+        return self.corpus.splits[split].joined_texts(config.text, slice(0, config.take or None))
 
 
 def load_corpus(config: DataConfig) -> Corpus:
@@ -38,7 +40,9 @@ def load_corpus(config: DataConfig) -> Corpus:
     """
     if config.file:
         return load_labelled_files(config)
-    return corpora.load(config.corpus, config.dir, config.fallback)
+    fields = "+".join(filter(None, (config.text, config.vocabulary.text)))
+    names = {"text": fields, "label": config.label, "test": config.test}
+    return corpora.load(config.corpus, config.dir, config.fallback, **names)
 
 
 def make_dataset(
@@ -70,11 +74,12 @@ def make_dataset(
         validation_rows = np.arange(len(validation))[: data.take or None]
     if vocabulary is None:
         options = data.vocabulary
-        texts = train.texts(options.text or data.text, train_rows[: options.rows or None])
-        vocabulary = Vocabulary.fit(texts, options.size, options.unit)
+        rows = train_rows[: options.rows or None]
+        texts = train.joined_texts(options.text or data.text, rows)
+        vocabulary = fit_vocabulary(texts, options.size, options.unit)
 
     def batches(split: CorpusSplit, rows: np.ndarray, **options) -> Batches:
-        texts, labels = split.texts(data.text, rows), np.asarray(split.labels[rows])
+        texts, labels = split.joined_texts(data.text, rows), np.asarray(split.labels[rows])
         options |= {"batch_size": batch_size, "mask_padding": config.model.mask}
         return make_batches(data, vocabulary, texts, labels, **options)
 
@@ -141,7 +146,7 @@ def reuse_dataset(dataset: LabelledTextDataset, config: Config) -> LabelledTextD
 def make_batches(
     config: DataConfig,
     vocabulary: Vocabulary,
-    texts: list[str],
+    texts: Texts,
     labels: np.ndarray,
     *,
     batch_size: int,
@@ -167,7 +172,7 @@ def make_batches(
       example_weights: as for `Batches`.
     """
     return Batches(
-        vocabulary.encode(texts, config.max_tokens),
+        token_files.encode("texts", texts, vocabulary, config.max_tokens),
         labels,
         batch_size=batch_size,
         boundaries=boundaries,

@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from rnnjax.data.corpora import read_csv
-from rnnjax.data.corpora.labelled_files import make_split, read_labelled_rows
+from rnnjax.data.corpora.labelled_files import read_split
 from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_share
 from rnnjax.errors import InputError, is_out_of_memory
 from rnnjax.tasks.classification import metrics, multi_label
 from rnnjax.tasks.classification.data import fit_boundaries, make_batches
+from rnnjax.tasks.exported import ExportedFunction, ExportedNetwork, symbols
 from rnnjax.tasks.task import Prediction
 from rnnjax.tasks.trained_run import TrainedRun
 
@@ -56,16 +57,17 @@ class TrainedClassifier(TrainedRun):
         """Returns loss (nats), accuracy, F1, rows and unknown share of a file.
 
         Args:
-          path: a file with the columns of the training file; of a run on AG News, CSV in the
-            original layout, "class","title","description", without a header.
+          path: a file with the columns of the training data; of a run on AG News or the
+            docstrings, CSV in the original layout of AG News, "class","title","description",
+            without a header.
 
         Raises:
           InputError: the file cannot be read, or a text is too long for the memory of the device.
         """
         config = self.config.data
         fields = config.text.split("+")
-        if config.file:
-            split = make_split(read_labelled_rows(path, config), config, self.classes)
+        if config.has_named_columns:
+            split = read_split(path, config, self.classes)
             labels, texts = split.labels, split.texts(config.text)
         else:
             rows = list(read_csv(path, self.classes))
@@ -109,6 +111,22 @@ class TrainedClassifier(TrainedRun):
         return np.exp(
             self._log_probabilities("predict", list(texts), labels, batch_size, _MAX_BATCHED_TOKENS)
         )
+
+    def exported(self) -> ExportedNetwork:
+        """Returns the function from token ids to the log-probabilities of the classes."""
+        batch, time = symbols()
+        inputs, mask = self.task.input_shapes(batch, (time,))
+
+        def classify(params, inputs, mask):
+            return {"log_probabilities": self.token_task.advance(params, inputs, mask)[1]}
+
+        settings = {
+            "classes": list(self.classes),
+            "threshold": multi_label.THRESHOLD if self.config.data.multi_label else None,
+            "max_tokens": self.config.data.max_tokens,
+        }
+        function = ExportedFunction(classify, {"inputs": inputs, "mask": mask})
+        return ExportedNetwork("classes", settings, {"model": function})
 
     def _log_probabilities(
         self, name: str, texts: list[str], labels: np.ndarray, batch_size: int, max_tokens: int

@@ -1,12 +1,12 @@
 """Batches of contiguous text for truncated backpropagation, a pure function of seed and step."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int
 
 from rnnjax.config import Config
 from rnnjax.config.sections import DataConfig
@@ -14,16 +14,15 @@ from rnnjax.data.corpora import load as load_labelled
 from rnnjax.data.corpora import plain_text
 from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.dataset import TextDataset
+from rnnjax.data.sequences import Sequences
 from rnnjax.data.streams import Stream
+from rnnjax.data.token_files import encode_stream, fit_vocabulary
 from rnnjax.data.vocabulary import END, Vocabulary
 from rnnjax.errors import InputError
-from rnnjax.reporting.progress import Progress
 
 _WARM_UP = 256
 """Tokens that a row of an evaluation of documents reads before those that are scored, because a
 text that begins in its middle is not the text to be predicted."""
-_TEXTS_PER_CALL = 10_000
-"""Texts that are encoded between two updates of the progress."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,18 +30,20 @@ class TextStream(Stream):
     """The tokens of a text, each with the next one as its target; a restarting row reads `END`.
 
     Attributes:
+      tokens: all tokens of the text, of which `inputs` and `targets` are views.
       num_characters: of the text before it was encoded; 0 if the tokens do not preserve it.
       num_bytes: likewise, in UTF-8.
     """
 
     restart_input: int | None = END
+    tokens: Any = None  # pyright: ignore
     num_characters: int = 0
     num_bytes: int = 0
 
     @classmethod
     def of_tokens(
         cls,
-        tokens: Int32[np.ndarray, " tokens"],
+        tokens: Int[np.ndarray, " tokens"],
         batch_size: int,
         sequence_length: int,
         **options: Any,
@@ -57,12 +58,8 @@ class TextStream(Stream):
                 f"the text: given {len(tokens)} tokens, and each predicts the next one; expected "
                 "at least 2, so give more text"
             )
+        options["tokens"] = tokens
         return cls(tokens[:-1], tokens[1:], batch_size, sequence_length, **options)
-
-    @property
-    def tokens(self) -> Int32[np.ndarray, " tokens"]:
-        """All tokens of the text."""
-        return np.concatenate([self.inputs[:1], self.targets])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +85,8 @@ def load_corpus(config: DataConfig) -> TextCorpus:
         return plain_text.load_text_files(
             Path(config.file), *(Path(name) if name else None for name in evaluation_files)
         )
-    corpus = load_labelled(config.corpus, config.dir, config.fallback)
+    names = {"text": config.text, "label": "", "test": config.test}
+    corpus = load_labelled(config.corpus, config.dir, config.fallback, **names)
     return plain_text.strip_labels(corpus, config.text)
 
 
@@ -109,22 +107,20 @@ def make_dataset(
     """
     data, connected = config.data, corpus.connected
     train, validation, test = (
-        list(corpus.splits.get(name, ()))[: data.take or None]
-        for name in ("train", "validation", "test")
+        corpus.splits.get(name, [])[: data.take or None] for name in ("train", "validation", "test")
     )
     train_texts = train
     if data.validation:
         train_texts, validation = plain_text.split_off(train, data.validation, connected=connected)
-        if not (train_texts and validation):
+        if not (len(train_texts) and len(validation)):
             raise InputError(
                 f"config.data.validation: {data.validation} of {len(train)} training texts is "
                 f"{len(validation)}; expected at least one on either side, so take more"
             )
     if vocabulary is None:
         options = data.vocabulary
-        vocabulary = Vocabulary.fit(
-            train_texts[: options.rows or None], options.size, options.unit, end_token=True
-        )
+        texts = train_texts[: options.rows or None]
+        vocabulary = fit_vocabulary(texts, options.size, options.unit, end_token=True)
 
     def evaluation_stream(name: str, texts: Sequence[str]) -> TextStream:
         shape = config.batch_size, data.sequence_length
@@ -142,7 +138,7 @@ def make_dataset(
             length_variation=data.length_variation,
             group_size=config.steps_per_call,
         ),
-        validation=evaluation_stream("validation", validation) if validation else None,
+        validation=evaluation_stream("validation", validation) if len(validation) else None,
         test=evaluation_stream("test", test),
     )
 
@@ -173,7 +169,7 @@ def make_evaluation_stream(
     tokens = encode_texts(name, texts, vocabulary, connected=connected)
     options: dict[str, Any] = {"shuffle": False}
     if vocabulary.preserves_text:
-        options["num_characters"] = sum(map(len, texts))
+        options["num_characters"] = plain_text.count_characters(texts)
         options["num_bytes"] = sum(len(text.encode()) for text in texts)
     if not connected:
         options["warm_up"] = _WARM_UP
@@ -185,7 +181,7 @@ def make_evaluation_stream(
 
 def encode_texts(
     name: str, texts: Sequence[str], vocabulary: Vocabulary, *, connected: bool
-) -> Int32[np.ndarray, " tokens"]:
+) -> Int[np.ndarray, " tokens"]:
     """Encodes texts as one array of tokens.
 
     `END` stands before each document and after the last, and at both ends of connected text. With
@@ -198,15 +194,19 @@ def encode_texts(
       vocabulary: with an end token.
       connected: the texts are one.
     """
-    arrays, has_lines = [], connected and vocabulary.has_line_ends
+    has_lines = connected and vocabulary.has_line_ends
     if vocabulary.has_line_ends and not connected:
         texts = [text.replace("\n", " ") for text in texts]
-    with Progress(f"encode {name}", len(texts)) as progress:
-        for start in range(0, len(texts), _TEXTS_PER_CALL):
-            sequences = vocabulary.encode(texts[start : start + _TEXTS_PER_CALL])
-            begins = [] if connected else sequences.offsets[:-1]
-            arrays.append(np.insert(sequences.values, begins, END))
-            progress.update(min(start + _TEXTS_PER_CALL, len(texts)))
-    first = [[END]] if connected and not has_lines else []
-    last = [] if has_lines and arrays[-1][-1:].tolist() == [END] else [[END]]
-    return np.concatenate([*first, *arrays, *last]).astype(np.int32)
+
+    def join(parts: Iterable[Sequences]) -> Iterator[np.ndarray]:
+        if connected and not has_lines:
+            yield np.array([END])
+        last = None
+        for sequences in parts:
+            tokens = np.insert(sequences.values, [] if connected else sequences.offsets[:-1], END)
+            last = tokens[-1] if len(tokens) else None
+            yield tokens
+        if not (has_lines and last == END):
+            yield np.array([END])
+
+    return encode_stream(name, texts, vocabulary, join, f"connected {connected}")

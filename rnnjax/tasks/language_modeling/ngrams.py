@@ -8,6 +8,9 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
+from rnnjax.data.array_files import read_blocks
+from rnnjax.data.vocabulary import count_tokens
+
 _DISCOUNT = 0.5
 """Discount where no n-gram was counted once, so that the estimate has nothing to go by."""
 
@@ -54,11 +57,12 @@ class Unigrams:
           targets: of a training split.
           vocab_size: number of token ids.
         """
-        return cls.from_counts(np.bincount(targets, minlength=vocab_size))
+        return cls.from_counts(count_tokens(targets, vocab_size))
 
     def loss(self, targets: Int32[np.ndarray, " tokens"]) -> float:
         """Returns the mean cross-entropy of tokens, nats."""
-        return float(-np.log(self.probabilities[targets]).mean())
+        total = sum(np.log(self.probabilities[part]).sum() for part in read_blocks(targets))
+        return float(-total / len(targets))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,7 +128,9 @@ class KneserNeyBigrams:
         self, inputs: Int32[np.ndarray, " tokens"], targets: Int32[np.ndarray, " tokens"]
     ) -> float:
         """Returns the mean cross-entropy of the targets, nats."""
-        return float(-np.log(self.probabilities(inputs, targets)).mean())
+        pairs = zip(read_blocks(inputs), read_blocks(targets), strict=True)
+        total = sum(np.log(self.probabilities(*pair)).sum() for pair in pairs)
+        return float(-total / len(targets))
 
 
 def perplexity(loss: float) -> float:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rnnjax.config import Config
 from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.streams import StreamBatch
-from rnnjax.data.vocabulary import END, Vocabulary, unknown_share
+from rnnjax.data.vocabulary import END, Vocabulary, count_tokens, unknown_share
 from rnnjax.layers import activation_regularization, temporal_activation_regularization
 from rnnjax.layers.engines import resolve_engine
 from rnnjax.models.initialization import Initialization
@@ -38,6 +38,9 @@ INITIALIZATION = Initialization("haiku")
 """Initial values of a config that names none, the best of four libraries on a validation part: with
 those of Keras, two layers or more stay at the loss of the word frequencies for long."""
 
+_BIGRAM_TOKENS = 2**24
+"""Tokens of the training split whose pairs are counted, from the start: their number is bounded by
+the memory alone."""
 _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 500, 0.8
 """Of the sample in a result."""
 
@@ -198,7 +201,7 @@ class LanguageModelingTask(TokenTask, StreamTask):
     @staticmethod
     def input_free_loss(dataset: data.TextStreamDataset) -> float:
         """Returns the entropy of the training targets, in nats."""
-        counts = np.bincount(dataset.train.targets)
+        counts = count_tokens(dataset.train.targets)
         shares = counts[counts > 0] / counts.sum()
         return float(-(shares * np.log(shares)).sum())
 
@@ -265,7 +268,8 @@ def _baselines(dataset: data.TextStreamDataset) -> dict[str, dict[str, float]]:
     """Returns the perplexity of counted models by name and split."""
     train, size = dataset.train, dataset.vocab_size
     unigrams = Unigrams.fit(train.targets, size)
-    bigrams = KneserNeyBigrams.fit(train.inputs, train.targets, size)
+    counted = slice(0, _BIGRAM_TOKENS)
+    bigrams = KneserNeyBigrams.fit(train.inputs[counted], train.targets[counted], size)
     splits = {"validation": dataset.validation, "test": dataset.test}
     losses = {
         name: (unigrams.loss(split.targets), bigrams.loss(split.inputs, split.targets))

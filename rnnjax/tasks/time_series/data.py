@@ -1,13 +1,14 @@
 """Batches of series: labelled ones in buckets, and windows of them for forecasts."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int32, Int64
 
 from rnnjax.config import Config
+from rnnjax.data.array_files import release_pages
 from rnnjax.data.batches import (
     TEST,
     VALIDATION,
@@ -39,6 +40,25 @@ class SeriesBatches(Batches):
     observed: Sequences | None = None
     target_mean: float = 0.0
     target_scale: float = 1.0
+
+    def take(self, rows: Indices) -> "SeriesBatches":
+        """Returns batches of some of the series."""
+        targets = self.targets
+        return dataclasses.replace(
+            self,
+            sequences=self.sequences.take(rows),
+            targets=targets.take(rows) if isinstance(targets, Sequences) else targets[rows],
+            observed=None if self.observed is None else self.observed.take(rows),
+        )
+
+    def rows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields inputs of each series, and whether each of its steps is read."""
+        ends = self.sequences.offsets[1:-1]
+        values = np.split(self.sequences.values, ends)
+        if self.observed is None:
+            yield from ((row, np.ones(len(row), bool)) for row in values)
+        else:
+            yield from zip(values, np.split(self.observed.values, ends), strict=True)
 
     def _collate(self, batches: list[Indices], size: int, shape: Shape) -> Batch:
         batch = super()._collate(batches, size, shape)
@@ -116,6 +136,7 @@ class WindowBatches(BucketedBatches):
         targets[~is_target] = np.nan
         weights = mask & (steps >= first) & np.isfinite(targets).any(axis=(-2, -1))
         targets[~weights] = 0
+        release_pages(self.values)
         return Batch(inputs, mask, targets, weights.astype(np.float32))
 
 
@@ -259,12 +280,14 @@ def cut_windows(
       stride: steps of a window whose forecast counts; those before are its history.
       horizon: number of values that have to follow a step that counts.
     """
-    windows = []
+    windows = [np.zeros((0, 4), np.int64)]
     for start, first, limit in bounds.tolist():
-        for block in range(first, limit - horizon, stride):
-            stop = min(block + stride, limit - horizon)
-            windows.append((max(start, stop - length), stop, block, limit))
-    return np.array(windows, np.int64).reshape(-1, 4)
+        block = np.arange(first, limit - horizon, stride)
+        stop = np.minimum(block + stride, limit - horizon)
+        windows.append(
+            np.stack([np.maximum(start, stop - length), stop, block, np.full_like(stop, limit)], 1)
+        )
+    return np.concatenate(windows)
 
 
 def last_windows(table: SeriesTable, length: int) -> Int64[np.ndarray, "windows 4"]:
@@ -331,8 +354,10 @@ def _make_windows(config: Config, corpus: SeriesCorpus, options: TimeSeriesConfi
     validation_steps = np.round(data.validation * lengths).astype(np.int64)
     test_start = stop - test_steps
     train_stop = test_start - validation_steps
-    is_trained = _between(start, train_stop, len(table.values))
-    training_values = table.values[: train_stop[0]] if len(table) == 1 else table.values[is_trained]
+    if len(table) == 1:  # which may be larger than memory
+        training_values = table.values[: train_stop[0]]
+    else:
+        training_values = table.values[_between(start, train_stop, len(table.values))]
     fitted = SeriesTable(training_values, table.offsets, None, table.places)
     encoder = SeriesEncoder.fit(fitted, corpus.channels, options.missing)
     bounds = np.stack([start, start, train_stop], axis=1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
+from rnnjax.data.array_files import release_pages
 from rnnjax.errors import InputError
 
 _CHUNK = 2**16
@@ -107,6 +108,17 @@ class SeriesEncoder:
         scaled = (values.astype(np.float64) - self.mean[:count]) / self.scale[:count]
         return scaled.astype(np.float32)
 
+    def unscaled(
+        self, inputs: Float32[np.ndarray, "... features"], observed: Bool[np.ndarray, "..."]
+    ) -> Float[np.ndarray, "... channels"]:
+        """Returns the values of inputs, as `__call__` returns them; NaN where one is missing."""
+        count = len(self.channels)
+        values = inputs[..., :count].astype(np.float64) * self.scale + self.mean
+        is_missing = np.logical_not(observed)[..., None]
+        if self.missing == "indicator":
+            is_missing = inputs[..., count:] > 0
+        return np.where(is_missing, np.nan, values)
+
     def __call__(
         self, values: Float[np.ndarray, "... channels"]
     ) -> tuple[Float32[np.ndarray, "... features"], Bool[np.ndarray, "..."]]:
@@ -140,3 +152,4 @@ def check_values(table: SeriesTable, channels: Sequence[str], missing: str) -> N
 def _chunks(values: np.ndarray):
     for start in range(0, len(values), _CHUNK):
         yield np.asarray(values[start : start + _CHUNK], np.float64)
+        release_pages(values)

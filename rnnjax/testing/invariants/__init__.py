@@ -13,6 +13,7 @@ from rnnjax.testing.invariants import (
     newton,
     numerics,
     precision,
+    resets,
     sizes,
     time,
 )
@@ -55,6 +56,7 @@ INVARIANTS: dict[str, Invariant] = {
         sizes.row_counts,
         sizes.projection_sizes,
         sizes.sequence_sizes,
+        resets.document_resets,
         newton.newton,
         # Training and precision.
         numerics.trainable_parameters,
