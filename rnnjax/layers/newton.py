@@ -280,7 +280,8 @@ class _StepFunction:
 
         try:
             (_, output), jvp = jax.linearize(step, state)
-            jvp(state)
+            # Only under vmap does a derivative for reverse mode alone raise while it is traced.
+            jax.vmap(jvp)(jax.tree.map(lambda leaf: leaf[None], state))
             return output
         except TypeError as error:
             if "forward-mode" not in str(error):  # jax.custom_vjp's message

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rnnjax.errors import InputError
@@ -39,6 +40,8 @@ SIZES = ((3, 1), (4, 2), (9, 33))
 def newton(case: CheckCase) -> None:
     if case.engine != "scan" or (case.adapter.quick and case.reverse):
         return  # One case for all engines; the layer turns the steps around, whatever the cell.
+    if case.adapter.quick and {"associative", "chunkwise"} & {*case.engines}:
+        raise NotApplicableError("a linear recurrence is one iteration; a full check compares it")
     try:
         _check(case)
     except InputError as error:  # The engine refuses the cell.
@@ -54,12 +57,10 @@ def _check(case: CheckCase) -> None:
     resets = _resets(case)
     inputs = np.where(align_axes(case.mask, case.arguments.inputs), case.arguments.inputs, np.nan)
     actual = _run(case, inputs.astype(np.float32), resets)
-    deviation = assert_close(
-        actual.leaves(),
-        _documents(case, resets).leaves(),
-        _tolerances(case),
-        "by the engine newton, as by the scan",
-    )
+    expected = _documents(case, resets).leaves()
+    tolerances = _tolerances(case, expected)
+    context = "by the engine newton, as by the scan"
+    deviation = assert_close(actual.leaves(), expected, tolerances, context)
     case.harness.largest_deviation = max(case.harness.largest_deviation, deviation)
     broken = inputs.copy()
     broken[0, case.step_order[case.steps // 2]] = np.nan
@@ -70,16 +71,22 @@ def _check(case: CheckCase) -> None:
     )
 
 
-def _tolerances(case: CheckCase) -> dict[str, float]:
+def _tolerances(case: CheckCase, expected: dict[str, Any]) -> dict[str, float]:
     """Returns the tolerances of a run, those of a learned initial state included.
 
     Where the state is passed, such parameters have no gradient and no rounding; with resets theirs
-    is a sum of gradients of the initial state.
+    is a sum of gradients of the initial state. A part of the state in another precision is solved
+    in float32, while the scan rounds it at every step.
     """
     tolerances = case.harness.tolerances(case.rows, case.steps)
     states = [tolerances[name] for name in tolerances if "initial state" in name]
     learned = case.rows * max(states, default=0.0)
-    return {name: tolerance or learned for name, tolerance in tolerances.items()}
+    tolerances = {name: tolerance or learned for name, tolerance in tolerances.items()}
+    for name in tolerances:
+        if expected[name].dtype == jnp.bfloat16:
+            largest = float(np.abs(expected[name].astype(np.float32)).max(initial=0.0))
+            tolerances[name] += case.steps * float(jnp.finfo(jnp.bfloat16).eps) * largest
+    return tolerances
 
 
 def _resets(case: CheckCase) -> np.ndarray:
