@@ -97,7 +97,7 @@ def projection_sizes(case: CheckCase) -> None:
             results["coefficients"] = cell.apply(variables, projected, method="coefficients")
             results["read"] = cell.apply(variables, states, projected, method="read")
         if is_matrix:
-            inputs = cell.apply(variables, projected, method="coefficients")
+            inputs: Any = cell.apply(variables, projected, method="coefficients")
             products = (inputs.value, projected, inputs.log_gain)
             results["coefficients"] = inputs
             results["read"] = cell.apply(variables, *products, method="read")
