@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnnjax.cells import AbstractCell, State
 from rnnjax.cells.base import is_broadcast, jacobian_structure, state_parts
@@ -333,7 +334,7 @@ def _require_converged(solution: kernel.Solution, settings: kernel.Settings) -> 
     Raises:
       InputError: one has not.
     """
-    if isinstance(solution.converged, jax.core.Tracer) or solution.converged.all():
+    if isinstance(solution.converged, Tracer) or solution.converged.all():
         return
     rows = np.flatnonzero(~np.asarray(solution.converged))
     raise InputError(
