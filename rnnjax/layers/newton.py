@@ -169,7 +169,12 @@ def run_newton(
     if options.unconverged == "error":
         outputs = where_mask(solution.converged, outputs, jnp.full_like(outputs, jnp.nan))
     outputs = zero_masked(order(outputs), mask)
-    verdict = Verdict(*map(jax.lax.stop_gradient, solution[1:]), exponent)
+    verdict = Verdict(
+        iterations=solution.iterations,
+        residual=jax.lax.stop_gradient(solution.residual),
+        converged=solution.converged,
+        lyapunov_exponent=exponent,
+    )
     return run.layout.unflatten(solution.states[:, -1], narrow=True), outputs, verdict
 
 
