@@ -304,7 +304,7 @@ def test_changelog_begins_with_the_version():
 def test_dependencies_have_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    assert [name for name in required if ">=" not in name] == ["rnnjax[export,translate]"]
+    assert [name for name in required if ">=" not in name] == ["rnnjax[export,tensorboard,translate]"]
 
 
 @pytest.mark.parametrize("folder", ["configs", "experiments"])
