@@ -3,22 +3,14 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rnnjax.cells.base import Initializer
 from rnnjax.cells.mamba import step_bias
+from rnnjax.cells.mamba2 import decay_log
 from rnnjax.cells.matrix_cell import MatrixCell, normalize, split_heads
 from rnnjax.kernels import match_rank
 from rnnjax.kernels.matrix_recurrence import MatrixInputs
-
-
-def decay_log(low: float = 1.0, high: float = 16.0) -> Initializer:
-    """Returns an initializer of the logarithms of decays that are uniform."""
-
-    def init(key, shape, dtype=jnp.float32, out_sharding=None):
-        del out_sharding
-        return jnp.log(jax.random.uniform(key, shape, dtype, low, high))
-
-    return init
 
 
 class GatedDeltaNetCell(MatrixCell):
@@ -68,12 +60,19 @@ class GatedDeltaNetCell(MatrixCell):
     decay_init: Initializer = decay_log()
     step_bias_init: Initializer = step_bias()
 
+    @property
+    def updates(self) -> int:
+        """Number of keys, values and betas of a step."""
+        return 1
+
     def setup(self):
-        width = 2 * self.heads * self.key_size + self.features + (1 + self.gated) * self.heads
+        keys, factors = self.heads * self.key_size, self.updates * self.heads
+        width = (1 + self.updates) * keys + self.updates * self.features + factors
+        width += self.gated * self.heads
         self.input = self.dense(width, kernel_init=self.kernel_init, use_bias=False)
-        shape = (self.heads,)
-        self.beta_bias = self.param("beta_bias", self.beta_bias_init, shape, self.param_dtype)
+        self.beta_bias = self.param("beta_bias", self.beta_bias_init, (factors,), self.param_dtype)
         if self.gated:
+            shape = (self.heads,)
             self.decay_log = self.param("decay_log", self.decay_init, shape, self.param_dtype)
             self.step_bias = self.param("step_bias", self.step_bias_init, shape, self.param_dtype)
 
@@ -83,17 +82,18 @@ class GatedDeltaNetCell(MatrixCell):
 
     def coefficients(self, projected):
         """Returns q, k, v, log a and beta of each head."""
-        keys = self.heads * self.key_size
-        q, k, v, factors = jnp.split(
-            projected.astype(self.param_dtype), [keys, 2 * keys, 2 * keys + self.features], axis=-1
+        keys, updates = self.heads * self.key_size, self.updates
+        sizes = [keys, updates * keys, updates * self.features, updates * self.heads]
+        q, k, v, beta, step = jnp.split(
+            projected.astype(self.param_dtype), np.cumsum(sizes), axis=-1
         )
-        q, k, v = (split_heads(nn.silu(vectors), self.heads) for vectors in (q, k, v))
-        beta, step = factors[..., : self.heads], factors[..., self.heads :]
+        q = normalize(split_heads(nn.silu(q), self.heads))
+        k = normalize(split_heads(nn.silu(k), updates * self.heads))
+        v = split_heads(nn.silu(v), updates * self.heads)
         beta = self.gate("beta", jax.nn.sigmoid(beta + match_rank(self.beta_bias, beta)))
-        log_decay = jnp.zeros_like(beta)
+        log_decay = jnp.zeros_like(q[..., 0])
         if self.gated:
             step = jax.nn.softplus(step + match_rank(self.step_bias, step))
             log_decay = -match_rank(jnp.exp(self.decay_log), step) * step
-            self.gate("decay (exponential)", jnp.exp(log_decay))
-        beta = 2 * beta if self.negative_eigenvalues else beta
-        return MatrixInputs(normalize(q), normalize(k), v, log_decay, beta)
+            self.gate("forget gate", jnp.exp(log_decay))
+        return MatrixInputs(q, k, v, log_decay, (1 + self.negative_eigenvalues) * beta)

@@ -129,7 +129,7 @@ class MatrixCell(Cell):
             projected,
             is_leaf=is_broadcast,
         )
-        final, products, stabilizers = chunkwise_matrix_recurrence(
+        final, products, stabilizers = self.recurrence(
             self.coefficients(projected),
             self.pack(state),
             mask,
@@ -139,6 +139,12 @@ class MatrixCell(Cell):
         )
         outputs = self.read(products, projected, stabilizers)
         return self.unpack(final), zero_masked(outputs, mask)
+
+    def recurrence(self, inputs: MatrixInputs, state: MatrixState, *arguments: Any) -> Any:
+        """Runs whole sequences as `chunkwise_matrix_recurrence` does, for cells of several steps
+        a token.
+        """
+        return chunkwise_matrix_recurrence(inputs, state, *arguments)
 
 
 def split_heads(values: jax.Array, heads: int) -> jax.Array:

@@ -28,6 +28,7 @@ from rnnjax.data.array_files import (
 from rnnjax.data.corpora.corpus import JoinedTexts, TextColumn
 from rnnjax.data.encoding_worker import token_dtype
 from rnnjax.data.sequences import Sequences
+from rnnjax.data.tokenization import Unit
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
 from rnnjax.reporting.progress import Progress
@@ -37,6 +38,8 @@ FORMAT_VERSION = 1
 
 _PIECE_BYTES = 16 * 2**20
 """Bytes of the texts that are encoded at once by one process."""
+_BLOCK_BYTES = 2**20
+"""Bytes of the texts whose characters are counted at once."""
 _MAX_WORKERS = 4
 """Processes that encode at the same time, few enough for a small memory."""
 _TEXTS_PER_CALL = 10_000
@@ -107,6 +110,37 @@ def encode_stream(
     return map_array(_prepare(name, texts, vocabulary, variant, prepare) / "tokens.npy")
 
 
+def fit_vocabulary(
+    texts: Texts, size: int, unit: Unit = "word", *, end_token: bool = False
+) -> Vocabulary:
+    """Fits a vocabulary, which is kept in the cache if the texts are larger than memory.
+
+    Args:
+      texts: as for `Vocabulary.fit`.
+      size: as for `Vocabulary.fit`.
+      unit: as for `Vocabulary.fit`.
+      end_token: as for `Vocabulary.fit`.
+
+    Raises:
+      InputError: the texts hold no token at all.
+    """
+
+    def fit() -> Vocabulary:
+        with Progress("fit vocabulary", len(texts)) as progress:
+            counted = _count_blocks if unit == "character" and is_large(texts) else _count
+            return Vocabulary.fit(counted(texts, progress), size, unit, end_token=end_token)
+
+    if not is_large(texts):
+        return fit()
+    key = _digest_texts(texts, size, unit, end_token)
+
+    def prepare(folder: Path) -> None:
+        (folder / "tokenizer.json").write_text(fit().to_json(), encoding="utf-8")
+
+    folder = prepare_folder("vocabularies", unit, key, prepare)
+    return Vocabulary.load(folder / "tokenizer.json")
+
+
 def encode_parts(
     name: str, texts: Texts, vocabulary: Vocabulary, max_tokens: int = 0
 ) -> Iterator[Sequences]:
@@ -123,13 +157,29 @@ def is_large(texts: Texts) -> bool:
     return is_column and texts.num_bytes > array_files.MAX_BYTES_IN_MEMORY
 
 
-def with_progress(name: str, texts: Texts) -> Iterator[str]:
-    """Yields texts, and shows the progress."""
-    with Progress(name, len(texts)) as progress:
-        for number, text in enumerate(texts, start=1):
-            yield text
-            if number % _TEXTS_PER_CALL == 0:
-                progress.update(number)
+def _count(texts: Texts, progress: Progress) -> Iterator[str]:
+    """Yields texts, and updates the progress."""
+    for number, text in enumerate(texts, start=1):
+        yield text
+        if number % _TEXTS_PER_CALL == 0:
+            progress.update(number)
+
+
+def _count_blocks(texts: Any, progress: Progress) -> Iterator[str]:
+    """Yields texts in files joined to blocks, which have the same characters."""
+    for start, stop in itertools.pairwise(texts.split_rows(_BLOCK_BYTES)):
+        block = texts[start:stop].compact()
+        yield block.utf8.tobytes().decode()
+        release_pages(block.utf8)
+        progress.update(stop)
+
+
+def _digest_texts(texts: Texts, *options: Any) -> str:
+    """Returns the SHA-256 of texts in files, and of what is made of them."""
+    assert isinstance(texts, TextColumn | JoinedTexts)
+    digest = hashlib.sha256(json.dumps([FORMAT_VERSION, *options]).encode())
+    texts.update_digest(digest)
+    return digest.hexdigest()
 
 
 def _prepare(
@@ -139,11 +189,8 @@ def _prepare(
     variant: str,
     prepare: Callable[[Path], None],
 ) -> Path:
-    assert isinstance(texts, TextColumn | JoinedTexts)
-    digest = hashlib.sha256()
-    digest.update(json.dumps([FORMAT_VERSION, vocabulary.to_json(), variant]).encode())
-    texts.update_digest(digest)
-    return prepare_folder("tokens", name, digest.hexdigest(), prepare)
+    key = _digest_texts(texts, vocabulary.to_json(), variant)
+    return prepare_folder("tokens", name, key, prepare)
 
 
 def _encode_files(

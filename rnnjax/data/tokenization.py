@@ -5,7 +5,7 @@ import itertools
 import re
 import string
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -23,8 +23,8 @@ PADDING_TOKEN, UNKNOWN_TOKEN, END_TOKEN = "[PAD]", "[UNK]", "[END]"
 SPECIAL_WORDS = ("[PAD] ", "<unk>", "<eos>")
 """Padding, unknown and end of white-space words. Published texts hold the last two, and a space
 keeps the first from being a word of a text."""
-_TEXTS_PER_CALL = 10_000
-"""Texts whose characters are counted at once."""
+_CHARACTERS_PER_CALL = 2**20
+"""Characters that are counted at once."""
 _TEXTS_IN_CACHE = 500
 """ASCII texts that are split at once, few enough for the processor's cache."""
 
@@ -80,11 +80,22 @@ def _code_points(texts: Sequence[str]) -> UInt32[np.ndarray, " characters"]:
     return np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
 
 
+def _group(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
+    """Yields consecutive texts that have at least so many characters together, and the rest."""
+    group, size = [], 0
+    for text in texts:
+        group.append(text)
+        size += len(text)
+        if size >= characters:
+            yield group
+            group, size = [], 0
+    yield group
+
+
 def fit_characters(texts: Iterable[str], size: int, special: Sequence[str]) -> tokenizers.Tokenizer:
     """Returns a tokenizer of the commonest characters, as the library's trainer makes it."""
     counts = np.zeros(sys.maxunicode + 1, np.int64)
-    texts = iter(texts)
-    while part := list(itertools.islice(texts, _TEXTS_PER_CALL)):
+    for part in _group(texts, _CHARACTERS_PER_CALL):
         points, numbers = np.unique(_code_points(part), return_counts=True)
         counts[points] += numbers
     (points,) = np.nonzero(counts)

@@ -152,7 +152,7 @@ def _window_indices(shape, indices, places, batched, sizes, window):
 
 
 def _along(values: np.ndarray, axis: int, ndim: int) -> np.ndarray:
-    return values.reshape([-1 if other == axis else 1 for other in range(ndim)])
+    return values.reshape([-1 if place == axis else 1 for place in range(ndim)])
 
 
 def gather(operand, indices, *, dimension_numbers, slice_sizes, mode, fill_value=None):
@@ -255,11 +255,11 @@ def broadcast_in_dim(operand, *, shape, broadcast_dimensions):
     return np.broadcast_to(np.reshape(operand, sizes), shape)
 
 
-def select_n(which, *cases):
+def select_n(condition, *cases):
     """Selects from cases by a condition or by numbers."""
-    if np.asarray(which).dtype == bool:
-        return np.where(which, cases[1], cases[0])
-    return np.choose(which, cases)
+    if np.asarray(condition).dtype == bool:
+        return np.where(condition, cases[1], cases[0])
+    return np.choose(condition, cases)
 
 
 def sort(*operands, dimension, num_keys):

@@ -14,10 +14,14 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+# Read when NumPy is imported: the products of one step are too small for several threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 

@@ -186,7 +186,8 @@ def _run_chunk(state, reset_state, inputs, floor, documents):
         since = since + carried
         floors = jnp.where(visible, between + floor[..., None, :], -jnp.inf).max(axis=-1)
         stabilizers = jnp.maximum(since, floors)
-        since = since - stabilizers
+        # Less the stabilizers; in this form masked steps have no gradient, not even by rounding.
+        since = jnp.minimum(since - floors, 0)
         between = between + log_gain[..., None, :] - stabilizers[..., None]
     pairs = visible[..., None] if is_channelwise else visible
     weights = jnp.exp(jnp.where(pairs, between, -jnp.inf))

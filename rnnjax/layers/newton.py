@@ -14,7 +14,7 @@ from rnnjax.cells.base import is_broadcast, jacobian_structure, state_parts
 from rnnjax.cells.dtypes import with_dtypes
 from rnnjax.errors import InputError
 from rnnjax.kernels import newton as kernel
-from rnnjax.kernels.masking import zero_masked
+from rnnjax.kernels.masking import where_mask, zero_masked
 
 NEWTON = "newton"
 """The collection of verdicts on rows: `layer.apply(variables, inputs, mutable="newton")`."""
@@ -165,6 +165,8 @@ def run_newton(
         detached = jax.tree.map(jax.lax.stop_gradient, (problem, solution.states))
         exponent = kernel.largest_lyapunov_exponent(run.advance, settings, *detached)
     outputs = run.outputs(problem, solution.states)
+    if options.unconverged == "error":
+        outputs = where_mask(solution.converged, outputs, jnp.full_like(outputs, jnp.nan))
     outputs = zero_masked(order(outputs), mask)
     verdict = Verdict(*map(jax.lax.stop_gradient, solution[1:]), exponent)
     return run.layout.unflatten(solution.states[:, -1], narrow=True), outputs, verdict

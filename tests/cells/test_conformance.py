@@ -39,6 +39,9 @@ OPTIONS = [
     "LinOSSCell(scheme='damped', state_features=6)",
     "GatedLinearAttentionCell(heads=2, key_features=3, decay='constant')",
     "GatedDeltaNetCell(heads=2, key_features=3, gated=False, negative_eigenvalues=True)",
+    "DeltaProductCell(heads=2, key_features=3, gated=False, negative_eigenvalues=True)",
+    "MLSTMCell(heads=2, key_features=3, output_gate=False)",
+    "Mamba2Cell(heads=2, key_features=3)",
 ]
 WRAPPED = [
     Zoneout(make("LSTMCell"), {"hidden": 0.3, "cell": 0.5}),

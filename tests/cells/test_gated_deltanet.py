@@ -1,5 +1,8 @@
 """The gated delta network, and without its gate the delta network."""
 
+from typing import Any
+
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -26,11 +29,6 @@ def sigmoid(x):
 
 def unit(x):
     return x / np.sqrt(x @ x + 1e-6)
-
-
-def constant(value):
-    """Returns an initializer."""
-    return lambda key, shape, dtype, out_sharding=None: jnp.full(shape, value, dtype)
 
 
 def gated_deltanet(cell, p, state, x):
@@ -66,7 +64,9 @@ def test_equations(options):
 
 def test_a_written_value_is_read_by_its_key_and_replaced():
     """With beta = 1 and no decay the last value of a key is what the key reads."""
-    cell = GatedDeltaNetCell(2, key_features=2, gated=False, beta_bias_init=constant(50.0))
+    cell = GatedDeltaNetCell(
+        2, key_features=2, gated=False, beta_bias_init=nn.initializers.constant(50.0)
+    )
     params = initial_params(cell, inputs=6)
     kernel = np.zeros((6, 7), np.float32)
     kernel[:, :6] = np.eye(6)  # q, k and v are the inputs, beta is 1
@@ -86,7 +86,9 @@ def test_a_written_value_is_read_by_its_key_and_replaced():
 
 def test_negative_eigenvalues_reach_minus_one():
     for negative, smallest in ((False, 0), (True, -1)):
-        cell = GatedDeltaNetCell(4, negative_eigenvalues=negative, beta_bias_init=constant(50.0))
+        cell = GatedDeltaNetCell(
+            4, negative_eigenvalues=negative, beta_bias_init=nn.initializers.constant(50.0)
+        )
         bound = cell.bind({"params": initial_params(cell)})
         inputs: Any = bound.coefficients(bound.project(jnp.ones((1, 3))))
         key, beta = np.asarray(inputs.key[0, 0]), float(inputs.beta[0, 0])

@@ -80,7 +80,7 @@ def make_language_config(folder: Path) -> Config:
     file = write_lines(folder / "play.txt", lines)
     data = {"file": file, "test_file": file, "sequence_length": 9}
     data |= {"vocabulary": {"unit": "character", "size": 30}}
-    model = {"cell": "LSTMCell", "features": 6, "layers": 2, "embedding": {"features": 4}}
+    model = {"cell": "LRUCell", "features": 6, "layers": 2, "embedding": {"features": 4}}
     return make_config({"task": "language_modeling", "model": model, "data": data})
 
 

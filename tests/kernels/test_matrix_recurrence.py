@@ -22,7 +22,7 @@ FORMS = ("scalar", "channels", "delta", "gain")
 
 
 def draw(form: str, time: int, dtype: Any = np.float32) -> Any:
-    """Returns (random inputs, initial state, reset state), mask and resets."""
+    """Returns [random inputs, initial state, reset state], mask and resets."""
     rng = np.random.default_rng([time, len(form)])
 
     def normal(*shape) -> Any:
@@ -48,11 +48,12 @@ def draw(form: str, time: int, dtype: Any = np.float32) -> Any:
     ]
     mask = rng.random((ROWS, time)) < 0.8
     mask[-1] = False
-    return (inputs, *states), mask, rng.random((ROWS, time)) < 0.1
+    return [inputs, *states], mask, rng.random((ROWS, time)) < 0.1
 
 
-def by_steps(inputs, state, reset_state, mask, resets, reverse) -> Any:
+def by_steps(arguments, mask, resets, reverse) -> Any:
     """Returns the results of `matrix_step` under the mask rule."""
+    inputs, state, reset_state = arguments
 
     def body(state, values):
         inputs, real, reset = values
@@ -66,8 +67,9 @@ def by_steps(inputs, state, reset_state, mask, resets, reverse) -> Any:
     return final, where_mask(mask, products.swapaxes(0, 1), 0 * products.swapaxes(0, 1))
 
 
-def by_chunks(inputs, state, reset_state, mask, resets, reverse, length=None) -> Any:
+def by_chunks(arguments, mask, resets, reverse, length=None) -> Any:
     """Returns the same by chunks."""
+    inputs, state, reset_state = arguments
     final, products, _ = chunkwise_matrix_recurrence(
         inputs, state, mask, reverse, resets, reset_state, length
     )
@@ -77,9 +79,7 @@ def by_chunks(inputs, state, reset_state, mask, resets, reverse, length=None) ->
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def with_gradients(run, reverse, arguments, mask, resets, cotangents):
     """Returns the results, and the gradients of inputs, state and reset state."""
-    results, pull_back = jax.vjp(
-        lambda *arguments: run(*arguments, mask, resets, reverse), *arguments
-    )
+    results, pull_back = jax.vjp(lambda arguments: run(arguments, mask, resets, reverse), arguments)
     return results, pull_back(cotangents)
 
 
@@ -87,7 +87,7 @@ def with_gradients(run, reverse, arguments, mask, resets, cotangents):
 @pytest.mark.parametrize(("time", "reverse"), [(7, False), (150, True)])
 def test_chunks_equal_steps(form, time, reverse):
     arguments, mask, resets = draw(form, time)
-    shapes = jax.eval_shape(lambda: by_steps(*arguments, mask, resets, reverse))
+    shapes = jax.eval_shape(lambda: by_steps(arguments, mask, resets, reverse))
     rng = np.random.default_rng(5)
     cotangents = jax.tree.map(
         lambda leaf: rng.standard_normal(leaf.shape).astype(leaf.dtype), shapes
@@ -116,9 +116,9 @@ def test_strong_decays_cost_no_digits(form):
         np.float32(-3000),
         inputs.log_decay * np.float32(0.1),
     )
-    arguments = (inputs._replace(log_decay=log_decay), *states)
+    arguments = [inputs._replace(log_decay=log_decay), *states]
     actual, expected = (
-        jax.jit(run, static_argnums=5)(*arguments, mask, resets, False)
+        jax.jit(run, static_argnums=3)(arguments, mask, resets, False)
         for run in (by_chunks, by_steps)
     )
     for a, b in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
@@ -130,8 +130,8 @@ def test_gradients_equal_finite_differences(form):
     with jax.enable_x64(True):
         arguments, mask, resets = draw(form, 6, dtype=np.float64)
         check_grads(
-            jax.jit(lambda *arguments: by_chunks(*arguments, mask, resets, False, 4)),
-            arguments,
+            jax.jit(lambda arguments: by_chunks(arguments, mask, resets, False, 4)),
+            (arguments,),
             order=1,
             modes=["rev"],
             eps=1e-5,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training.small_runs import SMALL_CONFIG, make_config
+from training.small_runs import SMALL_CONFIG, make_config, read_json, train, train_until_killed
 
 import rnnjax
 from rnnjax.cells import GRUCell
@@ -124,6 +124,25 @@ def test_labels_are_learnt_and_all_of_them_predicted(tmp_path, capsys):
     assert scores["rows"] == 200
     assert scores["micro_f1"] > 0.9
     assert "have exactly the right labels; micro F1 is" in run.report()
+
+
+def test_replicates_resume_and_compare(tmp_path, run_in_process):
+    options = {"epochs": 2, "data__buckets": 1, "checkpoint__every": 3, "log_every": 2, "seed": 0}
+    single = [
+        train(config_of(tmp_path, **{**options, "seed": seed}), tmp_path / f"gru-{seed}")
+        for seed in (0, 1)
+    ]
+    train(config_of(tmp_path, replicates=2, **options), tmp_path / "both")
+    for seed, expected in enumerate(single):
+        result = read_json(tmp_path / "both" / f"seed-{seed}" / "result.json")
+        assert result["test"] == pytest.approx(expected["test"], rel=1e-4)
+        assert result["test"]["micro_f1"] > 0
+    train_until_killed(config_of(tmp_path, **options), tmp_path / "resumed", 4)
+    resumed = train(config_of(tmp_path, **options), tmp_path / "resumed")
+    assert resumed["test"] == single[0]["test"]
+    compared = run_in_process("compare", str(tmp_path / "gru-0"), str(tmp_path / "both" / "seed-1"))
+    assert compared.status == 0, compared.err
+    assert "accuracy" in compared.out
 
 
 def test_task_of_several_labels_conforms(tmp_path):

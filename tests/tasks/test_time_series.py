@@ -1,5 +1,6 @@
 """Time series: training on small files, scores, forecasts, predictions and the conformance kit."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,8 @@ def test_forecast_batches_hold_the_values_after_each_step(files):
 @pytest.mark.parametrize("kind", ["class", "step_class", "forecast"])
 def test_task_conforms(files, kind):
     if kind == "forecast":
-        report = check_task(forecast_config(files, data__take=5, batch_size=2))
+        config = forecast_config(files, data__take=5, batch_size=2)
+        report = check_task(config, file=files / "sine.npy")
     else:
         suffix = "-missing" if kind == "step_class" else ""
         options = {"time_series__output": kind, "time_series__missing": "indicator"}
@@ -170,6 +172,26 @@ def test_task_conforms(files, kind):
         skipped = {row.check for row in report.results if row.status == "not applicable"}
         assert "accuracy_of_predictions" not in skipped
     assert not [row for row in report.results if row.status == "failed"]
+
+
+def test_series_larger_than_memory_are_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnjax.input_files.MAX_BYTES", 1_000)
+    steps = np.arange(1_000_000)
+    np.save(tmp_path / "long.npy", np.sin(steps / 3).astype(np.float32))
+    config = make_config(
+        SMALL,
+        time_series__output="forecast",
+        data__file=str(tmp_path / "long.npy"),
+        data__sequence_length=2_000,
+    )
+    tracemalloc.start()
+    dataset = TimeSeriesTask.make_dataset(config, TimeSeriesTask.load_corpus(config))
+    batch = dataset.train.batch_at(0, 3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert batch.weights.sum() > 15_000
+    assert peak < 3_000_000
+    assert dataset.encoder.scale == pytest.approx((np.sqrt(0.5),), rel=1e-3)
 
 
 def test_generated_series_have_a_best_prediction():

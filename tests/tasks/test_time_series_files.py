@@ -1,10 +1,13 @@
 """Files of series: every format, and what is wrong with damaged ones."""
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from rnnjax.config.sections import DataConfig
 from rnnjax.errors import InputError
@@ -54,6 +57,34 @@ def test_tables_are_read(tmp_path):
     assert np.isnan(table.values[1, 0])
     assert table.offsets.tolist() == [0, 2, 3]
     assert table.place(1) == f"{path}, line 3"
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.tsv"])
+def test_tables_of_other_formats_are_read(tmp_path, name):
+    columns = {
+        "name": ["x", "x", "y"],
+        "when": [1, 2, 1],
+        "u": [0.5, None, 2.5],
+        "v": [1, 2, 3],
+        "kind": ["a", "a", "b"],
+    }
+    rows = list(zip(*columns.values(), strict=True))
+    path = tmp_path / name
+    if name == "a.jsonl":
+        lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+        path.write_text("\n".join(lines), encoding="utf-8")
+    elif name == "a.parquet":
+        parquet.write_table(pyarrow.table(columns), path)
+    else:
+        lines = ["\t".join("" if value is None else str(value) for value in row) for row in rows]
+        path.write_text("\n".join(["\t".join(columns), *lines]), encoding="utf-8")
+    options = SeriesColumns("kind", id="name", time="when", channels="u+v", elapsed=True)
+    table, channels = read_series(path, options)
+    assert channels == ("u", "v", "elapsed")
+    np.testing.assert_array_equal(table.values, [[0.5, 1, 0], [np.nan, 2, 1], [2.5, 3, 0]])
+    assert table.offsets.tolist() == [0, 2, 3]
+    assert table.labels is not None
+    assert table.labels.tolist() == ["a", "a", "b"]
 
 
 def test_dates_are_seconds(tmp_path):

@@ -16,7 +16,7 @@ from rnnjax.data.corpora.corpus import JoinedTexts
 from rnnjax.data.corpora.labelled_files import load_labelled_files
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.splitting import stratified_split
-from rnnjax.data.token_files import Texts, with_progress
+from rnnjax.data.token_files import Texts, fit_vocabulary
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
 
@@ -76,8 +76,7 @@ def make_dataset(
         options = data.vocabulary
         rows = train_rows[: options.rows or None]
         texts = train.joined_texts(options.text or data.text, rows)
-        texts = with_progress("fit vocabulary", texts)
-        vocabulary = Vocabulary.fit(texts, options.size, options.unit)
+        vocabulary = fit_vocabulary(texts, options.size, options.unit)
 
     def batches(split: CorpusSplit, rows: np.ndarray, **options) -> Batches:
         texts, labels = split.joined_texts(data.text, rows), np.asarray(split.labels[rows])

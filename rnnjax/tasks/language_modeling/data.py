@@ -16,7 +16,7 @@ from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.dataset import TextDataset
 from rnnjax.data.sequences import Sequences
 from rnnjax.data.streams import Stream
-from rnnjax.data.token_files import encode_stream, with_progress
+from rnnjax.data.token_files import encode_stream, fit_vocabulary
 from rnnjax.data.vocabulary import END, Vocabulary
 from rnnjax.errors import InputError
 
@@ -119,8 +119,8 @@ def make_dataset(
             )
     if vocabulary is None:
         options = data.vocabulary
-        texts = with_progress("fit vocabulary", train_texts[: options.rows or None])
-        vocabulary = Vocabulary.fit(texts, options.size, options.unit, end_token=True)
+        texts = train_texts[: options.rows or None]
+        vocabulary = fit_vocabulary(texts, options.size, options.unit, end_token=True)
 
     def evaluation_stream(name: str, texts: Sequence[str]) -> TextStream:
         shape = config.batch_size, data.sequence_length

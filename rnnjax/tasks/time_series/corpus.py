@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from rnnjax.config.sections import DataConfig
+from rnnjax.data.array_files import digest_file
 from rnnjax.data.corpora.labelled_files import sort_classes
 from rnnjax.data.dataset import Source
 from rnnjax.errors import InputError
-from rnnjax.input_files import digest
 from rnnjax.tasks.time_series import generated
 from rnnjax.tasks.time_series.config import TimeSeriesConfig
 from rnnjax.tasks.time_series.files import SeriesColumns, read_series
@@ -56,7 +56,8 @@ def load_corpus(config: DataConfig, options: TimeSeriesConfig) -> SeriesCorpus:
         for name, (_, others) in tables.items():
             check_channels(paths[name], others, channels)
         splits = {name: table for name, (table, _) in tables.items()}
-        fingerprint = hashlib.sha256(b"".join(map(digest, paths.values()))).hexdigest()
+        digests = (bytes.fromhex(digest_file(path)) for path in paths.values())
+        fingerprint = hashlib.sha256(b"".join(digests)).hexdigest()
         name, source = paths["train"].stem, " and ".join(map(str, paths.values()))
     else:
         series = generated.generate()

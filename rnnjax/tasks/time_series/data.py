@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Int32, Int64
 
 from rnnjax.config import Config
+from rnnjax.data.array_files import release_pages
 from rnnjax.data.batches import (
     TEST,
     VALIDATION,
@@ -135,6 +136,7 @@ class WindowBatches(BucketedBatches):
         targets[~is_target] = np.nan
         weights = mask & (steps >= first) & np.isfinite(targets).any(axis=(-2, -1))
         targets[~weights] = 0
+        release_pages(self.values)
         return Batch(inputs, mask, targets, weights.astype(np.float32))
 
 
@@ -278,12 +280,14 @@ def cut_windows(
       stride: steps of a window whose forecast counts; those before are its history.
       horizon: number of values that have to follow a step that counts.
     """
-    windows = []
+    windows = [np.zeros((0, 4), np.int64)]
     for start, first, limit in bounds.tolist():
-        for block in range(first, limit - horizon, stride):
-            stop = min(block + stride, limit - horizon)
-            windows.append((max(start, stop - length), stop, block, limit))
-    return np.array(windows, np.int64).reshape(-1, 4)
+        block = np.arange(first, limit - horizon, stride)
+        stop = np.minimum(block + stride, limit - horizon)
+        windows.append(
+            np.stack([np.maximum(start, stop - length), stop, block, np.full_like(stop, limit)], 1)
+        )
+    return np.concatenate(windows)
 
 
 def last_windows(table: SeriesTable, length: int) -> Int64[np.ndarray, "windows 4"]:
@@ -350,8 +354,10 @@ def _make_windows(config: Config, corpus: SeriesCorpus, options: TimeSeriesConfi
     validation_steps = np.round(data.validation * lengths).astype(np.int64)
     test_start = stop - test_steps
     train_stop = test_start - validation_steps
-    is_trained = _between(start, train_stop, len(table.values))
-    training_values = table.values[: train_stop[0]] if len(table) == 1 else table.values[is_trained]
+    if len(table) == 1:  # which may be larger than memory
+        training_values = table.values[: train_stop[0]]
+    else:
+        training_values = table.values[_between(start, train_stop, len(table.values))]
     fitted = SeriesTable(training_values, table.offsets, None, table.places)
     encoder = SeriesEncoder.fit(fitted, corpus.channels, options.missing)
     bounds = np.stack([start, start, train_stop], axis=1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 
+from rnnjax.data.array_files import release_pages
 from rnnjax.errors import InputError
 
 _CHUNK = 2**16
@@ -151,3 +152,4 @@ def check_values(table: SeriesTable, channels: Sequence[str], missing: str) -> N
 def _chunks(values: np.ndarray):
     for start in range(0, len(values), _CHUNK):
         yield np.asarray(values[start : start + _CHUNK], np.float64)
+        release_pages(values)
