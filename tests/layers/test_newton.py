@@ -256,6 +256,17 @@ class CountingCell(Cell):
         return {"value": value, "count": state["count"] + 1}, value
 
 
+@jax.custom_vjp
+def backward_tanh(values):
+    """Returns tanh, differentiable in reverse mode alone."""
+    return jnp.tanh(values)
+
+
+backward_tanh.defvjp(
+    lambda values: (jnp.tanh(values), values), lambda values, grad: (grad / jnp.cosh(values) ** 2,)
+)
+
+
 class MixedParaGRU(ParaGRUCell):
     """Another cell, whose units read each other."""
 
@@ -270,6 +281,12 @@ def test_cells_without_a_smooth_step_are_refused():
     with pytest.raises(InputError, match=expected):
         RNN(CountingCell(INPUTS), engine="newton").init(jax.random.key(0), inputs)
     assert expected in explain(RNN(CountingCell(INPUTS)), inputs).engines["newton"]
+    backward = SimpleCell(2, activation=backward_tanh)
+    layer = RNN(backward, engine="newton")
+    variables = layer.init(jax.random.key(0), inputs)
+    with pytest.raises(InputError, match=r"a step of SimpleCell is written by jax\.custom_vjp"):
+        layer.apply(variables, inputs)
+    assert "by jax.custom_vjp" in explain(RNN(backward), inputs).engines["newton"]
     assert explain(RNN(GRUCell(2)), inputs).engines["newton"] == "available"
     layer = RNN(GRUCell(FEATURES, update_dropout=0.4), engine="newton")
     variables = layer.init(jax.random.key(0), inputs)
