@@ -14,8 +14,11 @@ from rnnjax.cells.brc import BRCCell
 from rnnjax.cells.cfc import CfCCell
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell, CoRNNState
+from rnnjax.cells.delta_product import DeltaProductCell
 from rnnjax.cells.echo_state import EchoStateCell
 from rnnjax.cells.fast_grnn import FastGRNNCell
+from rnnjax.cells.gated_deltanet import GatedDeltaNetCell
+from rnnjax.cells.gated_linear_attention import GatedLinearAttentionCell
 from rnnjax.cells.gru import GRUCell
 from rnnjax.cells.indrnn import IndRNNCell
 from rnnjax.cells.initializers import (
@@ -37,9 +40,12 @@ from rnnjax.cells.lru import LRUCell
 from rnnjax.cells.lstm import LSTMCell, LSTMState
 from rnnjax.cells.ltc import LTCCell
 from rnnjax.cells.mamba import MambaCell
+from rnnjax.cells.mamba2 import Mamba2Cell
+from rnnjax.cells.matrix_cell import MatrixCell
 from rnnjax.cells.mgu import MGUCell
 from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
+from rnnjax.cells.mlstm import MLSTMCell, MLSTMState
 from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
 from rnnjax.cells.para_gru import ParaGRUCell
 from rnnjax.cells.para_lstm import ParaLSTMCell
@@ -74,12 +80,15 @@ __all__ = [
     "CoRNNCell",
     "CoRNNState",
     "ConvLSTMCell",
+    "DeltaProductCell",
     "Dropped",
     "EchoStateCell",
     "FastGRNNCell",
     "FlaxCell",
     "GRUCell",
     "GatedCell",
+    "GatedDeltaNetCell",
+    "GatedLinearAttentionCell",
     "IndRNNCell",
     "JANETCell",
     "LEMCell",
@@ -95,7 +104,11 @@ __all__ = [
     "LinOSSState",
     "LinearCell",
     "MGUCell",
+    "MLSTMCell",
+    "MLSTMState",
+    "Mamba2Cell",
     "MambaCell",
+    "MatrixCell",
     "MinGRUCell",
     "MinLSTMCell",
     "MultiplicativeLSTMCell",

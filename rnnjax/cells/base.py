@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from numbers import Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -58,6 +58,9 @@ class AbstractCell(nn.Module):
       zoneout_parts: paths of the parts to which `Zoneout` applies; '' is a state of a single array.
         Parts that must change together are left out.
       frozen: names of the parameters that training leaves unchanged.
+      jacobian: structure of a step's derivative by the state, for `RNN(engine='newton')`: 'blocks'
+        where the next values of a unit depend on the unit's own values alone, one in each part of
+        the state, whose parts then have the same size; a diagonal where there is one part.
       conformance_skips: reasons by the names of checks of the conformance kit that cannot hold for
         the cell: {"finite_differences": "surrogate gradient"}.
     """
@@ -66,6 +69,7 @@ class AbstractCell(nn.Module):
     zoneout_parts: ClassVar[tuple[str, ...]] = ("",)
     frozen: ClassVar[tuple[str, ...]] = ()
     conformance_skips: ClassVar[Mapping[str, str]] = {}
+    jacobian: ClassVar[Literal["dense", "blocks"]] = "dense"
 
     def initial_state(self, input_shape: tuple[int, ...]) -> State:
         """Returns the state before the first step.
@@ -230,6 +234,7 @@ class LinearCell(Cell):
     """
 
     output_part: ClassVar[str | None] = ""
+    jacobian: ClassVar[Literal["dense", "blocks"]] = "blocks"
 
     def coefficients(self, projected: Any) -> tuple[jax.Array, jax.Array]:
         """Returns a and b in the state's dtype, for any number of leading axes."""
@@ -352,6 +357,15 @@ def symmetric_uniform(bound: float) -> Initializer:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return draw
+
+
+def jacobian_structure(cell: nn.Module) -> Literal["dense", "blocks"]:
+    """Returns the structure of a step's derivative, which a class inherits only with the step."""
+    cell_class = type(cell)
+    owner = next((base for base in cell_class.__mro__ if "jacobian" in vars(base)), None)
+    if owner is None or getattr(cell_class, "step", None) is not getattr(owner, "step", None):
+        return "dense"
+    return cell.jacobian  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def state_parts(state: State) -> dict[str, jax.Array]:

@@ -1,6 +1,6 @@
 """The bistable recurrent cell, and its neuromodulated version."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -45,6 +45,11 @@ class BRCCell(GatedCell):
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer | None = None
     bias_init: Initializer = nn.initializers.zeros
+
+    @property
+    def jacobian(self) -> Literal["dense", "blocks"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Diagonal, unless the gates see the states of all units."""
+        return "dense" if self.neuromodulated else "blocks"
 
     def setup(self):
         self.input = self.dense(

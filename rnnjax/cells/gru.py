@@ -85,9 +85,10 @@ class GRUCell(GatedCell):
         """Whether the cell is plain: the engines of whole sequences know none of the options."""
         return self.reset_after and not self.update_dropout
 
-    def fused(self, state, projected, mask, reverse):
+    def fused(self, state, projected, mask, reverse, resets=None, reset_state=None):
         """Returns the final state and the outputs of a whole sequence, by `kernels.gru`."""
-        return fused_gru(projected, *self._recurrent(), state, mask, reverse)
+        arguments = state, mask, reverse, resets, reset_state
+        return fused_gru(projected, *self._recurrent(), *arguments)
 
     def pallas(self, state, projected, mask, reverse):
         """Returns the final state and the outputs of a whole sequence, by a kernel for a GPU."""

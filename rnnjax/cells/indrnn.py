@@ -1,6 +1,6 @@
 """Independently recurrent network: each unit sees only its own past."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 
@@ -32,6 +32,7 @@ class IndRNNCell(Cell):
     """
 
     output_part: ClassVar[str | None] = ""
+    jacobian: ClassVar[Literal["dense", "blocks"]] = "blocks"
 
     activation: str | Activation = "relu"
     kernel_init: Initializer = nn.initializers.xavier_uniform()

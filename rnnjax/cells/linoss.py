@@ -65,6 +65,7 @@ class LinOSSCell(Cell):
 
     output_part: ClassVar[str | None] = None
     zoneout_parts: ClassVar[tuple[str, ...]] = ("position", "velocity")
+    jacobian: ClassVar[Literal["dense", "blocks"]] = "blocks"
 
     state_features: int = 0
     scheme: Scheme = "implicit"

@@ -147,10 +147,11 @@ class LSTMCell(GatedCell):
         """Whether the cell is plain: the engines of whole sequences know none of the options."""
         return not (self.peepholes or self.projection or self.coupled or self.update_dropout)
 
-    def fused(self, state, projected, mask, reverse):
+    def fused(self, state, projected, mask, reverse, resets=None, reset_state=None):
         """Returns the final state and the outputs of a whole sequence, by `kernels.lstm`."""
         self._require_plain()
-        final, outputs = fused_lstm(projected, self.recurrent_kernel, state, mask, reverse)
+        kernel = self.recurrent_kernel
+        final, outputs = fused_lstm(projected, kernel, state, mask, reverse, resets, reset_state)
         return LSTMState(*final), outputs
 
     def pallas(self, state, projected, mask, reverse):

@@ -1,6 +1,6 @@
 """The GRU with diagonal recurrent kernels."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ class ParaGRUCell(GatedCell):
     """
 
     output_part: ClassVar[str | None] = ""
+    jacobian: ClassVar[Literal["dense", "blocks"]] = "blocks"
 
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = symmetric_uniform(1.0)

@@ -1,6 +1,6 @@
 """The LSTM with diagonal recurrent kernels and coupled gates."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -44,6 +44,7 @@ class ParaLSTMCell(GatedCell):
 
     output_part: ClassVar[str | None] = "hidden"
     zoneout_parts: ClassVar[tuple[str, ...]] = ("hidden", "cell")
+    jacobian: ClassVar[Literal["dense", "blocks"]] = "blocks"
 
     kernel_init: Initializer = nn.initializers.xavier_uniform()
     recurrent_init: Initializer = symmetric_uniform(1.0)

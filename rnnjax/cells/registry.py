@@ -14,8 +14,11 @@ from rnnjax.cells.brc import BRCCell
 from rnnjax.cells.cfc import CfCCell
 from rnnjax.cells.conv_lstm import ConvLSTMCell
 from rnnjax.cells.cornn import CoRNNCell
+from rnnjax.cells.delta_product import DeltaProductCell
 from rnnjax.cells.echo_state import EchoStateCell
 from rnnjax.cells.fast_grnn import FastGRNNCell
+from rnnjax.cells.gated_deltanet import GatedDeltaNetCell
+from rnnjax.cells.gated_linear_attention import GatedLinearAttentionCell
 from rnnjax.cells.gru import GRUCell
 from rnnjax.cells.indrnn import IndRNNCell
 from rnnjax.cells.janet import JANETCell
@@ -26,9 +29,11 @@ from rnnjax.cells.lru import LRUCell
 from rnnjax.cells.lstm import LSTMCell
 from rnnjax.cells.ltc import LTCCell
 from rnnjax.cells.mamba import MambaCell
+from rnnjax.cells.mamba2 import Mamba2Cell
 from rnnjax.cells.mgu import MGUCell
 from rnnjax.cells.min_gru import MinGRUCell
 from rnnjax.cells.min_lstm import MinLSTMCell
+from rnnjax.cells.mlstm import MLSTMCell
 from rnnjax.cells.multiplicative_lstm import MultiplicativeLSTMCell
 from rnnjax.cells.para_gru import ParaGRUCell
 from rnnjax.cells.para_lstm import ParaLSTMCell
@@ -71,6 +76,11 @@ CELLS: dict[str, type[AbstractCell]] = {
     "RGLRUCell": RGLRUCell,
     "S5Cell": S5Cell,
     "MambaCell": MambaCell,
+    "GatedLinearAttentionCell": GatedLinearAttentionCell,
+    "Mamba2Cell": Mamba2Cell,
+    "MLSTMCell": MLSTMCell,
+    "GatedDeltaNetCell": GatedDeltaNetCell,
+    "DeltaProductCell": DeltaProductCell,
     "LinOSSCell": LinOSSCell,
     "LTCCell": LTCCell,
     "CfCCell": CfCCell,

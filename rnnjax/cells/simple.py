@@ -99,7 +99,7 @@ class SimpleCell(Cell):
         """Whether `fused` knows the activation: one that has a name."""
         return isinstance(self.activation, str)
 
-    def fused(self, state, projected, mask, reverse):
+    def fused(self, state, projected, mask, reverse, resets=None, reset_state=None):
         """Returns the final state and the outputs of a whole sequence, by `kernels.simple`."""
         if not isinstance(self.activation, str):
             raise InputError(
@@ -107,4 +107,5 @@ class SimpleCell(Cell):
                 f"{', '.join(ACTIVATIONS)}; run it by the engine 'scan'"
             )
         activation: Any = self.activation
-        return fused_simple(projected, self.recurrent_kernel, state, mask, reverse, activation)
+        arguments = state, mask, reverse, activation, resets, reset_state
+        return fused_simple(projected, self.recurrent_kernel, *arguments)

@@ -1,7 +1,7 @@
 """Simple recurrent unit."""
 
 import math
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ class SRUCell(Cell):
     """
 
     output_part: ClassVar[str | None] = None
+    jacobian: ClassVar[Literal["dense", "blocks"]] = "blocks"
 
     highway_bias: float = 0.0
     kernel_init: Initializer = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")

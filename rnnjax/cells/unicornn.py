@@ -1,6 +1,6 @@
 """Undamped independent oscillators, controlled by the inputs."""
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -52,6 +52,7 @@ class UnICORNNCell(Cell):
 
     output_part: ClassVar[str | None] = "position"
     zoneout_parts: ClassVar[tuple[str, ...]] = ("position", "velocity")
+    jacobian: ClassVar[Literal["dense", "blocks"]] = "blocks"
 
     dt: float = 0.2
     alpha: float = 1.0

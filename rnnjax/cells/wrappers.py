@@ -8,14 +8,21 @@ The other regularisers of recurrent networks are in `rnnjax.layers.regularizers`
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
 
-from rnnjax.cells.base import AbstractCell, Initializer, State, require_rate, state_parts
+from rnnjax.cells.base import (
+    AbstractCell,
+    Initializer,
+    State,
+    jacobian_structure,
+    require_rate,
+    state_parts,
+)
 from rnnjax.errors import InputError
 
 
@@ -85,6 +92,11 @@ class Wrapper(AbstractCell):
     def zoneout_parts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The parts of which a unit may keep its old value, as the cell says."""
         return self.cell.zoneout_parts
+
+    @property
+    def jacobian(self) -> Literal["dense", "blocks"]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The structure of a step's derivative, that of the cell where the step is."""
+        return jacobian_structure(self.cell)
 
     @property
     def frozen(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -15,6 +15,7 @@ COMMANDS = {
     "score": "rnnjax.score",
     "translate": "rnnjax.translate",
     "inspect": "rnnjax.inspect",
+    "export": "rnnjax.export",
     "compare": "rnnjax.compare",
     "lint": "rnnjax.lint",
     "experiment": "rnnjax.experiment.__main__",

@@ -1,6 +1,7 @@
 """Constraints between the keys of a config, beyond the type and range of each."""
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def layer_widths(config: "ModelConfig") -> tuple[int, ...]:
 def check_combinations(config: "Config") -> None:
     """Raises ValueError if the values of two keys do not go together."""
     _check_files(config)
+    _check_devices(config)
     if config.early_stopping.patience and not config.validated:
         raise ValueError(
             "early_stopping.patience is set and data.validation is 0: stopping early needs a "
@@ -98,6 +100,49 @@ def check_combinations(config: "Config") -> None:
             f"model.embedding.{key} is set and model.embedding.features is 0: one-hot input "
             "has no vectors, so set model.embedding.features to their size, or leave "
             f"model.embedding.{key} out"
+        )
+
+
+def _check_devices(config: "Config") -> None:
+    count, fsdp = config.devices.data, config.devices.fsdp
+    shards, batch_size = config.deterministic_shards, config.batch_size
+    if shards & (shards - 1):
+        raise ValueError(
+            f"deterministic_shards is {shards}: shards are added in pairs, so set a power of two "
+            f"({2 ** (shards.bit_length() - 1)}, say), or 0 for off"
+        )
+    if shards and batch_size % shards:
+        raise ValueError(
+            f"deterministic_shards is {shards} and batch_size {batch_size}: shards have the same "
+            "number of rows, so set batch_size to a multiple "
+            f"({-(-batch_size // shards) * shards}, say), or deterministic_shards to a divisor "
+            f"({math.gcd(shards, batch_size)}, say)"
+        )
+    if shards and count and shards % count:
+        raise ValueError(
+            f"deterministic_shards is {shards} and devices.data {count}: each device computes "
+            f"equally many shards, so set devices.data to a divisor of {shards}"
+        )
+    if shards and fsdp > 1:
+        raise ValueError(
+            "deterministic_shards and devices.fsdp are set: sums over an array that is shared out "
+            "are rounded by the number of its parts, so set one of them alone"
+        )
+    if shards and config.replicates > 1:
+        raise ValueError(
+            "deterministic_shards and replicates are set: replicates of one device share matrix "
+            "products, which round by their number, so set replicates=1 and train the seeds one "
+            "after the other, or deterministic_shards=0"
+        )
+    if count % fsdp:
+        raise ValueError(
+            f"devices.fsdp is {fsdp} and devices.data {count}: expected a divisor of devices.data"
+        )
+    replicates = math.gcd(count // fsdp, config.replicates) or 1
+    if count // replicates > batch_size:
+        raise ValueError(
+            f"devices.data is {count} and batch_size {batch_size}: each device needs a row, so set "
+            f"devices.data to {batch_size} or less, or a larger batch_size"
         )
 
 

@@ -19,6 +19,7 @@ from rnnjax.config.sections import (
     CheckpointConfig,
     ConfigSection,
     DataConfig,
+    DevicesConfig,
     EarlyStoppingConfig,
     FilePath,
     ModelConfig,
@@ -67,10 +68,20 @@ class Config(ConfigSection):
     """Maximum number of training steps in one call of the device, on consecutive batches of one
     padded length. Pays where a step takes about a millisecond. With bucketing the order then
     follows the lengths, which can cost accuracy."""
+    deterministic_shards: int = pydantic.Field(default=0, ge=0, le=2**12)
+    """Number of shards of a batch, a power of two, whose gradients are added in a fixed order: the
+    same bits on every number of devices that divides it. Each shard draws its own dropout. 0 for
+    off."""
     log_every: int = pydantic.Field(default=100, ge=1, le=MAX_COUNT)
     """Training steps averaged in a line of metrics.jsonl."""
     evaluate_every: int = pydantic.Field(default=0, ge=0, le=MAX_COUNT)
     """Steps between evaluations on the validation split; 0 for one after every epoch."""
+    tensorboard: bool = False
+    """Whether to write event files for TensorBoard into the folder of the run: metrics, norms of
+    parameters and gradients by layer, speed, padding, memory. It needs the extra 'tensorboard'."""
+    profile: int = pydantic.Field(default=0, ge=0, le=10**4)
+    """Training steps, from the second call of the device on, of which JAX's profiler writes a trace
+    into the folder of the run; 0 for off."""
     preallocate: bool = False
     """Whether to allocate most of a GPU's memory at the start, instead of on demand."""
     data: DataConfig = DataConfig()
@@ -79,6 +90,7 @@ class Config(ConfigSection):
     averaging: AveragingConfig = AveragingConfig()
     early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    devices: DevicesConfig = DevicesConfig()
     acknowledged: AcknowledgedConfig = AcknowledgedConfig()
 
     task_schema: ClassVar[TaskSchema]

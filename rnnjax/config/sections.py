@@ -255,7 +255,9 @@ class ModelConfig(ConfigSection):
     zero; 0 for `initialization`'s."""
     learned_initial_state: bool = False
     """Whether the initial state is a parameter; otherwise it is the cell's default."""
-    engine: Literal["auto", "scan", "fused", "associative", "pallas", "cudnn"] = "auto"
+    engine: Literal[
+        "auto", "scan", "fused", "associative", "chunkwise", "newton", "pallas", "cudnn"
+    ] = "auto"
     """Implementation of the recurrence, as for `rnnjax.layers.RNN`; an error where the cell or the
     machine lacks it."""
     remat: bool = False
@@ -307,6 +309,20 @@ class CheckpointConfig(ConfigSection):
     """Steps between checkpoints; 0 for one at the end alone."""
     keep: int = pydantic.Field(default=2, ge=2, le=10**4)
     """Number of newest checkpoints to keep; with two, a damaged one still leaves one."""
+
+
+class DevicesConfig(ConfigSection):
+    """Devices of one machine. A run may be resumed on another number of them: the results agree
+    within rounding, and in every bit with `deterministic_shards`.
+    """
+
+    data: int = pydantic.Field(default=0, ge=0, le=2**12)
+    """Number of devices among which the rows of a batch are shared out, replicates first; 0 for all
+    GPUs, or one CPU. More on a CPU are made of its cores, which pays where matrices are large: XLA
+    multiplies in one thread a device inside of a loop over time."""
+    fsdp: int = pydantic.Field(default=1, ge=1, le=2**12)
+    """Number of these devices that share out each large array of parameters, of the optimizer and
+    of the average, along its largest axis (fully sharded data parallel); 1 for a copy on each."""
 
 
 Reason = Annotated[str, pydantic.StringConstraints(strip_whitespace=True)]

@@ -9,7 +9,14 @@ from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels.broadcasting import match_rank
 from rnnjax.kernels.masking import where_mask, zero_masked
-from rnnjax.kernels.time_scan import empty, kernel_gradient, previous_states, scan_time
+from rnnjax.kernels.time_scan import (
+    empty,
+    kernel_gradient,
+    previous_states,
+    read_state,
+    scan_time,
+    split_gradient,
+)
 
 Half = tuple[Float[Array, "batch features"], Float[Array, "batch features"]]
 
@@ -20,6 +27,8 @@ def fused_lstm(
     state: Half,
     mask: Bool[Array, "batch time"] | None,
     reverse: bool,
+    resets: Bool[Array, "batch time"] | None = None,
+    reset_state: Half | None = None,
 ) -> tuple[Half, Float[Array, "batch time features"]]:
     """Runs `rnnjax.cells.LSTMCell` over time, under the mask rule.
 
@@ -37,26 +46,33 @@ def fused_lstm(
         the states.
       mask: True where a step is real; None if all are.
       reverse: from the last step to the first.
+      resets: True where a step begins from `reset_state`; None for nowhere.
+      reset_state: as `state`, needed with `resets`.
 
     Returns:
       The state after the last step, and the hidden states, zero at masked steps, in the dtype of
       `projected`.
     """
-    result: Any = _lstm(projected, recurrent_kernel, tuple(state), mask, reverse)
+    reset_state = None if reset_state is None else (reset_state[0], reset_state[1])
+    result: Any = _lstm(
+        projected, recurrent_kernel, tuple(state), mask, resets, reset_state, reverse
+    )
     return result
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def _lstm(projected, recurrent_kernel, state, mask, reverse):
-    return _run(projected, recurrent_kernel, state, mask, reverse, save_factors=False)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _lstm(*arguments):
+    return _run(*arguments, save_factors=False)[0]
 
 
-def _forward(projected, recurrent_kernel, state, mask, reverse):
-    result, factors = _run(projected, recurrent_kernel, state, mask, reverse, save_factors=True)
-    return result, (recurrent_kernel, state, mask, *factors)
+def _forward(projected, recurrent_kernel, state, mask, resets, reset_state, reverse):
+    result, factors = _run(
+        projected, recurrent_kernel, state, mask, resets, reset_state, reverse, save_factors=True
+    )
+    return result, (recurrent_kernel, state, mask, resets, reset_state, *factors)
 
 
-def _run(projected, recurrent_kernel, state, mask, reverse, save_factors):
+def _run(projected, recurrent_kernel, state, mask, resets, reset_state, reverse, save_factors):
     """Returns final state and outputs, and hidden states and the three factors if saved."""
     dtype, features = state[0].dtype, recurrent_kernel.shape[0]
     # sigmoid(z) = tanh(z / 2) / 2 + 1/2: one tanh serves the four gates. Halves are exact.
@@ -67,7 +83,7 @@ def _run(projected, recurrent_kernel, state, mask, reverse, save_factors):
     kernel = recurrent_kernel.astype(projected.dtype) * match_rank(input_scale, recurrent_kernel)
 
     def step(state, values, at):
-        hidden, cell = state
+        hidden, cell = read_state(at, resets, reset_state, state)
         inputs = values[1] if save_factors else at(projected).astype(dtype)
         z = inputs.astype(kernel.dtype) * match_rank(input_scale, inputs)
         z = z + hidden.astype(kernel.dtype) @ kernel
@@ -105,14 +121,15 @@ def _run(projected, recurrent_kernel, state, mask, reverse, save_factors):
 
 
 def _backward(reverse, residuals, cotangents):
-    recurrent_kernel, state, mask, hidden, slope_gates, slope_hidden, slope_cell = residuals
+    recurrent_kernel, state, mask, resets, reset_state, hidden, *factors = residuals
+    slope_gates, slope_hidden, slope_cell = factors
     grad_state, grad_outputs = cotangents
     dtype = grad_outputs.dtype
     grad_outputs = zero_masked(grad_outputs.astype(hidden.dtype), mask)
     kernel = recurrent_kernel.T.astype(dtype)
 
     def step(carry, slope_gates, at):
-        grad_hidden, grad_cell = carry
+        (grad_hidden, grad_cell), grad_reset = carry
         grad_new_hidden = grad_hidden + at(grad_outputs)
         grad_new_cell = grad_cell + grad_new_hidden * at(slope_hidden)
         cotangents = jnp.concatenate(
@@ -121,14 +138,17 @@ def _backward(reverse, residuals, cotangents):
         grad_gates = (slope_gates * cotangents).astype(dtype)
         grad_previous = (grad_gates @ kernel).astype(grad_hidden.dtype)
         grad_previous = where_mask(None if mask is None else at(mask), grad_previous, grad_hidden)
-        return (grad_previous, grad_new_cell * at(slope_cell)), grad_gates.astype(slope_gates.dtype)
+        grad_read = grad_previous, grad_new_cell * at(slope_cell)
+        carry = split_gradient(at, resets, grad_read, grad_reset)
+        return carry, grad_gates.astype(slope_gates.dtype)
 
-    grad_state, grad_projected = scan_time(step, grad_state, slope_gates, not reverse)
+    carry = grad_state, jax.tree.map(jnp.zeros_like, reset_state)
+    (grad_state, grad_reset), grad_projected = scan_time(step, carry, slope_gates, not reverse)
     grad_projected = grad_projected.astype(dtype)
-    grad_kernel = kernel_gradient(
-        previous_states(hidden, state[0], reverse), grad_projected, recurrent_kernel
-    )
-    return grad_projected, grad_kernel, grad_state, None
+    reset_hidden = None if reset_state is None else reset_state[0]
+    previous = previous_states(hidden, state[0], reverse, resets, reset_hidden)
+    grad_kernel = kernel_gradient(previous, grad_projected, recurrent_kernel)
+    return grad_projected, grad_kernel, grad_state, None, None, grad_reset
 
 
 _lstm.defvjp(_forward, _backward)

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.kernels.masking import where_mask, zero_masked
-from rnnjax.kernels.time_scan import kernel_gradient, previous_states, scan_time
+from rnnjax.kernels.time_scan import (
+    kernel_gradient,
+    previous_states,
+    read_state,
+    scan_time,
+    split_gradient,
+)
 
 Activation = Literal["tanh", "relu", "identity"]
 
@@ -20,6 +26,8 @@ def fused_simple(
     mask: Bool[Array, "batch time"] | None,
     reverse: bool,
     activation: Activation = "tanh",
+    resets: Bool[Array, "batch time"] | None = None,
+    reset_state: Float[Array, "batch features"] | None = None,
 ) -> tuple[Float[Array, "batch features"], Float[Array, "batch time features"]]:
     """Runs `rnnjax.cells.SimpleCell` over time, under the mask rule.
 
@@ -33,25 +41,30 @@ def fused_simple(
       mask: True where a step is real; None if all are.
       reverse: from the last step to the first.
       activation: applied to the sum.
+      resets: True where a step begins from `reset_state`; None for nowhere.
+      reset_state: as `state`, needed with `resets`.
 
     Returns:
       The state after the last step, and the states, zero at masked steps, in the dtype of
       `projected`.
     """
-    result: Any = _simple(projected, recurrent_kernel, state, mask, reverse, activation)
+    result: Any = _simple(
+        projected, recurrent_kernel, state, mask, resets, reset_state, reverse, activation
+    )
     return result
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _simple(projected, recurrent_kernel, state, mask, reverse, activation):
-    return _forward(projected, recurrent_kernel, state, mask, reverse, activation)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6, 7))
+def _simple(*arguments):
+    return _forward(*arguments)[0]
 
 
-def _forward(projected, recurrent_kernel, state, mask, reverse, activation):
+def _forward(projected, recurrent_kernel, state, mask, resets, reset_state, reverse, activation):
     kernel = recurrent_kernel.astype(projected.dtype)
     activate = {"tanh": jnp.tanh, "relu": jax.nn.relu, "identity": lambda x: x}[activation]
 
     def step(state, inputs, at):
+        state = read_state(at, resets, reset_state, state)
         product = state.astype(kernel.dtype) @ kernel
         new = activate(inputs + product.astype(state.dtype))
         if mask is not None:
@@ -60,11 +73,11 @@ def _forward(projected, recurrent_kernel, state, mask, reverse, activation):
 
     final, states = scan_time(step, state, projected.astype(state.dtype), reverse)
     outputs = zero_masked(states, mask).astype(projected.dtype)
-    return (final, outputs), (recurrent_kernel, state, mask, states)
+    return (final, outputs), (recurrent_kernel, state, mask, resets, reset_state, states)
 
 
 def _backward(reverse, activation, residuals, cotangents):
-    recurrent_kernel, state, mask, states = residuals
+    recurrent_kernel, state, mask, resets, reset_state, states = residuals
     grad_state, grad_outputs = cotangents
     dtype = grad_outputs.dtype
     slopes = {
@@ -76,19 +89,21 @@ def _backward(reverse, activation, residuals, cotangents):
     grad_outputs = zero_masked(grad_outputs.astype(states.dtype), mask)
     kernel = recurrent_kernel.T.astype(dtype)
 
-    def step(grad_state, slope, at):
+    def step(carry, slope, at):
+        grad_state, grad_reset = carry
         grad_sum = ((grad_state + at(grad_outputs)) * slope).astype(dtype)
         grad_previous = (grad_sum @ kernel).astype(grad_state.dtype)
         if mask is not None:
             grad_previous = where_mask(at(mask), grad_previous, grad_state)
-        return grad_previous, grad_sum.astype(slope.dtype)
+        carry = split_gradient(at, resets, grad_previous, grad_reset)
+        return carry, grad_sum.astype(slope.dtype)
 
-    grad_state, grad_projected = scan_time(step, grad_state, slope, not reverse)
+    carry = grad_state, jax.tree.map(jnp.zeros_like, reset_state)
+    (grad_state, grad_reset), grad_projected = scan_time(step, carry, slope, not reverse)
     grad_projected = grad_projected.astype(dtype)
-    grad_kernel = kernel_gradient(
-        previous_states(states, state, reverse), grad_projected, recurrent_kernel
-    )
-    return grad_projected, grad_kernel, grad_state, None
+    previous = previous_states(states, state, reverse, resets, reset_state)
+    grad_kernel = kernel_gradient(previous, grad_projected, recurrent_kernel)
+    return grad_projected, grad_kernel, grad_state, None, None, grad_reset
 
 
 _simple.defvjp(_forward, _backward)

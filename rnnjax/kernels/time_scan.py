@@ -1,11 +1,14 @@
 """Loops over the time axis of arrays `[batch, time, ...]` for hand-written derivatives."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from rnnjax.kernels.masking import where_mask
 
 Index = Callable[[jax.Array], jax.Array]
 """Reads the current step, `[batch, ...]`, of an array `[batch, time, ...]`."""
@@ -64,11 +67,54 @@ def empty(like: jax.Array, features: int, dtype: Any) -> jax.Array:
     return jnp.zeros((*like.shape[:2], features), dtype)
 
 
-def previous_states(states: jax.Array, first: jax.Array, reverse: bool) -> jax.Array:
-    """Returns the state before each step, `[batch, time, ...]`."""
-    if reverse:
-        return jnp.concatenate([states[:, 1:], first[:, None]], axis=1)
-    return jnp.concatenate([first[:, None], states[:, :-1]], axis=1)
+def previous_states(
+    states: jax.Array,
+    first: jax.Array,
+    reverse: bool,
+    resets: Bool[Array, "batch time"] | None = None,
+    reset_state: jax.Array | None = None,
+) -> jax.Array:
+    """Returns the state that each step reads, `[batch, time, ...]`.
+
+    Args:
+      states: after each step.
+      first: before the first step.
+      reverse: from the last step to the first.
+      resets: True where a step reads the reset state; None for nowhere.
+      reset_state: `[batch, ...]`, needed with `resets`.
+    """
+    parts = [states[:, 1:], first[:, None]] if reverse else [first[:, None], states[:, :-1]]
+    previous = jnp.concatenate(parts, axis=1)
+    if resets is None:
+        return previous
+    assert reset_state is not None
+    return where_mask(resets, jnp.broadcast_to(reset_state[:, None], previous.shape), previous)
+
+
+def read_state(at: Index, resets: jax.Array | None, reset_state: Any, state: Any) -> Any:
+    """Returns the state that a step reads: the reset state in rows with a reset."""
+    if resets is None:
+        return state
+    return jax.tree.map(functools.partial(where_mask, at(resets)), reset_state, state)
+
+
+def split_gradient(
+    at: Index, resets: jax.Array | None, gradient: Any, grad_reset: Any
+) -> tuple[Any, Any]:
+    """Returns the gradient of the state before a step, and that of the reset state so far.
+
+    Args:
+      at: as of `scan_time`.
+      resets: as of `read_state`.
+      gradient: of the state that the step reads.
+      grad_reset: of the reset state, of the steps after this one.
+    """
+    if resets is None:
+        return gradient, grad_reset
+    zeros = jax.tree.map(jnp.zeros_like, gradient)
+    select = functools.partial(where_mask, at(resets))
+    of_reset = jax.tree.map(select, gradient, zeros)
+    return jax.tree.map(select, zeros, gradient), jax.tree.map(jnp.add, grad_reset, of_reset)
 
 
 def kernel_gradient(

@@ -5,6 +5,7 @@ from rnnjax.layers.bidirectional import Bidirectional
 from rnnjax.layers.convolution import CausalConvolution
 from rnnjax.layers.engines import EngineChoice, available_engines, explain
 from rnnjax.layers.masks import mask_from_lengths
+from rnnjax.layers.newton import NEWTON, Newton
 from rnnjax.layers.regularizers import (
     WeightDrop,
     activation_regularization,
@@ -16,6 +17,7 @@ from rnnjax.layers.rnn import RNN
 from rnnjax.layers.stack import Stack
 
 __all__ = [
+    "NEWTON",
     "RNN",
     "AdditiveAttention",
     "AttentionMemory",
@@ -23,6 +25,7 @@ __all__ = [
     "CausalConvolution",
     "EngineChoice",
     "MultiplicativeAttention",
+    "Newton",
     "ResidualBlock",
     "Stack",
     "WeightDrop",

@@ -9,17 +9,27 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rnnjax.cells import AbstractCell, LinearCell
+from rnnjax.cells import AbstractCell, LinearCell, MatrixCell
 from rnnjax.errors import InputError
+from rnnjax.layers.newton import Newton
 
-Engine = Literal["auto", "scan", "fused", "pallas", "cudnn", "associative"]
+EngineName = Literal[
+    "auto", "scan", "fused", "pallas", "cudnn", "associative", "chunkwise", "newton"
+]
+Engine = EngineName | Newton
 
-SEQUENCE_ENGINES = ("fused", "pallas", "cudnn", "associative")
+SEQUENCE_ENGINES = ("fused", "pallas", "cudnn", "associative", "chunkwise")
 """Engines that are a method of the cell, which computes a whole sequence."""
 
 REPLACED_METHODS = ("project", "step", "gate", "recurrent_product", "dropped")
-"""The methods of a cell in whose place an engine's method computes; those of `LinearCell` call all
-of them but `step`."""
+"""The methods of a cell in whose place an engine's method computes; those of `LinearCell` and
+`MatrixCell` call all of them but `step`."""
+
+COEFFICIENT_CELLS = (LinearCell, MatrixCell)
+"""Bases whose engines follow from a cell's coefficients."""
+
+MEASURED_ENGINES = ("fused", "chunkwise")
+"""Engines that were measured to win on a CPU, for the cells that have them."""
 
 AVAILABLE = "available"
 
@@ -64,7 +74,7 @@ def explain(layer: nn.Module, inputs: Any, resets: bool = False) -> EngineChoice
         )
     engines = {}
     flags = jax.ShapeDtypeStruct(inputs.shape[:2], jnp.bool_) if resets else None
-    for name, lacking in lacking_properties(cell, resets).items():
+    for name, lacking in {**lacking_properties(cell, resets), "newton": ""}.items():
         try:
             if not lacking:
                 run = layer.clone(engine=name, parent=None).init
@@ -82,10 +92,13 @@ def explain(layer: nn.Module, inputs: Any, resets: bool = False) -> EngineChoice
 def available_engines(cell: nn.Module, resets: bool = False) -> tuple[str, ...]:
     """Returns the engines that run a cell: 'scan', and those whose method its class provides.
 
+    'newton', which is no method of a cell, is not among them: it runs every cell with a smooth step
+    (`explain`).
+
     An engine's method is inherited only together with the methods that it replaces
     (`REPLACED_METHODS`): a subclass that overrides one of them, `step` say, is another cell, which
-    the inherited method would not compute. A subclass of `LinearCell` has its engines where the
-    class that gives the coefficients gives no other step.
+    the inherited method would not compute. A subclass of `LinearCell` or `MatrixCell` has its
+    engines where the class that gives the coefficients gives no other step.
 
     Args:
       cell: of this package, of flax, or a user's.
@@ -107,17 +120,25 @@ def lacking_properties(cell: nn.Module, resets: bool = False) -> dict[str, str]:
     return {"scan": "", **methods}
 
 
-def resolve_engine(engine: str, cell: nn.Module, resets: bool) -> str:
-    """Returns the engine that runs a cell: the one that is named, or the choice of 'auto'.
+def resolve_engine(engine: Engine, cell: nn.Module, resets: bool) -> str:
+    """Returns the name of the engine that runs a cell: that of the layer, or the choice of 'auto'.
 
     Raises:
       InputError: there is no such engine, or the cell lacks a property that it needs.
     """
-    if engine not in get_args(Engine):
-        raise InputError(f"engine: given {engine!r}, expected one of {', '.join(get_args(Engine))}")
+    if engine == "newton" or isinstance(engine, Newton):
+        return "newton"
+    names = get_args(EngineName)
+    if engine not in names:
+        raise InputError(
+            f"engine: given {engine!r}, expected one of {', '.join(names)}, or options of the last "
+            "one, Newton(max_iterations=20)"
+        )
     lacking = lacking_properties(cell, resets)
     if engine == "auto":
-        return "scan" if lacking["fused"] or jax.default_backend() != "cpu" else "fused"
+        if jax.default_backend() != "cpu":
+            return "scan"
+        return next((name for name in MEASURED_ENGINES if not lacking[name]), "scan")
     if lacking[engine]:
         available = ", ".join(name for name in lacking if not lacking[name])
         with_resets = " with resets" if resets else ""
@@ -133,8 +154,10 @@ def _auto_reason(cell: nn.Module, resets: bool) -> str:
     backend = jax.default_backend()
     if backend != "cpu":
         return f"as no engine has been measured to win on a {backend}"
-    lacking = lacking_properties(cell, resets)["fused"]
-    return f"as {lacking}" if lacking else "measured to win on a CPU"
+    lacking = lacking_properties(cell, resets)
+    if all(lacking[name] for name in MEASURED_ENGINES):
+        return f"as {lacking['fused']}"
+    return "measured to win on a CPU"
 
 
 def _lacking_method(cell: nn.Module, engine: str, resets: bool) -> str:
@@ -143,9 +166,9 @@ def _lacking_method(cell: nn.Module, engine: str, resets: bool) -> str:
     if not isinstance(cell, AbstractCell):
         return f"{name} is a cell of flax, which has no method for whole sequences"
     owner, replaced = _owner(type(cell), engine), REPLACED_METHODS
-    if owner is LinearCell:
+    if owner in COEFFICIENT_CELLS:
         owner, replaced = _owner(type(cell), "coefficients"), ("step",)
-    if owner in (None, AbstractCell, LinearCell):
+    if owner in (None, AbstractCell, *COEFFICIENT_CELLS):
         return f"{name} has no method {engine!r} for whole sequences"
     for method in replaced:
         if getattr(type(cell), method, None) is not getattr(owner, method, None):

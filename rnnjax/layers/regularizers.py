@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 from rnnjax.cells.base import drop, require_rate
 from rnnjax.errors import InputError
 from rnnjax.kernels.masking import zero_masked
+from rnnjax.kernels.row_keys import batch_key
 
 
 class WeightDrop(nn.Module):
@@ -61,7 +62,7 @@ class WeightDrop(nn.Module):
         training = self.has_rng("dropout") and not self.is_initializing()
         if not (training or self.is_initializing()):
             return self.layer(*arguments, **options)
-        key = self.make_rng("dropout") if training else None
+        key = batch_key(self.make_rng("dropout")) if training else None
         names = []
 
         def drop_kernels(variables):
@@ -119,7 +120,7 @@ def embedding_dropout(
       InputError: the rate is out of [0, 1).
     """
     require_rate("rate", rate)
-    return table if key is None else drop(table, rate, key, (len(table), 1))
+    return table if key is None else drop(table, rate, batch_key(key), (len(table), 1))
 
 
 def activation_regularization(

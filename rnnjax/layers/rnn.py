@@ -1,5 +1,6 @@
 """The recurrent layer: a cell run over time under a mask."""
 
+import contextlib
 import functools
 import math
 from typing import Any
@@ -8,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 from jaxtyping import Array, Bool, Float
 
 from rnnjax.cells import AbstractCell, State
@@ -16,6 +18,7 @@ from rnnjax.errors import InputError
 from rnnjax.kernels.masking import where_mask, zero_masked
 from rnnjax.layers.engines import SEQUENCE_ENGINES, Engine, resolve_engine
 from rnnjax.layers.masks import last_output
+from rnnjax.layers.newton import NEWTON, Newton, require_smooth, run_newton
 from rnnjax.layers.validation import default_state, require_arrays, require_cell, validated_state
 
 _CACHE_BYTES = 8 * 2**20
@@ -40,7 +43,12 @@ class RNN(nn.Module):
     `layer.apply(variables, inputs, mask, mutable="internals")` also returns the collection
     'internals': 'state', the state after each step, [batch, time, ...], and under 'cell' the gates
     that the cell names, [batch, time, features]. Such a call is run by the engine 'scan' and needs
-    memory for all of them. At a masked step the gates are those of an input of zeros.
+    memory for all of them. At a masked step the gates are those of an input of zeros. Shapes with
+    symbols (`jax.export.symbolic_shape`) are run by 'scan' too, in one piece.
+
+    With the engine 'newton' `mutable="newton"` returns the collection 'newton', a verdict on each
+    row, [batch]: 'iterations', 'residual', 'converged' and 'lyapunov_exponent', an estimate of the
+    largest one (`rnnjax.layers.newton.Verdict`). Such a call is not segmented by `remat`.
 
     Attributes:
       cell: a `rnnjax.cells.Cell`, or a cell written for flax (`nn.LSTMCell(64)`, say).
@@ -52,14 +60,19 @@ class RNN(nn.Module):
         that have one and every `LinearCell`, reverse mode only. 'pallas' is a kernel for an NVIDIA
         GPU, the whole sequence in one launch, for the LSTM and the GRU of few features; a CPU
         interprets it, slowly. 'cudnn' is NVIDIA's library, for the LSTM in float32. 'associative'
-        is a parallel scan, for a `LinearCell`, reverse mode only. 'auto' takes 'fused' where the
-        cell has it and it was measured to win: on a CPU. It never takes the two for GPUs, which
-        have not been measured.
+        is a parallel scan, for a `LinearCell`, reverse mode only. 'chunkwise' computes chunks of
+        steps by matrix products, for a `MatrixCell`. 'newton' solves all steps of any cell with a
+        smooth step at once, in float32 or float64, and finishes by the scan the rows that have not
+        converged; options as `Newton(max_iterations=20)` in its place. Its memory is batch * time *
+        size of the state, squared unless `cell.jacobian` is 'blocks'. 'auto' takes 'fused' or
+        'chunkwise' where the cell has it and it was measured to win: on a CPU. It never takes the
+        two for GPUs, which have not been measured.
       remat: save the states at some sqrt(time) steps only, and recompute each segment between two
         of them in the backward pass. Its memory, beside inputs and outputs, then grows with the
         square root of time, and the forward pass is computed twice. Chen et al., Training deep nets
         with sublinear memory cost, 2016, arXiv:1604.06174. Dropout at each step then draws from
         other keys.
+      unroll: steps that one iteration of the loop of the engine 'scan' computes, as in `nn.scan`.
     """
 
     cell: nn.Module
@@ -67,6 +80,7 @@ class RNN(nn.Module):
     return_sequences: bool = True
     engine: Engine = "auto"
     remat: bool = False
+    unroll: int = 1
 
     @nn.compact
     def __call__(
@@ -97,13 +111,18 @@ class RNN(nn.Module):
             not support the engine; or shapes or the mask's dtype are not as above.
         """
         require_cell(self.cell)
-        engine_name = "scan" if is_recording(self) else self.engine
-        engine = resolve_engine(engine_name, self.cell, resets is not None)
+        if type(self.unroll) is not int or self.unroll < 1:
+            raise InputError(f"unroll: given {self.unroll!r}, expected 1 or more steps")
         require_arrays(inputs, mask=mask, resets=resets)
+        is_plain = is_recording(self) or has_symbolic_shape(inputs)
+        engine_name = "scan" if is_plain else self.engine
+        engine = resolve_engine(engine_name, self.cell, resets is not None)
         if initial_state is None:
             initial_state = default_state(self.cell, inputs)
         else:
             initial_state = validated_state(self.cell, inputs, initial_state)
+        if engine == "newton":
+            require_smooth(self.cell, initial_state)
         if resets is not None and self.reverse:
             # The step read before a document's last one begins the next document.
             resets = jnp.pad(resets[:, 1:], ((0, 0), (0, 1)))
@@ -118,7 +137,9 @@ class RNN(nn.Module):
     def _segment_length(self, engine, inputs, state):
         """Returns the number of steps to run at a time; all of them unless memory is the limit."""
         batch, time = inputs.shape[:2]
-        if self.remat and not is_recording(self):
+        if has_symbolic_shape(inputs):
+            return time
+        if self.remat and not (is_recording(self) or self._gives_verdict()):
             return math.isqrt(time)
         if engine != "fused" or jax.default_backend() != "cpu":
             return time
@@ -130,6 +151,8 @@ class RNN(nn.Module):
         inputs = zero_masked(inputs, mask)
         if engine in SEQUENCE_ENGINES:
             final, outputs = self._run_sequence(engine, inputs, mask, state, resets, reset_state)
+        elif engine == "newton" and not self.is_initializing():
+            final, outputs = self._run_newton(inputs, mask, state, resets, reset_state)
         else:
             final, outputs = self._run_scan(inputs, mask, state, resets, reset_state)
         if self.return_sequences:
@@ -196,8 +219,27 @@ class RNN(nn.Module):
         assert isinstance(self.cell, AbstractCell)
         cell_inputs = inputs if engine == "cudnn" else self.cell.project(inputs)
         options = {} if resets is None else {"resets": resets, "reset_state": reset_state}
-        try:
+        with self._reverse_mode_alone(engine):
             return getattr(self.cell, engine)(state, cell_inputs, mask, self.reverse, **options)
+
+    def _run_newton(self, inputs, mask, state, resets, reset_state):
+        options = self.engine if isinstance(self.engine, Newton) else Newton()
+        arguments = inputs, mask, state, self.reverse, resets, reset_state, self._gives_verdict()
+        with self._reverse_mode_alone("newton"):
+            final, outputs, verdict = run_newton(self.cell, options, *arguments)
+        if self._gives_verdict():
+            for name, values in verdict._asdict().items():
+                self.sow(NEWTON, name, values, init_fn=lambda: None, reduce_fn=lambda _, new: new)
+        return final, outputs
+
+    def _gives_verdict(self) -> bool:
+        return self.is_mutable_collection(NEWTON) and not self.is_initializing()
+
+    @contextlib.contextmanager
+    def _reverse_mode_alone(self, engine):
+        """Names the engine in the error of a derivative in forward mode."""
+        try:
+            yield
         except TypeError as error:
             if "forward-mode" not in str(error):  # jax.custom_vjp's message
                 raise
@@ -231,10 +273,16 @@ class RNN(nn.Module):
             in_axes=in_axes,
             out_axes=1,
             reverse=self.reverse,
+            unroll=self.unroll,
         )
         final, (outputs, states) = scan(self.cell, state, (steps, mask, resets))
         record_internal(self, "state", states)
         return final, outputs
+
+
+def has_symbolic_shape(inputs: jax.Array) -> bool:
+    """Returns whether batch or time is a symbol, as where `jax.export` traces the layer."""
+    return any(map(is_symbolic_dim, inputs.shape[:2]))
 
 
 def _where_state(mask: jax.Array | None, new: State, old: State) -> State:

@@ -1,5 +1,6 @@
 """Base class of networks: a stack of recurrent layers over a sequence of vectors."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -58,7 +59,7 @@ class RecurrentModel(nn.Module, kw_only=True):
     layer_features: tuple[int, ...] = ()
     connection: Connection = ""
     layer_norm: bool = False
-    block: FrozenDict[str, Any] = FrozenDict()
+    block: Mapping[str, Any] = FrozenDict()
     bidirectional: bool = False
     merge: Merge = "concat"
     dropout: float = 0.0

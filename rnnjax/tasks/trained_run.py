@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.config import Config
-from rnnjax.data.dataset import Split
+from rnnjax.data.dataset import Split, TextDataset
 from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns
 from rnnjax.errors import InputError
 from rnnjax.input_files import explain
 from rnnjax.reporting import metrics_log, run_files
 from rnnjax.reporting.progress import write_message
 from rnnjax.reporting.run_report import REPORT
+from rnnjax.tasks.exported import Examples, ExportedNetwork, spread
 from rnnjax.tasks.generation import TextGenerator
 from rnnjax.tasks.inspection import Inspection, inspect_texts
 from rnnjax.tasks.prediction import EvaluateStep, check_classes, check_scores, predict_split
@@ -230,6 +231,32 @@ class TrainedRun:
             valid Unicode.
         """
         raise self.query_error("translates no text")
+
+    def exported(self) -> ExportedNetwork:
+        """Returns the functions of the network for an exported folder.
+
+        Raises:
+          InputError: the task has no such form.
+        """
+        raise self.query_error("has no form that answers without JAX")
+
+    def examples(self, texts: Sequence[str] | None = None) -> Examples:
+        """Returns real inputs with their answers.
+
+        Args:
+          texts: the inputs; None for some of the test split.
+
+        Raises:
+          InputError: the data of the run is not available, or the network reads no text.
+        """
+        inputs = spread(self._test_texts()) if texts is None else list(texts)
+        return Examples(inputs, [dict(answer.values) for answer in self.predictions(inputs)])
+
+    def _test_texts(self) -> Sequence[str]:
+        corpus = self.task.load_corpus(self.config)
+        dataset = self.task.make_dataset(self.config, corpus, self.text_vocabulary)
+        assert isinstance(dataset, TextDataset)
+        return [text for text in dataset.texts(self.config.data, "test") if text.strip()]
 
     def query_error(self, reason: str) -> InputError:
         """Returns the error of an unsupported query, with the commands that the task supports.

@@ -44,7 +44,15 @@ class CheckCase:
     @property
     def engines(self) -> tuple[str, ...]:
         """The engines of the cell that run on this machine."""
-        engines = available_engines(self.adapter.cell)
+        return self._engines(resets=False)
+
+    @property
+    def takes_resets(self) -> bool:
+        """Whether the engine of the case takes resets."""
+        return self.engine in self._engines(resets=True)
+
+    def _engines(self, resets: bool) -> tuple[str, ...]:
+        engines = available_engines(self.adapter.cell, resets)
         on_gpu = jax.default_backend() == "gpu"
         return tuple(engine for engine in engines if engine != "cudnn" or on_gpu)
 
@@ -64,6 +72,7 @@ class CheckCase:
         reverse: bool | None = None,
         pass_mask: bool = True,
         pass_state: bool = True,
+        resets: np.ndarray | None = None,
         **changes: Any,
     ) -> SequenceResult:
         """Runs the layer forward and backward, with some of the arguments replaced.
@@ -73,6 +82,7 @@ class CheckCase:
           reverse: instead of the direction of the case.
           pass_mask: pass a mask to the layer.
           pass_state: pass an initial state; otherwise the layer uses the cell's default.
+          resets: pass them to the layer.
           **changes: fields of the arguments.
         """
         mask = self.mask if mask is None else mask
@@ -82,6 +92,7 @@ class CheckCase:
             self.arguments._replace(**changes),
             mask if pass_mask else None,
             pass_state=pass_state,
+            resets=resets,
         )
 
     def run_in_precision(self, arguments: SequenceArguments, precision: str) -> SequenceResult:

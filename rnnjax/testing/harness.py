@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rnnjax.cells.dtypes import with_dtypes
 from rnnjax.layers import RNN
 from rnnjax.testing.assertions import EPSILON, to_numpy
-from rnnjax.testing.cell_adapter import CellAdapter, normal_noise, with_dtypes
+from rnnjax.testing.cell_adapter import CellAdapter, normal_noise
 from rnnjax.testing.mask_patterns import generate_masks
 from rnnjax.testing.sequence_result import (
     SequenceArguments,
@@ -148,6 +149,7 @@ class Harness:
         mask: np.ndarray | None,
         precision: str = "float32",
         pass_state: bool = True,
+        resets: np.ndarray | None = None,
     ) -> SequenceResult:
         """Runs the layer forward and backward.
 
@@ -158,6 +160,7 @@ class Harness:
           mask: `[rows, steps]`, or None for no mask.
           precision: of the cell.
           pass_state: pass the initial state; otherwise the layer uses the cell's default.
+          resets: `[rows, steps]`, or None for none.
         """
 
         def make():
@@ -165,16 +168,16 @@ class Harness:
             assert cell is not None
             layer = RNN(cell, reverse=reverse, engine=engine)
 
-            def apply(variables, inputs, mask, state, key):
+            def apply(variables, inputs, mask, state, key, resets):
                 initial_state = state if pass_state else None
                 rngs = dropout_rngs(key)
-                return layer.apply(variables, inputs, mask, initial_state, rngs=rngs)
+                return layer.apply(variables, inputs, mask, initial_state, resets, rngs=rngs)
 
             return with_gradients(apply)
 
         run = self.compiled(("run", engine, reverse, pass_state, precision), make)
         variables, inputs, state, cotangents, key = arguments
-        return to_numpy(run(variables, inputs, mask, state, cotangents, key))
+        return to_numpy(run(variables, inputs, mask, state, cotangents, key, resets))
 
     def step_tolerances(self, rows: int) -> dict[str, float]:
         """Returns the float32 tolerances of the next state and the output of a step."""

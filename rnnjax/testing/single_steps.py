@@ -30,12 +30,23 @@ def single_steps(case: CheckCase) -> SequenceResult:
 
 
 def run_single_steps(
-    case: CheckCase, arguments: SequenceArguments, mask: np.ndarray, reverse: bool
+    case: CheckCase,
+    arguments: SequenceArguments,
+    mask: np.ndarray,
+    reverse: bool,
+    resets: np.ndarray | None = None,
 ) -> SequenceResult:
     """Runs single steps of single rows under a mask.
 
     One program runs all short sizes and one all sizes: a row or step beyond a batch is masked, and
     the cell reads one row of one step in any case.
+
+    Args:
+      case: of the cell.
+      arguments: of the layer.
+      mask: `[rows, steps]`.
+      reverse: whether the last step is the first to be read.
+      resets: `[rows, steps]`, True at the first step of a document; None if there is one a row.
     """
     adapter, (rows, steps) = case.adapter, mask.shape
     most_rows, most_steps = map(max, zip(*adapter.sizes, mask.shape, strict=True))
@@ -44,16 +55,22 @@ def run_single_steps(
     order = slice(None, None, -1 if reverse else 1)
     step_rows = vmap_single_rows(adapter.step, 2)
 
-    def apply(variables, inputs, mask, state):
+    def apply(variables, inputs, mask, state, begins):
+        initial = None if begins is None else adapter.initial_state(variables, (1,))
+
         def body(state, values):
-            inputs, real = values
+            inputs, real, begin = values
+            if begin is not None:
+                state = jax.tree.map(
+                    lambda first, old: jnp.where(align_axes(begin, old), first, old), initial, state
+                )
             new, output = step_rows(variables, state, inputs)
             state = jax.tree.map(
                 lambda new, old: jnp.where(align_axes(real, new), new, old), new, state
             )
             return state, jnp.where(align_axes(real, output), output, jnp.zeros_like(output))
 
-        steps = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), (inputs, mask))
+        steps = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1), (inputs, mask, begins))
         final, outputs = jax.lax.scan(body, state, steps)
         return final, outputs.swapaxes(0, 1)
 
@@ -78,6 +95,9 @@ def run_single_steps(
     final, outputs = arguments.cotangents
     variables = {name: values["cell"] for name, values in arguments.variables.items()}
     inputs = np.where(align_axes(mask, arguments.inputs), arguments.inputs, np.float32(0))
+    if resets is not None and reverse:
+        # A document is then read from its last step, the one before the next document's first.
+        resets = np.pad(resets[:, 1:], ((0, 0), (0, 1)))
     result = to_numpy(
         run(
             variables,
@@ -85,6 +105,7 @@ def run_single_steps(
             pad(mask),
             jax.tree.map(pad_rows, arguments.state),
             (jax.tree.map(pad_zeros, final), pad(outputs)),
+            None if resets is None else pad(resets),
         )
     )
     return SequenceResult(

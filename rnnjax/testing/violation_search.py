@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from rnnjax.cells.dtypes import with_dtypes
 from rnnjax.errors import InputError
 from rnnjax.testing.assertions import NotApplicableError, ViolationError
-from rnnjax.testing.cell_adapter import CellAdapter, with_dtypes
+from rnnjax.testing.cell_adapter import CellAdapter
 from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.harness import Harness
 from rnnjax.testing.invariant import Invariant

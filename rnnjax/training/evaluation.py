@@ -28,6 +28,7 @@ def evaluate_replicate(
     params, step = replicate.slice(state.eval_params), state.num_steps
     if state.best is not None and is_evaluated(state.best.loss):
         params, step = state.best.params, int(state.best.step)
+    params = evaluate_step.copy_to_devices(params)
     splits = {"validation": dataset.validation, "test": dataset.test}
     outputs = {
         name: predict_split(task, evaluate_step, params, split, name)

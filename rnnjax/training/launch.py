@@ -13,6 +13,7 @@ import numpy as np
 from rnnjax import cache, lint_rules, models
 from rnnjax.config import Config
 from rnnjax.errors import InputError, is_out_of_memory
+from rnnjax.reporting.event_files import require_tensorboardx
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import Task
 from rnnjax.tasks.model_options import check_cell
@@ -42,6 +43,7 @@ from rnnjax.training.results import (
 from rnnjax.training.resume import check_metrics, load_resumed_run, record_resumption
 from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.schedule import make_plateau, make_schedule
+from rnnjax.training.sharding import Partition, make_partition, prepare_devices
 from rnnjax.training.start import load_new_run, start_run
 from rnnjax.training.state import TrainState, init_state, restart_optimizer
 from rnnjax.training.step import make_evaluate_step, make_train_step
@@ -66,6 +68,9 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
       InterruptedRunError: SIGINT, SIGTERM or SIGHUP ended the training; the state has been saved.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
+    if config.tensorboard:
+        require_tensorboardx()
+    prepare_devices(config)
     check_cell(config.model)  # raises before any long work
     check_optimizer(config)
     cache.enable_compilation_cache()
@@ -76,6 +81,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
     if is_finished and not folder.moved_paths(config):
         return report_finished(folder, config, task_class)
     folder.check_writable()
+    partition = make_partition(config)
     check_parameters(config.data.vocabulary.size * config.model.embedding.features, config)
     is_new, warm_start = not folder.has_checkpoint, None
     if is_new:
@@ -100,7 +106,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
         write_message(format_layers(layers))
         try:
             training, scores = _train_and_evaluate(
-                folder, config, replicates, task, warm_start, command
+                folder, config, partition, replicates, task, warm_start, command
             )
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
@@ -167,6 +173,7 @@ def _make_task(
 def _train_and_evaluate(
     folder: RunFolder,
     config: Config,
+    partition: Partition | None,
     replicates: Sequence[Replicate],
     task: Task,
     warm_start: WarmStart | None,
@@ -201,12 +208,19 @@ def _train_and_evaluate(
         plateau=make_plateau(config),
         vectors=[replicate.vectors for replicate in replicates if replicate.vectors],
     )
+    shardings, options = None, {}
+    if partition:
+        shardings = partition.shard_state(task, config.batch_size, len(seeds), initial.shapes)
+        group = partition.shard_group(config.batch_size, len(seeds) > 1)
+        options = {"in_shardings": (shardings, group), "out_shardings": shardings}
     checkpoints = folder.open_checkpoints()
     with (
         contextlib.closing(
-            make_train_step(task, optimizer, seeds, config.averaging.decay)
+            make_train_step(task, optimizer, seeds, config.averaging.decay, partition, **options)
         ) as train_step,
-        contextlib.closing(make_evaluate_step(task)) as evaluate_step,
+        contextlib.closing(
+            make_evaluate_step(task, partition and partition.for_evaluation())
+        ) as evaluate_step,
     ):
         if max(checkpoints.steps, default=0) < total_steps:
             train_step.prepare(initial.shapes, batches_to_compile(replicates))
@@ -217,6 +231,8 @@ def _train_and_evaluate(
             if warm_start:
                 state = apply_warm_start(warm_start, task, replicates, state)
                 state = restart_optimizer(task, optimizer, len(replicates), state)
+            if shardings:
+                state = jax.device_put(state, shardings)
             return checkpoints.restore(state, repair=repair) or (0, state)
 
         resumed_from, state = latest_state(repair=True)

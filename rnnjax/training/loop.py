@@ -22,6 +22,7 @@ from rnnjax.training.schedule import make_plateau, update_plateau
 from rnnjax.training.state import BestParams, TrainState
 from rnnjax.training.step import CompiledFunction
 from rnnjax.training.timing import TrainingTimer
+from rnnjax.training.watching import Watch
 
 
 class Intervals(NamedTuple):
@@ -101,27 +102,31 @@ def run_loop(
     with (
         InterruptRequest() as request,
         Progress("train", total_steps, step, unit=task.throughput_unit) as progress,
+        Watch(config, task, replicates) as watch,
     ):
         while step < total_steps and not is_stopped:
             next_event = min(intervals.next_event_step(step), total_steps)
             group = batch_group_at(replicates, step, next_event - step)
+            watch.begin_call()
             state = train_step(state, group)
             step += int(group.count)
             examples = task.count_examples(group.batches.weights)
             timer.add(int(group.count), examples)
+            watch.end_call(state, int(group.count), examples)
             is_last, is_log_due = step == total_steps, intervals.is_due("train", step)
             if is_log_due or is_last:
                 state, means = _mean_metrics(state, reset=is_log_due)
                 check_loss(means["loss"], "training", step)
                 with jax.numpy_dtype_promotion("standard"):  # optax is written for it
                     scheduled_rate = float(jnp.asarray(learning_rate(step - 1)))
-                for replicate in replicates:
+                watch.log_state(step, state, group)
+                for index, replicate in enumerate(replicates):
                     values, rate = jax.tree.map(float, replicate.slice(means)), scheduled_rate
                     if state.plateau is not None:
                         rate *= float(replicate.slice(state.plateau.scale))
-                    replicate.metrics_log.write(
-                        {**position(step, "train"), **values, "learning_rate": rate}
-                    )
+                    values = {**values, "learning_rate": rate}
+                    replicate.metrics_log.write({**position(step, "train"), **values})
+                    watch.log_metrics(index, step, "train", values)
                 means = jax.tree.map(np.mean, means)
                 progress.update(step, examples, **means)
                 if is_log_due and step - intervals.log < PLATEAU_STEPS <= step:
@@ -133,15 +138,16 @@ def run_loop(
             if is_last or intervals.is_due("validation", step):
                 check_loss(state.sums["loss"], "training", step)
                 losses = []
-                for replicate in replicates:
+                for index, replicate in enumerate(replicates):
                     split = replicate.dataset.validation
                     if split is None:
                         continue
-                    params = replicate.slice(state.eval_params)
+                    params = evaluate_step.copy_to_devices(replicate.slice(state.eval_params))
                     outputs = predict_split(task, evaluate_step, params, split, "validate")
                     scores = task.compute_metrics(split, outputs)
                     check_loss(scores["loss"], "validation", step)
                     replicate.metrics_log.write({**position(step, "validation"), **scores})
+                    watch.log_metrics(index, step, "validation", scores)
                     state = _update_best(state, scores["loss"])
                     is_stopped = has_stopped_early(state, patience)
                     losses.append(scores["loss"])

@@ -22,6 +22,10 @@ _LOCK = ".lock"
 """The system releases the lock when its process ends, killed or not."""
 
 
+_FREE_KEYS = ("devices.", "tensorboard", "profile")
+"""Starts of keys that may change while a run is resumed."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
     """The paths of a run's files."""
@@ -148,6 +152,7 @@ class RunFolder:
             key: values
             for key, values in config_lib.changed_values(config, saved).items()
             if not _are_paths(key, *values)  # their contents are compared: `moved_paths`
+            and not key.startswith(_FREE_KEYS)
         }
         if list(differing) == ["epochs"] and config.epochs > saved.epochs:
             self._check_extension(config, saved)

@@ -14,6 +14,7 @@ from rnnjax.allocator import retain_freed_memory
 from rnnjax.data.batches import BatchGroup
 from rnnjax.reporting.progress import uncounted
 from rnnjax.tasks import Task
+from rnnjax.training.sharding import REPLICATE, Partition
 from rnnjax.training.state import DROPOUT, TrainState
 from rnnjax.training.trainable_rows import restore_rows, trim_rows
 
@@ -28,9 +29,12 @@ class CompiledFunction:
     network leaves most of the machine idle.
     """
 
-    def __init__(self, function: Callable[[Any, Any], Any], **jit_options: Any):
-        """Takes the function and the options of `jax.jit`."""
+    def __init__(
+        self, function: Callable[[Any, Any], Any], partition: Partition | None, **jit_options: Any
+    ):
+        """Takes the function, its devices, None for one, and the options of `jax.jit`."""
         self._function = jax.jit(function, **jit_options)
+        self._partition = partition
         self._executables: dict[tuple[tuple[int, ...], ...], Future] = {}
 
     @property
@@ -56,6 +60,12 @@ class CompiledFunction:
             compiled = executable.result()
         return compiled(state, batch)
 
+    def copy_to_devices(self, params: Any) -> Any:
+        """Returns parameters of one network, copied to each device of the function."""
+        if self._partition is None:
+            return params
+        return jax.device_put(params, self._partition.sharding())
+
     def close(self) -> None:
         """Cancels pending compilations, for which the process would wait at its end."""
         for executable in self._executables.values():
@@ -76,6 +86,8 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     seeds: Sequence[int],
     decay: float = 0.0,
+    partition: Partition | None = None,
+    **jit_options: Any,
 ) -> CompiledFunction:
     """Returns `step(state, group) -> state`, which takes a step for each batch of a group.
 
@@ -89,13 +101,15 @@ def make_train_step(
       seeds: of the dropout, one for each replicate. Of several, the arrays of state and batches
         have a leading replicate axis.
       decay: of the moving average of the parameters, in a state that has one.
+      partition: of the batch among devices; None for one device.
+      **jit_options: of `jax.jit`, such as the shardings of the arguments.
     """
     retain_freed_memory()
+    gradient = partition.gradient(task) if partition else jax.grad(task.loss, has_aux=True)
 
     def train_step(state: TrainState, batch: Any, seed: Any) -> TrainState:
         # Folded in, not split in a chain: a resumed run draws the same as an uninterrupted one.
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DROPOUT), state.step)
-        gradient = jax.grad(task.loss, has_aux=True)
         gradients, (sums, carry) = gradient(state.params, batch, state.carry, key)
         with jax.numpy_dtype_promotion("standard"):  # optax is written for it
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -137,13 +151,14 @@ def make_train_step(
         def train_replicate(state, batches, seed):
             return train_steps(state, group._replace(batches=batches), seed)
 
-        return jax.vmap(train_replicate)(state, group.batches, seed)
+        axis = REPLICATE if partition else None
+        return jax.vmap(train_replicate, spmd_axis_name=axis)(state, group.batches, seed)
 
     if len(seeds) > 1:
         step = functools.partial(train_replicates, seed=np.asarray(seeds, np.uint32))
     else:
         step = functools.partial(train_steps, seed=seeds[0])
-    return CompiledFunction(step, donate_argnums=0)
+    return CompiledFunction(step, partition, donate_argnums=0, **jit_options)
 
 
 def _update_average(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
@@ -161,11 +176,22 @@ def _update_average(average: Any, params: Any, step: jax.Array, decay: float) ->
     return jax.tree.map(lambda old, new: old + rate * (new - old), average, params)
 
 
-def make_evaluate_step(task: Task) -> CompiledFunction:
-    """Returns `step((params, carry), batch) -> (outputs, carry)`."""
+def make_evaluate_step(task: Task, partition: Partition | None = None) -> CompiledFunction:
+    """Returns `step((params, carry), batch) -> (outputs, carry)`.
+
+    Args:
+      task: with the network.
+      partition: of a batch among devices; None for one device.
+    """
 
     def evaluate_step(state: tuple[Any, Any], batch: Any) -> tuple[Any, Any]:
         params, carry = state
+        if partition:
+            return partition.evaluate_batch(task, params, batch, carry)
         return task.evaluate_batch(params, batch, carry)
 
-    return CompiledFunction(evaluate_step)
+    if partition is None:
+        return CompiledFunction(evaluate_step, None)
+    copies = partition.sharding()
+    options = {"in_shardings": copies, "out_shardings": copies}
+    return CompiledFunction(evaluate_step, partition, **options)

@@ -37,6 +37,11 @@ OPTIONS = [
     "CfCCell(elapsed_time=True, backbone_features=5)",
     "MambaCell(state_features=3, step_rank=2)",
     "LinOSSCell(scheme='damped', state_features=6)",
+    "GatedLinearAttentionCell(heads=2, key_features=3, decay='constant')",
+    "GatedDeltaNetCell(heads=2, key_features=3, gated=False, negative_eigenvalues=True)",
+    "DeltaProductCell(heads=2, key_features=3, gated=False, negative_eigenvalues=True)",
+    "MLSTMCell(heads=2, key_features=3, output_gate=False)",
+    "Mamba2Cell(heads=2, key_features=3)",
 ]
 WRAPPED = [
     Zoneout(make("LSTMCell"), {"hidden": 0.3, "cell": 0.5}),
@@ -76,14 +81,14 @@ def test_image_cell_passes_the_conformance_kit(name):
 
 def test_every_exported_cell_is_registered():
     import rnnjax.cells
-    from rnnjax.cells import AbstractCell, Cell, GatedCell, LinearCell, Wrapper
+    from rnnjax.cells import AbstractCell, Cell, GatedCell, LinearCell, MatrixCell, Wrapper
 
     exported = {
         name
         for name, value in vars(rnnjax.cells).items()
         if isinstance(value, type) and issubclass(value, AbstractCell)
     }
-    bases = {AbstractCell, Cell, GatedCell, LinearCell, Wrapper, FlaxCell}
+    bases = {AbstractCell, Cell, GatedCell, LinearCell, MatrixCell, Wrapper, FlaxCell}
     wrappers = {cls.__name__ for cls in Wrapper.__subclasses__()}
     assert exported - wrappers - {base.__name__ for base in bases} == set(CELLS)
     assert set(PLAIN) | {"ConvLSTMCell"} == set(CELLS)

@@ -237,7 +237,8 @@ def test_unavailable_engines_raise():
     wrong: Any = "fast"
     inputs = jnp.ones((ROWS, TIME, INPUTS))
     with pytest.raises(
-        InputError, match="'fast', expected one of auto, scan, fused, pallas, cudnn, associative"
+        InputError,
+        match="'fast', expected one of auto, scan, fused, pallas, cudnn, associative, chunkwise",
     ):
         RNN(MGUCell(FEATURES), engine=wrong).init(jax.random.key(0), inputs)
     with pytest.raises(InputError, match="MGUCell"):

@@ -139,5 +139,5 @@ def test_invalid_resets_raise():
     layer = RNN(LSTMCell(FEATURES))
     with pytest.raises(InputError, match="resets has the dtype int32"):
         layer.init(jax.random.key(0), INPUT, None, None, RESETS.astype(np.int32))
-    with pytest.raises(InputError, match="has scan with resets"):
-        RNN(LSTMCell(FEATURES), engine="fused").init(jax.random.key(0), INPUT, None, None, RESETS)
+    with pytest.raises(InputError, match="has scan, fused with resets"):
+        RNN(LSTMCell(FEATURES), engine="pallas").init(jax.random.key(0), INPUT, None, None, RESETS)

@@ -103,14 +103,14 @@ def test_sources_are_translated_independently(params, width):
 
 
 def test_long_sources_are_batches_of_one(params, monkeypatch):
-    texts, shapes, search = [*TEXTS, "e d c b"], [], decoding._search
+    texts, shapes, search = [*TEXTS, "e d c b"], [], decoding.search
 
     def recording_search(model, params, tokens, *args, **options):
         shapes.append(tokens.shape)
         return search(model, params, tokens, *args, **options)
 
     expected = translate(params, texts=texts)
-    monkeypatch.setattr(decoding, "_search", recording_search)
+    monkeypatch.setattr(decoding, "search", recording_search)
     monkeypatch.setattr(decoding, "_LONG", 3)
     translations = translate(params, texts=texts)
     assert shapes == [(3, 16), (1, 16), (1, 16)]

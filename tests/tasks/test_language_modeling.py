@@ -218,9 +218,8 @@ def test_classification_refuses_keys_of_language_modeling():
 
 
 def test_engine_without_resets_refuses_separate_texts():
-    config = parse({"task": "language_modeling", "model": {"engine": "fused"}})
-    metadata = {"connected": False}
-    with pytest.raises(InputError, match=r"config\.model\.engine: given 'fused', and a corpus of"):
-        LanguageModelingTask.from_config(config, VOCABULARY, metadata)
+    config = parse({"task": "language_modeling", "model": {"engine": "pallas"}})
+    with pytest.raises(InputError, match="engine: given 'pallas', and the method 'pallas' of"):
+        LanguageModelingTask.from_config(config, VOCABULARY, {"connected": False})
     task = LanguageModelingTask.from_config(config, VOCABULARY, {"connected": True})
-    assert task.model.engine == "fused"
+    assert task.model.engine == "pallas"

@@ -4,8 +4,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from rnnjax.cells import SimpleCell
+from rnnjax.cells.dtypes import with_dtypes
 from rnnjax.cells.wrappers import FlaxCell, Zoneout
-from rnnjax.testing.cell_adapter import describe_cell, with_dtypes
+from rnnjax.testing.cell_adapter import describe_cell
 
 
 def test_cell_is_described_by_arguments_that_are_not_defaults():

@@ -18,6 +18,7 @@ from rnnjax.testing import INVARIANTS, CellError, check_cell
 
 from . import (  # noqa: F401  registers their mutants
     draw_mutants,
+    matrix_mutants,
     number_mutants,
     size_mutants,
     training_mutants,
@@ -26,11 +27,20 @@ from . import (  # noqa: F401  registers their mutants
 from .cell_mutants import CorrectCell
 from .dropout_mutants import FusedDropout, SequenceDropout, StepDropout
 from .engine_mutants import FusedCell, LeakyIntegrator
+from .matrix_mutants import DecayingMemory
 from .mutants import MUTANTS, PLANTED
 
 pytestmark = pytest.mark.usefixtures("implicit_promotion")
 
-CORRECT = (CorrectCell, SequenceDropout, StepDropout, FusedCell, LeakyIntegrator, FusedDropout)
+CORRECT = (
+    CorrectCell,
+    SequenceDropout,
+    StepDropout,
+    FusedCell,
+    LeakyIntegrator,
+    FusedDropout,
+    DecayingMemory,
+)
 
 
 @pytest.mark.parametrize("name", MUTANTS)

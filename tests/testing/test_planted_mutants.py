@@ -11,6 +11,7 @@ from rnnjax.testing import cell_checks
 
 from . import (  # noqa: F401  registers their mutants
     draw_mutants,
+    matrix_mutants,
     number_mutants,
     size_mutants,
     zoneout_mutants,

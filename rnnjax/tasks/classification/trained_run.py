@@ -16,6 +16,7 @@ from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_shar
 from rnnjax.errors import InputError, is_out_of_memory
 from rnnjax.tasks.classification import metrics, multi_label
 from rnnjax.tasks.classification.data import fit_boundaries, make_batches
+from rnnjax.tasks.exported import ExportedFunction, ExportedNetwork, symbols
 from rnnjax.tasks.task import Prediction
 from rnnjax.tasks.trained_run import TrainedRun
 
@@ -110,6 +111,22 @@ class TrainedClassifier(TrainedRun):
         return np.exp(
             self._log_probabilities("predict", list(texts), labels, batch_size, _MAX_BATCHED_TOKENS)
         )
+
+    def exported(self) -> ExportedNetwork:
+        """Returns the function from token ids to the log-probabilities of the classes."""
+        batch, time = symbols()
+        inputs, mask = self.task.input_shapes(batch, (time,))
+
+        def classify(params, inputs, mask):
+            return {"log_probabilities": self.token_task.advance(params, inputs, mask)[1]}
+
+        settings = {
+            "classes": list(self.classes),
+            "threshold": multi_label.THRESHOLD if self.config.data.multi_label else None,
+            "max_tokens": self.config.data.max_tokens,
+        }
+        function = ExportedFunction(classify, {"inputs": inputs, "mask": mask})
+        return ExportedNetwork("classes", settings, {"model": function})
 
     def _log_probabilities(
         self, name: str, texts: list[str], labels: np.ndarray, batch_size: int, max_tokens: int

@@ -13,8 +13,8 @@ from rnnjax.config import Config
 from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.streams import StreamBatch
 from rnnjax.data.vocabulary import END, Vocabulary, count_tokens, unknown_share
-from rnnjax.errors import InputError
 from rnnjax.layers import activation_regularization, temporal_activation_regularization
+from rnnjax.layers.engines import resolve_engine
 from rnnjax.models.initialization import Initialization
 from rnnjax.reporting.run_files import Record
 from rnnjax.reporting.run_report import ReportPart
@@ -103,17 +103,15 @@ class LanguageModelingTask(TokenTask, StreamTask):
         Raises:
           InputError: the config names a cell that there is not, or an engine that has no resets.
         """
-        embedding, engine = config.model.embedding, config.model.engine
-        if not metadata["connected"] and engine not in ("auto", "scan"):
-            raise InputError(
-                f"config.model.engine: given {engine!r}, and a corpus of separate texts is packed "
-                "in rows with resets, which 'scan' alone has; expected 'auto' or 'scan'"
-            )
+        embedding = config.model.embedding
         model = LanguageModel(
             vocabulary=vocab_size,
             tied=embedding.tied,
             **encoder_options(config.model, config.dtype, INITIALIZATION),
         )
+        if not metadata["connected"]:
+            # Separate texts are packed in rows with resets.
+            resolve_engine(config.model.engine, model.cell, resets=True)
         regularization = config.model.regularization
         return cls(
             model,

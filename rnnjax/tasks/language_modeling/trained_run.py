@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -11,6 +13,15 @@ from rnnjax.data.corpora import plain_text
 from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.errors import InputError
 from rnnjax.input_files import read_text
+from rnnjax.tasks.exported import (
+    Examples,
+    ExportedFunction,
+    ExportedNetwork,
+    add_batch,
+    name_leaves,
+    spread,
+    symbols,
+)
 from rnnjax.tasks.generation import TextGenerator
 from rnnjax.tasks.language_modeling import data
 from rnnjax.tasks.language_modeling.scoring import TextScore, score_texts
@@ -59,6 +70,47 @@ class TrainedLanguageModel(TrainedRun):
           InputError: a text is not valid Unicode.
         """
         return np.stack([self.stream().feed(text) for text in texts])
+
+    def exported(self) -> ExportedNetwork:
+        """Returns the function from token ids and a state to the next state.
+
+        It returns the log-probabilities of the next token after each, too.
+        """
+        batch, time = symbols()
+        task = self.task
+        assert isinstance(task, LanguageModelingTask)
+        inputs, mask = task.input_shapes(batch, (time,))
+        # A masked step returns the initial state.
+        blank = jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1), bool)
+        start = jax.device_get(task.read(self.params, *blank)[0])
+        structure = jax.tree.structure(start)
+        states = name_leaves(start, "state")
+
+        def read(params, inputs, mask, *state):
+            state = jax.tree.unflatten(structure, state)
+            state, logits = task.read(params, inputs, mask, state)
+            outputs = {"log_probabilities": jax.nn.log_softmax(logits)}
+            return {**outputs, **name_leaves(state, "state")}
+
+        shapes = {name: add_batch(leaf, batch) for name, leaf in states.items()}
+        function = ExportedFunction(read, {"inputs": inputs, "mask": mask, **shapes})
+        tensors = {f"start/{name}": leaf for name, leaf in states.items()}
+        settings = {"state": list(states), "max_tokens": 0}
+        return ExportedNetwork("next_token", settings, {"model": function}, tensors)
+
+    def examples(self, texts: Sequence[str] | None = None) -> Examples:
+        """Returns texts with their scores.
+
+        Args:
+          texts: the inputs; None for some lines or documents of the test split.
+
+        Raises:
+          InputError: the data of the run is not available.
+        """
+        if texts is None:
+            rows = self.task.load_corpus(self.config).splits["test"]
+            texts = spread([row.rstrip("\r\n") for row in rows if row.strip()])
+        return Examples(texts, [score.values() for score in self.scores(texts)])
 
     def scores(self, texts: Sequence[str]) -> Iterator[TextScore]:
         """Yields the log-probability of each text, with the surprisal of each token.

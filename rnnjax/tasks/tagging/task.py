@@ -132,18 +132,17 @@ class TaggingTask(TokenTask):
         params = self.stop_embedding_gradient(params)
         outputs: Any = self.model.apply({"params": params}, batch.inputs, batch.mask, **options)
         scores, potentials = outputs
+        counted = jnp.asarray(batch.mask & (batch.weights > 0))
         if potentials is None:
             losses = optax.softmax_cross_entropy_with_integer_labels(scores, batch.targets)
             loss = jnp.sum(jnp.where(batch.mask, losses, 0) * batch.weights)
-            labels = jnp.argmax(scores, axis=-1)
         else:
-            counted = jnp.asarray(batch.mask & (batch.weights > 0))
             targets = jnp.asarray(batch.targets)
             losses = crf.negative_log_likelihood(scores, targets, counted, potentials)
             # The tokens of a text are scored together: their mean weight is that of the text.
             counts = jnp.maximum(jnp.sum(counted, axis=1, dtype=jnp.float32), 1)
             loss = jnp.sum(losses * jnp.sum(batch.weights, axis=1, where=counted) / counts)
-            labels, _ = crf.decode(scores, counted, potentials)
+        labels = decode_labels(scores, counted, potentials)
         sums = {
             "loss": loss,
             "accuracy": jnp.sum(jnp.where(labels == batch.targets, batch.weights, 0)),
@@ -254,6 +253,17 @@ class TaggingTask(TokenTask):
         from rnnjax.tasks.tagging.trained_run import TrainedTagger
 
         return TrainedTagger
+
+
+def decode_labels(
+    scores: Float[Array, "batch time labels"],
+    mask: Bool[Array, "batch time"],
+    potentials: crf.Potentials | None,
+) -> Int[Array, "batch time"]:
+    """Returns the labels of tokens: the best one of each, or the best labelling of a text."""
+    if potentials is None:
+        return jnp.argmax(scores, axis=-1)
+    return crf.decode(scores, mask, potentials)[0]
 
 
 TASK = TaggingTask

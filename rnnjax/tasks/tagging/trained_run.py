@@ -3,12 +3,14 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.errors import InputError
+from rnnjax.tasks.exported import ExportedFunction, ExportedNetwork, symbols
 from rnnjax.tasks.tagging.corpus import TaggedText
 from rnnjax.tasks.tagging.data import Encoder, TokenBatches, make_batches
-from rnnjax.tasks.tagging.task import TaggingTask
+from rnnjax.tasks.tagging.task import TaggingTask, decode_labels
 from rnnjax.tasks.task import Prediction
 from rnnjax.tasks.trained_run import TrainedRun
 
@@ -49,6 +51,27 @@ class TrainedTagger(TrainedRun):
             share = unknown_share(ids if ids.ndim == 1 else ids[:, 0])
             values = {"text": text, "tokens": tokens, "labels": labels, "unknown_share": share}
             yield Prediction(line, values)
+
+    def exported(self) -> ExportedNetwork:
+        """Returns the function from ids of tokens, and of their characters if any, to labels."""
+        batch, time = symbols()
+        task = self.task
+        assert isinstance(task, TaggingTask)
+        inputs, mask = task.input_shapes(batch, (time,))
+
+        def label(params, inputs, mask):
+            outputs: Any = task.model.apply({"params": params}, inputs, mask)
+            scores, potentials = outputs
+            return {"labels": decode_labels(scores, mask, potentials), "scores": scores}
+
+        settings = {
+            "labels": list(task.labels),
+            "alphabet": task.alphabet,
+            "characters_per_token": task.characters_per_token,
+            "are_characters": self.data["unit"] == "character",
+        }
+        function = ExportedFunction(label, {"inputs": inputs, "mask": mask})
+        return ExportedNetwork("labels", settings, {"model": function})
 
     def _evaluate_file(self, path: Path) -> dict[str, float | int]:
         split = self.task.read_split(self, path)

@@ -1,7 +1,7 @@
 """Batches of series: labelled ones in buckets, and windows of them for forecasts."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,25 @@ class SeriesBatches(Batches):
     observed: Sequences | None = None
     target_mean: float = 0.0
     target_scale: float = 1.0
+
+    def take(self, rows: Indices) -> "SeriesBatches":
+        """Returns batches of some of the series."""
+        targets = self.targets
+        return dataclasses.replace(
+            self,
+            sequences=self.sequences.take(rows),
+            targets=targets.take(rows) if isinstance(targets, Sequences) else targets[rows],
+            observed=None if self.observed is None else self.observed.take(rows),
+        )
+
+    def rows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields inputs of each series, and whether each of its steps is read."""
+        ends = self.sequences.offsets[1:-1]
+        values = np.split(self.sequences.values, ends)
+        if self.observed is None:
+            yield from ((row, np.ones(len(row), bool)) for row in values)
+        else:
+            yield from zip(values, np.split(self.observed.values, ends), strict=True)
 
     def _collate(self, batches: list[Indices], size: int, shape: Shape) -> Batch:
         batch = super()._collate(batches, size, shape)

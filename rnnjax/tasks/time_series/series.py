@@ -108,6 +108,17 @@ class SeriesEncoder:
         scaled = (values.astype(np.float64) - self.mean[:count]) / self.scale[:count]
         return scaled.astype(np.float32)
 
+    def unscaled(
+        self, inputs: Float32[np.ndarray, "... features"], observed: Bool[np.ndarray, "..."]
+    ) -> Float[np.ndarray, "... channels"]:
+        """Returns the values of inputs, as `__call__` returns them; NaN where one is missing."""
+        count = len(self.channels)
+        values = inputs[..., :count].astype(np.float64) * self.scale + self.mean
+        is_missing = np.logical_not(observed)[..., None]
+        if self.missing == "indicator":
+            is_missing = inputs[..., count:] > 0
+        return np.where(is_missing, np.nan, values)
+
     def __call__(
         self, values: Float[np.ndarray, "... channels"]
     ) -> tuple[Float32[np.ndarray, "... features"], Bool[np.ndarray, "..."]]:

@@ -140,23 +140,39 @@ class TimeSeriesTask(Task):
         outputs: Any = self.model.apply({"params": params}, batch.inputs, batch.mask, **options)
         weights = jnp.asarray(batch.weights)
         sums = {"accuracy": jnp.zeros(()), "weight": jnp.sum(weights)}
+        sums |= self.answer(outputs, jnp.asarray(batch.mask))
         if self.classes:
             losses = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.targets)
             hits = jnp.argmax(outputs, axis=-1) == batch.targets
             sums["accuracy"] = jnp.sum(jnp.where(hits & (weights > 0), weights, 0))
-            sums["labels"] = jnp.argmax(outputs, axis=-1)
-            sums["probability"] = jnp.max(jax.nn.softmax(outputs), axis=-1)
         elif self.options.output == "forecast":
             losses, forecast_sums = self._forecast_sums(outputs, batch)
             sums |= forecast_sums
         else:
-            values = outputs.reshape(*weights.shape, -1)
             losses = metrics.number_losses(
-                values, jnp.asarray(batch.targets), self.options.loss, self.quantiles
+                sums["values"], jnp.asarray(batch.targets), self.options.loss, self.quantiles
             )
-            sums["values"] = values
         loss = jnp.sum(jnp.where(weights > 0, losses * weights, 0))
         return {"loss": loss, **sums}, carry
+
+    def answer(self, outputs: jax.Array, mask: jax.Array) -> Sums:
+        """Returns labels and their probabilities, or values, scaled, by name.
+
+        Args:
+          outputs: of the network.
+          mask: True where a step counts.
+        """
+        if self.classes:
+            probability = jnp.max(jax.nn.softmax(outputs), axis=-1)
+            return {"labels": jnp.argmax(outputs, axis=-1), "probability": probability}
+        levels = max(len(self.quantiles), 1)
+        if self.options.output != "forecast":
+            return {"values": outputs.reshape(*outputs.shape[:-1], levels)}
+        # The values after the last step that counts: [batch, horizon, channels, levels].
+        steps = jnp.arange(mask.shape[1])[None]
+        end = jnp.maximum(jnp.max(jnp.where(mask, steps, 0), axis=1), 0)
+        last = jnp.take_along_axis(outputs, end[:, None, None], axis=1)[:, 0]
+        return {"values": last.reshape(mask.shape[0], self.options.horizon, -1, levels)}
 
     def _forecast_sums(self, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, Sums]:
         """Returns the loss of each step, and sums of errors by value ahead and channel."""
@@ -173,9 +189,6 @@ class TimeSeriesTask(Task):
             return jnp.sum(jnp.where(counts, entries, 0), axis=(0, 1))
 
         errors, naive = targets - values[..., self.point], targets - latest
-        steps = jnp.arange(batch.mask.shape[1])[None]
-        end = jnp.maximum(jnp.max(jnp.where(batch.mask, steps, 0), axis=1), 0)
-        last = jnp.take_along_axis(values, end[:, None, None, None, None], axis=1)[:, 0]
         return mean_losses, {
             "count": total(jnp.ones_like(targets)),
             "absolute": total(jnp.abs(errors)),
@@ -184,7 +197,6 @@ class TimeSeriesTask(Task):
             "naive_squared": total(naive**2),
             "sum": total(targets),
             "sum_of_squares": total(targets**2),
-            "values": last,
         }
 
     def compute_metrics(self, split: Any, outputs: Sequence[Any]) -> dict[str, float | int]:

@@ -107,7 +107,7 @@ def translate_texts(
             rows[: end - start] = order[start:end]
             time = _MULTIPLE * max(-(-int(sources.lengths[order[end - 1]]) // _MULTIPLE), 1)
             tokens, mask = sources.pad(rows, time)
-            best = jax.device_get(_search(model, params, tokens, mask, beam=beam, length=length))
+            best = jax.device_get(search(model, params, tokens, mask, beam=beam, length=length))
             for index, row in enumerate(rows[rows >= 0].tolist()):
                 target = best.tokens[index][best.tokens[index] > 0]
                 source = tokens[index][mask[index]]
@@ -123,7 +123,7 @@ def translate_texts(
 
 
 @functools.partial(jax.jit, static_argnames=("model", "beam", "length"))
-def _search(
+def search(
     model: Translator,
     params: Params,
     tokens: jax.Array,
@@ -131,7 +131,16 @@ def _search(
     beam: BeamOptions,
     length: int,
 ) -> SearchResult:
-    """Returns the best translation of each row."""
+    """Returns the best translation of each row.
+
+    Args:
+      model: the network.
+      params: of the network.
+      tokens: of the sources, `[batch, time]`.
+      mask: True at the tokens.
+      beam: options of the search.
+      length: most tokens of a translation, end included.
+    """
     apply: Any = functools.partial(model.apply, {"params": params})
     encoded = apply(tokens, mask, method="encode")
     state = apply(encoded, method="start")
@@ -142,7 +151,7 @@ def _search(
         return state, jnp.where(is_special, -jnp.inf, jax.nn.log_softmax(scores)), attention
 
     if beam.width == 1:
-        return greedy(functools.partial(step, encoded), state, len(tokens), length, END)
+        return greedy(functools.partial(step, encoded), state, tokens.shape[0], length, END)
     beams = beam_search(
         functools.partial(step, repeat_rows(encoded, beam.width)),
         repeat_rows(state, beam.width),

@@ -12,6 +12,7 @@ from rnnjax.testing.invariants import (
     masking,
     numerics,
     precision,
+    resets,
     sizes,
     time,
 )
@@ -54,6 +55,7 @@ INVARIANTS: dict[str, Invariant] = {
         sizes.row_counts,
         sizes.projection_sizes,
         sizes.sequence_sizes,
+        resets.document_resets,
         # Training and precision.
         numerics.trainable_parameters,
         numerics.finite_differences,

@@ -22,7 +22,7 @@ from rnnjax.testing.sequence_result import SequenceResult, dropout_rngs, with_gr
 
 PADDING_VALUES = (-3.5, 1e30, np.inf, -np.inf, np.nan)
 
-MASKED_ENGINES = ("fused", "pallas", "associative")
+MASKED_ENGINES = ("fused", "pallas", "associative", "chunkwise")
 """The engines that read projected inputs and apply the mask themselves."""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnnjax.cells import LinearCell
+from rnnjax.cells import LinearCell, MatrixCell
 from rnnjax.cells.base import is_broadcast
 from rnnjax.testing.assertions import (
     EPSILON,
@@ -88,6 +88,7 @@ def projection_sizes(case: CheckCase) -> None:
     if not adapter.is_native:
         raise NotApplicableError("a cell of flax reads one step at a time")
     is_linear = isinstance(cell, LinearCell) and "associative" in case.engines
+    is_matrix = isinstance(cell, MatrixCell) and "chunkwise" in case.engines
 
     def project(variables, states, inputs):
         projected = cell.apply(variables, inputs, method="project")
@@ -95,6 +96,11 @@ def projection_sizes(case: CheckCase) -> None:
         if is_linear:
             results["coefficients"] = cell.apply(variables, projected, method="coefficients")
             results["read"] = cell.apply(variables, states, projected, method="read")
+        if is_matrix:
+            inputs = cell.apply(variables, projected, method="coefficients")
+            products = (inputs.value, projected, inputs.log_gain)
+            results["coefficients"] = inputs
+            results["read"] = cell.apply(variables, *products, method="read")
         return results
 
     counts = FEW_STEP_COUNTS if adapter.quick else STEP_COUNTS

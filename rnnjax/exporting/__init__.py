@@ -1,0 +1,1 @@
+"""Exported networks: folders that answer without JAX."""

@@ -1,0 +1,241 @@
+"""Recurrences of matrix states: one step, and whole sequences by chunks of matrix products."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from rnnjax.kernels.masking import where_mask, zero_masked
+
+CHUNK_LENGTH = 64
+"""Longest chunk where the decay is one number for each head."""
+
+CHANNEL_CHUNK_LENGTH = 16
+"""Longest chunk where each key channel has its decay, whose cost grows with the length."""
+
+
+class MatrixInputs(NamedTuple):
+    """What steps read of their inputs: `[..., heads, size]`, of any number of leading axes.
+
+    Attributes:
+      query: `[..., heads, keys]`.
+      key: `[..., heads, keys]`.
+      value: `[..., heads, values]`.
+      log_decay: at most 0; `[..., heads]`, or one for each key channel `[..., heads, keys]`.
+      beta: rate at which the delta rule corrects, `[..., heads]`; None for a sum of products.
+      log_gain: logarithm of the factor of key and value, `[..., heads]`; None for 1. States are
+        then kept divided by the exponential of a stabilizer.
+    """
+
+    query: Float[Array, "*steps heads keys"]
+    key: Float[Array, "*steps heads keys"]
+    value: Float[Array, "*steps heads values"]
+    log_decay: Float[Array, "..."]
+    beta: Float[Array, "*steps heads"] | None = None
+    log_gain: Float[Array, "*steps heads"] | None = None
+
+
+class MatrixState(NamedTuple):
+    """A matrix for each head, to be multiplied by exp(stabilizer) if there is one."""
+
+    matrix: Float[Array, "batch heads keys values"]
+    stabilizer: Float[Array, "batch heads"] | None = None
+
+
+def matrix_step(
+    state: MatrixState, inputs: MatrixInputs
+) -> tuple[MatrixState, Float[Array, "*batch heads values"]]:
+    r"""Computes one step, and the product of its query and the next state.
+
+    .. math::
+        S_t &= a_t S_{t-1} + k_t u_t^\top \\
+        u_t &= v_t \text{ or } \beta_t (v_t - (a_t S_{t-1})^\top k_t)
+
+    which for the second, the delta rule, is
+    :math:`(I - \beta_t k_t k_t^\top) a_t S_{t-1} + \beta_t k_t v_t^\top`. With a gain i the product
+    of key and value is multiplied by it, and the state is divided by :math:`\exp(m_t)`,
+    :math:`m_t = \max(\log a_t + m_{t-1}, \log i_t, 0)`.
+    """
+    query, key, value, log_decay, beta, log_gain = inputs
+    matrix, stabilizer = state
+    if log_gain is not None:
+        assert stabilizer is not None
+        next_stabilizer = jnp.maximum(log_decay + stabilizer, jnp.maximum(log_gain, 0))
+        log_decay = log_decay + stabilizer - next_stabilizer
+        value = value * jnp.exp(log_gain - next_stabilizer)[..., None]
+        stabilizer = next_stabilizer
+    decay = jnp.exp(log_decay)
+    matrix = matrix * decay.reshape(*decay.shape, *(1,) * (matrix.ndim - decay.ndim))
+    if beta is not None:
+        value = beta[..., None] * (value - _query(key, matrix))
+    matrix = matrix + key[..., :, None] * value[..., None, :]
+    return MatrixState(matrix, stabilizer), _query(query, matrix)
+
+
+def chunkwise_matrix_recurrence(
+    inputs: MatrixInputs,
+    initial_state: MatrixState,
+    mask: Bool[Array, "batch time"] | None = None,
+    reverse: bool = False,
+    resets: Bool[Array, "batch time"] | None = None,
+    reset_state: MatrixState | None = None,
+    chunk_length: int | None = None,
+) -> tuple[MatrixState, Float[Array, "batch time heads values"], jax.Array | None]:
+    r"""Computes `matrix_step` over time, under the mask rule, by chunks of matrix products.
+
+    Within a chunk the outputs are the product of the queries and the keys, weighted by the decays
+    between them, times the values; the state goes from chunk to chunk. The values u of the delta
+    rule solve one triangular system a chunk (the WY form):
+
+    .. math:: u_t + \beta_t \sum_{s < t} e^{g_{s+1} + ... + g_t} k_t^\top k_s u_s =
+        \beta_t (v_t - e^{g_1 + ... + g_t} S_0^\top k_t)
+
+    All exponents are sums of log decays, at most 0, added up for each pair of steps by itself: no
+    difference of large sums. Where each key channel has its decay, the pairs are an array [chunk,
+    chunk, keys]. The backward pass saves the states between chunks alone, and computes each chunk
+    again.
+
+    A masked step has the decay 1 and no key. A step with a reset begins a document from
+    `reset_state`: steps see those of their document, but an infinite or NaN value may reach another
+    one in its chunk.
+
+    Source: Hua et al., Transformer quality in linear time, ICML 2022, for chunks; Yang et al.,
+    Parallelizing linear transformers with the delta rule over sequence length, NeurIPS 2024,
+    arXiv:2406.06484, and Gated delta networks, ICLR 2025, arXiv:2412.06464, for the delta rule.
+
+    Args:
+      inputs: `[batch, time, heads, ...]`; their dtype is that of the state.
+      initial_state: before the first step that is read.
+      mask: True where a step is real; None if all are.
+      reverse: from the last step to the first.
+      resets: True where a step begins from `reset_state`; None if none does.
+      reset_state: needed with `resets`.
+      chunk_length: at most; None for one by the shapes.
+
+    Returns:
+      The final state, the products of queries and states, and the stabilizers `[batch, time,
+      heads]` if there are.
+    """
+    time = inputs.key.shape[1]
+    is_channelwise = inputs.log_decay.ndim == inputs.key.ndim
+    longest = chunk_length or (CHANNEL_CHUNK_LENGTH if is_channelwise else CHUNK_LENGTH)
+    count = -(-time // longest)
+    length = -(-time // count)
+    log_gain = inputs.log_gain
+    inputs = jax.tree.map(lambda leaf: zero_masked(leaf, mask), inputs)
+    floor = None
+    if log_gain is not None:
+        nothing = jnp.full_like(log_gain, -jnp.inf)
+        floor = where_mask(mask, jnp.maximum(log_gain, 0), nothing)
+        inputs = inputs._replace(log_gain=where_mask(mask, log_gain, nothing))
+
+    def split(leaf, fill=0.0):
+        """Returns [chunks, batch, heads, length, ...] of [batch, time, heads, ...]."""
+        leaf = jnp.flip(leaf, axis=1) if reverse else leaf
+        padding = [(0, 0), (0, count * length - time)] + [(0, 0)] * (leaf.ndim - 2)
+        leaf = jnp.pad(leaf, padding, constant_values=fill)
+        leaf = leaf.reshape(leaf.shape[0], count, length, *leaf.shape[2:])
+        return jnp.moveaxis(leaf, (1, 2), (0, 3)) if leaf.ndim > 3 else jnp.moveaxis(leaf, 1, 0)
+
+    def join(leaf):
+        leaf = jnp.moveaxis(leaf, (0, 3), (1, 2))
+        leaf = leaf.reshape(leaf.shape[0], count * length, *leaf.shape[3:])[:, :time]
+        return jnp.flip(leaf, axis=1) if reverse else leaf
+
+    chunks = jax.tree.map(split, inputs._replace(log_gain=None))
+    if floor is not None:
+        chunks = chunks._replace(log_gain=split(inputs.log_gain, -jnp.inf))
+        floor = split(floor, -jnp.inf)
+    documents = None if resets is None else jnp.cumsum(split(resets, False), axis=-1)
+
+    @jax.checkpoint
+    def body(state, chunk):
+        return _run_chunk(state, reset_state, *chunk)
+
+    final, (products, stabilizers) = jax.lax.scan(body, initial_state, (chunks, floor, documents))
+    return final, join(products), None if stabilizers is None else join(stabilizers)
+
+
+def _run_chunk(state, reset_state, inputs, floor, documents):
+    """Returns the state after a chunk, and the products and stabilizers of its steps.
+
+    Args:
+      state: before the chunk.
+      reset_state: of the documents that begin in it.
+      inputs: `[batch, heads, length, ...]`.
+      floor: lower bound of each step's stabilizer, `[batch, heads, length]`; None without gains.
+      documents: number of each step's document, 0 for the one that the state is of; `[batch,
+        length]`, None if there is no other.
+    """
+    query, key, value, log_decay, beta, log_gain = inputs
+    length = key.shape[2]
+    visible = jnp.tril(jnp.ones((length, length), bool))[None, None]
+    if documents is not None:
+        visible = visible & (documents[:, None, :, None] == documents[:, None, None, :])
+    is_channelwise = log_decay.ndim == key.ndim
+    # The logarithms of the decays between two steps, and since the document's begin.
+    between = _segment_sums(log_decay)
+    since = jnp.einsum("bits,bhs...->bht...", visible.astype(log_decay.dtype), log_decay)
+    stabilizers = None
+    if log_gain is not None:
+        carried = state.stabilizer[..., None]
+        if documents is not None:
+            is_first = (documents == 0)[:, None]
+            carried = jnp.where(is_first, carried, reset_state.stabilizer[..., None])
+        since = since + carried
+        floors = jnp.where(visible, between + floor[..., None, :], -jnp.inf).max(axis=-1)
+        stabilizers = jnp.maximum(since, floors)
+        # Less the stabilizers; in this form masked steps have no gradient, not even by rounding.
+        since = jnp.minimum(since - floors, 0)
+        between = between + log_gain[..., None, :] - stabilizers[..., None]
+    pairs = visible[..., None] if is_channelwise else visible
+    weights = jnp.exp(jnp.where(pairs, between, -jnp.inf))
+    decayed = jnp.exp(since) if is_channelwise else jnp.exp(since)[..., None]
+
+    def read_state(vectors):
+        """Returns the products with the state before the chunk, or before a document in it."""
+        products = (vectors * decayed) @ state.matrix
+        if documents is None:
+            return products
+        of_reset = (vectors * decayed) @ reset_state.matrix
+        return jnp.where((documents == 0)[:, None, :, None], products, of_reset)
+
+    def weighted_products(vectors):
+        """Returns the products with the keys, `[batch, heads, length, length]`."""
+        if is_channelwise:
+            return (vectors[..., :, None, :] * key[..., None, :, :] * weights).sum(axis=-1)
+        return (vectors @ key.swapaxes(-1, -2)) * weights
+
+    if beta is not None:
+        earlier = jnp.tril(weighted_products(key), -1)
+        system = jnp.eye(length, dtype=key.dtype)[None, None] + beta[..., None] * earlier
+        value = jax.lax.linalg.triangular_solve(
+            system,
+            beta[..., None] * (value - read_state(key)),
+            left_side=True,
+            lower=True,
+            unit_diagonal=True,
+        )
+    products = read_state(query) + weighted_products(query) @ value
+    last_weights = weights[..., -1, :, :] if is_channelwise else weights[..., -1, :, None]
+    matrix = state.matrix
+    if documents is not None:
+        first = (documents[:, -1] == 0)[:, None, None, None]
+        matrix = jnp.where(first, matrix, reset_state.matrix)
+    last = decayed[..., -1, :, None]
+    matrix = last * matrix + (key * last_weights).swapaxes(-1, -2) @ value
+    next_state = MatrixState(matrix, None if stabilizers is None else stabilizers[..., -1])
+    return next_state, (products, stabilizers)
+
+
+def _segment_sums(values: jax.Array) -> jax.Array:
+    """Returns the sums of the steps after s up to t, `[batch, heads, t, s, ...]`."""
+    length = values.shape[2]
+    later = jnp.tril(jnp.ones((length, length), bool), -1)
+    later = later.reshape(1, 1, length, length, *(1,) * (values.ndim - 3))
+    return jnp.cumsum(jnp.where(later, values[:, :, :, None], 0), axis=2)
+
+
+def _query(vectors: jax.Array, matrix: jax.Array) -> jax.Array:
+    return jnp.einsum("...k,...kv->...v", vectors, matrix)

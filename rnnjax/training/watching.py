@@ -1,0 +1,128 @@
+"""Watching a training: event files of TensorBoard, and a trace of JAX's profiler."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rnnjax.config import Config
+from rnnjax.data.batches import BatchGroup
+from rnnjax.errors import InputError
+from rnnjax.reporting.event_files import EventFiles
+from rnnjax.reporting.progress import write_message
+from rnnjax.tasks import Task
+from rnnjax.training.replicates import Replicate
+from rnnjax.training.state import DROPOUT, TrainState
+
+FOLDER, TRACE = "tensorboard", "profile"
+"""Folders in that of a run: of event files, and of the profiler's trace."""
+
+
+class Watch:
+    """Writes event files and a trace while a training runs, and nothing unless the config asks.
+
+    Neither changes a result. Beside the metrics, event files have the norms of parameters and of
+    gradients by layer, examples a second, the share of padding and the memory of a GPU, each time
+    that metrics are logged. The gradients are those of the last batch at the parameters after it,
+    computed once more.
+    """
+
+    def __init__(self, config: Config, task: Task, replicates: Sequence[Replicate]):
+        """Takes the config, the task and the replicates of the run."""
+        self._replicates, self._task = replicates, task
+        self._events = [
+            EventFiles(replicate.folder.path / FOLDER)
+            for replicate in replicates
+            if config.tensorboard
+        ]
+        self._gradients = jax.jit(jax.grad(task.loss, has_aux=True))
+        self._trace_path = replicates[0].folder.path / TRACE
+        self._calls, self._untraced_steps, self._is_tracing = 0, config.profile, False
+        self._examples, self._start = 0, time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stop_trace()
+        for events in self._events:
+            events.close()
+
+    def begin_call(self) -> None:
+        """Starts the trace before the second call of the training step, which compiles nothing."""
+        self._calls += 1
+        if self._calls == 2 and self._untraced_steps:
+            try:
+                jax.profiler.start_trace(self._trace_path)
+            except RuntimeError as error:  # a profiler is running already
+                raise InputError(
+                    f"config.profile: the trace cannot be started ({error}); expected 0 where a "
+                    "profiler is running already"
+                ) from error
+            self._is_tracing = True
+
+    def end_call(self, state: TrainState, steps: int, examples: int) -> None:
+        """Counts steps, and stops the trace once it has those that the config asks for."""
+        self._examples += examples
+        if self._is_tracing:
+            self._untraced_steps -= steps
+            if self._untraced_steps <= 0:
+                jax.block_until_ready(state.params)
+                self._stop_trace()
+
+    def log_metrics(self, index: int, step: int, split: str, values: dict[str, float]) -> None:
+        """Writes the metrics of a replicate to its event files."""
+        if self._events:
+            self._events[index].write(step, split, values)
+
+    def log_state(self, step: int, state: TrainState, group: BatchGroup) -> None:
+        """Writes norms, speed, padding and memory after a step, with the batches of its call."""
+        if not self._events:
+            return
+        last = int(group.count) - 1
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        for replicate, events in zip(self._replicates, self._events, strict=True):
+            params, carry = replicate.slice(state.params), replicate.slice(state.carry)
+            batch = jax.tree.map(lambda leaf: leaf[last], replicate.slice(group.batches))
+            key = jax.random.fold_in(jax.random.key(replicate.config.seed), DROPOUT)
+            gradients, _ = self._gradients(params, batch, carry, jax.random.fold_in(key, step - 1))
+            events.write(step, "parameter_norm", layer_norms(params))
+            events.write(step, "gradient_norm", layer_norms(gradients))
+            speed = {f"{self._task.throughput_unit}_per_second": self._examples / seconds}
+            events.write(step, "resources", {**speed, **_padding(batch), **_memory()})
+        self._examples, self._start = 0, time.monotonic()
+
+    def _stop_trace(self) -> None:
+        if self._is_tracing:
+            self._is_tracing = False
+            with contextlib.suppress(RuntimeError):
+                jax.profiler.stop_trace()
+            write_message(f"profile: {self._trace_path}")
+
+
+def layer_norms(params: Any) -> dict[str, float]:
+    """Returns the Euclidean norm of the arrays of each layer, by the first names of their paths."""
+    squares: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        *layer, name = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
+        key = "/".join(layer[:2]) or name
+        squares[key] = squares.get(key, 0.0) + jnp.sum(jnp.square(leaf.astype(jnp.float32)))
+    return {key: float(value) ** 0.5 for key, value in squares.items()}
+
+
+def _padding(batch: Any) -> dict[str, float]:
+    """Returns the share of the masked steps of a batch."""
+    masks = [value for name, value in batch._asdict().items() if name.endswith("mask")]
+    size = sum(np.size(mask) for mask in masks)
+    return {"padding": 1.0 - sum(int(np.sum(mask)) for mask in masks) / size} if size else {}
+
+
+def _memory() -> dict[str, float]:
+    """Returns the largest memory in use so far, where the device counts it."""
+    stats = jax.devices()[0].memory_stats() or {}
+    peak = stats.get("peak_bytes_in_use")
+    return {} if peak is None else {"peak_memory_gib": peak / 2**30}
