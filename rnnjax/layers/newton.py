@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnnjax.cells import AbstractCell, State
 from rnnjax.cells.base import is_broadcast, jacobian_structure, state_parts
@@ -168,7 +169,12 @@ def run_newton(
     if options.unconverged == "error":
         outputs = where_mask(solution.converged, outputs, jnp.full_like(outputs, jnp.nan))
     outputs = zero_masked(order(outputs), mask)
-    verdict = Verdict(*map(jax.lax.stop_gradient, solution[1:]), exponent)
+    verdict = Verdict(
+        iterations=solution.iterations,
+        residual=jax.lax.stop_gradient(solution.residual),
+        converged=solution.converged,
+        lyapunov_exponent=exponent,
+    )
     return run.layout.unflatten(solution.states[:, -1], narrow=True), outputs, verdict
 
 
@@ -333,7 +339,7 @@ def _require_converged(solution: kernel.Solution, settings: kernel.Settings) -> 
     Raises:
       InputError: one has not.
     """
-    if isinstance(solution.converged, jax.core.Tracer) or solution.converged.all():
+    if isinstance(solution.converged, Tracer) or solution.converged.all():
         return
     rows = np.flatnonzero(~np.asarray(solution.converged))
     raise InputError(

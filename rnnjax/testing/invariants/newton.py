@@ -118,7 +118,7 @@ def _documents(case: CheckCase, resets: np.ndarray) -> SequenceResult:
     """
     from_reset = np.cumsum(resets, axis=1) > 0
     if case.reverse:
-        is_single = from_reset.all(axis=1) | ~from_reset.any(axis=1)
+        is_single = np.asarray(from_reset.all(axis=1) | ~from_reset.any(axis=1))
         is_first = from_reset | is_single[:, None]
     else:
         is_single, is_first = ~from_reset.any(axis=1), ~from_reset
