@@ -180,12 +180,7 @@ def _run_chunk(state, reset_state, inputs, floor, documents):
     is_channelwise = log_decay.ndim == key.ndim
     # The logarithms of the decays between two steps, and since the document's begin.
     between = _segment_sums(log_decay)
-    since = jnp.einsum(
-        "bits,bhs...->bht...",
-        visible.astype(log_decay.dtype),
-        log_decay,
-        precision="highest",  # of sums, on a GPU as well
-    )
+    since = _sum_steps("bits,bhs...->bht...", visible, log_decay)
     stabilizers = None
     if log_gain is not None:
         carried = state.stabilizer[..., None]
@@ -264,9 +259,17 @@ def _inverse_jvp(primals, tangents):
 def _segment_sums(values: jax.Array) -> jax.Array:
     """Returns the sums of the steps after s up to t, `[batch, heads, t, s, ...]`."""
     length = values.shape[2]
-    later = jnp.tril(jnp.ones((length, length), bool), -1)
-    later = later.reshape(1, 1, length, length, *(1,) * (values.ndim - 3))
-    return jnp.cumsum(jnp.where(later, values[:, :, :, None], 0), axis=2)
+    until = jnp.tril(jnp.ones((length, length), bool))
+    after = jnp.tril(until, -1).reshape(1, 1, length, length, *(1,) * (values.ndim - 3))
+    values = jnp.where(after, values[:, :, :, None], 0)
+    if values.ndim == 5:  # Chunks are short there, and a sum is faster than a product.
+        return jnp.cumsum(values, axis=2)
+    return _sum_steps("tr,bhrs->bhts", until, values)
+
+
+def _sum_steps(equation: str, steps: jax.Array, values: jax.Array) -> jax.Array:
+    """Returns sums over steps, to all digits on a GPU as well."""
+    return jnp.einsum(equation, steps.astype(values.dtype), values, precision="highest")
 
 
 def _query(vectors: jax.Array, matrix: jax.Array) -> jax.Array:
