@@ -1,5 +1,6 @@
 """Linear attention whose memory decays: by a gate, by constants, or not at all."""
 
+import math
 from typing import Literal
 
 import flax.linen as nn
@@ -101,4 +102,4 @@ class GatedLinearAttentionCell(MatrixCell):
             log_decay = jnp.broadcast_to(rates, q.shape[:-1])
         else:
             log_decay = jnp.zeros_like(q[..., 0])
-        return MatrixInputs(q / np.sqrt(self.key_size), k, v, log_decay)
+        return MatrixInputs(q / math.sqrt(self.key_size), k, v, log_decay)

@@ -1,5 +1,6 @@
 """The LSTM with exponential gates and a matrix memory."""
 
+import math
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -96,7 +97,7 @@ class MLSTMCell(MatrixCell):
         self.gate("forget gate", sigmoid(parts[4]))
         return MatrixInputs(
             q,
-            k / np.sqrt(self.key_size),
+            k / math.sqrt(self.key_size),
             jnp.concatenate([v, jnp.ones_like(v[..., :1])], axis=-1),
             jax.nn.log_sigmoid(parts[4]),
             log_gain=parts[3],

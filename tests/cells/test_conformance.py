@@ -39,9 +39,7 @@ OPTIONS = [
     "LinOSSCell(scheme='damped', state_features=6)",
     "GatedLinearAttentionCell(heads=2, key_features=3, decay='constant')",
     "GatedDeltaNetCell(heads=2, key_features=3, gated=False, negative_eigenvalues=True)",
-    "DeltaProductCell(heads=2, key_features=3, gated=False, negative_eigenvalues=True)",
     "MLSTMCell(heads=2, key_features=3, output_gate=False)",
-    "Mamba2Cell(heads=2, key_features=3)",
     "RWKV7Cell(heads=2, key_features=3, rank=2)",
 ]
 WRAPPED = [
