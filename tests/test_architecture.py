@@ -26,7 +26,7 @@ SUPPORT = {
 }
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
-    *("lint", "score", "export"),
+    *("lint", "score", "export", "serve"),
 }
 
 TASK_CONFIGS = "config of a task"
@@ -57,6 +57,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lint": {*SUPPORT, "cli", "experiment"},
     "exporting": {*SUPPORT, "tasks"},
     "export": {*SUPPORT, "cli", "training", "exporting"},
+    "serving": {*SUPPORT, "tasks"},
+    "serve": {*SUPPORT, "cli", "training", "serving"},
     "__main__": {"cli", "console"},
     TASK_CONFIGS: {"errors", "config"},
 }
@@ -304,7 +306,8 @@ def test_changelog_begins_with_the_version():
 def test_dependencies_have_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    assert [name for name in required if ">=" not in name] == ["rnnjax[export,translate]"]
+    unbounded = [name for name in required if ">=" not in name]
+    assert unbounded == ["rnnjax[export,serve,tensorboard,translate]"]
 
 
 @pytest.mark.parametrize("folder", ["configs", "experiments"])
@@ -356,6 +359,7 @@ def run_python(code: str) -> list[str]:
         "translate",
         "inspect",
         "export",
+        "serve",
         "experiment.__main__",
         "compare",
         "lint",

@@ -55,7 +55,17 @@ class Subject(NamedTuple):
 
 def subjects() -> Iterator[Subject]:
     """Yields the mistakes, the correct cells beside them, and the cells of the package."""
-    modules = ("size", "draw", "zoneout", "number", "cell", "engine", "training", "dropout")
+    modules = (
+        "size",
+        "draw",
+        "zoneout",
+        "number",
+        "cell",
+        "engine",
+        "training",
+        "dropout",
+        "matrix",
+    )
     for name in modules:
         importlib.import_module(f"tests.testing.{name}_mutants")
     mutants = importlib.import_module("tests.testing.mutants")

@@ -53,6 +53,7 @@ from rnnjax.cells.qrnn import QRNNCell, QRNNState
 from rnnjax.cells.registry import CELLS, make_cell
 from rnnjax.cells.rglru import RGLRUCell
 from rnnjax.cells.rhn import RHNCell
+from rnnjax.cells.rwkv7 import RWKV7Cell
 from rnnjax.cells.s5 import S5Cell
 from rnnjax.cells.simple import ACTIVATIONS, SimpleCell
 from rnnjax.cells.slstm import SLSTMCell, SLSTMState
@@ -118,6 +119,7 @@ __all__ = [
     "QRNNState",
     "RGLRUCell",
     "RHNCell",
+    "RWKV7Cell",
     "RecurrentDropout",
     "S5Cell",
     "SLSTMCell",

@@ -51,18 +51,37 @@ class DeltaProductCell(GatedDeltaNetCell):
         """Number of keys, values and betas of a step."""
         return self.householders
 
+    def coefficients(self, projected):
+        """Returns those of each delta rule, [..., householders, heads, ...].
+
+        The first one decays the state, and all have the query.
+        """
+        query, key, value, log_decay, beta, _ = super().coefficients(projected)
+        assert beta is not None
+        steps, count = log_decay.shape[:-1], self.householders
+
+        def separate(leaf):
+            return leaf.reshape(*steps, count, self.heads, *leaf.shape[len(steps) + 1 :])
+
+        rest = jnp.zeros((*steps, count - 1, self.heads), log_decay.dtype)
+        return MatrixInputs(
+            jnp.repeat(query[..., None, :, :], count, axis=-3),
+            separate(key),
+            separate(value),
+            jnp.concatenate([log_decay[..., None, :], rest], axis=-2),
+            separate(beta),
+        )
+
     def step(self, state, projected):
         """Returns the state after all delta rules, and its output."""
-        coefficients = self.coefficients(projected)
-        inputs, axis = self._separate(coefficients), coefficients.log_decay.ndim - 1
-        state, products = self.pack(state), coefficients.query
+        inputs = self.coefficients(projected)
+        axis = inputs.log_decay.ndim - 2
+        state, products = self.pack(state), inputs.value
         for index in range(self.householders):
-            state, products = matrix_step(
-                state,
-                jax.tree.map(
-                    lambda leaf, index=index: jax.lax.index_in_dim(leaf, index, axis, False), inputs
-                ),
+            rule = jax.tree.map(
+                lambda leaf, index=index: jax.lax.index_in_dim(leaf, index, axis, False), inputs
             )
+            state, products = matrix_step(state, rule)
         return self.unpack(state), self.read(products, projected)
 
     def recurrence(self, inputs, state, mask, reverse, resets, reset_state):
@@ -79,7 +98,7 @@ class DeltaProductCell(GatedDeltaNetCell):
             is_first = jnp.arange(count) == 0
             resets = join(resets[:, :, None] & is_first[None, None])
         final, products, stabilizers = chunkwise_matrix_recurrence(
-            jax.tree.map(join, self._separate(inputs)),
+            jax.tree.map(join, inputs),
             state,
             repeated,
             reverse,
@@ -87,17 +106,3 @@ class DeltaProductCell(GatedDeltaNetCell):
             reset_state,
         )
         return final, products[:, (0 if reverse else count - 1) :: count], stabilizers
-
-    def _separate(self, inputs: MatrixInputs) -> MatrixInputs:
-        """Returns the inputs of each delta rule, of which the first decays the state."""
-        query, key, value, log_decay, beta, _ = inputs
-        assert beta is not None
-        count, axis = self.householders, log_decay.ndim - 1
-
-        def separate(leaf):
-            return leaf.reshape(*leaf.shape[:axis], count, self.heads, *leaf.shape[axis + 1 :])
-
-        rest = jnp.zeros((*log_decay.shape[:axis], count - 1, self.heads), log_decay.dtype)
-        log_decay = jnp.concatenate([jnp.expand_dims(log_decay, axis), rest], axis=axis)
-        query = jnp.repeat(jnp.expand_dims(query, axis), count, axis=axis)
-        return MatrixInputs(query, separate(key), separate(value), log_decay, separate(beta))

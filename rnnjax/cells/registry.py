@@ -40,6 +40,7 @@ from rnnjax.cells.para_lstm import ParaLSTMCell
 from rnnjax.cells.qrnn import QRNNCell
 from rnnjax.cells.rglru import RGLRUCell
 from rnnjax.cells.rhn import RHNCell
+from rnnjax.cells.rwkv7 import RWKV7Cell
 from rnnjax.cells.s5 import S5Cell
 from rnnjax.cells.simple import SimpleCell
 from rnnjax.cells.slstm import SLSTMCell
@@ -81,6 +82,7 @@ CELLS: dict[str, type[AbstractCell]] = {
     "MLSTMCell": MLSTMCell,
     "GatedDeltaNetCell": GatedDeltaNetCell,
     "DeltaProductCell": DeltaProductCell,
+    "RWKV7Cell": RWKV7Cell,
     "LinOSSCell": LinOSSCell,
     "LTCCell": LTCCell,
     "CfCCell": CfCCell,

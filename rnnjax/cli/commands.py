@@ -16,6 +16,7 @@ COMMANDS = {
     "translate": "rnnjax.translate",
     "inspect": "rnnjax.inspect",
     "export": "rnnjax.export",
+    "serve": "rnnjax.serve",
     "compare": "rnnjax.compare",
     "lint": "rnnjax.lint",
     "experiment": "rnnjax.experiment.__main__",

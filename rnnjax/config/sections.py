@@ -164,6 +164,17 @@ class EmbeddingConfig(ConfigSection):
     """Bound of a uniform distribution of the initial embedding; 0 for `model.initialization`'s."""
 
 
+class OutputConfig(ConfigSection):
+    """The output layer of a language model."""
+
+    soft_cap: float = pydantic.Field(default=0.0, ge=0.0)
+    """Logits z become `soft_cap * tanh(z / soft_cap)`; 0 for off."""
+    samples: int = pydantic.Field(default=0, ge=0, le=_TOKENS)
+    """Tokens that stand for the vocabulary in the training loss, drawn for each batch, the common
+    ones more often (sampled softmax); loss and accuracy in training are then among these. 0 for the
+    vocabulary itself, which evaluations read in any case."""
+
+
 class BlockConfig(ConfigSection):
     """Residual blocks around the cell, as `rnnjax.layers.ResidualBlock` has them."""
 
@@ -231,6 +242,7 @@ class ModelConfig(ConfigSection):
     layer_norm: bool = False
     """Whether the inputs of all layers but the lowest are normalized (layer normalization)."""
     block: BlockConfig = BlockConfig()
+    output: OutputConfig = OutputConfig()
     bidirectional: bool = False
     """Whether each layer also runs from right to left."""
     merge: Literal["concat", "sum", "mul", "ave"] = "concat"

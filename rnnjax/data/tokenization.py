@@ -96,8 +96,8 @@ def fit_characters(texts: Iterable[str], size: int, special: Sequence[str]) -> t
     """Returns a tokenizer of the commonest characters, as the library's trainer makes it."""
     counts = np.zeros(sys.maxunicode + 1, np.int64)
     for part in _group(texts, _CHARACTERS_PER_CALL):
-        points, numbers = np.unique(_code_points(part), return_counts=True)
-        counts[points] += numbers
+        numbers = np.bincount(_code_points(part))
+        counts[: len(numbers)] += numbers
     (points,) = np.nonzero(counts)
     points = points[np.argsort(-counts[points], kind="stable")][: max(size - len(special), 0)]
     tokenizer, trainer = make_tokenizer("character", size, list(special))

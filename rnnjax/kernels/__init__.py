@@ -6,6 +6,7 @@ from rnnjax.kernels.cross_entropy import CrossEntropy, chunked_cross_entropy, is
 from rnnjax.kernels.gru_sequence import fused_gru
 from rnnjax.kernels.lstm_sequence import fused_lstm
 from rnnjax.kernels.matmul import flat_dot_general, flat_matmul
+from rnnjax.kernels.sampled_cross_entropy import sample_tokens, sampled_cross_entropy
 from rnnjax.kernels.simple_sequence import fused_simple
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "fused_simple",
     "is_most_probable",
     "match_rank",
+    "sample_tokens",
+    "sampled_cross_entropy",
     "sigmoid",
 ]

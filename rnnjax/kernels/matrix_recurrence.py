@@ -11,7 +11,10 @@ from rnnjax.kernels.masking import where_mask, zero_masked
 CHUNK_LENGTH = 64
 """Longest chunk where the decay is one number for each head."""
 
-CHANNEL_CHUNK_LENGTH = 16
+DELTA_CHUNK_LENGTH = 32
+"""Longest chunk of the delta rule."""
+
+CHANNEL_CHUNK_LENGTH = 8
 """Longest chunk where each key channel has its decay, whose cost grows with the length."""
 
 
@@ -86,7 +89,7 @@ def chunkwise_matrix_recurrence(
 
     Within a chunk the outputs are the product of the queries and the keys, weighted by the decays
     between them, times the values; the state goes from chunk to chunk. The values u of the delta
-    rule solve one triangular system a chunk (the WY form):
+    rule solve one triangular system a chunk, by the inverse of its matrix (the WY form):
 
     .. math:: u_t + \beta_t \sum_{s < t} e^{g_{s+1} + ... + g_t} k_t^\top k_s u_s =
         \beta_t (v_t - e^{g_1 + ... + g_t} S_0^\top k_t)
@@ -119,7 +122,8 @@ def chunkwise_matrix_recurrence(
     """
     time = inputs.key.shape[1]
     is_channelwise = inputs.log_decay.ndim == inputs.key.ndim
-    longest = chunk_length or (CHANNEL_CHUNK_LENGTH if is_channelwise else CHUNK_LENGTH)
+    longest = DELTA_CHUNK_LENGTH if inputs.beta is not None else CHUNK_LENGTH
+    longest = chunk_length or (CHANNEL_CHUNK_LENGTH if is_channelwise else longest)
     count = -(-time // longest)
     length = -(-time // count)
     log_gain = inputs.log_gain
@@ -176,7 +180,12 @@ def _run_chunk(state, reset_state, inputs, floor, documents):
     is_channelwise = log_decay.ndim == key.ndim
     # The logarithms of the decays between two steps, and since the document's begin.
     between = _segment_sums(log_decay)
-    since = jnp.einsum("bits,bhs...->bht...", visible.astype(log_decay.dtype), log_decay)
+    since = jnp.einsum(
+        "bits,bhs...->bht...",
+        visible.astype(log_decay.dtype),
+        log_decay,
+        precision="highest",  # of sums, on a GPU as well
+    )
     stabilizers = None
     if log_gain is not None:
         carried = state.stabilizer[..., None]
@@ -209,14 +218,8 @@ def _run_chunk(state, reset_state, inputs, floor, documents):
 
     if beta is not None:
         earlier = jnp.tril(weighted_products(key), -1)
-        system = jnp.eye(length, dtype=key.dtype)[None, None] + beta[..., None] * earlier
-        value = jax.lax.linalg.triangular_solve(
-            system,
-            beta[..., None] * (value - read_state(key)),
-            left_side=True,
-            lower=True,
-            unit_diagonal=True,
-        )
+        inverse = _inverse_of_unit_triangular(beta[..., None] * earlier)
+        value = inverse @ (beta[..., None] * (value - read_state(key)))
     products = read_state(query) + weighted_products(query) @ value
     last_weights = weights[..., -1, :, :] if is_channelwise else weights[..., -1, :, None]
     matrix = state.matrix
@@ -227,6 +230,35 @@ def _run_chunk(state, reset_state, inputs, floor, documents):
     matrix = last * matrix + (key * last_weights).swapaxes(-1, -2) @ value
     next_state = MatrixState(matrix, None if stabilizers is None else stabilizers[..., -1])
     return next_state, (products, stabilizers)
+
+
+@jax.custom_jvp
+def _inverse_of_unit_triangular(lower: jax.Array) -> jax.Array:
+    """Returns the inverses of I + L for strictly lower triangular L, `[..., length, length]`.
+
+    Blocks on the diagonal are inverted, then pairs of them as blocks of twice the size. Its matrix
+    products are faster on a CPU than a triangular solve, a library's call for each matrix.
+    """
+    length = lower.shape[-1]
+    index = jnp.arange(length)
+    inverse = jnp.broadcast_to(jnp.eye(length, dtype=lower.dtype), lower.shape)
+    size = 1
+    while size < length:
+        number = index // size
+        # The blocks below the diagonal in a pair.
+        is_second = (number % 2 == 1)[:, None]
+        is_pair = is_second & (number[:, None] - 1 == number[None, :])
+        block = jnp.where(is_pair.reshape(*(1,) * (lower.ndim - 2), length, length), lower, 0)
+        # The first inverse is I.
+        inverse = inverse - (block if size == 1 else inverse @ block @ inverse)
+        size *= 2
+    return inverse
+
+
+@_inverse_of_unit_triangular.defjvp
+def _inverse_jvp(primals, tangents):
+    inverse = _inverse_of_unit_triangular(*primals)
+    return inverse, -(inverse @ tangents[0] @ inverse)
 
 
 def _segment_sums(values: jax.Array) -> jax.Array:

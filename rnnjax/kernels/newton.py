@@ -72,7 +72,6 @@ class Solution(NamedTuple):
     converged: Bool[Array, " batch"]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def newton_states(step: Step, settings: Settings, problem: Problem) -> Solution:
     r"""Solves :math:`s_t = f(s_{t-1}, x_t)` for all steps at once, under the mask rule.
 
@@ -92,6 +91,12 @@ def newton_states(step: Step, settings: Settings, problem: Problem) -> Solution:
     2024, arXiv:2309.12252 (DEER). With the diagonal alone, and damped: Gonzalez et al., Towards
     scalable and stable parallelization of nonlinear RNNs, NeurIPS 2024, arXiv:2407.19115.
     """
+    solution: Any = _newton_states(step, settings, problem)
+    return solution
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _newton_states(step, settings, problem):
     states, done = _first_states(problem), jnp.zeros(problem.initial.shape[0], bool)
     iterations = jnp.zeros(done.shape, jnp.int32)
 
@@ -172,7 +177,7 @@ def _backward(step, settings, residuals, cotangents):
     return (Problem(*pull_back(grads), mask=None, resets=None),)
 
 
-newton_states.defvjp(_forward, _backward)
+_newton_states.defvjp(_forward, _backward)
 
 
 def largest_lyapunov_exponent(

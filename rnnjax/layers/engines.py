@@ -73,15 +73,16 @@ def explain(layer: nn.Module, inputs: Any, resets: bool = False) -> EngineChoice
             "Stack explain each of its layers"
         )
     engines = {}
+    variables = jax.eval_shape(
+        layer.clone(engine="scan", parent=None).init, jax.random.key(0), inputs
+    )
     flags = jax.ShapeDtypeStruct(inputs.shape[:2], jnp.bool_) if resets else None
     for name, lacking in {**lacking_properties(cell, resets), "newton": ""}.items():
         try:
             if not lacking:
-                run = layer.clone(engine=name, parent=None).init
-                jax.eval_shape(run, jax.random.key(0), inputs, None, None, flags)
+                run = layer.clone(engine=name, parent=None).apply
+                jax.eval_shape(run, variables, inputs, None, None, flags)
         except InputError as error:
-            if name == "scan":
-                raise
             lacking = str(error)
         engines[name] = lacking or AVAILABLE
     selected = resolve_engine(engine, cell, resets)

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from rnnjax.cells import AbstractCell, State
 from rnnjax.cells.base import is_broadcast, jacobian_structure, state_parts
@@ -168,7 +169,12 @@ def run_newton(
     if options.unconverged == "error":
         outputs = where_mask(solution.converged, outputs, jnp.full_like(outputs, jnp.nan))
     outputs = zero_masked(order(outputs), mask)
-    verdict = Verdict(*map(jax.lax.stop_gradient, solution[1:]), exponent)
+    verdict = Verdict(
+        iterations=solution.iterations,
+        residual=jax.lax.stop_gradient(solution.residual),
+        converged=solution.converged,
+        lyapunov_exponent=exponent,
+    )
     return run.layout.unflatten(solution.states[:, -1], narrow=True), outputs, verdict
 
 
@@ -183,7 +189,7 @@ class _Layout:
         self.shapes = [leaf.shape[1:] for leaf in leaves]
         self.dtypes = [leaf.dtype for leaf in leaves]
         self.complex = [jnp.issubdtype(dtype, jnp.complexfloating) for dtype in self.dtypes]
-        is_wide = any(np.finfo(dtype).bits == 64 for dtype in self.dtypes)
+        is_wide = any(jnp.finfo(dtype).bits == 64 for dtype in self.dtypes)
         self.dtype = np.dtype(np.float64 if is_wide else np.float32)
         counts = [
             math.prod(shape)
@@ -243,8 +249,7 @@ class _StepFunction:
         self._arguments = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments
         )
-        output = jax.eval_shape(lambda *arrays: _step(self._cell, *arrays), *self._arguments)[1]
-        self._output_dtype = output.dtype
+        self._output_dtype = jax.eval_shape(self._derivative, *self._arguments).dtype
 
     def params(self, cell: nn.Module) -> Any:
         """Returns the parameters of the cell of a layer."""
@@ -268,6 +273,30 @@ class _StepFunction:
         steps = jax.tree.map(merge, problem.projected)
         outputs = self._run(problem.params, merge(previous), steps)[1]
         return outputs.reshape(*previous.shape[:2], *outputs.shape[1:]).astype(self._output_dtype)
+
+    def _derivative(self, params: Any, state: State, projected: Any) -> jax.Array:
+        """Returns the output of a step whose derivative is taken.
+
+        Raises:
+          InputError: there is none in forward mode.
+        """
+
+        def step(state):
+            return _step(self._cell, params, state, projected)
+
+        try:
+            (_, output), jvp = jax.linearize(step, state)
+            # Only under vmap does a derivative for reverse mode alone raise while it is traced.
+            jax.vmap(jvp)(jax.tree.map(lambda leaf: leaf[None], state))
+            return output
+        except TypeError as error:
+            if "forward-mode" not in str(error):  # jax.custom_vjp's message
+                raise
+            raise InputError(
+                f"engine: given 'newton', and the derivative of a step of {self._name} is written "
+                "by jax.custom_vjp, for reverse mode alone, and Jacobians need forward mode; "
+                "expected 'scan' or 'auto', or a step whose derivative is written by jax.custom_jvp"
+            ) from error
 
     def require_no_draws(self) -> None:
         """Checks that a step draws no random numbers in training.
@@ -310,7 +339,7 @@ def _require_converged(solution: kernel.Solution, settings: kernel.Settings) -> 
     Raises:
       InputError: one has not.
     """
-    if isinstance(solution.converged, jax.core.Tracer) or solution.converged.all():
+    if isinstance(solution.converged, Tracer) or solution.converged.all():
         return
     rows = np.flatnonzero(~np.asarray(solution.converged))
     raise InputError(

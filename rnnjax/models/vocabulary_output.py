@@ -6,7 +6,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from rnnjax.kernels import CrossEntropy, chunked_cross_entropy, flat_matmul, match_rank
+from rnnjax.kernels import (
+    CrossEntropy,
+    chunked_cross_entropy,
+    flat_matmul,
+    match_rank,
+    sample_tokens,
+    sampled_cross_entropy,
+)
 
 
 class VocabularyOutput(nn.Module):
@@ -20,6 +27,9 @@ class VocabularyOutput(nn.Module):
       vocabulary: number of token ids.
       use_bias: add a bias to the logits.
       soft_cap: as for `rnnjax.kernels.chunked_cross_entropy`.
+      samples: tokens that stand for the vocabulary in the cross-entropy of a training step
+        (`rnnjax.kernels.sampled_cross_entropy`), drawn from the rng stream 'dropout', a call
+        without which is an evaluation; 0 for the vocabulary itself.
       kernel_init: initializer of the kernel.
       bias_init: initializer of the bias.
       dtype: of the products.
@@ -28,6 +38,7 @@ class VocabularyOutput(nn.Module):
     vocabulary: int
     use_bias: bool = True
     soft_cap: float = 0.0
+    samples: int = 0
     kernel_init: Any = nn.initializers.lecun_normal()
     bias_init: Any = nn.initializers.zeros
     dtype: Any = jnp.float32
@@ -71,6 +82,19 @@ class VocabularyOutput(nn.Module):
           label_smoothing: likewise.
         """
         kernel, bias, axis = self._weights(vectors.shape[-1], table)
+        if self.samples and self.has_rng("dropout"):
+            sample = sample_tokens(self.make_rng("dropout"), self.vocabulary, self.samples)
+            return sampled_cross_entropy(
+                vectors.astype(self.dtype),
+                kernel,
+                bias,
+                targets,
+                weights,
+                mask,
+                *sample,
+                axis=axis,
+                soft_cap=self.soft_cap,
+            )
         return chunked_cross_entropy(
             vectors.astype(self.dtype),
             kernel,

@@ -250,7 +250,15 @@ class TrainedRun:
           InputError: the data of the run is not available, or the network reads no text.
         """
         inputs = spread(self._test_texts()) if texts is None else list(texts)
-        return Examples(inputs, [dict(answer.values) for answer in self.predictions(inputs)])
+        return Examples(inputs, self.answers(inputs))
+
+    def answers(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Returns the answer to each text, ready for JSON, as an exported folder gives it.
+
+        Raises:
+          InputError: the network reads no text, or a text cannot be answered.
+        """
+        return [dict(answer.values) for answer in self.predictions(texts)]
 
     def _test_texts(self) -> Sequence[str]:
         corpus = self.task.load_corpus(self.config)

@@ -42,6 +42,7 @@ OPTIONS = [
     "DeltaProductCell(heads=2, key_features=3, gated=False, negative_eigenvalues=True)",
     "MLSTMCell(heads=2, key_features=3, output_gate=False)",
     "Mamba2Cell(heads=2, key_features=3)",
+    "RWKV7Cell(heads=2, key_features=3, rank=2)",
 ]
 WRAPPED = [
     Zoneout(make("LSTMCell"), {"hidden": 0.3, "cell": 0.5}),

@@ -73,25 +73,25 @@ def test_large_files_have_the_tokens_of_small_ones(name, unit, tmp_path, request
         options = options[:2]
     expected = [language_model_data(tmp_path, unit, **data) for data in options]
     request.getfixturevalue("small_memory")
-    for data, small in zip(options, expected, strict=True):
+    for data, in_memory in zip(options, expected, strict=True):
         large = language_model_data(tmp_path, unit, **data)
         assert is_mapped(large.train.tokens)
         assert large.train.tokens.dtype == np.uint16
-        assert large.describe() == small.describe()
-        assert large.vocabulary.to_json() == small.vocabulary.to_json()
+        assert large.describe() == in_memory.describe()
+        assert large.vocabulary.to_json() == in_memory.vocabulary.to_json()
         for split in ("train", "validation", "test"):
-            pair = getattr(large, split), getattr(small, split)
+            pair = getattr(large, split), getattr(in_memory, split)
             if pair[1] is None:
                 assert pair[0] is None
                 continue
             np.testing.assert_array_equal(pair[0].tokens, pair[1].tokens)
             assert pair[0].num_characters == pair[1].num_characters
             batches = [split.batch_at(1, 2) for split in pair]
-            for values, others in zip(*batches, strict=True):
-                np.testing.assert_array_equal(values, others)
-                assert values.dtype == others.dtype
+            for values, expected_values in zip(*batches, strict=True):
+                np.testing.assert_array_equal(values, expected_values)
+                assert values.dtype == expected_values.dtype
         task = LanguageModelingTask
-        assert task.input_free_loss(large) == task.input_free_loss(small)
+        assert task.input_free_loss(large) == task.input_free_loss(in_memory)
 
 
 def test_splits_of_large_files(tmp_path, small_memory):
@@ -168,9 +168,11 @@ def test_other_processes_encode(monkeypatch):
     np.testing.assert_array_equal(encoded.offsets, expected.offsets)
     assert is_mapped(encoded.values)
     indices = np.array([[3, -1], [0, 29]])
-    for values, others in zip(encoded.pad(indices, 4), expected.pad(indices, 4), strict=True):
-        np.testing.assert_array_equal(values, others)
-        assert values.dtype == others.dtype
+    for values, expected_values in zip(
+        encoded.pad(indices, 4), expected.pad(indices, 4), strict=True
+    ):
+        np.testing.assert_array_equal(values, expected_values)
+        assert values.dtype == expected_values.dtype
 
 
 def test_a_process_that_is_killed_is_an_error(monkeypatch):
@@ -232,9 +234,9 @@ def test_large_labelled_files_are_those_of_small_ones(tmp_path, request):
     ]
     task = ClassificationTask
     configs = [parse({"batch_size": 4, "data": data | values}) for values in options]
-    small = [task.make_dataset(config, task.load_corpus(config)) for config in configs]
+    in_memory = [task.make_dataset(config, task.load_corpus(config)) for config in configs]
     request.getfixturevalue("small_memory")
-    for config, expected in zip(configs, small, strict=True):
+    for config, expected in zip(configs, in_memory, strict=True):
         dataset = task.make_dataset(config, task.load_corpus(config))
         assert dataset.describe() == expected.describe()
         assert is_mapped(dataset.train.sequences.values)
@@ -245,7 +247,7 @@ def test_large_labelled_files_are_those_of_small_ones(tmp_path, request):
             assert (pair[0] is None) == (pair[1] is None)
             for step in range(pair[0].steps_per_epoch if pair[0] else 0):
                 batches = [split.batch_at(1, step) for split in pair]
-                for values, others in zip(*batches, strict=True):
-                    np.testing.assert_array_equal(values, others)
-                    assert values.dtype == others.dtype
+                for values, expected_values in zip(*batches, strict=True):
+                    np.testing.assert_array_equal(values, expected_values)
+                    assert values.dtype == expected_values.dtype
         assert list(dataset.texts(config.data, "test")) == list(expected.texts(config.data, "test"))

@@ -122,7 +122,7 @@ def test_holes_and_resets_in_reverse_equal_the_scan(cell, options):
 
 
 def test_bfloat16_is_solved_in_float32():
-    layer = RNN(ParaLSTMCell(FEATURES, dtype=jnp.bfloat16), engine="newton")
+    layer = RNN(ParaGRUCell(FEATURES, dtype=jnp.bfloat16), engine="newton")
     verdict = assert_equals_scan(layer, inputs_of(2, 9), tolerance=0.03)
     assert verdict["converged"].all()
     assert verdict["residual"].max() < 1e-5
@@ -131,8 +131,11 @@ def test_bfloat16_is_solved_in_float32():
 def test_stretches_of_remat_equal_one_solution():
     layer, inputs = RNN(ParaGRUCell(FEATURES), engine="newton"), inputs_of(2, 7)
     variables = layer.init(jax.random.key(0), inputs)
-    expected = layer.apply(variables, inputs)
-    assert_close(layer.clone(remat=True).apply(variables, inputs), expected)
+    apply, segmented = (
+        jax.jit(layer.clone(remat=remat).apply, compiler_options=compiler_options())
+        for remat in (False, True)
+    )
+    assert_close(segmented(variables, inputs), apply(variables, inputs))
 
 
 def test_float64_is_solved_in_float64():
@@ -256,6 +259,17 @@ class CountingCell(Cell):
         return {"value": value, "count": state["count"] + 1}, value
 
 
+@jax.custom_vjp
+def backward_tanh(values):
+    """Returns tanh, differentiable in reverse mode alone."""
+    return jnp.tanh(values)
+
+
+backward_tanh.defvjp(
+    lambda values: (jnp.tanh(values), values), lambda values, grad: (grad / jnp.cosh(values) ** 2,)
+)
+
+
 class MixedParaGRU(ParaGRUCell):
     """Another cell, whose units read each other."""
 
@@ -270,6 +284,12 @@ def test_cells_without_a_smooth_step_are_refused():
     with pytest.raises(InputError, match=expected):
         RNN(CountingCell(INPUTS), engine="newton").init(jax.random.key(0), inputs)
     assert expected in explain(RNN(CountingCell(INPUTS)), inputs).engines["newton"]
+    backward = SimpleCell(2, activation=backward_tanh)
+    layer = RNN(backward, engine="newton")
+    variables = layer.init(jax.random.key(0), inputs)
+    with pytest.raises(InputError, match=r"a step of SimpleCell is written by jax\.custom_vjp"):
+        layer.apply(variables, inputs)
+    assert "by jax.custom_vjp" in explain(RNN(backward), inputs).engines["newton"]
     assert explain(RNN(GRUCell(2)), inputs).engines["newton"] == "available"
     layer = RNN(GRUCell(FEATURES, update_dropout=0.4), engine="newton")
     variables = layer.init(jax.random.key(0), inputs)

@@ -298,6 +298,13 @@ class LeakyIntegrator(LinearCell):
         return state.astype(projected.dtype)
 
 
+@mutant("newton", "by the engine newton, as by the scan")
+class CoupledBlocks(SimpleCell):
+    """The units of a step read each other, and its Jacobian is declared to have none of that."""
+
+    jacobian = "blocks"
+
+
 @mutant("projection", "coefficients")
 class ShiftedCoefficients(LeakyIntegrator):
     """The coefficients of a sequence are those of the next step."""

@@ -76,11 +76,11 @@ class UnmaskedDecay(DecayingMemory):
         return super().recurrence(inputs, state, None, *rest)
 
 
-def run_in_chunks(cell, inputs, state, mask, reverse, *rest, length=32):
-    """Runs the recurrence of a cell for the first steps and the others apart, from one state."""
+def run_apart(recurrence, inputs, state, mask, reverse, *rest, length=32):
+    """Runs a recurrence for the first steps and the others apart, from one state."""
     parts = [slice(0, length), slice(length, None)]
     results = [
-        super(type(cell), cell).recurrence(
+        recurrence(
             jax.tree.map(lambda leaf, part=part: leaf[:, part], inputs),
             state,
             None if mask is None else mask[:, part],
@@ -100,7 +100,7 @@ class ForgettingChunks(DecayingMemory):
     def recurrence(self, inputs, state, mask, reverse, *rest):
         if inputs.key.shape[1] <= 32 or rest[0] is not None:
             return super().recurrence(inputs, state, mask, reverse, *rest)
-        return run_in_chunks(self, inputs, state, mask, reverse, *rest)
+        return run_apart(super().recurrence, inputs, state, mask, reverse, *rest)
 
 
 @planted("projection_sizes", "coefficients", twin=DecayingMemory)

@@ -10,6 +10,7 @@ from rnnjax.experiment.records import read_verified
 
 from . import (  # noqa: F401  registers their mutants
     draw_mutants,
+    matrix_mutants,
     number_mutants,
     size_mutants,
     training_mutants,

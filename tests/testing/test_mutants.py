@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import pytest
 
 from rnnjax.cells import SimpleCell
+from rnnjax.kernels import newton
 from rnnjax.kernels.masking import zero_masked
 from rnnjax.layers import rnn
-from rnnjax.testing import INVARIANTS, CellError, check_cell
+from rnnjax.testing import INVARIANTS, CellError, cell_checks, check_cell
 
 from . import (  # noqa: F401  registers their mutants
     draw_mutants,
@@ -95,4 +96,25 @@ def test_check_detects_mutant_of_layer(monkeypatch, function, mutation, check, m
     with pytest.raises(CellError) as error:
         check_cell(SimpleCell(4), quick=True)
     assert error.value.check == check
+    assert message in str(error.value)
+
+
+def _largest_of_batch(values):
+    return jnp.full(len(values), jnp.abs(values).max())
+
+
+@pytest.mark.parametrize(
+    ("function", "mutation", "message"),
+    [
+        ("_reset", lambda problem, states, resets: states, "by the engine newton, as by the scan"),
+        ("_largest", _largest_of_batch, "because the inputs of the first row are NaN"),
+        ("merge_steps", lambda values: values.reshape(-1, *values.shape[2:])[::-1], "by the scan"),
+        ("_apply", lambda jacobians, vectors: jnp.zeros_like(vectors), "gradient of"),
+    ],
+)
+def test_check_detects_mutant_of_newton(monkeypatch, function, mutation, message):
+    monkeypatch.setattr(newton, function, mutation)
+    checks = {check.name: check for check in cell_checks(SimpleCell(4), quick=True)}
+    with pytest.raises(CellError) as error:
+        checks["newton"]()
     assert message in str(error.value)

@@ -24,12 +24,16 @@ class LanguageModel(TokenEncoder, kw_only=True):
         recurrent layers have others. Press, Wolf, Using the output embedding to improve language
         models, EACL 2017; Inan, Khosravi, Socher, Tying word vectors and word classifiers, ICLR
         2017. Otherwise the output layer has its own kernel.
+      soft_cap: as for `rnnjax.models.vocabulary_output.VocabularyOutput`.
+      samples: likewise.
 
     Raises:
       InputError: it is bidirectional, or ties weights with one-hot inputs.
     """
 
     tied: bool = False
+    soft_cap: float = 0.0
+    samples: int = 0
 
     def __post_init__(self):
         if self.bidirectional:
@@ -56,7 +60,13 @@ class LanguageModel(TokenEncoder, kw_only=True):
                 **options,
             )
         output = {} if self.tied else options
-        self.score = VocabularyOutput(self.vocabulary, dtype=self.dtype, **output)
+        self.score = VocabularyOutput(
+            self.vocabulary,
+            soft_cap=self.soft_cap,
+            samples=self.samples,
+            dtype=self.dtype,
+            **output,
+        )
 
     def __call__(
         self,

@@ -107,6 +107,8 @@ class LanguageModelingTask(TokenTask, StreamTask):
         model = LanguageModel(
             vocabulary=vocab_size,
             tied=embedding.tied,
+            soft_cap=config.model.output.soft_cap,
+            samples=config.model.output.samples,
             **encoder_options(config.model, config.dtype, INITIALIZATION),
         )
         if not metadata["connected"]:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,10 @@ from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.errors import InputError
 from rnnjax.input_files import read_text
 from rnnjax.tasks.exported import (
-    Examples,
     ExportedFunction,
     ExportedNetwork,
     add_batch,
     name_leaves,
-    spread,
     symbols,
 )
 from rnnjax.tasks.generation import TextGenerator
@@ -98,19 +97,17 @@ class TrainedLanguageModel(TrainedRun):
         settings = {"state": list(states), "max_tokens": 0}
         return ExportedNetwork("next_token", settings, {"model": function}, tensors)
 
-    def examples(self, texts: Sequence[str] | None = None) -> Examples:
-        """Returns texts with their scores.
-
-        Args:
-          texts: the inputs; None for some lines or documents of the test split.
+    def answers(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Returns the score of each text, ready for JSON.
 
         Raises:
-          InputError: the data of the run is not available.
+          InputError: a text is not valid Unicode.
         """
-        if texts is None:
-            rows = self.task.load_corpus(self.config).splits["test"]
-            texts = spread([row.rstrip("\r\n") for row in rows if row.strip()])
-        return Examples(texts, [score.values() for score in self.scores(texts)])
+        return [score.values() for score in self.scores(texts)]
+
+    def _test_texts(self) -> Sequence[str]:
+        rows = self.task.load_corpus(self.config).splits["test"]
+        return [row.rstrip("\r\n") for row in rows if row.strip()]
 
     def scores(self, texts: Sequence[str]) -> Iterator[TextScore]:
         """Yields the log-probability of each text, with the surprisal of each token.

@@ -9,11 +9,9 @@ import jax
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
 from rnnjax.tasks.exported import (
-    Examples,
     ExportedFunction,
     ExportedNetwork,
     name_leaves,
-    spread,
     symbols,
 )
 from rnnjax.tasks.trained_run import TrainedRun
@@ -90,21 +88,16 @@ class TrainedTranslator(TrainedRun):
         }
         return ExportedNetwork("target_text", {"max_tokens": 0}, functions)
 
-    def examples(self, texts: Sequence[str] | None = None) -> Examples:
-        """Returns source texts with their translations.
-
-        Args:
-          texts: the inputs; None for some of the test split.
+    def answers(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """Returns the translation of each text with its score, ready for JSON.
 
         Raises:
-          InputError: the data of the run is not available.
+          InputError: a text is not valid Unicode.
         """
-        inputs = spread(self._test_texts()) if texts is None else list(texts)
-        answers = [
+        return [
             {"text": source, "target": translated.text, "score": translated.score}
-            for source, translated in zip(inputs, self.translate(inputs), strict=True)
+            for source, translated in zip(texts, self.translate(texts), strict=True)
         ]
-        return Examples(inputs, answers)
 
     def translate(self, texts: Sequence[str], beam_size: int = 0) -> list[TranslatedText]:
         """Returns the best translation of each text, which does not depend on the other texts.

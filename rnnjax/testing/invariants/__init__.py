@@ -10,6 +10,7 @@ from rnnjax.testing.invariants import (
     draws,
     dropout,
     masking,
+    newton,
     numerics,
     precision,
     resets,
@@ -56,6 +57,7 @@ INVARIANTS: dict[str, Invariant] = {
         sizes.projection_sizes,
         sizes.sequence_sizes,
         resets.document_resets,
+        newton.newton,
         # Training and precision.
         numerics.trainable_parameters,
         numerics.finite_differences,

@@ -97,9 +97,9 @@ def projection_sizes(case: CheckCase) -> None:
             results["coefficients"] = cell.apply(variables, projected, method="coefficients")
             results["read"] = cell.apply(variables, states, projected, method="read")
         if is_matrix:
-            inputs = cell.apply(variables, projected, method="coefficients")
-            products = (inputs.value, projected, inputs.log_gain)
-            results["coefficients"] = inputs
+            coefficients: Any = cell.apply(variables, projected, method="coefficients")
+            products = (coefficients.value, projected, coefficients.log_gain)
+            results["coefficients"] = coefficients
             results["read"] = cell.apply(variables, *products, method="read")
         return results
 

@@ -1,0 +1,1 @@
+"""Serving of trained networks over HTTP."""
