@@ -1,4 +1,4 @@
-r"""State tracking: a network reads up to 40 steps in training, and up to 256 in the test.
+r"""State tracking: a network reads longer sequences in the test than in training.
 
     python -m rnnjax.main --config configs/state_tracking.py \
         --config.memory.problem=modular_arithmetic
