@@ -90,7 +90,7 @@ class GatedDeltaNetCell(MatrixCell):
         q = normalize(split_heads(nn.silu(q), self.heads))
         k = normalize(split_heads(nn.silu(k), updates * self.heads))
         v = split_heads(nn.silu(v), updates * self.heads)
-        beta = self.gate("beta", jax.nn.sigmoid(beta + match_rank(self.beta_bias, beta)))
+        beta = self.gate("update gate", jax.nn.sigmoid(beta + match_rank(self.beta_bias, beta)))
         log_decay = jnp.zeros_like(q[..., 0])
         if self.gated:
             step = jax.nn.softplus(step + match_rank(self.step_bias, step))

@@ -96,7 +96,7 @@ class RWKV7Cell(MatrixCell):
             projected.astype(state.dtype), np.cumsum([keys, keys, self.features, keys]), axis=-1
         )
         w = self.gate("forget gate", jnp.exp(-STRONGEST_DECAY * jax.nn.sigmoid(w)))
-        a = self.gate("rate", jax.nn.sigmoid(a))
+        a = self.gate("update gate", jax.nn.sigmoid(a))
         removed = match_rank(self.removal, k) * k
         k = k * (1 + match_rank(self.replacement, a) * (a - 1))
         bonus = r * match_rank(self.bonus, k) * k

@@ -42,7 +42,7 @@ class RNN(nn.Module):
 
     `layer.apply(variables, inputs, mask, mutable="internals")` also returns the collection
     'internals': 'state', the state after each step, [batch, time, ...], and under 'cell' the gates
-    that the cell names, [batch, time, features]. Such a call is run by the engine 'scan' and needs
+    that the cell names, [batch, time, ...]. Such a call is run by the engine 'scan' and needs
     memory for all of them. At a masked step the gates are those of an input of zeros. Shapes with
     symbols (`jax.export.symbolic_shape`) are run by 'scan' too, in one piece.
 
