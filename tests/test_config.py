@@ -77,6 +77,14 @@ def test_no_key_takes_none_or_a_list(key):
         assert message.startswith(f"config.{key}: given {value!r}")
 
 
+def deep_mapping(depth: int) -> dict[str, Any]:
+    """Returns a mapping in a mapping, so many times."""
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
@@ -105,6 +113,7 @@ def test_no_key_takes_none_or_a_list(key):
         ("optimizer.arguments", "a=1, a=2", ["'a=1, a=2'", "dict"]),
         ("optimizer.arguments", "a=f()", ["'a=f()'", "dict"]),
         ("optimizer.arguments", {"mask": None}, ["None for mask", "number"]),
+        ("optimizer.arguments", deep_mapping(2_000), ["nested too deep", "dict"]),
         ("optimizer.arguments", {"b1": float("inf")}, ["inf for b1", "finite"]),
         ("optimizer.learning_rate_factors.embed", -1.0, ["-1.0", "greater than or equal"]),
         ("model.layers", 10**6, ["given 1000000", "less than or equal to 128"]),

@@ -279,7 +279,7 @@ CONTROLS: dict[str, Control] = {
         "files",
         "subwords: separator",
         ("silent",),
-        {"rnnjax.data.vocabulary:_make_tokenizer": _compose_subwords},
+        {"rnnjax.data.vocabulary:make_tokenizer": _compose_subwords},
     ),
     "metrics since the last line are forgotten": Control(
         "kills",

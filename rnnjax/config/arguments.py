@@ -24,7 +24,10 @@ def parse_arguments(value: Any) -> Any:
         value = _read_text(value)
     if not isinstance(value, Mapping):
         return value
-    return _normalize(value, "")
+    try:
+        return _normalize(value, "")
+    except RecursionError:
+        raise ValueError(f"given values nested too deep to read, {_EXPECTED}") from None
 
 
 def _read_text(text: str) -> Any:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.cells import CELLS, GatedCell, MGUCell, make_cell
+from rnnjax.cells import CELLS, GatedCell, MatrixCell, MGUCell, make_cell
 from rnnjax.errors import InputError
 from rnnjax.layers import RNN
 
@@ -76,7 +76,8 @@ def test_gated_cells_have_update_dropout():
     ungated = {"SimpleCell", "RHNCell", "IndRNNCell", "AntisymmetricCell", "CoRNNCell", "SRUCell"}
     ungated |= {"QRNNCell", "MinGRUCell", "MinLSTMCell", "LRUCell", "RGLRUCell", "EchoStateCell"}
     ungated |= {"LEMCell", "UnICORNNCell", "S5Cell", "MambaCell", "LTCCell", "CfCCell"}
-    ungated |= {"LinOSSCell"}
+    ungated |= {"LinOSSCell", "RWKV7Cell"}
+    ungated |= {name for name, kind in CELLS.items() if issubclass(kind, MatrixCell)}
     assert set(GATED) == set(CELLS) - ungated
 
 

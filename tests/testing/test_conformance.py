@@ -97,8 +97,8 @@ class CustomCell(AbstractCell):
 CORRECT: dict[str, tuple[nn.Module, Any, set[str]]] = {
     "SimpleCell": (SimpleCell(4), 3, DETERMINISTIC),
     "flax GRUCell": (nn.GRUCell(4), 3, FLAX),
-    "complex": (SpiralCell(4), 3, {*DETERMINISTIC, "output_part"}),
-    "several dtypes": (ManyTypesCell(4), 3, {*DROPOUT, "output_part"}),
+    "complex": (SpiralCell(4), 3, {*DETERMINISTIC, "output_part", "newton"}),
+    "several dtypes": (ManyTypesCell(4), 3, {*DROPOUT, "output_part", "newton"}),
     "custom": (
         CustomCell(4),
         3,
