@@ -268,11 +268,7 @@ class LinearCell(Cell):
         return self._solve("associative", state, projected, mask, reverse, resets, reset_state)
 
     def _solve(self, method: Method, state, projected, mask, reverse, resets, reset_state):
-        projected = jax.tree.map(
-            lambda leaf: leaf if is_broadcast(leaf) else zero_masked(leaf, mask),
-            projected,
-            is_leaf=is_broadcast,
-        )
+        projected = mask_projection(projected, mask)
         a, b = self.coefficients(projected)
         states = linear_recurrence(a, b, state, mask, reverse, resets, reset_state, method)
         outputs = zero_masked(self.read(states, projected), mask)
@@ -282,6 +278,15 @@ class LinearCell(Cell):
 def is_broadcast(value: Any) -> bool:
     """Returns whether a value is a `Broadcast`, as an `is_leaf` of `jax.tree.map`."""
     return isinstance(value, Broadcast)
+
+
+def mask_projection(projected: Any, mask: Bool[Array, "batch time"] | None) -> Any:
+    """Zeroes the masked steps of a projection; its parts that are a `Broadcast` have none."""
+    return jax.tree.map(
+        lambda leaf: leaf if is_broadcast(leaf) else zero_masked(leaf, mask),
+        projected,
+        is_leaf=is_broadcast,
+    )
 
 
 def is_recording(module: nn.Module) -> bool:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from rnnjax.cells.base import Cell, State, is_broadcast
+from rnnjax.cells.base import Cell, State, mask_projection
 from rnnjax.errors import InputError
 from rnnjax.kernels.masking import zero_masked
 from rnnjax.kernels.matrix_recurrence import (
@@ -124,11 +124,7 @@ class MatrixCell(Cell):
           resets: `[batch, time]`, True where a step begins from `reset_state`; None for nowhere.
           reset_state: as `initial_state` returns it.
         """
-        projected = jax.tree.map(
-            lambda leaf: leaf if is_broadcast(leaf) else zero_masked(leaf, mask),
-            projected,
-            is_leaf=is_broadcast,
-        )
+        projected = mask_projection(projected, mask)
         final, products, stabilizers = self.recurrence(
             self.coefficients(projected),
             self.pack(state),
