@@ -13,10 +13,10 @@ from rnnjax.config import defaults
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Two layers of LSTM(64), Dense(2), lengths of 1 to 40."""
+    """LSTM(64), Dense(2), lengths of 1 to 40."""
     config = ml_collections.ConfigDict(defaults("memory"))
     config.batch_size = 64
-    config.learning_rate = 3e-3
+    config.learning_rate = 1e-2
     config.schedule = "cosine"
     config.warmup_steps = 100
     config.data.validation = 0.01
@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.memory.examples = 128_000
     config.model.cell = "LSTMCell"
     config.model.features = 64
-    config.model.layers = 2
+    config.model.layers = 1
     config.optimizer.clip_norm = 1.0
     config.checkpoint.every = 0
     return config
