@@ -14,6 +14,8 @@ from rnnjax.allocator import retain_freed_memory
 from rnnjax.data.batches import BatchGroup
 from rnnjax.reporting.progress import uncounted
 from rnnjax.tasks import Task
+from rnnjax.training.global_arrays import place
+from rnnjax.training.processes import num_processes
 from rnnjax.training.sharding import REPLICATE, Partition
 from rnnjax.training.state import DROPOUT, TrainState
 from rnnjax.training.trainable_rows import restore_rows, trim_rows
@@ -34,7 +36,7 @@ class CompiledFunction:
     ):
         """Takes the function, its devices, None for one, and the options of `jax.jit`."""
         self._function = jax.jit(function, **jit_options)
-        self._partition = partition
+        self._partition, self._shardings = partition, jit_options.get("in_shardings")
         self._executables: dict[tuple[tuple[int, ...], ...], Future] = {}
 
     @property
@@ -58,13 +60,18 @@ class CompiledFunction:
         executable = self._executable(state, batch)
         with uncounted():
             compiled = executable.result()
+        if num_processes() > 1:
+            state, batch = place((state, batch), self._shardings)
         return compiled(state, batch)
 
     def copy_to_devices(self, params: Any) -> Any:
         """Returns parameters of one network, copied to each device of the function."""
         if self._partition is None:
             return params
-        return jax.device_put(params, self._partition.sharding())
+        copies = self._partition.sharding()
+        if num_processes() > 1:
+            return jax.jit(lambda tree: tree, out_shardings=copies)(params)
+        return jax.device_put(params, copies)
 
     def close(self) -> None:
         """Cancels pending compilations, for which the process would wait at its end."""
@@ -193,5 +200,5 @@ def make_evaluate_step(task: Task, partition: Partition | None = None) -> Compil
     if partition is None:
         return CompiledFunction(evaluate_step, None)
     copies = partition.sharding()
-    options = {"in_shardings": copies, "out_shardings": copies}
+    options = {"in_shardings": (copies, copies), "out_shardings": copies}
     return CompiledFunction(evaluate_step, partition, **options)
