@@ -51,7 +51,7 @@ class CompiledFunction:
           state: arrays, or their shapes and dtypes.
           batches: one for each shape.
         """
-        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        state = _shapes(state)
         for batch in batches:
             self._executable(state, batch)
 
@@ -85,7 +85,13 @@ class CompiledFunction:
         return self._executables[shapes]
 
     def _compile(self, state: Any, batch: Any) -> jax.stages.Compiled:
+        if num_processes() > 1:  # which take no arrays of NumPy
+            state, batch = _shapes((state, batch))
         return self._function.lower(state, batch).compile()
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
 def make_train_step(

@@ -125,6 +125,6 @@ def _padding(batch: Any) -> dict[str, float]:
 
 def _memory() -> dict[str, float]:
     """Returns the largest memory in use so far, where the device counts it."""
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")
     return {} if peak is None else {"peak_memory_gib": peak / 2**30}
