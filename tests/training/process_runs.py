@@ -6,15 +6,20 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
 
 from rnnjax import config as config_lib
 from rnnjax.cli.launcher import run_process
+from rnnjax.errors import InputError
+from rnnjax.reporting.progress import write_message
 from rnnjax.training import launch, loop, sharding
-from rnnjax.training.global_arrays import to_host
+from rnnjax.training.global_arrays import place, to_host
+from rnnjax.training.loop import run_loop
 from rnnjax.training.processes import join_processes
+from rnnjax.training.replicates import batch_group_at
 
 from .small_runs import train
 
@@ -29,57 +34,50 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
 def train_and_record(values: dict[str, Any], workdir: Path, index: int) -> None:
     """Trains a run, and writes the last state as this process has it."""
     states = []
-    run_loop = launch.run_loop
 
     def recording(*arguments: Any) -> Any:
         states.append(run_loop(*arguments))
         return states[-1]
 
-    launch.run_loop = recording
-    try:
+    with mock.patch.object(launch, "run_loop", recording):
         train(config_lib.parse(values), workdir)
-    finally:
-        launch.run_loop = run_loop
     np.savez(workdir.with_name(f"{workdir.name}-{index}.npz"), **flatten(states[0]))
 
 
-def die_at(step: int) -> None:
-    """Kills this process when it makes the batch of a step."""
-    batch_group_at = loop.batch_group_at
-
-    def dying(replicates: Any, step_reached: int, limit: int) -> Any:
-        if step_reached >= step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return batch_group_at(replicates, step_reached, limit)
-
-    loop.batch_group_at = dying
+def die(replicates: Any, step: int, limit: int) -> Any:
+    """Returns batches as `batch_group_at`, or kills this process after three steps."""
+    if step >= 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return batch_group_at(replicates, step, limit)
 
 
-def shift_parameters() -> None:
-    """Gives this process other parameters than the first one has."""
-    place = launch.place
-
-    def shifted(state: Any, shardings: Any) -> Any:
-        params = jax.tree.map(lambda leaf: leaf + np.float32(1e-3), state.params)
-        return place(state.replace(params=params), shardings)
-
-    launch.place = shifted
+def place_shifted(state: Any, shardings: Any) -> Any:
+    """Places other parameters than the first process has."""
+    params = jax.tree.map(lambda leaf: leaf + np.float32(1e-3), state.params)
+    return place(state.replace(params=params), shardings)
 
 
 def main() -> int:
-    """Trains the runs of a file one after the other."""
+    """Trains the runs of a file one after the other, with faults in the second process."""
     folder, port, index = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    sharding._LARGE = 200
-    with join_processes(f"127.0.0.1:{port}", 2, index, 60):
+    with (
+        join_processes(f"127.0.0.1:{port}", 2, index, 60),
+        mock.patch.object(sharding, "_LARGE", 200),
+    ):
         for run in json.loads((folder / f"{port}.json").read_text(encoding="utf-8")):
-            values = run["config"]
-            if index == 1 and run["fault"] == "death":
-                die_at(3)
-            if index == 1 and run["fault"] == "other parameters":
-                shift_parameters()
-            if index == 1 and run["fault"] == "other config":
+            fault, values = run["fault"] if index else "", run["config"]
+            if fault == "other config":
                 values = {**values, "seed": 4}
-            train_and_record(values, folder / run["name"], index)
+            make_batches = die if fault == "death" else batch_group_at
+            put = place_shifted if fault == "other parameters" else place
+            with (
+                mock.patch.object(loop, "batch_group_at", make_batches),
+                mock.patch.object(launch, "place", put),
+            ):
+                try:
+                    train_and_record(values, folder / run["name"], index)
+                except InputError as error:  # in both processes
+                    write_message(str(error), is_error=True)
     return 0
 
 
