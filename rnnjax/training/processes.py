@@ -62,18 +62,23 @@ def is_first() -> bool:
     return num_processes() == 1 or distributed.global_state.process_id == 0
 
 
+def _store() -> Any:
+    """Returns the key-value store of the first process."""
+    return distributed.global_state.client
+
+
 def gather(text: str) -> list[str]:
     """Returns a text of each process, in their order; each of them calls it."""
-    client, count = distributed.global_state.client, num_processes()
+    store, count = _store(), num_processes()
     if count == 1:
         return [text]
     number = next(_rounds)
     folder, name = f"{_GATHER}/{number}", str(distributed.global_state.process_id)
-    client.key_value_set(f"{folder}/{name}", text)
-    client.wait_at_barrier(folder, _LONG)
+    store.key_value_set(f"{folder}/{name}", text)
+    store.wait_at_barrier(folder, _LONG)
     if number:  # every process has read the round before
-        client.key_value_delete(f"{_GATHER}/{number - 1}/{name}")
-    texts = {key.rpartition("/")[2]: value for key, value in client.key_value_dir_get(folder)}
+        store.key_value_delete(f"{_GATHER}/{number - 1}/{name}")
+    texts = {key.rpartition("/")[2]: value for key, value in store.key_value_dir_get(folder)}
     return [texts[str(index)] for index in range(count)]
 
 
@@ -209,7 +214,7 @@ class _Watcher(threading.Thread):
 
     def __init__(self, names: list[str]):
         super().__init__(daemon=True)
-        self._client, self._names = distributed.global_state.client, names
+        self._store, self._names = _store(), names
         self._index = distributed.global_state.process_id
         self._stopped, self._silence = threading.Event(), _SILENCE
         # The store of the first process ends with it: others read their messages there.
@@ -222,9 +227,9 @@ class _Watcher(threading.Thread):
         beats: dict[int, tuple[str | None, float]] = {}
         for number in itertools.count():
             try:
-                self._client.key_value_set(f"{_ALIVE}/{self._index}", str(number), True)
-                alive = dict(self._client.key_value_dir_get(_ALIVE))
-                failures = dict(self._client.key_value_dir_get(_FAILURE))
+                self._store.key_value_set(f"{_ALIVE}/{self._index}", str(number), True)
+                alive = dict(self._store.key_value_dir_get(_ALIVE))
+                failures = dict(self._store.key_value_dir_get(_FAILURE))
             except Exception:  # of the first process, which does not answer
                 if not self._stopped.wait(_INTERVAL):
                     _ending.end(self._lost)
@@ -262,7 +267,7 @@ class _Watcher(threading.Thread):
 
     def _publish(self, index: int, message: str) -> None:
         with contextlib.suppress(Exception):  # another process was first, or the store is gone
-            self._client.key_value_set(f"{_FAILURE}/first", json.dumps([index, message]))
+            self._store.key_value_set(f"{_FAILURE}/first", json.dumps([index, message]))
 
     @staticmethod
     def _describe(name: str, message: str) -> str:

@@ -24,7 +24,7 @@ from rnnjax.training.replicates import batch_group_at
 from .small_runs import train
 
 
-def flatten(tree: Any) -> dict[str, np.ndarray]:
+def flatten(tree: Any) -> dict[str, Any]:
     """Returns the arrays of a pytree by their paths."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     keystr = jax.tree_util.keystr

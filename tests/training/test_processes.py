@@ -173,9 +173,9 @@ def test_differing_processes_are_refused(two):
     for process in ended:
         assert "process 1 differs from process 0 in 1 values" in process.err
         assert "config.seed: 3, 4" in process.err
-        assert "params/score/bias after step 2: ['float32', [4], " in process.err
+        assert "params/embed/embedding after step 2: ['float32', [64, 6], " in process.err
     assert not (folder / "other config").exists()
-    assert [*(folder / "other parameters" / "checkpoints").iterdir()] == []  # none is saved
+    assert not (folder / "other parameters" / "checkpoints").exists()
 
 
 def test_process_that_never_comes_is_named(tmp_path):
