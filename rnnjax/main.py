@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import datetime
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -117,6 +118,8 @@ def _check_distributed_flags(args: argparse.Namespace) -> None:
         raise InputError(
             "--distributed: given without --workdir; expected the same folder in every process"
         )
+    if args.coordinator and not re.fullmatch(r".+:\d{1,5}", args.coordinator):
+        raise InputError(f"--coordinator: given {args.coordinator!r}, expected HOST:PORT")
 
 
 if __name__ == "__main__":

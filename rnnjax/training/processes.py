@@ -101,14 +101,18 @@ def check_equal(values: Mapping[str, Any], remedy: str) -> None:
     """
     if num_processes() == 1:
         return
-    first, *others = map(json.loads, gather(json.dumps(values)))
-    for index, other in enumerate(others, start=1):
-        names = [name for name in {**first, **other} if first.get(name) != other.get(name)]
-        if names:
-            pairs = [(name, first.get(name), other.get(name)) for name in names[:_MAX_NAMES]]
-            lines = "\n".join(f"  {name}: {mine!r}, {theirs!r}" for name, mine, theirs in pairs)
+    reference, *remaining = map(json.loads, gather(json.dumps(values)))
+    for index, actual in enumerate(remaining, start=1):
+        pairs = {
+            name: (reference.get(name), actual.get(name))
+            for name in {**reference, **actual}
+            if reference.get(name) != actual.get(name)
+        }
+        if pairs:
+            shown = itertools.islice(pairs.items(), _MAX_NAMES)
+            lines = "\n".join(f"  {name}: {a!r}, {b!r}" for name, (a, b) in shown)
             raise InputError(
-                f"--distributed: process {index} differs from process 0 in {len(names)} values "
+                f"--distributed: process {index} differs from process 0 in {len(pairs)} values "
                 f"(process 0, process {index}):\n{lines}\n{remedy}"
             )
 
@@ -131,6 +135,8 @@ def join_processes(
     Raises:
       InputError: a number is missing or out of range, or the coordinator's port is taken.
     """
+    if coordinator and index == 0:
+        _check_port(coordinator)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM
     name = f"process {'' if index is None else f'{index} '}on {socket.gethostname()}"
@@ -172,6 +178,17 @@ def join_processes(
         atexit.register(os._exit, status if is_interrupted else _FAILED)  # JAX would wait
         raise
     watcher.stop()
+
+
+def _check_port(coordinator: str) -> None:
+    """Raises InputError if the coordinator cannot listen to its port, which would crash JAX."""
+    try:
+        socket.create_server(("", int(coordinator.rpartition(":")[2]))).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--coordinator: given {coordinator}, and its port cannot be used ({error}); give "
+            "another to all processes"
+        ) from None
 
 
 class _Ending:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from rnnjax import training
+from rnnjax.errors import InputError
+from rnnjax.training.processes import join_processes
 from rnnjax.training.run_folder import RunFolder
 
 from .process_runs import flatten
@@ -90,7 +92,7 @@ def configs(news, play) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def one(configs, tmp_path_factory) -> Path:
+def single_process(configs, tmp_path_factory) -> Path:
     """The folders of runs of one process with one device."""
     folder = tmp_path_factory.mktemp("one")
     for name, config in configs.items():
@@ -100,7 +102,7 @@ def one(configs, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two(configs, one, tmp_path_factory) -> tuple[Path, list[Ended]]:
+def process_pair(configs, single_process, tmp_path_factory) -> tuple[Path, list[Ended]]:
     """The folders of the same runs of two processes, and how these ended.
 
     'begun by one' is resumed by them, and in 'killed' the second one dies.
@@ -121,38 +123,40 @@ def assert_same_run(workdir: Path, expected: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["bilstm", "stream"])
-def test_same_bits_as_in_one_process(one, two, name):
-    folder, _ = two
+def test_same_bits_as_in_one_process(single_process, process_pair, name):
+    folder, _ = process_pair
     first, second = read_states(folder / name)
     assert differing(first, second) == []
-    assert differing(first, read_state(one / name)) == []
-    assert_same_run(folder / name, one / name)
+    assert differing(first, read_state(single_process / name)) == []
+    assert_same_run(folder / name, single_process / name)
 
 
-def test_sums_of_processes_differ_by_rounding_alone(one, two):
-    folder, _ = two
+def test_sums_of_processes_differ_by_rounding_alone(single_process, process_pair):
+    folder, _ = process_pair
     first, second = read_states(folder / "replicates")
     assert differing(first, second) == []
-    expected = read_state(one / "replicates")
+    expected = read_state(single_process / "replicates")
     assert len(differing(first, expected)) > 10
     for path, leaf in expected.items():
         np.testing.assert_allclose(first[path], leaf, rtol=2e-6, atol=2e-6)
     losses, expected_losses = (
         read_json(path / "replicates" / "result.json")["test"]["loss"]["by_seed"]
-        for path in (folder, one)
+        for path in (folder, single_process)
     )
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     assert losses[0] != losses[1]
 
 
-def test_run_of_one_process_is_resumed_by_two(one, two):
-    folder, _ = two
+def test_run_of_one_process_is_resumed_by_two(single_process, process_pair):
+    folder, _ = process_pair
     assert read_json(folder / "begun by one" / "result.json")["resumed_from"] == 2
-    assert_same_run(folder / "begun by one", one / "bilstm")
+    assert_same_run(folder / "begun by one", single_process / "bilstm")
 
 
-def test_death_of_a_process_ends_the_other_and_both_resume(configs, one, two, tmp_path):
-    folder, (first, second) = two
+def test_death_of_a_process_ends_the_other_and_both_resume(
+    configs, single_process, process_pair, tmp_path
+):
+    folder, (first, second) = process_pair
     assert second.status == -signal.SIGKILL
     assert first.status == 2
     assert first.err.splitlines()[-1].startswith("error: process 1 on ")
@@ -164,12 +168,12 @@ def test_death_of_a_process_ends_the_other_and_both_resume(configs, one, two, tm
     assert train(bilstm, tmp_path / "by one")["resumed_from"] == 2
     run_pair(tmp_path, [("by two", bilstm, "")])
     for name in ("by one", "by two"):
-        assert_same_run(tmp_path / name, one / "bilstm")
+        assert_same_run(tmp_path / name, single_process / "bilstm")
     assert training.load_run(tmp_path / "by two").predict(["goal striker"]).shape == (1, 4)
 
 
-def test_differing_processes_are_refused(two):
-    folder, ended = two
+def test_differing_processes_are_refused(process_pair):
+    folder, ended = process_pair
     for process in ended:
         assert "process 1 differs from process 0 in 1 values" in process.err
         assert "config.seed: 3, 4" in process.err
@@ -194,9 +198,23 @@ def test_process_that_never_comes_is_named(tmp_path):
     [
         (["--process=1"], "--process: given without --distributed"),
         (["--distributed"], "--distributed: given without --workdir"),
+        (
+            ["--distributed", "--workdir=run", "--coordinator=host"],
+            "--coordinator: given 'host', expected HOST:PORT",
+        ),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(run_in_process, flags, message):
     result = run_in_process("train", "--config=gru", *flags)
     assert result.status == 2
     assert message in result.err
+
+
+def test_taken_port_is_refused():
+    with socket.create_server(("", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with (
+            pytest.raises(InputError, match=r"its port cannot be used .*Address already in use"),
+            join_processes(address, 2, 0, 1),
+        ):
+            pass
