@@ -25,7 +25,7 @@ from rnnjax.reporting.atomic_files import encode_json
 
 if TYPE_CHECKING:
     from rnnjax.training.memory_advice import MemoryFit, Remedy
-    from rnnjax.training.planning import RunPlan, ShapePlan
+    from rnnjax.training.run_plan import RunPlan, ShapePlan
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 

@@ -10,9 +10,10 @@ from rnnjax.config import Config, load_config
 from rnnjax.errors import InputError
 from rnnjax.tasks.registry import find_task
 from rnnjax.training.launch import build_steps
-from rnnjax.training.planning import RunPlan, UnstartedRun
+from rnnjax.training.planning import UnstartedRun
 from rnnjax.training.program_costs import ProgramMemory
 from rnnjax.training.replicates import batch_group_at
+from rnnjax.training.run_plan import RunPlan
 
 _MAX_BATCH_SIZE = 2**16
 _TRIES = 4
