@@ -82,10 +82,13 @@ def gradient_reach(
     count = max(int(np.median(lengths)), 1)
     curves = np.array([row[:count] for row in rows if len(row) >= count])
     lower, median, upper = np.quantile(curves, (0.25, 0.5, 0.75), axis=0, method="nearest")
-    with np.errstate(over="ignore"):
-        norms = [np.exp(values) for values in (median, lower, upper)]
     return GradientReach(
-        np.arange(count), *norms, half_life(range(count), median), _verdict(median)
+        lags=np.arange(count),
+        median=np.exp(median),
+        lower=np.exp(lower),
+        upper=np.exp(upper),
+        half_life=half_life(range(count), median),
+        verdict=_verdict(median),
     )
 
 

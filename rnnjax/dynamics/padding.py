@@ -79,11 +79,8 @@ def padding_decay(
     centred = states - states.mean(axis=0)
     spread = np.sqrt((centred**2).sum(axis=2).mean(axis=0))
     spread = spread / (spread[0] or 1.0)
-    gain = {0: 1.0} | {
-        int(step): _gain(trajectories[-1], lengths, step)
-        for step in 2 ** np.arange(12)
-        if step <= max_steps
-    }
+    powers = [step for step in (2**power for power in range(12)) if step <= max_steps]
+    gain = {0: 1.0} | {step: _gain(trajectories[-1], lengths, step) for step in powers}
     return PaddingDecay(
         steps=steps,
         norm=np.linalg.norm(states, axis=2).mean(axis=0),
