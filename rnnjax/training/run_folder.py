@@ -105,10 +105,10 @@ class RunFolder:
           InputError: the folder is that of another config, is no run's folder, cannot be written,
             or another process has locked it.
         """
-        self.check_config(config)
         if not is_first():
             yield
             return
+        self.check_config(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = lock_file(self.path / _LOCK)

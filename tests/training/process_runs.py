@@ -76,8 +76,10 @@ def main() -> int:
             ):
                 try:
                     train_and_record(values, folder / run["name"], index)
-                except InputError as error:  # in both processes
-                    write_message(str(error), is_error=True)
+                except InputError as error:
+                    if not run["fault"]:
+                        raise
+                    write_message(str(error), is_error=True)  # both processes refuse
     return 0
 
 
