@@ -56,7 +56,7 @@ def run_pair(folder: Path, runs: list[tuple[str, Any, str]]) -> list[Ended]:
         subprocess.Popen([*command, str(index)], stderr=subprocess.PIPE, cwd=TESTS)
         for index in range(2)
     ]
-    errors = [process.communicate(timeout=180)[1].decode() for process in processes]
+    errors = [process.communicate(timeout=400)[1].decode() for process in processes]
     print(*errors, sep="\n")  # shown where a test fails
     return [Ended(process.returncode, err) for process, err in zip(processes, errors, strict=True)]
 
