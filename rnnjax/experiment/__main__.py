@@ -39,6 +39,7 @@ from rnnjax.experiment.plan import PLAN, Experiment
 from rnnjax.experiment.repetition import choose_entries, repeat
 from rnnjax.experiment.runner import lock_experiment, run_missing
 from rnnjax.experiment.verification import check_folder, check_records, check_repository
+from rnnjax.experiment.workers import LocalWorkers
 from rnnjax.reporting.progress import write_message
 
 POSITIONAL = "[FOLDER ...]"
@@ -163,7 +164,7 @@ def _run(folder: Path, num_seeds: int | None, jobs: int) -> None:
     pages.fill(experiment)  # a page that cannot be rendered is found before the runs
     seeds = list(range(num_seeds)) if num_seeds else experiment.plan.seeds
     try:
-        run_missing(experiment, configs, seeds, jobs)
+        run_missing(experiment, configs, seeds, LocalWorkers(jobs))
     finally:
         experiment = Experiment.read(folder)
         pages.write(experiment)

@@ -15,12 +15,13 @@ from rnnjax.experiment import runner
 from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.records import append
 from rnnjax.experiment.runner import lock_experiment, run_missing
+from rnnjax.experiment.workers import LocalWorkers
 from rnnjax.reporting import record_digest
 
 
 def run(folder, seeds=(0, 1, 5), jobs=1):
     experiment = Experiment.read(folder)
-    run_missing(experiment, experiment.configs(), seeds, jobs)
+    run_missing(experiment, experiment.configs(), seeds, LocalWorkers(jobs))
 
 
 def add(folder, name, first=False):
