@@ -5,12 +5,12 @@
     python -m rnnjax.experiment experiments/lesson --repeat=0 --entry=lstm
     python -m rnnjax.experiment experiments/lesson --seal='from the runs of seeds 0 to 4'
 
-The first command trains the configs of `experiment.toml` with all seeds that `runs.jsonl` lacks,
-appends a line with the claims for each finished run, and renders the tables. Ctrl-C saves the
-current runs, and the same command resumes them. The second trains and writes nothing: it checks the
-named experiments, or all of `experiments/` with README.md and the configs. The third trains a
-recorded seed again, in a new folder, and compares it with its record. The fourth records changes of
-claims after the runs, with the reason.
+The first command runs the trials of the sweep, if `experiment.toml` has one, then trains its
+configs with all seeds that `runs.jsonl` lacks, appends a line with the claims for each finished
+run, and renders the tables. Ctrl-C saves the current runs, and the same command resumes them. The
+second trains and writes nothing: it checks the named experiments, or all of `experiments/` with
+README.md and the configs. The third trains a recorded seed again, in a new folder, and compares
+it with its record. The fourth records changes of claims after the runs, with the reason.
 
 They end with the verdicts, and with status 0 if none is FAIL or INCOMPARABLE, 1 if one is, and 2 if
 a file cannot be read or a training fails. UNCHECKED pages are named.
@@ -38,8 +38,14 @@ from rnnjax.experiment.page_rendering import README, experiment_name
 from rnnjax.experiment.plan import PLAN, Experiment
 from rnnjax.experiment.repetition import choose_entries, repeat
 from rnnjax.experiment.runner import lock_experiment, run_missing
-from rnnjax.experiment.verification import check_folder, check_records, check_repository
-from rnnjax.experiment.workers import LocalWorkers
+from rnnjax.experiment.sweep import run_search
+from rnnjax.experiment.verification import (
+    check_folder,
+    check_records,
+    check_repository,
+    find_stale_trial,
+)
+from rnnjax.experiment.workers import LocalWorkers, Workers
 from rnnjax.reporting.progress import write_message
 
 POSITIONAL = "[FOLDER ...]"
@@ -96,7 +102,7 @@ def main(args: argparse.Namespace) -> int:
             pages.write(experiment)  # the plot shows the claims
             write_message(f"sealed: {', '.join(names) or 'nothing, all claims are as recorded'}")
         else:
-            _run(folder, args.seeds, args.jobs or 1)
+            _run(folder, args.seeds, LocalWorkers(args.jobs or 1))
     return _report(_check([folder], complete=False))
 
 
@@ -148,6 +154,11 @@ def _report(results: list[ClaimResult]) -> int:
 
 def _refuse_stale(experiment: Experiment, configs: Mapping[str, Config]) -> None:
     """Raises InputError if records were edited, or are of another config than the present one."""
+    if experiment.plan.sweep and (reason := find_stale_trial(experiment)):
+        raise InputError(
+            f"{experiment.search_records}: {reason}. Delete the lines of these trials, and their "
+            "folders, to run them again, or bring back the sweep they were recorded with"
+        )
     if failures := check_records(experiment, configs):
         lines = "\n".join(f"  {failure.subject}: {failure.message}" for failure in failures)
         raise InputError(
@@ -156,7 +167,7 @@ def _refuse_stale(experiment: Experiment, configs: Mapping[str, Config]) -> None
         )
 
 
-def _run(folder: Path, num_seeds: int | None, jobs: int) -> None:
+def _run(folder: Path, num_seeds: int | None, workers: Workers) -> None:
     """Runs the missing runs of an experiment, and renders it."""
     experiment = Experiment.read(folder)
     configs = experiment.configs()
@@ -164,7 +175,11 @@ def _run(folder: Path, num_seeds: int | None, jobs: int) -> None:
     pages.fill(experiment)  # a page that cannot be rendered is found before the runs
     seeds = list(range(num_seeds)) if num_seeds else experiment.plan.seeds
     try:
-        run_missing(experiment, configs, seeds, LocalWorkers(jobs))
+        if experiment.plan.sweep:
+            run_search(experiment, workers)
+            experiment = Experiment.read(folder)
+            configs = experiment.configs()
+        run_missing(experiment, configs, seeds, workers)
     finally:
         experiment = Experiment.read(folder)
         pages.write(experiment)
