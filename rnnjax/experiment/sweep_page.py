@@ -13,7 +13,7 @@ PLOT = "sweep.svg"
 _COLUMNS = 3
 _ROWS = 20
 """Most settings in the table."""
-_SEARCHES = {"grid": "grid search", "random": "random search", "tpe": "search by TPE (Optuna)"}
+_SEARCHES = {"grid": "Grid search", "random": "Random search", "tpe": "Search by TPE (Optuna)"}
 _COMPLETE, _CHOSEN, _PRUNED = "#4477aa", "#cc3311", "#999999"
 
 
@@ -23,7 +23,11 @@ def table(experiment: Experiment) -> str:
     if not trials:
         return "There are no trials yet."
     ordered = _ordered(experiment)
-    scores = list(dict.fromkeys([sweep.score, *(name for name in ("loss", "accuracy"))]))
+    scores = [
+        score
+        for score in dict.fromkeys([sweep.score, "loss", "accuracy"])
+        if any(last_score(trial, score) is not None for trial in trials)
+    ]
     rows = [
         [
             str(trial["trial"]),
@@ -42,7 +46,7 @@ def table(experiment: Experiment) -> str:
     caption = (
         f"{_SEARCHES[sweep.search]}, {len(trials)} of {sweep.budget} trials{rest}{endings}, with "
         f"seed {sweep.seed}, compared by the {sweep.score} on the validation part."
-    ).capitalize()
+    )
     if chosen := experiment.chosen:
         caption += f" Trial {chosen['trial']} was chosen: {describe_setting(chosen['values'])}."
     return f"{markdown.table(heads, rows)}\n\n{caption}\n\n![Validation {sweep.score}]({PLOT})"

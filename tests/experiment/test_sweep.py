@@ -153,7 +153,7 @@ def test_the_page_has_every_setting(swept):
     experiment = Experiment.read(swept)
     pages.write(experiment)
     page = (swept / "README.md").read_text()
-    assert "| 5 | 0.01 | 16 | 0.0625 | 0.5000 |  |\n| 4 | 0.01 | 8 | 0.1250" in page
+    assert "| 5 | 0.01 | 16 | 0.0625 | 0.5000 |  |\n| 3 | 0.001 | 16 | 0.0715" in page
     assert "Grid search, 6 of 6 trials, 2 failed, with seed 0, compared by the loss" in page
     assert "Trial 5 was chosen: learning_rate=0.01, model.features=16." in page
     plot = (swept / sweep_page.PLOT).read_text()
