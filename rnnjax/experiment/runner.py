@@ -151,8 +151,8 @@ def train(
                 left = num_waiting + len(active)
                 write_message(f"{training.name}: ended, {left} of {total} are left")
             if active and time.monotonic() - reported_at > _REPORT_SECONDS:
-                progress = ", ".join(run.progress(configs[run.entry.name]) for run in active)
-                write_message(f"{progress}; {num_waiting} of {total} wait")
+                rows = [run.progress(configs[run.entry.name]) for run in active]
+                write_message(f"{_format_progress(rows)}\n{num_waiting} of {total} wait")
                 reported_at = time.monotonic()
     if failures:
         raise InputError("\n".join(map(str, failures)))
@@ -223,10 +223,13 @@ class Training:
             self.process.terminate()
             self.stopped = True
 
-    def progress(self, config: Config) -> str:
-        """Returns the name and the share of epochs that are done."""
-        done = max((line["epoch"] for line in self.metrics()), default=0.0) / config.epochs
-        return f"{self.name} ({100 * done:.0f} %)"
+    def progress(self, config: Config) -> tuple[str, str, str]:
+        """Returns the name, the share of epochs that are done, and the last loss."""
+        lines = self.metrics()
+        done = max((line["epoch"] for line in lines), default=0.0) / config.epochs
+        loss = lines[-1].get("loss") if lines else None
+        described = "" if loss is None else f"{lines[-1]['split']} loss {loss:.3f}"
+        return self.name, f"{100 * done:.0f} %", described
 
     def metrics(self) -> list[dict[str, Any]]:
         """Returns the lines of its metrics so far."""
@@ -256,8 +259,17 @@ class Training:
 
     def last_line(self) -> str:
         """Returns the last line of its output; '' if there is none."""
-        output = _log(self.workdir).read_text(encoding="utf-8", errors="replace")
+        log = _log(self.workdir)
+        output = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
         return (output.strip().splitlines() or [""])[-1]
+
+
+def _format_progress(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Returns the progress of runs as a table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        f"{name:<{widths[0]}}  {done:>{widths[1]}}  {loss}".rstrip() for name, done, loss in rows
+    )
 
 
 @contextlib.contextmanager

@@ -137,7 +137,7 @@ def test_parallel_runs_are_marked_and_recorded_as_they_finish(slow, capsys, monk
     assert not any(line["alone"] for line in lines)
     messages = capsys.readouterr().err
     assert "slow, seed 0: started, 1 of 6" in messages
-    assert "slow, seed 0 (25 %), slow, seed 1 (25 %); 0 of 6 wait" in messages
+    assert "slow, seed 0  25 %\nslow, seed 1  25 %\n0 of 6 wait\n" in messages
     assert "gru, seed 1: ended, 2 of 6 are left" in messages
 
 

@@ -217,7 +217,7 @@ def test_random_settings_follow_from_seed_and_number():
     settings = [propose(sweep, number, [], [], "lower") for number in range(300)]
     assert settings[7] == propose(sweep, 7, [{}], [], "lower")
     assert settings[7] != propose(make_sweep(search="random", trials=1, seed=1), 7, [], [], "lower")
-    rates = [setting["learning_rate"] for setting in settings]
+    rates = [float(setting["learning_rate"]) for setting in settings]
     assert 1e-4 <= min(rates) <= max(rates) <= 1e-1
     assert statistics.median(rates) == pytest.approx(10**-2.5, rel=0.5)
     assert {setting["batch_size"] for setting in settings} == {8, 16, 32}
@@ -238,7 +238,7 @@ def test_tpe_searches_near_good_settings_and_goes_on_as_before():
     trials = [trial(n, rate := 10 ** (-4 + 0.15 * n), [abs(rate - 0.001)]) for n in range(20)]
     trials.append(trial(20, 0.05, [9.0], "pruned"))
     proposed = [propose(sweep, 21 + n, trials, [], "lower") for n in range(20)]
-    near = [1e-4 <= setting["learning_rate"] <= 1e-2 for setting in proposed]
+    near = [1e-4 <= float(setting["learning_rate"]) <= 1e-2 for setting in proposed]
     assert sum(near) >= 16  # two thirds of uniform draws would be
     assert proposed[3] == propose(sweep, 24, trials, [], "lower")
 
