@@ -171,7 +171,7 @@ class _ActorProcess:
             self._status = -signal.SIGTERM
 
     def _restart(self, error: Exception) -> None:
-        """Starts the training again on another worker, unless it was to end or has had its tries."""
+        """Starts the training on another worker, unless it was terminated or has no restarts."""
         reason = str(error).strip().splitlines()[0]
         if self._is_terminated or not self._retries:
             write_message(f"{self._log.stem}: its worker was lost ({reason})")
