@@ -5,6 +5,7 @@ machines need that folder, by the same path, and an installation of rnnjax. The 
 its actor; the run of an actor that is lost is started again, and goes on from its last checkpoint.
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -61,7 +62,7 @@ def connect(
     Args:
       address: of the cluster; '' to start one on this machine.
       jobs: most runs at a time; None for as many as the resources allow.
-      cpus: of each run.
+      cpus: of each run, at least one.
       gpus: of each run.
       retries: restarts of a run whose worker is lost.
 
@@ -78,7 +79,7 @@ def connect(
         ) from error
     options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
     try:
-        ray.init(**options, log_to_driver=False, logging_level="ERROR")
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise InputError(
             f"--cluster={address}: cannot be reached ({' '.join(str(error).split())[:200]}); "
@@ -88,13 +89,12 @@ def connect(
         total = ray.cluster_resources()
         needs = {"CPU": cpus, "GPU": gpus}
         slots = [int(total.get(name, 0) // need) for name, need in needs.items() if need]
-        if not min(slots, default=1):
+        if not min(slots):
             raise InputError(
                 f"--cluster: a run needs {cpus:g} CPUs and {gpus:g} GPUs, and the cluster has "
                 f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g}; lower --cpus or --gpus"
             )
-        count = min([*slots, *([jobs] if jobs else [])], default=1)
-        yield RayWorkers(count, cpus, gpus, retries)
+        yield RayWorkers(min([*slots, jobs or slots[0]]), cpus, gpus, retries)
     finally:
         ray.shutdown()
 
@@ -136,12 +136,13 @@ class _ActorProcess:
 
     def _launch(self) -> None:
         log, folder = str(self._log.resolve()), str(Path.cwd())
-        self._actor = self._actor_class.remote(self._arguments, log, folder)
+        self._actor: Any = self._actor_class.remote(self._arguments, log, folder)
         self._answer: Any = None
         self._asked_at, self._has_begun = 0.0, False
 
     def poll(self) -> int | None:
         import ray
+        from ray.exceptions import RayActorError
 
         if self._status is not None or time.monotonic() - self._asked_at < _POLL_SECONDS:
             return self._status
@@ -151,7 +152,7 @@ class _ActorProcess:
             return None
         try:
             self._status = ray.get(self._answer)
-        except ray.exceptions.RayActorError as error:
+        except RayActorError as error:
             self._restart(error)
         else:
             self._answer, self._asked_at, self._has_begun = None, time.monotonic(), True
