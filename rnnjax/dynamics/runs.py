@@ -58,7 +58,8 @@ def take_examples(run: TrainedRun, split: Split, rows: int = _ROWS) -> Examples:
     count = min(max(-(-rows // split.batch_size), 1), total)
     stride = total // count
     steps = range((stride - 1) // 2, total, stride)[:count]
-    shape = max(split.padded_shape_at(0, step) for step in steps)
+    shapes = [split.padded_shape_at(0, step) for step in steps]
+    shape = tuple(max(lengths) for lengths in zip(*shapes, strict=True))
     groups = [
         split.stack_batches(0, steps[at : at + split.group_size], shape).batches
         for at in range(0, count, split.group_size)
@@ -111,18 +112,19 @@ def trace_run(run: TrainedRun, texts: Sequence[str] | None = None) -> list[Traje
     """
     if texts is None:
         return trace_batch(run, take_examples(run, load_split(run)).batch)
-    return trace_tokens(run, *encode_texts(run, texts))
+    tokens, lengths = encode_texts(run, texts)
+    mask = np.arange(tokens.shape[1]) < lengths[:, None]
+    return trace_tokens(run, tokens, mask if run.config.model.mask else np.ones_like(mask))
 
 
 def encode_texts(
-    run: TrainedRun, texts: Sequence[str], padding: int = 0
-) -> tuple[Int[np.ndarray, "texts time"], Bool[np.ndarray, "texts time"]]:
-    """Returns padded tokens of texts, and a mask of the steps that the network reads.
+    run: TrainedRun, texts: Sequence[str]
+) -> tuple[Int[np.ndarray, "texts time"], Int[np.ndarray, " texts"]]:
+    """Returns padded tokens of texts, and their lengths.
 
     Args:
       run: with its vocabulary.
       texts: at least one, each with a token.
-      padding: steps of padding after the longest text.
 
     Raises:
       InputError: the network reads no text, or a text has no token.
@@ -130,11 +132,8 @@ def encode_texts(
     sequences = run.text_vocabulary.encode(texts, run.config.data.max_tokens)
     if not len(sequences) or not sequences.lengths.min():
         raise InputError("given a text without a token, or none; expected texts of one or more")
-    time = int(sequences.lengths.max())
-    tokens, mask = sequences.pad(np.arange(len(sequences)), time + padding)
-    if not run.config.model.mask:
-        mask = np.ones_like(mask)
-    return tokens, mask
+    tokens, _ = sequences.pad(np.arange(len(sequences)), int(sequences.lengths.max()))
+    return tokens, sequences.lengths
 
 
 def trace_tokens(
