@@ -1,4 +1,4 @@
-"""The analysis of a trained run: every quantity of every recurrent layer, for a page and for JSON."""
+"""The analysis of a trained run: every quantity of every recurrent layer."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
