@@ -55,7 +55,13 @@ def _padding(values: Mapping[str, Any]) -> dict[str, Any]:
         for index, step in enumerate(np.asarray(values["steps"]).tolist())
         if step in (0, 1, 2, 4, 8, 16, 32, 64)
     ]
-    return {**values, "rows": rows, "plot": draw.padding("padding", values)}
+    accuracy = values["accuracy"]
+    return {
+        **values,
+        "rows": rows,
+        "gain_plot": draw.padding("gain", values, "gain"),
+        "accuracy_plot": None if accuracy is None else draw.padding("after", values, "accuracy"),
+    }
 
 
 def _layer(number: int, layer: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,20 +25,18 @@ class _Plot:
 
 
 @contextlib.contextmanager
-def _figure(name: str, label: str, *, height: float = 3.1, columns: int = 1) -> Iterator[_Plot]:
+def _figure(name: str, label: str, *, height: float = 3.1) -> Iterator[_Plot]:
     import matplotlib
     from matplotlib.figure import Figure
 
     plot = _Plot()
     with matplotlib.rc_context(plots.style(name)):
-        figure = Figure(figsize=(5.4 * columns, height), layout="constrained")
-        axes = figure.subplots(1, columns, squeeze=False)[0]
-        for each in axes:
-            each.spines[["top", "left", "right"]].set_visible(False)
-            each.grid(axis="y", color=LINE, linewidth=0.7)
-            each.set_axisbelow(True)
-            each.tick_params(left=False, length=3)
-        plot.axes = axes if columns > 1 else axes[0]
+        figure = Figure(figsize=(5.4, height), layout="constrained")
+        plot.axes = figure.add_subplot()
+        plot.axes.spines[["top", "left", "right"]].set_visible(False)
+        plot.axes.grid(axis="y", color=LINE, linewidth=0.7)
+        plot.axes.set_axisbelow(True)
+        plot.axes.tick_params(left=False, length=3)
         yield plot
         plot.svg = plots.inline_svg(plots.render_svg(figure), name, label)
 
@@ -158,7 +156,8 @@ def time_constants(name: str, constants: Sequence[float]) -> Markup:
             markersize=4.5,
             markeredgewidth=0,
         )
-        _logarithmic(axes, [values])
+        if values[-1] > 10 * values[0] > 0:
+            _logarithmic(axes, [values])
         axes.set_xlabel("units, by time constant", color=QUIET, loc="right")
         axes.set_ylabel("steps", color=QUIET)
     return plot.svg
@@ -181,28 +180,22 @@ def word_probes(name: str, probes: Mapping[int, Any], unit: str) -> Markup:
     return plot.svg
 
 
-def padding(name: str, values: Mapping[str, Any]) -> Markup:
-    """Plots what is left of the state, and the accuracy, over the steps of padding."""
+def padding(name: str, values: Mapping[str, Any], key: str) -> Markup:
+    """Plots the gain or the accuracy over the steps of padding, and how many there are."""
     steps = values["steps"]
-    with _figure(name, "decay of the state through padding", height=3.2, columns=2) as plot:
-        left, right = plot.axes
-        for axes in (left, right):
-            low, high = values["lower_padding"], values["upper_padding"]
-            axes.axvspan(low, min(high, steps[-1]), color=VALIDATION, alpha=0.1, linewidth=0)
-            axes.axvline(
-                min(values["median_padding"], steps[-1]),
-                color=VALIDATION,
-                linewidth=1.2,
-                linestyle=(0, (4, 2)),
-            )
-            axes.set_xlabel("steps of padding read after the text", color=QUIET, loc="right")
-        left.set_title("what is left of the text's state", loc="left", color=INK, fontsize=9.5)
-        left.plot(steps, _clipped(values["gain"]), color=TRAIN, linewidth=2.2, marker="o")
-        _logarithmic(left, [_clipped(values["gain"])])
-        right.set_title("accuracy of the answer there", loc="left", color=INK, fontsize=9.5)
-        if values["accuracy"] is not None:
-            right.plot(steps, values["accuracy"], color=TRAIN, linewidth=2.2, marker="o")
-            _percent(right, low=None)
+    with _figure(name, f"{key} over the steps of padding") as plot:
+        axes = plot.axes
+        low, high, median = (
+            min(values[f"{place}_padding"], steps[-1]) for place in ("lower", "upper", "median")
+        )
+        axes.axvspan(low, high, color=VALIDATION, alpha=0.1, linewidth=0)
+        axes.axvline(median, color=VALIDATION, linewidth=1.2, linestyle=(0, (4, 2)))
+        axes.plot(steps, _clipped(values[key]), color=TRAIN, linewidth=2.2, marker="o")
+        if key == "gain":
+            _logarithmic(axes, [_clipped(values[key])])
+        else:
+            _percent(axes, low=None)
+        axes.set_xlabel("steps of padding after the text", color=QUIET, loc="right")
     return plot.svg
 
 
