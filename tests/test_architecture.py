@@ -358,6 +358,7 @@ def run_python(code: str) -> list[str]:
         "score",
         "translate",
         "inspect",
+        "dynamics.__main__",
         "export",
         "serve",
         "experiment.__main__",

@@ -1,7 +1,7 @@
 """The analysis of a trained run: every quantity of every recurrent layer."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from rnnjax.dynamics.lyapunov import lyapunov_spectrum
 from rnnjax.dynamics.padding import token_padding_decay
 from rnnjax.dynamics.plane import project_states
 from rnnjax.dynamics.probes import Features, probe_class, probe_words
-from rnnjax.dynamics.runs import Examples, initial_params, load_split, take_examples, trace_batch
+from rnnjax.dynamics.runs import Examples, initial_params, load_dataset, take_examples, trace_batch
 from rnnjax.dynamics.trajectory import Trajectory, state_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting import dynamics_page
@@ -63,10 +63,10 @@ def analyze(run: TrainedRun, layer: int = 0) -> Dynamics:
       InputError: the data of the run is not available, its network has no recurrent layer over
         whole sequences, or no layer of that number.
     """
-    test_split = load_split(run)
-    test = take_examples(run, test_split, _TEST_ROWS)
+    dataset = load_dataset(run)
+    test = take_examples(run, dataset.test, _TEST_ROWS)
     trajectories = _select_layer(trace_batch(run, test.batch), layer)
-    train = take_examples(run, load_split(run, "train"), _TRAIN_ROWS)
+    train = take_examples(run, dataset.train, _TRAIN_ROWS)
     train_trajectories = _select_layer(trace_batch(run, train.batch), layer)
     rows = np.linspace(0, len(test.is_example) - 1, min(_ROWS, len(test.is_example))).astype(int)
     initial = _select_layer(
@@ -294,7 +294,7 @@ def _padding(run: TrainedRun, examples: Examples) -> dict[str, Any] | None:
     }
 
 
-def _point_values(point: Point) -> Mapping[str, Any]:
+def _point_values(point: Point) -> dict[str, Any]:
     eigenvalues = point.eigenvalues[:_EIGENVALUES]
     return {
         "kind": point.kind,

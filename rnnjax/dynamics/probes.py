@@ -7,10 +7,10 @@ from jaxtyping import Bool, Float, Int
 
 from rnnjax.data.vocabulary import PADDING, UNKNOWN
 
-_PENALTIES = 10.0 ** np.arange(-3, 6)
+_PENALTIES = 10.0 ** np.arange(-2, 5)
 """Ridge penalties; the best by the error of leaving one out is taken."""
 _MAX_FEATURES = 512
-_MAX_SAMPLES = 3000
+_MAX_SAMPLES = 2000
 _MIN_SAMPLES = 50
 _WORDS = 32
 LAGS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -139,17 +139,21 @@ def linear_probe(
     labels, codes = np.unique(train_labels, return_inverse=True)
     targets = np.eye(len(labels))[codes]
     offset = targets.mean(axis=0)
-    left, singular, right = np.linalg.svd((train_states - mean) / deviation, full_matrices=False)
-    loadings = left.T @ (targets - offset)
+    normalized = (train_states - mean) / deviation
+    # The principal axes are those of a small matrix, where there are more samples than numbers.
+    variances, axes = np.linalg.eigh(normalized.T @ normalized)
+    components = normalized @ axes
+    loadings = components.T @ (targets - offset)
+    squares = components**2
 
     def squared_error(penalty: float) -> float:
-        shrinkage = singular**2 / (singular**2 + penalty)
-        leverage = left**2 @ shrinkage + 1 / len(left)
-        residuals = targets - offset - left @ (shrinkage[:, None] * loadings)
+        scale = 1 / (np.maximum(variances, 0) + penalty)
+        leverage = squares @ scale + 1 / len(squares)
+        residuals = targets - offset - components @ (scale[:, None] * loadings)
         return float(((residuals / np.maximum(1 - leverage, 1e-9)[:, None]) ** 2).sum())
 
     penalty = min(_PENALTIES, key=squared_error)
-    weights = right.T @ ((singular / (singular**2 + penalty))[:, None] * loadings)
+    weights = axes @ (loadings / (np.maximum(variances, 0) + penalty)[:, None])
     scores = (test_states - mean) / deviation @ weights + offset
     return Probe(
         accuracy=float(np.mean(labels[scores.argmax(axis=1)] == test_labels)),

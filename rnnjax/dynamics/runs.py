@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from rnnjax.data.dataset import Split
+from rnnjax.data.dataset import Dataset, Split
 from rnnjax.data.vocabulary import PADDING
 from rnnjax.dynamics.trajectory import Trajectory, trace_layers
 from rnnjax.errors import InputError
@@ -34,14 +34,20 @@ class Examples(NamedTuple):
     is_example: Bool[np.ndarray, "rows time"]
 
 
-def load_split(run: TrainedRun, name: str = "test") -> Split:
-    """Returns the training or the test split of a run.
+def load_dataset(run: TrainedRun) -> Dataset:
+    """Returns the data set that a run was trained on.
 
     Raises:
-      InputError: its data is not available.
+      InputError: it is not available, or is another one now.
     """
     corpus = run.task.load_corpus(run.config)
-    return getattr(run.task.make_dataset(run.config, corpus, run.vocabulary), name)
+    expected, actual = run.data["fingerprint"], corpus.describe()["fingerprint"]
+    if actual != expected:
+        raise InputError(
+            f"{run.folder}: was trained on data of the fingerprint {expected[:12]}, and that which "
+            f"its config names is now {actual[:12]}; bring back the data"
+        )
+    return run.task.make_dataset(run.config, corpus, run.vocabulary)
 
 
 def take_examples(run: TrainedRun, split: Split, rows: int = _ROWS) -> Examples:
@@ -111,7 +117,7 @@ def trace_run(run: TrainedRun, texts: Sequence[str] | None = None) -> list[Traje
         layer over whole sequences.
     """
     if texts is None:
-        return trace_batch(run, take_examples(run, load_split(run)).batch)
+        return trace_batch(run, take_examples(run, load_dataset(run).test).batch)
     tokens, lengths = encode_texts(run, texts)
     mask = np.arange(tokens.shape[1]) < lengths[:, None]
     return trace_tokens(run, tokens, mask if run.config.model.mask else np.ones_like(mask))
