@@ -10,6 +10,8 @@ from rnnjax.reporting import dynamics_plots as draw
 from rnnjax.reporting.templates import fill
 
 _MANY_UNITS = 24
+_SATURATED = 0.01
+"""Share of steps from which a plot of the saturation shows something."""
 _MAX_CLASSES = 8
 _COLOURS = ("train", "validation", "test", "quiet")
 """Of the gates, as the plots have them; further ones share the last."""
@@ -79,8 +81,9 @@ def _layer(number: int, layer: Mapping[str, Any], values: Mapping[str, Any]) -> 
     }
     constants_name, words_name = f"constants{number}", f"words{number}"
     plots |= {
-        "saturation": units["gates"] and draw.saturation(f"saturation{number}", units["gates"]),
-        "constants": finite.size and draw.time_constants(constants_name, finite.tolist()),
+        "saturation": _is_saturated(units["gates"])
+        and draw.saturation(f"saturation{number}", units["gates"]),
+        "constants": finite.size > 1 and draw.time_constants(constants_name, finite.tolist()),
         "words": probes["words"] and draw.word_probes(words_name, probes["words"], values["unit"]),
     }
     return {
@@ -113,6 +116,12 @@ def _gate(name: str, gate: Mapping[str, Any]) -> dict[str, Any]:
         "still": int(np.sum(gate["still"])),
         "units": len(gate["mean"]),
     }
+
+
+def _is_saturated(gates: Mapping[str, Any]) -> bool:
+    """Returns whether a unit is closed, or open, at one step of a hundred or more."""
+    shares = [gate[key] for gate in gates.values() for key in ("closed", "open")]
+    return any(np.max(share) >= _SATURATED for share in shares)
 
 
 def _quartiles(values: np.ndarray) -> list[float]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from rnnjax.reporting import plots
 from rnnjax.reporting.plots import INK, LINE, OUTCOMES, PAPER, QUIET, TEST, TRAIN, VALIDATION
 
-_FLOOR = 1e-12
+_FLOOR = 1e-20
 """Least value on a logarithmic axis."""
 _GATE_COLOURS = (TRAIN, VALIDATION, TEST, QUIET)
 _MARKERS = "osD^vP*X"
