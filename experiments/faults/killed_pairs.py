@@ -101,7 +101,8 @@ def kill_one_of_two(workspace: Workspace, rng: Random, fault: str = "") -> Outco
     ended = pairs.train(victim, delay)
     survivor, label = ended[1 - victim], fault or f"process {victim} of two"
     message = f"killed after {delay:.1f} s, other ended with {survivor.status}: "
-    message += survivor.err[-1_000:]
+    lines = [line for line in survivor.err.splitlines() if not line.startswith("    @")]
+    message += "\n".join(lines)[-900:]  # without the frames of JAX's trace
     if survivor.status is None or survivor.seconds > delay + SECONDS_UNTIL_ENDED:
         return Outcome(label, "hang", message)
     if survivor.has_traceback:

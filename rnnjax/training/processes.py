@@ -21,7 +21,7 @@ from typing import Any
 import jax
 from jax._src import distributed  # neither the store nor the number of processes is public
 
-from rnnjax.console import escape, shorten, write_error
+from rnnjax.console import escape, shorten
 from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError
 from rnnjax.reporting import progress
@@ -118,7 +118,7 @@ def check_equal(values: Mapping[str, Any], remedy: str) -> None:
 
 
 def is_connection_error(error: BaseException | None) -> bool:
-    """Returns whether the end of another process has caused an error, or an error that it is of."""
+    """Returns whether an error, or the cause of one, is a lost connection to another process."""
     if error is None or num_processes() == 1:
         return False
     is_of_library = not isinstance(error, InputError) and isinstance(error, Exception)
@@ -226,7 +226,9 @@ class _Ending:
     def end(self, message: str, seconds: float = 0.0) -> None:
         """Prints a message, and exits after some seconds."""
         if self._lock.acquire(blocking=False):
-            write_error(escape(shorten(f"error: {message}")) + "\n")
+            line = escape(shorten(f"error: {message}")) + "\n"
+            with contextlib.suppress(OSError):  # past the stream, which a thread may be writing to
+                os.write(2, line.encode(errors="backslashreplace"))
             time.sleep(seconds)
             os._exit(_FAILED)
         time.sleep(_SILENCE)  # another thread is ending the process
