@@ -86,6 +86,7 @@ def curves(
     test: Series,
     baseline: float | None = None,
     percent: bool = False,
+    prefix: str = "",
 ) -> Markup:
     """Plots a metric over the steps of a run.
 
@@ -96,6 +97,7 @@ def curves(
       test: drawn as markers.
       baseline: score of a constant prediction.
       percent: whether the values are shares.
+      prefix: further prefix of the identifiers.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -137,7 +139,7 @@ def curves(
         axes.set_xlim(left=0)
         drawing = render_svg(figure)
     points = len(train.steps) + len(validation.steps) + len(test.steps)
-    return _inline_svg(drawing, name, f"{name} over the steps of the run, {points} points")
+    return _inline_svg(drawing, prefix + name, f"{name} over the steps of the run, {points} points")
 
 
 def moving_average(values: np.ndarray) -> np.ndarray:

@@ -92,6 +92,15 @@ def read_run_groups(arguments: Sequence[str]) -> list[RunGroup]:
     return list(groups.values())
 
 
+def group_folders(name: str, folders: Sequence[Path]) -> RunGroup:
+    """Reads the runs of some folders as one group.
+
+    Raises:
+      InputError: as of `read_run_groups`.
+    """
+    return _group(name, [run for folder in folders for run in _read_folder(folder)])
+
+
 def check_comparable(groups: Sequence[RunGroup], metric: str) -> None:
     """Raises InputError if the scores of two groups are of different rows or tokens.
 

@@ -13,6 +13,7 @@ import numpy as np
 from rnnjax import cache, lint_rules, models
 from rnnjax.config import Config
 from rnnjax.errors import InputError, is_out_of_memory
+from rnnjax.interrupt import InterruptedRunError
 from rnnjax.reporting.event_files import require_tensorboardx
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import Task
@@ -108,6 +109,9 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
             training, scores = _train_and_evaluate(
                 folder, config, partition, replicates, task, warm_start, command
             )
+        except InterruptedRunError:
+            write_reports([replicate.folder for replicate in replicates], task_class, False)
+            raise
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise out_of_memory_error(config, task.length_key, error) from error

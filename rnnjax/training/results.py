@@ -62,10 +62,10 @@ def timing_values(totals: TimingTotals, unit: str) -> dict[str, float]:
     return values
 
 
-def write_reports(folders: Sequence[RunFolder], task: type[Task]) -> None:
-    """Writes a report page in each folder."""
+def write_reports(folders: Sequence[RunFolder], task: type[Task], finished: bool = True) -> None:
+    """Writes a report page in each folder; without scores if the run has not finished."""
     for folder in folders:
-        write_report(task, folder.path)
+        write_report(task, folder.path, finished=finished)
 
 
 def report_finished(folder: RunFolder, config: Config, task: type[Task]) -> dict[str, Any]:
