@@ -18,7 +18,7 @@ RUNS = (
     " an experiment with recorded runs (experiments/lesson), or one entry of it "
     "(experiments/lesson:gru)"
 )
-_RUN_KEYS = ("seed", "data.dir")
+_RUN_KEYS = ("seed", "data.dir", "data.file", "data.validation_file", "data.test_file")
 """Config keys that may differ within a group: the fingerprint identifies the data."""
 _IGNORED_ENVIRONMENT = ("started", "command", "resumed", "data")
 

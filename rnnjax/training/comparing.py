@@ -34,6 +34,6 @@ def compare_runs(*runs: Runs, metric: str = "test.accuracy") -> RunComparison:
             groups += run_groups.read_run_groups([os.fspath(entry)])
             continue
         members = [entry] if isinstance(entry, TrainedRun) else list(entry)
-        name = f"{number}: {members[0].config.model.cell}"
+        name = f"{number} {members[0].config.model.cell}"
         groups.append(run_groups.group_folders(name, [run.folder for run in members]))
     return compare_groups(groups, metric)

@@ -118,9 +118,9 @@ def test_runs_are_compared(runs):
     difference = gru.result["test"]["loss"] - lstm.result["test"]["loss"]
     assert comparison.results[0].comparison.mean == pytest.approx(difference)
     text = str(comparison)
-    assert text.startswith("test.loss, lower is better; against 1: LSTMCell\n")
+    assert text.startswith("test.loss, lower is better; against 1 LSTMCell\n")
     assert "no verdict: fewer than 5 seeds" in text
-    assert "config: model.cell: 'LSTMCell', 'GRUCell'" in text
+    assert "config: model.cell: 'LSTMCell', 'GRUCell'\n" in text
     assert "<th>difference</th>" in comparison._repr_html_()
     with pytest.raises(InputError, match="expected two or more"):
         rnnjax.compare_runs(lstm)
