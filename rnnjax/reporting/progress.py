@@ -38,8 +38,8 @@ class Progress:
                 progress.update(step, examples=n, loss=loss, accuracy=accuracy)
 
     If the stream is neither a terminal nor that of a notebook there is at most one line in ten
-    seconds, and one for the last update; none if the loop ends within three seconds. On a terminal the line
-    has its width, and parts without room are left out.
+    seconds, and one for the last update; none if the loop ends within three seconds. On a terminal
+    the line has its width, and parts without room are left out.
 
     Speed and time left are estimated from the second half of the elapsed time, so that a slow start
     has no lasting effect. They exclude the first update and all `uncounted` time, in which a loop
