@@ -37,16 +37,6 @@ class History(list[dict[str, Any]]):
         """
         return [row[name] for row in self if name in row and split in ("", row.get("split"))]
 
-    def frame(self) -> Any:
-        """Returns the rows as a `pandas.DataFrame`.
-
-        Raises:
-          ImportError: pandas is not installed.
-        """
-        import pandas
-
-        return pandas.DataFrame(list(self), columns=self.columns)
-
     def _repr_html_(self) -> str:
         last = self[-_MAX_ROWS:]
         rows = [{name: _format(row.get(name, "")) for name in self.columns} for row in last]
