@@ -158,11 +158,15 @@ def _layer_number(path: str) -> int:
     return int(match[1]) + 1 if match else 1
 
 
+def layer_name(path: str) -> str:
+    """Returns the name of a layer, with its direction if it has two: 'layer 1, read backward'."""
+    direction = next((f", read {name}" for name in ("forward", "backward") if name in path), "")
+    return f"layer {_layer_number(path)}{direction}"
+
+
 def _layer(path: str, internals: Mapping[str, Any], count: int) -> LayerTrace:
     """Returns gates and states of a layer at the first `count` tokens of a text."""
     is_reverse = "backward" in path
-    is_bidirectional = is_reverse or "forward" in path
-    direction = f", read {'backward' if is_reverse else 'forward'}" if is_bidirectional else ""
     state = internals["state"]
     if isinstance(state, Dropped):
         state = state.state  # in an evaluation its dropout masks are ones
@@ -180,7 +184,7 @@ def _layer(path: str, internals: Mapping[str, Any], count: int) -> LayerTrace:
         jax.tree_util.keystr(keys[-1:], simple=True): _flatten_units(values)[1 : count + 1]
         for keys, values in jax.tree_util.tree_flatten_with_path(internals.get("cell", {}))[0]
     }
-    return LayerTrace(f"layer {_layer_number(path)}{direction}", gates, tuple(states))
+    return LayerTrace(layer_name(path), gates, tuple(states))
 
 
 def _flatten_units(values: Any) -> Float[np.ndarray, "steps units"]:
