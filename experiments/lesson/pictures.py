@@ -94,6 +94,34 @@ def histogram(lengths: Any, boundaries: Sequence[int], alt: str) -> Picture:
     return Picture(figure, alt)
 
 
+def masks(batches: Mapping[str, np.ndarray], alt: str) -> Picture:
+    """Draws masks `[batch, time]`, real steps dark, all at the same scale of time."""
+    width = max(mask.shape[1] for mask in batches.values())
+    figure = Figure(figsize=(7.2, 1.5 * len(batches) + 0.4), layout="constrained")
+    rows = figure.subplots(len(batches), 1, squeeze=False)[:, 0]
+    for axes, (name, mask) in zip(rows, batches.items(), strict=True):
+        shades = np.full((len(mask), width), np.nan)
+        shades[:, : mask.shape[1]] = np.where(mask, 0.85, 0.2)
+        axes.imshow(shades, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        axes.set_title(name, loc="left", color=INK, fontsize=9)
+        axes.set_yticks([])
+        axes.tick_params(color=LINE, labelcolor=QUIET, labelsize=9)
+    rows[-1].set_xlabel("step (dark: a word, pale: padding)", color=QUIET)
+    return Picture(figure, alt)
+
+
+def word_map(points: np.ndarray, words: Sequence[str], alt: str) -> Picture:
+    """Writes words at the places of their vectors `[words, 2]`."""
+    figure, axes = _axes(7.2, 4.2)
+    axes.scatter(*points.T, s=8, color=COLOURS[0])
+    for (x, y), word in zip(points, words, strict=True):
+        axes.annotate(word, (x, y), (3, 3), textcoords="offset points", fontsize=8.5, color=INK)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    return Picture(figure, alt)
+
+
 def unrolled(words: Sequence[str], output: str) -> Picture:
     """Draws a recurrent layer unrolled over words: one cell, many steps, a state handed on."""
     count = len(words)
