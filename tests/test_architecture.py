@@ -362,6 +362,7 @@ def run_python(code: str) -> list[str]:
         "serve",
         "experiment.__main__",
         "compare",
+        "report",
         "lint",
     ],
 )

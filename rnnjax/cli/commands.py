@@ -17,6 +17,7 @@ COMMANDS = {
     "inspect": "rnnjax.inspect",
     "export": "rnnjax.export",
     "serve": "rnnjax.serve",
+    "report": "rnnjax.report",
     "compare": "rnnjax.compare",
     "lint": "rnnjax.lint",
     "experiment": "rnnjax.experiment.__main__",
