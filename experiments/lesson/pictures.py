@@ -14,7 +14,7 @@ from rnnjax.reporting import markdown
 INK, QUIET, LINE = "#14171c", "#5c6470", "#dfe3e8"
 COLOURS = ("#2457d6", "#c0540a", "#0c8a63", "#a02c9c")
 MARKERS, DASHES = ("o", "s", "^", "D"), ("-", "--", "-.", ":")
-_SHADES = 64
+_SHADES = 160
 """Colours of a picture, so that the notebook stays small."""
 
 
@@ -66,9 +66,17 @@ def lines(
     x_label: str,
     y_label: str,
     alt: str,
-    log: bool = False,
+    log: str = "",
 ) -> Picture:
-    """Draws a line for each curve, told apart by colour, dashes and marks."""
+    """Draws a line for each curve, told apart by colour, dashes and marks.
+
+    Args:
+      curves: places and values, by name.
+      x_label: of the axis.
+      y_label: of the axis.
+      alt: what the picture shows.
+      log: the axis with a logarithmic scale, 'x' or 'y'; '' for none.
+    """
     figure, axes = _axes(7.2, 3.0)
     for index, (name, (x, y)) in enumerate(curves.items()):
         axes.plot(
@@ -76,10 +84,10 @@ def lines(
             markersize=4, markevery=max(1, len(x) // 12), linewidth=1.8, label=name,
         )  # fmt: skip
     if log:
-        axes.set_yscale("log")
+        getattr(axes, f"set_{log}scale")("log")
     axes.set_xlabel(x_label, color=QUIET)
     axes.set_ylabel(y_label, color=QUIET)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+    figure.legend(frameon=False, labelcolor=INK, fontsize=9, loc="outside upper left", ncols=4)
     return Picture(figure, alt)
 
 

@@ -43,12 +43,14 @@ class ReportPart(NamedTuple):
       sections: below the curves.
       score: in the title of the page; '' for none.
       references: by metric, 'loss' or 'accuracy'.
+      loss_unit: of the loss, 'nats per token'; '' where it depends on the data.
     """
 
     headline: Markup
     sections: Markup = Markup("")
     score: str = ""
     references: Mapping[str, Reference] = MappingProxyType({})
+    loss_unit: str = ""
 
     @classmethod
     def of_scores(cls, run: run_files.Record, metrics: Sequence[str], unit: str) -> Self:
@@ -79,12 +81,12 @@ class ReportPart(NamedTuple):
 
         Args:
           module: its name.
-          **values: variables of the template; `score` and `references` are those of the part.
+          **values: variables of the template, and `score`, `references`, `loss_unit` of the part.
         """
         macros = load_macros(module.rpartition(".")[0], "report.html.j2", **values)
         headline, sections = Markup(macros.headline()), Markup(macros.sections())
         score, references = values.get("score", ""), values.get("references", {})
-        return cls(headline, sections, score, references)
+        return cls(headline, sections, score, references, values.get("loss_unit", ""))
 
 
 class ScoreInterval(NamedTuple):
