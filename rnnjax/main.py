@@ -74,6 +74,16 @@ def main(args: argparse.Namespace) -> int:
         return exit_status(interruption)
     for _, folder in RunFolder(workdir).replicates(config):
         write_message(f"report: {folder.report}")
+    if config.replicates > 1:
+        write_message(f"all replicates: {RunFolder(workdir).report}")
+    if config.hints:
+        usage = [line for _, line in usage_commands(find_task(config.task), config, workdir)]
+        if usage and config.replicates == 1:
+            write_message(f"next: {usage[0]}")
+        write_message(
+            "next: open the report in a browser; change one key, train again, and see both with "
+            f"{shlex.join(['rnnjax', 'report', str(workdir), 'RUN'])}"
+        )
     return 0
 
 

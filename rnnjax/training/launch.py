@@ -250,6 +250,11 @@ def _train_and_evaluate(
                 f"training {total_steps - resumed_from} steps of {config.batch_size} "
                 f"{task.example_unit}, padded to {boundaries} steps, each compiled once"
             )
+            if config.hints:
+                write_message(
+                    "compiling: the network becomes machine code for each of these lengths, some "
+                    "seconds the first time; the next run finds it in the cache"
+                )
         inputs = replicates[0].slice(state.params), task.initial_carry(dataset.test.batch_size)
         evaluate_step.prepare(inputs, dataset.test.empty_batches())
         timer = TrainingTimer(folder.timing, resumed_from)

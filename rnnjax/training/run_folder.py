@@ -24,7 +24,7 @@ _LOCK = ".lock"
 """The system releases the lock when its process ends, killed or not."""
 
 
-_FREE_KEYS = ("devices.", "tensorboard", "profile")
+_FREE_KEYS = ("devices.", "tensorboard", "profile", "hints")
 """Starts of keys that may change while a run is resumed."""
 
 
