@@ -24,7 +24,7 @@ from cases import (
     layer_data,
     layer_spec,
 )
-from contenders import products
+from contenders import NotOfferedError, products
 from contenders import rnnjax as rnnjax_contender
 from contenders.cudnn import flatten_weights
 from rnnjax.errors import InputError
@@ -183,7 +183,29 @@ def test_table_shows_ratios_and_failures(tmp_path):
     assert "| bilstm | 20 ms | 3 | failed | missing |" in text
     assert "- PyTorch is missing: torch not installed." in text
     assert "- Keras on JAX failed: ValueError: no (bilstm)" in text
-    assert "Not measured on this machine: layers, replicates, lesson, text, growth." in text
+    assert "Not measured on this machine: layers, linear, replicates, lesson, text, growth." in text
+
+
+def test_engines_of_a_linear_recurrence_agree():
+    spec = layer_spec("GatedDeltaNetCell(heads=2)", (2, 65, 4, 4))
+    scan, chunkwise = (
+        rnnjax_contender.linear(spec, engine).facts for engine in ("scan", "chunkwise")
+    )
+    assert disagreement(scan["digest"], chunkwise["digest"], 1e-4) == ""
+    assert 0 < chunkwise["temp_bytes"] != scan["temp_bytes"]
+    with pytest.raises(NotOfferedError, match="has the engines scan, chunkwise"):
+        rnnjax_contender.linear(spec, "associative")
+
+
+def test_memory_of_linear_recurrences_is_a_table(tmp_path):
+    runs = Runs(tmp_path / "runs.jsonl")
+    manifest = runs.add_manifest(MANIFEST)
+    lacking = {"not_offered": "MLSTMCell has the engines scan, chunkwise"}
+    seconds = {"rnnjax": 2.0, "rnnjax, scan": 9.0, "rnnjax, associative": lacking}
+    record(runs, manifest, "linear", "MLSTM, 16x2048x128x128", seconds)
+    text = tables.render(runs)
+    assert "| MLSTM, 16x2048x128x128 | 2e+03 ms | 3 | 4.50 (4.50 to 4.50) |" in text
+    assert "| MLSTM, 16x2048x128x128 | 2 | 9 |" in text
 
 
 def test_growth_has_exponents_and_plot(tmp_path):

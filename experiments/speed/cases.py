@@ -12,6 +12,15 @@ SIZES = ((16, 48, 64, 64), (32, 64, 128, 128), (64, 256, 256, 256), (8, 1024, 12
 
 GATES = {"simple": 1, "lstm": 4, "gru": 3}
 
+LINEAR_CELLS = (
+    *("MinGRUCell", "LRUCell", "Mamba2Cell(heads=2)", "GatedLinearAttentionCell(heads=2)"),
+    *("GatedDeltaNetCell(heads=2)", "MLSTMCell(heads=2)"),
+)
+"""Linear recurrences with diagonal states, then with matrix states."""
+
+LINEAR_SIZES = tuple((32_768 // time, time, 128, 128) for time in (128, 512, 2_048, 8_192, 16_384))
+"""Batch, time, inputs, hidden: the same number of steps in all."""
+
 VOCABULARY, NUM_TOKENS, CLASSES = 20_000, 5_119, 4
 """Of the lesson: the maximal size, and the words of the titles of its first 2,000 rows."""
 
@@ -23,7 +32,7 @@ class Case:
     """A benchmark that several contenders run.
 
     Attributes:
-      group: 'layers', 'steps', 'replicates', 'lesson', 'text' or 'growth'.
+      group: 'layers', 'linear', 'steps', 'replicates', 'lesson', 'text' or 'growth'.
       name: unique within the group.
       spec: parameters for the contenders.
     """
@@ -77,6 +86,13 @@ CONTENDERS: dict[str, tuple[Contender, ...]] = {
         Contender("jax.experimental.rnn", "cudnn"),
         Contender("the products alone", "products"),
     ),
+    "linear": (
+        RNNJAX,
+        *(
+            Contender(f"rnnjax, {name}", "rnnjax", name)
+            for name in ("scan", "fused", "associative", "chunkwise")
+        ),
+    ),
     "steps": (RNNJAX, *_KERAS, Contender("PyTorch", "torch", requires=("torch",))),
     "replicates": tuple(
         Contender(f"{count} seed{'s' * (count > 1)}", "rnnjax", f"{count}") for count in (1, 4, 16)
@@ -103,8 +119,14 @@ def cases(group: str, data: str = "") -> list[Case]:
         return [Case("text", "AG News", {"data": data})]
     if group == "lesson":
         return [Case("lesson", name, {"data": data}) for name in STEPS]
-    specs = {"layers": _layers, "steps": _steps, "replicates": _steps, "growth": _growth}[group]()
-    return [Case(group, name, spec) for name, spec in specs.items()]
+    specs = {
+        "layers": _layers,
+        "linear": _linear,
+        "steps": _steps,
+        "replicates": _steps,
+        "growth": _growth,
+    }
+    return [Case(group, name, spec) for name, spec in specs[group]().items()]
 
 
 def layer_spec(cell: str, size: tuple[int, int, int, int], bidirectional: bool = False) -> dict:
@@ -129,6 +151,14 @@ def _layers() -> dict[str, dict]:
         for bidirectional in (False, True)
         for size in SIZES
         for cell in GATES
+    }
+
+
+def _linear() -> dict[str, dict]:
+    return {
+        f"{cell.partition('Cell')[0]}, {'x'.join(map(str, size))}": layer_spec(cell, size)
+        for cell in LINEAR_CELLS
+        for size in LINEAR_SIZES
     }
 
 
@@ -184,7 +214,7 @@ class LayerData(NamedTuple):
       mask: bool `[batch, time]`.
       probe: float32 `[batch, time, outputs]`, zero on padding: the loss is the sum of the outputs
         times the probe.
-      weights: named as in the state_dict of PyTorch's modules.
+      weights: named as in the state_dict of PyTorch's modules; none of a linear recurrence.
     """
 
     inputs: np.ndarray
@@ -204,7 +234,8 @@ def layer_data(spec: Mapping[str, Any]) -> LayerData:
     outputs = spec["hidden"] * (1 + spec["bidirectional"])
     inputs = random.standard_normal((batch, time, spec["inputs"]), np.float32)
     probe = random.random((batch, time, outputs), np.float32) * mask[..., None]
-    return LayerData(inputs, lengths, mask, probe, recurrent_weights(spec, random))
+    weights = recurrent_weights(spec, random) if spec["cell"] in GATES else {}
+    return LayerData(inputs, lengths, mask, probe, weights)
 
 
 def recurrent_weights(

@@ -273,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if {"text", "lesson"} & {*groups} and not Path(data, "train.csv").exists():
         raise InputError(
             f"--data: {args.data} has no train.csv; pass a folder with train.csv and test.csv of "
-            "AG News, or leave out text and lesson: --only layers,steps,replicates,growth"
+            "AG News, or leave out text and lesson: --only layers,linear,steps,replicates,growth"
         )
     runs = Runs(FOLDER / "runs.jsonl")
 

@@ -19,6 +19,7 @@ GroupResults = dict[tuple[str, str], Result]
 
 _TITLES = {
     "layers": "Layers",
+    "linear": "Linear recurrences by engine",
     "steps": "Training steps of the lesson's networks",
     "replicates": "A training step of several seeds side by side",
     "lesson": "The lesson, end to end",
@@ -113,9 +114,9 @@ def _render_machine(runs: Runs, machine: str) -> str:
             continue
         manifest = runs.manifests[runs.newest(machine, group)]
         parts += [f"### {title}", _describe_manifest(manifest)]
-        parts += {"growth": _growth, "lesson": _lesson, "text": _text}.get(group, _ratios)(
-            group, results
-        )
+        parts += {"growth": _growth, "lesson": _lesson, "linear": _linear, "text": _text}.get(
+            group, _ratios
+        )(group, results)
         parts += _notes(results)
         if plots.describe(group, results):
             parts.append(f"![{title}]({_plot_name(machine, group)})")
@@ -156,6 +157,22 @@ def _ratios(group: str, results: GroupResults) -> list[str]:
         ratio_heads = (f"{name} / {reference_name}" for name in columns)
         parts.append(markdown.table([operation, reference_name, "rounds", *ratio_heads], rows))
     return parts
+
+
+def _linear(group: str, results: GroupResults) -> list[str]:
+    """Returns the tables of ratios, and one of the memory of forward and backward."""
+    names = _offering_contenders(group, results)
+    rows = []
+    for case in cases(group):
+        sizes = [
+            result.facts.get("temp_bytes") if (result := results.get((case.name, name))) else None
+            for name in names
+        ]
+        if any(sizes):
+            rows.append(
+                [case.name, *("" if size is None else f"{size / 2**20:.0f}" for size in sizes)]
+            )
+    return [*_ratios(group, results), markdown.table([f"{FORWARD_BACKWARD}, MiB", *names], rows)]
 
 
 def _offering_contenders(group: str, results: GroupResults) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 COMMANDS = {
     "train": "rnnjax.main",
+    "plan": "rnnjax.plan",
     "predict": "rnnjax.predict",
     "evaluate": "rnnjax.evaluate",
     "generate": "rnnjax.generate",

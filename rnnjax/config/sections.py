@@ -165,8 +165,11 @@ class EmbeddingConfig(ConfigSection):
 
 
 class OutputConfig(ConfigSection):
-    """The output layer of a language model."""
+    """The output layer. A soft cap and samples are for language models."""
 
+    scale: float = pydantic.Field(default=0.0, ge=0.0)
+    """Bound of a uniform distribution of its initial kernel, its bias being then zero; 0 for
+    `model.initialization`'s."""
     soft_cap: float = pydantic.Field(default=0.0, ge=0.0)
     """Logits z become `soft_cap * tanh(z / soft_cap)`; 0 for off."""
     samples: int = pydantic.Field(default=0, ge=0, le=_TOKENS)
@@ -262,9 +265,6 @@ class ModelConfig(ConfigSection):
     recurrent_scale: float = pydantic.Field(default=0.0, ge=0.0)
     """Bound of a uniform distribution of all initial parameters of the recurrent layers; 0 for
     `initialization`'s."""
-    output_scale: float = pydantic.Field(default=0.0, ge=0.0)
-    """Bound of a uniform distribution of the initial kernel of the output layer, whose bias is then
-    zero; 0 for `initialization`'s."""
     learned_initial_state: bool = False
     """Whether the initial state is a parameter; otherwise it is the cell's default."""
     engine: Literal[

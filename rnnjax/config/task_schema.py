@@ -22,7 +22,7 @@ _TASKS = Path(__file__).parents[1] / "tasks"
 RECURRENT_KEYS = (
     *("model.cell", "model.features", "model.layers", "model.dropout", "model.engine"),
     *("model.remat", "model.learned_initial_state"),
-    *("model.initialization", "model.recurrent_scale", "model.output_scale"),
+    *("model.initialization", "model.recurrent_scale", "model.output.scale"),
     *("model.layer_features", "model.connection", "model.layer_norm", "model.block"),
     *("model.regularization.input_dropout", "model.regularization.hidden_dropout"),
     "model.regularization.output_dropout",

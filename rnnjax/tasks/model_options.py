@@ -75,7 +75,7 @@ def make_initialization(
     scales = {
         "embedding_scale": config.embedding.scale,
         "recurrent_scale": config.recurrent_scale,
-        "output_scale": config.output_scale,
+        "output_scale": config.output.scale,
     }
     return dataclasses.replace(base, **{name: scale for name, scale in scales.items() if scale})
 

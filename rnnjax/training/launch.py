@@ -5,10 +5,11 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from rnnjax import cache, lint_rules, models
 from rnnjax.config import Config
@@ -46,8 +47,8 @@ from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.schedule import make_plateau, make_schedule
 from rnnjax.training.sharding import Partition, make_partition, prepare_devices
 from rnnjax.training.start import load_new_run, start_run
-from rnnjax.training.state import TrainState, init_state, restart_optimizer
-from rnnjax.training.step import make_evaluate_step, make_train_step
+from rnnjax.training.state import InitialState, TrainState, init_state, restart_optimizer
+from rnnjax.training.step import CompiledFunction, make_evaluate_step, make_train_step
 from rnnjax.training.timing import TrainingTimer
 from rnnjax.training.warm_start import WarmStart, apply_warm_start, match_warm_start
 
@@ -91,7 +92,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
         replicates = load_resumed_run(folder, config)
     if is_finished:
         return report_finished(folder, config, task_class)
-    task, layers = _make_task(config, replicates)
+    task, layers = make_task(config, replicates)
     reports = match_warm_start(warm_start, task, replicates) if warm_start else []
     check_parameters(sum(row["parameters"] for row in layers), config)
     with contextlib.ExitStack() as locks:
@@ -123,9 +124,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
     return result
 
 
-def _make_task(
-    config: Config, replicates: Sequence[Replicate]
-) -> tuple[Task, list[dict[str, Any]]]:
+def make_task(config: Config, replicates: Sequence[Replicate]) -> tuple[Task, list[dict[str, Any]]]:
     """Returns the task with its network, and the layers of the network.
 
     Warns of common mistakes in the config.
@@ -174,31 +173,36 @@ def _make_task(
     return task, [dataclasses.asdict(row) for row in layers]
 
 
-def _train_and_evaluate(
-    folder: RunFolder,
-    config: Config,
-    partition: Partition | None,
-    replicates: Sequence[Replicate],
-    task: Task,
-    warm_start: WarmStart | None,
-    command: str,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Trains from the newest checkpoint or from the start, and evaluates each replicate.
+class Steps(NamedTuple):
+    """The training and the evaluation step of a run, and the parts that they are made of.
 
-    Returns:
-      Steps, time and compilations of the training, and the scores of each replicate.
-
-    Raises:
-      NonFiniteError: a loss, parameter or gradient is not finite; the message names its source.
+    Attributes:
+      learning_rate: of each step.
+      optimizer: of the parameters.
+      initial: the state before the first step.
+      shardings: of the state among several devices; None on one.
+      train: as `make_train_step` returns it.
+      evaluate: as `make_evaluate_step` returns it.
     """
-    dataset, seeds = replicates[0].dataset, [replicate.config.seed for replicate in replicates]
-    steps_per_epoch = dataset.train.steps_per_epoch
-    total_steps = config.epochs * steps_per_epoch
+
+    learning_rate: optax.Schedule
+    optimizer: optax.GradientTransformation
+    initial: InitialState
+    shardings: TrainState | None
+    train: CompiledFunction
+    evaluate: CompiledFunction
+
+
+def build_steps(
+    config: Config, partition: Partition | None, replicates: Sequence[Replicate], task: Task
+) -> Steps:
+    """Builds the steps of a run, without compiling them or computing the initial state."""
+    seeds = [replicate.config.seed for replicate in replicates]
     learning_rate = make_schedule(
         config.schedule,
         config.learning_rate,
         config.warmup_steps,
-        total_steps,
+        config.epochs * replicates[0].dataset.train.steps_per_epoch,
         config.schedule_arguments,
     )
     optimizer = make_optimizer(config.optimizer, learning_rate, task.trainable_mask)
@@ -217,14 +221,37 @@ def _train_and_evaluate(
         shardings = partition.shard_state(task, config.batch_size, len(seeds), initial.shapes)
         group = partition.shard_group(config.batch_size, len(seeds) > 1)
         options = {"in_shardings": (shardings, group), "out_shardings": shardings}
+    train = make_train_step(task, optimizer, seeds, config.averaging.decay, partition, **options)
+    evaluate = make_evaluate_step(task, partition and partition.for_evaluation())
+    return Steps(learning_rate, optimizer, initial, shardings, train, evaluate)
+
+
+def _train_and_evaluate(
+    folder: RunFolder,
+    config: Config,
+    partition: Partition | None,
+    replicates: Sequence[Replicate],
+    task: Task,
+    warm_start: WarmStart | None,
+    command: str,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trains from the newest checkpoint or from the start, and evaluates each replicate.
+
+    Returns:
+      Steps, time and compilations of the training, and the scores of each replicate.
+
+    Raises:
+      NonFiniteError: a loss, parameter or gradient is not finite; the message names its source.
+    """
+    dataset = replicates[0].dataset
+    steps_per_epoch = dataset.train.steps_per_epoch
+    total_steps = config.epochs * steps_per_epoch
+    steps = build_steps(config, partition, replicates, task)
+    initial, shardings = steps.initial, steps.shardings
     checkpoints = folder.open_checkpoints()
     with (
-        contextlib.closing(
-            make_train_step(task, optimizer, seeds, config.averaging.decay, partition, **options)
-        ) as train_step,
-        contextlib.closing(
-            make_evaluate_step(task, partition and partition.for_evaluation())
-        ) as evaluate_step,
+        contextlib.closing(steps.train) as train_step,
+        contextlib.closing(steps.evaluate) as evaluate_step,
     ):
         if max(checkpoints.steps, default=0) < total_steps:
             train_step.prepare(initial.shapes, batches_to_compile(replicates))
@@ -234,7 +261,7 @@ def _train_and_evaluate(
             state = initial.create()
             if warm_start:
                 state = apply_warm_start(warm_start, task, replicates, state)
-                state = restart_optimizer(task, optimizer, len(replicates), state)
+                state = restart_optimizer(task, steps.optimizer, len(replicates), state)
             if shardings:
                 state = jax.device_put(state, shardings)
             return checkpoints.restore(state, repair=repair) or (0, state)
@@ -264,7 +291,7 @@ def _train_and_evaluate(
                 task,
                 replicates,
                 state,
-                learning_rate,
+                steps.learning_rate,
                 train_step,
                 evaluate_step,
                 checkpoints,

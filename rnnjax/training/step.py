@@ -55,10 +55,22 @@ class CompiledFunction:
 
     def __call__(self, state: Any, batch: Any) -> Any:
         """Calls the function, after waiting for its compilation."""
+        return self.compile(state, batch)(state, batch)
+
+    def compile(self, state: Any, batch: Any) -> jax.stages.Compiled:
+        """Returns the function compiled for the shapes of a batch, after waiting for it.
+
+        Args:
+          state: as for `prepare`.
+          batch: of the shapes.
+        """
         executable = self._executable(state, batch)
         with uncounted():
-            compiled = executable.result()
-        return compiled(state, batch)
+            return executable.result()
+
+    def trace(self, state: Any, batch: Any) -> Any:
+        """Returns the function as a jaxpr, for the shapes of a batch."""
+        return self._function.trace(state, batch).jaxpr
 
     def copy_to_devices(self, params: Any) -> Any:
         """Returns parameters of one network, copied to each device of the function."""

@@ -93,7 +93,7 @@ class Watch:
             events.write(step, "parameter_norm", layer_norms(params))
             events.write(step, "gradient_norm", layer_norms(gradients))
             speed = {f"{self._task.throughput_unit}_per_second": self._examples / seconds}
-            events.write(step, "resources", {**speed, **_padding(batch), **_memory()})
+            events.write(step, "resources", {**speed, **padding_share(batch), **_memory()})
         self._examples, self._start = 0, time.monotonic()
 
     def _stop_trace(self) -> None:
@@ -114,8 +114,8 @@ def layer_norms(params: Any) -> dict[str, float]:
     return {key: float(value) ** 0.5 for key, value in squares.items()}
 
 
-def _padding(batch: Any) -> dict[str, float]:
-    """Returns the share of the masked steps of a batch."""
+def padding_share(batch: Any) -> dict[str, float]:
+    """Returns the share of the masked steps of a batch, 'padding'; nothing without a mask."""
     masks = [value for name, value in batch._asdict().items() if name.endswith("mask")]
     size = sum(np.size(mask) for mask in masks)
     return {"padding": 1.0 - sum(int(np.sum(mask)) for mask in masks) / size} if size else {}

@@ -20,6 +20,9 @@ def layer_job(
 ) -> Job:
     """Returns the job of a layer.
 
+    Its facts are the digest and the memory of forward+backward, that is the size that XLA's buffer
+    assignment reserves beside arguments and results.
+
     Args:
       outputs: function of parameters, inputs and `mask`.
       kernels: selects the kernels from a pytree like the parameters.
@@ -34,11 +37,15 @@ def layer_job(
     arguments = jax.device_put((params, data.inputs, mask))
     probe = jax.device_put(data.probe)
     forward = jax.jit(outputs)
-    gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    lowered = jax.jit(jax.value_and_grad(loss, argnums=(0, 1))).lower(*arguments, probe)
+    gradients = lowered.compile()
     value, (param_gradients, input_gradient) = gradients(*arguments, probe)
-    facts = {
+    facts: dict[str, Any] = {
         "digest": digest(data, forward(*arguments), value, input_gradient, kernels(param_gradients))
     }
+    memory = gradients.memory_analysis()
+    if memory is not None:
+        facts["temp_bytes"] = memory.temp_size_in_bytes
     return Job(
         {
             "forward": lambda: jax.block_until_ready(forward(*arguments)),

@@ -14,7 +14,7 @@ import numpy as np
 from cases import CLASSES, FORWARD_BACKWARD, NUM_TOKENS, digest_of_steps, layer_data, step_data
 from contenders import Job, NotOfferedError
 from contenders.jax_jobs import layer_job, named_kernels
-from rnnjax.cells import GRUCell, LSTMCell, SimpleCell
+from rnnjax.cells import GRUCell, LSTMCell, SimpleCell, make_cell
 from rnnjax.interop import from_torch
 from rnnjax.layers import RNN, Bidirectional, Stack, available_engines
 
@@ -38,14 +38,7 @@ def make_layer(spec: dict[str, Any], **options: Any) -> Any:
 
 def layers(spec: dict[str, Any], variant: str) -> Job:
     """Returns the job of a layer; `variant` is the engine."""
-    cell = _CELLS[spec["cell"]](spec["hidden"])
-    engines = [
-        engine
-        for engine in available_engines(cell)
-        if engine not in _GPU_ENGINES or jax.default_backend() == "gpu"
-    ]
-    if variant not in ("auto", *engines):
-        raise NotOfferedError(f"{type(cell).__name__} has the engines {', '.join(engines)}")
+    _require_engine(_CELLS[spec["cell"]](spec["hidden"]), variant)
     layer, data = make_layer(spec, engine=variant), layer_data(spec)
 
     def outputs(params, inputs, mask):
@@ -53,6 +46,30 @@ def layers(spec: dict[str, Any], variant: str) -> Job:
 
     params = from_torch(layer, data.weights)
     return layer_job(outputs, named_kernels, params, data, data.mask)
+
+
+def linear(spec: dict[str, Any], variant: str) -> Job:
+    """Returns the job of a layer of a linear recurrence; `variant` is the engine."""
+    cell = make_cell(spec["cell"], spec["hidden"])
+    _require_engine(cell, variant)
+    layer, data = RNN(cell, engine=variant), layer_data(spec)
+
+    def outputs(params, inputs, mask):
+        return layer.apply({"params": params}, inputs, mask)[1]
+
+    params = jax.jit(layer.init)(jax.random.key(0), data.inputs[:1, :1])["params"]
+    return layer_job(outputs, jax.tree.leaves, params, data, data.mask)
+
+
+def _require_engine(cell: Any, engine: str) -> None:
+    """Raises NotOfferedError if the cell lacks an engine on this machine."""
+    engines = [
+        name
+        for name in available_engines(cell)
+        if name not in _GPU_ENGINES or jax.default_backend() == "gpu"
+    ]
+    if engine not in ("auto", *engines):
+        raise NotOfferedError(f"{type(cell).__name__} has the engines {', '.join(engines)}")
 
 
 def growth(spec: dict[str, Any], variant: str) -> Job:

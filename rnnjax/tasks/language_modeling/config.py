@@ -25,7 +25,7 @@ SCHEMA = TaskSchema(
     keys=(
         *(*TEXT_KEYS, *FILE_KEYS, *CORPUS_KEYS, *RECURRENT_KEYS, *EMBEDDING_KEYS),
         *("data.sequence_length", "data.restarts", "data.length_variation"),
-        "model.output",
+        *("model.output.soft_cap", "model.output.samples"),
         *("model.embedding.tied", "model.regularization.embedding_dropout"),
         *("model.regularization.activation", "model.regularization.temporal_activation"),
     ),

@@ -70,7 +70,7 @@ SCHEMA = TaskSchema(
         *(*TEXT_KEYS, *FILE_KEYS, "data.validation", "data.test"),
         *("data.buckets", "model.embedding.features", "model.embedding.tied"),
         *("model.cell", "model.features", "model.layers", "model.dropout"),
-        *("model.initialization", "model.recurrent_scale", "model.output_scale"),
+        *("model.initialization", "model.recurrent_scale", "model.output.scale"),
         "model.embedding.scale",
     ),
     check=_check,

@@ -5,11 +5,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from rnnjax.cells import LinearCell, MatrixCell
 from rnnjax.cells.base import is_broadcast
 from rnnjax.testing.assertions import (
     EPSILON,
-    NotApplicableError,
     assert_bits_equal,
     assert_close,
     named_leaves,
@@ -19,6 +17,7 @@ from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.harness import ALTERNATIVE_SEED, DROPOUT_SEED
 from rnnjax.testing.invariant import BOTH, invariant
 from rnnjax.testing.mask_patterns import align_axes
+from rnnjax.testing.projections import projection_function
 from rnnjax.testing.sequence_result import (
     SequenceArguments,
     SequenceResult,
@@ -84,30 +83,13 @@ def row_counts(case: CheckCase) -> None:
 )
 def projection_sizes(case: CheckCase) -> None:
     adapter = case.adapter
-    cell: Any = adapter.cell
-    if not adapter.is_native:
-        raise NotApplicableError("a cell of flax reads one step at a time")
-    is_linear = isinstance(cell, LinearCell) and "associative" in case.engines
-    is_matrix = isinstance(cell, MatrixCell) and "chunkwise" in case.engines
-
-    def project(variables, states, inputs):
-        projected = cell.apply(variables, inputs, method="project")
-        results = {"project": projected}
-        if is_linear:
-            results["coefficients"] = cell.apply(variables, projected, method="coefficients")
-            results["read"] = cell.apply(variables, states, projected, method="read")
-        if is_matrix:
-            coefficients: Any = cell.apply(variables, projected, method="coefficients")
-            products = (coefficients.value, projected, coefficients.log_gain)
-            results["coefficients"] = coefficients
-            results["read"] = cell.apply(variables, *products, method="read")
-        return results
+    project, reads_states = projection_function(case)
 
     counts = FEW_STEP_COUNTS if adapter.quick else STEP_COUNTS
     rows, steps = 16, max(counts)
     inputs, variables = case.harness.inputs(rows, steps), case.harness.variables()
     states = None
-    if is_linear:
+    if reads_states:
         # A state for each step: those of the rows, turned and shrunk.
         states = jax.tree.map(
             lambda leaf: np.stack(

@@ -6,11 +6,9 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from rnnjax.cells import LinearCell, MatrixCell
 from rnnjax.cells.base import is_broadcast
 from rnnjax.layers import RNN, Bidirectional
 from rnnjax.testing.assertions import (
-    NotApplicableError,
     ViolationError,
     assert_bits_equal,
     assert_close,
@@ -22,6 +20,7 @@ from rnnjax.testing.assertions import (
 from rnnjax.testing.check_case import CheckCase
 from rnnjax.testing.invariant import BOTH, FORWARD, invariant
 from rnnjax.testing.mask_patterns import generate_masks, reverse_steps
+from rnnjax.testing.projections import projection_function
 from rnnjax.testing.sequence_result import (
     SequenceArguments,
     SequenceResult,
@@ -37,40 +36,23 @@ from rnnjax.testing.sequence_result import (
     "axis other than the last",
 )
 def projection(case: CheckCase) -> None:
-    adapter, inputs = case.adapter, case.arguments.inputs
-    cell: Any = adapter.cell
-    if not adapter.is_native:
-        raise NotApplicableError("a cell of flax reads one step at a time")
-    is_linear = isinstance(cell, LinearCell) and "associative" in case.engines
-    is_matrix = isinstance(cell, MatrixCell) and "chunkwise" in case.engines
-
-    def project(variables, inputs, states):
-        projected = cell.apply(variables, inputs, method="project")
-        results = {"project": projected}
-        if is_linear:
-            results["coefficients"] = cell.apply(variables, projected, method="coefficients")
-            results["read"] = cell.apply(variables, states, projected, method="read")
-        if is_matrix:
-            coefficients: Any = cell.apply(variables, projected, method="coefficients")
-            products = (coefficients.value, projected, coefficients.log_gain)
-            results["coefficients"] = coefficients
-            results["read"] = cell.apply(variables, *products, method="read")
-        return results
+    inputs = case.arguments.inputs
+    project, reads_states = projection_function(case)
 
     states = None
-    if is_linear:
+    if reads_states:
         states = jax.tree.map(
             lambda leaf: np.repeat(leaf[:, None], case.steps, axis=1), case.arguments.state
         )
     compiled = case.harness.compiled("project", lambda: project)
     variables = case.harness.variables()
-    all_steps = to_numpy(compiled(variables, inputs, states))
+    all_steps = to_numpy(compiled(variables, states, inputs))
     for step in range(case.steps):
 
         def at_step(leaf, step=step):
             return leaf if is_broadcast(leaf) else leaf[:, step]
 
-        single = compiled(variables, inputs[:, step], jax.tree.map(at_step, states))
+        single = compiled(variables, jax.tree.map(at_step, states), inputs[:, step])
         assert_close(
             named_leaves(jax.tree.map(at_step, all_steps, is_leaf=is_broadcast)),
             named_leaves(to_numpy(single)),
