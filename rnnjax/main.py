@@ -62,6 +62,8 @@ def main(args: argparse.Namespace) -> int:
     try:
         training.train(config, name, workdir, command)
     except (InterruptedRunError, KeyboardInterrupt) as interruption:
+        if isinstance(interruption, InterruptedRunError):
+            write_message(f"report so far: {RunFolder(workdir).report}")
         message = str(interruption) or "interrupted; checkpoints that were saved remain"
         usage = [line for _, line in usage_commands(find_task(config.task), config, workdir)]
         if usage and config.replicates == 1 and isinstance(interruption, InterruptedRunError):

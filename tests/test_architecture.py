@@ -26,7 +26,7 @@ SUPPORT = {
 }
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
-    *("lint", "score", "export", "serve", "dynamics", "plan"),
+    *("lint", "score", "export", "serve", "report", "dynamics", "plan"),
 }
 
 TASK_CONFIGS = "config of a task"

@@ -1,6 +1,7 @@
 """The lesson's notebook: it runs on a few rows, and every part has an exercise with a solution."""
 
 import ast
+import copy
 import importlib.util
 import re
 from pathlib import Path
@@ -38,7 +39,7 @@ def test_notebook_runs_on_a_few_rows(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}")
     # Plots of the kernel, and warnings of its libraries, are not under test.
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-    notebook = nbformat.from_dict(NOTEBOOK)
+    notebook = copy.deepcopy(NOTEBOOK)
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             cell.source = 'from pathlib import Path\n\nNEWS = Path("nowhere")\nTAKE = 48'

@@ -111,6 +111,12 @@ def test_interruption_returns_the_network_as_it_is(tmp_path, monkeypatch, capsys
     assert "last logged step" not in (workdir / "report.html").read_text()
 
 
+@pytest.mark.parametrize("hints", [True, False])
+def test_hints_can_be_switched_off(hints, capsys):
+    rnnjax.fit(SMALL, train=(TEXTS, LABELS), hints=hints)
+    assert ("compiling: " in capsys.readouterr().err) == hints
+
+
 def test_runs_are_compared(runs):
     lstm, _ = runs
     gru = rnnjax.fit(SMALL, {"model.cell": "GRUCell"}, train=(TEXTS, LABELS))
