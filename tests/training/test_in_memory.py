@@ -86,6 +86,9 @@ def test_run_shows_headline_and_curves(runs):
     html = pair._repr_html_()
     assert "test texts are classified correctly" in html
     assert html.count("<svg role=") == 2
+    style = html.partition("</style>")[0]
+    assert ".rnnjax-run {\n& {\n  color-scheme" in style  # colours of this piece alone
+    assert ":root" not in style
     identifiers = [set(html.split('id="')[1:]) for html in (html, frame._repr_html_())]
     assert not identifiers[0] & identifiers[1]
 
