@@ -75,6 +75,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     "sklearn": ("experiments/best/", "experiments/tagging/", "experiments/time_series/"),
     "safetensors": ("rnnjax/exporting/folder.py",),
     "sacrebleu": ("rnnjax/tasks/translation/bleu.py",),
+    "optuna": ("rnnjax/experiment/search.py",),
+    "ray": ("rnnjax/experiment/ray_workers.py",),
     "tensorboardX": ("rnnjax/reporting/event_files.py",),
 }
 """The files, or folders ending in '/', that may import a library."""
@@ -307,7 +309,7 @@ def test_dependencies_have_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     unbounded = [name for name in required if ">=" not in name]
-    assert unbounded == ["rnnjax[export,notebook,serve,tensorboard,translate]"]
+    assert unbounded == ["rnnjax[cluster,export,notebook,serve,sweep,tensorboard,translate]"]
 
 
 @pytest.mark.parametrize("folder", ["configs", "experiments"])
@@ -358,6 +360,7 @@ def run_python(code: str) -> list[str]:
         "score",
         "translate",
         "inspect",
+        "dynamics.__main__",
         "export",
         "serve",
         "experiment.__main__",

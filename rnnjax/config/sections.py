@@ -363,6 +363,8 @@ class AcknowledgedConfig(ConfigSection):
     """Why test texts have many unknown tokens."""
     chosen_on_test: Reason = ""
     """Why the test split decides between settings."""
+    swept_on_test: Reason = ""
+    """Why the test split decides between the trials of a sweep."""
     unlike_batch_size: Reason = ""
     """Why the batch size differs between compared configs."""
     few_seeds: Reason = ""

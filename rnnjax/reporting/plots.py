@@ -19,10 +19,9 @@ _VARIABLES = {
     "#000005": "--validation",
     "#000006": "--test",
     "#000007": "--paper",
+    **{f"#00001{number}": f"--outcome-{number}" for number in range(8)},
 }
-_OUTCOMES = [f"#00001{index}" for index in range(8)]
-_VARIABLES |= {colour: f"--outcome-{index}" for index, colour in enumerate(_OUTCOMES)}
-INK, QUIET, LINE, TRAIN, VALIDATION, TEST, PAPER = list(_VARIABLES)[:7]
+INK, QUIET, LINE, TRAIN, VALIDATION, TEST, PAPER, *OUTCOMES = _VARIABLES
 
 _MANY_POINTS = 40
 _MOST_POINTS = 1_000
@@ -144,7 +143,7 @@ def curves(
         parts = {"training": train, "validation": validation, "test": test}
         hover = _hover_strips(axes, parts, percent)
     label = f"{name} over the steps of the run: {_describe_ends(parts, percent)}"
-    return _inline_svg(drawing.replace("</svg>", f"{hover}</svg>"), prefix + name, label)
+    return inline_svg(drawing.replace("</svg>", f"{hover}</svg>"), prefix + name, label)
 
 
 def overlay(name: str, runs: Mapping[str, Sequence[Series]], percent: bool = False) -> Markup:
@@ -183,14 +182,14 @@ def overlay(name: str, runs: Mapping[str, Sequence[Series]], percent: bool = Fal
                 )
             )
             for line in (dashed, solid):
-                line.set(color=_OUTCOMES[index % len(_OUTCOMES)])
+                line.set(color=OUTCOMES[index % len(OUTCOMES)])
             parts |= {f"{run}, training": train, f"{run}, validation": validation}
         axes.margins(x=0.0, y=0.08)
         axes.set_xlim(left=0)
         drawing = render_svg(figure)
         hover = _hover_strips(axes, parts, percent)
     label = f"{name} of {len(runs)} runs over their steps: {_describe_ends(parts, percent)}"
-    return _inline_svg(drawing.replace("</svg>", f"{hover}</svg>"), name, label)
+    return inline_svg(drawing.replace("</svg>", f"{hover}</svg>"), name, label)
 
 
 def _hover_strips(axes: Any, parts: Mapping[str, Series], percent: bool) -> str:
@@ -240,7 +239,14 @@ def moving_average(values: np.ndarray) -> np.ndarray:
     return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")
 
 
-def _inline_svg(svg: str, name: str, label: str) -> Markup:
+def inline_svg(svg: str, name: str, label: str) -> Markup:
+    """Returns a plot as part of a page.
+
+    Args:
+      svg: as `render_svg` returns it.
+      name: prefix of its identifiers, unique on the page.
+      label: description of the plot.
+    """
     svg = svg[svg.index("<svg") :]
     # Inside a page the namespaces are implied, a style sheet reaches the whole page, and all plots
     # share one space of identifiers.

@@ -73,10 +73,10 @@ def fit_memory(run: UnstartedRun, plan: RunPlan, limit: int, overhead: int) -> M
         remedies.insert(0, search.measure(remat))
         if remedies[0] and not remedies[0].fits:
             remedies.append(search.largest_batch_size(remat))
-    found = [
+    measured = [
         dataclasses.replace(remedy, peak=remedy.peak + overhead) for remedy in remedies if remedy
     ]
-    return MemoryFit(limit, peak + overhead, found)
+    return MemoryFit(limit, peak + overhead, measured)
 
 
 class _Search:
