@@ -9,6 +9,7 @@ from rnnjax.reporting.progress import write_message
 from rnnjax.reporting.run_report import REPORT
 from rnnjax.tasks import Task
 from rnnjax.tasks.report_page import write_comparison, write_report
+from rnnjax.training.processes import is_first
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.timing import TimingTotals
@@ -78,6 +79,8 @@ def write_reports(folders: Sequence[RunFolder], task: type[Task], finished: bool
 def report_finished(folder: RunFolder, config: Config, task: type[Task]) -> dict[str, Any]:
     """Returns the result of a finished run, and writes missing reports."""
     result = folder.read_result()
+    if not is_first():
+        return result
     with folder.lock(config):
         folders = [replicate for _, replicate in folder.replicates(config)]
         unreported = [replicate for replicate in folders if not replicate.report.exists()]
