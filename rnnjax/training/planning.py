@@ -37,7 +37,9 @@ _STEPS_FOR_SHAPES = 10_000
 _STEPS_FOR_PADDING = 256
 """Steps of an epoch whose masks are counted, likewise."""
 _ROUNDS, _ROUND_SECONDS = 3, 0.3
-"""Timings of a shape, of which the median counts, and the least time of each."""
+"""Most timings of a shape, of which the median counts, and the least time of each."""
+_MAX_SECONDS = 2.0
+"""Time of the timings of a shape after which none is begun."""
 _DEVICE_COUNTS = (2, 4, 8)
 """Numbers of devices whose exchange is estimated, beside that of the config."""
 
@@ -297,7 +299,8 @@ def _median_seconds(call: Callable[[int], tuple[Any, int]], steps: Sequence[int]
     """
     position, rounds = 0, []
     jax.block_until_ready(call(steps[0])[0])
-    for _ in range(_ROUNDS):
+    end = time.monotonic() + _MAX_SECONDS
+    while not rounds or (len(rounds) < _ROUNDS and time.monotonic() < end):
         start, count, outputs = time.monotonic(), 0, None
         while not count or time.monotonic() - start < _ROUND_SECONDS:
             outputs, number = call(steps[position % len(steps)])
