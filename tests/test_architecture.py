@@ -360,6 +360,7 @@ def run_python(code: str) -> list[str]:
         "score",
         "translate",
         "inspect",
+        "dynamics.__main__",
         "export",
         "serve",
         "experiment.__main__",

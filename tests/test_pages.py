@@ -148,6 +148,12 @@ def test_fit_and_stream_examples_run(tmp_path, monkeypatch):
     assert names["probabilities"].sum() == pytest.approx(1)
 
 
+def test_dynamics_example_runs():
+    names: dict[str, Any] = {}
+    exec(block("python", "trace_module"), names)
+    assert names["sentence"].startswith("layer 1: vanishing: half is left after")
+
+
 def test_weights_of_pytorch_are_converted():
     shapes = {"weight_ih_l0": (256, 8), "weight_hh_l0": (256, 64)}
     shapes |= {"bias_ih_l0": (256,), "bias_hh_l0": (256,)}

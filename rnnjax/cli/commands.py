@@ -16,6 +16,7 @@ COMMANDS = {
     "score": "rnnjax.score",
     "translate": "rnnjax.translate",
     "inspect": "rnnjax.inspect",
+    "dynamics": "rnnjax.dynamics.__main__",
     "export": "rnnjax.export",
     "serve": "rnnjax.serve",
     "compare": "rnnjax.compare",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from rnnjax.data.dataset import Split
+from rnnjax.data.dataset import Dataset, Split
 from rnnjax.data.vocabulary import PADDING
 from rnnjax.dynamics.trajectory import Trajectory, trace_layers
 from rnnjax.errors import InputError
@@ -34,14 +34,20 @@ class Examples(NamedTuple):
     is_example: Bool[np.ndarray, "rows time"]
 
 
-def load_split(run: TrainedRun, name: str = "test") -> Split:
-    """Returns the training or the test split of a run.
+def load_dataset(run: TrainedRun) -> Dataset:
+    """Returns the data set that a run was trained on.
 
     Raises:
-      InputError: its data is not available.
+      InputError: it is not available, or is another one now.
     """
     corpus = run.task.load_corpus(run.config)
-    return getattr(run.task.make_dataset(run.config, corpus, run.vocabulary), name)
+    expected, actual = run.data["fingerprint"], corpus.describe()["fingerprint"]
+    if actual != expected:
+        raise InputError(
+            f"{run.folder}: was trained on data of the fingerprint {expected[:12]}, and that which "
+            f"its config names is now {actual[:12]}; bring back the data"
+        )
+    return run.task.make_dataset(run.config, corpus, run.vocabulary)
 
 
 def take_examples(run: TrainedRun, split: Split, rows: int = _ROWS) -> Examples:
@@ -58,7 +64,8 @@ def take_examples(run: TrainedRun, split: Split, rows: int = _ROWS) -> Examples:
     count = min(max(-(-rows // split.batch_size), 1), total)
     stride = total // count
     steps = range((stride - 1) // 2, total, stride)[:count]
-    shape = max(split.padded_shape_at(0, step) for step in steps)
+    shapes = [split.padded_shape_at(0, step) for step in steps]
+    shape = tuple(max(lengths) for lengths in zip(*shapes, strict=True))
     groups = [
         split.stack_batches(0, steps[at : at + split.group_size], shape).batches
         for at in range(0, count, split.group_size)
@@ -110,19 +117,20 @@ def trace_run(run: TrainedRun, texts: Sequence[str] | None = None) -> list[Traje
         layer over whole sequences.
     """
     if texts is None:
-        return trace_batch(run, take_examples(run, load_split(run)).batch)
-    return trace_tokens(run, *encode_texts(run, texts))
+        return trace_batch(run, take_examples(run, load_dataset(run).test).batch)
+    tokens, lengths = encode_texts(run, texts)
+    mask = np.arange(tokens.shape[1]) < lengths[:, None]
+    return trace_tokens(run, tokens, mask if run.config.model.mask else np.ones_like(mask))
 
 
 def encode_texts(
-    run: TrainedRun, texts: Sequence[str], padding: int = 0
-) -> tuple[Int[np.ndarray, "texts time"], Bool[np.ndarray, "texts time"]]:
-    """Returns padded tokens of texts, and a mask of the steps that the network reads.
+    run: TrainedRun, texts: Sequence[str]
+) -> tuple[Int[np.ndarray, "texts time"], Int[np.ndarray, " texts"]]:
+    """Returns padded tokens of texts, and their lengths.
 
     Args:
       run: with its vocabulary.
       texts: at least one, each with a token.
-      padding: steps of padding after the longest text.
 
     Raises:
       InputError: the network reads no text, or a text has no token.
@@ -130,11 +138,8 @@ def encode_texts(
     sequences = run.text_vocabulary.encode(texts, run.config.data.max_tokens)
     if not len(sequences) or not sequences.lengths.min():
         raise InputError("given a text without a token, or none; expected texts of one or more")
-    time = int(sequences.lengths.max())
-    tokens, mask = sequences.pad(np.arange(len(sequences)), time + padding)
-    if not run.config.model.mask:
-        mask = np.ones_like(mask)
-    return tokens, mask
+    tokens, _ = sequences.pad(np.arange(len(sequences)), int(sequences.lengths.max()))
+    return tokens, sequences.lengths
 
 
 def trace_tokens(

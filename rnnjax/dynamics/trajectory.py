@@ -26,7 +26,7 @@ from rnnjax.tasks.inspection import layer_name
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["params", "inputs", "mask", "initial_state", "resets"],
-    meta_fields=["name", "cell"],
+    meta_fields=["name", "reverse", "cell"],
 )
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
@@ -36,6 +36,7 @@ class Trajectory:
 
     Attributes:
       name: of the layer, and of the direction if it has two: 'layer 1, read backward'.
+      reverse: whether the axis of time is reversed.
       cell: unbound, without recurrent dropout, which an evaluation has not.
       params: of the cell.
       inputs: `[batch, time, *features]`, zeros where masked.
@@ -45,6 +46,7 @@ class Trajectory:
     """
 
     name: str
+    reverse: bool
     cell: nn.Module
     params: Any
     inputs: Float[Array, "batch time *features"]
@@ -168,7 +170,7 @@ def trace_layers(call: Callable[..., Any], *arrays: Any) -> list[Trajectory]:
             module = context.module
             is_outer = level == current_trace()
             if isinstance(module, RNN) and context.method_name == "__call__" and is_outer:
-                params = module.variables.get("params", {}).get("cell", {})
+                params: Any = module.variables.get("params", {}).get("cell", {})
                 cell = module.cell.copy(parent=None, name=None)
                 static[module.path] = (cell, module.reverse)
                 recorded[module.path] = (params, *_arguments(cell, params, *args, **kwargs))
@@ -233,7 +235,7 @@ def _trajectory(path, cell, reverse, params, inputs, mask, state, resets) -> Tra
             resets = resets[:, ::-1]
         inputs, mask = inputs[:, ::-1], mask[:, ::-1]
     name = layer_name("/".join(path))
-    return Trajectory(name, cell, params, inputs, mask, state, resets)
+    return Trajectory(name, reverse, cell, params, inputs, mask, state, resets)
 
 
 def _without_dropout(cell: nn.Module, params: Any) -> tuple[nn.Module, Any]:

@@ -19,8 +19,9 @@ _VARIABLES = {
     "#000005": "--validation",
     "#000006": "--test",
     "#000007": "--paper",
+    **{f"#00001{number}": f"--outcome-{number}" for number in range(8)},
 }
-INK, QUIET, LINE, TRAIN, VALIDATION, TEST, PAPER = _VARIABLES
+INK, QUIET, LINE, TRAIN, VALIDATION, TEST, PAPER, *OUTCOMES = _VARIABLES
 
 _MANY_POINTS = 40
 _MOST_POINTS = 1_000
@@ -137,7 +138,7 @@ def curves(
         axes.set_xlim(left=0)
         drawing = render_svg(figure)
     points = len(train.steps) + len(validation.steps) + len(test.steps)
-    return _inline_svg(drawing, name, f"{name} over the steps of the run, {points} points")
+    return inline_svg(drawing, name, f"{name} over the steps of the run, {points} points")
 
 
 def moving_average(values: np.ndarray) -> np.ndarray:
@@ -146,7 +147,14 @@ def moving_average(values: np.ndarray) -> np.ndarray:
     return np.convolve(values, window, "same") / np.convolve(np.ones_like(values), window, "same")
 
 
-def _inline_svg(svg: str, name: str, label: str) -> Markup:
+def inline_svg(svg: str, name: str, label: str) -> Markup:
+    """Returns a plot as part of a page.
+
+    Args:
+      svg: as `render_svg` returns it.
+      name: prefix of its identifiers, unique on the page.
+      label: description of the plot.
+    """
     svg = svg[svg.index("<svg") :]
     # Inside a page the namespaces are implied, a style sheet reaches the whole page, and all plots
     # share one space of identifiers.
@@ -160,4 +168,4 @@ def _inline_svg(svg: str, name: str, label: str) -> Markup:
 
 
 def _substitute_colours(svg: str) -> str:
-    return re.sub("#00000[1-7]", lambda match: f"var({_VARIABLES[match[0]]})", svg)
+    return re.sub("#0000(?:0[1-7]|1[0-7])", lambda match: f"var({_VARIABLES[match[0]]})", svg)

@@ -27,6 +27,9 @@ _PRIORITY = ("left", "loss", "bar", "count", "accuracy", "speed")
 _uncounted_seconds = 0.0
 """Seconds of this process that no loop counts in its speed."""
 
+_is_silent = False
+"""Whether another process shows progress and messages."""
+
 
 class Progress:
     """Shows steps, metrics, speed and time left of a loop on the standard error stream.
@@ -66,7 +69,7 @@ class Progress:
         self._start_seconds = self._last_seconds = 0.0
         self._written_at: float | None = None
         self._written_step = initial
-        self._bar = _Bar() if _is_terminal() else None
+        self._bar = _Bar() if _is_terminal() and not _is_silent else None
         if self._bar is not None:
             self._bar.draw(self._format_bar_line(last=False))
 
@@ -120,6 +123,8 @@ class Progress:
 
     def _due(self) -> float:
         """Returns the time from which on the next update is displayed."""
+        if _is_silent:
+            return float("inf")
         if self._bar is not None:
             return (self._written_at or float("-inf")) + _SECONDS_BETWEEN_DRAWINGS
         if self._written_at is None:
@@ -173,11 +178,23 @@ class Progress:
         return figures
 
 
-def write_message(text: str) -> None:
+def silence() -> None:
+    """Drops progress and messages from now on, but for errors: another process shows them."""
+    global _is_silent
+    _is_silent = True
+
+
+def write_message(text: str, is_error: bool = False) -> None:
     """Prints a line on the standard error stream, escaped, above a bar if one is open.
 
     Nothing is raised if the stream is closed, full or broken: a lost message ends no work.
+
+    Args:
+      text: of the line.
+      is_error: whether it is printed in a process that `silence` has silenced.
     """
+    if _is_silent and not is_error:
+        return
     bar = _bars[-1].text if _bars else ""
     write_error(f"{_replace_line(bar, '')}{escape(text)}\n{bar}")
 

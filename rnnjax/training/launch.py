@@ -20,9 +20,11 @@ from rnnjax.tasks import Task
 from rnnjax.tasks.model_options import check_cell
 from rnnjax.tasks.prediction import check_classes
 from rnnjax.tasks.registry import find_task
+from rnnjax.training.agreement import check_data, check_processes, wait_for_folder
 from rnnjax.training.diagnosis import explain_non_finite
 from rnnjax.training.evaluation import evaluate_replicate
 from rnnjax.training.finite import NonFiniteError
+from rnnjax.training.global_arrays import place
 from rnnjax.training.loop import has_stopped_early, run_loop, save_replicate
 from rnnjax.training.memory_limits import (
     check_parameters,
@@ -33,6 +35,7 @@ from rnnjax.training.optimizer import (
     check_optimizer,
     make_optimizer,
 )
+from rnnjax.training.processes import is_first, num_processes, wait_for_all
 from rnnjax.training.replicates import Replicate, batches_to_compile
 from rnnjax.training.results import (
     format_layers,
@@ -79,6 +82,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
     folder = RunFolder(workdir)
     folder.check_config(config)
     is_finished = folder.result.exists() and not folder.is_extended_by(config)
+    check_processes(config, folder)
     if is_finished and not folder.moved_paths(config):
         return report_finished(folder, config, task_class)
     folder.check_writable()
@@ -89,6 +93,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
         replicates, warm_start = load_new_run(folder, config)
     else:
         replicates = load_resumed_run(folder, config)
+    check_data(replicates)
     if is_finished:
         return report_finished(folder, config, task_class)
     task, layers = make_task(config, replicates)
@@ -102,8 +107,9 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
         name = type(task).run_name(config, name)
         if is_new:
             start_run(folder, config, name, replicates, command, reports)
-        elif folder.is_extended_by(config):
+        elif folder.is_extended_by(config) and is_first():
             folder.extend(config)
+        wait_for_folder(folder)
         write_message(format_layers(layers))
         try:
             training, scores = _train_and_evaluate(
@@ -115,9 +121,11 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
             raise
         network = {"parameters": sum(row["parameters"] for row in layers), "model": layers}
         training = {"name": name, "task": config.task, **training, **network}
-        result = write_results(folder, replicates, task, training, scores)
-        write_reports([replicate.folder for replicate in replicates], task_class)
-    return result
+        if is_first():
+            write_results(folder, replicates, task, training, scores)
+            write_reports([replicate.folder for replicate in replicates], task_class)
+        wait_for_all()
+    return folder.read_result()
 
 
 def make_task(config: Config, replicates: Sequence[Replicate]) -> tuple[Task, list[dict[str, Any]]]:
@@ -259,7 +267,8 @@ def _train_and_evaluate(
                 state = apply_warm_start(warm_start, task, replicates, state)
                 state = restart_optimizer(task, steps.optimizer, len(replicates), state)
             if shardings:
-                state = jax.device_put(state, shardings)
+                put = jax.device_put if num_processes() == 1 else place
+                state = put(state, shardings)
             return checkpoints.restore(state, repair=repair) or (0, state)
 
         resumed_from, state = latest_state(repair=True)
@@ -289,6 +298,8 @@ def _train_and_evaluate(
                 timer,
             )
         except NonFiniteError as error:
+            if num_processes() > 1:
+                raise
             _, state = latest_state()
             raise explain_non_finite(error, task, replicates, state) from error
         timer.stop(state.num_steps, checkpoints.steps)

@@ -8,6 +8,7 @@ from rnnjax.config import Config
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import Task
 from rnnjax.tasks.report_page import write_report
+from rnnjax.training.processes import is_first
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.timing import TimingTotals
@@ -71,6 +72,8 @@ def write_reports(folders: Sequence[RunFolder], task: type[Task]) -> None:
 def report_finished(folder: RunFolder, config: Config, task: type[Task]) -> dict[str, Any]:
     """Returns the result of a finished run, and writes missing reports."""
     result = folder.read_result()
+    if not is_first():
+        return result
     with folder.lock(config):
         folders = [replicate for _, replicate in folder.replicates(config)]
         unreported = [replicate for replicate in folders if not replicate.report.exists()]

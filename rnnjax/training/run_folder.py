@@ -17,6 +17,7 @@ from rnnjax.reporting import run_files
 from rnnjax.reporting.atomic_files import check_regular, is_draft, lock_file
 from rnnjax.reporting.run_schema import Manifest
 from rnnjax.training.checkpoint import Checkpoints, Owner
+from rnnjax.training.processes import is_first
 
 _LOCK = ".lock"
 """The system releases the lock when its process ends, killed or not."""
@@ -95,6 +96,8 @@ class RunFolder:
     def lock(self, config: Config) -> Iterator[None]:
         """Locks the folder, created if need be, and deletes drafts that a killed process left.
 
+        Of several processes of a run the first one does.
+
         Args:
           config: of the run.
 
@@ -102,6 +105,9 @@ class RunFolder:
           InputError: the folder is that of another config, is no run's folder, cannot be written,
             or another process has locked it.
         """
+        if not is_first():
+            yield
+            return
         self.check_config(config)
         try:
             self.path.mkdir(parents=True, exist_ok=True)

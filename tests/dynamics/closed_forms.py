@@ -43,6 +43,53 @@ class LinearMap(MapCell):
         return state @ jnp.array(self.rows, state.dtype).T
 
 
+class Logistic(MapCell):
+    """x' = 4 x (1 - x), whose exponent is ln 2."""
+
+    def map(self, state):
+        """Returns the image of the map."""
+        return 4 * state * (1 - state)
+
+
+class Henon(MapCell):
+    """x' = 1 - 1.4 x^2 + y, y' = 0.3 x, a state of two parts.
+
+    The largest exponent is 0.41922: Sprott, Chaos and time-series analysis, Oxford 2003. The sum of
+    both is ln 0.3.
+    """
+
+    def initial_state(self, input_shape):
+        """Returns a state near the attractor, in two parts."""
+        half = jnp.full((*input_shape[:-1], 1), 0.1)
+        return {"x": half, "y": half}
+
+    def step(self, state, projected):
+        """Returns the image of the map, and x as the output."""
+        x, y = state["x"], state["y"]
+        new = 1 - 1.4 * x**2 + y
+        return {"x": new, "y": 0.3 * x}, new
+
+
+class TanhMap(MapCell):
+    """s' = tanh(w s), bistable where w > 1."""
+
+    weight: float = 2.0
+
+    def map(self, state):
+        """Returns the image of the map."""
+        return jnp.tanh(self.weight * state)
+
+
+class SaddleNode(MapCell):
+    """s' = s + s^2 + e: a slow point at 0 of speed e, and no fixed point, where e > 0."""
+
+    speed: float = 1e-3
+
+    def map(self, state):
+        """Returns the image of the map."""
+        return state + state**2 + self.speed
+
+
 def rotation(angle: float, scale: float = 1.0) -> tuple[tuple[float, ...], ...]:
     """Returns the rows of a rotation by an angle, scaled."""
     cosine, sine = scale * math.cos(angle), scale * math.sin(angle)
