@@ -337,7 +337,7 @@ def _plan_exchange(
     if config.deterministic_shards:
         sent = reduced * (group - 1)
     sent += _gathered_bytes(params, steps) / replicates * (1 - 1 / config.devices.fsdp)
-    devices = run.partition.num_devices if run.partition else 1
+    devices = run.partition.mesh.size if run.partition else 1
     seconds = step_seconds * devices / count if step_seconds else None
     return ExchangePlan(count, reduced, sent, flops / count, seconds)
 

@@ -50,11 +50,6 @@ class Partition:
     num_shards: int = 0
 
     @property
-    def num_devices(self) -> int:
-        """Number of devices."""
-        return self.mesh.size
-
-    @property
     def _devices_of_rows(self) -> int:
         return self.mesh.shape[DATA] * self.mesh.shape[FSDP]
 
