@@ -1,6 +1,6 @@
 """Writes a page that shows gates, states and saliency of a trained model at each token of a text.
 
-    rnnjax inspect --workdir runs/mine "Alice went home and so did Tom"
+    rnnjax inspect --workdir runs/mine "Oil prices rise but Boston wins the game"
     cat lines.txt | rnnjax inspect --workdir runs/mine --output page.html
 
 Without texts it reads the lines of standard input.
