@@ -1,6 +1,7 @@
 """The analysis of a trained run: every quantity of every recurrent layer."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,7 +99,7 @@ def analyze(run: TrainedRun, layer: int = 0) -> Dynamics:
         "cell": f"{model.cell}, {model.features} features",
         "fallback": run.fallback,
         "step": run.step,
-        "unit": run.config.data.vocabulary.unit if _reads_tokens(run) else "step",
+        "unit": _unit(run),
         "masked": model.mask,
         "sequences": len(rows),
         "median_length": float(np.median(lengths)),
@@ -235,11 +236,10 @@ def _select_layer(trajectories: Sequence[Trajectory], layer: int) -> list[Trajec
     Raises:
       InputError: there is no such layer.
     """
-    name = f"layer {layer}"
     chosen = [
         trajectory
         for trajectory in trajectories
-        if not layer or trajectory.name == name or trajectory.name.startswith(f"{name},")
+        if not layer or re.search(rf"\blayer {layer}\b", trajectory.name)
     ]
     if not chosen:
         names = ", ".join(trajectory.name for trajectory in trajectories)
@@ -261,6 +261,13 @@ def _take_rows(tree: Any, rows: Int[np.ndarray, " rows"]) -> Any:
 
 def _reads_tokens(run: TrainedRun) -> bool:
     return isinstance(run.task, TokenTask)
+
+
+def _unit(run: TrainedRun) -> str:
+    """Returns what a step reads: a 'word', 'character' or 'subword', otherwise 'step'."""
+    if not _reads_tokens(run):
+        return "step"
+    return run.data.get("unit", run.config.data.vocabulary.unit)
 
 
 def _labels(examples: Examples) -> Int[np.ndarray, " rows"] | None:
