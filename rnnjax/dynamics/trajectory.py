@@ -173,7 +173,7 @@ def trace_layers(call: Callable[..., Any], *arrays: Any) -> list[Trajectory]:
             module = context.module
             is_outer = level == current_trace()
             if isinstance(module, RNN) and context.method_name == "__call__" and is_outer:
-                params: Any = module.variables.get("params", {}).get("cell", {})
+                params: Any = module.cell.variables.get("params", {})
                 cell = module.cell.copy(parent=None, name=None)
                 static[module.path] = (cell, module.reverse)
                 recorded[module.path] = (params, *_arguments(cell, params, *args, **kwargs))
