@@ -2,6 +2,7 @@
 
     rnnjax inspect --workdir runs/mine "Alice went home and so did Tom"
     cat lines.txt | rnnjax inspect --workdir runs/mine --output page.html
+    rnnjax inspect --workdir runs/mine --output picture.svg "Alice went home and so did Tom"
 
 Without texts it reads the lines of standard input.
 """
@@ -24,7 +25,8 @@ def add_flags(parser: Parser) -> None:
         "--output",
         type=path,
         metavar="FILE",
-        help="The page to write; without it inspect.html in the folder of the run.",
+        help="The page to write, or a picture of it where the name ends in .svg; without it "
+        "inspect.html in the folder of the run.",
     )
 
 
@@ -40,7 +42,8 @@ def main(args: argparse.Namespace) -> None:
         )
     run = load_run(args.workdir, args.trust)
     texts = [text for chunk in read_chunks(args.positional) for text in chunk]
-    write_text(output, run.inspect(texts).html())
+    inspection = run.inspect(texts)
+    write_text(output, inspection.svg() if output.suffix == ".svg" else inspection.html())
     write_output(str(output))
 
 

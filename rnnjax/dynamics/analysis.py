@@ -22,6 +22,7 @@ from rnnjax.dynamics.trajectory import Trajectory, state_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting import dynamics_page
 from rnnjax.reporting.progress import Progress
+from rnnjax.reporting.templates import notebook_frame
 from rnnjax.tasks.token_task import TokenTask
 from rnnjax.tasks.trained_run import TrainedRun
 
@@ -51,6 +52,10 @@ class Dynamics:
     def html(self) -> str:
         """Returns a page that shows them."""
         return dynamics_page.render(self.values)
+
+    def _repr_html_(self) -> str:
+        """Returns the page in a frame, which a notebook shows."""
+        return notebook_frame(self.html())
 
 
 def analyze(run: TrainedRun, layer: int = 0) -> Dynamics:

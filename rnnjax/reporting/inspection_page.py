@@ -1,6 +1,7 @@
 """HTML page with the gates, states and outputs of a network at each token of a text."""
 
 import functools
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -143,6 +144,7 @@ class Sheet(NamedTuple):
     """A text on the page.
 
     Attributes:
+      direction: of the columns, 'rtl' for a text that is read from right to left, otherwise 'ltr'.
       tokens: tokens that the network has read.
       rest: text after them.
       layout: width of the columns: 'large', 'medium', or 'small' if all tokens are short.
@@ -154,6 +156,7 @@ class Sheet(NamedTuple):
       changes: the units that change most, by the name of their layer.
     """
 
+    direction: str
     tokens: list[PageToken]
     rest: str
     layout: str
@@ -179,7 +182,7 @@ def render(
     return fill(
         "inside.html.j2",
         "inside.css",
-        sheets=[_sheet(inspection) for inspection in inspections],
+        sheets=[make_sheet(inspection) for inspection in inspections],
         unit=inspections[0].unit,
         gated=any(layer.gates for layer in inspections[0].layers),
         name=name,
@@ -188,7 +191,8 @@ def render(
     )
 
 
-def _sheet(inspection: TextInspection) -> Sheet:
+def make_sheet(inspection: TextInspection) -> Sheet:
+    """Returns the tokens and the rows of a text."""
     tokens = _tokens(inspection)
     final = inspection.probabilities[-1].tolist()
     ranked = [
@@ -197,6 +201,7 @@ def _sheet(inspection: TextInspection) -> Sheet:
     ]
     layer_rows = (row for layer in inspection.layers for row in _layer_rows(layer))
     return Sheet(
+        direction=_direction(inspection.text),
         tokens=tokens,
         rest=inspection.text[inspection.spans[-1][1] :],
         layout=_layout(inspection, tokens),
@@ -207,6 +212,13 @@ def _sheet(inspection: TextInspection) -> Sheet:
         rows=[*_output_rows(inspection), *layer_rows],
         changes=[(layer.name, _top_changes(layer, tokens)) for layer in inspection.layers],
     )
+
+
+def _direction(text: str) -> str:
+    """Returns 'rtl' if the first letter of a text is of a script from right to left, else 'ltr'."""
+    kinds = (unicodedata.bidirectional(character) for character in text)
+    first = next((kind for kind in kinds if kind in ("L", "R", "AL")), "L")
+    return "ltr" if first == "L" else "rtl"
 
 
 def _has_lines(inspection: TextInspection) -> bool:

@@ -16,8 +16,10 @@ from rnnjax.cells import Dropped
 from rnnjax.cells.base import INTERNALS
 from rnnjax.data.vocabulary import UNKNOWN
 from rnnjax.errors import InputError
+from rnnjax.reporting import inspection_picture
 from rnnjax.reporting.inspection_page import LayerTrace, StateTrace, TextInspection, render
 from rnnjax.reporting.progress import Progress
+from rnnjax.reporting.templates import notebook_frame
 from rnnjax.tasks.token_task import TokenTask
 
 if TYPE_CHECKING:
@@ -46,6 +48,14 @@ class Inspection:
     def html(self) -> str:
         """Returns a page that shows the texts."""
         return render(self.texts, name=self.name, cell=self.cell, fallback=self.fallback)
+
+    def svg(self) -> str:
+        """Returns a picture of the texts, an SVG file."""
+        return inspection_picture.draw(self.texts)
+
+    def _repr_html_(self) -> str:
+        """Returns the page in a frame, which a notebook shows."""
+        return notebook_frame(self.html())
 
 
 def inspect_texts(run: "TrainedRun", texts: Sequence[str]) -> list[TextInspection]:
