@@ -2,6 +2,7 @@
 
     rnnjax inspect --workdir runs/mine "Alice went home and so did Tom"
     cat lines.txt | rnnjax inspect --workdir runs/mine --output page.html
+    rnnjax inspect --workdir runs/lstm --beside runs/gru "Oil prices fall"
     rnnjax inspect --workdir runs/mine --output picture.svg "Alice went home and so did Tom"
 
 Without texts it reads the lines of standard input.
@@ -19,8 +20,14 @@ POSITIONAL = "[TEXT ...]"
 
 
 def add_flags(parser: Parser) -> None:
-    """Adds --workdir, --trust and --output."""
+    """Adds --workdir, --trust, --beside and --output."""
     add_run_flags(parser)
+    parser.add_argument(
+        "--beside",
+        type=path,
+        metavar="FOLDER",
+        help="The folder of another run, which reads the same texts: both stand side by side.",
+    )
     parser.add_argument(
         "--output",
         type=path,
@@ -41,8 +48,9 @@ def main(args: argparse.Namespace) -> None:
             f"--output={output}: there is no folder {output.parent}; make it, then repeat"
         )
     run = load_run(args.workdir, args.trust)
+    beside = load_run(args.beside, args.trust) if args.beside else None
     texts = [text for chunk in read_chunks(args.positional) for text in chunk]
-    inspection = run.inspect(texts)
+    inspection = run.inspect(texts, beside)
     write_text(output, inspection.svg() if output.suffix == ".svg" else inspection.html())
     write_output(str(output))
 

@@ -169,7 +169,12 @@ class Sheet(NamedTuple):
 
 
 def render(
-    inspections: Sequence[TextInspection], *, name: str, cell: str, fallback: str = ""
+    inspections: Sequence[TextInspection],
+    *,
+    name: str,
+    cell: str,
+    fallback: str = "",
+    beside: tuple[str, Sequence[TextInspection]] | None = None,
 ) -> str:
     """Renders the page.
 
@@ -178,14 +183,21 @@ def render(
       name: name of the run.
       cell: description of the cell.
       fallback: the corpus that the run was trained on instead of the configured one, or ''.
+      beside: name of another run, and its inspections of the same texts; None for one run.
     """
+    groups = [[(name, make_sheet(inspection))] for inspection in inspections]
+    if beside:
+        other, others = beside
+        for group, inspection in zip(groups, others, strict=True):
+            group.append((other, make_sheet(inspection)))
     return fill(
         "inside.html.j2",
         "inside.css",
-        sheets=[make_sheet(inspection) for inspection in inspections],
+        groups=groups,
+        directions={sheet.direction for group in groups for _, sheet in group},
         unit=inspections[0].unit,
         gated=any(layer.gates for layer in inspections[0].layers),
-        name=name,
+        name=f"{name} and {beside[0]}" if beside else name,
         cell=cell,
         fallback=fallback,
     )

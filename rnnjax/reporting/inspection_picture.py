@@ -30,6 +30,8 @@ def draw(inspections: Sequence[TextInspection]) -> str:
         answer = sheet.answer
         title = f"{visible(answer.name)} {format_percent(answer.probability)}"
         elements.append(_text(_MARGIN, y + 14, title, "strong"))
+        if sheet.has_lines:
+            elements.append(_legend(sheet, y + 14))
         y += _LINE + _GAP
         for row in sheet.rows:
             height = _height(row, sheet)
@@ -89,6 +91,16 @@ def _row(row: PageRow, sheet: Sheet, y: int, width: int, height: int) -> Iterato
         plot = str(row.plot).replace("<svg ", box, 1)
         mirror = f'<g transform="translate({2 * x + width} 0) scale(-1 1)">{plot}</g>'
         yield mirror if is_mirrored else plot
+
+
+def _legend(sheet: Sheet, y: int) -> str:
+    """Returns the names of the outcomes in the colours of their lines."""
+    names = " ".join(
+        f'<tspan dx="10" style="fill: var(--outcome-{outcome.index})">'
+        f"{escape(outcome.name)} {format_percent(outcome.probability)}</tspan>"
+        for outcome in sheet.outcomes
+    )
+    return f'<text x="{_MARGIN + _LABEL}" y="{y}">{names}</text>'
 
 
 def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "", transform: str = ""):

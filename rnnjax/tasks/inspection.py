@@ -38,20 +38,30 @@ class Inspection:
       name: of the run.
       cell: of the network, with its size.
       fallback: corpus that replaced the one of the config in training; '' if none did.
+      beside: the inspection of the same texts by another network; None for one network.
     """
 
     texts: list[TextInspection]
     name: str
     cell: str
     fallback: str
+    beside: "Inspection | None" = None
 
     def html(self) -> str:
         """Returns a page that shows the texts."""
-        return render(self.texts, name=self.name, cell=self.cell, fallback=self.fallback)
+        other = self.beside
+        return render(
+            self.texts,
+            name=self.name,
+            cell=f"{self.cell}, and {other.cell}" if other else self.cell,
+            fallback=self.fallback,
+            beside=(other.name, other.texts) if other else None,
+        )
 
     def svg(self) -> str:
         """Returns a picture of the texts, an SVG file."""
-        return inspection_picture.draw(self.texts)
+        others = self.beside.texts if self.beside else []
+        return inspection_picture.draw([*self.texts, *others])
 
     def _repr_html_(self) -> str:
         """Returns the page in a frame, which a notebook shows."""
