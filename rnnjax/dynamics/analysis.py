@@ -141,11 +141,11 @@ class _Layer:
         """
         trajectory = self._trajectory
         values: dict[str, Any] = {"name": trajectory.name, "size": trajectory.size}
-        for key, each in (
+        for key, sequences in (
             ("gradient_reach", trajectory),
             ("initial_gradient_reach", self._initial),
         ):
-            reach = gradient_reach(each)
+            reach = gradient_reach(sequences)
             values[key] = reach._asdict() | {"description": reach.describe()}
         advance(1)
         spectrum = lyapunov_spectrum(trajectory)

@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,7 +12,7 @@ from rnnjax.reporting.inspection_page import LayerTrace, StateTrace, TextInspect
 from rnnjax.reporting.inspection_picture import draw
 from rnnjax.reporting.templates import notebook_frame
 
-NAMED = {"name": "mine", "cell": "LSTMCell, 3 features"}
+NAMED: dict[str, Any] = {"name": "mine", "cell": "LSTMCell, 3 features"}
 
 
 def inspection(tokens=4, outcomes=3, units=3, gates=("forget gate",), text=None, unit="word"):
@@ -215,7 +216,7 @@ def test_picture_has_the_plots_and_words_of_the_page():
 
 
 def test_notebooks_show_the_page_in_a_frame():
-    page = render([inspection()], name="mine", cell="LSTMCell")
+    page = render([inspection()], **NAMED)
     frame = Page(notebook_frame(page))
     (attributes,) = (attrs for tag, attrs in frame.elements if tag == "iframe")
     assert attributes["srcdoc"] == page
