@@ -1,6 +1,6 @@
 """Writes a page that shows gates, states and saliency of a trained model at each token of a text.
 
-    rnnjax inspect --workdir runs/mine "Alice went home and so did Tom"
+    rnnjax inspect --workdir runs/mine "Oil prices rise but Boston wins the game"
     cat lines.txt | rnnjax inspect --workdir runs/mine --output page.html
     rnnjax inspect --workdir runs/lstm --beside runs/gru "Oil prices fall"
     rnnjax inspect --workdir runs/mine --output picture.svg "Alice went home and so did Tom"

@@ -4,7 +4,8 @@
     rnnjax lint configs/*.py experiments/lesson
     rnnjax lint --rules
 
-Checks config files, and in the folder of an experiment every entry and the comparison of entries.
+Checks config files, and in the folder of an experiment every entry, the comparison of entries and
+the sweep.
 Mistakes that only the data show are checked when a run starts. Findings with a reason in
 `config.acknowledged` are listed and do not count; in a config file by itself, a reason without its
 finding is a finding too. Ends with status 1 if there are findings, and with 2 if something cannot
@@ -34,6 +35,7 @@ _HEADINGS: dict[lint_rules.Place, str] = {
     "claim": "In the docstring of a config",
     "data": "In the data of a run, when it starts",
     "experiment": "In an experiment",
+    "sweep": "In the sweep of an experiment",
 }
 
 
@@ -108,6 +110,10 @@ def _lint_experiment(folder: Path) -> list[tuple[str, LintFinding]]:
             "experiment", config.acknowledged, name, configs, experiment.plan.seeds
         )
         findings += [(f"{folder}, {name}", finding) for finding in of_entry]
+    if experiment.plan.sweep:
+        config = experiment.trial_config()
+        of_sweep = lint_rules.find("sweep", config.acknowledged, config)
+        findings += [(f"{folder}, sweep", finding) for finding in of_sweep]
     return findings
 
 

@@ -26,7 +26,7 @@ SUPPORT = {
 }
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
-    *("lint", "score", "export", "serve", "dynamics", "plan"),
+    *("lint", "score", "export", "serve", "report", "dynamics", "plan"),
 }
 
 TASK_CONFIGS = "config of a task"
@@ -75,6 +75,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     "sklearn": ("experiments/best/", "experiments/tagging/", "experiments/time_series/"),
     "safetensors": ("rnnjax/exporting/folder.py",),
     "sacrebleu": ("rnnjax/tasks/translation/bleu.py",),
+    "optuna": ("rnnjax/experiment/search.py",),
+    "ray": ("rnnjax/experiment/ray_workers.py",),
     "tensorboardX": ("rnnjax/reporting/event_files.py",),
 }
 """The files, or folders ending in '/', that may import a library."""
@@ -307,7 +309,7 @@ def test_dependencies_have_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     unbounded = [name for name in required if ">=" not in name]
-    assert unbounded == ["rnnjax[export,serve,tensorboard,translate]"]
+    assert unbounded == ["rnnjax[cluster,export,notebook,serve,sweep,tensorboard,translate]"]
 
 
 @pytest.mark.parametrize("folder", ["configs", "experiments"])
@@ -363,6 +365,7 @@ def run_python(code: str) -> list[str]:
         "serve",
         "experiment.__main__",
         "compare",
+        "report",
         "lint",
     ],
 )

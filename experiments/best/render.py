@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.experiment.records import read_verified
+from rnnjax.experiment.search import read_trials
 from rnnjax.reporting import markdown
 
 SEEDS = (0, 1, 2)
@@ -16,7 +17,7 @@ TABLES = {"words": "what", "subwords": "what", "moves": "30,000 subwords, each t
 
 def render(folder: Path) -> dict[str, str]:
     """Returns the sections by the names of their marks."""
-    search = read_verified(folder / "search.jsonl")
+    search = read_trials(folder / "search.jsonl")
     baseline = read_verified(folder / "baseline.jsonl")
     runs = read_verified(folder / "runs.jsonl")
     accuracy = statistics.mean(run["test"]["accuracy"] for run in runs)

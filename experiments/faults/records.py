@@ -34,6 +34,7 @@ KINDS = {
     "runs": Kind("damaged_runs:run_trial", 2_000),
     "caches": Kind("damaged_caches:run_trial", 500),
     "kills": Kind("disturbed_processes:kill", 300, 10, forks=True),
+    "pairs": Kind("killed_pairs:kill_one_of_two", 20, 10, forks=True),
     "signals": Kind("disturbed_processes:send_signal", 250, 10, forks=True),
     "pipes": Kind("disturbed_processes:break_streams", 150, 10, forks=True),
     "disks": Kind("disturbed_processes:fail_writes", 300, 10, forks=True),

@@ -75,7 +75,7 @@ def _report_errors(main: Callable[[], int | None]) -> int:
 
 def report_error(error: object) -> int:
     """Prints an error, silences later output of libraries, and returns the status."""
-    write_message(console.shorten(f"error: {error}"))
+    write_message(console.shorten(f"error: {error}"), is_error=True)
     sys.unraisablehook = lambda unraisable: None  # destructors of objects that are half made
     warnings.simplefilter("ignore")  # coroutines that were never awaited
     return FAILED

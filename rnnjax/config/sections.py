@@ -324,14 +324,14 @@ class CheckpointConfig(ConfigSection):
 
 
 class DevicesConfig(ConfigSection):
-    """Devices of one machine. A run may be resumed on another number of them: the results agree
+    """Devices of all processes. A run may be resumed on another number of them: the results agree
     within rounding, and in every bit with `deterministic_shards`.
     """
 
     data: int = pydantic.Field(default=0, ge=0, le=2**12)
     """Number of devices among which the rows of a batch are shared out, replicates first; 0 for all
-    GPUs, or one CPU. More on a CPU are made of its cores, which pays where matrices are large: XLA
-    multiplies in one thread a device inside of a loop over time."""
+    GPUs, or one CPU of each process. More on a CPU are made of its cores, which pays where matrices
+    are large: XLA multiplies in one thread a device inside of a loop over time."""
     fsdp: int = pydantic.Field(default=1, ge=1, le=2**12)
     """Number of these devices that share out each large array of parameters, of the optimizer and
     of the average, along its largest axis (fully sharded data parallel); 1 for a copy on each."""
@@ -363,6 +363,8 @@ class AcknowledgedConfig(ConfigSection):
     """Why test texts have many unknown tokens."""
     chosen_on_test: Reason = ""
     """Why the test split decides between settings."""
+    swept_on_test: Reason = ""
+    """Why the test split decides between the trials of a sweep."""
     unlike_batch_size: Reason = ""
     """Why the batch size differs between compared configs."""
     few_seeds: Reason = ""

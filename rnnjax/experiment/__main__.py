@@ -1,23 +1,26 @@
 """Runs the missing runs of an experiment, renders its pages, and checks its claims.
 
     python -m rnnjax.experiment experiments/lesson
+    python -m rnnjax.experiment experiments/lesson --cluster
     python -m rnnjax.experiment --check
     python -m rnnjax.experiment experiments/lesson --repeat=0 --entry=lstm
     python -m rnnjax.experiment experiments/lesson --seal='from the runs of seeds 0 to 4'
 
-The first command trains the configs of `experiment.toml` with all seeds that `runs.jsonl` lacks,
-appends a line with the claims for each finished run, and renders the tables. Ctrl-C saves the
-current runs, and the same command resumes them. The second trains and writes nothing: it checks the
-named experiments, or all of `experiments/` with README.md and the configs. The third trains a
-recorded seed again, in a new folder, and compares it with its record. The fourth records changes of
-claims after the runs, with the reason.
+The first command runs the trials of the sweep, if `experiment.toml` has one, then trains its
+configs with all seeds that `runs.jsonl` lacks, appends a line with the claims for each finished
+run, and renders the tables. Ctrl-C saves the current runs, and the same command resumes them. The
+second does the same on a Ray cluster. The third trains and writes nothing: it checks the named
+experiments, or all of `experiments/` with README.md and the configs. The fourth trains a recorded
+seed again, in a new folder, and compares it with its record. The fifth records changes of claims
+after the runs, with the reason.
 
 They end with the verdicts, and with status 0 if none is FAIL or INCOMPARABLE, 1 if one is, and 2 if
 a file cannot be read or a training fails. UNCHECKED pages are named.
 """
 
 import argparse
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rnnjax import paths
@@ -36,12 +39,21 @@ from rnnjax.experiment.claims import (
 )
 from rnnjax.experiment.page_rendering import README, experiment_name
 from rnnjax.experiment.plan import PLAN, Experiment
+from rnnjax.experiment.ray_workers import connect
 from rnnjax.experiment.repetition import choose_entries, repeat
 from rnnjax.experiment.runner import lock_experiment, run_missing
-from rnnjax.experiment.verification import check_folder, check_records, check_repository
+from rnnjax.experiment.sweep import run_search
+from rnnjax.experiment.verification import (
+    check_folder,
+    check_records,
+    check_repository,
+    find_stale_trial,
+)
+from rnnjax.experiment.workers import LocalWorkers, Workers
 from rnnjax.reporting.progress import write_message
 
 POSITIONAL = "[FOLDER ...]"
+_CLUSTER_FLAGS = ("cpus", "gpus", "retries")
 
 
 def add_flags(parser: Parser) -> None:
@@ -58,6 +70,20 @@ def add_flags(parser: Parser) -> None:
         "--jobs",
         type=at_least(1),
         help="Parallel runs; the table has the seconds of runs alone only. Default: 1.",
+    )
+    parser.add_argument(
+        "--cluster",
+        nargs="?",
+        const="",
+        metavar="HOST:PORT",
+        help="Train on a Ray cluster; without an address on one of this machine's cores.",
+    )
+    parser.add_argument("--cpus", type=at_least(1), help="CPUs of a run on a cluster. Default: 1.")
+    parser.add_argument("--gpus", type=at_least(0), help="GPUs of a run on a cluster. Default: 0.")
+    parser.add_argument(
+        "--retries",
+        type=at_least(0),
+        help="Restarts of a run on a cluster whose worker is lost. Default: 3.",
     )
     parser.add_argument(
         "--repeat",
@@ -95,8 +121,20 @@ def main(args: argparse.Namespace) -> int:
             pages.write(experiment)  # the plot shows the claims
             write_message(f"sealed: {', '.join(names) or 'nothing, all claims are as recorded'}")
         else:
-            _run(folder, args.seeds, args.jobs or 1)
+            with _open_workers(args) as workers:
+                _run(folder, args.seeds, workers)
     return _report(_check([folder], complete=False))
+
+
+@contextlib.contextmanager
+def _open_workers(args: argparse.Namespace) -> Iterator[Workers]:
+    """Yields the workers that the flags ask for."""
+    if args.cluster is None:
+        yield LocalWorkers(args.jobs or 1)
+        return
+    retries = 3 if args.retries is None else args.retries
+    with connect(args.cluster, args.jobs, args.cpus or 1, args.gpus or 0, retries) as workers:
+        yield workers
 
 
 def _check_flags(args: argparse.Namespace) -> None:
@@ -105,9 +143,18 @@ def _check_flags(args: argparse.Namespace) -> None:
     chosen = [f"--{name}" for name, is_set in modes.items() if is_set]
     if len(chosen) > 1:
         raise InputError(f"given {' and '.join(chosen)}, expected one of them")
-    runs = [f"--{name}" for name in ("seeds", "jobs") if getattr(args, name) is not None]
+    of_runs = ("seeds", "jobs", "cluster", *_CLUSTER_FLAGS)
+    runs = [f"--{name}" for name in of_runs if getattr(args, name) is not None]
     if chosen and runs:
         raise InputError(f"{chosen[0]} runs no missing runs; leave {runs[0]} out")
+    of_cluster = [f"--{name}" for name in _CLUSTER_FLAGS if getattr(args, name) is not None]
+    if of_cluster and args.cluster is None:
+        raise InputError(f"{of_cluster[0]} is of --cluster; add it, or leave {of_cluster[0]} out")
+    if args.cluster and Path(args.cluster).is_dir():
+        raise InputError(
+            f"--cluster is followed by the folder {args.cluster}; name the folder before it, or "
+            "give an address: --cluster=HOST:PORT"
+        )
     if args.entry and args.repeat is None:
         raise InputError("--entry is of --repeat: --repeat=0 --entry=lstm")
     if args.seal is not None and not args.seal.strip():
@@ -147,6 +194,11 @@ def _report(results: list[ClaimResult]) -> int:
 
 def _refuse_stale(experiment: Experiment, configs: Mapping[str, Config]) -> None:
     """Raises InputError if records were edited, or are of another config than the present one."""
+    if experiment.plan.sweep and (reason := find_stale_trial(experiment)):
+        raise InputError(
+            f"{experiment.search_records}: {reason}. Delete the lines of these trials, and their "
+            "folders, to run them again, or bring back the sweep they were recorded with"
+        )
     if failures := check_records(experiment, configs):
         lines = "\n".join(f"  {failure.subject}: {failure.message}" for failure in failures)
         raise InputError(
@@ -155,7 +207,7 @@ def _refuse_stale(experiment: Experiment, configs: Mapping[str, Config]) -> None
         )
 
 
-def _run(folder: Path, num_seeds: int | None, jobs: int) -> None:
+def _run(folder: Path, num_seeds: int | None, workers: Workers) -> None:
     """Runs the missing runs of an experiment, and renders it."""
     experiment = Experiment.read(folder)
     configs = experiment.configs()
@@ -163,7 +215,11 @@ def _run(folder: Path, num_seeds: int | None, jobs: int) -> None:
     pages.fill(experiment)  # a page that cannot be rendered is found before the runs
     seeds = list(range(num_seeds)) if num_seeds else experiment.plan.seeds
     try:
-        run_missing(experiment, configs, seeds, jobs)
+        if experiment.plan.sweep:
+            run_search(experiment, workers)
+            experiment = Experiment.read(folder)
+            configs = experiment.configs()
+        run_missing(experiment, configs, seeds, workers)
     finally:
         experiment = Experiment.read(folder)
         pages.write(experiment)

@@ -3,12 +3,12 @@
     <!-- runs: begin -->
     <!-- runs: end -->
 
-in the experiment's README.md enclose the table of runs.jsonl. Marks with the name of a sentence of
-experiment.toml enclose that sentence. Marks with the name of the experiment, `experiments/lesson`
-say, in README.md, configs/README.md or experiments/README.md of the working directory enclose a
-shorter table; one of them is required to have them where an entry has `about`.
-`rnnjax.experiment.page_rendering` renders parts by a script. The docstring of a config that names
-the experiment has to quote `sentence`, with any line breaks.
+in the experiment's README.md enclose the table of runs.jsonl, and marks with the name `sweep` that
+of search.jsonl. Marks with the name of a sentence of experiment.toml enclose that sentence. Marks
+with the name of the experiment, `experiments/lesson` say, in README.md, configs/README.md or
+experiments/README.md of the working directory enclose a shorter table; one of them is required to
+have them where an entry has `about`. `rnnjax.experiment.page_rendering` renders parts by a script.
+The docstring of a config that names the experiment has to quote `sentence`, with any line breaks.
 
 A value in a sentence is `{entry.path.statistic:format}`: the name of an entry, the path of a number
 in a line of runs.jsonl, a statistic of it over the seeds, and a format of Python. A divisor may
@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rnnjax.errors import InputError
-from rnnjax.experiment import seed_plot
+from rnnjax.experiment import seed_plot, sweep_page
 from rnnjax.experiment.claims import format_seeds
 from rnnjax.experiment.page_rendering import (
     README,
@@ -61,6 +61,10 @@ def parts(experiment: Experiment) -> dict[str, str]:
         rendered[experiment.name] = summary_table(experiment)
     if experiment.runs:
         rendered[PLOT] = seed_plot.describe(experiment)
+    if experiment.plan.sweep:
+        rendered["sweep"] = sweep_page.table(experiment)
+    if experiment.trials:
+        rendered[sweep_page.PLOT] = sweep_page.describe(experiment)
     return rendered
 
 
@@ -92,10 +96,12 @@ def fill(experiment: Experiment) -> dict[Path, str]:
 
 
 def write(experiment: Experiment) -> None:
-    """Renders the pages of an experiment, and its plot if there are runs."""
+    """Renders the pages of an experiment, and the plots of its runs and trials if there are any."""
     write_pages(experiment.folder, parts(experiment))
     if experiment.runs:
         write_text(experiment.folder / PLOT, seed_plot.draw(experiment))
+    if experiment.trials:
+        write_text(experiment.folder / sweep_page.PLOT, sweep_page.draw(experiment))
 
 
 def table(experiment: Experiment) -> str:

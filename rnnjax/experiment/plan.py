@@ -1,12 +1,15 @@
 """The folder of an experiment: its plan and its records.
 
-`experiment.toml` lists configs, flags, seeds and claims; `runs.jsonl` has a line for each finished
-run; `README.md` has parts that are rendered from it.
+`experiment.toml` lists configs, flags, seeds, claims and perhaps a sweep; `runs.jsonl` has a line
+for each finished run, `search.jsonl` one for each trial of the sweep; `README.md` has parts that
+are rendered from them.
 """
 
 import dataclasses
+import functools
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
@@ -16,9 +19,11 @@ from rnnjax.config.sections import FilePath
 from rnnjax.errors import InputError
 from rnnjax.experiment.page_rendering import experiment_name
 from rnnjax.experiment.records import Run, read_runs
+from rnnjax.experiment.search import best_trial, read_trials
+from rnnjax.experiment.sweep_plan import Setting, Sweep, setting_flags
 from rnnjax.input_files import load_text
 
-PLAN, RECORDS = "experiment.toml", "runs.jsonl"
+PLAN, RECORDS, SEARCH = "experiment.toml", "runs.jsonl", "search.jsonl"
 _REQUIRED_KEYS = (
     "alone",
     "config",
@@ -28,6 +33,9 @@ _REQUIRED_KEYS = (
     "resumed_from",
     "train_seconds",
 )
+_TRIAL_KEYS = ("trial", "values", "state", "search", "trials", "seed", "score")
+_PARTS = ("runs", "sweep")
+"""Marks of rendered tables."""
 TRAIN = ("-m", "rnnjax.main")
 """Arguments of Python that train, before the flags."""
 
@@ -81,6 +89,8 @@ class Plan(pydantic.BaseModel):
     sentences: dict[str, str] = {}
     """Sentences of the README.md with values of the runs, by the names of their marks:
     {cost = "A run took {gru.cpu_seconds.max:.0f} seconds."}; see `rnnjax.experiment.pages`."""
+    sweep: Sweep | None = None
+    """The search for values of an entry, before it is trained."""
     entry: list[Entry]
 
     @pydantic.model_validator(mode="after")
@@ -91,9 +101,17 @@ class Plan(pydantic.BaseModel):
             raise ValueError(
                 f"two entries are named {duplicates[0]!r}; give one of them another name"
             )
-        invalid = [name for name in self.sentences if name == "runs" or not name.isidentifier()]
+        if self.sweep and self.sweep.entry not in names:
+            raise ValueError(
+                f"sweep.entry is {self.sweep.entry!r}; expected the name of an entry, one of "
+                f"{', '.join(names)}"
+            )
+        invalid = [name for name in self.sentences if name in _PARTS or not name.isidentifier()]
         if invalid:
-            raise ValueError(f"a sentence is named {invalid[0]!r}; expected a word other than runs")
+            raise ValueError(
+                f"a sentence is named {invalid[0]!r}; expected a word other than "
+                f"{' and '.join(_PARTS)}"
+            )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds are {self.seeds}; expected each of them once")
         return self
@@ -101,11 +119,12 @@ class Plan(pydantic.BaseModel):
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """Plan and recorded runs."""
+    """Plan, recorded runs, and recorded trials of its sweep."""
 
     folder: Path
     plan: Plan
     runs: list[Run]
+    trials: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @classmethod
     def read(cls, folder: Path) -> "Experiment":
@@ -123,7 +142,9 @@ class Experiment:
             ) from error
         except (ValueError, RecursionError) as error:  # of too many digits or brackets, too
             raise InputError(f"{path}: {error}") from error
-        return cls(folder, plan, read_runs(folder / RECORDS, *_REQUIRED_KEYS))
+        runs = read_runs(folder / RECORDS, *_REQUIRED_KEYS)
+        trials = read_trials(folder / SEARCH, *_TRIAL_KEYS) if plan.sweep else []
+        return cls(folder, plan, runs, trials)
 
     @property
     def name(self) -> str:
@@ -135,6 +156,48 @@ class Experiment:
         """File of the recorded runs."""
         return self.folder / RECORDS
 
+    @property
+    def search_records(self) -> Path:
+        """File of the recorded trials."""
+        return self.folder / SEARCH
+
+    @property
+    def sweep(self) -> Sweep:
+        """The sweep of an experiment that has one."""
+        assert self.plan.sweep is not None
+        return self.plan.sweep
+
+    @functools.cached_property
+    def chosen(self) -> dict[str, Any] | None:
+        """The best trial of the sweep; None without one, or before all of them are recorded.
+
+        Raises:
+          InputError: no trial has ended.
+        """
+        if self.plan.sweep is None or len(self.trials) < self.sweep.budget:
+            return None
+        better = self.trial_config().task_schema.better(self.sweep.score)
+        if (trial := best_trial(self.sweep, self.trials, better)) is None:
+            raise InputError(
+                f"{self.search_records}: no trial of {self.sweep.budget} was trained to its end; "
+                "delete the lines, and search other values"
+            )
+        return dict(trial)
+
+    def trial_entry(self, number: int, setting: Setting) -> Entry:
+        """Returns the entry of a trial of the sweep."""
+        entry = next(entry for entry in self.plan.entry if entry.name == self.sweep.entry)
+        flags = [*entry.flags, *self.sweep.flags, *setting_flags(setting)]
+        return Entry(config=entry.config, name=f"trial-{number}", flags=flags)
+
+    def trial_config(self, setting: Setting | None = None) -> Config:
+        """Returns the config of the trials of the sweep, by default without their values.
+
+        Raises:
+          InputError: it is none.
+        """
+        return self.load_config(self.trial_entry(0, setting or {}))
+
     def runs_of(self, entry: Entry) -> list[Run]:
         """Returns the runs of an entry by rising seed."""
         return sorted(
@@ -143,7 +206,13 @@ class Experiment:
 
     def train_arguments(self, entry: Entry, *more: str) -> list[str]:
         """Returns the arguments of `python` that train an entry."""
-        return [*TRAIN, f"--config={entry.config}", *self.plan.flags, *entry.flags, *more]
+        return [*TRAIN, *self._flags(entry), *more]
+
+    def _flags(self, entry: Entry) -> list[str]:
+        """Returns the flags of an entry, with the values that the sweep has chosen for it."""
+        is_searched = self.plan.sweep is not None and entry.name == self.sweep.entry
+        chosen = setting_flags(self.chosen["values"]) if is_searched and self.chosen else []
+        return [f"--config={entry.config}", *self.plan.flags, *entry.flags, *chosen]
 
     def configs(self) -> dict[str, Config]:
         """Returns the config that each entry asks for now, by its name; the seed means nothing.
@@ -151,7 +220,7 @@ class Experiment:
         Raises:
           InputError: one of them is none, or asks for replicates.
         """
-        configs = {entry.name: self._load_config(entry) for entry in self.plan.entry}
+        configs = {entry.name: self.load_config(entry) for entry in self.plan.entry}
         several = [name for name, config in configs.items() if config.replicates > 1]
         if several:
             raise InputError(
@@ -161,9 +230,13 @@ class Experiment:
             )
         return configs
 
-    def _load_config(self, entry: Entry) -> Config:
-        flags = [f"--config={entry.config}", *self.plan.flags, *entry.flags]
+    def load_config(self, entry: Entry) -> Config:
+        """Returns the config of an entry, or of a trial.
+
+        Raises:
+          InputError: it is none.
+        """
         try:
-            return load_config_flags(flags)
+            return load_config_flags(self._flags(entry))
         except InputError as error:
             raise InputError(f"{self.folder / PLAN}, {entry.name}: {error}") from None

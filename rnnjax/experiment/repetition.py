@@ -22,6 +22,7 @@ from rnnjax.experiment.claims import (
 )
 from rnnjax.experiment.plan import Entry, Experiment
 from rnnjax.experiment.records import Run, number
+from rnnjax.experiment.workers import LocalWorkers
 from rnnjax.reporting import run_groups
 from rnnjax.reporting.statistics import prediction_interval
 
@@ -71,14 +72,15 @@ def repeat(
     recorded = {run["name"]: run for run in experiment.runs if run["seed"] == seed}
     results: list[ClaimResult] = []
 
-    def compare(run: Run) -> None:
+    def compare(training: runner.Training) -> None:
+        run = training.record()
         entry = next(entry for entry in entries if entry.name == run["name"])
         results.append(evaluate_repetition(experiment, entry, recorded[entry.name], run))
         lines = compare_runs(recorded[entry.name], run)
         write_output("\n".join([f"{entry.name}, seed {seed}", *(f"  {line}" for line in lines)]))
 
     planned = [_plan(experiment, entry, seed) for entry in entries]
-    runner.train(experiment, configs, planned, jobs=1, record=compare)
+    runner.train(experiment, configs, planned, len(planned), LocalWorkers(), compare)
     return results
 
 

@@ -66,6 +66,8 @@ def check_folder(folder: Path, phrases: Mapping[str, Sequence[str]]) -> Verifica
         results = results or [
             ClaimResult(PASS, str(experiment.records), f"{len(experiment.runs)} runs")
         ]
+        if experiment.plan.sweep:
+            results.append(check_search(experiment))
         for entry in experiment.plan.entry:
             if entry.name not in failed:
                 results += check_seal(experiment, entry)
@@ -145,6 +147,35 @@ def check_records(experiment: Experiment, configs: Mapping[str, Config]) -> list
         ClaimResult(FAIL, name, f"seeds {format_seeds(sorted(seeds))} {reason}")
         for (name, reason), seeds in stale.items()
     ]
+
+
+def check_search(experiment: Experiment) -> ClaimResult:
+    """Checks that the recorded trials are those of the sweep, of the present config, and all."""
+    sweep, subject = experiment.sweep, str(experiment.search_records)
+    if reason := find_stale_trial(experiment):
+        return ClaimResult(FAIL, subject, reason)
+    if len(experiment.trials) < sweep.budget:
+        message = f"has {len(experiment.trials)} of {sweep.budget} trials; run the experiment"
+        return ClaimResult(FAIL, subject, message)
+    return ClaimResult(PASS, subject, f"{len(experiment.trials)} trials")
+
+
+def find_stale_trial(experiment: Experiment) -> str:
+    """Returns how a recorded trial differs from the sweep or its config, '' if none does."""
+    sweep = experiment.sweep
+    numbers = [trial["trial"] for trial in experiment.trials]
+    if len(set(numbers)) < len(numbers) or not set(numbers) <= set(range(sweep.budget)):
+        return f"has the trials {sorted(numbers)} of {sweep.budget}; expected each of them once"
+    for trial in experiment.trials:
+        setting, name = trial["values"], f"trial {trial['trial']}"
+        search = {key: trial[key] for key in sweep.described()}
+        if search != sweep.described() or set(setting) != set(sweep.keys):
+            return f"{name} is of another [sweep] (search, trials, seed, score or keys)"
+        if "config" in trial:
+            run = {"name": name, "config": trial["config"]}
+            if reason := _stale_reason(run, {name: experiment.trial_config(setting)}):
+                return f"the values of {name} {reason}"
+    return ""
 
 
 def _edited_records(folder: Path) -> list[ClaimResult]:

@@ -276,13 +276,24 @@ def _output_rows(inspection: TextInspection) -> list[PageRow]:
         f"gradient times input, “{answer}” against “{runner_up}”, "
         f"up to {np.abs(inspection.attributions).max():.2g}"
     )
-    attribution = PageRow("bars", "attribution", note, bars(inspection.attributions), 72)
+    tokens = [inspection.text[start:end] for start, end in inspection.spans]
+    label = f"attribution of each {inspection.unit}: {_listed(tokens, inspection.attributions)}"
+    attribution = PageRow("bars", "attribution", note, bars(inspection.attributions, label), 72)
     if _has_lines(inspection):
-        plot = line_chart(inspection.probabilities, inspection.ranked)
+        label = f"probability of {answer} after each {inspection.unit}: " + _listed(
+            tokens, inspection.probabilities[:, inspection.ranked[0]]
+        )
+        plot = line_chart(inspection.probabilities, inspection.ranked, label)
         outcomes = PageRow("lines", "probability", "of the text up to there", plot, 128)
     else:
         outcomes = PageRow("ranks", "most probable", f"after each {inspection.unit}")
     return [PageRow("tokens", ""), attribution, outcomes]
+
+
+def _listed(tokens: Sequence[str], values: np.ndarray) -> str:
+    """Returns tokens with their values, for readers who do not see the plot."""
+    pairs = zip(tokens, values.tolist(), strict=True)
+    return ", ".join(f"{visible(token)} {value:.2f}" for token, value in pairs)
 
 
 def _layer_rows(layer: LayerTrace) -> list[PageRow]:
@@ -309,7 +320,8 @@ def _layer_rows(layer: LayerTrace) -> list[PageRow]:
     ]
     for name, gate in layer.gates.items():
         num_units = gate.shape[1]
-        plot = heat_map({"gate": gate[:, order(num_units)].T})
+        label = f"{name} of {layer.name}, mean over units at each token: {_joined(gate)}"
+        plot = heat_map({"gate": gate[:, order(num_units)].T}, label)
         rows.append(row(name, num_units, "0 to 1", plot))
     for name, state, _ in layer.states:
         num_units = state.shape[1]
@@ -317,9 +329,14 @@ def _layer_rows(layer: LayerTrace) -> list[PageRow]:
         largest = np.abs(values).max()
         scaled = values / (largest or 1.0)
         note = f"\N{MINUS SIGN}{largest:.2f} to {largest:.2f}"
-        plot = heat_map({"above": scaled, "below": -scaled})
+        label = f"{name} of {layer.name}, mean size over units at each token: "
+        plot = heat_map({"above": scaled, "below": -scaled}, label + _joined(np.abs(state)))
         rows.append(row(name, num_units, note, plot))
     return rows
+
+
+def _joined(values: np.ndarray) -> str:
+    return " ".join(f"{value:.2f}" for value in values.mean(axis=1).tolist())
 
 
 def _ranges(state: StateTrace) -> np.ndarray:

@@ -54,7 +54,7 @@ _STYLE = """svg { background: var(--paper); }
 text { font: 13px var(--sans); fill: var(--ink); }
 text.quiet { font-size: 11px; fill: var(--quiet); }
 text.strong { font-size: 15px; font-weight: 600; }
-"""
+""" + "".join(f".outcome-{number} {{ stroke: var(--outcome-{number}); }}\n" for number in range(8))
 
 
 def _height(row: PageRow, sheet: Sheet) -> int:

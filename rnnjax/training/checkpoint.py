@@ -20,6 +20,8 @@ from rnnjax.input_files import explain
 from rnnjax.interrupt import deferred_signals
 from rnnjax.reporting import record_digest
 from rnnjax.reporting.progress import write_message
+from rnnjax.training.global_arrays import replicate, to_host
+from rnnjax.training.processes import check_equal, gather, is_first, wait_for_all
 
 Tree = TypeVar("Tree")
 
@@ -105,6 +107,13 @@ class Checkpoints:
           InputError: it cannot be written; earlier checkpoints are unchanged.
         """
         earlier: list[int] = []
+        tree = replicate(tree)
+        record = self._describe(step, tree, metrics)
+        check_equal(
+            {f"{path} after step {step}": sums for path, sums in record["arrays"].items()},
+            "Their processors round differently, or their sums were lost on the way: this state "
+            "is not saved",
+        )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             earlier = [saved for saved in self.steps if saved != step]
@@ -115,7 +124,7 @@ class Checkpoints:
                     step,
                     args=ocp.args.Composite(
                         arrays=ocp.args.PyTreeSave(tree),
-                        checksums=ocp.args.JsonSave(self._describe(step, tree, metrics)),
+                        checksums=ocp.args.JsonSave(record),
                     ),
                     force=True,
                 )
@@ -145,26 +154,32 @@ class Checkpoints:
         Raises:
           InputError: there are checkpoints, and all are damaged.
         """
-        if repair:
+        if repair and is_first():
             for unfinished in self.folder.glob("*.orbax-checkpoint-tmp"):
                 if unfinished.is_dir() and not unfinished.is_symlink():
                     shutil.rmtree(unfinished)
         damaged: dict[int, str] = {}
         for step in reversed(self.steps):
+            tree, reason = template, ""
             try:
                 tree = self._read(step, template)
             except jax.errors.JaxRuntimeError:
                 raise  # an error of the device, not of the file
             except Exception as error:
-                damaged[step] = self._restore_path(_reason(error))
+                reason = self._restore_path(_reason(error))
+            if reason := next(filter(None, gather(reason)), ""):  # of any process
+                damaged[step] = reason
                 continue
             for failed, reason in damaged.items():
                 write_message(
                     f"WARNING: {self.folder}: the checkpoint of step {failed} is damaged "
                     f"({reason}); that of step {step} is used"
                 )
-                if repair:
+                if repair and is_first():
                     self._set_aside(failed)
+            if repair and damaged:
+                wait_for_all()
+                self._manager.reload()
             if repair:
                 for old in self.steps[: -self._keep]:
                     self._manager.delete(old)
@@ -190,14 +205,13 @@ class Checkpoints:
             number += 1
             target = self.folder / f"damaged-{step}-{number}"
         (self.folder / str(step)).rename(target)
-        self._manager.reload()
 
     def _describe(
         self, step: int, tree: Any, metrics: Sequence[Mapping[str, str]]
     ) -> dict[str, Any]:
         """Returns the record that identifies a checkpoint, with its digest."""
         arrays = {
-            path: [*_signature(leaf), zlib.crc32(np.asarray(leaf).tobytes())]
+            path: [*_signature(leaf), zlib.crc32(to_host(leaf).tobytes())]
             for path, leaf in _leaves(tree)
         }
         owner = self._owner._asdict()
@@ -231,7 +245,7 @@ class Checkpoints:
         with _without_tracebacks():
             arrays = self._manager.restore(step, args=args)["arrays"]
         for path, leaf in _leaves(arrays):
-            if zlib.crc32(np.asarray(leaf).tobytes()) != saved["arrays"][path][2]:
+            if zlib.crc32(to_host(leaf).tobytes()) != saved["arrays"][path][2]:
                 raise ValueError(f"the array {path} is not what was saved")
             if path == "step" and np.any(np.asarray(leaf) != step):
                 raise ValueError(f"its state is of step {np.max(leaf)}")

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import jax
+
 from rnnjax.tasks import Task
 from rnnjax.tasks.prediction import check_scores, predict_split
+from rnnjax.training.global_arrays import to_host
+from rnnjax.training.processes import is_first, num_processes
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.state import TrainState, is_evaluated
 from rnnjax.training.step import CompiledFunction
@@ -36,12 +40,16 @@ def evaluate_replicate(
         if split
     }
     scores = {name: task.compute_metrics(splits[name], outputs[name]) for name in outputs}
-    details = task.analyze_test(replicate.config, dataset, params, outputs["test"])
+    details = {}
+    if is_first():  # the analysis runs on its devices alone
+        if num_processes() > 1:
+            params = jax.tree.map(to_host, params)
+        details = task.analyze_test(replicate.config, dataset, params, outputs["test"])
     scores["test"] |= details.pop("test", {})
     for name in scores:
         check_scores(scores[name], f"{folder.path}, {name} part")
     epoch = round(step / dataset.train.steps_per_epoch, 4)
-    replicate.metrics_log.write({"step": step, "epoch": epoch, "split": "test", **scores["test"]})
+    replicate.log_metrics({"step": step, "epoch": epoch, "split": "test", **scores["test"]})
     return {
         **scores,
         "best_step": step,

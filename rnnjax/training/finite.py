@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from rnnjax.errors import InputError
+from rnnjax.training.global_arrays import to_host
 from rnnjax.training.state import TrainState
 
 LOWER_LEARNING_RATE = (
@@ -39,7 +40,7 @@ def non_finite_paths(tree: Any) -> list[str]:
     return [
         jax.tree_util.keystr(path, simple=True, separator="/")
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-        if not np.isfinite(np.asarray(leaf)).all()
+        if not np.isfinite(to_host(leaf)).all()
     ]
 
 

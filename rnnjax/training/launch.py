@@ -14,15 +14,18 @@ import optax
 from rnnjax import cache, lint_rules, models
 from rnnjax.config import Config
 from rnnjax.errors import InputError, is_out_of_memory
+from rnnjax.interrupt import InterruptedRunError
 from rnnjax.reporting.event_files import require_tensorboardx
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import Task
 from rnnjax.tasks.model_options import check_cell
 from rnnjax.tasks.prediction import check_classes
 from rnnjax.tasks.registry import find_task
+from rnnjax.training.agreement import check_data, check_processes, wait_for_folder
 from rnnjax.training.diagnosis import explain_non_finite
 from rnnjax.training.evaluation import evaluate_replicate
 from rnnjax.training.finite import NonFiniteError
+from rnnjax.training.global_arrays import place
 from rnnjax.training.loop import has_stopped_early, run_loop, save_replicate
 from rnnjax.training.memory_limits import (
     check_parameters,
@@ -33,6 +36,7 @@ from rnnjax.training.optimizer import (
     check_optimizer,
     make_optimizer,
 )
+from rnnjax.training.processes import is_first, num_processes, wait_for_all
 from rnnjax.training.replicates import Replicate, batches_to_compile
 from rnnjax.training.results import (
     format_layers,
@@ -79,6 +83,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
     folder = RunFolder(workdir)
     folder.check_config(config)
     is_finished = folder.result.exists() and not folder.is_extended_by(config)
+    check_processes(config, folder)
     if is_finished and not folder.moved_paths(config):
         return report_finished(folder, config, task_class)
     folder.check_writable()
@@ -89,6 +94,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
         replicates, warm_start = load_new_run(folder, config)
     else:
         replicates = load_resumed_run(folder, config)
+    check_data(replicates)
     if is_finished:
         return report_finished(folder, config, task_class)
     task, layers = make_task(config, replicates)
@@ -102,22 +108,29 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
         name = type(task).run_name(config, name)
         if is_new:
             start_run(folder, config, name, replicates, command, reports)
-        elif folder.is_extended_by(config):
+        elif folder.is_extended_by(config) and is_first():
             folder.extend(config)
+        wait_for_folder(folder)
         write_message(format_layers(layers))
         try:
             training, scores = _train_and_evaluate(
                 folder, config, partition, replicates, task, warm_start, command
             )
+        except InterruptedRunError:
+            if is_first():
+                write_reports([replicate.folder for replicate in replicates], task_class, False)
+            raise
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise out_of_memory_error(config, task.length_key, error) from error
             raise
         network = {"parameters": sum(row["parameters"] for row in layers), "model": layers}
         training = {"name": name, "task": config.task, **training, **network}
-        result = write_results(folder, replicates, task, training, scores)
-        write_reports([replicate.folder for replicate in replicates], task_class)
-    return result
+        if is_first():
+            write_results(folder, replicates, task, training, scores)
+            write_reports([replicate.folder for replicate in replicates], task_class)
+        wait_for_all()
+    return folder.read_result()
 
 
 def make_task(config: Config, replicates: Sequence[Replicate]) -> tuple[Task, list[dict[str, Any]]]:
@@ -259,7 +272,8 @@ def _train_and_evaluate(
                 state = apply_warm_start(warm_start, task, replicates, state)
                 state = restart_optimizer(task, steps.optimizer, len(replicates), state)
             if shardings:
-                state = jax.device_put(state, shardings)
+                put = jax.device_put if num_processes() == 1 else place
+                state = put(state, shardings)
             return checkpoints.restore(state, repair=repair) or (0, state)
 
         resumed_from, state = latest_state(repair=True)
@@ -273,6 +287,11 @@ def _train_and_evaluate(
                 f"training {total_steps - resumed_from} steps of {config.batch_size} "
                 f"{task.example_unit}, padded to {boundaries} steps, each compiled once"
             )
+            if config.hints:
+                write_message(
+                    "compiling: the network becomes machine code for each of these lengths, some "
+                    "seconds the first time; the next run finds it in the cache"
+                )
         inputs = replicates[0].slice(state.params), task.initial_carry(dataset.test.batch_size)
         evaluate_step.prepare(inputs, dataset.test.empty_batches())
         timer = TrainingTimer(folder.timing, resumed_from)
@@ -289,6 +308,8 @@ def _train_and_evaluate(
                 timer,
             )
         except NonFiniteError as error:
+            if num_processes() > 1:
+                raise
             _, state = latest_state()
             raise explain_non_finite(error, task, replicates, state) from error
         timer.stop(state.num_steps, checkpoints.steps)

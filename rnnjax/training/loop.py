@@ -17,6 +17,7 @@ from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.diagnosis import PLATEAU_STEPS, describe_plateau
 from rnnjax.training.evaluation import predict_split
 from rnnjax.training.finite import check_loss, check_state
+from rnnjax.training.processes import broadcast, gather, is_first, num_processes
 from rnnjax.training.replicates import Replicate, batch_group_at
 from rnnjax.training.schedule import make_plateau, update_plateau
 from rnnjax.training.state import BestParams, TrainState
@@ -125,7 +126,7 @@ def run_loop(
                     if state.plateau is not None:
                         rate *= float(replicate.slice(state.plateau.scale))
                     values = {**values, "learning_rate": rate}
-                    replicate.metrics_log.write({**position(step, "train"), **values})
+                    replicate.log_metrics({**position(step, "train"), **values})
                     watch.log_metrics(index, step, "train", values)
                 means = jax.tree.map(np.mean, means)
                 progress.update(step, examples, **means)
@@ -146,19 +147,23 @@ def run_loop(
                     outputs = predict_split(task, evaluate_step, params, split, "validate")
                     scores = task.compute_metrics(split, outputs)
                     check_loss(scores["loss"], "validation", step)
-                    replicate.metrics_log.write({**position(step, "validation"), **scores})
+                    replicate.log_metrics({**position(step, "validation"), **scores})
                     watch.log_metrics(index, step, "validation", scores)
-                    state = _update_best(state, scores["loss"])
+                    loss = broadcast(scores["loss"])  # processors may round it differently
+                    state = _update_best(state, loss)
                     is_stopped = has_stopped_early(state, patience)
-                    losses.append(scores["loss"])
+                    losses.append(loss)
                 if plateau is not None:
                     state = state.replace(plateau=update_plateau(plateau, state.plateau, losses))
             is_checkpoint_due = intervals.checkpoint and step % intervals.checkpoint == 0
-            if is_checkpoint_due or request.signal:
+            signal = request.signal
+            if num_processes() > 1:  # they end after the same step
+                signal = next(filter(None, gather(signal)), "") if step == next_event else ""
+            if is_checkpoint_due or signal:
                 _save(state, replicates, checkpoints, timer)
                 saved_step = step
-            if request.signal:
-                raise InterruptedRunError(request.signal, step, total_steps)
+            if signal:
+                raise InterruptedRunError(signal, step, total_steps)
     if saved_step != state.num_steps:
         _save(state, replicates, checkpoints, timer)
     return state
@@ -188,7 +193,7 @@ def metrics_digests(replicate: Replicate, step: int) -> dict[str, str]:
 
 def save_replicate(replicate: Replicate, state: TrainState) -> None:
     """Saves a replicate's slice of the state in its own folder, for `load_run`."""
-    digests = [metrics_digests(replicate, state.num_steps)]
+    digests = [metrics_digests(replicate, state.num_steps)] if is_first() else []
     replicate.folder.open_checkpoints().save(state.num_steps, replicate.slice(state), digests)
 
 
@@ -201,7 +206,9 @@ def _save(
     """Saves a finite state, with its time and digests of the metrics."""
     check_state(state)
     timer.save(state.num_steps, checkpoints.steps)
-    digests = [metrics_digests(replicate, state.num_steps) for replicate in replicates]
+    digests = [
+        metrics_digests(replicate, state.num_steps) for replicate in replicates if is_first()
+    ]
     checkpoints.save(state.num_steps, state, digests)
 
 

@@ -35,7 +35,7 @@ def check_parameters(count: int, config: Config) -> None:
 
 def device_memory() -> int:
     """Returns the memory of the first device in bytes; of a CPU, the limit of this process."""
-    stats = jax.devices()[0].memory_stats()
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"]
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]

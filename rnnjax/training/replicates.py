@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -16,6 +16,7 @@ from rnnjax.data.pretrained_embeddings import WordVectors, load_word_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting.metrics_log import MetricsLog
 from rnnjax.tasks.registry import find_task
+from rnnjax.training.processes import is_first
 from rnnjax.training.run_folder import RunFolder
 
 Tree = TypeVar("Tree")
@@ -40,9 +41,14 @@ class Replicate:
     vectors: WordVectors | None = None
 
     @functools.cached_property
-    def metrics_log(self) -> MetricsLog:
+    def _metrics_log(self) -> MetricsLog:
         """The log of its metrics, open for appending."""
         return MetricsLog(self.folder.metrics, self.dataset.fallback_fields)
+
+    def log_metrics(self, values: Mapping[str, Any]) -> None:
+        """Appends a line to the log of its metrics, which the first process writes."""
+        if is_first():
+            self._metrics_log.write(values)
 
     def describe(self) -> dict[str, Any]:
         """Returns the description of its data for the manifest."""

@@ -13,6 +13,7 @@ from rnnjax.tasks.registry import find_task
 from rnnjax.training.checkpoint import Checkpoints
 from rnnjax.training.loop import Intervals, metrics_digests
 from rnnjax.training.manifest import describe_environment
+from rnnjax.training.processes import is_first, wait_for_all
 from rnnjax.training.replicates import Replicate, make_replicates
 from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.warm_start import read_warm_start
@@ -25,9 +26,10 @@ def load_resumed_run(folder: RunFolder, config: Config) -> list[Replicate]:
       InputError: a file of the run is damaged, or its data, word vectors or the run that it started
         from have changed.
     """
-    if folder.is_extended_by(config):
+    if folder.is_extended_by(config) and is_first():
         with folder.lock(config):
             folder.complete_extension(config)
+    wait_for_all()
     folder.read()
     epochs = _bucketing_epochs(folder, config)
     corpus = find_task(config.task).load_corpus(config)
@@ -104,12 +106,16 @@ def record_resumption(
 ) -> None:
     """Records the environment of the steps after a checkpoint, and drops later metrics.
 
+    Of several processes the first one does.
+
     Args:
       folder: of the run.
       replicates: of the run.
       command: that resumed the run.
       step: of the checkpoint; 0 for a new run, of which metrics alone are dropped.
     """
+    if not is_first():
+        return
     if step:
         environment = describe_environment(command)
         folder.write_resumed(step, environment)

@@ -121,7 +121,7 @@ def update_plateau(
         return plateau.update({}, state, value=loss)[1]
 
     with jax.numpy_dtype_promotion("standard"):  # optax is written for it
-        values = jnp.asarray(losses, jnp.float32)
+        state, values = jax.device_get(state), jnp.asarray(losses, jnp.float32)
         return update(state, values[0]) if len(losses) == 1 else jax.vmap(update)(state, values)
 
 

@@ -23,6 +23,7 @@ from rnnjax.data.batches import BatchGroup
 from rnnjax.errors import InputError
 from rnnjax.kernels.row_keys import row_key
 from rnnjax.tasks import Task
+from rnnjax.training.processes import num_processes
 from rnnjax.training.state import TrainState
 from rnnjax.training.trainable_rows import trim_rows
 
@@ -323,7 +324,7 @@ def prepare_devices(config: Config) -> None:
     XLA multiplies matrices inside of a loop over time in one thread a device, so that several of
     them use more cores.
     """
-    count = max(config.devices.data, config.devices.fsdp)
+    count = max(config.devices.data, config.devices.fsdp) // num_processes()
     if count > 1 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         # It raises if JAX has started; `make_partition` sees whether there are enough.
         with contextlib.suppress(RuntimeError):
@@ -336,7 +337,7 @@ def make_partition(config: Config) -> Partition | None:
     Raises:
       InputError: the machine has fewer devices than the config asks for.
     """
-    available = jax.devices()
+    available, processes = jax.devices(), num_processes()
     count = config.devices.data or _default_count(config, available)
     if count > len(available):
         kind = available[0].platform
@@ -350,22 +351,44 @@ def make_partition(config: Config) -> Partition | None:
             f"config.devices.data: given {count}, and JAX has {len(available)} {kind} "
             f"device{'s' * (len(available) > 1)}; {remedy}"
         )
+    if processes > 1:
+        _check_processes(config, count)
     if count == 1 and not config.deterministic_shards:
         return None
-    replicates = math.gcd(count // config.devices.fsdp, config.replicates)
-    mesh = _make_mesh(available[:count], replicates, config.devices.fsdp)
+    devices = [
+        device
+        for index in range(processes)
+        for device in jax.local_devices(process_index=index)[: count // processes]
+    ]
+    # The replicates of several processes are not shared out: each process needs their metrics.
+    replicates = math.gcd(count // config.devices.fsdp, config.replicates) if processes == 1 else 1
+    mesh = _make_mesh(devices, replicates, config.devices.fsdp)
     return Partition(mesh, config.deterministic_shards)
+
+
+def _check_processes(config: Config, count: int) -> None:
+    """Raises InputError if processes cannot share out the devices, or the batch among them."""
+    processes, shards = num_processes(), config.deterministic_shards
+    if count % processes or count > config.batch_size or (shards and shards % count):
+        multiple = f", and a divisor of config.deterministic_shards={shards}" if shards else ""
+        raise InputError(
+            f"config.devices.data: {count} devices, of {processes} processes; expected a multiple "
+            f"of the processes, at most config.batch_size={config.batch_size}{multiple}: set it, "
+            "or start another number of processes"
+        )
 
 
 def _default_count(config: Config, available: list[Any]) -> int:
     """Returns the number of devices of a config that names none: all but those of a CPU."""
-    fsdp = config.devices.fsdp
+    fsdp, processes = config.devices.fsdp, num_processes()
     if available[0].platform == "cpu":
-        return fsdp
-    count = min(len(available), config.batch_size * config.replicates)
+        return max(fsdp, processes)
+    rows = config.batch_size * (config.replicates if processes == 1 else 1)
+    count = min(len(available), rows)
     if config.deterministic_shards:
         count = math.gcd(2 ** int(math.log2(count)), config.deterministic_shards)
-    return max(count // fsdp, 1) * fsdp
+    multiple = math.lcm(fsdp, processes)
+    return max(count // multiple, 1) * multiple
 
 
 def _make_mesh(devices: Any, replicates: int, fsdp: int) -> Mesh:

@@ -11,6 +11,7 @@ from rnnjax.reporting.progress import write_message
 from rnnjax.reporting.run_schema import RecordedConfig
 from rnnjax.tasks.registry import find_task
 from rnnjax.training.manifest import describe_environment
+from rnnjax.training.processes import is_first
 from rnnjax.training.replicates import Replicate, make_replicates
 from rnnjax.training.resume import check_same_data
 from rnnjax.training.run_folder import RunFolder
@@ -40,6 +41,8 @@ def start_run(
 ) -> None:
     """Writes configs, vocabularies and manifests of a new run and of its replicates.
 
+    Of several processes the first one does.
+
     Args:
       folder: of the run.
       config: of the run.
@@ -57,6 +60,8 @@ def start_run(
             f"workdir {folder.path}: another process has trained in it while this one read the "
             "data; repeat the command, which goes on from there"
         )
+    if not is_first():
+        return
     for replicate in replicates:
         path = replicate.folder.path
         if replicate.folder.metrics.exists() and metrics_log.read(replicate.folder.metrics):

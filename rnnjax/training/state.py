@@ -65,7 +65,7 @@ class TrainState(flax.struct.PyTreeNode):
     @property
     def num_steps(self) -> int:
         """Number of training steps taken, the same for every replicate."""
-        return int(np.max(self.step))
+        return int(np.max(np.asarray(self.step)))
 
     @property
     def eval_params(self) -> Any:

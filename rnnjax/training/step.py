@@ -14,6 +14,8 @@ from rnnjax.allocator import retain_freed_memory
 from rnnjax.data.batches import BatchGroup
 from rnnjax.reporting.progress import uncounted
 from rnnjax.tasks import Task
+from rnnjax.training.global_arrays import place
+from rnnjax.training.processes import num_processes
 from rnnjax.training.sharding import REPLICATE, Partition
 from rnnjax.training.state import DROPOUT, TrainState
 from rnnjax.training.trainable_rows import restore_rows, trim_rows
@@ -34,7 +36,7 @@ class CompiledFunction:
     ):
         """Takes the function, its devices, None for one, and the options of `jax.jit`."""
         self._function = jax.jit(function, **jit_options)
-        self._partition = partition
+        self._partition, self._shardings = partition, jit_options.get("in_shardings")
         self._executables: dict[tuple[tuple[int, ...], ...], Future] = {}
 
     @property
@@ -49,13 +51,16 @@ class CompiledFunction:
           state: arrays, or their shapes and dtypes.
           batches: one for each shape.
         """
-        state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        state = _shapes(state)
         for batch in batches:
             self._executable(state, batch)
 
     def __call__(self, state: Any, batch: Any) -> Any:
         """Calls the function, after waiting for its compilation."""
-        return self.compile(state, batch)(state, batch)
+        compiled = self.compile(state, batch)
+        if num_processes() > 1:
+            state, batch = place((state, batch), self._shardings)
+        return compiled(state, batch)
 
     def compile(self, state: Any, batch: Any) -> jax.stages.Compiled:
         """Returns the function compiled for the shapes of a batch, after waiting for it.
@@ -76,7 +81,10 @@ class CompiledFunction:
         """Returns parameters of one network, copied to each device of the function."""
         if self._partition is None:
             return params
-        return jax.device_put(params, self._partition.sharding())
+        copies = self._partition.sharding()
+        if num_processes() > 1:
+            return jax.jit(lambda tree: tree, out_shardings=copies)(params)
+        return jax.device_put(params, copies)
 
     def close(self) -> None:
         """Cancels pending compilations, for which the process would wait at its end."""
@@ -90,7 +98,13 @@ class CompiledFunction:
         return self._executables[shapes]
 
     def _compile(self, state: Any, batch: Any) -> jax.stages.Compiled:
+        if num_processes() > 1:  # which take no arrays of NumPy
+            state, batch = _shapes((state, batch))
         return self._function.lower(state, batch).compile()
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tree)
 
 
 def make_train_step(
@@ -205,5 +219,5 @@ def make_evaluate_step(task: Task, partition: Partition | None = None) -> Compil
     if partition is None:
         return CompiledFunction(evaluate_step, None)
     copies = partition.sharding()
-    options = {"in_shardings": copies, "out_shardings": copies}
+    options = {"in_shardings": (copies, copies), "out_shardings": copies}
     return CompiledFunction(evaluate_step, partition, **options)

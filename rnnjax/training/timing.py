@@ -9,6 +9,7 @@ import pydantic
 from rnnjax.input_files import load_text, parse_json
 from rnnjax.reporting.atomic_files import write_json
 from rnnjax.reporting.progress import write_message
+from rnnjax.training.processes import is_first
 
 
 class TimingTotals(pydantic.BaseModel):
@@ -82,7 +83,8 @@ class TrainingTimer:
         """
         saved = {key: totals for key, totals in self._saved.items() if key in checkpoint_steps}
         self._saved = {**saved, step: self.totals}
-        write_json(self._path, {str(key): dict(totals) for key, totals in self._saved.items()})
+        if is_first():
+            write_json(self._path, {str(key): dict(totals) for key, totals in self._saved.items()})
 
 
 def _read(path: Path) -> dict[int, TimingTotals]:

@@ -15,6 +15,7 @@ from rnnjax.errors import InputError
 from rnnjax.reporting.event_files import EventFiles
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import Task
+from rnnjax.training.processes import is_first
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.state import DROPOUT, TrainState
 
@@ -41,7 +42,8 @@ class Watch:
         ]
         self._gradients = jax.jit(jax.grad(task.loss, has_aux=True))
         self._trace_path = replicates[0].folder.path / TRACE
-        self._calls, self._untraced_steps, self._is_tracing = 0, config.profile, False
+        self._calls, self._is_tracing = 0, False
+        self._untraced_steps = config.profile if is_first() else 0
         self._examples, self._start = 0, time.monotonic()
 
     def __enter__(self) -> Self:
@@ -123,6 +125,6 @@ def padding_share(batch: Any) -> dict[str, float]:
 
 def _memory() -> dict[str, float]:
     """Returns the largest memory in use so far, where the device counts it."""
-    stats = jax.devices()[0].memory_stats() or {}
+    stats = jax.local_devices()[0].memory_stats() or {}
     peak = stats.get("peak_bytes_in_use")
     return {} if peak is None else {"peak_memory_gib": peak / 2**30}

@@ -15,12 +15,13 @@ from rnnjax.experiment import runner
 from rnnjax.experiment.plan import Experiment
 from rnnjax.experiment.records import append
 from rnnjax.experiment.runner import lock_experiment, run_missing
+from rnnjax.experiment.workers import LocalWorkers
 from rnnjax.reporting import record_digest
 
 
 def run(folder, seeds=(0, 1, 5), jobs=1):
     experiment = Experiment.read(folder)
-    run_missing(experiment, experiment.configs(), seeds, jobs)
+    run_missing(experiment, experiment.configs(), seeds, LocalWorkers(jobs))
 
 
 def add(folder, name, first=False):
@@ -136,7 +137,7 @@ def test_parallel_runs_are_marked_and_recorded_as_they_finish(slow, capsys, monk
     assert not any(line["alone"] for line in lines)
     messages = capsys.readouterr().err
     assert "slow, seed 0: started, 1 of 6" in messages
-    assert "slow, seed 0 (25 %), slow, seed 1 (25 %); 0 of 6 wait" in messages
+    assert "slow, seed 0  25 %\nslow, seed 1  25 %\n0 of 6 wait\n" in messages
     assert "gru, seed 1: ended, 2 of 6 are left" in messages
 
 

@@ -111,7 +111,7 @@ def test_heat_maps_show_the_values_of_gates_and_states():
     assert set(cells) == {"0.25", "0.50", "1.00"}
     # Full: unit 0 at the last word, and unit 2 at the first three in one run.
     assert re.findall(r"M(\d+) (\d+)h(\d+)", cells["1.00"]) == [("3", "0", "1"), ("0", "2", "3")]
-    assert hidden.split("<svg")[1] == cell.split("<svg")[1]
+    assert hidden.split("<path", 1)[1] == cell.split("<path", 1)[1]
     for kind, column in (("above", "0"), ("below", "1")):
         cells = dict(re.findall(rf'class="{kind}" fill-opacity="([\d.]+)" d="([^"]*)"', hidden))
         assert re.findall(r"M(\d+) (\d+)h(\d+)", cells["1.00"]) == [(column, "0", "1")]
@@ -213,6 +213,7 @@ def test_picture_has_the_plots_and_words_of_the_page():
     )
     assert float(first.get("x", "")) > float(last.get("x", ""))
     assert len(list(root.iter(f"{svg}tspan"))) == 9
+    assert ".outcome-2 { stroke: var(--outcome-2); }" in draw(texts)
 
 
 def test_notebooks_show_the_page_in_a_frame():
