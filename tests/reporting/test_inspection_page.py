@@ -199,9 +199,8 @@ def test_two_runs_stand_side_by_side():
 
 def test_picture_has_the_plots_and_words_of_the_page():
     hebrew = inspection(5, text="ראש הממשלה & עם שר <האוצר>")
-    root = ElementTree.fromstring(
-        draw([inspection(), inspection(20), hebrew, inspection(outcomes=40)])
-    )
+    picture = draw([inspection(), inspection(20), hebrew, inspection(outcomes=40)])
+    root = ElementTree.fromstring(picture)
     svg = "{http://www.w3.org/2000/svg}"
     words = [element.text for element in root.iter(f"{svg}text")]
     assert words.count("w0") == 2 * 3  # above the outputs, and above the layer
@@ -213,7 +212,7 @@ def test_picture_has_the_plots_and_words_of_the_page():
     )
     assert float(first.get("x", "")) > float(last.get("x", ""))
     assert len(list(root.iter(f"{svg}tspan"))) == 9
-    assert ".outcome-2 { stroke: var(--outcome-2); }" in draw(texts)
+    assert ".outcome-2 { stroke: var(--outcome-2); }" in picture
 
 
 def test_notebooks_show_the_page_in_a_frame():
