@@ -3,7 +3,7 @@
     rnnjax inspect --workdir runs/mine "Oil prices rise but Boston wins the game"
     cat lines.txt | rnnjax inspect --workdir runs/mine --output page.html
     rnnjax inspect --workdir runs/lstm --beside runs/gru "Oil prices fall"
-    rnnjax inspect --workdir runs/mine --output picture.svg "Alice went home and so did Tom"
+    rnnjax inspect --workdir runs/mine --output picture.svg "Oil prices rise but Boston wins"
 
 Without texts it reads the lines of standard input.
 """
