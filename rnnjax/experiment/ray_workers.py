@@ -1,206 +1,183 @@
-"""Fixed and slow points of a layer's state under a constant input."""
+"""Workers of an experiment on a Ray cluster: processes that train its runs.
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+A run is an actor, which starts the training as a process in the folder of the experiment: all
+machines need that folder, by the same path, and an installation of rnnjax. The training dies with
+its actor; the run of an actor that is lost is started again, and goes on from its last checkpoint.
+"""
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Complex, Float
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from rnnjax.dynamics.trajectory import System, Trajectory, state_vectors
 from rnnjax.errors import InputError
+from rnnjax.experiment.workers import TrainingProcess
+from rnnjax.reporting.atomic_files import open_no_follow
+from rnnjax.reporting.progress import write_message
 
-MAX_SIZE = 512
-"""Largest state whose Jacobians are inverted."""
-_STARTS = 16
-_ENTRIES = 2**20
-"""Most entries of the Jacobians of all starts."""
-_ITERATIONS = 80
-_FIXED = 1e-4
-"""Speed of a fixed point, relative to 1 + the norm of its state."""
-_SLOW = 0.1
-"""Speed of a slow point, relative to the median speed of the visited states."""
-_SAME = 0.02
-"""Distance of points that are one, relative to that of the visited states from their mean."""
-_REACH = 2.0
-"""Largest distance of a point from the mean of the visited states, relative to theirs."""
+_POLL_SECONDS = 0.2
+
+# Linux ends the training when its parent has ended, however that was.
+_DIES_WITH_ITS_PARENT = """
+import ctypes, os, signal, sys
+parent = int(sys.argv[1])
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() != parent:
+    sys.exit("the worker has ended")
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 
 
-class Point(NamedTuple):
-    """A state that a constant input leaves where it is, or nearly so.
+class RayWorkers:
+    """Actors of a Ray cluster.
 
     Attributes:
-      state: as a vector, part after part.
-      speed: norm of its change in a step.
-      kind: 'fixed', or 'slow' where the speed is at most a tenth of the visited states' median.
-      eigenvalues: of the step's Jacobian, largest absolute value first.
-      starts: share of the visited states from which the search ended here.
+      count: most runs at a time.
     """
 
-    state: Float[np.ndarray, " size"]
-    speed: float
-    kind: str
-    eigenvalues: Complex[np.ndarray, " size"]
-    starts: float
+    def __init__(self, count: int, cpus: float, gpus: float, retries: int):
+        """Takes the number of runs at a time, and for each its resources and restarts."""
+        self.count = count
+        self._resources = {"num_cpus": cpus, "num_gpus": gpus}
+        self._retries = retries
 
-    @property
-    def unstable(self) -> int:
-        """Number of directions in which the state leaves the point: eigenvalues above 1."""
-        return int((np.abs(self.eigenvalues) > 1).sum())
-
-    @property
-    def stability(self) -> str:
-        """'stable', 'saddle' with directions of both kinds, or 'unstable'."""
-        if not self.unstable:
-            return "stable"
-        return "unstable" if self.unstable == len(self.eigenvalues) else "saddle"
-
-    @property
-    def time_constants(self) -> Float[np.ndarray, " size"]:
-        """Steps in which a difference along each eigenvector falls, or grows, by the factor e."""
-        with np.errstate(divide="ignore"):
-            return np.abs(1 / np.log(np.abs(self.eigenvalues)))
+    def start(self, arguments: Sequence[str], log: Path) -> TrainingProcess:
+        """Starts a training, as for `rnnjax.experiment.workers.Workers`."""
+        return _ActorProcess(self._resources, self._retries, arguments, log)
 
 
-def find_points(
-    trajectory: Trajectory,
-    inputs: Mapping[str, Float[Array | np.ndarray, " *features"]],
-    *,
-    starts: int = _STARTS,
-    seed: int = 0,
-) -> dict[str, list[Point]]:
-    r"""Finds fixed and slow points of the state under constant inputs, slowest first.
-
-    From visited states, :math:`|f(s, x) - s|^2 / 2` is minimised by the method of Levenberg and
-    Marquardt, of all starts at once. Minima that are neither fixed nor slow, or that lie far from
-    all visited states, are dropped, and equal ones are joined.
-
-    Source: Sussillo, Barak, Opening the black box: low-dimensional dynamics in high-dimensional
-    recurrent neural networks, Neural Computation 25 (2013).
+@contextmanager
+def connect(
+    address: str, jobs: int | None, cpus: float, gpus: float, retries: int
+) -> Iterator[RayWorkers]:
+    """Connects to a Ray cluster, and leaves it at the end.
 
     Args:
-      trajectory: whose visited states are the starts.
-      inputs: of the layer at one step, by name.
-      starts: visited states; fewer where the state is large.
-      seed: of the choice of the starts.
+      address: of the cluster; '' to start one on this machine.
+      jobs: most runs at a time; None for as many as the resources allow.
+      cpus: of each run, at least one.
+      gpus: of each run.
+      retries: restarts of a run whose worker is lost.
 
     Raises:
-      InputError: the state has more than 512 numbers, or a step has no derivative in forward mode.
+      InputError: Ray is not installed, the cluster cannot be reached or has not the resources of a
+        run.
     """
-    size = trajectory.size
-    if size > MAX_SIZE:
+    try:
+        import ray
+    except ImportError as error:
         raise InputError(
-            f"the state of {trajectory.name} has {size} numbers, too many for the eigenvalues of "
-            f"its Jacobians; expected at most {MAX_SIZE}"
-        )
-    mask = np.asarray(trajectory.mask)
-    states = np.asarray(state_vectors(trajectory))
-    speeds = _visited_speeds(states, mask)
-    visited = states[mask]
-    starts = max(min(starts, _ENTRIES // size**2, len(visited)), 1)
-    chosen = np.random.default_rng(seed).choice(len(visited), starts, replace=False)
-    rows = trajectory.replace(
-        mask=jnp.ones((starts, 1), bool),
-        initial_state=jax.tree.map(
-            lambda leaf: jnp.repeat(leaf[:1], starts, axis=0), trajectory.initial_state
-        ),
-        resets=None,
-    )
-    points = {}
-    for name, values in inputs.items():
-        values = jnp.asarray(values, trajectory.inputs.dtype)
-        constant = jnp.broadcast_to(values, (starts, 1, *values.shape))
-        minima, minimal_speeds, jacobians = jax.device_get(
-            _search(rows.replace(inputs=constant), visited[chosen])
-        )
-        points[name] = _distinct(minima, minimal_speeds, jacobians, visited, np.median(speeds))
-    return points
-
-
-def _visited_speeds(states: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Returns the norm of the change of the state at each step after the first."""
-    changes = np.linalg.norm(np.diff(states, axis=1), axis=2)[mask[:, 1:]]
-    return changes if changes.size else np.ones(1)
-
-
-@jax.jit
-def _search(
-    trajectory: Trajectory, starts: Float[Array, "starts size"]
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the states of minimal speed, their speeds, and the Jacobians there."""
-    system = System(trajectory)
-    system.require_forward_mode()
-    steps = jax.tree.map(lambda leaf: leaf[0], system.xs[0])
-    rows, size = starts.shape
-    identity = jnp.eye(size, dtype=starts.dtype)
-
-    def linearize(states):
-        """Returns the changes of the states in a step, and the Jacobians [rows, out, in]."""
-        new, jvp = jax.linearize(lambda vectors: system.step(vectors, steps), states)
-        tangents = jnp.broadcast_to(identity[:, None], (size, rows, size))
-        return new - states, jax.vmap(jvp)(tangents).transpose(1, 2, 0)
-
-    def iterate(_, carry):
-        states, changes, jacobians, damping = carry
-        slopes = jacobians - identity[None]
-        normal = jnp.einsum("roi,roj->rij", slopes, slopes, precision="highest")
-        gradient = jnp.einsum("roi,ro->ri", slopes, changes, precision="highest")
-        damped = normal + damping[:, None, None] * identity[None]
-        update = jnp.linalg.solve(damped, gradient[..., None])[..., 0]
-        tried = states - update
-        tried_changes, tried_jacobians = linearize(tried)
-        better = jnp.sum(tried_changes**2, axis=1) < jnp.sum(changes**2, axis=1)
-        return (
-            jnp.where(better[:, None], tried, states),
-            jnp.where(better[:, None], tried_changes, changes),
-            jnp.where(better[:, None, None], tried_jacobians, jacobians),
-            jnp.clip(jnp.where(better, damping / 4, damping * 4), 1e-7, 1e7),
-        )
-
-    carry = (starts, *linearize(starts), jnp.full(rows, 0.1, starts.dtype))
-    states, changes, jacobians, _ = jax.lax.fori_loop(0, _ITERATIONS, iterate, carry)
-    return states, jnp.linalg.norm(changes, axis=1), jacobians
-
-
-def _distinct(
-    states: np.ndarray,
-    speeds: np.ndarray,
-    jacobians: np.ndarray,
-    visited: np.ndarray,
-    visited_speed: Any,
-) -> list[Point]:
-    """Returns the points among minima, joined where they are equal, slowest first."""
-    mean = visited.mean(axis=0)
-    distances = np.linalg.norm(visited - mean, axis=1)
-    radius, tolerance = distances.max(), _SAME * np.sqrt(np.mean(distances**2))
-    is_fixed = speeds <= _FIXED * (1 + np.linalg.norm(states, axis=1))
-    is_near = np.linalg.norm(states - mean, axis=1) <= _REACH * radius
-    is_point = (is_fixed | (speeds <= _SLOW * visited_speed)) & is_near
-    chosen: list[int] = []
-    owners: list[int] = []
-    for index in np.argsort(speeds, kind="stable"):
-        if not is_point[index]:
-            continue
-        near = [
-            minimum
-            for minimum in chosen
-            if np.linalg.norm(states[index] - states[minimum]) <= tolerance
-        ]
-        if not near:
-            chosen.append(int(index))
-        owners.append(near[0] if near else int(index))
-    points = []
-    for index in chosen:
-        eigenvalues = np.linalg.eigvals(jacobians[index].astype(np.float64))
-        order = np.argsort(-np.abs(eigenvalues), kind="stable")
-        points.append(
-            Point(
-                state=states[index],
-                speed=float(speeds[index]),
-                kind="fixed" if is_fixed[index] else "slow",
-                eigenvalues=eigenvalues[order].astype(np.complex128),
-                starts=owners.count(index) / len(states),
+            f"--cluster needs Ray, which cannot be imported ({error}); install the extra: "
+            "pip install 'rnnjax[cluster]'"
+        ) from error
+    options: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    try:
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise InputError(
+            f"--cluster={address}: cannot be reached ({' '.join(str(error).split())[:200]}); "
+            "expected the address of a running cluster, HOST:PORT, or no address"
+        ) from error
+    try:
+        total = ray.cluster_resources()
+        needs = {"CPU": cpus, "GPU": gpus}
+        slots = [int(total.get(name, 0) // need) for name, need in needs.items() if need]
+        if not min(slots):
+            raise InputError(
+                f"--cluster: a run needs {cpus:g} CPUs and {gpus:g} GPUs, and the cluster has "
+                f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g}; lower --cpus or --gpus"
             )
-        )
-    return points
+        yield RayWorkers(min([*slots, jobs or slots[0]]), cpus, gpus, retries)
+    finally:
+        ray.shutdown()
+
+
+class _Trainer:
+    """Actor that trains a run in a process of its own."""
+
+    def __init__(self, arguments: Sequence[str], log: str, folder: str):
+        with open(log, "ab", opener=open_no_follow) as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _DIES_WITH_ITS_PARENT, str(os.getpid()), *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+
+class _ActorProcess:
+    """The training of a run by actors, one after the other where they are lost."""
+
+    def __init__(
+        self, resources: dict[str, float], retries: int, arguments: Sequence[str], log: Path
+    ):
+        import ray
+
+        self._actor_class = ray.remote(_Trainer).options(**resources)
+        self._arguments, self._log, self._retries = list(arguments), log, retries
+        self._status: int | None = None
+        self._is_terminated = False
+        self._launch()
+
+    def _launch(self) -> None:
+        log, folder = str(self._log.resolve()), str(Path.cwd())
+        self._actor: Any = self._actor_class.remote(self._arguments, log, folder)
+        self._answer: Any = None
+        self._asked_at, self._has_begun = 0.0, False
+
+    def poll(self) -> int | None:
+        import ray
+        from ray.exceptions import RayActorError
+
+        if self._status is not None or time.monotonic() - self._asked_at < _POLL_SECONDS:
+            return self._status
+        if self._answer is None:
+            self._answer = self._actor.poll.remote()
+        if not ray.wait([self._answer], timeout=0)[0]:
+            return None
+        try:
+            self._status = ray.get(self._answer)
+        except RayActorError as error:
+            self._restart(error)
+        else:
+            self._answer, self._asked_at, self._has_begun = None, time.monotonic(), True
+            if self._status is not None:
+                ray.kill(self._actor)
+        return self._status
+
+    def terminate(self) -> None:
+        """Sends SIGTERM to the training; one that has not begun does not begin."""
+        import ray
+
+        self._is_terminated = True
+        if self._has_begun:
+            self._actor.terminate.remote()
+        else:
+            ray.kill(self._actor)
+            self._status = -signal.SIGTERM
+
+    def _restart(self, error: Exception) -> None:
+        """Starts the training on another worker, unless it was terminated or has no restarts."""
+        reason = str(error).strip().splitlines()[0]
+        if self._is_terminated or not self._retries:
+            write_message(f"{self._log.stem}: its worker was lost ({reason})")
+            self._status = -signal.SIGKILL
+            return
+        self._retries -= 1
+        write_message(f"{self._log.stem}: its worker was lost ({reason}); it goes on with another")
+        self._launch()
