@@ -304,8 +304,12 @@ class TrainedRun:
         """
         return predict_split(self.task, self.evaluate_step, self.params, split, name)
 
-    def inspect(self, texts: Sequence[str]) -> Inspection:
+    def inspect(self, texts: Sequence[str], beside: "TrainedRun | None" = None) -> Inspection:
         """Returns gates, states, outputs and attributions at each token of texts.
+
+        Args:
+          texts: at least one.
+          beside: another run that reads the same texts; None for this one alone.
 
         Raises:
           InputError: a text has no token or too many, there are too many texts, or the network
@@ -317,6 +321,7 @@ class TrainedRun:
             name=self.folder.resolve().name,
             cell=f"{model.cell}, {model.features} features",
             fallback=self.fallback,
+            beside=beside.inspect(texts) if beside else None,
         )
 
     def evaluate(self, path: str | os.PathLike[str]) -> dict[str, float | int]:

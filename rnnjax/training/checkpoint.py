@@ -21,7 +21,13 @@ from rnnjax.interrupt import deferred_signals
 from rnnjax.reporting import record_digest
 from rnnjax.reporting.progress import write_message
 from rnnjax.training.global_arrays import replicate, to_host
-from rnnjax.training.processes import check_equal, gather, is_first, wait_for_all
+from rnnjax.training.processes import (
+    check_equal,
+    gather,
+    is_connection_error,
+    is_first,
+    wait_for_all,
+)
 
 Tree = TypeVar("Tree")
 
@@ -166,6 +172,8 @@ class Checkpoints:
             except jax.errors.JaxRuntimeError:
                 raise  # an error of the device, not of the file
             except Exception as error:
+                if is_connection_error(error):
+                    raise
                 reason = self._restore_path(_reason(error))
             if reason := next(filter(None, gather(reason)), ""):  # of any process
                 damaged[step] = reason

@@ -117,6 +117,15 @@ def check_equal(values: Mapping[str, Any], remedy: str) -> None:
             )
 
 
+def is_connection_error(error: BaseException | None) -> bool:
+    """Returns whether the end of another process has caused an error, or an error that it is of."""
+    if error is None or num_processes() == 1:
+        return False
+    is_of_library = not isinstance(error, InputError) and isinstance(error, Exception)
+    is_lost = is_of_library and any(word in str(error) for word in _CONNECTION)
+    return is_lost or is_connection_error(error.__cause__)
+
+
 @contextlib.contextmanager
 def join_processes(
     coordinator: str | None, count: int | None, index: int | None, timeout: int
@@ -274,12 +283,11 @@ class _Watcher(threading.Thread):
 
     def report(self, error: BaseException) -> None:
         """Sends an error to the other processes, unless the end of one of them has caused it."""
-        text = str(error) or type(error).__name__
-        if not isinstance(error, InputError) and any(word in text for word in _CONNECTION):
+        if is_connection_error(error):
             self._silence = _SILENCE_AFTER_ERROR
             self.join(_SILENCE)
         self._stopped.set()
-        self._publish(self._index, f"has ended: {text}")
+        self._publish(self._index, f"has ended: {str(error) or type(error).__name__}")
         time.sleep(self._farewell)
 
     def _publish(self, index: int, message: str) -> None:

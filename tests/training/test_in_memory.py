@@ -158,8 +158,8 @@ def test_values_that_json_lacks():
         pass
 
     rows = {"text": ["a"], "label": [np.int64(3)], "tags": [np.array(["x"])], "when": [NAType()]}
-    (content,) = encode_splits({"train": rows})[0].values()
-    expected = {"text": "a", "label": 3, "tags": ["x"], "when": None}
+    (content,) = encode_splits({"train": {**rows, "missing": [float("nan")]}})[0].values()
+    expected = {"text": "a", "label": 3, "tags": ["x"], "when": None, "missing": None}
     assert json.loads(content) == expected
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from rnnjax import training
 from rnnjax.errors import InputError
+from rnnjax.training import processes
 from rnnjax.training.processes import join_processes
 from rnnjax.training.run_folder import RunFolder
 
@@ -218,3 +219,15 @@ def test_taken_port_is_refused():
             join_processes(address, 2, 0, 1),
         ):
             pass
+
+
+def test_lost_connection_is_recognized_below_other_errors(monkeypatch):
+    monkeypatch.setattr(processes, "num_processes", lambda: 2)
+    lost = ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer")
+    not_saved = InputError("the checkpoint of step 4 could not be saved")
+    assert not processes.is_connection_error(not_saved)
+    not_saved.__cause__ = lost
+    assert processes.is_connection_error(not_saved)
+    assert not processes.is_connection_error(ValueError("shapes differ"))
+    monkeypatch.setattr(processes, "num_processes", lambda: 1)
+    assert not processes.is_connection_error(lost)
