@@ -92,6 +92,8 @@ def main(args: argparse.Namespace) -> int:
         with processes:
             training.train(config, name, workdir, command)
     except (InterruptedRunError, KeyboardInterrupt) as interruption:
+        if isinstance(interruption, InterruptedRunError):
+            write_message(f"report so far: {RunFolder(workdir).report}")
         message = str(interruption) or "interrupted; checkpoints that were saved remain"
         usage = [line for _, line in usage_commands(find_task(config.task), config, workdir)]
         if usage and config.replicates == 1 and isinstance(interruption, InterruptedRunError):
@@ -104,6 +106,16 @@ def main(args: argparse.Namespace) -> int:
         return exit_status(interruption)
     for _, folder in RunFolder(workdir).replicates(config):
         write_message(f"report: {folder.report}")
+    if config.replicates > 1:
+        write_message(f"all replicates: {RunFolder(workdir).report}")
+    if config.hints:
+        usage = [line for _, line in usage_commands(find_task(config.task), config, workdir)]
+        if usage and config.replicates == 1:
+            write_message(f"next: {usage[0]}")
+        write_message(
+            "next: open the report in a browser; change one key, train again, and see both with "
+            f"{shlex.join(['rnnjax', 'report', str(workdir), 'RUN'])}"
+        )
     return 0
 
 

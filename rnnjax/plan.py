@@ -159,12 +159,12 @@ def _summary_lines(plan: "RunPlan") -> Iterable[str]:
 
 def _exchange_lines(plan: "RunPlan") -> Iterable[str]:
     """Yields a line for each number of devices."""
-    reduced = plan.exchanges[0].reduced_bytes
-    yield f"all-reduce of gradients on several devices: {format_bytes(reduced)} a step"
+    yield "all-reduce of gradients on several devices, a step:"
     for exchange in plan.exchanges:
         line = (
-            f"  {exchange.devices} devices: each sends {format_bytes(exchange.sent_bytes)} and "
-            f"computes {exchange.flops / 1e9:,.3f} GFLOP a step"
+            f"  {exchange.devices} devices: each adds {format_bytes(exchange.reduced_bytes)}, "
+            f"sends {format_bytes(exchange.sent_bytes)} and "
+            f"computes {exchange.flops / 1e9:,.3f} GFLOP"
         )
         if exchange.step_seconds and exchange.bandwidth:
             line += (

@@ -26,7 +26,7 @@ SUPPORT = {
 }
 ENTRIES = {
     *("main", "predict", "evaluate", "generate", "translate", "inspect", "experiment", "compare"),
-    *("lint", "score", "export", "serve", "dynamics", "plan"),
+    *("lint", "score", "export", "serve", "report", "dynamics", "plan"),
 }
 
 TASK_CONFIGS = "config of a task"
@@ -309,7 +309,7 @@ def test_dependencies_have_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     unbounded = [name for name in required if ">=" not in name]
-    assert unbounded == ["rnnjax[cluster,export,serve,sweep,tensorboard,translate]"]
+    assert unbounded == ["rnnjax[cluster,export,notebook,serve,sweep,tensorboard,translate]"]
 
 
 @pytest.mark.parametrize("folder", ["configs", "experiments"])
@@ -365,6 +365,7 @@ def run_python(code: str) -> list[str]:
         "serve",
         "experiment.__main__",
         "compare",
+        "report",
         "lint",
     ],
 )

@@ -46,6 +46,17 @@ def test_the_page_of_standard_input_is_at_the_output_path(
     assert read_files(finished) == files
 
 
+def test_two_runs_and_pictures(finished, tmp_path, monkeypatch, run_in_process):
+    monkeypatch.chdir(tmp_path)
+    arguments = f"--workdir={finished}", f"--beside={finished}", "rocket"
+    assert run_in_process("inspect", "--output=page.html", *arguments).status == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert column_words(page) == [["rocket"]] * 4
+    assert run_in_process("inspect", "--output=page.svg", *arguments).status == 0
+    picture = (tmp_path / "page.svg").read_text(encoding="utf-8")
+    assert picture.count(">rocket</text>") == 4
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [

@@ -118,7 +118,10 @@ def test_a_run_without_a_workdir_makes_one_and_keys_can_be_set(news, tmp_path):
     assert (config["data"]["take"], config["model"]["features"]) == (32, 4)
     environment = json.loads((workdir / "environment.json").read_text())
     assert "--config.model.features=4" in environment["command"]
-    assert f"report: {workdir.relative_to(tmp_path)}/report.html" in ended.err
+    folder = workdir.relative_to(tmp_path)
+    assert f"report: {folder}/report.html" in ended.err
+    assert f'next: python -m rnnjax.predict --workdir={folder} "text"\n' in ended.err
+    assert ended.err.rstrip().endswith(f"see both with rnnjax report {folder} RUN")
 
 
 def test_a_config_without_changes_is_a_config(tmp_path, monkeypatch, capsys):

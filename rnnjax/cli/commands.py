@@ -19,6 +19,7 @@ COMMANDS = {
     "dynamics": "rnnjax.dynamics.__main__",
     "export": "rnnjax.export",
     "serve": "rnnjax.serve",
+    "report": "rnnjax.report",
     "compare": "rnnjax.compare",
     "lint": "rnnjax.lint",
     "experiment": "rnnjax.experiment.__main__",

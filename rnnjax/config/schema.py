@@ -82,6 +82,8 @@ class Config(ConfigSection):
     profile: int = pydantic.Field(default=0, ge=0, le=10**4)
     """Training steps, from the second call of the device on, of which JAX's profiler writes a trace
     into the folder of the run; 0 for off."""
+    hints: bool = True
+    """Whether to print why the first steps take longer, and what to try after a training."""
     preallocate: bool = False
     """Whether to allocate most of a GPU's memory at the start, instead of on demand."""
     data: DataConfig = DataConfig()

@@ -1,5 +1,6 @@
 """The dynamics of trained recurrent networks: how far they remember, and how their states move."""
 
+from rnnjax.dynamics.analysis import Dynamics, analyze
 from rnnjax.dynamics.fixed_points import Point, find_points
 from rnnjax.dynamics.gates import GateStatistics, UnitStatistics, unit_statistics
 from rnnjax.dynamics.gradients import GradientReach, gradient_reach
@@ -10,6 +11,7 @@ from rnnjax.dynamics.runs import initial_params, trace_run
 from rnnjax.dynamics.trajectory import Trajectory, trace_layers, trace_module
 
 __all__ = [
+    "Dynamics",
     "GateStatistics",
     "GradientReach",
     "LyapunovSpectrum",
@@ -18,6 +20,7 @@ __all__ = [
     "Probe",
     "Trajectory",
     "UnitStatistics",
+    "analyze",
     "find_points",
     "gradient_reach",
     "initial_params",

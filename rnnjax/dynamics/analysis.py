@@ -1,6 +1,7 @@
 """The analysis of a trained run: every quantity of every recurrent layer."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from rnnjax.dynamics.trajectory import Trajectory, state_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting import dynamics_page
 from rnnjax.reporting.progress import Progress
+from rnnjax.reporting.templates import notebook_frame
 from rnnjax.tasks.token_task import TokenTask
 from rnnjax.tasks.trained_run import TrainedRun
 
@@ -50,6 +52,10 @@ class Dynamics:
     def html(self) -> str:
         """Returns a page that shows them."""
         return dynamics_page.render(self.values)
+
+    def _repr_html_(self) -> str:
+        """Returns the page in a frame, which a notebook shows."""
+        return notebook_frame(self.html())
 
 
 def analyze(run: TrainedRun, layer: int = 0) -> Dynamics:
@@ -98,7 +104,7 @@ def analyze(run: TrainedRun, layer: int = 0) -> Dynamics:
         "cell": f"{model.cell}, {model.features} features",
         "fallback": run.fallback,
         "step": run.step,
-        "unit": run.config.data.vocabulary.unit if _reads_tokens(run) else "step",
+        "unit": _unit(run),
         "masked": model.mask,
         "sequences": len(rows),
         "median_length": float(np.median(lengths)),
@@ -135,11 +141,11 @@ class _Layer:
         """
         trajectory = self._trajectory
         values: dict[str, Any] = {"name": trajectory.name, "size": trajectory.size}
-        for key, each in (
+        for key, sequences in (
             ("gradient_reach", trajectory),
             ("initial_gradient_reach", self._initial),
         ):
-            reach = gradient_reach(each)
+            reach = gradient_reach(sequences)
             values[key] = reach._asdict() | {"description": reach.describe()}
         advance(1)
         spectrum = lyapunov_spectrum(trajectory)
@@ -235,11 +241,10 @@ def _select_layer(trajectories: Sequence[Trajectory], layer: int) -> list[Trajec
     Raises:
       InputError: there is no such layer.
     """
-    name = f"layer {layer}"
     chosen = [
         trajectory
         for trajectory in trajectories
-        if not layer or trajectory.name == name or trajectory.name.startswith(f"{name},")
+        if not layer or re.search(rf"\blayer {layer}\b", trajectory.name)
     ]
     if not chosen:
         names = ", ".join(trajectory.name for trajectory in trajectories)
@@ -261,6 +266,13 @@ def _take_rows(tree: Any, rows: Int[np.ndarray, " rows"]) -> Any:
 
 def _reads_tokens(run: TrainedRun) -> bool:
     return isinstance(run.task, TokenTask)
+
+
+def _unit(run: TrainedRun) -> str:
+    """Returns what a step reads: a 'word', 'character' or 'subword', otherwise 'step'."""
+    if not _reads_tokens(run):
+        return "step"
+    return run.data.get("unit", run.config.data.vocabulary.unit)
 
 
 def _labels(examples: Examples) -> Int[np.ndarray, " rows"] | None:

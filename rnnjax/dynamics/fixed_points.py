@@ -183,7 +183,9 @@ def _distinct(
         if not is_point[index]:
             continue
         near = [
-            other for other in chosen if np.linalg.norm(states[index] - states[other]) <= tolerance
+            minimum
+            for minimum in chosen
+            if np.linalg.norm(states[index] - states[minimum]) <= tolerance
         ]
         if not near:
             chosen.append(int(index))

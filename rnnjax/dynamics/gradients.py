@@ -71,13 +71,13 @@ def gradient_reach(
       max_lag: largest lag.
       seed: of the random directions.
     """
-    before_steps = log_norms(trajectory, seed)
+    step_log_norms = log_norms(trajectory, seed)
     mask = np.asarray(trajectory.mask)
     rows = [[0.0] for _ in mask]
     for row, reset in enumerate(_last_resets(trajectory)):
         steps = np.flatnonzero(mask[row])
         steps = steps[steps > reset][::-1][:max_lag]
-        rows[row] += before_steps[row, steps].tolist()
+        rows[row] += step_log_norms[row, steps].tolist()
     lengths = np.array([len(row) for row in rows])
     count = max(int(np.median(lengths)), 1)
     curves = np.array([row[:count] for row in rows if len(row) >= count])
@@ -134,14 +134,14 @@ def _log_norms(
 
     def body(carry, x):
         cotangents, logarithms = carry
-        before, (steps, mask, _) = x
-        _, pull_back = jax.vjp(lambda vectors: system.step(vectors, steps), before)
-        (pulled,) = jax.vmap(pull_back)(cotangents)
-        pulled = jnp.where(mask[None, :, None], pulled, cotangents)
-        size = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(pulled), axis=2), axis=0))
+        previous_state, (steps, mask, _) = x
+        _, pull_back = jax.vjp(lambda vectors: system.step(vectors, steps), previous_state)
+        (products,) = jax.vmap(pull_back)(cotangents)
+        products = jnp.where(mask[None, :, None], products, cotangents)
+        size = jnp.sqrt(jnp.mean(jnp.sum(jnp.square(products), axis=2), axis=0))
         scale = jnp.where((size > 0) & jnp.isfinite(size), size, 1)
         logarithms = logarithms + jnp.log(size)
-        return (pulled / scale[None, :, None], logarithms), logarithms
+        return (products / scale[None, :, None], logarithms), logarithms
 
     carry = (cotangents, jnp.zeros(rows, previous.dtype))
     _, logarithms = jax.lax.scan(body, carry, (previous, system.xs), reverse=True)
@@ -162,8 +162,8 @@ def half_life(steps: Sequence[int], log_norms: Float[np.ndarray, " steps"]) -> f
     index = int(below[0])
     if not np.isfinite(log_norms[index]):
         return float(steps[index])
-    before, after = log_norms[index - 1 : index + 1]
-    share = (half - before) / (after - before)
+    upper, lower = log_norms[index - 1 : index + 1]
+    share = (upper - half) / (upper - lower)
     return float(steps[index - 1] + share * (steps[index] - steps[index - 1]))
 
 

@@ -123,8 +123,8 @@ def _log_growth(
 
     def body(carry, x):
         bases, counts, sums = carry
-        before, (steps, mask, _) = x
-        _, jvp = jax.linearize(lambda vectors: system.step(vectors, steps), before)
+        previous_state, (steps, mask, _) = x
+        _, jvp = jax.linearize(lambda vectors: system.step(vectors, steps), previous_state)
         images = jax.vmap(jvp)(bases)
         orthonormal, triangle = jnp.linalg.qr(images.transpose(1, 2, 0))
         diagonal = jnp.abs(jnp.diagonal(triangle, axis1=1, axis2=2))

@@ -41,13 +41,14 @@ def load_dataset(run: TrainedRun) -> Dataset:
       InputError: it is not available, or is another one now.
     """
     corpus = run.task.load_corpus(run.config)
-    expected, actual = run.data["fingerprint"], corpus.describe()["fingerprint"]
+    dataset = run.task.make_dataset(run.config, corpus, run.vocabulary)
+    expected, actual = run.data["fingerprint"], dataset.describe()["fingerprint"]
     if actual != expected:
         raise InputError(
             f"{run.folder}: was trained on data of the fingerprint {expected[:12]}, and that which "
             f"its config names is now {actual[:12]}; bring back the data"
         )
-    return run.task.make_dataset(run.config, corpus, run.vocabulary)
+    return dataset
 
 
 def take_examples(run: TrainedRun, split: Split, rows: int = _ROWS) -> Examples:

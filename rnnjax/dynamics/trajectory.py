@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +37,8 @@ class Trajectory:
     The axis of time has the order of reading: that of a layer which reads backward is reversed.
 
     Attributes:
-      name: of the layer, and of the direction if it has two: 'layer 1, read backward'.
+      name: of the layer, and of the direction if it has two: 'layer 1, read backward'. In a network
+        of several parts that of the part is before it: 'encoder: layer 1'.
       reverse: whether the axis of time is reversed.
       cell: unbound, without recurrent dropout, which an evaluation has not.
       params: of the cell.
@@ -170,7 +173,7 @@ def trace_layers(call: Callable[..., Any], *arrays: Any) -> list[Trajectory]:
             module = context.module
             is_outer = level == current_trace()
             if isinstance(module, RNN) and context.method_name == "__call__" and is_outer:
-                params: Any = module.variables.get("params", {}).get("cell", {})
+                params: Any = module.cell.variables.get("params", {})
                 cell = module.cell.copy(parent=None, name=None)
                 static[module.path] = (cell, module.reverse)
                 recorded[module.path] = (params, *_arguments(cell, params, *args, **kwargs))
@@ -186,7 +189,17 @@ def trace_layers(call: Callable[..., Any], *arrays: Any) -> list[Trajectory]:
             "the network has no recurrent layer that is run over whole sequences, whose dynamics "
             "could be analyzed; expected one with rnnjax.layers.RNN"
         )
-    trajectories = [_trajectory(path, *static[path], *values) for path, values in recorded.items()]
+    parts = {path: _part(path) for path in recorded}
+    trajectories = [
+        _trajectory(
+            f"{parts[path]}: {layer_name('/'.join(path))}"
+            if len({*parts.values()}) > 1
+            else layer_name("/".join(path)),
+            *static[path],
+            *values,
+        )
+        for path, values in recorded.items()
+    ]
     return sorted(trajectories, key=lambda trajectory: trajectory.name)
 
 
@@ -219,7 +232,15 @@ def _arguments(cell, params, inputs, mask=None, state=None, resets=None):
     return zero_masked(inputs, mask), mask, state, resets
 
 
-def _trajectory(path, cell, reverse, params, inputs, mask, state, resets) -> Trajectory:
+def _part(path: tuple[str, ...]) -> str:
+    """Returns the name of the part of a network in which a layer is, '' for the whole of it."""
+    names = itertools.takewhile(
+        lambda name: not re.fullmatch(r"layers_\d+|forward|backward", name), path
+    )
+    return " ".join(names)
+
+
+def _trajectory(name, cell, reverse, params, inputs, mask, state, resets) -> Trajectory:
     cell, params = _without_dropout(cell, params)
     if isinstance(state, Dropped):
         state = state.state
@@ -234,7 +255,6 @@ def _trajectory(path, cell, reverse, params, inputs, mask, state, resets) -> Tra
             resets = jnp.pad(resets[:, 1:], ((0, 0), (0, 1)))
             resets = resets[:, ::-1]
         inputs, mask = inputs[:, ::-1], mask[:, ::-1]
-    name = layer_name("/".join(path))
     return Trajectory(name, reverse, cell, params, inputs, mask, state, resets)
 
 

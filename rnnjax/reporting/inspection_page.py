@@ -1,6 +1,7 @@
 """HTML page with the gates, states and outputs of a network at each token of a text."""
 
 import functools
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -143,6 +144,7 @@ class Sheet(NamedTuple):
     """A text on the page.
 
     Attributes:
+      direction: of the columns, 'rtl' for a text that is read from right to left, otherwise 'ltr'.
       tokens: tokens that the network has read.
       rest: text after them.
       layout: width of the columns: 'large', 'medium', or 'small' if all tokens are short.
@@ -154,6 +156,7 @@ class Sheet(NamedTuple):
       changes: the units that change most, by the name of their layer.
     """
 
+    direction: str
     tokens: list[PageToken]
     rest: str
     layout: str
@@ -166,7 +169,12 @@ class Sheet(NamedTuple):
 
 
 def render(
-    inspections: Sequence[TextInspection], *, name: str, cell: str, fallback: str = ""
+    inspections: Sequence[TextInspection],
+    *,
+    name: str,
+    cell: str,
+    fallback: str = "",
+    beside: tuple[str, Sequence[TextInspection]] | None = None,
 ) -> str:
     """Renders the page.
 
@@ -175,20 +183,28 @@ def render(
       name: name of the run.
       cell: description of the cell.
       fallback: the corpus that the run was trained on instead of the configured one, or ''.
+      beside: name of another run, and its inspections of the same texts; None for one run.
     """
+    groups = [[(name, make_sheet(inspection))] for inspection in inspections]
+    if beside:
+        other, others = beside
+        for group, inspection in zip(groups, others, strict=True):
+            group.append((other, make_sheet(inspection)))
     return fill(
         "inside.html.j2",
         "inside.css",
-        sheets=[_sheet(inspection) for inspection in inspections],
+        groups=groups,
+        directions={sheet.direction for group in groups for _, sheet in group},
         unit=inspections[0].unit,
         gated=any(layer.gates for layer in inspections[0].layers),
-        name=name,
+        name=f"{name} and {beside[0]}" if beside else name,
         cell=cell,
         fallback=fallback,
     )
 
 
-def _sheet(inspection: TextInspection) -> Sheet:
+def make_sheet(inspection: TextInspection) -> Sheet:
+    """Returns the tokens and the rows of a text."""
     tokens = _tokens(inspection)
     final = inspection.probabilities[-1].tolist()
     ranked = [
@@ -197,6 +213,7 @@ def _sheet(inspection: TextInspection) -> Sheet:
     ]
     layer_rows = (row for layer in inspection.layers for row in _layer_rows(layer))
     return Sheet(
+        direction=_direction(inspection.text),
         tokens=tokens,
         rest=inspection.text[inspection.spans[-1][1] :],
         layout=_layout(inspection, tokens),
@@ -207,6 +224,13 @@ def _sheet(inspection: TextInspection) -> Sheet:
         rows=[*_output_rows(inspection), *layer_rows],
         changes=[(layer.name, _top_changes(layer, tokens)) for layer in inspection.layers],
     )
+
+
+def _direction(text: str) -> str:
+    """Returns 'rtl' if the first letter of a text is of a script from right to left, else 'ltr'."""
+    kinds = (unicodedata.bidirectional(character) for character in text)
+    first = next((kind for kind in kinds if kind in ("L", "R", "AL")), "L")
+    return "ltr" if first == "L" else "rtl"
 
 
 def _has_lines(inspection: TextInspection) -> bool:
@@ -252,13 +276,24 @@ def _output_rows(inspection: TextInspection) -> list[PageRow]:
         f"gradient times input, “{answer}” against “{runner_up}”, "
         f"up to {np.abs(inspection.attributions).max():.2g}"
     )
-    attribution = PageRow("bars", "attribution", note, bars(inspection.attributions), 72)
+    tokens = [inspection.text[start:end] for start, end in inspection.spans]
+    label = f"attribution of each {inspection.unit}: {_listed(tokens, inspection.attributions)}"
+    attribution = PageRow("bars", "attribution", note, bars(inspection.attributions, label), 72)
     if _has_lines(inspection):
-        plot = line_chart(inspection.probabilities, inspection.ranked)
+        label = f"probability of {answer} after each {inspection.unit}: " + _listed(
+            tokens, inspection.probabilities[:, inspection.ranked[0]]
+        )
+        plot = line_chart(inspection.probabilities, inspection.ranked, label)
         outcomes = PageRow("lines", "probability", "of the text up to there", plot, 128)
     else:
         outcomes = PageRow("ranks", "most probable", f"after each {inspection.unit}")
     return [PageRow("tokens", ""), attribution, outcomes]
+
+
+def _listed(tokens: Sequence[str], values: np.ndarray) -> str:
+    """Returns tokens with their values, for readers who do not see the plot."""
+    pairs = zip(tokens, values.tolist(), strict=True)
+    return ", ".join(f"{visible(token)} {value:.2f}" for token, value in pairs)
 
 
 def _layer_rows(layer: LayerTrace) -> list[PageRow]:
@@ -285,7 +320,8 @@ def _layer_rows(layer: LayerTrace) -> list[PageRow]:
     ]
     for name, gate in layer.gates.items():
         num_units = gate.shape[1]
-        plot = heat_map({"gate": gate[:, order(num_units)].T})
+        label = f"{name} of {layer.name}, mean over units at each token: {_joined(gate)}"
+        plot = heat_map({"gate": gate[:, order(num_units)].T}, label)
         rows.append(row(name, num_units, "0 to 1", plot))
     for name, state, _ in layer.states:
         num_units = state.shape[1]
@@ -293,9 +329,14 @@ def _layer_rows(layer: LayerTrace) -> list[PageRow]:
         largest = np.abs(values).max()
         scaled = values / (largest or 1.0)
         note = f"\N{MINUS SIGN}{largest:.2f} to {largest:.2f}"
-        plot = heat_map({"above": scaled, "below": -scaled})
+        label = f"{name} of {layer.name}, mean size over units at each token: "
+        plot = heat_map({"above": scaled, "below": -scaled}, label + _joined(np.abs(state)))
         rows.append(row(name, num_units, note, plot))
     return rows
+
+
+def _joined(values: np.ndarray) -> str:
+    return " ".join(f"{value:.2f}" for value in values.mean(axis=1).tolist())
 
 
 def _ranges(state: StateTrace) -> np.ndarray:

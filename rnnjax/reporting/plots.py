@@ -2,12 +2,12 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 # Matplotlib knows no CSS. It draws in these colours, which are then replaced by CSS variables, so
 # that one plot suits light and dark screens and paper.
@@ -25,6 +25,7 @@ INK, QUIET, LINE, TRAIN, VALIDATION, TEST, PAPER, *OUTCOMES = _VARIABLES
 
 _MANY_POINTS = 40
 _MOST_POINTS = 1_000
+_MOST_STRIPS = 150
 
 
 def style(name: str) -> dict[Any, Any]:
@@ -87,6 +88,7 @@ def curves(
     test: Series,
     baseline: float | None = None,
     percent: bool = False,
+    prefix: str = "",
 ) -> Markup:
     """Plots a metric over the steps of a run.
 
@@ -97,6 +99,7 @@ def curves(
       test: drawn as markers.
       baseline: score of a constant prediction.
       percent: whether the values are shares.
+      prefix: further prefix of the identifiers.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -137,8 +140,97 @@ def curves(
         axes.margins(x=0.0, y=0.08)
         axes.set_xlim(left=0)
         drawing = render_svg(figure)
-    points = len(train.steps) + len(validation.steps) + len(test.steps)
-    return inline_svg(drawing, name, f"{name} over the steps of the run, {points} points")
+        parts = {"training": train, "validation": validation, "test": test}
+        hover = _hover_strips(axes, parts, percent)
+    label = f"{name} over the steps of the run: {_describe_ends(parts, percent)}"
+    return inline_svg(drawing.replace("</svg>", f"{hover}</svg>"), prefix + name, label)
+
+
+def overlay(name: str, runs: Mapping[str, Sequence[Series]], percent: bool = False) -> Markup:
+    """Plots a metric of several runs, in the colours 'outcome-0' and up of the page.
+
+    Args:
+      name: of the metric.
+      runs: training and validation of each run, by its name.
+      percent: whether the values are shares.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+    with matplotlib.rc_context(style(name)):
+        figure = Figure(figsize=(5.4, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "left", "right"]].set_visible(False)
+        axes.grid(axis="y", color=LINE, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(left=False, length=3)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+        if percent:
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.set_xlabel("step", color=QUIET, loc="right")
+        parts: dict[str, Series] = {}
+        for index, (run, (train, validation)) in enumerate(runs.items()):
+            thin = slice(None, None, 1 + len(train.steps) // _MOST_POINTS)
+            smooth = moving_average(train.values) if len(train.steps) else train.values
+            dashed, solid = (
+                axes.plot(steps, values, linewidth=1.6, **options)[0]
+                for steps, values, options in (
+                    (train.steps[thin], smooth[thin], {"linestyle": "--", "alpha": 0.8}),
+                    (*validation, {"marker": "o", "markersize": 4.0, "clip_on": False}),
+                )
+            )
+            for line in (dashed, solid):
+                line.set(color=OUTCOMES[index % len(OUTCOMES)])
+            parts |= {f"{run}, training": train, f"{run}, validation": validation}
+        axes.margins(x=0.0, y=0.08)
+        axes.set_xlim(left=0)
+        drawing = render_svg(figure)
+        hover = _hover_strips(axes, parts, percent)
+    label = f"{name} of {len(runs)} runs over their steps: {_describe_ends(parts, percent)}"
+    return inline_svg(drawing.replace("</svg>", f"{hover}</svg>"), name, label)
+
+
+def _hover_strips(axes: Any, parts: Mapping[str, Series], percent: bool) -> str:
+    """Returns invisible strips over a plot, one for each step with values, which hovering shows."""
+    steps = np.unique(np.concatenate([part.steps for part in parts.values()]))
+    if not len(steps):
+        return ""
+    if len(steps) > _MOST_STRIPS:
+        steps = steps[np.unique(np.linspace(0, len(steps) - 1, _MOST_STRIPS).round().astype(int))]
+    dpi = axes.figure.dpi / 72  # an SVG of matplotlib counts in points
+    box = axes.get_window_extent()
+    places = axes.transData.transform(np.stack([steps, np.zeros_like(steps)], axis=1))[:, 0]
+    edges = np.concatenate([[box.x0], (places[1:] + places[:-1]) / 2, [box.x1]]) / dpi
+    top = (axes.figure.bbox.height - box.y1) / dpi
+    strips = []
+    for step, left, right in zip(steps, edges[:-1], edges[1:], strict=True):
+        values = [
+            f"{name} {_format(float(part.values[part.steps == step][0]), percent)}"
+            for name, part in parts.items()
+            if step in part.steps
+        ]
+        strips.append(
+            f'<rect class="hover" x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" '
+            f'height="{box.height / dpi:.1f}"><title>step {step:,.0f}: '
+            f"{escape(', '.join(values))}</title></rect>"
+        )
+    return "".join(strips)
+
+
+def _describe_ends(parts: Mapping[str, Series], percent: bool) -> str:
+    """Describes curves by their first and last values, for readers who do not see them."""
+    texts = []
+    for name, part in parts.items():
+        if len(part.values):
+            ends = dict.fromkeys(_format(float(part.values[at]), percent) for at in (0, -1))
+            texts.append(f"{name} {' to '.join(ends)}")
+    return "; ".join(texts)
+
+
+def _format(value: float, percent: bool) -> str:
+    return f"{value:.1%}" if percent else f"{value:.3g}"
 
 
 def moving_average(values: np.ndarray) -> np.ndarray:
@@ -163,7 +255,7 @@ def inline_svg(svg: str, name: str, label: str) -> Markup:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = svg.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
     svg = re.sub(r'^<svg width="[^"]*" height="[^"]*"', "<svg", svg)
-    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
     return Markup(_substitute_colours(svg))
 
 

@@ -1,4 +1,4 @@
-"""Progress of loops: a bar on a terminal, occasional plain lines elsewhere."""
+"""Progress of loops: a bar on a terminal or in a notebook, occasional plain lines elsewhere."""
 
 import collections
 import contextlib
@@ -21,6 +21,7 @@ _MAX_SAMPLES = 100
 """Samples of the progress from which speed and time left are estimated."""
 
 _MIN_BAR_WIDTH = 10
+_NOTEBOOK_COLUMNS = 88
 _PRIORITY = ("left", "loss", "bar", "count", "accuracy", "speed")
 """Parts of a line; a narrow terminal shows the first of them."""
 
@@ -39,9 +40,9 @@ class Progress:
                 ...
                 progress.update(step, examples=n, loss=loss, accuracy=accuracy)
 
-    If the stream is not a terminal there is at most one line in ten seconds, and one for the last
-    update; none if the loop ends within three seconds. On a terminal the line has its width, and
-    parts without room are left out.
+    If the stream is neither a terminal nor that of a notebook there is at most one line in ten
+    seconds, and one for the last update; none if the loop ends within three seconds. On a terminal
+    the line has its width, and parts without room are left out.
 
     Speed and time left are estimated from the second half of the elapsed time, so that a slow start
     has no lasting effect. They exclude the first update and all `uncounted` time, in which a loop
@@ -69,7 +70,8 @@ class Progress:
         self._start_seconds = self._last_seconds = 0.0
         self._written_at: float | None = None
         self._written_step = initial
-        self._bar = _Bar() if _is_terminal() and not _is_silent else None
+        is_shown = not _is_silent and (_is_notebook() or _is_terminal())
+        self._bar = _Bar() if is_shown else None
         if self._bar is not None:
             self._bar.draw(self._format_bar_line(last=False))
 
@@ -254,6 +256,11 @@ def _bar(share: float, columns: int) -> str:
     return f"|{'#' * full}{' ' * (columns - full)}|"
 
 
+def _is_notebook() -> bool:
+    """Returns whether the stream is shown below a cell, where a carriage return redraws a line."""
+    return type(sys.stderr).__module__.startswith("ipykernel.")
+
+
 def _is_terminal() -> bool:
     with contextlib.suppress(AttributeError, ValueError):  # no stream, or a closed one
         return sys.stderr.isatty()
@@ -261,6 +268,8 @@ def _is_terminal() -> bool:
 
 
 def _columns() -> int:
+    if _is_notebook():
+        return _NOTEBOOK_COLUMNS
     with contextlib.suppress(OSError, ValueError):
         if columns := os.get_terminal_size(sys.stderr.fileno()).columns:
             return columns

@@ -39,13 +39,14 @@ _Outcome = TypeVar("_Outcome", bound=RunOutcome)
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """The verified files of a finished run."""
+    """The verified files of a run; the result of an unfinished one is empty."""
 
     folder: Path
     config: RecordedConfig
     environment: Manifest
     metrics: list[dict[str, Any]]
     result: RunResult
+    is_finished: bool = True
 
     @property
     def fallback(self) -> str:
@@ -77,6 +78,18 @@ def read(folder: Path) -> Record:
     config, manifest = read_config(folder), read_manifest(folder)
     result = read_result(folder, manifest)
     return Record(folder, config, manifest, metrics_log.read(folder / METRICS), result)
+
+
+def read_unfinished(folder: Path) -> Record:
+    """Reads and verifies the files of a run that was interrupted.
+
+    Raises:
+      InputError: a file is missing or damaged.
+    """
+    config, manifest = read_config(folder), read_manifest(folder)
+    metrics = metrics_log.read(folder / METRICS)
+    result = RunResult(run=manifest.run, files={}, data=manifest.data)
+    return Record(folder, config, manifest, metrics, result, is_finished=False)
 
 
 def read_config(folder: Path) -> RecordedConfig:

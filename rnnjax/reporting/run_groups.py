@@ -18,7 +18,7 @@ RUNS = (
     " an experiment with recorded runs (experiments/lesson), or one entry of it "
     "(experiments/lesson:gru)"
 )
-_RUN_KEYS = ("seed", "data.dir")
+_RUN_KEYS = ("seed", "data.dir", "data.file", "data.validation_file", "data.test_file")
 """Config keys that may differ within a group: the fingerprint identifies the data."""
 _IGNORED_ENVIRONMENT = ("started", "command", "resumed", "data")
 
@@ -90,6 +90,15 @@ def read_run_groups(arguments: Sequence[str]) -> list[RunGroup]:
         for name, runs in _read(argument).items():
             groups.setdefault(name, _group(name, runs))
     return list(groups.values())
+
+
+def group_folders(name: str, folders: Sequence[Path]) -> RunGroup:
+    """Reads the runs of some folders as one group.
+
+    Raises:
+      InputError: as of `read_run_groups`.
+    """
+    return _group(name, [run for folder in folders for run in _read_folder(folder)])
 
 
 def check_comparable(groups: Sequence[RunGroup], metric: str) -> None:

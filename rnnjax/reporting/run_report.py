@@ -1,6 +1,7 @@
 """Report of a run: one self-contained HTML page."""
 
 import math
+import secrets
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,12 +43,14 @@ class ReportPart(NamedTuple):
       sections: below the curves.
       score: in the title of the page; '' for none.
       references: by metric, 'loss' or 'accuracy'.
+      loss_unit: of the loss, 'nats per token'; '' where it depends on the data.
     """
 
     headline: Markup
     sections: Markup = Markup("")
     score: str = ""
     references: Mapping[str, Reference] = MappingProxyType({})
+    loss_unit: str = ""
 
     @classmethod
     def of_scores(cls, run: run_files.Record, metrics: Sequence[str], unit: str) -> Self:
@@ -66,17 +69,24 @@ class ReportPart(NamedTuple):
         return cls(macros.headline())
 
     @classmethod
+    def of_unfinished(cls, run: run_files.Record) -> Self:
+        """Returns the part of a run that was interrupted: its last step in the metrics."""
+        steps = [line["step"] for line in run.metrics if isinstance(line.get("step"), int)]
+        macros = load_macros("rnnjax.reporting", "headline.html.j2", step=max(steps, default=0))
+        return cls(macros.unfinished())
+
+    @classmethod
     def from_template(cls, module: str, **values: Any) -> Self:
         """Returns the macros `headline` and `sections` of the `report.html.j2` beside a module.
 
         Args:
           module: its name.
-          **values: variables of the template; `score` and `references` are those of the part.
+          **values: variables of the template, and `score`, `references`, `loss_unit` of the part.
         """
         macros = load_macros(module.rpartition(".")[0], "report.html.j2", **values)
         headline, sections = Markup(macros.headline()), Markup(macros.sections())
         score, references = values.get("score", ""), values.get("references", {})
-        return cls(headline, sections, score, references)
+        return cls(headline, sections, score, references, values.get("loss_unit", ""))
 
 
 class ScoreInterval(NamedTuple):
@@ -120,6 +130,17 @@ def render(
     )
 
 
+def render_card(run: run_files.Record, part: ReportPart) -> str:
+    """Renders headline and curves as a piece of HTML, whose style sheet reaches nothing else."""
+    return fill(
+        "card.html.j2",
+        run=run,
+        part=part,
+        curves=_curves(run, part.references, prefix=f"run-{secrets.token_hex(4)}-"),
+        splits={line.get("split") for line in run.metrics},
+    )
+
+
 def wilson(share: float | None, rows: int | None) -> ScoreInterval | None:
     """Returns Wilson's 95 % interval of a share of `rows` independent rows; None without rows."""
     from scipy import stats  # takes most of a second
@@ -130,8 +151,10 @@ def wilson(share: float | None, rows: int | None) -> ScoreInterval | None:
     return ScoreInterval(interval.low, share, interval.high)
 
 
-def _curves(run: run_files.Record, references: Mapping[str, Reference]) -> list[tuple[str, Markup]]:
-    """Plots the logged metrics."""
+def _curves(
+    run: run_files.Record, references: Mapping[str, Reference], prefix: str = ""
+) -> list[tuple[str, Markup]]:
+    """Plots the logged metrics; the prefix makes identifiers unique where pages are joined."""
     figures = []
     for name in ("loss", "accuracy"):
         train, validation, test = (
@@ -139,7 +162,9 @@ def _curves(run: run_files.Record, references: Mapping[str, Reference]) -> list[
         )
         if len(train.steps) or len(validation.steps):
             level = references[name].score if name in references else None
-            figure = plots.curves(name, train, validation, test, level, name == "accuracy")
+            figure = plots.curves(
+                name, train, validation, test, level, name == "accuracy", prefix=prefix
+            )
             figures.append((name, figure))
     return figures
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 _SHADES = 12
 
@@ -18,16 +18,16 @@ def has_unit_labels(units: int) -> bool:
     return unit_height(units) > 10
 
 
-def _svg(columns: int, top: float, height: float, content: str) -> Markup:
+def _svg(columns: int, top: float, height: float, content: str, label: str) -> Markup:
     # The page stretches it to the columns of the tokens.
     return Markup(
         f'<svg viewBox="0 {top:g} {columns} {height:g}" preserveAspectRatio="none" '
-        f'aria-hidden="true">{content}</svg>'
+        f'role="img" aria-label="{escape(label)}">{content}</svg>'
     )
 
 
-def bars(values: np.ndarray) -> Markup:
-    """Draws a bar for each value, above or below zero."""
+def bars(values: np.ndarray, label: str) -> Markup:
+    """Draws a bar for each value, above or below zero; the label is for screen readers."""
     heights = values / (np.abs(values).max() or 1.0)
     kinds = {"above": heights > 0, "below": heights < 0}
     paths = [
@@ -36,11 +36,18 @@ def bars(values: np.ndarray) -> Markup:
         + '"/>'
         for kind, mask in kinds.items()
     ]
-    return _svg(len(values), -1, 2, f'<path class="axis" d="M0 0H{len(values)}"/>{"".join(paths)}')
+    axis = f'<path class="axis" d="M0 0H{len(values)}"/>'
+    return _svg(len(values), -1, 2, f"{axis}{''.join(paths)}", label)
 
 
-def line_chart(probabilities: np.ndarray, ranked: Sequence[int]) -> Markup:
-    """Draws a line for each outcome, the first of the ranked ones on top."""
+def line_chart(probabilities: np.ndarray, ranked: Sequence[int], label: str) -> Markup:
+    """Draws a line for each outcome, the first of the ranked ones on top.
+
+    Args:
+      probabilities: of each outcome after each token.
+      ranked: outcomes.
+      label: for screen readers.
+    """
     count = len(probabilities)
     axes = "".join(f'<path class="axis" d="M0 {at}H{count}"/>' for at in (0, 0.5, 1))
     lines = []
@@ -50,15 +57,16 @@ def line_chart(probabilities: np.ndarray, ranked: Sequence[int]) -> Markup:
         first, last = (point.split()[1] for point in (points[0], points[-1]))
         path = f"M0 {first}L{'L'.join(points)}L{count} {last}"
         lines.append(f'<path class="line outcome-{outcome}" d="{path}"/>')
-    return _svg(count, -0.02, 1.04, axes + "".join(lines))
+    return _svg(count, -0.02, 1.04, axes + "".join(lines), label)
 
 
-def heat_map(kinds: dict[str, np.ndarray]) -> Markup:
+def heat_map(kinds: dict[str, np.ndarray], label: str) -> Markup:
     """Draws a heat map, darker for larger values.
 
     Args:
       kinds: values up to 1, `[units, tokens]`, by the class of their colour; negative values are
         blank.
+      label: for screen readers.
     """
     units, columns = next(iter(kinds.values())).shape
     height = 1 - 1 / unit_height(units) if has_unit_labels(units) else 1.0
@@ -75,7 +83,7 @@ def heat_map(kinds: dict[str, np.ndarray]) -> Markup:
                 opacity = f"{shade / _SHADES:.2f}"
                 path = f'<path class="{kind}" fill-opacity="{opacity}" d="{"".join(cells)}"/>'
                 paths.append(path)
-    return _svg(columns, 0, units, "".join(paths))
+    return _svg(columns, 0, units, "".join(paths), label)
 
 
 def _true_runs(mask: np.ndarray) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 _MAX_CHARACTERS = 600
 
@@ -54,6 +54,17 @@ def _environment(package: str) -> jinja2.Environment:
         "visible": visible,
     }
     return environment
+
+
+def notebook_frame(page: str, height: int = 720) -> str:
+    """Returns a page in a frame of its own, for the output of a notebook's cell.
+
+    Args:
+      page: complete, self-contained HTML.
+      height: of the frame in pixels.
+    """
+    style = f"width: 100%; height: {height}px; border: 0"
+    return f'<iframe srcdoc="{escape(page)}" style="{style}" sandbox></iframe>'
 
 
 def visible(token: str) -> str:

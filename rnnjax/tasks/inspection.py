@@ -16,8 +16,10 @@ from rnnjax.cells import Dropped
 from rnnjax.cells.base import INTERNALS
 from rnnjax.data.vocabulary import UNKNOWN
 from rnnjax.errors import InputError
+from rnnjax.reporting import inspection_picture
 from rnnjax.reporting.inspection_page import LayerTrace, StateTrace, TextInspection, render
 from rnnjax.reporting.progress import Progress
+from rnnjax.reporting.templates import notebook_frame
 from rnnjax.tasks.token_task import TokenTask
 
 if TYPE_CHECKING:
@@ -36,16 +38,34 @@ class Inspection:
       name: of the run.
       cell: of the network, with its size.
       fallback: corpus that replaced the one of the config in training; '' if none did.
+      beside: the inspection of the same texts by another network; None for one network.
     """
 
     texts: list[TextInspection]
     name: str
     cell: str
     fallback: str
+    beside: "Inspection | None" = None
 
     def html(self) -> str:
         """Returns a page that shows the texts."""
-        return render(self.texts, name=self.name, cell=self.cell, fallback=self.fallback)
+        other = self.beside
+        return render(
+            self.texts,
+            name=self.name,
+            cell=f"{self.cell}, and {other.cell}" if other else self.cell,
+            fallback=self.fallback,
+            beside=(other.name, other.texts) if other else None,
+        )
+
+    def svg(self) -> str:
+        """Returns a picture of the texts, an SVG file."""
+        others = self.beside.texts if self.beside else []
+        return inspection_picture.draw([*self.texts, *others])
+
+    def _repr_html_(self) -> str:
+        """Returns the page in a frame, which a notebook shows."""
+        return notebook_frame(self.html())
 
 
 def inspect_texts(run: "TrainedRun", texts: Sequence[str]) -> list[TextInspection]:

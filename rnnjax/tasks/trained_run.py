@@ -13,20 +13,21 @@ from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns
 from rnnjax.errors import InputError
 from rnnjax.input_files import explain
 from rnnjax.reporting import metrics_log, run_files
+from rnnjax.reporting.history import History
 from rnnjax.reporting.progress import write_message
 from rnnjax.reporting.run_report import REPORT
 from rnnjax.tasks.exported import Examples, ExportedNetwork, spread
 from rnnjax.tasks.generation import TextGenerator
 from rnnjax.tasks.inspection import Inspection, inspect_texts
 from rnnjax.tasks.prediction import EvaluateStep, check_classes, check_scores, predict_split
-from rnnjax.tasks.report_page import render_report, usage_commands, write_report
+from rnnjax.tasks.report_page import render_card, render_report, usage_commands, write_report
 from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.streaming import TextStreaming
 from rnnjax.tasks.task import Prediction, Task
 from rnnjax.tasks.token_task import TokenTask
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TrainedRun:
     """A trained network with its task, data description and vocabulary.
 
@@ -104,7 +105,7 @@ class TrainedRun:
           InputError: a file of the run is damaged.
         """
         parts = {"the training part": self.data}
-        if (self.folder / run_files.RESULT).exists():
+        if self.is_finished:
             result = self.result
             names = ("validation", "test")
             parts |= {f"the {name} part": result[name] for name in names if name in result}
@@ -113,21 +114,36 @@ class TrainedRun:
         }
 
     @property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> History:
         """The lines of metrics.jsonl: step, epoch, split, loss and so on.
 
         Raises:
           InputError: the file is missing or damaged.
         """
-        return metrics_log.read(self.folder / run_files.METRICS)
+        return History(metrics_log.read(self.folder / run_files.METRICS))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training has ended and the test scores are there."""
+        return (self.folder / run_files.RESULT).exists()
 
     def report(self) -> str:
-        """Returns the report of the run, a page of HTML.
+        """Returns the report of the run, a page of HTML; of an unfinished run without scores.
 
         Raises:
-          InputError: the run has not finished, or a file of it is damaged.
+          InputError: a file of the run is damaged.
         """
-        return render_report(type(self.task), self.folder)
+        return render_report(type(self.task), self.folder, finished=self.is_finished)
+
+    def __repr__(self) -> str:
+        test = self.result["test"] if self.is_finished else {}
+        names = [name for name in self.task.headline_metrics if name in test]
+        scores = ", ".join(f"test {name} {test[name]:.4f}" for name in names) or "not finished"
+        cell = f"{self.config.model.cell}, {self.config.model.features} features"
+        return f"<{type(self).__name__} of step {self.step}: {cell}; {scores}>"
+
+    def _repr_html_(self) -> str:
+        return render_card(type(self.task), self.folder, finished=self.is_finished)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Copies the run to a new folder, which `rnnjax.load` and the commands take.
@@ -145,7 +161,8 @@ class TrainedRun:
             cause, remedy = explain(error)
             raise InputError(f"{target}: cannot be written ({cause}); {remedy}") from error
         if (target / REPORT).exists():
-            write_report(type(self.task), target)  # its commands name the folder
+            # Its commands name the folder.
+            write_report(type(self.task), target, finished=self.is_finished)
 
     def commands(self, folder: Path) -> list[tuple[str, str]]:
         """Returns purpose and command line of each command for the network."""
@@ -287,8 +304,12 @@ class TrainedRun:
         """
         return predict_split(self.task, self.evaluate_step, self.params, split, name)
 
-    def inspect(self, texts: Sequence[str]) -> Inspection:
+    def inspect(self, texts: Sequence[str], beside: "TrainedRun | None" = None) -> Inspection:
         """Returns gates, states, outputs and attributions at each token of texts.
+
+        Args:
+          texts: at least one.
+          beside: another run that reads the same texts; None for this one alone.
 
         Raises:
           InputError: a text has no token or too many, there are too many texts, or the network
@@ -300,6 +321,7 @@ class TrainedRun:
             name=self.folder.resolve().name,
             cell=f"{model.cell}, {model.features} features",
             fallback=self.fallback,
+            beside=beside.inspect(texts) if beside else None,
         )
 
     def evaluate(self, path: str | os.PathLike[str]) -> dict[str, float | int]:

@@ -14,6 +14,7 @@ import optax
 from rnnjax import cache, lint_rules, models
 from rnnjax.config import Config
 from rnnjax.errors import InputError, is_out_of_memory
+from rnnjax.interrupt import InterruptedRunError
 from rnnjax.reporting.event_files import require_tensorboardx
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import Task
@@ -115,6 +116,10 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
             training, scores = _train_and_evaluate(
                 folder, config, partition, replicates, task, warm_start, command
             )
+        except InterruptedRunError:
+            if is_first():
+                write_reports([replicate.folder for replicate in replicates], task_class, False)
+            raise
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise out_of_memory_error(config, task.length_key, error) from error
@@ -282,6 +287,11 @@ def _train_and_evaluate(
                 f"training {total_steps - resumed_from} steps of {config.batch_size} "
                 f"{task.example_unit}, padded to {boundaries} steps, each compiled once"
             )
+            if config.hints:
+                write_message(
+                    "compiling: the network becomes machine code for each of these lengths, some "
+                    "seconds the first time; the next run finds it in the cache"
+                )
         inputs = replicates[0].slice(state.params), task.initial_carry(dataset.test.batch_size)
         evaluate_step.prepare(inputs, dataset.test.empty_batches())
         timer = TrainingTimer(folder.timing, resumed_from)

@@ -6,6 +6,7 @@ of the compiled steps on batches of the run.
 
 import collections
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ from rnnjax.training.program_costs import ProgramMemory, count_flops, process_by
 from rnnjax.training.replicates import Replicate, batch_group_at, make_replicates
 from rnnjax.training.run_folder import RunFolder
 from rnnjax.training.run_plan import ExchangePlan, MemoryPlan, RunPlan, ShapePlan, TimePlan
-from rnnjax.training.sharding import Partition, make_partition
+from rnnjax.training.sharding import FSDP, Partition, make_partition
 from rnnjax.training.step import CompiledFunction
 from rnnjax.training.trainable_rows import trim_rows
 from rnnjax.training.watching import padding_share
@@ -36,7 +37,9 @@ _STEPS_FOR_SHAPES = 10_000
 _STEPS_FOR_PADDING = 256
 """Steps of an epoch whose masks are counted, likewise."""
 _ROUNDS, _ROUND_SECONDS = 3, 0.3
-"""Timings of a shape, of which the median counts, and the least time of each."""
+"""Most timings of a shape, of which the median counts, and the least time of each."""
+_MAX_SECONDS = 2.0
+"""Time of the timings of a shape after which none is begun."""
 _DEVICE_COUNTS = (2, 4, 8)
 """Numbers of devices whose exchange is estimated, beside that of the config."""
 
@@ -102,7 +105,7 @@ def make_plan(run: UnstartedRun, memory_limit: int) -> RunPlan:
         compiled, seconds = _compile(steps.train, *inputs)
         memory, share = ProgramMemory.of(compiled), padding.get(lengths)
         shapes.append(ShapePlan(lengths, counts[lengths], share, flops, memory, seconds))
-    params = replicates[0].slice(steps.initial.shapes.params)
+    params = jax.eval_shape(replicates[0].slice, steps.initial.shapes.params)
     splits = {"validation": dataset.validation, "test": dataset.test}
     inputs = params, task.initial_carry(dataset.test.batch_size)
     evaluation = [
@@ -135,8 +138,6 @@ def make_plan(run: UnstartedRun, memory_limit: int) -> RunPlan:
         )
     mean_flops = sum(shape.steps * shape.flops for shape in shapes) / num_steps
     step_seconds = timing and timing.steps / total_steps
-    gradients = jax.eval_shape(lambda tree: trim_rows(tree, task.trainable_rows), params)
-    reduced = config.replicates * tree_bytes(gradients)
     return RunPlan(
         layers=run.layers,
         rows=dataset.describe()["rows"],
@@ -149,7 +150,7 @@ def make_plan(run: UnstartedRun, memory_limit: int) -> RunPlan:
         memory=memory,
         time=timing,
         exchanges=[
-            _plan_exchange(count, reduced, mean_flops, step_seconds, config)
+            _plan_exchange(count, run, steps, mean_flops, step_seconds)
             for count in sorted({*_DEVICE_COUNTS, config.devices.data} - {0, 1})
         ],
     )
@@ -298,7 +299,8 @@ def _median_seconds(call: Callable[[int], tuple[Any, int]], steps: Sequence[int]
     """
     position, rounds = 0, []
     jax.block_until_ready(call(steps[0])[0])
-    for _ in range(_ROUNDS):
+    end = time.monotonic() + _MAX_SECONDS
+    while not rounds or (len(rounds) < _ROUNDS and time.monotonic() < end):
         start, count, outputs = time.monotonic(), 0, None
         while not count or time.monotonic() - start < _ROUND_SECONDS:
             outputs, number = call(steps[position % len(steps)])
@@ -309,15 +311,40 @@ def _median_seconds(call: Callable[[int], tuple[Any, int]], steps: Sequence[int]
 
 
 def _plan_exchange(
-    count: int, reduced: int, flops: float, step_seconds: float | None, config: Config
+    count: int, run: UnstartedRun, steps: Steps, flops: float, step_seconds: float | None
 ) -> ExchangePlan:
     """Returns the exchange among a number of devices.
 
-    A ring sends each array nearly twice from each device: its parts once to be added, and the sums
-    once to be copied. Deterministic shards are copied to all devices and added there.
+    Replicates are shared out first, and those of one group of devices add their gradients. A ring
+    sends each array nearly twice from each device: its parts once to be added, and the sums once to
+    be copied. Deterministic shards are copied to all devices and added there; arrays that are
+    shared out (fsdp) are copied before each step.
+
+    Args:
+      count: of the devices.
+      run: with the config and the trainable rows.
+      steps: with the state.
+      flops: of a step, of all devices.
+      step_seconds: of a step on the devices of the run; None if not timed.
     """
-    passes = 1 if config.deterministic_shards else 2
-    sent = passes * reduced * (count - 1) / (1 if config.deterministic_shards else count)
-    share = count / max(config.devices.data, 1)
-    seconds = step_seconds / share if step_seconds else None
+    config, params = run.config, steps.initial.shapes.params
+    replicates = math.gcd(count, config.replicates)
+    group = count // replicates
+    single = jax.eval_shape(run.replicates[0].slice, params)
+    gradients = jax.eval_shape(lambda tree: trim_rows(tree, run.task.trainable_rows), single)
+    reduced = tree_bytes(gradients) * config.replicates // replicates if group > 1 else 0
+    sent = 2 * reduced * (group - 1) / group
+    if config.deterministic_shards:
+        sent = reduced * (group - 1)
+    sent += _gathered_bytes(params, steps) / replicates * (1 - 1 / config.devices.fsdp)
+    devices = run.partition.mesh.size if run.partition else 1
+    seconds = step_seconds * devices / count if step_seconds else None
     return ExchangePlan(count, reduced, sent, flops / count, seconds)
+
+
+def _gathered_bytes(params: Any, steps: Steps) -> int:
+    """Returns the bytes of the parameters that devices share out and put together for each step."""
+    if steps.shardings is None:
+        return 0
+    pairs = zip(jax.tree.leaves(params), jax.tree.leaves(steps.shardings.params), strict=True)
+    return sum(tree_bytes(leaf) for leaf, sharding in pairs if FSDP in sharding.spec)

@@ -6,8 +6,9 @@ from typing import Any
 
 from rnnjax.config import Config
 from rnnjax.reporting.progress import write_message
+from rnnjax.reporting.run_report import REPORT
 from rnnjax.tasks import Task
-from rnnjax.tasks.report_page import write_report
+from rnnjax.tasks.report_page import write_comparison, write_report
 from rnnjax.training.processes import is_first
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.run_folder import RunFolder
@@ -63,10 +64,16 @@ def timing_values(totals: TimingTotals, unit: str) -> dict[str, float]:
     return values
 
 
-def write_reports(folders: Sequence[RunFolder], task: type[Task]) -> None:
-    """Writes a report page in each folder."""
+def write_reports(folders: Sequence[RunFolder], task: type[Task], finished: bool = True) -> None:
+    """Writes a report page in each folder, and one on all replicates beside them if there are some.
+
+    Those of a run that has not finished are without scores.
+    """
     for folder in folders:
-        write_report(task, folder.path)
+        write_report(task, folder.path, finished=finished)
+    if len(folders) > 1:
+        paths = [folder.path for folder in folders]
+        write_comparison(paths, paths[0].parent / REPORT)
 
 
 def report_finished(folder: RunFolder, config: Config, task: type[Task]) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from rnnjax.reporting.run_schema import Manifest
 from rnnjax.training.checkpoint import Checkpoints, Owner
 from rnnjax.training.processes import is_first
 
+DATA = "training_data"
+"""Folder in that of a run where `rnnjax.fit` puts data in memory, before the run starts."""
 _LOCK = ".lock"
 """The system releases the lock when its process ends, killed or not."""
 
 
-_FREE_KEYS = ("devices.", "tensorboard", "profile")
+_FREE_KEYS = ("devices.", "tensorboard", "profile", "hints")
 """Starts of keys that may change while a run is resumed."""
 
 
@@ -199,7 +201,9 @@ class RunFolder:
     def _foreign_names(self) -> list[str]:
         """Returns the names in the folder that a run which is just starting does not write."""
         paths = self.path.iterdir() if self.path.is_dir() else []
-        return [path.name for path in paths if path.name != _LOCK and not is_draft(path)]
+        return [
+            path.name for path in paths if path.name not in (_LOCK, DATA) and not is_draft(path)
+        ]
 
     def moved_paths(self, config: Config) -> list[str]:
         """Returns the keys whose paths differ from those of the run: contents must agree.

@@ -88,7 +88,7 @@ class ExchangePlan:
 
     Attributes:
       devices: their number.
-      reduced_bytes: of the arrays that a training step sums over all devices.
+      reduced_bytes: of the gradients that a device adds to those of others in a training step.
       sent_bytes: by each device for a training step, by a ring.
       flops: of each device for a training step, the mean over an epoch.
       step_seconds: of the computation of a step, were it shared out evenly; None if not timed.

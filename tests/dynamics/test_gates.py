@@ -71,6 +71,7 @@ def test_time_constants_follow_the_gate_that_forgets(cell, gate):
     for trajectory in trace_module(layer, variables, inputs):
         statistics = unit_statistics(trajectory)
         assert gate in statistics.gates
+        assert statistics.time_constants.shape == (3,)
         np.testing.assert_allclose(statistics.time_constants, 1 / math.log(2), rtol=1e-5)
 
 

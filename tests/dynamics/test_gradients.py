@@ -2,6 +2,7 @@
 
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,3 +97,25 @@ def test_lags_end_at_a_reset():
     (rest,) = trace_module(layer, variables, inputs[:, 5:])
     np.testing.assert_array_equal(cut.lags, range(3))
     np.testing.assert_allclose(cut.median, gradient_reach(rest).median[:3], rtol=1e-5)
+
+
+def test_layers_of_several_parts_are_named_and_those_inside_of_a_loop_left_out():
+    class Translator(nn.Module):
+        @nn.compact
+        def __call__(self, inputs, mask):
+            _, encoded = RNN(LSTMCell(2), name="encoder")(inputs, mask)
+            _, decoded = RNN(LSTMCell(3), name="decoder")(encoded, mask)
+
+            def attend(layer, carry, values):
+                return carry, layer(values[:, None])[1]
+
+            scan = nn.scan(
+                attend, variable_broadcast="params", split_rngs={"params": False}, in_axes=1
+            )
+            return scan(RNN(LSTMCell(2), name="attention"), None, decoded)
+
+    inputs, mask = jnp.ones((2, 4, 3)), jnp.ones((2, 4), bool)
+    variables = Translator().init(jax.random.key(0), inputs, mask)
+    trajectories = trace_module(Translator(), variables, inputs, mask)
+    names = [trajectory.name for trajectory in trajectories]
+    assert names == ["decoder: layer 1", "encoder: layer 1"]

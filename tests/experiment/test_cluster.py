@@ -39,19 +39,34 @@ def slow(folder):
     trainer = Path("trainer.py")
     text = trainer.read_text().replace(
         'print("starts")',
-        'import os\nPath("worker-" + flags["config.seed"]).write_text(str(os.getppid()))',
+        "import os\n"
+        'pids = f"{os.getppid()} {os.getpid()}"\n'
+        'Path("worker-" + flags["config.seed"]).write_text(pids)',
     )
     trainer.write_text(text)
     return folder
 
 
 def kill_worker(num_starts):
-    """Kills the worker of slow, seed 0, and lets all runs go on after so many starts."""
-    os.kill(int(Path("worker-0").read_text()), signal.SIGKILL)
+    """Kills the worker of slow, seed 0, and lets all runs go on after so many starts.
+
+    The training of a killed worker ends with it, before the runs go on.
+    """
+    worker, training = map(int, Path("worker-0").read_text().split())
+    os.kill(worker, signal.SIGKILL)
     end = time.monotonic() + 60
-    while len(starts()) < num_starts and time.monotonic() < end:
+    while (len(starts()) < num_starts or is_running(training)) and time.monotonic() < end:
         time.sleep(0.05)
+    Path("orphan").write_text(str(is_running(training)))
     Path("go").touch()
+
+
+def is_running(process):
+    """Returns whether a process runs, by its state: one that has ended may be a zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_run_whose_worker_is_killed_goes_on_with_another(slow, workers, capsys):
@@ -60,6 +75,7 @@ def test_a_run_whose_worker_is_killed_goes_on_with_another(slow, workers, capsys
     run_missing(experiment, experiment.configs(), [0, 1], workers)
     thread.join()
     assert workers.count == 2
+    assert Path("orphan").read_text() == "False"
     assert sorted(starts()[:3]) == ["slow-seed0", "slow-seed0", "slow-seed1"]
     lines = {(line["name"], line["seed"]): line for line in lines_of(slow / "runs.jsonl")}
     assert sorted(lines) == [(n, s) for n in ("gru", "lstm", "slow") for s in (0, 1)]

@@ -13,7 +13,7 @@ from experiment.test_runner import when
 from rnnjax import lint
 from rnnjax.cli.signals import Terminated
 from rnnjax.errors import InputError
-from rnnjax.experiment import pages, sweep_page
+from rnnjax.experiment import pages, sweep, sweep_page
 from rnnjax.experiment.plan import PLAN, Experiment
 from rnnjax.experiment.runner import run_missing
 from rnnjax.experiment.search import is_worse, propose, read_trials
@@ -148,6 +148,30 @@ def test_an_interrupted_search_is_resumed(swept):
     assert starts()[-1] == "trial-5"
 
 
+def test_pruned_trials_are_stopped_and_recorded(swept, monkeypatch):
+    pytest.importorskip("optuna")
+    Path("configs", "gru.py").rename(
+        Path("configs", "gru-slow.py")
+    )  # it trains until it is stopped
+    edit(swept / PLAN, 'configs/gru.py"', 'configs/gru-slow.py"\nname = "gru"')
+    edit(swept / PLAN, 'search = "grid"', 'search = "tpe"\ntrials = 2\nprune = true')
+    calls = []
+
+    def is_always_worse(_, trials, scores, better):
+        calls.append((len(trials), scores[-1] > scores[-2], better))
+        return True
+
+    monkeypatch.setattr(sweep, "is_worse", is_always_worse)
+    search(swept)
+    lines = lines_of(swept / "search.jsonl")
+    assert [(line["trial"], line["state"]) for line in lines] == [(0, "pruned"), (1, "pruned")]
+    assert [line["step"] for line in lines[0]["by_evaluation"]] == [5, 9]
+    assert calls == [(0, False, "lower"), (1, False, "lower")]
+    assert "validation" not in lines[0]
+    with pytest.raises(InputError, match="no trial of 2 was trained to its end"):
+        Experiment.read(swept).configs()
+
+
 def test_the_page_has_every_setting(swept):
     search(swept)
     experiment = Experiment.read(swept)
@@ -178,8 +202,8 @@ def test_trials_of_another_sweep_are_stale(swept, old, new, message):
 
 def test_a_sweep_on_the_test_split_is_found_and_refused(swept):
     edit(swept / PLAN, 'flags = ["--config.data.validation=0.1"]', "")
-    found = [(place, finding.rule) for place, finding in lint.lint(swept)]
-    assert (f"{swept}, sweep", "swept_on_test") in found
+    findings = [(place, finding.rule) for place, finding in lint.lint(swept)]
+    assert (f"{swept}, sweep", "swept_on_test") in findings
     with pytest.raises(InputError, match=r"\[sweep\] holds out no rows"):
         search(swept)
     assert starts() == []
@@ -213,9 +237,9 @@ def test_invalid_sweeps_are_refused(values, message):
 
 
 def test_random_settings_follow_from_seed_and_number():
-    sweep = make_sweep(search="random", trials=300)
-    settings = [propose(sweep, number, [], [], "lower") for number in range(300)]
-    assert settings[7] == propose(sweep, 7, [{}], [], "lower")
+    plan = make_sweep(search="random", trials=300)
+    settings = [propose(plan, number, [], [], "lower") for number in range(300)]
+    assert settings[7] == propose(plan, 7, [{}], [], "lower")
     assert settings[7] != propose(make_sweep(search="random", trials=1, seed=1), 7, [], [], "lower")
     rates = [float(setting["learning_rate"]) for setting in settings]
     assert 1e-4 <= min(rates) <= max(rates) <= 1e-1
@@ -234,20 +258,20 @@ def trial(number, rate, scores, state="complete"):
 
 def test_tpe_searches_near_good_settings_and_goes_on_as_before():
     pytest.importorskip("optuna")
-    sweep = make_sweep(search="tpe", trials=40)
+    plan = make_sweep(search="tpe", trials=40)
     trials = [trial(n, rate := 10 ** (-4 + 0.15 * n), [abs(rate - 0.001)]) for n in range(20)]
     trials.append(trial(20, 0.05, [9.0], "pruned"))
-    proposed = [propose(sweep, 21 + n, trials, [], "lower") for n in range(20)]
+    proposed = [propose(plan, 21 + n, trials, [], "lower") for n in range(20)]
     near = [1e-4 <= float(setting["learning_rate"]) <= 1e-2 for setting in proposed]
     assert sum(near) >= 16  # two thirds of uniform draws would be
-    assert proposed[3] == propose(sweep, 24, trials, [], "lower")
+    assert proposed[3] == propose(plan, 24, trials, [], "lower")
 
 
 def test_median_pruning():
     pytest.importorskip("optuna")
-    sweep = make_sweep(search="tpe", trials=9, prune=True)
+    plan = make_sweep(search="tpe", trials=9, prune=True)
     trials = [trial(n, 0.01, [1.0 + n, 0.5 + n]) for n in range(5)]
-    assert is_worse(sweep, trials, [3.1], "lower")
-    assert not is_worse(sweep, trials, [2.9], "lower")
-    assert is_worse(sweep, trials, [2.9], "higher")
-    assert not is_worse(sweep, trials[:4], [9.0], "lower")
+    assert is_worse(plan, trials, [3.1], "lower")
+    assert not is_worse(plan, trials, [2.9], "lower")
+    assert is_worse(plan, trials, [2.9], "higher")
+    assert not is_worse(plan, trials[:4], [9.0], "lower")

@@ -2,13 +2,17 @@
 
 import re
 from html.parser import HTMLParser
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from rnnjax.reporting.inspection_page import LayerTrace, StateTrace, TextInspection, render
+from rnnjax.reporting.inspection_picture import draw
+from rnnjax.reporting.templates import notebook_frame
 
-NAMED = {"name": "mine", "cell": "LSTMCell, 3 features"}
+NAMED: dict[str, Any] = {"name": "mine", "cell": "LSTMCell, 3 features"}
 
 
 def inspection(tokens=4, outcomes=3, units=3, gates=("forget gate",), text=None, unit="word"):
@@ -107,7 +111,7 @@ def test_heat_maps_show_the_values_of_gates_and_states():
     assert set(cells) == {"0.25", "0.50", "1.00"}
     # Full: unit 0 at the last word, and unit 2 at the first three in one run.
     assert re.findall(r"M(\d+) (\d+)h(\d+)", cells["1.00"]) == [("3", "0", "1"), ("0", "2", "3")]
-    assert hidden.split("<svg")[1] == cell.split("<svg")[1]
+    assert hidden.split("<path", 1)[1] == cell.split("<path", 1)[1]
     for kind, column in (("above", "0"), ("below", "1")):
         cells = dict(re.findall(rf'class="{kind}" fill-opacity="([\d.]+)" d="([^"]*)"', hidden))
         assert re.findall(r"M(\d+) (\d+)h(\d+)", cells["1.00"]) == [(column, "0", "1")]
@@ -174,3 +178,45 @@ def test_page_of_several_texts():
     assert "Text 1 of 2" in page.text
     assert "Text 2 of 2" in page.text
     assert [attrs["style"] for attrs in page.select("div", "sheet")] == ["--words: 3", "--words: 6"]
+
+
+def test_texts_from_right_to_left_are_shown_so():
+    hebrew = inspection(5, text="ראש הממשלה נפגש עם שר")
+    page = render_page(hebrew, inspection())
+    assert [sheet["dir"] for sheet in page.select("div", "sheet")] == ["rtl", "ltr"]
+    assert "from right to left" in render_page(hebrew).text
+    assert "from left to right" in render_page(inspection()).text
+
+
+def test_two_runs_stand_side_by_side():
+    page = render_page(inspection(), beside=("<other>", [inspection(units=5)]))
+    assert len(page.select("div", "sheet")) == 2
+    assert "read by mine" in page.text
+    assert "read by <other>" in page.text
+    assert page.select("main", "side-by-side")
+    assert not render_page(inspection()).select("main", "side-by-side")
+
+
+def test_picture_has_the_plots_and_words_of_the_page():
+    hebrew = inspection(5, text="ראש הממשלה & עם שר <האוצר>")
+    picture = draw([inspection(), inspection(20), hebrew, inspection(outcomes=40)])
+    root = ElementTree.fromstring(picture)
+    svg = "{http://www.w3.org/2000/svg}"
+    words = [element.text for element in root.iter(f"{svg}text")]
+    assert words.count("w0") == 2 * 3  # above the outputs, and above the layer
+    assert {"forget gate", "hidden", "cell", "layer 1", "האוצר"} <= set(words)
+    # A mirrored plot stands where it would stand, and its first word is on the right.
+    assert len(list(root.iter(f"{svg}g"))) == 5
+    first, last = (
+        next(e for e in root.iter(f"{svg}text") if e.text == word) for word in ("ראש", "האוצר")
+    )
+    assert float(first.get("x", "")) > float(last.get("x", ""))
+    assert len(list(root.iter(f"{svg}tspan"))) == 9
+    assert ".outcome-2 { stroke: var(--outcome-2); }" in picture
+
+
+def test_notebooks_show_the_page_in_a_frame():
+    page = render([inspection()], **NAMED)
+    frame = Page(notebook_frame(page))
+    (attributes,) = (attrs for tag, attrs in frame.elements if tag == "iframe")
+    assert attributes["srcdoc"] == page

@@ -57,6 +57,19 @@ def test_many_points_have_a_moving_average():
     assert paths(curves("loss", few, NONE, NONE), "--train") == [10]
 
 
+def test_strips_that_show_values_lie_over_their_points():
+    svg = str(curves("loss", NONE, line(4), NONE))
+    marks = re.findall(r'<use href="[^"]*" x="([\d.]+)"[^>]*var\(--validation', svg)
+    strips = re.findall(
+        r'<rect class="hover" x="([\d.]+)" y="[\d.]+" width="([\d.]+)".*?<title>([^<]*)</title>',
+        svg,
+    )
+    assert [title for *_, title in strips] == [f"step {n}: validation {n}" for n in range(1, 5)]
+    for mark, (left, width, _) in zip(marks, strips, strict=True):
+        assert float(left) < float(mark) < float(left) + float(width) + 0.1
+    assert 'aria-label="loss over the steps of the run: validation 1 to 4"' in svg
+
+
 def test_long_run_has_a_small_plot():
     steps = np.arange(50_000.0)
     assert len(curves("loss", Series(steps, steps % 7), NONE, NONE)) < 100_000

@@ -97,6 +97,19 @@ def test_last_line_is_written_once(clock, capsys):
     ]
 
 
+def test_notebook_has_a_bar_of_fixed_width(clock, monkeypatch):
+    output = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr(sys, "stderr", output)
+    monkeypatch.setenv("COLUMNS", "200")
+    with Progress("train", 100) as bar:
+        for step in range(1, 101):
+            clock.seconds += 0.5
+            bar.update(step, examples=32)
+    (line,) = screen(output.getvalue())
+    assert line.startswith("train 100 %  |\N{FULL BLOCK}")
+    assert len(line) == 87
+
+
 def test_short_loop_writes_nothing(clock, capsys):
     with Progress("predict", 2) as bar:
         bar.update(1)

@@ -1,10 +1,15 @@
 """Runs on eight simulated devices, which `test_sharding` collects in a process of its own."""
 
+import math
+import re
+
 import jax
 import numpy as np
 import pytest
 
-from rnnjax.training import sharding
+from rnnjax.training import planning, sharding
+from rnnjax.training.launch import build_steps
+from rnnjax.training.replicates import batch_group_at
 from rnnjax.training.run_folder import RunFolder
 
 from .small_runs import (
@@ -143,3 +148,28 @@ def test_replicates_are_shared_out_first(news, tmp_path):
     for count in (1, 4):
         train(news_config(news, devices__data=count, **options), tmp_path / str(count))
     assert_close(read_state(tmp_path / "4"), read_state(tmp_path / "1"))
+
+
+def reduced_bytes(program):
+    """Returns the bytes of float32 arrays that a compiled program adds over devices."""
+    shapes = [
+        shape
+        for line in program.splitlines()
+        if " all-reduce(" in line
+        for shape in re.findall(r"f32\[([\d,]*)\]", line.split(" all-reduce(")[0])
+    ]
+    return sum(4 * math.prod(int(size) for size in shape.split(",") if size) for shape in shapes)
+
+
+def test_planned_exchange_is_that_of_the_compiled_step(news):
+    config = news_config(news, devices__data=4, replicates=2, data__bucketing=False)
+    run = planning.load_unstarted(config)
+    plan = planning.make_plan(run, memory_limit=1)
+    steps = build_steps(config, run.partition, run.replicates, run.task)
+    batches = batch_group_at(run.replicates, 0, 1)
+    program = steps.train.compile(steps.initial.shapes, batches).as_text()
+    two, four, _ = plan.exchanges
+    sums = 3 * 4  # of the loss, the accuracy and the weight
+    assert four.reduced_bytes == reduced_bytes(program) - sums
+    assert four.sent_bytes == four.reduced_bytes  # two groups of two devices
+    assert (two.reduced_bytes, two.sent_bytes) == (0, 0)  # a replicate each

@@ -112,10 +112,10 @@ def test_mistakes_leave_nothing(small, temporary, overrides, message):
     assert list(temporary.glob("rnnjax-*")) == []
 
 
-def test_an_interruption_leaves_nothing_without_a_folder(small, temporary, tmp_path, monkeypatch):
+def test_a_termination_leaves_nothing_without_a_folder(small, temporary, tmp_path, monkeypatch):
     def interrupt(config, name, workdir, command):
         train_until_signal(config, workdir, 5)
-        raise rnnjax.training.InterruptedRunError("SIGINT", 5, 15)
+        raise rnnjax.training.InterruptedRunError("SIGTERM", 5, 15)
 
     monkeypatch.setattr(fitting, "train", interrupt)
     with pytest.raises(KeyboardInterrupt, match="nothing was saved"):

@@ -99,6 +99,7 @@ def make_report_part(run: Record) -> ReportPart:
         __name__,
         test=test,
         rows=rows,
+        loss_unit="nats per label" if is_multi_label else "nats per text",
         score=format_percent(overall.value, 2) if overall else "",
         references={"accuracy": Reference("constant prediction", baseline.accuracy)}
         if baseline

@@ -25,7 +25,7 @@ _MAX_BATCHED_TOKENS = 512
 """Longer texts are read one at a time, so that memory follows their length."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TrainedClassifier(TrainedRun):
     """A network that predicts the class of a text."""
 

@@ -38,6 +38,7 @@ def make_report_part(run: Record) -> ReportPart:
         __name__,
         test=test,
         rows=test.rows,
+        loss_unit="nats per token",
         sample=details.sample,
         unigram=unigram,
         bigram=bigram,

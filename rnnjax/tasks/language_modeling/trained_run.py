@@ -29,7 +29,7 @@ from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.trained_run import TrainedRun
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TrainedLanguageModel(TrainedRun):
     """A network that predicts the next token."""
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pydantic
 
 from rnnjax.reporting.run_files import Record
-from rnnjax.reporting.run_report import ReportPart
+from rnnjax.reporting.run_report import Reference, ReportPart
 from rnnjax.reporting.run_schema import RecordModel
 from rnnjax.tasks.class_scores import ClassScores
 
@@ -41,9 +41,14 @@ def make_report_part(run: Record) -> ReportPart:
     """Returns the part of a report on a tagger."""
     details = run.details(TaggingDetails)
     labels = sorted(details.labels, key=lambda scores: -scores.rows)[:_MAX_LABELS]
+    total = sum(scores.rows for scores in details.labels)
+    baseline = (labels[0].name, labels[0].rows / total) if total else None
     return ReportPart.from_template(
         __name__,
         test=run.result.test.values(),
+        baseline=baseline,
+        references={"accuracy": Reference("constant prediction", baseline[1])} if baseline else {},
+        loss_unit="nats per token",
         labels=labels,
         hidden=len(details.labels) - len(labels),
         spans=details.spans,

@@ -15,7 +15,7 @@ from rnnjax.tasks.task import Prediction
 from rnnjax.tasks.trained_run import TrainedRun
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TrainedTagger(TrainedRun):
     """A network that predicts a label for each token."""
 

@@ -3,7 +3,7 @@
 import pydantic
 
 from rnnjax.reporting.run_files import Record
-from rnnjax.reporting.run_report import ReportPart
+from rnnjax.reporting.run_report import Reference, ReportPart
 from rnnjax.reporting.run_schema import Number, RecordModel
 from rnnjax.tasks.class_scores import ClassScores
 
@@ -32,9 +32,13 @@ def make_report_part(run: Record) -> ReportPart:
     """Returns the part of a report on series."""
     details = run.details(SeriesDetails)
     classes = sorted(details.per_class, key=lambda scores: -scores.rows)[:_MAX_ROWS]
+    total = sum(scores.rows for scores in details.per_class)
+    baseline = (classes[0].name, classes[0].rows / total) if total else None
     return ReportPart.from_template(
         __name__,
         test=run.result.test.values(),
+        baseline=baseline,
+        references={"accuracy": Reference("constant prediction", baseline[1])} if baseline else {},
         classes=classes,
         hidden=len(details.per_class) - len(classes),
         names=[scores.name for scores in details.per_class],

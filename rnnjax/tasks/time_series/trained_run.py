@@ -15,7 +15,7 @@ from rnnjax.tasks.time_series.task import TimeSeriesTask
 from rnnjax.tasks.trained_run import TrainedRun
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TrainedSeriesModel(TrainedRun):
     """A network that predicts labels of series, or their next values."""
 

@@ -33,6 +33,8 @@ class TranslationResult(RecordModel):
 
     signatures: dict[str, str]
     """Signatures of sacrebleu by score."""
+    copied_bleu: Number | None = None
+    """BLEU of the sources themselves."""
     examples: list[Example] = pydantic.Field(default=[])
 
 
@@ -45,4 +47,6 @@ class TranslationDetails(RecordModel):
 def make_report_part(run: Record) -> ReportPart:
     """Returns the part of a report on a translator."""
     test, details = run.result.test, run.details(TranslationDetails).translation
-    return ReportPart.from_template(__name__, test=test, rows=test.rows, details=details)
+    return ReportPart.from_template(
+        __name__, test=test, rows=test.rows, details=details, loss_unit="nats per token"
+    )

@@ -189,6 +189,7 @@ class TranslationTask(Task):
         test = dataset.corpus.splits["test"]
         references = test.targets[: len(translations)]
         scores, signatures = translation_scores([row.text for row in translations], references)
+        copied, _ = translation_scores(test.sources[: len(translations)], references)
         examples = [
             {
                 "source": source,
@@ -203,7 +204,13 @@ class TranslationTask(Task):
                 test.sources[:_EXAMPLES], references[:_EXAMPLES], translations, strict=False
             )
         ]
-        return {"test": scores, "translation": {"signatures": signatures, "examples": examples}}
+        details = {"signatures": signatures, "copied_bleu": copied["bleu"], "examples": examples}
+        return {"test": scores, "translation": details}
+
+    @classmethod
+    def describe_baselines(cls, result: Mapping[str, Any]) -> str:
+        """Returns the BLEU of the sources themselves."""
+        return f"bleu of the sources copied: {result['translation']['copied_bleu']:.2f}"
 
     @classmethod
     def report(cls, run: Record) -> ReportPart:

@@ -25,7 +25,7 @@ from rnnjax.tasks.translation.decoding import (
 from rnnjax.tasks.translation.task import TranslationTask
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TrainedTranslator(TrainedRun):
     """A network that translates a text."""
 
