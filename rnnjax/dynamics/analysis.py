@@ -17,7 +17,13 @@ from rnnjax.dynamics.lyapunov import lyapunov_spectrum
 from rnnjax.dynamics.padding import token_padding_decay
 from rnnjax.dynamics.plane import project_states
 from rnnjax.dynamics.probes import Features, probe_class, probe_words
-from rnnjax.dynamics.runs import Examples, initial_params, load_dataset, take_examples, trace_batch
+from rnnjax.dynamics.runs import (
+    PaddedExamples,
+    initial_params,
+    load_dataset,
+    take_examples,
+    trace_batch,
+)
 from rnnjax.dynamics.trajectory import Trajectory, state_vectors
 from rnnjax.errors import InputError
 from rnnjax.reporting import dynamics_page
@@ -123,8 +129,8 @@ class _Layer:
         run: TrainedRun,
         trajectory: Trajectory,
         initial: Trajectory,
-        train: tuple[Trajectory, Examples],
-        test: tuple[Trajectory, Examples],
+        train: tuple[Trajectory, PaddedExamples],
+        test: tuple[Trajectory, PaddedExamples],
         rows: Int[np.ndarray, " rows"],
     ):
         self._run = run
@@ -179,7 +185,7 @@ class _Layer:
         advance(5)
         return values
 
-    def _features(self, trajectory: Trajectory, examples: Examples) -> Features:
+    def _features(self, trajectory: Trajectory, examples: PaddedExamples) -> Features:
         """Returns states, tokens and classes in the order in which the layer reads."""
         count = max(_MAX_NUMBERS // (trajectory.size * trajectory.mask.shape[1]), 2)
         rows = np.arange(min(len(trajectory.mask), count))
@@ -196,7 +202,7 @@ class _Layer:
         )
 
     def _example_steps(
-        self, trajectory: Trajectory, examples: Examples
+        self, trajectory: Trajectory, examples: PaddedExamples
     ) -> tuple[Bool[np.ndarray, "rows time"], Int[np.ndarray, "rows time"] | None]:
         """Returns which steps are of an example, and their tokens, in the order of reading."""
         is_example = examples.is_example
@@ -275,13 +281,13 @@ def _unit(run: TrainedRun) -> str:
     return run.data.get("unit", run.config.data.vocabulary.unit)
 
 
-def _labels(examples: Examples) -> Int[np.ndarray, " rows"] | None:
+def _labels(examples: PaddedExamples) -> Int[np.ndarray, " rows"] | None:
     """Returns the class of each row of a batch; None where the targets are no classes of rows."""
     targets = np.asarray(getattr(examples.batch, "targets", np.zeros((0, 0))))
     return targets if targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer) else None
 
 
-def _class_names(run: TrainedRun, examples: Examples) -> list[str]:
+def _class_names(run: TrainedRun, examples: PaddedExamples) -> list[str]:
     """Returns the names of few classes of rows, and none otherwise."""
     labels = _labels(examples)
     if labels is None or labels.max() >= _MAX_CLASSES:
@@ -290,7 +296,7 @@ def _class_names(run: TrainedRun, examples: Examples) -> list[str]:
     return list(map(str, names))
 
 
-def _padding(run: TrainedRun, examples: Examples) -> dict[str, Any] | None:
+def _padding(run: TrainedRun, examples: PaddedExamples) -> dict[str, Any] | None:
     """Returns the decay through padding of a network that reads it, ready for JSON."""
     labels = _labels(examples)
     if run.config.model.mask or not _reads_tokens(run) or labels is None:

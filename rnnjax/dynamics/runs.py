@@ -21,7 +21,7 @@ _MAX_TIME = 512
 """Steps of an example that are read; of longer ones these are the first."""
 
 
-class Examples(NamedTuple):
+class PaddedExamples(NamedTuple):
     """Padded examples of a split.
 
     Attributes:
@@ -51,7 +51,7 @@ def load_dataset(run: TrainedRun) -> Dataset:
     return dataset
 
 
-def take_examples(run: TrainedRun, split: Split, rows: int = _ROWS) -> Examples:
+def take_examples(run: TrainedRun, split: Split, rows: int = _ROWS) -> PaddedExamples:
     """Returns examples from batches that are spread over a split, all padded to one length.
 
     Of examples of more than 512 steps these are the first 512.
@@ -85,7 +85,7 @@ def take_examples(run: TrainedRun, split: Split, rows: int = _ROWS) -> Examples:
     is_example = np.asarray(getattr(batch, "mask", np.ones(batch.weights.shape[:2], bool)))
     if isinstance(run.task, TokenTask) and not run.config.model.mask:
         is_example = is_example & (np.asarray(batch.inputs) != PADDING)
-    return Examples(batch, is_example)
+    return PaddedExamples(batch, is_example)
 
 
 def trace_batch(run: TrainedRun, batch: Any, params: Any = None) -> list[Trajectory]:

@@ -35,7 +35,7 @@ class Settings(NamedTuple):
     finish: bool
 
 
-class Problem(NamedTuple):
+class NewtonProblem(NamedTuple):
     """The arrays of a recurrence, read from the first step to the last.
 
     Attributes:
@@ -72,7 +72,7 @@ class Solution(NamedTuple):
     converged: Bool[Array, " batch"]
 
 
-def newton_states(step: Step, settings: Settings, problem: Problem) -> Solution:
+def newton_states(step: Step, settings: Settings, problem: NewtonProblem) -> Solution:
     r"""Solves :math:`s_t = f(s_{t-1}, x_t)` for all steps at once, under the mask rule.
 
     An iteration computes the residuals :math:`r_t = f(s_{t-1}, x_t) - s_t` and the Jacobians
@@ -174,14 +174,14 @@ def _backward(step, settings, residuals, cotangents):
         return _advance(step, arrays, previous_states(arrays, states))
 
     _, pull_back = jax.vjp(advance, *problem[:4])
-    return (Problem(*pull_back(grads), mask=None, resets=None),)
+    return (NewtonProblem(*pull_back(grads), mask=None, resets=None),)
 
 
 _newton_states.defvjp(_forward, _backward)
 
 
 def largest_lyapunov_exponent(
-    step: Step, settings: Settings, problem: Problem, states: Float[Array, "batch time size"]
+    step: Step, settings: Settings, problem: NewtonProblem, states: Float[Array, "batch time size"]
 ) -> Float[Array, " batch"]:
     r"""Estimates the largest Lyapunov exponent along each row's states.
 
@@ -210,19 +210,19 @@ def largest_lyapunov_exponent(
     return exponents / jnp.maximum(problem.mask.sum(axis=1), 1).astype(exponents.dtype)
 
 
-def _first_states(problem: Problem) -> jax.Array:
+def _first_states(problem: NewtonProblem) -> jax.Array:
     """Returns the states before the first iteration: the initial state at every step."""
     time = jax.tree.leaves(problem.projected)[0].shape[1]
     return jnp.repeat(problem.initial[:, None], time, axis=1)
 
 
-def previous_states(problem: Problem, states: jax.Array) -> jax.Array:
+def previous_states(problem: NewtonProblem, states: jax.Array) -> jax.Array:
     """Returns the state that each step reads."""
     previous = jnp.concatenate([problem.initial[:, None], states[:, :-1]], axis=1)
     return _reset(problem, previous, problem.resets)
 
 
-def _reset(problem: Problem, states: jax.Array, resets: jax.Array | None) -> jax.Array:
+def _reset(problem: NewtonProblem, states: jax.Array, resets: jax.Array | None) -> jax.Array:
     """Replaces states by the reset state where there is a reset."""
     if resets is None:
         return states
@@ -231,7 +231,7 @@ def _reset(problem: Problem, states: jax.Array, resets: jax.Array | None) -> jax
     return where_mask(resets, jnp.broadcast_to(reset_state, states.shape), states)
 
 
-def _advance(step: Step, problem: Problem, previous: jax.Array) -> jax.Array:
+def _advance(step: Step, problem: NewtonProblem, previous: jax.Array) -> jax.Array:
     """Returns the state after each step from the state that it reads."""
     rows, projected = merge_steps(previous), jax.tree.map(merge_steps, problem.projected)
     new = step(problem.params, rows, projected).reshape(previous.shape)
@@ -241,7 +241,7 @@ def _advance(step: Step, problem: Problem, previous: jax.Array) -> jax.Array:
 def _linearize(
     step: Step,
     settings: Settings,
-    problem: Problem,
+    problem: NewtonProblem,
     states: jax.Array,
     parts: int,
     scale: float = 1.0,
@@ -260,7 +260,7 @@ def _linearize(
 
 
 def _step_jacobians(
-    step: Step, settings: Settings, problem: Problem, previous: jax.Array, parts: int
+    step: Step, settings: Settings, problem: NewtonProblem, previous: jax.Array, parts: int
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the same, without masks and resets, from the state that each step reads."""
     projected = jax.tree.map(merge_steps, problem.projected)
@@ -288,7 +288,7 @@ def _step_jacobians(
     return new.reshape(previous.shape), jacobians
 
 
-def _scan(step: Step, problem: Problem) -> jax.Array:
+def _scan(step: Step, problem: NewtonProblem) -> jax.Array:
     """Returns the state after each step, computed step by step."""
 
     def body(state, values):

@@ -148,7 +148,7 @@ def run_newton(
         return jax.tree.map(lambda leaf: leaf[:, ::-1] if reverse else leaf, values)
 
     steps, shared = run.steps(projected)
-    problem = kernel.Problem(
+    problem = kernel.NewtonProblem(
         params=(run.params, shared),
         projected=order(steps),
         initial=run.layout.flatten(state),

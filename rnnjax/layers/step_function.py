@@ -109,7 +109,7 @@ class StepFunction:
         """Returns the vectors after one step of rows that do not interact."""
         return self.layout.flatten(self._run(params, vectors, steps)[0])
 
-    def outputs(self, problem: kernel.Problem, states: jax.Array) -> jax.Array:
+    def outputs(self, problem: kernel.NewtonProblem, states: jax.Array) -> jax.Array:
         """Returns the outputs of all steps from the solved states."""
         previous = kernel.previous_states(problem, states)
         merge = kernel.merge_steps

@@ -11,12 +11,14 @@ import jax.numpy as jnp
 from rnnjax import cache
 from rnnjax.cells.registry import check_in_package as check_cell_in_package
 from rnnjax.config import Config
+from rnnjax.config.sections import DataConfig
 from rnnjax.errors import InputError
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks.registry import check_in_package, find_task
 from rnnjax.tasks.trained_run import TrainedRun
 from rnnjax.training.finite import check_params
-from rnnjax.training.run_folder import RunFolder
+from rnnjax.training.in_memory import FILE_KEYS
+from rnnjax.training.run_folder import DATA, RunFolder
 from rnnjax.training.state import is_evaluated
 from rnnjax.training.step import make_evaluate_step
 
@@ -57,7 +59,7 @@ def load_run(workdir: str | os.PathLike[str], trust: bool = False) -> TrainedRun
     vocabulary = folder.read_vocabulary()
     # All engines compute the same, and not every machine has that of the training.
     model = config.model.model_copy(update={"engine": "auto"})
-    config = config.model_copy(update={"model": model})
+    config = config.model_copy(update={"model": model, "data": _find_data(config.data, folder)})
     task = task_class.from_config(config, len(vocabulary) if vocabulary else 0, data)
     params = jax.eval_shape(task.init, jax.random.key(0))
     name = "average" if config.averaging.decay else "params"
@@ -90,6 +92,21 @@ def load_run(workdir: str | os.PathLike[str], trust: bool = False) -> TrainedRun
         evaluate_step=make_evaluate_step(task),
         folder=folder.path,
     )
+
+
+def _find_data(config: DataConfig, folder: RunFolder) -> DataConfig:
+    """Returns the section `data` with the files that are in the run's folder where they are now.
+
+    The folder may have been moved or copied since the training.
+    """
+    paths = {}
+    for key in FILE_KEYS.values():
+        field = key.removeprefix("data.")
+        recorded = Path(getattr(config, field))
+        path = folder.path.resolve() / DATA / recorded.name
+        if recorded.parent.name == DATA and path.exists():
+            paths[field] = str(path)
+    return config.model_copy(update=paths)
 
 
 def _check_classes(workdir: Path, config: Config) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,16 @@ def test_data_of_a_run_are_in_its_folder(tmp_path):
     options["train"] = (TEXTS, LABELS[::-1])
     with pytest.raises(InputError, match="data"):
         rnnjax.fit(SMALL, **options)
+
+
+def test_saved_run_finds_its_data(tmp_path):
+    workdir, saved = tmp_path / "run", tmp_path / "saved"
+    rnnjax.fit(SMALL, train=(TEXTS, LABELS), workdir=workdir).save(saved)
+    shutil.rmtree(workdir)
+    run = rnnjax.load(saved)
+    assert run.config.data.file.startswith(str(saved / "training_data"))
+    assert set(run.examples().inputs) <= set(TEXTS)
+    assert run.config.data.test_file == ""
 
 
 def test_history_is_a_table(runs):
