@@ -3,7 +3,7 @@
     rnnjax serve --workdir runs/mine --port 8000
     curl http://127.0.0.1:8000/predict --json '{"texts": ["Oil prices fall"]}'
 
-Texts of concurrent requests are read in batches. Where too many wait, a request is refused with
+The folder is that of a run, or one that `rnnjax export` has written. Texts of concurrent requests are read in batches. Where too many wait, a request is refused with
 503; one that is too large is refused with 413, one that arrives too slowly with 408. There is no
 access control: other machines are for a proxy in front of it.
 """
@@ -38,10 +38,10 @@ def main(args: argparse.Namespace) -> None:
     import uvicorn
 
     from rnnjax.serving.app import make_app
-    from rnnjax.training import load_run
+    from rnnjax.serving.network import load_network
 
-    run = load_run(args.workdir, args.trust)
-    uvicorn.run(make_app(run), host=args.host, port=args.port, ws="none", log_level="info")
+    network = load_network(args.workdir, args.trust)
+    uvicorn.run(make_app(network), host=args.host, port=args.port, ws="none", log_level="info")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lint": {*SUPPORT, "cli", "experiment"},
     "exporting": {*SUPPORT, "tasks"},
     "export": {*SUPPORT, "cli", "training", "exporting"},
-    "serving": {*SUPPORT, "tasks"},
+    "serving": {*SUPPORT, "tasks", "training", "exporting"},
     "serve": {*SUPPORT, "cli", "training", "serving"},
     "__main__": {"cli", "console"},
     TASK_CONFIGS: {"errors", "config"},

@@ -1,4 +1,4 @@
-"""The HTTP application over a trained run."""
+"""The HTTP application over a network."""
 
 import asyncio
 import contextlib
@@ -12,11 +12,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 import rnnjax
 from rnnjax.errors import InputError
-from rnnjax.reporting.atomic_files import to_builtin
 from rnnjax.serving.batching import Batcher, QueueFullError
 from rnnjax.serving.limits import Limits, RequestLimit
+from rnnjax.serving.network import ServedNetwork
 from rnnjax.tasks.sampling import GenerationOptions
-from rnnjax.tasks.trained_run import TrainedRun
 
 _BUSY = "too many requests wait; try again in a second"
 
@@ -40,24 +39,15 @@ class Prompt(pydantic.BaseModel):
     seed: int = pydantic.Field(default=0, ge=0)
 
 
-def make_app(run: TrainedRun, limits: Limits | None = None) -> fastapi.FastAPI:
+def make_app(network: ServedNetwork, limits: Limits | None = None) -> fastapi.FastAPI:
     """Returns the application of a network, with a page on it at /docs.
 
     Args:
-      run: the trained network, which reads text.
+      network: that answers.
       limits: None for the defaults.
-
-    Raises:
-      InputError: the network reads no text.
     """
     limits = limits or Limits()
-
-    assert run.text_vocabulary
-
-    def answer(texts: list[str]) -> list[Any]:
-        return to_builtin(run.answers(texts))
-
-    batcher = Batcher(answer, limits.batch_texts, limits.waiting_texts)
+    batcher = Batcher(network.answer, limits.batch_texts, limits.waiting_texts)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncIterator[None]:
@@ -65,8 +55,7 @@ def make_app(run: TrainedRun, limits: Limits | None = None) -> fastapi.FastAPI:
         yield
         worker.cancel()
 
-    name = run.folder.resolve().name
-    app = fastapi.FastAPI(title=name, version=rnnjax.__version__, lifespan=lifespan)
+    app = fastapi.FastAPI(title=network.name, version=rnnjax.__version__, lifespan=lifespan)
     app.add_middleware(RequestLimit, limits=limits)  # pyright: ignore[reportArgumentType]
     num_streams = 0
 
@@ -86,7 +75,7 @@ def make_app(run: TrainedRun, limits: Limits | None = None) -> fastapi.FastAPI:
     @app.get("/health")
     async def health() -> dict[str, Any]:
         """Returns the task of the network, and how many texts wait."""
-        return {"status": "ok", "task": run.config.task, "waiting": batcher.waiting}
+        return {"status": "ok", "task": network.task, "waiting": batcher.waiting}
 
     @app.post("/predict")
     async def predict(body: Texts) -> dict[str, Any]:
@@ -118,7 +107,7 @@ def make_app(run: TrainedRun, limits: Limits | None = None) -> fastapi.FastAPI:
             raise fastapi.HTTPException(503, _BUSY, {"Retry-After": "1"})
         num_streams += 1
         try:
-            pieces = run.generate(body.prompt, body.length, options)
+            pieces = network.generate(body.prompt, body.length, options)
             first = await run_in_threadpool(next, pieces, "")  # errors come before the response
         except BaseException:
             num_streams -= 1

@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import contextlib
+import hashlib
+import json
 import socket
 import threading
 import time
@@ -15,8 +17,10 @@ from exporting.test_folders import CELL, make_language_config, mask_free_config,
 from training.small_runs import make_config
 
 from rnnjax.errors import InputError
+from rnnjax.exporting.folder import write_folder
 from rnnjax.serving.app import make_app
 from rnnjax.serving.limits import Limits
+from rnnjax.serving.network import ServedNetwork, load_network, serve_run
 from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.trained_run import TrainedRun
 
@@ -25,9 +29,9 @@ SMALL = {"request_bytes": 20_000, "texts": 5, "characters": 1_000, "request_seco
 
 
 @contextlib.contextmanager
-def serve(run: TrainedRun, **limits: Any) -> Iterator[str]:
+def serve(network: ServedNetwork, **limits: Any) -> Iterator[str]:
     """Serves a network on a free port, and yields the address."""
-    app = make_app(run, Limits(**{**SMALL, **limits}))
+    app = make_app(network, Limits(**{**SMALL, **limits}))
     config = uvicorn.Config(app, port=0, ws="none", loop="asyncio", log_level="error")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -50,7 +54,7 @@ def classifier(news) -> TrainedRun:
 
 @pytest.fixture(scope="module")
 def address(classifier) -> Iterator[str]:
-    with serve(classifier) as address:
+    with serve(serve_run(classifier)) as address:
         yield address
 
 
@@ -123,7 +127,7 @@ def test_mixed_requests_are_answered_or_refused(classifier):
         return response.status_code
 
     with (
-        serve(classifier, waiting_texts=6) as address,
+        serve(serve_run(classifier), waiting_texts=6) as address,
         concurrent.futures.ThreadPoolExecutor(16) as pool,
     ):
         statuses = list(pool.map(ask, names))
@@ -135,7 +139,7 @@ def test_mixed_requests_are_answered_or_refused(classifier):
 def test_generated_text_is_streamed(tmp_path):
     run = untrained_run(make_language_config(tmp_path))
     expected = "".join(run.generate("the", 20, GenerationOptions(seed=3)))
-    with serve(run, streams=1, generated_tokens=20) as address:
+    with serve(serve_run(run), streams=1, generated_tokens=20) as address:
         body = {"prompt": "the", "length": 20, "seed": 3}
         response = requests.post(f"{address}/generate", json=body, stream=True)
         assert response.status_code == 200
@@ -147,4 +151,29 @@ def test_generated_text_is_streamed(tmp_path):
 def test_network_without_text_is_refused():
     run = untrained_run(make_config({"task": "memory", "model": CELL}))
     with pytest.raises(InputError, match="which reads no text"):
-        make_app(run)
+        serve_run(run)
+
+
+def test_exported_folder_is_served(classifier, tmp_path):
+    folder = write_folder(classifier, tmp_path / "mine")
+    with serve(load_network(folder)) as address:
+        response = requests.post(f"{address}/predict", json={"texts": TEXTS})
+        assert requests.get(f"{address}/health").json()["task"] == "classification"
+        refusal = requests.post(f"{address}/generate", json={"prompt": "goal"})
+    for actual, expected in zip(response.json()["answers"], classifier.answers(TEXTS), strict=True):
+        assert actual["class"] == expected["class"]
+        assert actual["probabilities"] == pytest.approx(expected["probabilities"], abs=1e-5)
+    assert refusal.status_code == 400
+    assert "mine is an exported folder, which generates no text" in refusal.json()["detail"]
+
+
+def test_no_code_of_an_exported_folder_is_run(classifier, tmp_path):
+    folder = write_folder(classifier, tmp_path / "mine")
+    (folder / "run.py").write_text("raise SystemExit('run')")
+    with pytest.raises(InputError, match=r"mine: run.py: differs .*; export the run again"):
+        load_network(folder)
+    path = folder / "fingerprints.json"
+    fingerprints = json.loads(path.read_text())
+    fingerprints["sha256"]["run.py"] = hashlib.sha256((folder / "run.py").read_bytes()).hexdigest()
+    path.write_text(json.dumps(fingerprints))
+    assert load_network(folder).answer(TEXTS[:1])[0]["class"] in classifier.classes
