@@ -6,6 +6,7 @@ are rendered from them.
 """
 
 import dataclasses
+import difflib
 import functools
 import tomllib
 from pathlib import Path
@@ -20,7 +21,7 @@ from rnnjax.errors import InputError
 from rnnjax.experiment.page_rendering import experiment_name
 from rnnjax.experiment.records import Run, read_runs
 from rnnjax.experiment.search import best_trial, read_trials
-from rnnjax.experiment.sweep_plan import Setting, Sweep, setting_flags
+from rnnjax.experiment.sweep_plan import Range, Setting, Sweep, setting_flags
 from rnnjax.input_files import load_text
 
 PLAN, RECORDS, SEARCH = "experiment.toml", "runs.jsonl", "search.jsonl"
@@ -33,7 +34,7 @@ _REQUIRED_KEYS = (
     "resumed_from",
     "train_seconds",
 )
-_TRIAL_KEYS = ("trial", "values", "state", "search", "trials", "seed", "score")
+_TRIAL_KEYS = ("trial", "values", "state", "sweep")
 _PARTS = ("runs", "sweep")
 """Marks of rendered tables."""
 TRAIN = ("-m", "rnnjax.main")
@@ -117,6 +118,31 @@ class Plan(pydantic.BaseModel):
         return self
 
 
+def _explain(detail: Any) -> str:
+    """Returns a mistake in an experiment.toml as a line: its key, the value, the expectation."""
+    match location := detail["loc"]:
+        case ("sweep", "keys", key, _, *rest):  # after the key is 'list' or 'range'
+            model, location = Range, ("sweep", "keys", key, *rest)
+        case ("sweep", _):
+            model = Sweep
+        case ("entry", _, _):
+            model = Entry
+        case _:
+            model = Plan
+    key = ".".join(map(str, location))
+    if detail["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+        names = ", ".join(model.model_fields)
+        hint = f"did you mean {close[0]}?" if close else f"expected one of {names}"
+        return f"{key}: there is no such key; {hint}"
+    if detail["type"] == "value_error":
+        return f"{key}: {detail['ctx']['error']}" if key else str(detail["ctx"]["error"])
+    if detail["type"] == "missing":
+        return f"{key}: is missing"
+    expected = detail["msg"].replace("Input should", "it should")
+    return f"{key}: given {detail['input']!r}, {expected}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Experiment:
     """Plan, recorded runs, and recorded trials of its sweep."""
@@ -140,6 +166,8 @@ class Experiment:
             raise InputError(
                 f"{path}: cannot be read ({error.strerror}); expected the folder of an experiment"
             ) from error
+        except pydantic.ValidationError as error:
+            raise InputError(f"{path}: {'; '.join(map(_explain, error.errors()))}") from None
         except (ValueError, RecursionError) as error:  # of too many digits or brackets, too
             raise InputError(f"{path}: {error}") from error
         runs = read_runs(folder / RECORDS, *_REQUIRED_KEYS)

@@ -72,12 +72,19 @@ def best_trial(
     complete = sorted(
         (trial for trial in trials if trial["state"] == COMPLETE), key=lambda trial: trial["trial"]
     )
-    sign = -1 if better == "higher" else 1
-    return min(complete, key=lambda t: sign * t["validation"][sweep.score], default=None)
+    return min(complete, key=lambda trial: minimized_score(sweep, trial, better), default=None)
+
+
+def minimized_score(sweep: Sweep, trial: Mapping[str, Any], better: str) -> float:
+    """Returns the score of a complete trial, negated if a higher one is better."""
+    score = trial["validation"][sweep.score]
+    return -score if better == "higher" else score
 
 
 def read_trials(path: Path, *keys: str) -> list[dict[str, Any]]:
     """Reads recorded trials without verifying their digests; none if there is no file.
+
+    Scores that are not finite become floats.
 
     Args:
       path: the file, whose last line may be unfinished.
@@ -94,6 +101,8 @@ def read_trials(path: Path, *keys: str) -> list[dict[str, Any]]:
                 f"{path}, line {line_number}: is no record of a trial, it has no {missing[0]!r}; "
                 "bring the line back, or delete it to run the trial again"
             )
+        for key in {"by_evaluation", "validation"} & set(trial):
+            trial[key] = metrics_log.restore_floats(trial[key])
     return trials
 
 
@@ -125,7 +134,7 @@ def _draw(generator: random.Random, values: Any) -> Any:
         # Of whole numbers each has the share of the logarithms that round to it.
         ends = (low - 0.5, high + 0.5) if values.is_integer else (low, high)
         value = math.exp(generator.uniform(*map(math.log, ends)))
-        return min(max(round(value), low), high) if values.is_integer else value
+        return min(max(round(value) if values.is_integer else value, low), high)
     if values.is_integer:
         return generator.randint(int(low), int(high))
     return generator.uniform(low, high)

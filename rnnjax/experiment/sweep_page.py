@@ -1,11 +1,11 @@
 """The table and the plot of a sweep: every setting with its score on the validation part."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rnnjax.experiment.plan import Experiment
-from rnnjax.experiment.search import COMPLETE, FAILED, PRUNED
+from rnnjax.experiment.search import COMPLETE, FAILED, PRUNED, minimized_score
 from rnnjax.experiment.sweep_plan import Range, describe_setting
 from rnnjax.reporting import markdown
 
@@ -14,7 +14,7 @@ _COLUMNS = 3
 _ROWS = 20
 """Most settings in the table."""
 _SEARCHES = {"grid": "Grid search", "random": "Random search", "tpe": "Search by TPE (Optuna)"}
-_COMPLETE, _CHOSEN, _PRUNED = "#4477aa", "#cc3311", "#999999"
+_COMPLETE_COLOUR, _CHOSEN_COLOUR, _PRUNED_COLOUR = "#4477aa", "#cc3311", "#999999"
 
 
 def table(experiment: Experiment) -> str:
@@ -55,11 +55,11 @@ def table(experiment: Experiment) -> str:
 def _ordered(experiment: Experiment) -> list[dict[str, Any]]:
     """Returns the trials from the best on, then those that were not trained to their end."""
     sweep = experiment.sweep
-    sign = -1 if experiment.trial_config().task_schema.better(sweep.score) == "higher" else 1
+    better = experiment.trial_config().task_schema.better(sweep.score)
 
     def rank(trial: Mapping[str, Any]) -> tuple[Any, ...]:
         is_complete = trial["state"] == COMPLETE
-        score = sign * trial["validation"][sweep.score] if is_complete else 0.0
+        score = minimized_score(sweep, trial, better) if is_complete else 0.0
         return not is_complete, trial["state"], score, trial["trial"]
 
     return sorted(experiment.trials, key=rank)
@@ -122,10 +122,10 @@ def _draw_panel(axes: Any, experiment: Experiment, key: str) -> None:
         if score is None or trial["state"] == FAILED:
             continue
         value = trial["values"][key]
-        position = value if isinstance(values, Range) else _position(values, value)
-        marker, colour = ("o", _COMPLETE) if trial["state"] == COMPLETE else ("x", _PRUNED)
-        is_chosen = trial["trial"] == chosen
-        colour = _CHOSEN if is_chosen else colour
+        position = value if isinstance(values, Range) else values.index(value)
+        is_complete, is_chosen = trial["state"] == COMPLETE, trial["trial"] == chosen
+        marker, colour = ("o", _COMPLETE_COLOUR) if is_complete else ("x", _PRUNED_COLOUR)
+        colour = _CHOSEN_COLOUR if is_chosen else colour
         axes.plot(position, score, marker, color=colour, markersize=5, zorder=3 + is_chosen)
     if isinstance(values, Range):
         axes.set_xscale("log" if values.log else "linear")
@@ -135,11 +135,6 @@ def _draw_panel(axes: Any, experiment: Experiment, key: str) -> None:
     axes.set_xlabel(key)
     axes.grid(linewidth=0.3)
     axes.set_axisbelow(True)
-
-
-def _position(values: Sequence[Any], value: Any) -> int:
-    """Returns the position of a value in a list; its end if it is none of them any more."""
-    return values.index(value) if value in values else len(values)
 
 
 def describe(experiment: Experiment) -> str:

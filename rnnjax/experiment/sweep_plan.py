@@ -1,16 +1,30 @@
 """The sweep of an experiment: keys of a config with lists or ranges, and how they are searched."""
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
-_SEARCHED = "the trials of a sweep are compared on the same validation rows"
-_FIXED_KEYS = ("seed", "replicates", "task")
-"""Keys that a sweep does not search, beside those of the rows."""
+from rnnjax.reporting.atomic_files import encode_json
+
+_FIXED_KEYS = {
+    "seed": "all trials are trained with one seed; set `seed` of the sweep",
+    "replicates": "a trial is one training; leave it out",
+    "task": "the scores of two tasks cannot be compared; search each in an experiment of its own",
+}
+"""Why a sweep does not search a key."""
 _ROW_KEYS = ("dir", "file", "corpus", "take", "validation", "validation_file", "test_file")
 
-Value = bool | int | float | str
+
+def _check_value(value: Any) -> Any:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"given {value!r}; expected a truth value, a number or a text")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"given {value}; expected a finite number")
+    return value
+
+
+Value = Annotated[bool | int | float | str, pydantic.BeforeValidator(_check_value)]
 """A value of a key."""
 Setting = dict[str, Value]
 """Values by key."""
@@ -44,6 +58,22 @@ class Range(pydantic.BaseModel):
         return self
 
 
+def _values_kind(values: Any) -> str | None:
+    if isinstance(values, dict | Range):
+        return "range"
+    return "list" if isinstance(values, list) else None
+
+
+_Values = Annotated[
+    Annotated[list[Value], pydantic.Tag("list")] | Annotated[Range, pydantic.Tag("range")],
+    pydantic.Discriminator(
+        _values_kind,
+        custom_error_type="sweep_values",
+        custom_error_message="expected a list of values, or a range {{low = ..., high = ...}}",
+    ),
+]
+
+
 class Sweep(pydantic.BaseModel):
     """The table [sweep] of experiment.toml: the search for the values of an entry.
 
@@ -66,10 +96,10 @@ class Sweep(pydantic.BaseModel):
     """Score of the validation part."""
     prune: bool = False
     """Whether a trial is stopped when an evaluation is worse than the median of earlier trials
-    there (Optuna's MedianPruner, from the sixth trial on); of 'tpe' alone."""
+    there (Optuna's MedianPruner, once five trials are complete); of 'tpe' alone."""
     flags: list[str] = []
     """Flags of the trials alone: ["--config.data.validation=0.1"]."""
-    keys: dict[str, list[Value] | Range] = pydantic.Field(min_length=1)
+    keys: dict[str, _Values] = pydantic.Field(min_length=1)
     """Lists or ranges by key: {learning_rate = {low = 1e-4, high = 1e-2, log = true}}."""
 
     @property
@@ -83,20 +113,32 @@ class Sweep(pydantic.BaseModel):
         return self.trials or self.grid_size
 
     def described(self) -> dict[str, Any]:
-        """Returns what the record of a trial says of its search."""
-        return {
-            "search": self.search,
-            "trials": self.budget,
-            "seed": self.seed,
-            "score": self.score,
+        """Returns the table as the records of trials have it, with the budget as `trials`."""
+        return {**self.model_dump(), "trials": self.budget}
+
+    def differences(self, recorded: Any) -> list[str]:
+        """Returns a line `key: current, recorded` for each key in which a recorded table differs.
+
+        The order of `keys` counts: the numbers of the trials follow from it.
+        """
+        recorded = recorded if isinstance(recorded, dict) else {}
+        pairs = {
+            key: (encode_json(value), encode_json(recorded.get(key)))
+            for key, value in self.described().items()
         }
+        return [f"{key}: {', '.join(pair)}" for key, pair in pairs.items() if pair[0] != pair[1]]
 
     @pydantic.model_validator(mode="after")
     def _check_search(self) -> "Sweep":
         for key, values in self.keys.items():
             section, _, name = key.rpartition(".")
-            if key in _FIXED_KEYS or (section == "data" and name in _ROW_KEYS):
-                raise ValueError(f"keys has {key}: {_SEARCHED}, so leave it out")
+            if key in _FIXED_KEYS:
+                raise ValueError(f"keys has {key}: {_FIXED_KEYS[key]}")
+            if section == "data" and name in _ROW_KEYS:
+                raise ValueError(
+                    f"keys has {key}: the trials of a sweep are compared on the same validation "
+                    "rows; leave it out"
+                )
             if isinstance(values, list) and (not values or len(set(values)) < len(values)):
                 raise ValueError(f"{key} has {values}; expected values, each of them once")
         ranges = [key for key, values in self.keys.items() if isinstance(values, Range)]

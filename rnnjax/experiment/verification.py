@@ -168,9 +168,8 @@ def find_stale_trial(experiment: Experiment) -> str:
         return f"has the trials {sorted(numbers)} of {sweep.budget}; expected each of them once"
     for trial in experiment.trials:
         setting, name = trial["values"], f"trial {trial['trial']}"
-        search = {key: trial[key] for key in sweep.described()}
-        if search != sweep.described() or set(setting) != set(sweep.keys):
-            return f"{name} is of another [sweep] (search, trials, seed, score or keys)"
+        if differences := sweep.differences(trial["sweep"]):
+            return f"{name} is of another [sweep] (now, then): {'; '.join(differences)}"
         if "config" in trial:
             run = {"name": name, "config": trial["config"]}
             if reason := _stale_reason(run, {name: experiment.trial_config(setting)}):

@@ -69,6 +69,15 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     ]
 
 
+def restore_floats(value: Any) -> Any:
+    """Returns a value of a line with "nan", "inf" and "-inf" as floats, nested ones too."""
+    if isinstance(value, dict):
+        return {key: restore_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [restore_floats(item) for item in value]
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
 def truncate(
     path: str | os.PathLike[str],
     step: int,

@@ -1,6 +1,7 @@
 """Sweeps: settings, trials and their records, resuming, the chosen values, pages, refusals."""
 
 import json
+import math
 import os
 import signal
 import statistics
@@ -100,7 +101,7 @@ def test_trials_are_recorded_without_test_scores(swept):
     assert [line["step"] for line in by_trial[3]["by_evaluation"]] == [5, 9]
     assert [by_trial[number]["state"] for number in range(6)] == ["failed"] * 2 + ["complete"] * 4
     assert by_trial[0]["error"] == "the loss is not finite"
-    assert (by_trial[0]["search"], by_trial[0]["trials"]) == ("grid", 6)
+    assert (by_trial[0]["sweep"]["search"], by_trial[0]["sweep"]["trials"]) == ("grid", 6)
     # They are read as those of a search by hand are.
     assert read_trials(swept / "search.jsonl") == lines
     assert len(read_trials(ROOT / "experiments" / "best" / "search.jsonl")) == 18
@@ -188,9 +189,12 @@ def test_the_page_has_every_setting(swept):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[8, 16]", "[8, 16, 32]", "of another [sweep]"),
-        ('entry = "gru"', 'entry = "gru"\nscore = "accuracy"', "of another [sweep]"),
-        ("validation=0.1", "validation=0.2", "data.validation: 0.2, 0.1"),
+        ("[8, 16]", "[8, 16, 32]", "trial 0 is of another [sweep] (now, then): trials: 9, 6"),
+        ("[8, 16]", "[8, 32]", "trial 0 is of another [sweep] (now, then): keys: "),
+        ("[0.1, 0.001, 0.01]", "[0.1, 0.01, 0.001]", "(now, then): keys: "),
+        ('entry = "gru"', 'entry = "gru"\nscore = "accuracy"', 'score: "accuracy", "loss"'),
+        ("validation=0.1", "validation=0.2", "(now, then): flags: "),
+        ("epochs=2", "epochs=3", "the values of trial 2 are of another config"),
     ],
 )
 def test_trials_of_another_sweep_are_stale(swept, old, new, message):
@@ -198,6 +202,67 @@ def test_trials_of_another_sweep_are_stale(swept, old, new, message):
     edit(swept / PLAN, old, new)
     result = check_search(Experiment.read(swept))
     assert (result.verdict, message in result.message) == ("FAIL", True), result.message
+
+
+def test_the_order_of_the_keys_is_part_of_a_sweep():
+    recorded = make_sweep(search="random", trials=3).described()
+    swapped = make_sweep(search="random", trials=3, keys=dict(reversed(RANGES.items())))
+    assert [line.partition(":")[0] for line in swapped.differences(recorded)] == ["keys"]
+    assert make_sweep(search="random", trials=3).differences(recorded) == []
+
+
+def test_a_run_of_another_sweep_is_not_resumed(swept):
+    search(swept)
+    (swept / "search.jsonl").unlink()
+    edit(swept / PLAN, "[8, 16]", "[8, 32]")
+    with pytest.raises(InputError, match=r"trial-0: is the run of another \[sweep\] .* keys: "):
+        search(swept)
+    Path("runs/lesson/trial-0.json").write_text("[")
+    with pytest.raises(InputError, match=r"trial-0\.json beside it has no setting"):
+        search(swept)
+    assert not (swept / "search.jsonl").exists()
+    assert len(starts()) == 6
+
+
+def test_scores_that_are_not_finite(swept):
+    written = '(workdir / "metrics.jsonl").write_text("".join'
+    Path("trainer.py").write_text(
+        SWEPT_TRAINER.replace(
+            written,
+            f"""
+if config.get("learning_rate") == 0.01:
+    lines[0]["loss"] = "inf"
+if config.get("learning_rate") == 0.001:
+    loss = lines[1]["loss"] = "nan"
+{written}""",
+        )
+    )
+    search(swept)
+    experiment = Experiment.read(swept)
+    diverged, finished = (experiment.trials[number] for number in (2, 4))
+    assert diverged["state"] == "failed"
+    assert diverged["error"] == "the loss on the validation part is nan"
+    assert math.isnan(diverged["by_evaluation"][1]["loss"])
+    assert (finished["state"], finished["by_evaluation"][0]["loss"]) == ("complete", math.inf)
+    assert experiment.chosen is not None
+    assert experiment.chosen["trial"] == 5
+    pages.write(experiment)
+    assert "| 2 | 0.001 | 8 | nan | 0.5000 | failed |" in (swept / "README.md").read_text()
+    pytest.importorskip("optuna")
+    tpe = experiment.sweep.model_copy(update={"search": "tpe", "prune": True})
+    assert propose(tpe, 6, experiment.trials, [], "lower")["model.features"] in (8, 16)
+    assert not is_worse(tpe, experiment.trials, [math.inf], "lower")
+
+
+@pytest.mark.parametrize("prune", ["true", "false"])
+def test_a_score_that_no_evaluation_has_is_refused(swept, prune):
+    pytest.importorskip("optuna")
+    edit(swept / PLAN, 'search = "grid"', f'search = "tpe"\ntrials = 2\nprune = {prune}')
+    edit(swept / PLAN, 'entry = "gru"', 'entry = "gru"\nscore = "macro_f1"')
+    message = "trial-0: the validation part has no macro_f1; it has loss, accuracy$"
+    with pytest.raises(InputError, match=message):
+        search(swept)
+    assert not (swept / "search.jsonl").exists()
 
 
 def test_a_sweep_on_the_test_split_is_found_and_refused(swept):
@@ -223,8 +288,10 @@ def test_a_trial_that_never_begins_ends_the_search(swept):
         ({}, "search is 'grid' and learning_rate has a range"),
         ({"search": "random"}, "trials is 0; set their number"),
         ({"search": "random", "trials": 3, "prune": True}, "prune is set"),
-        ({"keys": {"seed": [1, 2]}}, "keys has seed"),
-        ({"keys": {"data.validation": [0.1, 0.2]}}, "keys has data.validation"),
+        ({"keys": {"seed": [1, 2]}}, "keys has seed: all trials are trained with one seed"),
+        ({"keys": {"replicates": [1, 2]}}, "keys has replicates: a trial is one training"),
+        ({"keys": {"task": ["a", "b"]}}, "keys has task: the scores of two tasks"),
+        ({"keys": {"data.validation": [0.1, 0.2]}}, "data.validation: .* same validation rows"),
         ({"keys": {"epochs": [1, 1]}}, "each of them once"),
         ({"keys": {"epochs": {"low": 2, "high": 1}}}, "the lower first"),
         ({"keys": {"epochs": {"low": 0, "high": 1, "log": True}}}, "above 0"),
@@ -234,6 +301,55 @@ def test_a_trial_that_never_begins_ends_the_search(swept):
 def test_invalid_sweeps_are_refused(values, message):
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         make_sweep(**values)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("search =", "serch =", "sweep.serch: there is no such key; did you mean search?"),
+        (
+            "search =",
+            "x =",
+            "sweep.x: there is no such key; expected one of entry, search, trials,",
+        ),
+        (
+            "seeds =",
+            "sedes =",
+            "seeds: is missing; sedes: there is no such key; did you mean seeds?",
+        ),
+        ("about =", "abuot =", "entry.0.abuot: there is no such key; did you mean about?"),
+        (
+            "[8, 16]",
+            "{ lo = 8, high = 16 }",
+            "features.low: is missing; sweep.keys.model.features.lo",
+        ),
+        (
+            "[8, 16]",
+            "{ lo = 8, high = 16 }",
+            "features.lo: there is no such key; did you mean low?",
+        ),
+        (
+            "[8, 16]",
+            "8",
+            "sweep.keys.model.features: given 8, expected a list of values, or a range",
+        ),
+        ("[8, 16]", "[8, []]", "sweep.keys.model.features.1: given []; expected a truth value"),
+        ("[8, 16]", "[8, nan]", "sweep.keys.model.features.1: given nan; expected a finite number"),
+        ('"grid"', '"grit"', "sweep.search: given 'grit', it should be 'grid', 'random' or 'tpe'"),
+        (
+            "[8, 16]",
+            "[8, 8]",
+            "sweep: model.features has [8, 8]; expected values, each of them once",
+        ),
+        ('entry = "gru"', 'entry = "rnn"', "experiment.toml: sweep.entry is 'rnn'; expected"),
+    ],
+)
+def test_a_mistake_in_an_experiment_is_explained_in_one_line(swept, old, new, message):
+    edit(swept / PLAN, old, new)
+    with pytest.raises(InputError) as refused:
+        Experiment.read(swept)
+    text = str(refused.value)
+    assert (message in text, "\n" in text, "pydantic" in text) == (True, False, False), text
 
 
 def test_random_settings_follow_from_seed_and_number():
