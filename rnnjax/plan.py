@@ -98,9 +98,9 @@ def format_plan(config: Config, plan: "RunPlan", fit: "MemoryFit | None") -> str
 
     paragraphs = [
         format_layers(plan.layers),
-        f"{plan.epochs} epochs of {plan.steps_per_epoch:,} steps of {config.batch_size} rows, on "
-        f"{plan.rows['train']:,} training rows; {plan.validations} validations, "
-        f"{plan.checkpoints} checkpoints of {format_bytes(plan.memory.checkpoint)}",
+        f"epochs: {plan.epochs}, each of {plan.steps_per_epoch:,} steps of {config.batch_size} "
+        f"rows, on {plan.rows['train']:,} training rows; validations: {plan.validations}; "
+        f"checkpoints: {plan.checkpoints}, each of {format_bytes(plan.memory.checkpoint)}",
         "\n".join(_align([_SHAPE_HEADS, *map(_shape_row, plan.shapes)])),
         "\n".join(_summary_lines(plan)),
         "\n".join(_exchange_lines(plan)),
@@ -141,7 +141,7 @@ def _summary_lines(plan: "RunPlan") -> Iterable[str]:
         f"{format_bytes(memory.step.peak)} (temporaries {format_bytes(memory.step.temporaries)}), "
         f"the largest evaluation {format_bytes(memory.evaluation.peak)}, programs "
         f"{format_bytes(memory.code)}"
-        + (f", the process before {format_bytes(memory.process)}" if memory.process else "")
+        + (f", before the first step {format_bytes(memory.process)}" if memory.process else "")
     )
     if plan.time is None:
         yield "time: not measured, the run needs more memory than this machine has"

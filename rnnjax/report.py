@@ -42,9 +42,11 @@ def main(args: argparse.Namespace) -> None:
     folders = [Path(paths.expand(name)) for name in args.positional]
     if not folders:
         raise InputError("no run is given; expected folders of runs, or a folder that holds some")
-    for folder in folders:
+    for index, folder in enumerate(folders):
         if not folder.is_dir():
             raise InputError(f"{folder}: there is no such folder; expected the folder of a run")
+        if folder.resolve() in {previous.resolve() for previous in folders[:index]}:
+            raise InputError(f"{folder}: is given twice; expected each run once")
     if args.output and not args.output.parent.is_dir():
         raise InputError(f"--output={args.output}: there is no folder {args.output.parent}")
     write_output(str(_write(folders, args.output)))

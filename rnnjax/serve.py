@@ -3,9 +3,10 @@
     rnnjax serve --workdir runs/mine --port 8000
     curl http://127.0.0.1:8000/predict --json '{"texts": ["Oil prices fall"]}'
 
-The folder is that of a run, or one that `rnnjax export` has written. Texts of concurrent requests are read in batches. Where too many wait, a request is refused with
-503; one that is too large is refused with 413, one that arrives too slowly with 408. There is no
-access control: other machines are for a proxy in front of it.
+The folder is that of a run, or one that `rnnjax export` has written. Texts of concurrent requests
+are read in batches. Where too many wait, a request is refused with 503; one that is too large is
+refused with 413, one that arrives too slowly with 408. There is no access control: other machines
+are for a proxy in front of it.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from rnnjax.dynamics.padding import token_padding_decay
 from rnnjax.dynamics.plane import project_states
 from rnnjax.dynamics.probes import Features, probe_class, probe_words
 from rnnjax.dynamics.runs import (
+    ROWS,
     PaddedExamples,
     initial_params,
     load_dataset,
@@ -32,8 +33,6 @@ from rnnjax.reporting.templates import notebook_frame
 from rnnjax.tasks.token_task import TokenTask
 from rnnjax.tasks.trained_run import TrainedRun
 
-_ROWS = 64
-"""Sequences of the derivatives."""
 _TRAIN_ROWS, _TEST_ROWS = 1024, 512
 """Sequences of the probes, fewer where their states are large."""
 _MAX_NUMBERS = 2**25
@@ -72,24 +71,30 @@ def analyze(run: TrainedRun, layer: int = 0) -> Dynamics:
       layer: number of one layer, from 1; 0 for all.
 
     Raises:
-      InputError: the data of the run is not available, its network has no recurrent layer over
-        whole sequences, or no layer of that number.
+      InputError: the network of the run has no layer of that number, or no recurrent layer over
+        whole sequences, or the data of the run is not available.
     """
+    layers_of_run = run.config.model.layers
+    if not 0 <= layer <= layers_of_run:
+        raise InputError(
+            f"--layer={layer}: the config of the run has model.layers={layers_of_run}; expected a "
+            f"number from 1 to {layers_of_run}, or 0 for all layers"
+        )
     dataset = load_dataset(run)
     test = take_examples(run, dataset.test, _TEST_ROWS)
     trajectories = _select_layer(trace_batch(run, test.batch), layer)
     train = take_examples(run, dataset.train, _TRAIN_ROWS)
     train_trajectories = _select_layer(trace_batch(run, train.batch), layer)
-    rows = np.linspace(0, len(test.is_example) - 1, min(_ROWS, len(test.is_example))).astype(int)
+    rows = np.linspace(0, len(test.is_example) - 1, min(ROWS, len(test.is_example))).astype(int)
     initial = _select_layer(
         trace_batch(run, _take_rows(test.batch, rows), initial_params(run)), layer
     )
     layers = []
-    with Progress("dynamics", _STAGES * len(trajectories) + 1, unit="quantities") as progress:
+    with Progress("dynamics", _STAGES * len(trajectories) + 1) as progress:
         for number, trajectory in enumerate(trajectories):
 
             def advance(stage: int, number: int = number) -> None:
-                progress.update(_STAGES * number + stage, examples=1)
+                progress.update(_STAGES * number + stage)
 
             layers.append(
                 _Layer(
@@ -102,7 +107,7 @@ def analyze(run: TrainedRun, layer: int = 0) -> Dynamics:
                 ).values(advance)
             )
         padding = _padding(run, test)
-        progress.update(_STAGES * len(trajectories) + 1, examples=1)
+        progress.update(_STAGES * len(trajectories) + 1)
     model = run.config.model
     lengths = test.is_example.sum(axis=1)
     values = {
@@ -139,7 +144,7 @@ class _Layer:
         self._train, self._test = train, test
         self._rows = rows
 
-    def values(self, advance: Any) -> dict[str, Any]:
+    def values(self, advance: Callable[[int], None]) -> dict[str, Any]:
         """Returns the quantities, ready for JSON.
 
         Args:
@@ -169,17 +174,19 @@ class _Layer:
         values["points"] = {
             name: [
                 _point_values(point) | {"at": plane.project(point.state)}
-                for point in of_input[:_POINTS]
+                for point in points_of_input[:_POINTS]
             ]
-            for name, of_input in points.items()
+            for name, points_of_input in points.items()
         }
-        values["point_counts"] = {name: len(of_input) for name, of_input in points.items()}
+        values["point_counts"] = {
+            name: len(points_of_input) for name, points_of_input in points.items()
+        }
         advance(3)
         values["units"] = _unit_values(unit_statistics(trajectory))
         advance(4)
-        of_class = probe_class(train, test)
+        class_probe = probe_class(train, test)
         values["probes"] = {
-            "class": of_class and of_class._asdict(),
+            "class": class_probe and class_probe._asdict(),
             "words": {lag: probe._asdict() for lag, probe in probe_words(train, test).items()},
         }
         advance(5)
@@ -218,17 +225,17 @@ class _Layer:
 
     def _constant_inputs(self) -> dict[str, np.ndarray]:
         """Returns the inputs whose points are searched: none, the mean one, padding, and words."""
-        full, examples = self._test
-        is_example, tokens = self._example_steps(full, examples)
-        values = np.asarray(full.inputs)
+        test_trajectory, examples = self._test
+        is_example, tokens = self._example_steps(test_trajectory, examples)
+        values = np.asarray(test_trajectory.inputs)
         inputs = {
             "no input": np.zeros_like(values[0, 0]),
             "mean input": values[is_example].mean(axis=0),
         }
         if tokens is None:
             return inputs
-        mask = np.asarray(full.mask)
-        counts = np.bincount(tokens[is_example])
+        mask = np.asarray(test_trajectory.mask)
+        counts = np.bincount(tokens[is_example], minlength=UNKNOWN + 1)
         counts[UNKNOWN] = 0
         frequent = np.argsort(-counts, kind="stable")[:_WORDS].tolist()
         for token in [PADDING, *(token for token in frequent if counts[token])]:
@@ -242,23 +249,12 @@ class _Layer:
 
 
 def _select_layer(trajectories: Sequence[Trajectory], layer: int) -> list[Trajectory]:
-    """Returns the trajectories of one layer; of all for 0.
-
-    Raises:
-      InputError: there is no such layer.
-    """
-    chosen = [
+    """Returns the trajectories of one layer; of all for 0."""
+    return [
         trajectory
         for trajectory in trajectories
         if not layer or re.search(rf"\blayer {layer}\b", trajectory.name)
     ]
-    if not chosen:
-        names = ", ".join(trajectory.name for trajectory in trajectories)
-        raise InputError(
-            f"layer: given {layer}, and the network has {names}; expected the number of one of "
-            "these, or 0 for all"
-        )
-    return chosen
 
 
 def _take_rows(tree: Any, rows: Int[np.ndarray, " rows"]) -> Any:

@@ -148,13 +148,13 @@ def _search(
         gradient = jnp.einsum("roi,ro->ri", slopes, changes, precision="highest")
         damped = normal + damping[:, None, None] * identity[None]
         update = jnp.linalg.solve(damped, gradient[..., None])[..., 0]
-        tried = states - update
-        tried_changes, tried_jacobians = linearize(tried)
-        better = jnp.sum(tried_changes**2, axis=1) < jnp.sum(changes**2, axis=1)
+        candidates = states - update
+        candidate_changes, candidate_jacobians = linearize(candidates)
+        better = jnp.sum(candidate_changes**2, axis=1) < jnp.sum(changes**2, axis=1)
         return (
-            jnp.where(better[:, None], tried, states),
-            jnp.where(better[:, None], tried_changes, changes),
-            jnp.where(better[:, None, None], tried_jacobians, jacobians),
+            jnp.where(better[:, None], candidates, states),
+            jnp.where(better[:, None], candidate_changes, changes),
+            jnp.where(better[:, None, None], candidate_jacobians, jacobians),
             jnp.clip(jnp.where(better, damping / 4, damping * 4), 1e-7, 1e7),
         )
 

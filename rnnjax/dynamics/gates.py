@@ -48,14 +48,16 @@ class UnitStatistics(NamedTuple):
 
     Attributes:
       gates: by the name of the gate.
-      time_constants: by the unit of the gate that forgets, in steps: after so many a unit has
-        retained 1/e; -1 / mean(log f). Empty without such a gate.
+      retention_gate: name of the gate that decides how much memory a step retains; '' without one.
+      time_constants: by the unit of that gate, in steps: after so many a unit has retained 1/e;
+        -1 / mean(log f). Empty without such a gate.
       dead: by the part of the state, the units that hardly vary over steps and sequences.
       duplicates: by the part of the state, pairs of units with a correlation of at least 0.99 in
         absolute value, dead ones excluded.
     """
 
     gates: dict[str, GateStatistics]
+    retention_gate: str
     time_constants: Float[np.ndarray, " units"]
     dead: dict[str, list[int]]
     duplicates: dict[str, list[tuple[int, int]]]
@@ -79,11 +81,11 @@ def unit_statistics(trajectory: Trajectory) -> UnitStatistics:
         return taken.reshape(len(taken), -1)
 
     gates = {name: steps(values) for name, values in recorded.items()}
-    retained = next((name for name in _RETENTIONS if name in gates), None)
+    retention_gate = next((name for name in _RETENTIONS if name in gates), "")
     constants = np.zeros(0)
-    if retained is not None:
+    if retention_gate:
         with np.errstate(divide="ignore"):
-            logarithms = np.log(_RETENTIONS[retained](gates[retained]))
+            logarithms = np.log(_RETENTIONS[retention_gate](gates[retention_gate]))
             constants = -1 / np.minimum(logarithms.mean(axis=0), 0)
     dead, duplicates = {}, {}
     for part, values in state_parts(state).items():
@@ -91,6 +93,7 @@ def unit_statistics(trajectory: Trajectory) -> UnitStatistics:
         dead[part], duplicates[part] = _redundant_units(units)
     return UnitStatistics(
         {name: _gate_statistics(values) for name, values in gates.items()},
+        retention_gate,
         constants,
         dead,
         duplicates,

@@ -71,12 +71,18 @@ def token_padding_decay(
     *,
     max_steps: int = _STEPS[-1],
 ) -> PaddingDecay:
-    """Measures the same for texts as padded tokens; arguments and errors as of `padding_decay`."""
+    """Measures the same for texts as padded tokens; arguments and errors as of `padding_decay`.
+
+    Texts without a token, of length 0, are left out.
+    """
     if run.config.model.mask:
         raise InputError(
             "config.model.mask: given True, and a masked step keeps the state, so that nothing "
             "decays; expected a network that reads padding"
         )
+    has_token = lengths > 0
+    tokens, lengths = tokens[has_token], lengths[has_token]
+    labels = None if labels is None else labels[has_token]
     if len(tokens) < 2:
         raise InputError(f"given {len(tokens)} texts, expected 2 or more, whose states can differ")
     steps = np.array([step for step in _STEPS if step <= max_steps])

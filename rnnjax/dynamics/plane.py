@@ -53,9 +53,7 @@ def project_states(features: Features, seed: int = 0) -> Plane:
     _, singular, axes = np.linalg.svd(visited - mean, full_matrices=False)
     axes = np.pad(axes[:2], ((0, 2 - len(axes[:2])), (0, 0)))
     variance = np.pad(singular**2, (0, 2))[:2] / max((singular**2).sum(), 1e-300)
-    time = features.is_example.shape[1]
-    last = time - 1 - features.is_example[:, ::-1].argmax(axis=1)
-    final = features.states[np.arange(len(last)), last]
+    final = features.final_states
     rows = slice(None, None, max(len(final) // _MAX_STATES, 1))
     return Plane(
         mean=mean,

@@ -47,6 +47,13 @@ class Features(NamedTuple):
     is_example: Bool[np.ndarray, "rows time"]
     labels: Int[np.ndarray, " rows"] | None
 
+    @property
+    def final_states(self) -> Float[np.ndarray, "rows size"]:
+        """The states at the end of the examples."""
+        time = self.is_example.shape[1]
+        last = time - 1 - self.is_example[:, ::-1].argmax(axis=1)
+        return self.states[np.arange(len(last)), last]
+
 
 def probe_class(train: Features, test: Features) -> Probe | None:
     """Scores the recovery of the class from the state at the end of each example.
@@ -60,13 +67,7 @@ def probe_class(train: Features, test: Features) -> Probe | None:
     """
     if train.labels is None or test.labels is None:
         return None
-
-    def final_states(features: Features) -> np.ndarray:
-        time = features.is_example.shape[1]
-        last = time - 1 - features.is_example[:, ::-1].argmax(axis=1)
-        return features.states[np.arange(len(last)), last]
-
-    return linear_probe(final_states(train), train.labels, final_states(test), test.labels)
+    return linear_probe(train.final_states, train.labels, test.final_states, test.labels)
 
 
 def probe_words(train: Features, test: Features, seed: int = 0) -> dict[int, Probe]:
@@ -81,7 +82,7 @@ def probe_words(train: Features, test: Features, seed: int = 0) -> dict[int, Pro
     """
     if train.tokens is None or test.tokens is None:
         return {}
-    counts = np.bincount(train.tokens[train.is_example])
+    counts = np.bincount(train.tokens[train.is_example], minlength=UNKNOWN + 1)
     counts[[PADDING, UNKNOWN]] = 0
     words = np.argsort(-counts, kind="stable")[:_WORDS]
     words = words[counts[words] > 0]

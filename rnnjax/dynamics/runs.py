@@ -16,7 +16,8 @@ from rnnjax.tasks.token_task import TokenTask
 from rnnjax.tasks.trained_run import TrainedRun
 from rnnjax.training.state import INIT
 
-_ROWS = 64
+ROWS = 64
+"""Examples of a split along which derivatives are computed."""
 _MAX_TIME = 512
 """Steps of an example that are read; of longer ones these are the first."""
 
@@ -51,7 +52,7 @@ def load_dataset(run: TrainedRun) -> Dataset:
     return dataset
 
 
-def take_examples(run: TrainedRun, split: Split, rows: int = _ROWS) -> PaddedExamples:
+def take_examples(run: TrainedRun, split: Split, rows: int = ROWS) -> PaddedExamples:
     """Returns examples from batches that are spread over a split, all padded to one length.
 
     Of examples of more than 512 steps these are the first 512.
@@ -147,7 +148,6 @@ def trace_tokens(
     run: TrainedRun,
     tokens: Int[Array | np.ndarray, "rows time"],
     mask: Bool[Array | np.ndarray, "rows time"],
-    params: Any = None,
 ) -> list[Trajectory]:
     """Returns the trajectories of the recurrent layers of a run on tokens.
 
@@ -155,10 +155,8 @@ def trace_tokens(
       run: of a `TokenTask`.
       tokens: ids.
       mask: True where the network takes a step.
-      params: of the network; None for those of the run.
     """
-    params = run.params if params is None else params
-    return trace_layers(run.token_task.advance, params, jnp.asarray(tokens), jnp.asarray(mask))
+    return trace_layers(run.token_task.advance, run.params, jnp.asarray(tokens), jnp.asarray(mask))
 
 
 def initial_params(run: TrainedRun) -> Any:

@@ -22,7 +22,7 @@ from rnnjax.kernels.masking import where_mask, zero_masked
 from rnnjax.layers import RNN
 from rnnjax.layers.step_function import StepFunction
 from rnnjax.layers.validation import default_state
-from rnnjax.tasks.inspection import layer_name
+from rnnjax.tasks.inspection import layer_name, layer_number
 
 
 @functools.partial(
@@ -155,6 +155,9 @@ def _internals(trajectory: Trajectory) -> tuple[State, dict[str, jax.Array]]:
 def trace_layers(call: Callable[..., Any], *arrays: Any) -> list[Trajectory]:
     """Returns the trajectory of each recurrent layer and direction that a function runs.
 
+    They are sorted by the part of the network, the number of the layer, and the direction, forward
+    first.
+
     Args:
       call: applies a module with `rnnjax.layers.RNN` layers to arrays, in an evaluation. Layers
         inside of a loop over time (a decoder that attends) are left out.
@@ -190,17 +193,20 @@ def trace_layers(call: Callable[..., Any], *arrays: Any) -> list[Trajectory]:
             "could be analyzed; expected one with rnnjax.layers.RNN"
         )
     parts = {path: _part(path) for path in recorded}
-    trajectories = [
+
+    def position(path: tuple[str, ...]) -> tuple[str, int, bool]:
+        return parts[path], layer_number("/".join(path)), "backward" in path
+
+    return [
         _trajectory(
             f"{parts[path]}: {layer_name('/'.join(path))}"
             if len({*parts.values()}) > 1
             else layer_name("/".join(path)),
             *static[path],
-            *values,
+            *recorded[path],
         )
-        for path, values in recorded.items()
+        for path in sorted(recorded, key=position)
     ]
-    return sorted(trajectories, key=lambda trajectory: trajectory.name)
 
 
 def trace_module(

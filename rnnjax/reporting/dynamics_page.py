@@ -90,14 +90,15 @@ def _layer(number: int, layer: Mapping[str, Any], values: Mapping[str, Any]) -> 
         **layer,
         "plots": plots,
         "inputs": [
-            (mark, name, of_input)
-            for mark, (name, of_input) in zip(_MARKS, layer["points"].items(), strict=False)
+            (mark, name, points)
+            for mark, (name, points) in zip(_MARKS, layer["points"].items(), strict=False)
         ],
         "gates": [
             _gate(name, gate) | {"colour": _COLOURS[min(index, len(_COLOURS) - 1)]}
             for index, (name, gate) in enumerate(units["gates"].items())
         ],
         "constants": _quartiles(finite),
+        "retention_gate": units["retention_gate"].partition(" (")[0],
         "dead": [(part, _listed(dead)) for part, dead in units["dead"].items() if dead],
         "duplicates": [
             (part, _listed([f"{first} and {second}" for first, second in pairs]))

@@ -99,9 +99,9 @@ def plane(
         axes.grid(visible=False)
         axes.scatter(*visited.T, s=4, color=QUIET, alpha=0.25, linewidths=0)
         axes.scatter(*final.T, s=14, c=colours, alpha=0.65, linewidths=0)
-        for number, of_input in enumerate(points.values()):
+        for number, points_of_input in enumerate(points.values()):
             marker = _MARKERS[number % len(_MARKERS)]
-            for point in of_input:
+            for point in points_of_input:
                 fill = INK if point["stability"] == "stable" else PAPER
                 axes.plot(
                     *point["at"],

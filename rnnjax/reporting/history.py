@@ -12,15 +12,17 @@ _TABLE = jinja2.Environment(autoescape=True).from_string(
 <tbody>{% for row in rows %}
 <tr>{% for name in names %}<td>{{ row[name] }}</td>{% endfor %}</tr>{% endfor %}
 </tbody></table>{% if hidden %}
-<p>{{ hidden }} rows before them</p>{% endif %}"""
+<p>The last {{ rows | length }} rows; {{ hidden }} before them are not shown.</p>{% endif %}"""
 )
 
 
 class History(list[dict[str, Any]]):
     """Logged metrics, a row for each line of metrics.jsonl.
 
-    run.history.column("loss", split="train")
-    run.history.frame()  # of pandas, where it is installed
+    ::
+
+        run.history.column("loss", split="train")
+        pandas.DataFrame(run.history)
     """
 
     @property

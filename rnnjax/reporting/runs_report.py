@@ -77,7 +77,7 @@ def summarize(
     finished = (folder / run_files.RESULT).exists()
     record = run_files.read(folder) if finished else run_files.read_unfinished(folder)
     scores = record.result.test.values()
-    metric = next((name for name in metrics if scores.get(name) is not None), "")
+    metric = next((key for key in metrics if scores.get(key) is not None), "")
     score = float(scores[metric]) if metric else None
     interval = None
     if metric == "accuracy" and is_share_of_rows and (limits := wilson(score, scores.get("rows"))):
@@ -105,7 +105,9 @@ def render_runs(title: str, runs: Sequence[RunSummary]) -> str:
     curves = []
     for name in ("loss", "accuracy"):
         lines = {
-            run.name: [plots.series(run.record.metrics, s, name) for s in ("train", "validation")]
+            run.name: [
+                plots.series(run.record.metrics, split, name) for split in ("train", "validation")
+            ]
             for run in drawn
         }
         if any(len(part.steps) for parts in lines.values() for part in parts):
@@ -117,8 +119,8 @@ def render_runs(title: str, runs: Sequence[RunSummary]) -> str:
         drawn=drawn,
         curves=curves,
         means=seed_means(runs),
-        differences=config_differences(runs),
-        link=_link,
+        differences=differing_keys(runs),
+        colour_class=_colour_class,
     )
 
 
@@ -137,7 +139,6 @@ def render_index(folder: Path, runs: Sequence[RunSummary], failures: Mapping[str
         runs=newest,
         failures=failures,
         means=seed_means(runs),
-        link=_link,
         reports={
             run.name: Markup.escape((run.folder / REPORT).relative_to(folder).as_posix())
             for run in runs
@@ -146,7 +147,7 @@ def render_index(folder: Path, runs: Sequence[RunSummary], failures: Mapping[str
     )
 
 
-def config_differences(runs: Sequence[RunSummary]) -> list[tuple[str, list[str]]]:
+def differing_keys(runs: Sequence[RunSummary]) -> list[tuple[str, list[str]]]:
     """Returns each key in which configs differ, with its value in each run."""
     configs = [run.config for run in runs]
     keys = dict.fromkeys(key for config in configs for key in config)
@@ -173,6 +174,6 @@ def seed_means(runs: Sequence[RunSummary]) -> list[SeedMean]:
     return means
 
 
-def _link(index: int) -> str:
+def _colour_class(index: int) -> str:
     """Returns the class of the colour of a run."""
     return f"outcome-{index % _MAX_RUNS}"

@@ -89,7 +89,8 @@ def _import_program() -> ModuleType:
     """Imports the program of exported folders, whose modules find each other in their folder."""
     folder = str(Path(exporting.__file__).parent)
     spec = importlib.util.spec_from_file_location("rnnjax_exported", f"{folder}/run.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, folder)
     try:

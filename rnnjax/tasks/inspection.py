@@ -168,11 +168,11 @@ def _layers(internals: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]
             yield from walk(subtree, f"{path}/{name}")
 
     return sorted(
-        walk(internals, ""), key=lambda layer: (_layer_number(layer[0]), "backward" in layer[0])
+        walk(internals, ""), key=lambda layer: (layer_number(layer[0]), "backward" in layer[0])
     )
 
 
-def _layer_number(path: str) -> int:
+def layer_number(path: str) -> int:
     """Returns the number of a layer in its stack, from 1."""
     match = re.search(r"layers_(\d+)", path)
     return int(match[1]) + 1 if match else 1
@@ -181,7 +181,7 @@ def _layer_number(path: str) -> int:
 def layer_name(path: str) -> str:
     """Returns the name of a layer, with its direction if it has two: 'layer 1, read backward'."""
     direction = next((f", read {name}" for name in ("forward", "backward") if name in path), "")
-    return f"layer {_layer_number(path)}{direction}"
+    return f"layer {layer_number(path)}{direction}"
 
 
 def _layer(path: str, internals: Mapping[str, Any], count: int) -> LayerTrace:

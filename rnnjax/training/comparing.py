@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 
+from rnnjax.errors import InputError
 from rnnjax.reporting import run_groups
 from rnnjax.reporting.run_comparison import RunComparison, compare_groups
 from rnnjax.tasks.trained_run import TrainedRun
@@ -34,6 +35,10 @@ def compare_runs(*runs: Runs, metric: str = "test.accuracy") -> RunComparison:
             groups += run_groups.read_run_groups([os.fspath(entry)])
             continue
         members = [entry] if isinstance(entry, TrainedRun) else list(entry)
+        if not members:
+            raise InputError(
+                f"runs: argument {number} is an empty list; expected runs of one config"
+            )
         name = f"{number} {members[0].config.model.cell}"
         groups.append(run_groups.group_folders(name, [run.folder for run in members]))
     return compare_groups(groups, metric)

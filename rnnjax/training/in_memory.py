@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,12 @@ def encode_splits(splits: Mapping[str, Any]) -> tuple[dict[str, bytes], dict[str
 
 def _encode(split: str, data: Any) -> tuple[str, bytes, dict[str, str]]:
     """Returns the suffix of a file, its content, and keys of the config that it needs."""
+    if isinstance(data, Iterator):
+        data = list(data)
     if isinstance(data, tuple) and len(data) == 2:
-        inputs, labels = data
+        inputs, labels = (list(part) if isinstance(part, Iterator) else part for part in data)
+        if isinstance(inputs, str) or isinstance(labels, str):
+            raise InputError(f"{split}: given a pair of which one is a text; {_EXPECTED}")
         if _are_texts(inputs):
             columns = {"text": _values(inputs), "label": _values(labels)}
             keys = {"data.text": "text", "data.label": "label", "data.vocabulary.text": ""}

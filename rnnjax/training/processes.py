@@ -28,17 +28,17 @@ from rnnjax.reporting import progress
 
 _FAILED, _INTERRUPTED = 2, 128 + signal.SIGINT
 _GATHER, _ALIVE, _FAILURE = "rnnjax/gather", "rnnjax/alive", "rnnjax/failure"
-"""Folders of the store."""
-_GONE = "has ended, or cannot be reached"
+"""Folders of the store: texts of `gather`, signs of life, and the first failure."""
+_ENDED = "has ended, or cannot be reached"
 _INTERVAL = 1.0
 """Seconds between two signs of life."""
 _SILENCE, _SILENCE_AFTER_ERROR = 45.0, 5.0
 """Seconds without one after which a process is dead; the second where a connection broke."""
 _HEARTBEAT_TIMEOUT = 60
 """Seconds until JAX ends a process, with a message of its own, where another thread cannot."""
-_LONG = 7 * 24 * 3600 * 1000
+_BARRIER_MILLISECONDS = 7 * 24 * 3600 * 1000
 """Milliseconds to wait for other processes, whose death ends the wait."""
-_CONNECTION = (
+_CONNECTION_WORDS = (
     "Gloo",
     "NCCL",
     "UNAVAILABLE",
@@ -75,7 +75,7 @@ def gather(text: str) -> list[str]:
     number = next(_rounds)
     folder, name = f"{_GATHER}/{number}", str(distributed.global_state.process_id)
     store.key_value_set(f"{folder}/{name}", text)
-    store.wait_at_barrier(folder, _LONG)
+    store.wait_at_barrier(folder, _BARRIER_MILLISECONDS)
     if number:  # every process has read the round before
         store.key_value_delete(f"{_GATHER}/{number - 1}/{name}")
     texts = {key.rpartition("/")[2]: value for key, value in store.key_value_dir_get(folder)}
@@ -122,7 +122,7 @@ def is_connection_error(error: BaseException | None) -> bool:
     if error is None or num_processes() == 1:
         return False
     is_of_library = not isinstance(error, InputError) and isinstance(error, Exception)
-    is_lost = is_of_library and any(word in str(error) for word in _CONNECTION)
+    is_lost = is_of_library and any(word in str(error) for word in _CONNECTION_WORDS)
     return is_lost or is_connection_error(error.__cause__)
 
 
@@ -246,9 +246,11 @@ class _Watcher(threading.Thread):
         self._index = distributed.global_state.process_id
         self._stopped, self._silence = threading.Event(), _SILENCE
         # The store of the first process ends with it: others read their messages there.
-        self._farewell = 0.0 if self._index else 3 * _INTERVAL
-        self._lost = self._describe(names[0] if self._index else "another process", _GONE)
-        _ending.install(self._lost)
+        self._exit_delay = 0.0 if self._index else 3 * _INTERVAL
+        self._coordinator_message = self._describe(
+            names[0] if self._index else "another process", _ENDED
+        )
+        _ending.install(self._coordinator_message)
 
     def run(self) -> None:
         """Shows that this process is alive, and looks at the others."""
@@ -260,7 +262,7 @@ class _Watcher(threading.Thread):
                 failures = dict(self._store.key_value_dir_get(_FAILURE))
             except Exception:  # of the first process, which does not answer
                 if not self._stopped.wait(_INTERVAL):
-                    _ending.end(self._lost)
+                    _ending.end(self._coordinator_message)
                 return
             moment = time.monotonic()
             for index in range(len(self._names)):
@@ -268,11 +270,11 @@ class _Watcher(threading.Thread):
                 if index not in beats or beat != beats[index][0]:
                     beats[index] = beat, moment
                 elif moment - beats[index][1] > self._silence and not failures:
-                    failures[_FAILURE] = json.dumps([index, _GONE])
-                    self._publish(index, _GONE)
+                    failures[_FAILURE] = json.dumps([index, _ENDED])
+                    self._publish(index, _ENDED)
             for index, message in map(json.loads, failures.values()):
                 if index != self._index:
-                    _ending.end(self._describe(self._names[index], message), self._farewell)
+                    _ending.end(self._describe(self._names[index], message), self._exit_delay)
             if self._stopped.wait(_INTERVAL):
                 return
 
@@ -290,7 +292,7 @@ class _Watcher(threading.Thread):
             self.join(_SILENCE)
         self._stopped.set()
         self._publish(self._index, f"has ended: {str(error) or type(error).__name__}")
-        time.sleep(self._farewell)
+        time.sleep(self._exit_delay)
 
     def _publish(self, index: int, message: str) -> None:
         with contextlib.suppress(Exception):  # another process was first, or the store is gone

@@ -13,7 +13,15 @@ from training.small_runs import initial_state, news_config, read_files, train
 
 import rnnjax
 from rnnjax.cli import launcher
-from rnnjax.dynamics import gradient_reach, initial_params, padding_decay, trace_module, trace_run
+from rnnjax.dynamics import (
+    analyze,
+    gradient_reach,
+    initial_params,
+    padding_decay,
+    trace_module,
+    trace_run,
+)
+from rnnjax.dynamics.padding import token_padding_decay
 from rnnjax.dynamics.runs import load_dataset, take_examples, trace_batch
 from rnnjax.errors import InputError
 from rnnjax.reporting.dynamics_page import render
@@ -73,6 +81,15 @@ def test_padding_is_read_as_steps(unmasked, values):
     assert decay.accuracy is None
 
 
+def test_texts_without_a_token_do_not_decay(unmasked):
+    run = rnnjax.load(unmasked)
+    tokens, lengths = np.array([[0, 0, 0], [2, 3, 0], [4, 2, 3]]), np.array([0, 2, 3])
+    labels = np.array([0, 1, 2])
+    actual = token_padding_decay(run, tokens, lengths, labels, max_steps=1)
+    expected = token_padding_decay(run, tokens[1:], lengths[1:], labels[1:], max_steps=1)
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
 def test_page_has_every_section_and_its_plots(unmasked):
     page = (unmasked / "dynamics.html").read_text(encoding="utf-8")
     titles = re.findall("<h2>(.*?)</h2>", page)
@@ -95,6 +112,24 @@ def test_page_escapes_names(values):
     assert "<b>mine" not in page
     assert "<i>a" not in page
     assert "Why padding hurts" not in page
+
+
+def test_page_names_the_gate_of_the_time_constants(values):
+    (layer,) = values["layers"]
+    assert layer["units"]["retention_gate"] == "forget gate"
+    units = layer["units"] | {"time_constants": [1.0, 2.0, 4.0]}
+    for name, gate in (("forget gate", "forget gate"), ("update gate (1 keeps)", "update gate")):
+        layers = [layer | {"units": units | {"retention_gate": name}}]
+        sentence = "The median unit keeps 1/e of its memory after 2.0 steps (1.0 to 4.0), judged by"
+        assert f"{sentence} its {gate} alone." in render(values | {"layers": layers})
+
+
+def test_layers_that_lack_are_refused_before_the_data_is_read(unmasked, monkeypatch):
+    from rnnjax.dynamics import analysis
+
+    monkeypatch.setattr(analysis, "load_dataset", lambda run: pytest.fail("the data is read"))
+    with pytest.raises(InputError, match=r"^--layer=2: "):
+        analyze(rnnjax.load(unmasked), 2)
 
 
 def test_one_layer_is_analyzed_at_another_path(unmasked, tmp_path, monkeypatch, run_in_process):
@@ -123,7 +158,7 @@ class Empty:
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--layer=3", "layer: given 3, and the network has layer 1"),
+        ("--layer=3", "error: --layer=3: the config of the run has model.layers=1; expected"),
         ("--layer=-1", "given -1, expected 0 or more"),
         ("--output=none/a.html", "there is no folder none; make it"),
         ("--output=a.json", "expected that of a page, .html"),

@@ -71,6 +71,7 @@ def test_time_constants_follow_the_gate_that_forgets(cell, gate):
     for trajectory in trace_module(layer, variables, inputs):
         statistics = unit_statistics(trajectory)
         assert gate in statistics.gates
+        assert statistics.retention_gate == gate
         assert statistics.time_constants.shape == (3,)
         np.testing.assert_allclose(statistics.time_constants, 1 / math.log(2), rtol=1e-5)
 
@@ -79,4 +80,5 @@ def test_cells_without_gates_have_no_time_constants():
     from .closed_forms import LinearMap, run_cell
 
     statistics = unit_statistics(run_cell(LinearMap(), 5))
-    assert (statistics.gates, statistics.time_constants.size) == ({}, 0)
+    assert (statistics.gates, statistics.retention_gate) == ({}, "")
+    assert statistics.time_constants.size == 0

@@ -75,11 +75,11 @@ def test_layers_directions_and_wrappers_are_traced():
     stack = Stack([Bidirectional(LSTMCell(2)), RNN(RecurrentDropout(LSTMCell(3), 0.2))])
     variables = stack.init(jax.random.key(1), inputs, mask)
     trajectories = trace_module(stack, variables, inputs, mask)
-    names = ["layer 1, read backward", "layer 1, read forward", "layer 2"]
+    names = ["layer 1, read forward", "layer 1, read backward", "layer 2"]
     assert [trajectory.name for trajectory in trajectories] == names
     assert [trajectory.size for trajectory in trajectories] == [4, 4, 6]
     states, _ = jax.jit(stack.apply)(variables, inputs, mask)
-    expected = (states[0][1], states[0][0], states[1].state)
+    expected = (states[0][0], states[0][1], states[1].state)
     for trajectory, final in zip(trajectories, expected, strict=True):
         recorded, gates = trajectory.internals()
         np.testing.assert_allclose(recorded.cell[:, -1], final.cell, atol=1e-6)
@@ -97,6 +97,17 @@ def test_lags_end_at_a_reset():
     (rest,) = trace_module(layer, variables, inputs[:, 5:])
     np.testing.assert_array_equal(cut.lags, range(3))
     np.testing.assert_allclose(cut.median, gradient_reach(rest).median[:3], rtol=1e-5)
+
+
+def test_layers_are_sorted_by_their_numbers():
+    layers = (*[RNN(LinearMap())] * 9, *[Bidirectional(LinearMap())] * 2)
+    stack = Stack(layers, connection="")
+    inputs = jnp.ones((1, 2, 2))
+    names = [trajectory.name for trajectory in trace_module(stack, {}, inputs)]
+    assert names == [
+        *(f"layer {number}" for number in range(1, 10)),
+        *(f"layer {number}, read {way}" for number in (10, 11) for way in ("forward", "backward")),
+    ]
 
 
 def test_layers_of_several_parts_are_named_and_those_inside_of_a_loop_left_out():

@@ -47,6 +47,12 @@ def test_labels_and_tokens_may_lack():
     assert probe_words(features, features) == {}
 
 
+def test_examples_without_a_token_have_no_words():
+    features = shift_register(20, 0)
+    features = features._replace(is_example=np.zeros_like(features.is_example))
+    assert probe_words(features, features) == {}
+
+
 def test_noise_does_not_fit_its_own_labels():
     rng = np.random.default_rng(0)
     states = rng.standard_normal((2, 120, 700))

@@ -84,6 +84,7 @@ def test_command_writes_the_page_that_suits_its_folders(three, tmp_path, capsys,
     [
         ([], "no run is given"),
         (["nowhere"], "there is no such folder"),
+        (["runs/a", "runs/../runs/a"], "is given twice"),
         (["runs", "--output", "no/page.html"], "there is no folder no"),
     ],
 )

@@ -144,6 +144,8 @@ def test_runs_are_compared(runs):
     assert "<th>difference</th>" in comparison._repr_html_()
     with pytest.raises(InputError, match="expected two or more"):
         rnnjax.compare_runs(lstm)
+    with pytest.raises(InputError, match="argument 2 is an empty list"):
+        rnnjax.compare_runs(lstm, [])
 
 
 def test_arrays_are_files_of_series():
@@ -164,6 +166,13 @@ def test_texts_without_labels_are_lines():
     assert keys["data.file"].endswith(".txt")
 
 
+def test_iterators_lose_no_row():
+    lists, _ = encode_splits({"train": ["one", "two"], "test": (["one", "two"], [1, 2])})
+    pair = iter(["one", "two"]), iter([1, 2])
+    iterators, _ = encode_splits({"train": iter(["one", "two"]), "test": pair})
+    assert iterators == lists
+
+
 def test_values_that_json_lacks():
     class NAType:
         pass
@@ -178,6 +187,8 @@ def test_values_that_json_lacks():
     ("data", "message"),
     [
         (3, "train: given int; expected a pair"),
+        (("abc", "xyz"), "given a pair of which one is a text"),
+        ((["a"], "x"), "given a pair of which one is a text"),
         ((["a"], ["x", "y"]), "columns of different lengths"),
         (([[1.0], "b"], [1, 2]), "the inputs are no numbers"),
         (([np.ones((2, 2)), np.ones((2, 3))], [1, 2]), "same number of channels"),
