@@ -15,12 +15,10 @@ import re
 import shlex
 from pathlib import Path
 
-from rnnjax.cli.config_flags import add_config_flags, config_overrides
+from rnnjax.cli.config_flags import add_config_flags, parsed_config
 from rnnjax.cli.launcher import launch
 from rnnjax.cli.parser import Parser, at_least, path
 from rnnjax.cli.signals import exit_status
-from rnnjax.config import load_config
-from rnnjax.config.catalog import config_names
 from rnnjax.console import write_output
 from rnnjax.errors import InputError
 from rnnjax.interrupt import InterruptedRunError
@@ -63,12 +61,7 @@ def add_flags(parser: Parser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Trains, or resumes, and returns the exit status."""
-    if not args.config:
-        raise InputError(
-            f"--config is missing; expected the path of a config file, or one of "
-            f"{', '.join(config_names())}"
-        )
-    config = load_config(args.config, config_overrides(args))
+    config = parsed_config(args)
     if args.print_config:
         write_output(json.dumps(config.model_dump(), indent=2))
         return 0

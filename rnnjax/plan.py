@@ -14,13 +14,11 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rnnjax.cli.config_flags import add_config_flags, config_overrides
+from rnnjax.cli.config_flags import add_config_flags, parsed_config
 from rnnjax.cli.launcher import launch
 from rnnjax.cli.parser import Parser
-from rnnjax.config import Config, load_config
-from rnnjax.config.catalog import config_names
+from rnnjax.config import Config
 from rnnjax.console import write_output
-from rnnjax.errors import InputError
 from rnnjax.reporting.atomic_files import encode_json
 
 if TYPE_CHECKING:
@@ -45,12 +43,7 @@ def add_flags(parser: Parser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Prints the plan, and returns the exit status."""
-    if not args.config:
-        raise InputError(
-            f"--config is missing; expected the path of a config file, or one of "
-            f"{', '.join(config_names())}"
-        )
-    config = load_config(args.config, config_overrides(args))
+    config = parsed_config(args)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", str(config.preallocate).lower())
 
     from rnnjax import cache

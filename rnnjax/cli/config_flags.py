@@ -10,8 +10,10 @@ import pydantic
 from rnnjax.class_import import is_class_path
 from rnnjax.cli.parser import Parser
 from rnnjax.config import Config, load_config
+from rnnjax.config.catalog import config_names
 from rnnjax.config.keys import ConfigKey, KeySection, key_sections, task_sections
 from rnnjax.config.loading import read_task
+from rnnjax.errors import InputError
 
 _METAVARS = {int: "INTEGER", float: "NUMBER", str: "TEXT", bool: "True|False"}
 _PREFIX = "config."
@@ -63,6 +65,20 @@ def config_overrides(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def parsed_config(args: argparse.Namespace) -> Config:
+    """Returns the config that the parsed flags ask for.
+
+    Raises:
+      InputError: `--config` is missing, or the config is refused.
+    """
+    if not args.config:
+        raise InputError(
+            f"--config is missing; expected the path of a config file, or one of "
+            f"{', '.join(config_names())}"
+        )
+    return load_config(args.config, config_overrides(args))
+
+
 def load_config_flags(arguments: Sequence[str]) -> Config:
     """Returns the config that `--config` and the flags of its keys ask for.
 
@@ -71,8 +87,7 @@ def load_config_flags(arguments: Sequence[str]) -> Config:
     """
     parser = Parser("rnnjax train", "")
     add_config_flags(parser)
-    args = parser.parse(arguments)
-    return load_config(args.config, config_overrides(args))
+    return parsed_config(parser.parse(arguments))
 
 
 def _convert(key: ConfigKey, text: str) -> Any:

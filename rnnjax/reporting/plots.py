@@ -103,21 +103,12 @@ def curves(
     """
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator
 
     with matplotlib.rc_context(style(name)):
         figure = Figure(figsize=(5.4, 3.1), layout="constrained")
-        axes = figure.add_subplot()
-        axes.spines[["top", "left", "right"]].set_visible(False)
-        axes.grid(axis="y", color=LINE, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.tick_params(left=False, length=3)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+        axes = _add_step_axes(figure, percent)
         axes.yaxis.set_major_locator(MaxNLocator(6))
-        if percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        axes.set_xlabel("step", color=QUIET, loc="right")
 
         if baseline is not None:
             axes.axhline(baseline, color=QUIET, linewidth=1.0, linestyle=(0, (2, 3)))
@@ -146,6 +137,23 @@ def curves(
     return inline_svg(drawing.replace("</svg>", f"{hover}</svg>"), prefix + name, label)
 
 
+def _add_step_axes(figure: Any, percent: bool) -> Any:
+    """Adds axes over the steps of a run to a figure; percent is whether the values are shares."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+    axes = figure.add_subplot()
+    axes.spines[["top", "left", "right"]].set_visible(False)
+    axes.grid(axis="y", color=LINE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(left=False, length=3)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    if percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axes.set_xlabel("step", color=QUIET, loc="right")
+    return axes
+
+
 def overlay(name: str, runs: Mapping[str, Sequence[Series]], percent: bool = False) -> Markup:
     """Plots a metric of several runs, in the colours 'outcome-0' and up of the page.
 
@@ -156,20 +164,10 @@ def overlay(name: str, runs: Mapping[str, Sequence[Series]], percent: bool = Fal
     """
     import matplotlib
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
     with matplotlib.rc_context(style(name)):
         figure = Figure(figsize=(5.4, 3.6), layout="constrained")
-        axes = figure.add_subplot()
-        axes.spines[["top", "left", "right"]].set_visible(False)
-        axes.grid(axis="y", color=LINE, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.tick_params(left=False, length=3)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
-        if percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        axes.set_xlabel("step", color=QUIET, loc="right")
+        axes = _add_step_axes(figure, percent)
         parts: dict[str, Series] = {}
         for index, (run, (train, validation)) in enumerate(runs.items()):
             thin = slice(None, None, 1 + len(train.steps) // _MOST_POINTS)

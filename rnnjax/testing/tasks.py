@@ -19,10 +19,10 @@ from pathlib import Path
 
 import jax
 
-from rnnjax.cli.config_flags import add_config_flags, config_overrides
+from rnnjax.cli.config_flags import add_config_flags, parsed_config
 from rnnjax.cli.launcher import launch
 from rnnjax.cli.parser import Parser, path
-from rnnjax.config import Config, load_config
+from rnnjax.config import Config
 from rnnjax.console import escape, write_error, write_output
 from rnnjax.errors import InputError
 from rnnjax.testing.assertions import NotApplicableError, ViolationError
@@ -180,9 +180,7 @@ def add_flags(parser: Parser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Prints the result of each check, and returns the exit status."""
-    if not args.config:
-        raise InputError("--config is missing; expected the name or the path of a config file")
-    checks = task_checks(load_config(args.config, config_overrides(args)), file=args.data)
+    checks = task_checks(parsed_config(args), file=args.data)
     width = max(len(check.name) for check in checks)
     try:
         with _fast_compilation():
