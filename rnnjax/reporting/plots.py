@@ -171,11 +171,16 @@ def overlay(name: str, runs: Mapping[str, Sequence[Series]], percent: bool = Fal
         parts: dict[str, Series] = {}
         for index, (run, (train, validation)) in enumerate(runs.items()):
             thin = slice(None, None, 1 + len(train.steps) // _MOST_POINTS)
+            mark = "o" if len(train.steps) == 1 else ""  # of one point there is no line
             smooth = moving_average(train.values) if len(train.steps) else train.values
             dashed, solid = (
                 axes.plot(steps, values, linewidth=1.6, **options)[0]
                 for steps, values, options in (
-                    (train.steps[thin], smooth[thin], {"linestyle": "--", "alpha": 0.8}),
+                    (
+                        train.steps[thin],
+                        smooth[thin],
+                        {"linestyle": "--", "marker": mark, "alpha": 0.8},
+                    ),
                     (*validation, {"marker": "o", "markersize": 4.0, "clip_on": False}),
                 )
             )

@@ -3,10 +3,12 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 from rnnjax.cli.launcher import call_command
 from rnnjax.errors import InputError
+from rnnjax.reporting import plots
 from rnnjax.tasks.report_page import write_comparison, write_index
 
 from . import runs
@@ -103,3 +105,11 @@ def test_replicates_are_the_runs_of_a_folder(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip() == "five/report.html"
     page = (tmp_path / "five" / "report.html").read_text()
     assert "mean ± standard deviation over seeds of accuracy of seed-0, seed-1" in page
+
+
+@pytest.mark.parametrize(("steps", "marks"), [(1, 1), (3, 0)])
+def test_training_curve_of_one_point_has_a_mark(steps, marks):
+    train = plots.Series(np.arange(1.0, steps + 1), np.ones(steps))
+    svg = plots.overlay("loss", {"run": [train, plots.Series(np.zeros(0), np.zeros(0))]})
+    uses = re.findall(r"<use [^>]*>", svg)
+    assert sum("var(--outcome-0)" in use for use in uses) == marks
