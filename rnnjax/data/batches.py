@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, Shaped
 
-from rnnjax.data.sequences import Indices, Sequences, longest
+from rnnjax.data.sequences import Indices, Sequences, longest, narrow
 from rnnjax.errors import InputError
 
 Shape = tuple[int, ...]
@@ -74,7 +74,7 @@ def permutation(count: int, *seeds: int) -> Indices:
     for the methods of its Generator (NumPy enhancement proposal 19).
     """
     stream = np.random.PCG64(np.random.SeedSequence(seeds))
-    return np.argsort(stream.random_raw(count), kind="stable")
+    return narrow(np.argsort(stream.random_raw(count), kind="stable"))
 
 
 def choose_boundaries(
@@ -210,18 +210,17 @@ class BucketedBatches:
     def _arrange(self, seed: int, epoch: int) -> list[list[Indices]]:
         """Returns the batches of an epoch in their order, in groups of one padded shape."""
 
-        def shuffled(items, stream):
-            if not self.shuffle:
-                return items
-            return [items[index] for index in permutation(len(items), seed, epoch, stream)]
+        def order(count: int, stream: int) -> Indices:
+            return permutation(count, seed, epoch, stream) if self.shuffle else np.arange(count)
 
-        buckets = [np.asarray(shuffled(rows, 1 + n)) for n, rows in enumerate(self._buckets)]
+        buckets = [rows[order(len(rows), 1 + n)] for n, rows in enumerate(self._buckets)]
         batches = [
             bucket[start : start + self.batch_size]
             for bucket in buckets
             for start in range(0, len(bucket), self.batch_size)
         ]
-        return shuffled(self._group_by_shape(batches), 0)
+        groups = self._group_by_shape(batches)
+        return [groups[index] for index in order(len(groups), 0)]
 
     def _group_by_shape(self, batches: list[Indices]) -> list[list[Indices]]:
         groups, open_groups = [], {}
@@ -318,8 +317,8 @@ class Batches(BucketedBatches):
     @functools.cached_property
     def _buckets(self) -> list[Indices]:
         if not self.bucketing:
-            return [np.arange(len(self.sequences))]
-        return split_buckets(np.searchsorted(self.boundaries, self.sequences.lengths))
+            return [narrow(np.arange(len(self.sequences)))]
+        return split_buckets(narrow(np.searchsorted(self.boundaries, self.sequences.lengths)))
 
     def _padded_shape(self, indices: Indices) -> Shape:
         length = self.sequences.lengths[indices].max()
@@ -342,19 +341,26 @@ class Batches(BucketedBatches):
             mask = np.broadcast_to(np.arange(mask.shape[-1]) < length, mask.shape)
         return Batch(inputs, mask, targets, weights.astype(np.float32))
 
-    def restore_order(self, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def restore_order(self, outputs: Sequence[np.ndarray]) -> Sequence[np.ndarray] | np.ndarray:
         """Returns the outputs for each example, without filling rows and, of steps, padding.
+
+        They are an array `[examples, ...]`, or where the targets are of steps a list of arrays.
 
         Args:
           outputs: `[batch, ...]` for each batch of an epoch of seed 0, in their order. The second
             axis is time where the targets are of steps.
         """
-        rows: list[Any] = [None] * len(self)
-        for step, values in enumerate(outputs):
-            for row, value in zip(self.indices_at(0, step), values, strict=False):
-                is_stepwise = isinstance(self.targets, Sequences)
-                rows[row] = value[: self.sequences.lengths[row]] if is_stepwise else value
-        return rows
+        batches = [self.indices_at(0, step) for step in range(len(outputs))]
+        if not isinstance(self.targets, Sequences):
+            rows = np.empty((len(self), *outputs[0].shape[1:]), outputs[0].dtype)
+            for indices, values in zip(batches, outputs, strict=True):
+                rows[indices] = values[: len(indices)]
+            return rows
+        steps: list[Any] = [None] * len(self)
+        for indices, values in zip(batches, outputs, strict=True):
+            for row, value in zip(indices, values, strict=False):
+                steps[row] = value[: self.sequences.lengths[row]]
+        return steps
 
 
 _COMPILE_COST = 300
@@ -387,4 +393,4 @@ def fit_boundaries(
 
 def split_buckets(buckets: Indices) -> list[Indices]:
     """Returns the examples of each bucket that has any, from the bucket of each example."""
-    return [np.flatnonzero(buckets == bucket) for bucket in np.unique(buckets)]
+    return [narrow(np.flatnonzero(buckets == bucket)) for bucket in np.unique(buckets)]

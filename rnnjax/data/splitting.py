@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from rnnjax.data.batches import Indices, permutation
+from rnnjax.data.sequences import narrow
 from rnnjax.errors import InputError
 
 
@@ -31,10 +32,15 @@ def stratified_split(
     Raises:
       InputError: a share above 0 draws no row.
     """
+    # Of many rows, few arrays of their number fit in memory at once.
     order = permutation(len(labels), *seeds)
-    classes, first, members, sizes = np.unique(
-        np.asarray(labels)[order], return_index=True, return_inverse=True, return_counts=True
-    )
+    drawn_labels = np.asarray(labels)[order]
+    # By class, and within it in the order of the draw.
+    grouped = narrow(np.argsort(drawn_labels, kind="stable"))
+    drawn_labels = drawn_labels[grouped]
+    is_first = np.append(True, drawn_labels[1:] != drawn_labels[:-1])
+    starts = np.flatnonzero(is_first[: len(order)])
+    first, sizes = grouped[starts], np.diff(starts, append=len(order))
     exact = share * sizes
     counts = np.minimum(np.floor(exact).astype(np.int64), sizes - 1)
     # By the remainder, and where equal by the first row in the order of the draw.
@@ -44,13 +50,10 @@ def stratified_split(
     counts[candidates[: max(missing, 0)]] += 1
     if share and not counts.any():
         raise InputError(
-            f"{key}: {share} of {len(labels)} rows of {len(classes)} classes is none, if each "
+            f"{key}: {share} of {len(labels)} rows of {len(sizes)} classes is none, if each "
             "class leaves one row; expected a larger share, or more rows"
         )
-    grouped = np.argsort(members, kind="stable")  # by class, in the order of the draw
-    starts = np.cumsum(sizes) - sizes
-    rank = np.empty(len(order), np.int64)
-    rank[grouped] = np.arange(len(order)) - np.repeat(starts, sizes)
     is_drawn = np.zeros(len(order), bool)
-    is_drawn[order] = rank < counts[members]
-    return np.flatnonzero(~is_drawn), np.flatnonzero(is_drawn)
+    for start, count in zip(starts, counts, strict=True):
+        is_drawn[order[grouped[start : start + count]]] = True
+    return narrow(np.flatnonzero(~is_drawn)), narrow(np.flatnonzero(is_drawn))

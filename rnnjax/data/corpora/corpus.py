@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
 from rnnjax.data.array_files import read_blocks, release_pages
-from rnnjax.data.sequences import Indices, Sequences
+from rnnjax.data.sequences import Indices, Sequences, narrow
 from rnnjax.errors import InputError
 
 _ROWS_IN_MEMORY = 10_000
@@ -49,6 +49,11 @@ class TextColumn(Sequence[str]):
         start, end = self.offsets[0], self.offsets[-1]
         return TextColumn(self.utf8[start:end], self.offsets - start)
 
+    def release(self) -> None:
+        """Unloads the pages of a mapped column from memory."""
+        release_pages(self.utf8)
+        release_pages(self.offsets)
+
     def update_digest(self, digest: Any) -> None:
         """Hashes bytes and offsets."""
         for array in (self.utf8[self.offsets[0] : self.offsets[-1]], self.offsets):
@@ -79,7 +84,7 @@ class TextColumn(Sequence[str]):
         for row in range(len(self)):
             yield self.text(row)
             if row % _ROWS_IN_MEMORY == 0:
-                release_pages(self.utf8)
+                self.release()
 
     def text(self, row: int) -> str:
         """Returns the text of a row; a negative one counts from the end."""
@@ -107,10 +112,15 @@ class JoinedTexts(Sequence[str]):
 
     @functools.cached_property
     def _ends(self) -> Int64[np.ndarray, " rows+1"]:
-        lengths = np.full(len(self.rows), len(self.columns) - 1)
-        for column in self.columns:
-            lengths += column.offsets[self.rows + 1] - column.offsets[self.rows]
-        return np.concatenate([[0], np.cumsum(lengths)])
+        ends = np.zeros(len(self.rows) + 1, np.int64)
+        for start in range(0, len(self.rows), _ROWS_IN_MEMORY):
+            rows = self.rows[start : start + _ROWS_IN_MEMORY]
+            lengths = ends[start + 1 : start + 1 + len(rows)]
+            lengths += len(self.columns) - 1
+            for column in self.columns:
+                lengths += column.offsets[rows + 1] - column.offsets[rows]
+                column.release()
+        return np.cumsum(ends, out=ends)
 
     def split_rows(self, num_bytes: int) -> list[int]:
         """Returns rows, as `TextColumn.split_rows` does."""
@@ -122,7 +132,7 @@ class JoinedTexts(Sequence[str]):
 
     def update_digest(self, digest: Any) -> None:
         """Hashes columns and rows."""
-        digest.update(self.rows.tobytes())
+        digest.update(np.ascontiguousarray(self.rows))
         for column in self.columns:
             column.update_digest(digest)
 
@@ -145,7 +155,7 @@ class JoinedTexts(Sequence[str]):
             yield " ".join([column.text(row) for column in self.columns])
             if number % _ROWS_IN_MEMORY == 0:
                 for column in self.columns:
-                    release_pages(column.utf8)
+                    column.release()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +209,7 @@ class CorpusSplit:
         if rows is None:
             rows = slice(None)
         columns = tuple(self.fields[name] for name in names)
-        return JoinedTexts(columns, np.arange(len(self))[rows])
+        return JoinedTexts(columns, narrow(np.arange(len(self)))[rows])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -184,7 +184,7 @@ class ClassificationTask(TokenTask):
 
         Of several labels also 'micro_f1'.
         """
-        log_probabilities = np.stack(split.restore_order(outputs))
+        log_probabilities = np.asarray(split.restore_order(outputs))
         compute = multi_label.compute_metrics if self.is_multi_label else metrics.compute_metrics
         scores = compute(split.targets, log_probabilities)
         return {**scores, "unknown_share": unknown_share(split.tokens)}
@@ -200,7 +200,7 @@ class ClassificationTask(TokenTask):
         del params
         classes, test = dataset.corpus.classes, dataset.test
         labels, lengths = test.targets, test.sequences.lengths
-        log_probs = np.stack(test.restore_order(outputs))
+        log_probs = np.asarray(test.restore_order(outputs))
         if self.is_multi_label:
             rows = multi_label.worst_mistakes(labels, log_probs)
             texts = dataset.corpus.splits["test"].texts(config.data.text, rows)
