@@ -164,44 +164,34 @@ def read_text(
     return "".join(pieces).removeprefix("\ufeff")
 
 
-def read_utf8(path: str | os.PathLike[str]) -> Iterator[bytes]:
+def read_utf8(path: str | os.PathLike[str], start: int = 0, line: int = 1) -> Iterator[bytes]:
     """Yields the bytes of a UTF-8 file of any size in chunks, each verified as text.
 
     Args:
       path: a regular file.
+      start: byte to begin at, the first of a line.
+      line: number of that line.
 
     Raises:
       InputError: the file cannot be read, or is not UTF-8 text.
     """
-    return (chunk for chunk, _ in _decode_chunks(Path(path), False, None, sys.maxsize))
-
-
-def open_text(
-    path: str | os.PathLike[str], newline: str, *, max_line: int | None = None
-) -> io.TextIOWrapper:
-    """Opens a UTF-8 file of any size to read its lines, without a byte order mark.
-
-    Args:
-      path: a regular file.
-      newline: as for `open`.
-      max_line: limit of a line, in bytes; None for none.
-
-    Raises:
-      InputError: the file cannot be read, is not UTF-8 text, or breaks the limit; while it is
-        read.
-    """
-    chunks = _decode_chunks(Path(path), False, max_line, sys.maxsize)
-    stream = io.BufferedReader(_Chunks(chunk for chunk, _ in chunks), _CHUNK)
-    return io.TextIOWrapper(stream, "utf-8-sig", newline=newline)
+    chunks = _decode_chunks(Path(path), False, None, sys.maxsize, start, line)
+    return (chunk for chunk, _ in chunks)
 
 
 def _decode_chunks(
-    path: Path, packed: bool, max_line: int | None, max_bytes: int
+    path: Path,
+    packed: bool,
+    max_line: int | None,
+    max_bytes: int,
+    start: int = 0,
+    line: int = 1,
 ) -> Iterator[tuple[bytes, str]]:
-    """Yields each chunk of a text file, with the text that it completes."""
+    """Yields each chunk of a text file from a byte on, with the text that it completes."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    line, width = 1, 0
+    width = 0
     with reading(path), open_regular(path) as file:
+        file.seek(start)
         for chunk in _chunks(file, unpack(file, path) if packed else file, max_bytes):
             width = _check_line(path, line, width, chunk, max_line)
             try:
@@ -242,7 +232,7 @@ def lines(file: IO[bytes], name: object) -> Iterator[bytes]:
     while line := file.readline(MAX_LINE + 1):
         number += 1
         if len(line) > MAX_LINE:
-            raise _long_line(name, number, MAX_LINE)
+            raise long_line(name, number, MAX_LINE)
         yield line
 
 
@@ -288,24 +278,6 @@ def check_writable(folder: Path) -> None:
         place = place.parent
     with tempfile.TemporaryFile(dir=place, buffering=0) as probe:
         probe.write(b"\0")
-
-
-class _Chunks(io.RawIOBase):
-    """A stream of chunks of bytes."""
-
-    def __init__(self, chunks: Iterator[bytes]):
-        self._chunks = chunks
-        self._chunk = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._chunk = self._chunk or next(self._chunks, b"")
-        count = min(len(buffer), len(self._chunk))
-        buffer[:count] = self._chunk[:count]
-        self._chunk = self._chunk[count:]
-        return count
 
 
 class _Unpacked(io.RawIOBase):
@@ -368,11 +340,12 @@ def _check_line(path: Path, line: int, width: int, chunk: bytes, max_line: int |
     first = chunk.find(b"\n")
     longest = width + (len(chunk) if first < 0 else first)
     if max_line is not None and longest > max_line:
-        raise _long_line(path, line, max_line)
+        raise long_line(path, line, max_line)
     return longest if first < 0 else len(chunk) - chunk.rfind(b"\n") - 1
 
 
-def _long_line(name: object, line: int, limit: int) -> InputError:
+def long_line(name: object, line: int, limit: int) -> InputError:
+    """Returns the refusal of a line that is longer than a limit."""
     return InputError(
         f"{name}, line {line}: is longer than {limit:,} bytes, the limit of a line; break it into "
         "lines, or give another file"

@@ -4,9 +4,10 @@ import contextlib
 import hashlib
 import json
 import mmap
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,16 +44,17 @@ def is_large(path: Path) -> bool:
 
 
 class ArrayWriter:
-    """Writes a one-dimensional array to a .npy file, part by part."""
+    """Writes an array to a .npy file, part by part along its first axis."""
 
-    def __init__(self, path: Path, dtype: Any):
-        """Creates the file, or empties it."""
+    def __init__(self, path: Path, dtype: Any, row_shape: tuple[int, ...] = ()):
+        """Creates the file, or empties it; `row_shape` is that of the other axes."""
         self._file: IO[bytes] = path.open("wb")
         self._dtype = np.dtype(dtype)
+        self._row_shape = row_shape
         self._count = 0
         self._write_header()
 
-    def append(self, values: Array) -> None:
+    def append(self, values: Shaped[np.ndarray, "items ..."]) -> None:
         """Appends values, converted to the dtype of the file."""
         np.ascontiguousarray(values, self._dtype).tofile(self._file)
         self._count += len(values)
@@ -72,9 +74,18 @@ class ArrayWriter:
     def _write_header(self) -> None:
         # The format leaves room for any length along the first axis.
         description = np.lib.format.dtype_to_descr(self._dtype)
-        header = {"descr": description, "fortran_order": False, "shape": (self._count,)}
+        shape = (self._count, *self._row_shape)
+        header = {"descr": description, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
         self._file.flush()
+
+
+def write_piece(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays to an .npz file that is either absent or whole."""
+    scratch = path.with_suffix(f".{os.getpid()}")
+    with scratch.open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+    scratch.replace(path)
 
 
 def map_array(path: Path) -> Array:

@@ -5,7 +5,6 @@ vocabulary and the limit of tokens, then a piece at a time. It answers each with
 """
 
 import itertools
-import os
 import pickle
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
+from rnnjax.data.array_files import write_piece
 from rnnjax.data.vocabulary import Vocabulary
 
 
@@ -39,11 +39,8 @@ def _answer() -> None:
 def encode_piece(path: Path, texts: list[str], vocabulary: Vocabulary, max_tokens: int) -> None:
     """Encodes texts, and writes their token ids and lengths to a file that is there or is whole."""
     sequences = vocabulary.encode(texts, max_tokens)
-    scratch = path.with_suffix(f".{os.getpid()}")
-    with scratch.open("wb") as file:
-        values = sequences.values.astype(token_dtype(len(vocabulary)))
-        np.savez(file, values=values, lengths=sequences.lengths)
-    scratch.replace(path)
+    values = sequences.values.astype(token_dtype(len(vocabulary)))
+    write_piece(path, {"values": values, "lengths": sequences.lengths})
 
 
 def token_dtype(vocab_size: int) -> np.dtype:

@@ -1,16 +1,43 @@
-"""Columns of text that are written row by row, in memory or to files that are then mapped."""
+"""Columns that are written part by part, in memory or to files that are then mapped."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
-from rnnjax.data.array_files import ArrayWriter, map_array, release_pages
+from rnnjax.data.array_files import ArrayWriter, map_array
 from rnnjax.data.corpora.corpus import TextColumn
-from rnnjax.data.sequences import Indices
 
-_ROWS = 5_000
-"""Texts that are written at once."""
+
+class ColumnWriter:
+    """Collects the parts of an array in memory, or in a .npy file."""
+
+    def __init__(self, path: Path | None, dtype: Any, row_shape: tuple[int, ...] = ()):
+        """Opens the file.
+
+        Args:
+          path: of the file; None for memory.
+          dtype: of the array.
+          row_shape: of its axes after the first.
+        """
+        self._path = path
+        self._writer = ArrayWriter(path, dtype, row_shape) if path else None
+        self._parts = [np.zeros((0, *row_shape), dtype)]
+
+    def append(self, part: Shaped[np.ndarray, "rows ..."]) -> None:
+        """Appends rows."""
+        if self._writer:
+            self._writer.append(part)
+        else:
+            self._parts.append(part)
+
+    def finish(self) -> Shaped[np.ndarray, "rows ..."]:
+        """Closes the file, and returns the array."""
+        if self._writer and self._path:
+            self._writer.close()
+            return map_array(self._path)
+        return np.concatenate(self._parts)
 
 
 class TextColumnWriter:
@@ -23,56 +50,23 @@ class TextColumnWriter:
           folder: None for memory.
           name: of the column, with which the names of its files begin.
         """
-        self._parts: list[TextColumn] = []
-        self._pending: list[str] = []
+        utf8, offsets = text_paths(folder, name) if folder else (None, None)
+        self._utf8, self._offsets = ColumnWriter(utf8, np.uint8), ColumnWriter(offsets, np.int64)
+        self._offsets.append(np.zeros(1, np.int64))
         self._end = 0
-        self._writers = None
-        if folder:
-            self._paths = [folder / f"{name}.{part}.npy" for part in ("utf8", "offsets")]
-            self._writers = [
-                ArrayWriter(path, dtype)
-                for path, dtype in zip(self._paths, (np.uint8, np.int64), strict=True)
-            ]
-            self._writers[1].append(np.zeros(1, np.int64))
 
-    def append(self, text: str) -> None:
-        """Appends a text."""
-        self._pending.append(text)
-        if len(self._pending) == _ROWS:
-            self._flush()
-
-    def extend(self, column: TextColumn, rows: Indices) -> None:
-        """Appends some rows of a column."""
-        self._flush()
-        for start in range(0, len(rows), _ROWS):
-            self._write(column.take(rows[start : start + _ROWS]))
-            release_pages(column.utf8)
+    def append(self, column: TextColumn) -> None:
+        """Appends texts."""
+        column = column.compact()
+        self._utf8.append(column.utf8)
+        self._offsets.append(self._end + column.offsets[1:])
+        self._end += column.num_bytes
 
     def finish(self) -> TextColumn:
         """Closes the files, and returns the column."""
-        self._flush()
-        if self._writers is None:
-            return _concatenate(self._parts)
-        for writer in self._writers:
-            writer.close()
-        return TextColumn(*map(map_array, self._paths))
-
-    def _flush(self) -> None:
-        if self._pending:
-            self._write(TextColumn.from_texts(self._pending))
-            self._pending = []
-
-    def _write(self, part: TextColumn) -> None:
-        if self._writers is None:
-            self._parts.append(part)
-            return
-        utf8, offsets = self._writers
-        utf8.append(part.utf8)
-        offsets.append(self._end + part.offsets[1:])
-        self._end += part.num_bytes
+        return TextColumn(self._utf8.finish(), self._offsets.finish())
 
 
-def _concatenate(parts: Sequence[TextColumn]) -> TextColumn:
-    utf8 = np.concatenate([np.zeros(0, np.uint8), *(part.utf8 for part in parts)])
-    lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.offsets) for part in parts)])
-    return TextColumn(utf8, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+def text_paths(folder: Path, name: str) -> list[Path]:
+    """Returns the files of a column of text."""
+    return [folder / f"{name}.{part}.npy" for part in ("utf8", "offsets")]

@@ -1,23 +1,22 @@
 """Labelled text from files with named columns."""
 
-import array
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from rnnjax.config.sections import DataConfig
 from rnnjax.data import array_files
 from rnnjax.data.array_files import PIECES, digest_file, map_array, prepare_folder, read_blocks
 from rnnjax.data.batches import TEST
-from rnnjax.data.corpora.column_files import TextColumnWriter
+from rnnjax.data.corpora.column_files import ColumnWriter, TextColumnWriter, text_paths
 from rnnjax.data.corpora.corpus import Corpus, CorpusSplit, TextColumn
-from rnnjax.data.corpora.tables import list_files, read_rows
-from rnnjax.data.sequences import Indices, Sequences
+from rnnjax.data.corpora.labelled_rows import LabelledRows, read_labelled_rows
+from rnnjax.data.corpora.tables import list_files
+from rnnjax.data.sequences import Indices
 from rnnjax.data.splitting import stratified_split
 from rnnjax.errors import InputError
 
@@ -26,22 +25,6 @@ FORMAT_VERSION = 1
 
 _OPTIONS = ("text", "label", "classes", "multi_label", "label_separator", "test")
 """Keys of the data section that the rows of the splits depend on, beside the files."""
-
-
-class _LabelledRows(NamedTuple):
-    """Rows of files.
-
-    Attributes:
-      fields: the texts.
-      labels: positions in `names`, of each row, or of rows with several labels a sequence.
-      names: of the labels, in the order of their first occurrence.
-      places: where each occurs first.
-    """
-
-    fields: Mapping[str, TextColumn]
-    labels: Sequences
-    names: tuple[str, ...]
-    places: tuple[str, ...]
 
 
 def load_labelled_files(config: DataConfig) -> Corpus:
@@ -57,25 +40,7 @@ def load_labelled_files(config: DataConfig) -> Corpus:
     """
     paths = {"train": config.file, "validation": config.validation_file, "test": config.test_file}
     paths = {split: Path(path) for split, path in paths.items() if path}
-    files = [file for path in paths.values() for file in list_files(path)]
-    if not any(map(array_files.is_large, files)):
-        classes, splits = _read_splits(paths, config, None)
-        fingerprint = _fingerprint(classes, splits)
-    else:
-        options = [FORMAT_VERSION, *(getattr(config, name) for name in _OPTIONS)]
-        sources = {split: list(map(digest_file, list_files(path))) for split, path in paths.items()}
-        key = hashlib.sha256(json.dumps([options, sources]).encode()).hexdigest()
-
-        def prepare(folder: Path) -> None:
-            classes, splits = _read_splits(paths, config, folder)
-            header = {"classes": classes, "fingerprint": _fingerprint(classes, splits)}
-            (folder / "corpus.json").write_text(json.dumps(header), encoding="utf-8")
-
-        folder = prepare_folder("labelled", Path(config.file).stem, key, prepare)
-        header = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-        classes, fingerprint = tuple(header["classes"]), header["fingerprint"]
-        names = [*paths, "test"]
-        splits = {name: _map_split(folder, name, config) for name in dict.fromkeys(names)}
+    classes, fingerprint, splits = _load_splits(paths, config)
     return Corpus(
         name=Path(config.file).stem,
         source=f"Labelled text from {' and '.join(map(str, paths.values()))}.",
@@ -87,48 +52,76 @@ def load_labelled_files(config: DataConfig) -> Corpus:
     )
 
 
-def read_split(path: Path, config: DataConfig, classes: Sequence[str]) -> CorpusSplit:
-    """Reads the rows of a file, or of a folder of files, as a split.
+def load_labelled_split(path: Path, config: DataConfig, classes: Sequence[str]) -> CorpusSplit:
+    """Loads the rows of a file, or of a folder of files, as one split; large ones are mapped.
 
     Raises:
       InputError: a file is missing or damaged, a text is no string, a row has no label, or one that
         is not among the classes.
     """
-    rows = _read_rows(path, config, None, "rows")
-    return _make_split(rows, np.arange(len(rows.labels)), config, classes, None, "rows")
+    return _load_splits({"rows": path}, config, tuple(classes))[-1]["rows"]
+
+
+def _load_splits(
+    paths: Mapping[str, Path], config: DataConfig, classes: tuple[str, ...] = ()
+) -> tuple[tuple[str, ...], str, dict[str, CorpusSplit]]:
+    """Returns classes, fingerprint and splits of files, in memory or mapped from the cache.
+
+    Args:
+      paths: of the splits.
+      config: names columns and classes.
+      classes: of the labels; none for those of the config, or of the rows of 'train'.
+    """
+    files = {split: list_files(path) for split, path in paths.items()}
+    if not any(array_files.is_large(file) for part in files.values() for file in part):
+        classes, splits = _read_splits(paths, config, classes, None)
+        return classes, _fingerprint(classes, splits), splits
+    options = [FORMAT_VERSION, *(getattr(config, name) for name in _OPTIONS), *classes]
+    sources = {split: list(map(digest_file, part)) for split, part in files.items()}
+    key = hashlib.sha256(json.dumps([options, sources]).encode()).hexdigest()
+
+    def prepare(folder: Path) -> None:
+        try:
+            names, splits = _read_splits(paths, config, classes, folder)
+        except InputError:  # from which no preparation goes on: mended files are other files
+            shutil.rmtree(folder)
+            raise
+        header = {
+            "classes": names,
+            "fingerprint": _fingerprint(names, splits),
+            "splits": list(splits),
+        }
+        (folder / "corpus.json").write_text(json.dumps(header), encoding="utf-8")
+
+    name = next(iter(paths.values())).stem
+    folder = prepare_folder("labelled", name, key, prepare)
+    header = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+    splits = {name: _map_split(folder, name, config) for name in header["splits"]}
+    return tuple(header["classes"]), header["fingerprint"], splits
 
 
 def _read_splits(
-    paths: Mapping[str, Path], config: DataConfig, folder: Path | None
+    paths: Mapping[str, Path], config: DataConfig, classes: tuple[str, ...], folder: Path | None
 ) -> tuple[tuple[str, ...], dict[str, CorpusSplit]]:
     """Reads files as classes and splits.
 
     Args:
-      paths: of the splits, 'train' and perhaps others.
-      config: names columns and classes.
+      paths: as for `_load_splits`.
+      config: as for `_load_splits`.
+      classes: as for `_load_splits`.
       folder: for the files of the columns; None for columns in memory.
     """
     scratch = folder / PIECES if folder else None
     if scratch:
         scratch.mkdir(exist_ok=True)
-    parts = {name: _read_rows(path, config, scratch, name) for name, path in paths.items()}
-    rows = {name: np.arange(len(part.labels)) for name, part in parts.items()}
-    labels = parts["train"].labels
-    if "test" not in parts:
+    parts = {name: read_labelled_rows(path, config, scratch, name) for name, path in paths.items()}
+    rows = {name: np.arange(len(part), dtype=np.int32) for name, part in parts.items()}
+    if "train" in parts and "test" not in parts:
         parts["test"] = parts["train"]
-        strata = np.zeros(len(labels), np.int64) if config.multi_label else labels.values
-        split = stratified_split(strata, config.test, TEST, key="config.data.test")
-        rows["train"], rows["test"] = split
-    classes = _listed_classes(config)
+        rows["train"], rows["test"] = _split_test(parts["train"], config)
     if not classes:
-        numbers = np.unique(labels.take(rows["train"]).values)
-        classes = sort_classes(parts["train"].names[number] for number in numbers)
-    if len(classes) < (1 if config.multi_label else 2):
-        reason = f"every row has the class {classes[0]!r}" if classes else "no row has a label"
-        raise InputError(
-            f"{config.file}: {reason}; expected two or more classes: set config.data.label to the "
-            "column of the classes"
-        )
+        classes = _listed_classes(config) or _training_classes(parts["train"], rows["train"])
+        _check_classes(classes, config)
     splits = {
         name: _make_split(part, rows[name], config, classes, folder, name)
         for name, part in parts.items()
@@ -136,64 +129,20 @@ def _read_splits(
     return classes, splits
 
 
-def _read_rows(path: Path, config: DataConfig, folder: Path | None, name: str) -> _LabelledRows:
-    """Reads texts and labels of each row, in memory or to files of a folder."""
-    fields = list(dict.fromkeys(config.text.split("+")))
-    writers = {field: TextColumnWriter(folder, f"{name}.{field}") for field in fields}
-    numbers: dict[str, int] = {}
-    places: list[str] = []
-    labels, lengths = array.array("i"), array.array("i")
-    parse = _parse_labels if config.multi_label else _parse_label
-    rows = read_rows(path, [*fields, config.label])
-    for values, place in tqdm(rows, f"Reading {name}", unit=" rows", disable=None):
-        for writer, field, value in zip(writers.values(), fields, values, strict=False):
-            if not isinstance(value, str):
-                raise InputError(
-                    f"{place}: {field!r} is {value!r}, expected a text: mend the row, or set "
-                    "config.data.text to columns of text"
-                )
-            writer.append(value)
-        row_labels = parse(values[-1], config, place)
-        lengths.append(len(row_labels))
-        for label in row_labels:
-            if label not in numbers:
-                numbers[label] = len(numbers)
-                places.append(place)
-            labels.append(numbers[label])
-    if not lengths:
-        raise InputError(f"{path}: there are no rows; give another file")
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    columns = {field: writer.finish() for field, writer in writers.items()}
-    sequences = Sequences(np.array(labels, np.int32), offsets)
-    return _LabelledRows(columns, sequences, tuple(numbers), tuple(places))
+def _split_test(rows: LabelledRows, config: DataConfig) -> tuple[Indices, Indices]:
+    """Draws the test split; returns the other rows and its rows, both rising."""
+    if config.multi_label:
+        strata = np.zeros(len(rows), np.int8)
+    else:
+        every = np.arange(len(rows), dtype=np.int32)
+        strata = np.concatenate([labels.values for labels, _ in rows.select(every)])
+    return stratified_split(strata, config.test, TEST, key="config.data.test")
 
 
-def _parse_label(value: Any, config: DataConfig, place: str) -> tuple[str]:
-    if isinstance(value, list):
-        raise InputError(
-            f"{place}: {config.label!r} is a list of {len(value)} labels, expected one: set "
-            "config.data.multi_label to True, or mend the row"
-        )
-    if not isinstance(value, str | int) or value == "":
-        raise InputError(
-            f"{place}: {config.label!r} is {value!r}, expected a class, a text or a whole number: "
-            "mend the row, or set config.data.label to the column of the classes"
-        )
-    return (str(value),)
-
-
-def _parse_labels(value: Any, config: DataConfig, place: str) -> tuple[str, ...]:
-    """Returns each label once, in the order of the row."""
-    if isinstance(value, str):
-        value = [name.strip() for name in value.split(config.label_separator)] if value else []
-    if isinstance(value, list) and all(
-        isinstance(name, str | int) and name != "" for name in value
-    ):
-        return tuple(dict.fromkeys(map(str, value)))
-    raise InputError(
-        f"{place}: {config.label!r} is {value!r}, expected a list of labels, or text with "
-        f"{config.label_separator!r} between them (config.data.label_separator): mend the row"
-    )
+def _training_classes(rows: LabelledRows, indices: Indices) -> tuple[str, ...]:
+    """Returns the classes of the training rows, sorted."""
+    numbers = {int(n) for labels, _ in rows.select(indices) for n in np.unique(labels.values)}
+    return sort_classes(rows.names[number] for number in numbers)
 
 
 def _listed_classes(config: DataConfig) -> tuple[str, ...]:
@@ -206,6 +155,15 @@ def _listed_classes(config: DataConfig) -> tuple[str, ...]:
     return classes
 
 
+def _check_classes(classes: Sequence[str], config: DataConfig) -> None:
+    if len(classes) < (1 if config.multi_label else 2):
+        reason = f"every row has the class {classes[0]!r}" if classes else "no row has a label"
+        raise InputError(
+            f"{config.file}: {reason}; expected two or more classes: set config.data.label to the "
+            "column of the classes"
+        )
+
+
 def sort_classes(labels: Iterable[str]) -> tuple[str, ...]:
     """Returns each label once: whole numbers in rising order, others sorted."""
     names = set(labels)
@@ -215,7 +173,7 @@ def sort_classes(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def _make_split(
-    rows: _LabelledRows,
+    rows: LabelledRows,
     indices: Indices,
     config: DataConfig,
     classes: Sequence[str],
@@ -228,31 +186,32 @@ def _make_split(
       InputError: a label is not among the classes.
     """
     numbers = {label: number for number, label in enumerate(classes)}
-    labels = rows.labels.take(indices)
-    for number in np.unique(labels.values).tolist():
-        if rows.names[number] not in numbers:
-            raise _unknown_class(rows.names[number], rows.places[number], config, classes)
     class_numbers = np.array([numbers.get(label, -1) for label in rows.names], np.int32)
-    values = class_numbers[labels.values]
-    if config.multi_label:
-        is_label = np.zeros((len(indices), len(classes)), bool)
-        is_label[np.repeat(np.arange(len(indices)), labels.lengths), values] = True
-        values = is_label
-    fields = {}
-    for field, column in rows.fields.items():
-        writer = TextColumnWriter(folder, f"{name}.{field}")
-        writer.extend(column, indices)
-        fields[field] = writer.finish()
-    if folder:
-        np.save(folder / f"{name}.labels.npy", values)
-    return CorpusSplit(values, fields)
+    for labels, _ in rows.select(indices):
+        unknown = labels.values[class_numbers[labels.values] < 0]
+        if len(unknown):
+            place = rows.places[unknown[0]]
+            raise _unknown_class(rows.names[unknown[0]], place, config, classes)
+    path = folder / f"{name}.labels.npy" if folder else None
+    shape, dtype = ((len(classes),), bool) if config.multi_label else ((), np.int32)
+    targets = ColumnWriter(path, dtype, shape)
+    writers = {field: TextColumnWriter(folder, f"{name}.{field}") for field in rows.fields}
+    for labels, texts in rows.select(indices, rows.fields):
+        values = class_numbers[labels.values]
+        if config.multi_label:
+            is_label = np.zeros((len(labels), len(classes)), bool)
+            is_label[np.repeat(np.arange(len(labels)), labels.lengths), values] = True
+            values = is_label
+        targets.append(values)
+        for field, writer in writers.items():
+            writer.append(texts[field])
+    fields = {field: writer.finish() for field, writer in writers.items()}
+    return CorpusSplit(targets.finish(), fields)
 
 
 def _map_split(folder: Path, name: str, config: DataConfig) -> CorpusSplit:
     fields = {
-        field: TextColumn(
-            *(map_array(folder / f"{name}.{field}.{part}.npy") for part in ("utf8", "offsets"))
-        )
+        field: TextColumn(*map(map_array, text_paths(folder, f"{name}.{field}")))
         for field in dict.fromkeys(config.text.split("+"))
     }
     return CorpusSplit(map_array(folder / f"{name}.labels.npy"), fields)
@@ -271,7 +230,8 @@ def _fingerprint(classes: Sequence[str], splits: dict[str, CorpusSplit]) -> str:
     digest = hashlib.sha256(json.dumps(list(classes)).encode())
     for name, split in sorted(splits.items()):
         digest.update(f"{name} {len(split)}".encode())
-        digest.update(split.labels.tobytes())
+        for block in read_blocks(split.labels):
+            digest.update(block.tobytes())
         for field, column in split.fields.items():
             digest.update(field.encode())
             for values in (column.offsets, column.utf8):

@@ -1,36 +1,79 @@
 """Tables with named columns: CSV, TSV, JSON Lines and Parquet files, or folders of them."""
 
+import contextlib
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rnnjax.data.text_lines import TextLines
 from rnnjax.errors import InputError
-from rnnjax.input_files import MAX_LINE, open_text, parse_json, reading
+from rnnjax.input_files import MAX_LINE, parse_json, reading
+
+if TYPE_CHECKING:
+    from pyarrow import parquet
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
+class Place(NamedTuple):
+    """The place of a row, as text 'train.csv, line 3', and where the next row begins.
+
+    Attributes:
+      path: of the file.
+      file: its number among those of the table, from 0.
+      number: of the first line of the row; of Parquet, of the row; from 1.
+      last: of the last line of the row.
+      end: units of the file up to the end of the row: bytes; of Parquet, rows.
+    """
+
+    path: Path
+    file: int = 0
+    number: int = 0
+    last: int = 0
+    end: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path}, {'row' if self.path.suffix == '.parquet' else 'line'} {self.number}"
+
+
 class TableRow(NamedTuple):
-    """The values of a row, and the place it comes from: 'train.csv, line 3'."""
+    """The values of a row, and the place it comes from."""
 
     values: tuple[Any, ...]
-    place: str
+    place: Place
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
+def read_rows(
+    path: Path, columns: Sequence[str], after: Sequence[int] = (0, 0, 0, 0)
+) -> Iterator[TableRow]:
     """Yields the values of some columns, row by row.
 
     Args:
       path: a file, or a folder whose files of these suffixes are read in the order of their names.
       columns: names in the header, fields of JSON objects, or columns of Parquet.
+      after: the numbers of the `Place` of the row before the first one to read.
 
     Raises:
       InputError: a file is missing or damaged, or lacks a column. The message names file and line.
     """
-    for file in list_files(path):
-        yield from _read_file(file, columns)
+    for number, file in enumerate(list_files(path)):
+        if number >= after[0]:
+            place = Place(file, number, *(after[1:] if number == after[0] else ()))
+            yield from _read_file(place, columns)
+
+
+def count_units(path: Path) -> list[int]:
+    """Returns the units of each file of a table that `Place.end` counts.
+
+    Raises:
+      InputError: a file is missing or damaged.
+    """
+    return [
+        _read_footer(file).metadata.num_rows if file.suffix == ".parquet" else file.stat().st_size
+        for file in list_files(path)
+    ]
 
 
 def list_files(path: Path) -> list[Path]:
@@ -48,29 +91,32 @@ def list_files(path: Path) -> list[Path]:
     return files
 
 
-def _read_file(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
+def _read_file(after: Place, columns: Sequence[str]) -> Iterator[TableRow]:
+    path = after.path
     if path.suffix in _DELIMITERS:
-        return _read_delimited(path, columns, _DELIMITERS[path.suffix])
+        return _read_delimited(after, columns, _DELIMITERS[path.suffix])
     if path.suffix == ".jsonl":
-        return _read_json_lines(path, columns)
+        return _read_json_lines(after, columns)
     if path.suffix == ".parquet":
-        return _read_parquet(path, columns)
+        return _read_parquet(after, columns)
     raise InputError(
         f"{path}: given the suffix {path.suffix!r}, expected one of {', '.join(SUFFIXES)}: rename "
         "the file by its format"
     )
 
 
-def _read_delimited(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[TableRow]:
+def _read_delimited(after: Place, columns: Sequence[str], delimiter: str) -> Iterator[TableRow]:
     # The limit belongs to the whole process, and its default refuses long texts.
     csv.field_size_limit(MAX_LINE)
-    text = open_text(path, newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    path = after.path
+    lines = TextLines(path, newline="")
     try:
-        header = next(reader, [])
+        header = next(csv.reader(lines, delimiter=delimiter, strict=True), [])
         indices = [_index(path, header, column) for column in columns]
-        start = reader.line_num + 1
-        for fields in reader:
+        if after.end:
+            lines = TextLines(path, "", after.last, after.end)
+        start = lines.number + 1
+        for fields in csv.reader(lines, delimiter=delimiter, strict=True):
             if len(fields) != len(header):
                 if fields:
                     raise InputError(
@@ -80,11 +126,11 @@ def _read_delimited(path: Path, columns: Sequence[str], delimiter: str) -> Itera
                     )
             else:
                 values = tuple(fields[index] for index in indices)
-                yield TableRow(values, f"{path}, line {start}")
-            start = reader.line_num + 1
+                yield TableRow(values, Place(path, after.file, start, lines.number, lines.end))
+            start = lines.number + 1
     except csv.Error as error:
         raise InputError(
-            f"{path}, line {reader.line_num}: {error}; a field that holds delimiters, quotes or "
+            f"{path}, line {lines.number}: {error}; a field that holds delimiters, quotes or "
             "line breaks is put in quotes, and a quote in it is doubled: mend the row"
         ) from None
 
@@ -97,12 +143,12 @@ def _index(path: Path, header: Sequence[str], column: str) -> int:
     raise _missing_column(f"{path}, line 1", header, column)
 
 
-def _read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
-    text = open_text(path, newline="\n", max_line=MAX_LINE)
-    for number, line in enumerate(text, start=1):
+def _read_json_lines(after: Place, columns: Sequence[str]) -> Iterator[TableRow]:
+    lines = TextLines(after.path, "\n", after.last, after.end)
+    for line in lines:
         if not line.strip():
             continue
-        place = f"{path}, line {number}"
+        place = after._replace(number=lines.number, last=lines.number, end=lines.end)
         try:
             row = parse_json(line)
         except ValueError as error:
@@ -111,24 +157,43 @@ def _read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
             raise InputError(f"{place}: given {type(row).__name__}, expected an object; mend it")
         for column in columns:
             if column not in row:
-                raise _missing_column(place, list(row), column)
+                raise _missing_column(str(place), list(row), column)
         yield TableRow(tuple(row[column] for column in columns), place)
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> Iterator[TableRow]:
-    from pyarrow import ArrowException, parquet
+def _read_parquet(after: Place, columns: Sequence[str]) -> Iterator[TableRow]:
+    path = after.path
+    file = _read_footer(path)
+    for column in columns:
+        if column not in file.schema_arrow.names:
+            raise _missing_column(str(path), file.schema_arrow.names, column)
+    number, skipped = 0, after.end
+    with _reading_parquet(path):
+        for group in range(file.num_row_groups):
+            if number + file.metadata.row_group(group).num_rows <= skipped:
+                number += file.metadata.row_group(group).num_rows
+                continue
+            for batch in file.iter_batches(row_groups=[group], columns=list(columns)):
+                for row in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
+                    number += 1
+                    if number > skipped:
+                        yield TableRow(row, Place(path, after.file, number, number, number))
+
+
+def _read_footer(path: Path) -> "parquet.ParquetFile":
+    from pyarrow import parquet
+
+    with _reading_parquet(path):
+        return parquet.ParquetFile(path)
+
+
+@contextlib.contextmanager
+def _reading_parquet(path: Path) -> Iterator[None]:
+    from pyarrow import ArrowException
 
     with reading(path):
         try:
-            file = parquet.ParquetFile(path)
-            for column in columns:
-                if column not in file.schema_arrow.names:
-                    raise _missing_column(str(path), file.schema_arrow.names, column)
-            number = 0
-            for batch in file.iter_batches(columns=list(columns)):
-                for row in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
-                    number += 1
-                    yield TableRow(row, f"{path}, row {number}")
+            yield
         except ArrowException as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{path}: is no Parquet file, or damaged ({reason})") from None

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from rnnjax.data.corpora import read_csv
-from rnnjax.data.corpora.labelled_files import read_split
+from rnnjax.data.corpora.labelled_files import load_labelled_split
 from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_share
 from rnnjax.errors import InputError, is_out_of_memory
 from rnnjax.tasks.classification import metrics, multi_label
@@ -67,7 +67,7 @@ class TrainedClassifier(TrainedRun):
         config = self.config.data
         fields = config.text.split("+")
         if config.has_named_columns:
-            split = read_split(path, config, self.classes)
+            split = load_labelled_split(path, config, self.classes)
             labels, texts = split.labels, split.texts(config.text)
         else:
             rows = list(read_csv(path, self.classes))

@@ -113,7 +113,8 @@ def _read_table(path: Path, columns: SeriesColumns) -> tuple[SeriesTable, tuple[
     keys = [key for key in (columns.id, columns.time, columns.label) if key]
     values, times, labels, places = [], [], [], []
     starts, seen, latest = [], {}, None
-    for row, place in read_rows(path, [*names, *keys]):
+    for row, row_place in read_rows(path, [*names, *keys]):
+        place = str(row_place)
         entries = dict(zip([*names, *keys], row, strict=True))
         values.append([_number(entries[name], name, place) for name in names])
         if columns.time:
