@@ -7,10 +7,12 @@ import os
 
 import numpy as np
 import pytest
-from training.small_runs import news_config
+from training.small_runs import SMALL_CONFIG, make_config, news_config
 
 from rnnjax import training
+from rnnjax.data import array_files
 from rnnjax.data.corpora import read_csv
+from rnnjax.tasks.classification import trained_run
 from rnnjax.tasks.classification.trained_run import TrainedClassifier
 
 
@@ -86,3 +88,28 @@ def test_unreadable_files_are_refused(
     assert (result.status, result.out) == (2, "")
     assert result.err.startswith("error: bad.csv")
     assert message in result.err
+
+
+@pytest.mark.parametrize("options", [{}, {"max_tokens": 3}, {"multi_label": True}])
+def test_a_large_file_has_the_scores_of_a_small_one(tmp_path, monkeypatch, options):
+    monkeypatch.setenv("RNNJAX_CACHE", str(tmp_path / "cache"))
+    rows = [
+        {"text": f"word{n % 5} " * (1 + n % 9) + f"w{n % 3}", "label": f"c{n % 4}"}
+        for n in range(90)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "a.jsonl").write_text(text)
+    data = {"file": str(tmp_path / "a.jsonl"), "text": "text", **options}
+    config = make_config(SMALL_CONFIG, epochs=1)
+    config = config.model_copy(update={"data": config.data.model_copy(update=data)})
+    training.train(config, "small", tmp_path / "run")
+    run = training.load_run(tmp_path / "run")
+    monkeypatch.setattr(trained_run, "_MAX_BATCHED_TOKENS", 8)
+    expected = run.evaluate(tmp_path / "a.jsonl")
+    assert expected["rows"] == 90
+    monkeypatch.setattr(array_files, "MAX_BYTES_IN_MEMORY", 20)
+    assert run.evaluate(tmp_path / "a.jsonl") == expected
+    folders = sorted((tmp_path / "cache").glob("*/*-*.lock"))
+    kinds = [folder.parent.name for folder in folders]
+    assert kinds.count("labelled") == 1
+    assert kinds.count("tokens") == (1 if options.get("max_tokens") else 3)

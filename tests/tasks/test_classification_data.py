@@ -184,7 +184,7 @@ def test_boundaries_are_extended_to_longest_text():
 
     def boundaries(*texts):
         return make_batches(
-            DataConfig(), vocabulary, [*texts], labels, batch_size=16, boundaries=(2, 4)
+            DataConfig(), vocabulary.encode(texts), labels, batch_size=16, boundaries=(2, 4)
         ).boundaries
 
     assert boundaries("a a a a a", "a") == (2, 4, 5)

@@ -190,8 +190,7 @@ def text(spec: dict[str, Any], variant: str) -> Job:
         texts = train.texts(config.data.text)
         batches = make_batches(
             config.data,
-            vocabulary,
-            texts,
+            vocabulary.encode(texts, config.data.max_tokens),
             np.asarray(train.labels, np.int32),
             batch_size=config.batch_size,
             mask_padding=config.model.mask,

@@ -122,6 +122,10 @@ class JoinedTexts(Sequence[str]):
                 column.release()
         return np.cumsum(ends, out=ends)
 
+    def take(self, rows: Indices) -> "JoinedTexts":
+        """Selects texts, in that order, which are not loaded into memory."""
+        return JoinedTexts(self.columns, self.rows[rows])
+
     def split_rows(self, num_bytes: int) -> list[int]:
         """Returns rows, as `TextColumn.split_rows` does."""
         return _split_at(self._ends, num_bytes)

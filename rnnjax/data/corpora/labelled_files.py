@@ -190,8 +190,8 @@ def _make_split(
     for labels, _ in rows.select(indices):
         unknown = labels.values[class_numbers[labels.values] < 0]
         if len(unknown):
-            place = rows.places[unknown[0]]
-            raise _unknown_class(rows.names[unknown[0]], place, config, classes)
+            number = int(unknown[0])
+            raise _unknown_class(rows.names[number], rows.places[number], config, classes)
     path = folder / f"{name}.labels.npy" if folder else None
     shape, dtype = ((len(classes),), bool) if config.multi_label else ((), np.int32)
     targets = ColumnWriter(path, dtype, shape)

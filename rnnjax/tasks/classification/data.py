@@ -15,8 +15,9 @@ from rnnjax.data.corpora import Corpus, CorpusSplit
 from rnnjax.data.corpora.corpus import JoinedTexts
 from rnnjax.data.corpora.labelled_files import load_labelled_files
 from rnnjax.data.dataset import TextDataset
+from rnnjax.data.sequences import Sequences
 from rnnjax.data.splitting import stratified_split
-from rnnjax.data.token_files import Texts, fit_vocabulary
+from rnnjax.data.token_files import fit_vocabulary
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
 
@@ -80,8 +81,9 @@ def make_dataset(
 
     def batches(split: CorpusSplit, rows: np.ndarray, **options) -> Batches:
         texts, labels = split.joined_texts(data.text, rows), np.asarray(split.labels[rows])
+        sequences = token_files.encode("texts", texts, vocabulary, data.max_tokens)
         options |= {"batch_size": batch_size, "mask_padding": config.model.mask}
-        return make_batches(data, vocabulary, texts, labels, **options)
+        return make_batches(data, sequences, labels, **options)
 
     options = {"shuffle": data.shuffle, "group_size": config.steps_per_call}
     if data.class_weights:
@@ -145,8 +147,7 @@ def reuse_dataset(dataset: LabelledTextDataset, config: Config) -> LabelledTextD
 
 def make_batches(
     config: DataConfig,
-    vocabulary: Vocabulary,
-    texts: Texts,
+    sequences: Sequences,
     labels: np.ndarray,
     *,
     batch_size: int,
@@ -156,12 +157,11 @@ def make_batches(
     boundaries: tuple[int, ...] = (),
     example_weights: Float32[np.ndarray, " examples"] | None = None,
 ) -> Batches:
-    """Encodes labelled texts and returns them as batches.
+    """Returns the batches of labelled texts.
 
     Args:
-      config: the limit of tokens, and whether texts are bucketed by length.
-      vocabulary: maps tokens to ids.
-      texts: at least one.
+      config: whether texts are bucketed by length.
+      sequences: the tokens of at least one text.
       labels: one int32 for each text, or of several labels bool `[texts, classes]`.
       batch_size: rows of a batch.
       mask_padding: as for `Batches`.
@@ -172,7 +172,7 @@ def make_batches(
       example_weights: as for `Batches`.
     """
     return Batches(
-        token_files.encode("texts", texts, vocabulary, config.max_tokens),
+        sequences,
         labels,
         batch_size=batch_size,
         boundaries=boundaries,

@@ -10,8 +10,12 @@ import jax
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from rnnjax.data import token_files
 from rnnjax.data.corpora import read_csv
+from rnnjax.data.corpora.corpus import JoinedTexts
 from rnnjax.data.corpora.labelled_files import load_labelled_split
+from rnnjax.data.sequences import Indices, Sequences
+from rnnjax.data.token_files import Texts
 from rnnjax.data.vocabulary import Vocabulary, has_excess_unknowns, unknown_share
 from rnnjax.errors import InputError, is_out_of_memory
 from rnnjax.tasks.classification import metrics, multi_label
@@ -23,6 +27,8 @@ from rnnjax.tasks.trained_run import TrainedRun
 _MAX_CHARACTERS = 80
 _MAX_BATCHED_TOKENS = 512
 """Longer texts are read one at a time, so that memory follows their length."""
+_MAX_CHECKED_TEXTS = 100_000
+"""Texts of a file whose Unicode form is checked."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -68,19 +74,23 @@ class TrainedClassifier(TrainedRun):
         fields = config.text.split("+")
         if config.has_named_columns:
             split = load_labelled_split(path, config, self.classes)
-            labels, texts = split.labels, split.texts(config.text)
+            labels, texts = split.labels, split.joined_texts(config.text)
         else:
             rows = list(read_csv(path, self.classes))
             labels = np.array([row.label for row in rows], np.int32)
             texts = [" ".join(getattr(row, field) for field in fields) for row in rows]
-        tokens = self.vocabulary.encode(texts, self.config.data.max_tokens).values
-        share = unknown_share(tokens)
-        self.warn_unknown_tokens(share, texts)
+        sequences = self._encode(texts)
+        share = unknown_share(sequences.values)
+        self.warn_unknown_tokens(share, texts[:_MAX_CHECKED_TEXTS])
         compute = multi_label.compute_metrics if config.multi_label else metrics.compute_metrics
-        return {**compute(labels, self.log_probabilities(texts, labels)), "unknown_share": share}
+        outputs = self._batched_log_probabilities(texts, sequences, labels)
+        return {**compute(labels, outputs), "unknown_share": share}
+
+    def _encode(self, texts: Texts) -> Sequences:
+        return token_files.encode("texts", texts, self.vocabulary, self.config.data.max_tokens)
 
     def log_probabilities(
-        self, texts: list[str], labels: Shaped[np.ndarray, "rows ..."]
+        self, texts: Texts, labels: Shaped[np.ndarray, "rows ..."]
     ) -> Float[np.ndarray, "rows classes"]:
         """Returns log-probabilities of texts in batches like those of the test data of the run.
 
@@ -91,10 +101,15 @@ class TrainedClassifier(TrainedRun):
         Raises:
           InputError: a text is too long for the memory of the device.
         """
+        return self._batched_log_probabilities(texts, self._encode(texts), labels)
+
+    def _batched_log_probabilities(
+        self, texts: Texts, sequences: Sequences, labels: np.ndarray
+    ) -> np.ndarray:
         # Without a mask the network reads padding, which depends on the other texts of a batch.
         max_tokens = _MAX_BATCHED_TOKENS if self.config.model.mask else sys.maxsize
         return self._log_probabilities(
-            "evaluate", texts, labels, self.config.batch_size, max_tokens
+            "evaluate", texts, sequences, labels, self.config.batch_size, max_tokens
         )
 
     def predict(self, texts: Sequence[str]) -> Float[np.ndarray, "rows classes"]:
@@ -107,9 +122,11 @@ class TrainedClassifier(TrainedRun):
           InputError: a text is too long for the memory of the device.
         """
         batch_size = self.config.batch_size if self.config.model.mask else 1
-        labels = np.zeros(len(texts), np.int32)
+        labels, sequences = np.zeros(len(texts), np.int32), self._encode(texts)
         return np.exp(
-            self._log_probabilities("predict", list(texts), labels, batch_size, _MAX_BATCHED_TOKENS)
+            self._log_probabilities(
+                "predict", texts, sequences, labels, batch_size, _MAX_BATCHED_TOKENS
+            )
         )
 
     def exported(self) -> ExportedNetwork:
@@ -129,19 +146,25 @@ class TrainedClassifier(TrainedRun):
         return ExportedNetwork("classes", settings, {"model": function})
 
     def _log_probabilities(
-        self, name: str, texts: list[str], labels: np.ndarray, batch_size: int, max_tokens: int
+        self,
+        name: str,
+        texts: Texts,
+        sequences: Sequences,
+        labels: np.ndarray,
+        batch_size: int,
+        max_tokens: int,
     ) -> np.ndarray:
         """Returns log-probabilities; texts of more than `max_tokens` have a batch of their own."""
-        lengths = self.vocabulary.encode(texts, self.config.data.max_tokens).lengths
+        lengths = sequences.lengths
         outputs = np.empty((len(texts), len(self.classes)), np.float32)
         short, long = np.flatnonzero(lengths <= max_tokens), np.flatnonzero(lengths > max_tokens)
         for rows, size, boundaries in ((short, batch_size, self.boundaries), (long, 1, ())):
             if not len(rows):
                 continue
+            is_part = len(rows) < len(sequences)
             split = make_batches(
                 self.config.data,
-                self.vocabulary,
-                [texts[row] for row in rows],
+                self._encode(_take(texts, rows)) if is_part else sequences,
                 labels[rows],
                 batch_size=size,
                 mask_padding=self.config.model.mask,
@@ -151,7 +174,7 @@ class TrainedClassifier(TrainedRun):
                 split = fit_boundaries(split, self.config.data.buckets)
             try:
                 batches = self.outputs(split, name)
-                outputs[rows] = np.stack(split.restore_order(batches))
+                outputs[rows] = split.restore_order(batches)
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -167,6 +190,10 @@ class TrainedClassifier(TrainedRun):
                 "again with a lower config.learning_rate"
             )
         return outputs
+
+
+def _take(texts: Texts, rows: Indices) -> Texts:
+    return texts.take(rows) if isinstance(texts, JoinedTexts) else [texts[int(row)] for row in rows]
 
 
 def _answer(
