@@ -9,6 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from rnnjax.config.sections import DataConfig
+from rnnjax.data import text_lines
 from rnnjax.data.corpora.labelled_files import load_labelled_files, sort_classes
 from rnnjax.data.corpora.tables import read_rows
 from rnnjax.errors import InputError
@@ -213,3 +214,15 @@ def test_ten_thousand_classes(tmp_path):
         "test": 2_000,
     }
     assert len(set(corpus.splits["train"].labels.tolist())) == 10_000
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
+def test_a_line_without_end_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(text_lines, "MAX_LINE", 1_000)
+    WRITERS[name](tmp_path / name)
+    with (tmp_path / name).open("a", encoding="utf-8") as file:
+        file.write("é" * 1_001)
+    line = {"a.jsonl": 4}.get(name, 7)
+    message = rf"{name}, line {line}: is longer than 1,000 bytes, the limit of a line; break it"
+    with pytest.raises(InputError, match=message):
+        list(read_rows(tmp_path / name, ["title", "body", "kind"]))

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 
+from rnnjax import input_files
 from rnnjax.config import parse
 from rnnjax.data import array_files, encoding_worker, token_files
 from rnnjax.data.array_files import ArrayWriter, map_array, prepare_folder
 from rnnjax.data.corpora.corpus import CorpusSplit, TextColumn
+from rnnjax.data.corpora.mapped_lines import map_lines
 from rnnjax.data.corpora.plain_text import load_text_files
 from rnnjax.data.vocabulary import Vocabulary
 from rnnjax.errors import InputError
@@ -102,6 +104,36 @@ def test_splits_of_large_files(tmp_path, small_memory):
     with pytest.raises(InputError, match=r"a\.txt, line 3: byte 0xff is not UTF-8"):
         load_text_files(tmp_path / "a.txt")
     assert not list((tmp_path / "cache" / "lines").glob("preparing*/*.json"))
+
+
+@pytest.mark.parametrize("unit", ["character", "word", "whitespace", "subword"])
+def test_a_long_line_has_the_same_tokens_in_pieces(unit, tmp_path, request, monkeypatch):
+    words = " ".join(f"é{'xyz漢'[i % 4] * (i % 6)}, the\tend" for i in range(200))
+    (tmp_path / "train.txt").write_text(f"{words}\nshort\n{words}", encoding="utf-8")
+    (tmp_path / "test.txt").write_text(words, encoding="utf-8")
+    files = {"test_file": str(tmp_path / "test.txt")}
+    expected = language_model_data(tmp_path, unit, **files)
+    request.getfixturevalue("small_memory")
+    monkeypatch.setattr(input_files, "_CHUNK", 64)
+    large = language_model_data(tmp_path, unit, **files)
+    lengths = np.diff(large.corpus.splits["train"].offsets)
+    assert len(lengths) > 50
+    assert lengths.max() < 2 * 64
+    assert large.vocabulary.to_json() == expected.vocabulary.to_json()
+    for split in ("train", "test"):
+        pair = getattr(large, split), getattr(expected, split)
+        np.testing.assert_array_equal(pair[0].tokens, pair[1].tokens)
+        assert pair[0].num_characters == pair[1].num_characters
+        assert pair[0].num_bytes == pair[1].num_bytes
+
+
+def test_a_long_word_is_cut_between_characters(tmp_path, monkeypatch):
+    monkeypatch.setattr(input_files, "_CHUNK", 7)
+    text = "漢é" * 30 + " a\n" + "b" * 20
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    lines = list(map_lines(tmp_path / "a.txt"))
+    assert "".join(lines) == text
+    assert max(len(line.encode()) for line in lines) < 14
 
 
 def column_of(texts):

@@ -27,7 +27,10 @@ _FRAMED_BYTES = 2**20
 def map_lines(path: Path) -> TextColumn:
     """Maps the lines of a file, line ends included, without a byte order mark.
 
-    The starts of the lines are kept in the cache. The file must not change while it is in use.
+    A line of more than about 2 MiB becomes several texts, so that none is larger than memory. It is
+    cut before a space, which leaves the tokens as they are, and between other characters only
+    where a MiB has no space. The starts of the texts are kept in the cache. The file must not
+    change while it is in use.
 
     Raises:
       InputError: it cannot be read, or is not UTF-8 text.
@@ -46,6 +49,8 @@ def map_lines(path: Path) -> TextColumn:
                     offsets.append(np.array([len(_BOM) if chunk.startswith(_BOM) else 0]))
                 (ends,) = np.nonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
                 offsets.append(position + ends + 1)
+                if chunk and not len(ends):
+                    offsets.append(np.array([position + _find_cut(chunk)]))
                 position += len(chunk)
                 ends_line = chunk.endswith(b"\n") if chunk else ends_line
                 progress.update(position, examples=len(chunk))
@@ -56,6 +61,13 @@ def map_lines(path: Path) -> TextColumn:
     # An empty file cannot be mapped.
     utf8 = np.asarray(np.memmap(path, np.uint8, mode="r")) if size else np.zeros(0, np.uint8)
     return TextColumn(utf8, map_array(folder / "offsets.npy"))
+
+
+def _find_cut(chunk: bytes) -> int:
+    """Returns the last byte that is a space or, in a chunk without any, begins a character."""
+    if (space := chunk.rfind(b" ", 1)) > 0:
+        return space
+    return int(np.flatnonzero(_starts_character(np.frombuffer(chunk, np.uint8)))[-1])
 
 
 def count_characters(texts: TextColumn) -> int:
