@@ -104,9 +104,15 @@ def test_a_large_file_has_the_scores_of_a_small_one(tmp_path, monkeypatch, optio
     config = config.model_copy(update={"data": config.data.model_copy(update=data)})
     training.train(config, "small", tmp_path / "run")
     run = training.load_run(tmp_path / "run")
+    assert isinstance(run, TrainedClassifier)
     monkeypatch.setattr(trained_run, "_MAX_BATCHED_TOKENS", 8)
     expected = run.evaluate(tmp_path / "a.jsonl")
     assert expected["rows"] == 90
+    if not options.get("multi_label"):
+        labels = np.array([n % 4 for n in range(90)], np.int32)
+        outputs = run.log_probabilities([row["text"] for row in rows], labels)
+        losses = outputs[np.arange(90), labels]
+        assert expected["loss"] == -float(np.mean(losses, dtype=np.float64))
     monkeypatch.setattr(array_files, "MAX_BYTES_IN_MEMORY", 20)
     assert run.evaluate(tmp_path / "a.jsonl") == expected
     folders = sorted((tmp_path / "cache").glob("*/*-*.lock"))
