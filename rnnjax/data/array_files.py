@@ -88,6 +88,16 @@ def write_piece(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     scratch.replace(path)
 
 
+def read_piece(path: Path) -> dict[str, np.ndarray] | None:
+    """Returns the arrays of a file of `write_piece`; None if it is absent or damaged."""
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return dict(arrays)
+    # Damaged files raise whatever the readers of their formats happen to raise.
+    except Exception:
+        return None
+
+
 def map_array(path: Path) -> Array:
     """Maps the array of a .npy file into memory, read-only.
 

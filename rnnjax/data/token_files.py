@@ -23,6 +23,7 @@ from rnnjax.data.array_files import (
     ArrayWriter,
     map_array,
     prepare_folder,
+    read_piece,
     release_pages,
 )
 from rnnjax.data.corpora.corpus import JoinedTexts, TextColumn
@@ -205,7 +206,7 @@ def _encode_files(
     missing: dict[Path, Any] = {
         path: texts[start:stop]
         for path, (start, stop) in zip(paths, itertools.pairwise(bounds), strict=True)
-        if not path.exists()
+        if read_piece(path) is None
     }
     count = len(paths)
     with Progress(f"encode {name}", count, initial=count - len(missing), unit="pieces") as progress:

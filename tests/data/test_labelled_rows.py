@@ -156,6 +156,8 @@ def test_a_killed_preparation_goes_on(tmp_path, monkeypatch):
         assert process.stdout.readline().endswith("train-0.npz\n")
         time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
+    (piece,) = (tmp_path / "killed").rglob("train-0.npz")
+    (piece.parent / "train-1.npz").write_bytes(piece.read_bytes()[:-50])
     with start(0) as process:
         output = process.communicate()[0]
     assert output.splitlines()[0].endswith("train-1.npz")

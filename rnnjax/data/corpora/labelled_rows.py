@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnnjax.config.sections import DataConfig
-from rnnjax.data.array_files import write_piece
+from rnnjax.data.array_files import read_piece, write_piece
 from rnnjax.data.corpora.corpus import TextColumn
 from rnnjax.data.corpora.tables import TableRow, count_units, read_rows
 from rnnjax.data.sequences import Indices, Sequences
@@ -111,9 +111,8 @@ def read_labelled_rows(
     def next_file() -> Path | None:
         return folder / f"{name}-{len(pieces)}.npz" if folder else None
 
-    while (file := next_file()) and file.exists():
-        with np.load(file) as arrays:
-            add(file, arrays)
+    while (file := next_file()) and (arrays := read_piece(file)):
+        add(file, arrays)
     units = count_units(path)
     ends = np.cumsum([0, *units]).tolist()
     start = ends[after[0]] + after[-1]
