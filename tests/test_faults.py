@@ -14,6 +14,7 @@ import damaged_caches
 import damaged_configs
 import damaged_files
 import damaged_runs
+import damaged_tables
 import records
 import references
 from verdicts import attempt, classify_call, classify_refusal
@@ -25,6 +26,7 @@ TRIALS = {
     "files": damaged_files.run_trial,
     "runs": damaged_runs.run_trial,
     "caches": damaged_caches.run_trial,
+    "tables": damaged_tables.run_trial,
 }
 
 
@@ -34,7 +36,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.mark.parametrize(
-    ("kind", "count"), [("configs", 60), ("files", 60), ("runs", 30), ("caches", 30)]
+    ("kind", "count"),
+    [("configs", 60), ("files", 60), ("runs", 30), ("caches", 30), ("tables", 60)],
 )
 def test_damaged_inputs_have_no_failure(workspace: Workspace, kind: str, count: int):
     outcomes = [TRIALS[kind](workspace, random.Random(f"{kind} {n}")) for n in range(count)]

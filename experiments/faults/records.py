@@ -33,6 +33,7 @@ KINDS = {
     "files": Kind("damaged_files:run_trial", 3_500),
     "runs": Kind("damaged_runs:run_trial", 2_000),
     "caches": Kind("damaged_caches:run_trial", 500),
+    "tables": Kind("damaged_tables:run_trial", 500),
     "kills": Kind("disturbed_processes:kill", 300, 10, forks=True),
     "pairs": Kind("killed_pairs:kill_one_of_two", 20, 10, forks=True),
     "signals": Kind("disturbed_processes:send_signal", 250, 10, forks=True),

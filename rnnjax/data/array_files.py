@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -91,7 +92,7 @@ def write_piece(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def read_piece(path: Path) -> dict[str, np.ndarray] | None:
     """Returns the arrays of a file of `write_piece`; None if it is absent or damaged."""
     try:
-        with path.open("rb") as file, np.load(file) as arrays:
+        with open_regular(path) as raw, BufferedReader(raw) as file, np.load(file) as arrays:
             return dict(arrays)
     # Damaged files raise whatever the readers of their formats happen to raise.
     except Exception:

@@ -1,6 +1,7 @@
 """Tables with named columns, and labelled text from them."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -226,3 +227,10 @@ def test_a_line_without_end_is_refused(tmp_path, monkeypatch, name):
     message = rf"{name}, line {line}: is longer than 1,000 bytes, the limit of a line; break it"
     with pytest.raises(InputError, match=message):
         list(read_rows(tmp_path / name, ["title", "body", "kind"]))
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_pipe_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name}: cannot be read \(it is a pipe"):
+        list(read_rows(tmp_path / name, ["title"]))

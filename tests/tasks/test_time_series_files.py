@@ -206,3 +206,13 @@ def test_ten_thousand_classes_are_read(tmp_path):
     corpus = load_corpus(config, TimeSeriesConfig())
     assert corpus.metadata["classes"][9_999] == "9999"
     assert corpus.targets["test"].tolist() == list(range(count))
+
+
+def test_a_damaged_header_of_an_array_is_refused(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.ones((4, 2)))
+    content = path.read_bytes()
+    for start in range(8, 60):
+        path.write_bytes(content[:start] + content[start + 40 :])
+        with pytest.raises(InputError, match=r"a\.npy: "):
+            read_series(path, SeriesColumns())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnnjax.data.text_lines import TextLines
 from rnnjax.errors import InputError
-from rnnjax.input_files import MAX_LINE, parse_json, reading
+from rnnjax.input_files import MAX_LINE, open_regular, parse_json, reading
 
 if TYPE_CHECKING:
     from pyarrow import parquet
@@ -184,6 +184,7 @@ def _read_footer(path: Path) -> "parquet.ParquetFile":
     from pyarrow import parquet
 
     with _reading_parquet(path):
+        open_regular(path).close()  # pyarrow would wait for the writer of a pipe
         return parquet.ParquetFile(path)
 
 

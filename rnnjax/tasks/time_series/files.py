@@ -3,7 +3,6 @@
 import dataclasses
 import datetime
 import math
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -200,7 +199,8 @@ def _load(path: Path) -> Any:
     try:
         # Not memory-mapped: the arrays of an archive may be compressed.
         return np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    # Of a damaged header NumPy parses Python, which raises many other errors.
+    except Exception as error:
         raise InputError(
             f"{path}: is no file of NumPy arrays, or damaged ({str(error)[:100]}); give another "
             "file"
@@ -216,7 +216,7 @@ def _read_npz(path: Path, label: str) -> tuple[SeriesTable, np.ndarray | None]:
         for name in file.files:
             try:
                 arrays[name] = file[name]
-            except (ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError) as error:
+            except Exception as error:  # as in `_load`
                 raise InputError(
                     f"{path}: the array {name!r} cannot be read ({str(error)[:100]}); save the "
                     "file again, with numbers and strings alone"
