@@ -6,12 +6,14 @@ mistake and its measured cost: entries of experiments/mistakes, with their means
 deviations, or from the worst seed to the best.
 """
 
+import itertools
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Int64
 
 from rnnjax.config import AcknowledgedConfig, Config, changed_values
 from rnnjax.data.dataset import Dataset, TextDataset
@@ -135,11 +137,12 @@ def test_leak(config: Config, dataset: TextDataset) -> str:
     Memorized texts then count as generalization. With a quarter of them there, for one epoch, the
     test accuracy is too good: `test_leak` .9129 ± .0010 instead of `right` .9036 ± .0021.
     """
-    # Parallel texts may have blank lines, which hold nothing to memorize.
-    test_texts = [text for text in dataset.texts(config.data, "test") if text.strip()]
-    distinct = set(test_texts)
-    leaked = {text for text in dataset.texts(config.data, "train") if text in distinct}
-    share = float(np.mean([text in leaked for text in test_texts])) if test_texts else 0.0
+    test = np.concatenate([*_hash_texts(dataset.texts(config.data, "test"))])
+    distinct = np.unique(test)
+    leaked = np.zeros(len(distinct), bool)
+    for hashes in _hash_texts(dataset.texts(config.data, "train")):
+        leaked |= np.isin(distinct, hashes)
+    share = float(np.mean(leaked[np.searchsorted(distinct, test)])) if len(test) else 0.0
     if share <= MOST_LEAKED:
         return ""
     fields = f" ({config.data.text})" if config.task_schema.reads("data.text") else ""
@@ -147,6 +150,15 @@ def test_leak(config: Config, dataset: TextDataset) -> str:
         f"{share:.1%} of the test texts{fields} are among the training rows, word for word; take "
         "them out there"
     )
+
+
+def _hash_texts(texts: Iterable[str]) -> Iterator[Int64[np.ndarray, " texts"]]:
+    """Yields 64-bit hashes of texts, which may be larger than memory, in blocks."""
+    # Parallel texts may have blank lines, which hold nothing to memorize.
+    hashes = (hash(text) for text in texts if text.strip())
+    yield np.zeros(0, np.int64)
+    while len(block := np.fromiter(itertools.islice(hashes, MOST_TEXTS), np.int64)):
+        yield block
 
 
 def unknown_text(config: Config, dataset: TextDataset) -> str:
