@@ -70,7 +70,7 @@ FENCES: dict[str, tuple[str, ...]] = {
     "orbax": ("rnnjax/training/checkpoint.py",),
     "absl": ("rnnjax/cli/",),
     "ml_collections": ("configs/",),
-    "tensorflow_datasets": ("rnnjax/data/corpora/",),
+    "tensorflow_datasets": ("rnnjax/data/corpora/", "experiments/faults/damaged_tables.py"),
     "tensorflow": (PEERS,),
     "sklearn": ("experiments/best/", "experiments/tagging/", "experiments/time_series/"),
     "safetensors": ("rnnjax/exporting/folder.py",),
