@@ -3,13 +3,12 @@ r"""A gated delta network on the titles and descriptions of AG News.
 Two residual blocks, each with a norm, a causal convolution, the cell, a norm of its heads and a
 gate. Yang, Kautz, Hatamizadeh, Gated delta networks: improving Mamba2 with delta rule, ICLR,
 arXiv:2412.06464. The paper has its convolutions on queries, keys and values, here one is before
-their projections, and feed-forward layers between the blocks, which `config.model.block.feed_forward`
-adds.
+their projections, and feed-forward layers after the cells (`config.model.block.feed_forward`).
 
     python -m rnnjax.main --config configs/gated_deltanet.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-The same blocks, wider, as a language model of characters (experiments/linear_recurrences_characters):
+The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
     python -m rnnjax.main --config configs/char_rnn.py --config.epochs=4 \
         --config.data.file=../shared/data/tinyshakespeare/input.txt \

@@ -8,7 +8,7 @@ convolution after the projections.
     python -m rnnjax.main --config configs/mamba2.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-The same blocks, wider, as a language model of characters (experiments/linear_recurrences_characters):
+The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
     python -m rnnjax.main --config configs/char_rnn.py --config.epochs=4 \
         --config.data.file=../shared/data/tinyshakespeare/input.txt \

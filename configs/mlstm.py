@@ -8,7 +8,7 @@ NeurIPS, arXiv:2405.04517. The paper's block widens its inputs before the cell, 
     python -m rnnjax.main --config configs/mlstm.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-The same blocks, wider, as a language model of characters (experiments/linear_recurrences_characters):
+The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
     python -m rnnjax.main --config configs/char_rnn.py --config.epochs=4 \
         --config.data.file=../shared/data/tinyshakespeare/input.txt \

@@ -7,7 +7,7 @@ The paper's gate reads the cell's outputs, this one the inputs of the block.
     python -m rnnjax.main --config configs/s5.py \
         --config.data.dir=../shared/data/ag_news_csv
 
-The same blocks, wider, as a language model of characters (experiments/linear_recurrences_characters):
+The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
     python -m rnnjax.main --config configs/char_rnn.py --config.epochs=4 \
         --config.data.file=../shared/data/tinyshakespeare/input.txt \
