@@ -10,7 +10,8 @@ their projections, and feed-forward layers after the cells (`config.model.block.
 
 The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
-    python -m rnnjax.main --config configs/char_rnn.py --config.epochs=4 \
+    python -m rnnjax.main --config configs/char_rnn.py \
+        --config.epochs=4 --config.learning_rate=1e-2 \
         --config.data.file=../shared/data/tinyshakespeare/input.txt \
         '--config.model.cell=GatedDeltaNetCell(heads=2)' --config.model.initialization= \
         --config.model.features=64 --config.model.layers=2 \

@@ -10,7 +10,8 @@ convolution after the projections.
 
 The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
-    python -m rnnjax.main --config configs/char_rnn.py --config.epochs=4 \
+    python -m rnnjax.main --config configs/char_rnn.py \
+        --config.epochs=4 --config.learning_rate=1e-2 \
         --config.data.file=../shared/data/tinyshakespeare/input.txt \
         '--config.model.cell=Mamba2Cell(heads=2, key_features=32)' --config.model.initialization= \
         --config.model.features=64 --config.model.layers=2 \

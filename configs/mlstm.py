@@ -10,7 +10,8 @@ NeurIPS, arXiv:2405.04517. The paper's block widens its inputs before the cell, 
 
 The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
-    python -m rnnjax.main --config configs/char_rnn.py --config.epochs=4 \
+    python -m rnnjax.main --config configs/char_rnn.py \
+        --config.epochs=4 --config.learning_rate=1e-2 \
         --config.data.file=../shared/data/tinyshakespeare/input.txt \
         '--config.model.cell=MLSTMCell(heads=2, output_gate=False)' --config.model.initialization= \
         --config.model.features=64 --config.model.layers=2 \

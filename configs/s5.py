@@ -9,7 +9,8 @@ The paper's gate reads the cell's outputs, this one the inputs of the block.
 
 The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
-    python -m rnnjax.main --config configs/char_rnn.py --config.epochs=4 \
+    python -m rnnjax.main --config configs/char_rnn.py \
+        --config.epochs=4 --config.learning_rate=1e-2 \
         --config.data.file=../shared/data/tinyshakespeare/input.txt \
         --config.model.cell=S5Cell --config.model.initialization= \
         --config.model.features=64 --config.model.layers=2 \
