@@ -27,7 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict(defaults())
     config.epochs = 2
     config.batch_size = 64
-    config.learning_rate = 4e-3
+    config.learning_rate = 1e-2
     config.schedule = "cosine"
     config.data.max_tokens = 80
     config.model.cell = "S5Cell"
