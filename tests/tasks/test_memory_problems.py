@@ -1,13 +1,16 @@
 """Synthetic problems: definitions checked by hand, baselines by simulation."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
+from rnnjax.tasks.memory import problems
 from rnnjax.tasks.memory.data import uniform_rows
 from rnnjax.tasks.memory.long_memory import BLANK, DELIMITER, LONG_MEMORY
-from rnnjax.tasks.memory.problems import PROBLEMS
+
+PROBLEMS: dict[str, Any] = {**problems.PROBLEMS}
 
 
 def generate(name, lengths, draws=None, seed=0):
