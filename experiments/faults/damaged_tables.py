@@ -7,7 +7,7 @@ import functools
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -96,7 +96,7 @@ def _json_lines(content: bytes) -> Any:
         return None
 
 
-def _checked(rows: list[tuple[Any, Any]]) -> Any:
+def _checked(rows: Sequence[tuple[Any, ...]]) -> Any:
     """Returns text and labels, as truth values, of rows; None if one is not valid."""
     answer = []
     for text, names in rows:

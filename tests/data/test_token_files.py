@@ -116,7 +116,9 @@ def test_a_long_line_has_the_same_tokens_in_pieces(unit, tmp_path, request, monk
     request.getfixturevalue("small_memory")
     monkeypatch.setattr(input_files, "_CHUNK", 64)
     large = language_model_data(tmp_path, unit, **files)
-    lengths = np.diff(large.corpus.splits["train"].offsets)
+    lines = large.corpus.splits["train"]
+    assert isinstance(lines, TextColumn)
+    lengths = np.diff(lines.offsets)
     assert len(lengths) > 50
     assert lengths.max() < 2 * 64
     assert large.vocabulary.to_json() == expected.vocabulary.to_json()
