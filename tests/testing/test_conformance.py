@@ -107,7 +107,7 @@ CORRECT: dict[str, tuple[nn.Module, Any, set[str]]] = {
 }
 """Correct cells of each kind, the sizes of their inputs, and the checks that do not apply.
 
-All cells of the package are checked in tests/cells/test_zoo.py."""
+All cells of the package are checked in tests/cells/test_conformance.py."""
 
 
 @pytest.mark.parametrize("name", CORRECT)
@@ -122,7 +122,12 @@ def test_correct_cell_passes(name):
     assert 0 < report.largest_deviation < 0.2
 
 
-CHECKS = cell_checks(SimpleCell(features=4), quick=True)
+CHECKS = [
+    check
+    for check in cell_checks(SimpleCell(features=4), quick=True)
+    if check.name in ("state_structure", "masked_outputs", "dropout_rate")
+]
+"""Some checks of a cell that passes all, `test_correct_cell_passes`, one of which does not apply."""
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
