@@ -13,20 +13,12 @@ from jax.extend.core import jaxprs_in_params
 
 import measure
 import tables
-from cases import (
-    CONTENDERS,
-    RNNJAX,
-    SIZES,
-    Case,
-    Contender,
-    cases,
-    disagreement,
-    layer_data,
-    layer_spec,
-)
+from case_data import layer_data
+from cases import CONTENDERS, RNNJAX, SIZES, Case, Contender, cases, layer_spec
 from contenders import NotOfferedError, products
 from contenders import rnnjax as rnnjax_contender
 from contenders.cudnn import flatten_weights
+from digests import disagreement
 from rnnjax.errors import InputError
 from rnnjax.experiment.page_rendering import has_description
 from rnnjax.experiment.records import write_records
