@@ -175,7 +175,10 @@ def test_table_shows_ratios_and_failures(tmp_path):
     assert "| bilstm | 20 ms | 3 | failed | missing |" in text
     assert "- PyTorch is missing: torch not installed." in text
     assert "- Keras on JAX failed: ValueError: no (bilstm)" in text
-    assert "Not measured on this machine: layers, linear, replicates, lesson, text, growth." in text
+    assert (
+        "Not measured on this machine: layers, linear, language_models, softmax, replicates, "
+        "lesson, text, growth." in text
+    )
 
 
 def test_engines_of_a_linear_recurrence_agree():
