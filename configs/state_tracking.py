@@ -4,7 +4,7 @@ r"""State tracking: a network reads longer sequences in the test than in trainin
         --config.memory.problem=modular_arithmetic
 
 The problem is parity; `config.memory.problem` names the others: modular_arithmetic,
-bracket_arithmetic, permutations_3, permutations_5, associative_recall.
+bracket_arithmetic, permutations_3, permutations_5, associative_recall, selective_copy.
 """
 
 import ml_collections

@@ -237,7 +237,10 @@ class LinearCell(Cell):
     jacobian: ClassVar[Literal["dense", "blocks"]] = "blocks"
 
     def coefficients(self, projected: Any) -> tuple[jax.Array, jax.Array]:
-        """Returns a and b in the state's dtype, for any number of leading axes."""
+        """Returns a and b in the state's dtype, for any number of leading axes.
+
+        Those of a that is the same at every step may have size one.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define coefficients")
 
     def read(self, state: jax.Array, projected: Any) -> jax.Array:

@@ -58,13 +58,13 @@ class LRUCell(ComplexDiagonalCell):
         super().setup()
 
     def coefficients(self, projected):
-        """Returns lambda, once for each step, and B x normalised."""
+        """Returns lambda, of all steps, and B x normalised."""
         inputs = self.input_states(projected)
         scale = match_rank(jnp.exp(self.gamma_log), inputs)
         b = complex_array(scale * inputs.real, scale * inputs.imag)
         radius, phase = jnp.exp(-jnp.exp(self.nu_log)), jnp.exp(self.theta_log)
         a = complex_array(radius * jnp.cos(phase), radius * jnp.sin(phase))
-        return jnp.broadcast_to(a, b.shape), b
+        return match_rank(a, b), b
 
     def validate(self):
         """Checks the ring of the eigenvalues as well."""

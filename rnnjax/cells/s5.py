@@ -87,7 +87,7 @@ class S5Cell(ComplexDiagonalCell):
         eigenvalues = complex_array(real, self.frequency)
         exponent = complex_array(real * step, self.frequency * step)
         hold = match_rank(jnp.expm1(exponent) / eigenvalues, inputs)
-        return jnp.broadcast_to(jnp.exp(exponent), inputs.shape), hold * inputs
+        return match_rank(jnp.exp(exponent), inputs), hold * inputs
 
     def _decay_log(self, key):
         del key

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+
 from rnnjax.cells import LinearCell, MatrixCell
 from rnnjax.testing.assertions import NotApplicableError
 from rnnjax.testing.check_case import CheckCase
@@ -27,7 +29,9 @@ def projection_function(case: CheckCase) -> tuple[Callable[..., dict[str, Any]],
         projected = cell.apply(variables, inputs, method="project")
         results = {"project": projected}
         if is_linear:
-            results["coefficients"] = cell.apply(variables, projected, method="coefficients")
+            a, b = cell.apply(variables, projected, method="coefficients")
+            # A transition that is the same at every step has a time axis of size one.
+            results["coefficients"] = jnp.broadcast_to(a, b.shape), b
             results["read"] = cell.apply(variables, states, projected, method="read")
         if is_matrix:
             coefficients: Any = cell.apply(variables, projected, method="coefficients")

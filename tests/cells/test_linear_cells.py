@@ -85,7 +85,8 @@ def test_coefficients_have_the_dtype_of_the_state(name):
     assert projected.dtype == jnp.bfloat16
     exact = bound.coefficients(projected.astype(jnp.float32))
     for coefficient, expected in zip(bound.coefficients(projected), exact, strict=True):
-        assert coefficient.shape == (ROWS, TIME, *state.shape[1:])
+        shape = (ROWS, TIME, *state.shape[1:])
+        assert jnp.broadcast_shapes(coefficient.shape, shape) == shape
         assert coefficient.dtype == state.dtype
         np.testing.assert_array_equal(coefficient, expected)
 

@@ -113,8 +113,8 @@ def test_lengths_are_uniform_and_test_length_is_fixed():
     assert data.train.boundaries == (5,)
     assert data.test.boundaries == (40,)
     copying = make(min_length=3, test_length=80)
-    assert copying.validation.baseline == PROBLEMS["copy"].baseline(4)
-    assert copying.test.baseline == PROBLEMS["copy"].baseline(80)
+    assert copying.validation.baseline == PROBLEMS["copy"].baseline(range(4, 5))
+    assert copying.test.baseline == PROBLEMS["copy"].baseline(range(80, 81))
 
 
 def test_batch_group_is_padded_with_empty_batches():

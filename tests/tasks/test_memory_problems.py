@@ -1,13 +1,16 @@
 """Synthetic problems: definitions checked by hand, baselines by simulation."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
+from rnnjax.tasks.memory import problems
 from rnnjax.tasks.memory.data import uniform_rows
 from rnnjax.tasks.memory.long_memory import BLANK, DELIMITER, LONG_MEMORY
-from rnnjax.tasks.memory.problems import PROBLEMS
+
+PROBLEMS: dict[str, Any] = {**problems.PROBLEMS}
 
 
 def generate(name, lengths, draws=None, seed=0):
@@ -105,10 +108,11 @@ def test_example_is_independent_of_its_batch(name):
 
 
 def test_baselines_equal_those_of_the_papers():
-    assert PROBLEMS["adding"].baseline(100) == 1 / 6
-    assert PROBLEMS["parity"].baseline(32) == math.log(2)
+    lengths = range(50, 51)
+    assert PROBLEMS["adding"].baseline(lengths) == 1 / 6
+    assert PROBLEMS["parity"].baseline(lengths) == math.log(2)
     for name in ("copy", "selective_copy"):
-        assert PROBLEMS[name].baseline(50) == 10 * math.log(8) / (50 + 20)
+        assert PROBLEMS[name].baseline(lengths) == 10 * math.log(8) / (50 + 20)
 
 
 def memoryless_loss(name, batch):
@@ -132,7 +136,7 @@ def memoryless_loss(name, batch):
 def test_baseline_is_loss_without_memory(name, length):
     batch = generate(name, np.full(20_000, length), seed=length)
     assert memoryless_loss(name, batch) == pytest.approx(
-        PROBLEMS[name].baseline(length), rel=0.03 if name == "adding" else 1e-6
+        PROBLEMS[name].baseline(range(length, length + 1)), rel=0.03 if name == "adding" else 1e-6
     )
 
 
@@ -153,5 +157,25 @@ def test_symbols_and_parities_are_uniform():
 def test_baseline_of_mixed_lengths_is_that_of_their_mean(name):
     lengths = np.tile(np.arange(5, 26), 100)
     assert memoryless_loss(name, generate(name, lengths)) == pytest.approx(
-        PROBLEMS[name].baseline(15), rel=1e-6
+        PROBLEMS[name].baseline(range(5, 26)), rel=1e-6
     )
+
+
+@pytest.mark.parametrize("lengths", [range(9, 10), range(5, 16), range(40, 44)])
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if PROBLEMS[name].chance])
+def test_chance_is_the_accuracy_of_the_most_probable_answer(name, lengths):
+    problem = PROBLEMS[name]
+    batch = generate(name, np.tile(lengths, 20_000 // len(lengths)), seed=5)
+    answers = batch.targets[batch.recalls]
+    frequencies = np.bincount(answers, minlength=problem.classes) / len(answers)
+    chance = problem.chance(lengths)
+    # Answers of one sequence are drawn independently of each other.
+    deviation = math.sqrt(chance * (1 - chance) / len(answers))
+    assert abs(frequencies[0] - chance) < 4 * deviation
+    assert frequencies.max() < chance + 4 * deviation
+
+
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if PROBLEMS[name].chance])
+def test_chance_of_several_lengths_is_their_mean(name):
+    chances = [PROBLEMS[name].chance(range(length, length + 1)) for length in range(5, 30)]
+    assert PROBLEMS[name].chance(range(5, 30)) == pytest.approx(np.mean(chances), rel=1e-12)

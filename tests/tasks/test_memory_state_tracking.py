@@ -74,18 +74,19 @@ def test_zeros_of_arithmetic_are_those_of_all_expressions():
             for signs in itertools.product("+-*", repeat=numbers - 1)
         ]
         counts = np.bincount(results) / len(results)
-        np.testing.assert_allclose(arithmetic_zeros(numbers), counts[0], rtol=1e-12)
+        np.testing.assert_allclose(arithmetic_zeros(3)[numbers - 1], counts[0], rtol=1e-12)
         np.testing.assert_allclose(counts[1:], counts[1])
-    np.testing.assert_allclose(arithmetic_zeros(100), 1 / 5, atol=1e-9)
+    np.testing.assert_allclose(arithmetic_zeros(100)[-1], 1 / 5, atol=1e-9)
 
 
 def test_zeros_of_bracketed_expressions():
     # One operation: of 25 sums 5 are 0, of 25 products 9.
-    assert bracket_zeros(1) == pytest.approx((2 * 5 + 9) / 75)
+    assert bracket_zeros(1)[-1] == pytest.approx((2 * 5 + 9) / 75)
     batch = generate("bracket_arithmetic", np.full(20_000, 41), seed=3)
     share = (batch.targets.sum(axis=1) == 0).mean()
-    assert abs(share - bracket_zeros(10)) < 0.013  # four standard deviations
-    assert PROBLEMS["bracket_arithmetic"].chance(41) == bracket_zeros(10)
+    assert abs(share - bracket_zeros(10)[-1]) < 0.013  # four standard deviations
+    assert PROBLEMS["bracket_arithmetic"].chance(range(41, 42)) == bracket_zeros(10)[-1]
+    assert len(bracket_zeros(2_000)) == 2_001
 
 
 @pytest.mark.parametrize("size", [3, 5])
@@ -119,19 +120,20 @@ def test_recall_asks_for_the_value_of_each_key():
 
 @pytest.mark.parametrize("name", STATE_TRACKING)
 def test_best_answer_without_memory(name):
-    problem = PROBLEMS[name]
+    problem, lengths = PROBLEMS[name], range(9, 10)
+    chance = problem.chance(lengths)
     batch = generate(name, np.full(4_000, 9), seed=1)
     answers = batch.targets[batch.recalls]
     frequencies = np.bincount(answers, minlength=problem.classes) / len(answers)
-    assert abs(frequencies[0] - problem.chance(9)) < 4 * math.sqrt(0.25 / len(answers))
+    assert abs(frequencies[0] - chance) < 4 * math.sqrt(0.25 / len(answers))
     # Cross-entropy of the distribution: 0 with the chance, or all evenly.
-    others = (1 - problem.chance(9)) / (problem.classes - 1)
+    others = (1 - chance) / (problem.classes - 1)
     probabilities = np.full(problem.classes, others)
-    probabilities[0] = problem.chance(9)
+    probabilities[0] = chance
     expected = -np.log(probabilities) @ probabilities
     steps = 9 if "permutations" in name else 1
     known = 1 if "permutations" in name else 0
-    assert problem.baseline(9) == pytest.approx(expected * (steps - known) / steps)
+    assert problem.baseline(lengths) == pytest.approx(expected * (steps - known) / steps)
 
 
 def test_test_sequences_have_lengths_of_a_range():
@@ -149,6 +151,6 @@ def test_test_sequences_have_lengths_of_a_range():
         if mask.any()
     }
     assert seen == set(range(8, 13))
-    assert split.mean_length == 10
+    assert split.lengths == range(8, 13)
     with pytest.raises(InputError, match=r"memory\.test_min_length is 13"):
         make(length=5, test_length=12, test_min_length=13)

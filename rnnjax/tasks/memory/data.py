@@ -65,12 +65,12 @@ class SyntheticSplit(FixedShape):
     @property
     def baseline(self) -> float:
         """The least mean loss without memory."""
-        return self.problem.baseline(self.mean_length)
+        return self.problem.baseline(self.lengths)
 
     @property
-    def mean_length(self) -> float:
-        """The mean length of the sequences."""
-        return (self.shortest + self.longest) / 2
+    def lengths(self) -> range:
+        """The lengths of the sequences."""
+        return range(self.shortest, self.longest + 1)
 
     @property
     def boundaries(self) -> tuple[int, ...]:
@@ -90,8 +90,7 @@ class SyntheticSplit(FixedShape):
         seeds = (self.stream,) if self.fixed else (self.stream, seed)
         width = 1 + self.problem.num_draws(self.longest)
         draws = uniform_rows(range(start, start + self.batch_size), width, *seeds)
-        num_lengths = self.longest - self.shortest + 1
-        lengths = self.shortest + (draws[:, 0] * num_lengths).astype(int)
+        lengths = self.shortest + (draws[:, 0] * len(self.lengths)).astype(int)
         batch = self.problem.generate(draws[:, 1:], lengths, self.longest)
         for array in batch:
             array[max(self.count - first, 0) :] = 0

@@ -10,6 +10,7 @@ from rnnjax.tasks.memory.problem import (
     Lengths,
     Problem,
     SyntheticBatch,
+    mean_length,
     valid_steps,
 )
 
@@ -130,8 +131,8 @@ def _recall(
     )
 
 
-def _symbol_baseline(mean_length: float) -> float:
-    return RECALLED * math.log(SYMBOLS) / (mean_length + 2 * RECALLED)
+def _symbol_baseline(lengths: range) -> float:
+    return RECALLED * math.log(SYMBOLS) / (mean_length(lengths) + 2 * RECALLED)
 
 
 LONG_MEMORY: dict[str, Problem] = {

@@ -41,8 +41,9 @@ class Problem:
       extra_steps: steps of a sequence beside its length.
       num_draws: random numbers of an example, by the greatest length.
       generate: returns examples from their draws and lengths, and the greatest length.
-      baseline: least mean loss without memory, by the mean length of the sequences.
-      chance: accuracy of the most probable answer without memory, by the mean length; None for a
+      baseline: least mean loss without memory, by the lengths of the sequences, all of which are
+        equally probable.
+      chance: accuracy of the most probable answer without memory, by the lengths; None for a
         regression.
     """
 
@@ -53,8 +54,13 @@ class Problem:
     extra_steps: int
     num_draws: Callable[[int], int]
     generate: Callable[[Draws, Lengths, int], SyntheticBatch]
-    baseline: Callable[[float], float]
-    chance: Callable[[float], float] | None = None
+    baseline: Callable[[range], float]
+    chance: Callable[[range], float] | None = None
+
+
+def mean_length(lengths: range) -> float:
+    """Returns the mean of consecutive lengths."""
+    return (lengths[0] + lengths[-1]) / 2
 
 
 def valid_steps(lengths: Lengths, longest: int) -> tuple[Int[np.ndarray, " time"], np.ndarray]:

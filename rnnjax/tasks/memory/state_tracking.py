@@ -5,19 +5,19 @@ illusion of state in state-space models, ICML 2024; Grazzi et al., Unlocking sta
 linear RNNs through negative eigenvalues, ICLR 2025, arXiv:2411.12537.
 """
 
-import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float64, Int
 
 from rnnjax.tasks.memory.problem import (
     Draws,
     Lengths,
     Problem,
     SyntheticBatch,
+    mean_length,
     valid_steps,
 )
 
@@ -182,47 +182,47 @@ def _final_answer(
     )
 
 
-def arithmetic_zeros(numbers: int) -> float:
-    """Returns the probability that a result without brackets is 0.
+def arithmetic_zeros(numbers: int) -> Float64[np.ndarray, " numbers"]:
+    """Returns the probabilities that results without brackets are 0, of one number, two, and so on.
 
     By symmetry all other results are equally probable.
 
     Args:
-      numbers: of the expression.
+      numbers: of the longest expression.
     """
     # Probabilities of the sum of the finished terms (rows) and the last term (columns).
     joint = np.zeros((MODULUS, MODULUS))
     joint[0] = 1 / MODULUS
     digits = np.arange(MODULUS)
-    for _ in range(numbers - 1):
+    zeros = np.empty(numbers)
+    for number in range(numbers):
+        zeros[number] = joint[digits, -digits % MODULUS].sum()
         sums = np.zeros(MODULUS)
         np.add.at(sums, (digits[:, None] + digits) % MODULUS, joint)
         following = np.outer(sums, np.full(MODULUS, 1 / MODULUS)) * 2 / 3
         for digit in digits:
             np.add.at(following.T, digits * digit % MODULUS, joint.T / (3 * MODULUS))
         joint = following
-    return float(sum(joint[digit, -digit % MODULUS] for digit in digits))
+    return zeros
 
 
-@functools.cache
-def bracket_zeros(operations: int) -> float:
-    """Returns the probability that a result with brackets is 0.
+def bracket_zeros(operations: int) -> Float64[np.ndarray, " expressions"]:
+    """Returns the probabilities that results with brackets are 0, of no operation, one, and so on.
 
     By symmetry all other results are equally probable.
 
     Args:
-      operations: of the expression.
+      operations: of the longest expression.
     """
-    if not operations:
-        return 1 / MODULUS
-    total = 0.0
-    for left_operations in range(operations):
-        left = bracket_zeros(left_operations)
-        right = bracket_zeros(operations - 1 - left_operations)
+    zeros = np.full(operations + 1, 1 / MODULUS)
+    for count in range(1, operations + 1):
+        # The operations of the left part are 0 to count - 1, equally probable.
+        left = zeros[:count]
+        right = left[::-1]
         of_sum = left * right + (1 - left) * (1 - right) / (MODULUS - 1)
         of_product = left + right - left * right
-        total += (2 * of_sum + of_product) / 3
-    return total / operations
+        zeros[count] = ((2 * of_sum + of_product) / 3).mean()
+    return zeros
 
 
 def _arithmetic(
@@ -230,12 +230,23 @@ def _arithmetic(
     num_tokens: int,
     min_length: int,
     generate: Callable[[Draws, Lengths, int], SyntheticBatch],
-    zeros: Callable[[float], float],
+    zeros: Callable[[Lengths], Float64[np.ndarray, " lengths"]],
 ) -> Problem:
-    """Returns a problem whose best answer without memory is the distribution of the results."""
+    """Returns a problem whose best answer without memory is the distribution of the results.
 
-    def baseline(mean_length: float) -> float:
-        zero = zeros(mean_length)
+    Args:
+      description: as for `Problem`.
+      num_tokens: different tokens.
+      min_length: as for `Problem`.
+      generate: as for `Problem`.
+      zeros: returns the probability that the result is 0 of each length.
+    """
+
+    def chance(lengths: range) -> float:
+        return float(zeros(np.asarray(lengths)).mean())
+
+    def baseline(lengths: range) -> float:
+        zero = chance(lengths)
         return -zero * math.log(zero) - (1 - zero) * math.log((1 - zero) / (MODULUS - 1))
 
     return Problem(
@@ -247,7 +258,7 @@ def _arithmetic(
         num_draws=lambda longest: longest,
         generate=generate,
         baseline=baseline,
-        chance=zeros,
+        chance=chance,
     )
 
 
@@ -262,7 +273,7 @@ def _word_problem(size: int) -> Problem:
         num_draws=lambda longest: longest,
         generate=permutations(size),
         # The first product is the first permutation.
-        baseline=lambda mean_length: math.log(order) * (1 - 1 / mean_length),
+        baseline=lambda lengths: math.log(order) * (1 - 1 / mean_length(lengths)),
         chance=lambda _: 1 / order,
     )
 
@@ -273,14 +284,14 @@ STATE_TRACKING: dict[str, Problem] = {
         TIMES + 1,
         3,
         modular_arithmetic,
-        lambda mean_length: arithmetic_zeros(round((mean_length + 1) / 2)),
+        lambda lengths: arithmetic_zeros((lengths[-1] + 1) // 2)[(lengths - 1) // 2],
     ),
     "bracket_arithmetic": _arithmetic(
         "The result of numbers, plus, minus, times and brackets modulo 5, after the last bracket.",
         CLOSING + 1,
         5,
         bracket_arithmetic,
-        lambda mean_length: bracket_zeros(round((mean_length - 1) / 4)),
+        lambda lengths: bracket_zeros((lengths[-1] - 1) // 4)[(lengths - 1) // 4],
     ),
     "permutations_3": _word_problem(3),
     "permutations_5": _word_problem(5),

@@ -118,7 +118,7 @@ class MemoryTask(SequenceTask):
             "rows": len(split),
         }
         if self.problem.chance is not None:
-            chance = self.problem.chance(split.mean_length)
+            chance = self.problem.chance(split.lengths)
             metrics["scaled_accuracy"] = (metrics["accuracy"] - chance) / (1 - chance)
         return metrics
 
