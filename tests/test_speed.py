@@ -13,20 +13,12 @@ from jax.extend.core import jaxprs_in_params
 
 import measure
 import tables
-from cases import (
-    CONTENDERS,
-    RNNJAX,
-    SIZES,
-    Case,
-    Contender,
-    cases,
-    disagreement,
-    layer_data,
-    layer_spec,
-)
+from case_data import layer_data
+from cases import CONTENDERS, RNNJAX, SIZES, Case, Contender, cases, layer_spec
 from contenders import NotOfferedError, products
 from contenders import rnnjax as rnnjax_contender
 from contenders.cudnn import flatten_weights
+from digests import disagreement
 from rnnjax.errors import InputError
 from rnnjax.experiment.page_rendering import has_description
 from rnnjax.experiment.records import write_records
@@ -183,7 +175,10 @@ def test_table_shows_ratios_and_failures(tmp_path):
     assert "| bilstm | 20 ms | 3 | failed | missing |" in text
     assert "- PyTorch is missing: torch not installed." in text
     assert "- Keras on JAX failed: ValueError: no (bilstm)" in text
-    assert "Not measured on this machine: layers, linear, replicates, lesson, text, growth." in text
+    assert (
+        "Not measured on this machine: layers, linear, language_models, softmax, replicates, "
+        "lesson, text, growth." in text
+    )
 
 
 def test_engines_of_a_linear_recurrence_agree():

@@ -1,11 +1,8 @@
-"""Cases and contenders as plain data: the same inputs and weights for every contender."""
+"""Cases and contenders as plain data."""
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 SIZES = ((16, 48, 64, 64), (32, 64, 128, 128), (64, 256, 256, 256), (8, 1024, 128, 512))
 """Batch, time, inputs, hidden."""
@@ -32,7 +29,7 @@ class Case:
     """A benchmark that several contenders run.
 
     Attributes:
-      group: 'layers', 'linear', 'steps', 'replicates', 'lesson', 'text' or 'growth'.
+      group: a key of `CONTENDERS`.
       name: unique within the group.
       spec: parameters for the contenders.
     """
@@ -94,6 +91,12 @@ CONTENDERS: dict[str, tuple[Contender, ...]] = {
         ),
     ),
     "steps": (RNNJAX, *_KERAS, Contender("PyTorch", "torch", requires=("torch",))),
+    "language_models": (RNNJAX, Contender("PyTorch", "torch", requires=("torch",))),
+    "softmax": (
+        RNNJAX,
+        Contender("rnnjax, all logits", "rnnjax", "all logits"),
+        Contender("PyTorch", "torch", requires=("torch",)),
+    ),
     "replicates": tuple(
         Contender(f"{count} seed{'s' * (count > 1)}", "rnnjax", f"{count}") for count in (1, 4, 16)
     ),
@@ -123,6 +126,8 @@ def cases(group: str, data: str = "") -> list[Case]:
         "layers": _layers,
         "linear": _linear,
         "steps": _steps,
+        "language_models": _language_models,
+        "softmax": _softmax,
         "replicates": _steps,
         "growth": _growth,
     }
@@ -188,6 +193,27 @@ def _steps() -> dict[str, dict]:
     return {name: {**spec, "network": name} for name, spec in STEPS.items()}
 
 
+def _language_models() -> dict[str, dict]:
+    sizes = {"layers": 2, "inputs": 200, "hidden": 200, "batch": 20, "time": 35}
+    spec = {"cell": "lstm", "bidirectional": False, **sizes}
+    return {
+        f"2 LSTM layers, 20x35x200x200, {size:,} words": {**spec, "vocabulary": size}
+        for size in (10_000, 50_000)
+    }
+
+
+def _softmax() -> dict[str, dict]:
+    return {
+        f"{tokens:,} tokens, 200 features, {size:,} words": {
+            "tokens": tokens,
+            "features": 200,
+            "vocabulary": size,
+        }
+        for tokens in (700, 2_048)
+        for size in (10_000, 50_000)
+    }
+
+
 GROWTH = {
     "time": (128, 256, 512, 1024, 2048),
     "batch": (8, 16, 32, 64, 128),
@@ -203,145 +229,3 @@ def _growth() -> dict[str, dict]:
         for axis, values in GROWTH.items()
         for value in values
     }
-
-
-class LayerData(NamedTuple):
-    """Inputs and weights of a layer.
-
-    Attributes:
-      inputs: float32 `[batch, time, inputs]`.
-      lengths: int32 `[batch]`.
-      mask: bool `[batch, time]`.
-      probe: float32 `[batch, time, outputs]`, zero on padding: the loss is the sum of the outputs
-        times the probe.
-      weights: named as in the state_dict of PyTorch's modules; none of a linear recurrence.
-    """
-
-    inputs: np.ndarray
-    lengths: np.ndarray
-    mask: np.ndarray
-    probe: np.ndarray
-    weights: dict[str, np.ndarray]
-
-
-def layer_data(spec: Mapping[str, Any]) -> LayerData:
-    """Draws inputs and weights from a fixed seed, with rows half full to full."""
-    random = np.random.default_rng(0)
-    batch, time = spec["batch"], spec["time"]
-    min_length = time if spec.get("full") else time // 2
-    lengths = random.permutation(np.linspace(min_length, time, batch).astype(np.int32))
-    mask = np.arange(time) < lengths[:, None]
-    outputs = spec["hidden"] * (1 + spec["bidirectional"])
-    inputs = random.standard_normal((batch, time, spec["inputs"]), np.float32)
-    probe = random.random((batch, time, outputs), np.float32) * mask[..., None]
-    weights = recurrent_weights(spec, random) if spec["cell"] in GATES else {}
-    return LayerData(inputs, lengths, mask, probe, weights)
-
-
-def recurrent_weights(
-    spec: Mapping[str, Any], random: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Draws weights with the distribution and names of PyTorch, an LSTM's second bias zero."""
-    hidden, gates = spec["hidden"], GATES[spec["cell"]]
-    directions = ("", "_reverse") if spec["bidirectional"] else ("",)
-    weights = {}
-    for layer in range(spec["layers"]):
-        inputs = hidden * len(directions) if layer else spec["inputs"]
-        for direction in directions:
-            shapes = {
-                "weight_ih": (gates * hidden, inputs),
-                "weight_hh": (gates * hidden, hidden),
-                "bias_ih": (gates * hidden,),
-                "bias_hh": (gates * hidden,),
-            }
-            for name, shape in shapes.items():
-                values = (random.random(shape, np.float32) * 2 - 1) * hidden**-0.5
-                # Two biases that PyTorch adds are one in rnnjax: a zero bias converts without loss.
-                values *= name != "bias_hh" or spec["cell"] == "gru"
-                weights[f"{name}_l{layer}{direction}"] = values
-    return weights
-
-
-class StepData(NamedTuple):
-    """A batch and the initial weights of a training step.
-
-    Attributes:
-      tokens: int32 `[batch, time]`, zero on padding.
-      mask: bool `[batch, time]`: the tokens, or, without a mask, every step.
-      labels: int32 `[batch]`.
-      embedding: float32 `[VOCABULARY, inputs]`.
-      weights: as in `LayerData`.
-      score: float32 `[outputs, CLASSES]`, the kernel of the last layer; its bias is zero.
-    """
-
-    tokens: np.ndarray
-    mask: np.ndarray
-    labels: np.ndarray
-    embedding: np.ndarray
-    weights: dict[str, np.ndarray]
-    score: np.ndarray
-
-
-def step_data(spec: Mapping[str, Any]) -> StepData:
-    """Draws a batch and initial weights from a fixed seed."""
-    random = np.random.default_rng(0)
-    batch, time = spec["batch"], spec["time"]
-    lengths = random.permutation(np.linspace(time // 2, time, batch).astype(np.int32))
-    real = np.arange(time) < lengths[:, None]
-    outputs = spec["hidden"] * (1 + spec["bidirectional"])
-    return StepData(
-        tokens=np.where(real, random.integers(1, NUM_TOKENS, real.shape), 0).astype(np.int32),
-        mask=real if spec["mask"] else np.ones_like(real),
-        labels=random.integers(0, CLASSES, batch).astype(np.int32),
-        embedding=(random.random((VOCABULARY, spec["inputs"]), np.float32) - 0.5) / 10,
-        weights=recurrent_weights(spec, random),
-        score=(random.random((outputs, CLASSES), np.float32) - 0.5),
-    )
-
-
-def digest(
-    data: LayerData, outputs: Any, loss: Any, input_gradient: Any, kernel_gradients: list[Any]
-) -> dict[str, float]:
-    """Returns a few numbers that agree for equal computations."""
-
-    def norm(*arrays: Any) -> float:
-        return float(np.sqrt(sum(np.sum(np.square(a, dtype=np.float64)) for a in arrays)))
-
-    return {
-        "outputs": norm(np.asarray(outputs) * data.mask[..., None]),
-        "loss": float(loss),
-        "input_gradient": norm(np.asarray(input_gradient)),
-        "kernel_gradients": norm(*map(np.asarray, kernel_gradients)),
-    }
-
-
-def digest_of_steps(loss: Callable[[], float]) -> dict[str, float]:
-    """Returns the first loss of ten steps on one batch, and its decrease.
-
-    Args:
-      loss: takes a step and returns the loss at its start.
-    """
-    losses = [loss() for _ in range(10)]
-    return {"loss": losses[0], "fall": losses[0] - losses[-1]}
-
-
-_TOLERANCES = {"fall": 0.2}
-"""PyTorch trains two biases that are added, so that its steps are a little longer."""
-
-
-def disagreement(
-    expected: Mapping[str, float], actual: Mapping[str, float], tolerance: float
-) -> str:
-    """Returns the first difference of two digests, '' if they agree.
-
-    Args:
-      expected: digest of the reference.
-      actual: digest to compare.
-      tolerance: largest relative difference.
-    """
-    for name, value in expected.items():
-        # A loss is a sum of terms of either sign, and may be far smaller than its terms.
-        scale = max(abs(value), abs(expected.get("outputs", 0.0)))
-        if not abs(value - actual[name]) <= _TOLERANCES.get(name, tolerance) * scale:
-            return f"{name} {actual[name]:.6g} instead of {value:.6g}"
-    return ""

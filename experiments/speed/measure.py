@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import tables
-from cases import CONTENDERS, RNNJAX, Case, Contender, cases, disagreement
+from cases import CONTENDERS, RNNJAX, Case, Contender, cases
+from digests import disagreement
 from lesson import LessonBenchmark
 from rnnjax.errors import InputError
 from rnnjax.experiment.page_rendering import render_by_script, write_pages
@@ -271,9 +272,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise InputError(f"--rounds: given {args.rounds}, expected 1 or more")
     data = str(Path(args.data).resolve())
     if {"text", "lesson"} & {*groups} and not Path(data, "train.csv").exists():
+        others = [name for name in groups if name not in ("text", "lesson")] or ["layers"]
         raise InputError(
             f"--data: {args.data} has no train.csv; pass a folder with train.csv and test.csv of "
-            "AG News, or leave out text and lesson: --only layers,linear,steps,replicates,growth"
+            f"AG News, or leave out text and lesson: --only {','.join(others)}"
         )
     runs = Runs(FOLDER / "runs.jsonl")
 

@@ -21,6 +21,8 @@ _TITLES = {
     "layers": "Layers",
     "linear": "Linear recurrences by engine",
     "steps": "Training steps of the lesson's networks",
+    "language_models": "Training steps of language models",
+    "softmax": "The softmax over a vocabulary: loss and gradient",
     "replicates": "A training step of several seeds side by side",
     "lesson": "The lesson, end to end",
     "text": "From CSV files to padded batches",
@@ -114,9 +116,7 @@ def _render_machine(runs: Runs, machine: str) -> str:
             continue
         manifest = runs.manifests[runs.newest(machine, group)]
         parts += [f"### {title}", _describe_manifest(manifest)]
-        parts += {"growth": _growth, "lesson": _lesson, "linear": _linear, "text": _text}.get(
-            group, _ratios
-        )(group, results)
+        parts += _RENDERERS.get(group, _ratios)(group, results)
         parts += _notes(results)
         if plots.describe(group, results):
             parts.append(f"![{title}]({_plot_name(machine, group)})")
@@ -159,7 +159,7 @@ def _ratios(group: str, results: GroupResults) -> list[str]:
     return parts
 
 
-def _linear(group: str, results: GroupResults) -> list[str]:
+def _ratios_and_memory(group: str, results: GroupResults) -> list[str]:
     """Returns the tables of ratios, and one of the memory of forward and backward."""
     names = _offering_contenders(group, results)
     rows = []
@@ -330,3 +330,13 @@ def _growth(group: str, results: GroupResults) -> list[str]:
 
 def _exponent(curve: list[tuple[float, float]]) -> str:
     return f"{exponent(*zip(*curve, strict=True)):.2f}" if len(curve) > 1 else ""
+
+
+_RENDERERS = {
+    "growth": _growth,
+    "lesson": _lesson,
+    "linear": _ratios_and_memory,
+    "softmax": _ratios_and_memory,
+    "text": _text,
+}
+"""By group, unless `_ratios` renders it."""

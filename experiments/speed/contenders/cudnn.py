@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cases import layer_data
+from case_data import layer_data
 from contenders import Job, NotOfferedError
 from contenders.jax_jobs import layer_job
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 
-from cases import layer_data
+from case_data import layer_data
 from contenders import Job
 from contenders.jax_jobs import layer_job, named_kernels
 from contenders.rnnjax import make_layer

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cases import FORWARD_BACKWARD, LayerData, digest
+from case_data import LayerData
+from cases import FORWARD_BACKWARD
 from contenders import Job
+from digests import digest
 
 
 def layer_job(

@@ -8,18 +8,11 @@ import keras
 import numpy as np
 from keras import layers as kl
 
-from cases import (
-    CLASSES,
-    FORWARD_BACKWARD,
-    VOCABULARY,
-    LayerData,
-    digest,
-    digest_of_steps,
-    layer_data,
-    step_data,
-)
+from case_data import LayerData, layer_data, step_data
+from cases import CLASSES, FORWARD_BACKWARD, VOCABULARY
 from contenders import Job
 from contenders.rnnjax import make_layers
+from digests import digest, digest_of_steps
 from rnnjax.interop import from_torch, to_keras
 from rnnjax.layers import Stack
 

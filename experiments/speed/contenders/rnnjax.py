@@ -10,10 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from cases import CLASSES, FORWARD_BACKWARD, NUM_TOKENS, digest_of_steps, layer_data, step_data
+from case_data import layer_data, softmax_data, step_data, text_data
+from cases import CLASSES, FORWARD_BACKWARD, NUM_TOKENS
 from contenders import Job, NotOfferedError
 from contenders.jax_jobs import layer_job, named_kernels
+from digests import digest_of_softmax, digest_of_steps
 from rnnjax.cells import GRUCell, LSTMCell, SimpleCell, make_cell
 from rnnjax.interop import from_torch
 from rnnjax.layers import RNN, Bidirectional, Stack, available_engines
@@ -106,23 +109,32 @@ def load_lesson_config(name: str) -> Any:
 
 def make_training(spec: dict[str, Any], seeds: Sequence[int]) -> tuple[Any, Any, Any]:
     """Returns a training step of replicated seeds, the state and a batch."""
-    from rnnjax.data.batches import Batch, BatchGroup
+    from rnnjax.data.batches import Batch
     from rnnjax.tasks.classification.task import ClassificationTask
+
+    data, config = step_data(spec), load_lesson_config(spec["network"])
+    task = ClassificationTask.from_config(config, NUM_TOKENS, {"classes": range(CLASSES)})
+    batch = Batch(data.tokens, data.mask, data.labels, np.ones(len(data.labels), np.float32))
+    return start_training(config, task, batch, seeds)
+
+
+def start_training(
+    config: Any, task: Any, batch: Any, seeds: Sequence[int]
+) -> tuple[Any, Any, Any]:
+    """Returns a training step of replicated seeds, the state, and the batch as a group of one."""
+    from rnnjax.data.batches import BatchGroup
     from rnnjax.training.optimizer import make_optimizer
     from rnnjax.training.schedule import make_schedule
     from rnnjax.training.state import init_state
     from rnnjax.training.step import make_train_step
 
-    data, config = step_data(spec), load_lesson_config(spec["network"])
-    task = ClassificationTask.from_config(config, NUM_TOKENS, {"classes": range(CLASSES)})
     learning_rate = make_schedule(
         config.schedule, config.learning_rate, config.warmup_steps, num_steps=1_000
     )
     optimizer = make_optimizer(config.optimizer, learning_rate, task.trainable_mask)
     state = init_state(task, optimizer, seeds, batch_size=config.batch_size).create()
-    batch = Batch(data.tokens, data.mask, data.labels, np.ones(len(data.labels), np.float32))
     axes = (len(seeds), 1) if len(seeds) > 1 else (1,)
-    batches = Batch(*(np.broadcast_to(array, (*axes, *array.shape)) for array in batch))
+    batches = type(batch)(*(np.broadcast_to(array, (*axes, *array.shape)) for array in batch))
     return make_train_step(task, optimizer, seeds), state, BatchGroup(batches, np.int32(1))
 
 
@@ -137,20 +149,83 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
         "recurrent": recurrent,
         "score": {"kernel": data.score, "bias": np.zeros(CLASSES, np.float32)},
     }
+    return training_job(step, state, params, batch)
+
+
+def language_models(spec: dict[str, Any], variant: str) -> Job:
+    """Returns the job of a training step of a language model; `variant` is ignored."""
+    del variant
+    from rnnjax.config import defaults, parse
+    from rnnjax.data.streams import StreamBatch
+    from rnnjax.tasks.language_modeling.task import LanguageModelingTask
+
+    values: dict[str, Any] = defaults("language_modeling")
+    values["batch_size"], values["data"]["sequence_length"] = spec["batch"], spec["time"]
+    model = values["model"]
+    model["embedding"]["features"], model["features"] = spec["inputs"], spec["hidden"]
+    model["layers"] = spec["layers"]
+    values["optimizer"]["name"] = "adam"  # with the epsilon of PyTorch
+    config = parse(values)
+    task = LanguageModelingTask.from_config(config, spec["vocabulary"], {"connected": True})
+    data = text_data(spec)
+    full = np.ones(data.inputs.shape, bool)
+    batch = StreamBatch(
+        data.inputs, data.targets, full, full.astype(np.float32), np.zeros(spec["batch"], bool)
+    )
+    step, state, group = start_training(config, task, batch, [0])
+    params = {
+        "embed": {"embedding": data.embedding},
+        "recurrent": from_torch(Stack(make_layers(spec)), data.weights),
+        "score": {"kernel": data.score, "bias": np.zeros(spec["vocabulary"], np.float32)},
+    }
+    return training_job(step, state, params, group)
+
+
+def training_job(step: Any, state: Any, params: Any, group: Any) -> Job:
+    """Returns the job of a training step from some initial parameters."""
     # Raises if the config no longer matches the spec.
     jax.tree.map(lambda a, b: np.testing.assert_equal(a.shape, b.shape), state.params, params)
     state = state.replace(params=jax.device_put(params))
 
     def run() -> None:
         nonlocal state
-        state = jax.block_until_ready(step(state, batch))
+        state = jax.block_until_ready(step(state, group))
 
     def loss() -> float:
         previous = float(state.sums["loss"])
         run()
-        return (float(state.sums["loss"]) - previous) / len(data.labels)
+        return (float(state.sums["loss"]) - previous) / float(group.batches.weights.sum())
 
     return Job({"step": run}, {"digest": digest_of_steps(loss)})
+
+
+def softmax(spec: dict[str, Any], variant: str) -> Job:
+    """Returns the job of loss and gradient of an output layer.
+
+    Its facts are the digest and the memory, as for `linear`. `variant` is 'auto' for chunks of
+    rows, or 'all logits'.
+    """
+    from rnnjax.kernels import chunked_cross_entropy
+
+    data = softmax_data(spec)
+
+    def chunked(vectors, kernel, bias, targets):
+        return chunked_cross_entropy(vectors, kernel, bias, targets).loss / spec["tokens"]
+
+    def of_all_logits(vectors, kernel, bias, targets):
+        logits = vectors @ kernel + bias[None]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
+
+    loss = of_all_logits if variant == "all logits" else chunked
+    bias = np.zeros(spec["vocabulary"], np.float32)
+    arguments = jax.device_put((data.vectors, data.kernel, bias, data.targets))
+    compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2))).lower(*arguments).compile()
+    value, (vectors, *weights) = compiled(*arguments)
+    facts: dict[str, Any] = {"digest": digest_of_softmax(value, vectors, weights)}
+    memory = compiled.memory_analysis()
+    if memory is not None:
+        facts["temp_bytes"] = memory.temp_size_in_bytes
+    return Job({FORWARD_BACKWARD: lambda: jax.block_until_ready(compiled(*arguments))}, facts)
 
 
 def replicates(spec: dict[str, Any], variant: str) -> Job:

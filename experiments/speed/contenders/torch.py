@@ -1,23 +1,18 @@
-"""Layers and training steps of PyTorch: nn.RNN, nn.LSTM and nn.GRU."""
+"""Layers, training steps and output layers of PyTorch."""
 
 import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from cases import (
-    CLASSES,
-    FORWARD_BACKWARD,
-    VOCABULARY,
-    digest,
-    digest_of_steps,
-    layer_data,
-    step_data,
-)
+from case_data import layer_data, softmax_data, step_data, text_data
+from cases import CLASSES, FORWARD_BACKWARD, VOCABULARY
 from contenders import Job
+from digests import digest, digest_of_softmax, digest_of_steps
 
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 # The default of JAX: on a GPU, products of float32 in TF32.
@@ -134,3 +129,69 @@ def steps(spec: dict[str, Any], variant: str) -> Job:
         return float(sums[0]) - previous
 
     return Job({"step": _synchronized(run)}, {"digest": digest_of_steps(loss)})
+
+
+class LanguageModel(nn.Module):
+    """Embedding, recurrent layers and logits of the next word at every step."""
+
+    def __init__(self, spec: dict[str, Any], data: Any):
+        """Copies the initial weights."""
+        super().__init__()
+        self.embed = nn.Embedding(spec["vocabulary"], spec["inputs"])
+        self.recurrent = _recurrent(spec, data.weights)
+        self.score = nn.Linear(spec["hidden"], spec["vocabulary"])
+        with torch.no_grad():
+            self.embed.weight.copy_(torch.from_numpy(data.embedding))
+            self.score.weight.copy_(torch.from_numpy(data.score.T.copy()))
+            self.score.bias.zero_()
+
+    def forward(self, tokens: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]:
+        """Returns the logits, and the state after the last token."""
+        outputs, state = self.recurrent(self.embed(tokens), state)
+        return self.score(outputs), state
+
+
+def language_models(spec: dict[str, Any], variant: str) -> Job:
+    """Returns the job of a training step that carries the state; `variant` is ignored."""
+    del variant
+    data = text_data(spec)
+    model, criterion = LanguageModel(spec, data).to(_DEVICE), nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    zeros = torch.zeros(spec["layers"], spec["batch"], spec["hidden"], device=_DEVICE)
+    sum_of_losses, state = torch.zeros((), device=_DEVICE), (zeros, zeros)
+
+    def run() -> None:
+        nonlocal state
+        tokens = torch.from_numpy(data.inputs).to(_DEVICE)
+        targets = torch.from_numpy(data.targets).long().to(_DEVICE).flatten()
+        optimizer.zero_grad()
+        logits, state = model(tokens, tuple(part.detach() for part in state))
+        loss = criterion(logits.flatten(0, 1), targets)
+        loss.backward()
+        optimizer.step()
+        sum_of_losses.add_(loss.detach())
+
+    def loss() -> float:
+        previous = float(sum_of_losses)
+        run()
+        return float(sum_of_losses) - previous
+
+    return Job({"step": _synchronized(run)}, {"digest": digest_of_steps(loss)})
+
+
+def softmax(spec: dict[str, Any], variant: str) -> Job:
+    """Returns the job of loss and gradient of an output layer; `variant` is ignored."""
+    del variant
+    data = softmax_data(spec)
+    arrays = data.vectors, data.kernel.T.copy(), np.zeros(spec["vocabulary"], np.float32)
+    leaves = [torch.from_numpy(array).to(_DEVICE).requires_grad_() for array in arrays]
+    targets = torch.from_numpy(data.targets).long().to(_DEVICE)
+
+    def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
+        loss = nn.functional.cross_entropy(nn.functional.linear(*leaves), targets)
+        return loss.detach(), list(torch.autograd.grad(loss, leaves))
+
+    runs = {FORWARD_BACKWARD: _synchronized(run)}
+    value, gradients = runs[FORWARD_BACKWARD]()
+    vectors, *weights = (gradient.cpu().numpy() for gradient in gradients)
+    return Job(runs, {"digest": digest_of_softmax(value, vectors, weights)})
