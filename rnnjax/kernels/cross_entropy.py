@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 from rnnjax.kernels.broadcasting import match_rank
 from rnnjax.kernels.matmul import flat_matmul
 
-_CHUNK_LOGITS = 2**21
-"""Most logits of a chunk, unless it has `_CHUNK_ROWS` rows."""
-_CHUNK_ROWS = 128
+CHUNK_LOGITS = 2**21
+"""Most logits of a chunk, unless it has `CHUNK_ROWS` rows."""
+CHUNK_ROWS = 128
 """Each chunk reads and writes the gradient of the kernel, which fewer rows would not pay for."""
 
 
@@ -31,11 +31,13 @@ class CrossEntropy(NamedTuple):
     is_correct: Bool[Array, "*batch"]
 
 
-class _Options(NamedTuple):
-    axis: int
-    label_smoothing: float
-    soft_cap: float
-    chunk_rows: int
+class SoftmaxOptions(NamedTuple):
+    """Options of `chunked_cross_entropy`, by their names there."""
+
+    axis: int = 0
+    label_smoothing: float = 0.0
+    soft_cap: float = 0.0
+    chunk_rows: int = 0
 
 
 def chunked_cross_entropy(
@@ -86,7 +88,7 @@ def chunked_cross_entropy(
         mask = jnp.asarray(mask)
         vectors = jnp.where(mask[..., None], vectors, jnp.zeros_like(vectors))
         weights = jnp.where(mask, weights, jnp.zeros_like(weights))
-    options = _Options(axis, label_smoothing, soft_cap, chunk_rows)
+    options = SoftmaxOptions(axis, label_smoothing, soft_cap, chunk_rows)
     rows = vectors.reshape(-1, features), kernel, bias, targets.reshape(-1), weights.reshape(-1)
     result: Any = _cross_entropy(options, *rows)
     loss, token_losses, is_correct = result
@@ -114,7 +116,7 @@ def is_most_probable(
 
 def _chunk_shape(num_rows: int, vocabulary: int, chunk_rows: int) -> tuple[int, int]:
     """Returns the number of chunks, and the rows of each."""
-    most = chunk_rows or max(_CHUNK_ROWS, _CHUNK_LOGITS // vocabulary)
+    most = chunk_rows or max(CHUNK_ROWS, CHUNK_LOGITS // vocabulary)
     num_chunks = max(-(-num_rows // most), 1)
     return num_chunks, -(-num_rows // num_chunks)
 
@@ -148,7 +150,7 @@ def _run(options, vectors, kernel, bias, targets, weights, with_gradients):
     product_kernel = kernel.astype(vectors.dtype)
 
     def chunk_step(sums, chunk):
-        outputs, gradients = _chunk(options, with_gradients, product_kernel, bias, *chunk)
+        outputs, gradients = softmax_rows(options, with_gradients, product_kernel, bias, *chunk)
         if gradients is None:
             return None, outputs
         grad_vectors, *gradients = gradients
@@ -181,8 +183,30 @@ def _run(options, vectors, kernel, bias, targets, weights, with_gradients):
     return result, gradients
 
 
-def _chunk(options, with_gradients, kernel, bias, vectors, targets, weights):
-    """Returns losses and hits of a chunk of rows, and the gradients of vectors, kernel and bias."""
+def softmax_rows(
+    options: SoftmaxOptions,
+    with_gradients: bool,
+    kernel: Float[Array, "_ _"],
+    bias: Float[Array, " vocabulary"] | None,
+    vectors: Float[Array, "rows features"],
+    targets: Int[Array, " rows"],
+    weights: Float[Array, " rows"],
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, jax.Array, jax.Array | None] | None]:
+    """Returns the cross-entropy of a few rows, all of whose logits are in memory.
+
+    Args:
+      options: of the softmax.
+      with_gradients: whether to compute them.
+      kernel: as for `chunked_cross_entropy`, in the dtype of the vectors.
+      bias: likewise.
+      vectors: likewise.
+      targets: likewise.
+      weights: likewise.
+
+    Returns:
+      Losses, the same with label smoothing, and hits; and None, or the gradients of the weighted
+      sum of smoothed losses by vectors, kernel and bias, float32.
+    """
     summed = {"preferred_element_type": jnp.float32}
     logits = flat_matmul(vectors, kernel, options.axis, **summed)
     if bias is not None:
