@@ -48,6 +48,15 @@ def test_softmax_in_chunks_is_that_of_all_logits_in_less_memory():
     assert 2 * chunked["temp_bytes"] < plain["temp_bytes"]
 
 
+def test_adaptive_softmax_takes_less_memory_and_is_not_compared():
+    spec = {"tokens": 1_100, "features": 16, "vocabulary": 4_000}
+    adaptive, plain = (
+        rnnjax_contender.softmax(spec, variant).facts for variant in ("adaptive", "all logits")
+    )
+    assert "digest" not in adaptive
+    assert 2 * adaptive["temp_bytes"] < plain["temp_bytes"]
+
+
 def test_words_are_drawn_by_their_rank():
     words = draw_words(np.random.default_rng(0), 1_000, (100_000,))
     assert (words.min(), words.max()) == (0, 999)

@@ -95,6 +95,7 @@ CONTENDERS: dict[str, tuple[Contender, ...]] = {
     "softmax": (
         RNNJAX,
         Contender("rnnjax, all logits", "rnnjax", "all logits"),
+        Contender("rnnjax, adaptive", "rnnjax", "adaptive"),
         Contender("PyTorch", "torch", requires=("torch",)),
     ),
     "replicates": tuple(

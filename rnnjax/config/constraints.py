@@ -12,11 +12,14 @@ SEEDS = 2**32
 """Number of seeds; the greatest is one less."""
 
 
+def integers(text: str) -> tuple[int, ...]:
+    """Returns the numbers of a list as text, '400, 200' for instance."""
+    return tuple(int(number) for number in text.split(",") if number.strip())
+
+
 def layer_widths(config: "ModelConfig") -> tuple[int, ...]:
     """Returns the size of the hidden state of each layer."""
-    if not config.layer_features.strip():
-        return (config.features,) * config.layers
-    return tuple(int(width) for width in config.layer_features.split(",") if width.strip())
+    return integers(config.layer_features) or (config.features,) * config.layers
 
 
 def check_combinations(config: "Config") -> None:

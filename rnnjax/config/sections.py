@@ -165,7 +165,7 @@ class EmbeddingConfig(ConfigSection):
 
 
 class OutputConfig(ConfigSection):
-    """The output layer. A soft cap and samples are for language models."""
+    """The output layer. A soft cap, samples and cutoffs are for language models."""
 
     scale: float = pydantic.Field(default=0.0, ge=0.0)
     """Bound of a uniform distribution of its initial kernel, its bias being then zero; 0 for
@@ -176,6 +176,11 @@ class OutputConfig(ConfigSection):
     """Tokens that stand for the vocabulary in the training loss, drawn for each batch, the common
     ones more often (sampled softmax); loss and accuracy in training are then among these. 0 for the
     vocabulary itself, which evaluations read in any case."""
+    cutoffs: str = pydantic.Field(default="", pattern=r"^(\s*[1-9]\d{0,6}\s*(,|$))*$")
+    """The first token id of each cluster of rarer tokens, '2000, 10000', of an adaptive softmax: a
+    step computes a cluster for the targets in it alone. Training counts as accurate what the most
+    probable token or cluster, and the most probable token in that, predict. '' for a linear output
+    layer."""
 
 
 class BlockConfig(ConfigSection):

@@ -1,12 +1,11 @@
 r"""Adaptive softmax: common words in a head, rarer ones in tail clusters of fewer features.
 
 Words are ordered by frequency, the commonest first. With the head's probabilities of common words
-and of clusters, and those of the words within cluster i,
+and of clusters C, of which h is the input,
 
 .. math::
     p(w) = p_\text{head}(w), \quad
-    p(w) = p_\text{head}(\text{cluster}_i)\, \text{softmax}(h P_i W_i)_w \; (w \in
-    \text{cluster}_i)
+    p(w) = p_\text{head}(C_i)\, \text{softmax}(h P_i W_i)_w \; (w \in C_i)
 
 Source: Grave, Joulin, Cissé, Grangier, Jégou, Efficient softmax approximation for GPUs, ICML 2017,
 arXiv:1609.04309. There are no biases, as by default in `torch.nn.AdaptiveLogSoftmaxWithLoss`.
@@ -21,19 +20,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.kernels.cross_entropy import (
-    CHUNK_LOGITS,
-    CHUNK_ROWS,
     CrossEntropy,
     SoftmaxOptions,
     chunked_cross_entropy,
     is_most_probable,
+    most_chunk_rows,
     softmax_rows,
 )
 from rnnjax.kernels.masking import zero_masked
 from rnnjax.kernels.matmul import flat_matmul
 
 _TAIL_ROWS = 64
-"""Rows of a chunk of a cluster, the last of which is padded: few, as kernels of tails are narrow."""
+"""Rows of a chunk of a cluster: few, as the last is padded, and kernels of clusters are narrow."""
 
 
 class AdaptiveSoftmax(NamedTuple):
@@ -66,7 +64,7 @@ def adaptive_log_probabilities(
     parts = [head[..., :num_words]]
     tails = zip(weights.projections, weights.kernels, strict=True)
     for cluster, (projection, kernel) in enumerate(tails, num_words):
-        tail = _log_softmax(_project(vectors, projection), kernel)
+        tail = _log_softmax(_product(vectors, projection).astype(vectors.dtype), kernel)
         parts.append(tail + head[..., cluster, None])
     return jnp.concatenate(parts, axis=-1)
 
@@ -106,8 +104,9 @@ def adaptive_cross_entropy(
     tails = zip(cutoffs, softmax.projections, softmax.kernels, strict=True)
     for cluster, (cutoff, projection, kernel) in enumerate(tails, 1):
         is_member = clusters == cluster if mask is None else (clusters == cluster) & mask
-        rows = _project(vectors, projection).reshape(-1, projection.shape[1])
+        rows = _product(vectors, projection).astype(vectors.dtype)
         columns = (array.reshape(-1) for array in (targets - cutoff, weights, is_member))
+        rows = rows.reshape(-1, rows.shape[-1])
         result: Any = _tail_cross_entropy(rows, kernel, *columns)
         tail_loss, tail_losses, is_best = result
         loss += tail_loss
@@ -143,23 +142,18 @@ def adaptive_evaluation(
 
     vocabulary = softmax.cutoffs[-1] + softmax.kernels[-1].shape[1]
     rows = vectors.reshape(-1, vectors.shape[-1]), targets.reshape(-1)
-    chunk_rows = max(CHUNK_ROWS, CHUNK_LOGITS // vocabulary)
-    losses, is_correct = jax.lax.map(evaluate, rows, batch_size=chunk_rows)
+    losses, is_correct = jax.lax.map(evaluate, rows, batch_size=most_chunk_rows(vocabulary))
     losses = zero_masked(losses.reshape(targets.shape), mask)
     is_correct = zero_masked(is_correct.reshape(targets.shape), mask)
     return CrossEntropy(jnp.sum(losses * weights), losses, is_correct)
 
 
-def _project(vectors, projection):
-    product = flat_matmul(
-        vectors, projection.astype(vectors.dtype), preferred_element_type=jnp.float32
-    )
-    return product.astype(vectors.dtype)
-
-
 def _log_softmax(vectors, kernel):
-    logits = flat_matmul(vectors, kernel.astype(vectors.dtype), preferred_element_type=jnp.float32)
-    return jax.nn.log_softmax(logits)
+    return jax.nn.log_softmax(_product(vectors, kernel))
+
+
+def _product(vectors, kernel):
+    return flat_matmul(vectors, kernel.astype(vectors.dtype), preferred_element_type=jnp.float32)
 
 
 @jax.custom_vjp
@@ -183,16 +177,15 @@ def _forward(rows, kernel, targets, weights, is_member):
         (losses, _, is_best), gradients = softmax_rows(
             SoftmaxOptions(), True, product_kernel, None, *inputs
         )
-        chunks = zip(of_rows, (losses, is_best, gradients[0]), strict=True)
-        of_rows = (array.at[index].set(values, mode="drop") for array, values in chunks)
+        pairs = zip(of_rows, (losses, is_best, gradients[0]), strict=True)
+        of_rows = (array.at[index].set(values, mode="drop") for array, values in pairs)
         return *of_rows, grad_kernel + gradients[1]
 
     num_chunks = (jnp.sum(is_member) + chunk_rows - 1) // chunk_rows
     sums = zeros(weights), jnp.zeros_like(is_member), zeros(rows), zeros(kernel)
     losses, is_best, *gradients = jax.lax.fori_loop(0, num_chunks, add_chunk, sums)
-    dtypes = rows.dtype, kernel.dtype
-    gradients = [array.astype(dtype) for array, dtype in zip(gradients, dtypes, strict=True)]
-    return (jnp.sum(losses * weights), losses, is_best), (*gradients, losses)
+    gradients = gradients[0].astype(rows.dtype), gradients[1].astype(kernel.dtype), losses
+    return (jnp.sum(losses * weights), losses, is_best), gradients
 
 
 def _backward(residuals, cotangents):

@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, Int
 from rnnjax.kernels.broadcasting import match_rank
 from rnnjax.kernels.matmul import flat_matmul
 
-CHUNK_LOGITS = 2**21
-"""Most logits of a chunk, unless it has `CHUNK_ROWS` rows."""
-CHUNK_ROWS = 128
+_CHUNK_LOGITS = 2**21
+"""Most logits of a chunk, unless it has `_CHUNK_ROWS` rows."""
+_CHUNK_ROWS = 128
 """Each chunk reads and writes the gradient of the kernel, which fewer rows would not pay for."""
 
 
@@ -114,9 +114,14 @@ def is_most_probable(
     return jnp.all(jnp.where(earlier, logits < target_logits, logits <= target_logits), axis=-1)
 
 
+def most_chunk_rows(vocabulary: int) -> int:
+    """Returns the most rows whose logits are in memory together."""
+    return max(_CHUNK_ROWS, _CHUNK_LOGITS // vocabulary)
+
+
 def _chunk_shape(num_rows: int, vocabulary: int, chunk_rows: int) -> tuple[int, int]:
     """Returns the number of chunks, and the rows of each."""
-    most = chunk_rows or max(CHUNK_ROWS, CHUNK_LOGITS // vocabulary)
+    most = chunk_rows or most_chunk_rows(vocabulary)
     num_chunks = max(-(-num_rows // most), 1)
     return num_chunks, -(-num_rows // num_chunks)
 

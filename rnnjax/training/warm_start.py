@@ -160,7 +160,11 @@ def _merge(
         "classes": replicate.describe().get("classes", []),
     }
     if vocabulary and not replicate.config.model.embedding.features:
-        _check_same_tokens(warm_start, labels)
+        reason = "input is one-hot (config.model.embedding.features=0)"
+        _check_same_tokens(warm_start, labels, reason)
+    if "score/head" in initial.keys() & warm_start.leaves.keys():
+        reason = "the output layers have clusters of token ids (config.model.output.cutoffs)"
+        _check_same_tokens(warm_start, labels, reason)
     merged, complete, partial, other_shape, other_meaning = dict(initial), [], {}, {}, []
     for path in initial.keys() & warm_start.leaves.keys():
         target, source = initial[path], warm_start.leaves[path]
@@ -238,13 +242,13 @@ def _lines(warm_start: WarmStart, report: Mapping[str, Any]) -> list[str]:
     return lines + [f"  {title}: {', '.join(paths)}" for title, paths in groups.items() if paths]
 
 
-def _check_same_tokens(warm_start: WarmStart, labels: Labels) -> None:
-    """Raises InputError if one-hot input would have another meaning."""
+def _check_same_tokens(warm_start: WarmStart, labels: Labels, reason: str) -> None:
+    """Raises InputError if token ids would have another meaning."""
     if list(warm_start.labels["tokens"]) != list(labels["tokens"]):
         raise InputError(
-            f"config.init_from={warm_start.path}: input is one-hot (config.model.embedding.features"
-            "=0), so that both runs need the same tokens, and their vocabularies differ; set "
-            "config.model.embedding.features in both, or fit both on the same rows"
+            f"config.init_from={warm_start.path}: {reason}, so that both runs need the same "
+            "tokens, and their vocabularies differ; set that key otherwise, or fit both on the "
+            "same rows"
         )
 
 

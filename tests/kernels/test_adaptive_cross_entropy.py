@@ -188,9 +188,7 @@ def test_memory_is_a_fraction_of_all_logits():
     shapes = AdaptiveSoftmax(
         jax.ShapeDtypeStruct((features, cutoffs[0] + 2), jnp.float32),
         tuple(jax.ShapeDtypeStruct((features, dim), jnp.float32) for dim in (16, 4)),
-        tuple(
-            jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((16, 8_000), (4, 40_000))
-        ),
+        tuple(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((16, 8_000), (4, 40_000))),
     )
     vectors, weights = (
         jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((tokens, features), (tokens,))

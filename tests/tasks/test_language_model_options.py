@@ -77,11 +77,52 @@ def test_blocks_stand_around_the_cells_and_a_norm_above_them():
         ({"layer_norm": True, "layers": 1}, "model.layer_norm is set and model.layers is 1"),
         ({"block": {"gate": True}}, "model.block.gate is set and model.block.features is 0"),
         ({"block": {"features": 4}, "connection": "residual"}, "model.connection and model.block"),
+        ({"output": {"cutoffs": "8,x"}}, "model.output.cutoffs: given '8,x'"),
+        ({"output": {"cutoffs": "0,8"}}, "model.output.cutoffs: given '0,8'"),
+        ({"output": {"cutoffs": "8,8"}}, "cutoffs is '8,8' .* increasing numbers below"),
+        ({"output": {"cutoffs": "8,20000"}}, "data.vocabulary.size 20000: .* below the size"),
+        ({"output": {"cutoffs": "4,11"}}, "cutoffs: given 4, 11 of a vocabulary of 11 tokens"),
+        ({"output": {"cutoffs": "8", "samples": 3}}, "cutoffs and model.output.samples are set"),
+        ({"output": {"cutoffs": "8", "soft_cap": 3.0}}, "cutoffs and model.output.soft_cap are"),
+        (
+            {"output": {"cutoffs": "8"}, "embedding": {"features": 5, "tied": True}},
+            "cutoffs and model.embedding.tied are set",
+        ),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(model, message):
     with pytest.raises(InputError, match=message):
         make_task(**model)
+
+
+def test_other_tasks_have_no_clusters_of_words():
+    with pytest.raises(InputError, match=r"model\.output\.cutoffs"):
+        parse({"task": "translation", "model": {"output": {"cutoffs": "8"}}})
+
+
+@pytest.mark.parametrize("library", ["haiku", "torch"])
+def test_clusters_have_initial_values_by_their_inputs(library):
+    model = {"features": 64, "initialization": library, "output": {"cutoffs": "4, 7"}}
+    score: Any = make_task(**model).init(jax.random.key(0))["score"]
+    shapes = {name: leaf.shape for name, leaf in score.items()}
+    assert shapes == {
+        "head": (64, 6),
+        **{"projection_1": (64, 16), "kernel_1": (16, 3)},
+        **{"projection_2": (64, 4), "kernel_2": (4, 4)},
+    }
+    spread = 3**-0.5 if library == "torch" else 1.0
+    for leaf in jax.tree.leaves(score):
+        assert np.std(leaf) * len(leaf) ** 0.5 == pytest.approx(spread, rel=0.35)
+
+
+def test_training_and_evaluation_of_clusters_have_one_loss():
+    task = make_task(output={"cutoffs": "4, 7"})
+    params = task.init(jax.random.key(0))
+    loss, (sums, _) = loss_of(task, params)
+    carry = task.initial_carry(BATCH)
+    evaluated = task.evaluate_batch(params, BATCH_OF_TEXT, carry)[0]
+    assert float(sums["loss"]) == pytest.approx(float(evaluated["loss"]), rel=1e-5)
+    assert float(loss) == pytest.approx(float(sums["loss"] / sums["weight"]), rel=1e-6)
 
 
 def test_directions_of_a_block_are_not_merged():

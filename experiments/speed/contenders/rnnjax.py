@@ -203,9 +203,9 @@ def softmax(spec: dict[str, Any], variant: str) -> Job:
     """Returns the job of loss and gradient of an output layer.
 
     Its facts are the digest and the memory, as for `linear`. `variant` is 'auto' for chunks of
-    rows, or 'all logits'.
+    rows, 'all logits', or 'adaptive', another model, without a digest.
     """
-    from rnnjax.kernels import chunked_cross_entropy
+    from rnnjax.kernels import adaptive_cross_entropy, chunked_cross_entropy
 
     data = softmax_data(spec)
 
@@ -216,16 +216,38 @@ def softmax(spec: dict[str, Any], variant: str) -> Job:
         logits = vectors @ kernel + bias[None]
         return optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
 
-    loss = of_all_logits if variant == "all logits" else chunked
-    bias = np.zeros(spec["vocabulary"], np.float32)
-    arguments = jax.device_put((data.vectors, data.kernel, bias, data.targets))
+    def adaptive(vectors, softmax, weights, targets):
+        return adaptive_cross_entropy(vectors, softmax, targets, weights).loss / spec["tokens"]
+
+    if variant == "adaptive":
+        loss, rest = adaptive, (_adaptive_softmax(data.kernel), np.ones_like(data.vectors[:, 0]))
+    else:
+        loss = of_all_logits if variant == "all logits" else chunked
+        rest = data.kernel, np.zeros(spec["vocabulary"], np.float32)
+    arguments = jax.device_put((data.vectors, *rest, data.targets))
     compiled = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2))).lower(*arguments).compile()
-    value, (vectors, *weights) = compiled(*arguments)
-    facts: dict[str, Any] = {"digest": digest_of_softmax(value, vectors, weights)}
+    facts: dict[str, Any] = {}
+    if variant != "adaptive":
+        value, (vectors, *weights) = compiled(*arguments)
+        facts["digest"] = digest_of_softmax(value, vectors, weights)
     memory = compiled.memory_analysis()
     if memory is not None:
         facts["temp_bytes"] = memory.temp_size_in_bytes
     return Job({FORWARD_BACKWARD: lambda: jax.block_until_ready(compiled(*arguments))}, facts)
+
+
+def _adaptive_softmax(kernel: np.ndarray) -> Any:
+    """Returns an adaptive softmax of two clusters with weights from a kernel."""
+    from rnnjax.kernels import AdaptiveSoftmax
+
+    features, vocabulary = kernel.shape
+    first, second = vocabulary // 25, vocabulary // 5
+    narrow = features // 4, features // 16
+    return AdaptiveSoftmax(
+        head=kernel[:, : first + 2],
+        projections=tuple(kernel[:, :size] for size in narrow),
+        kernels=(kernel[: narrow[0], first:second], kernel[: narrow[1], second:]),
+    )
 
 
 def replicates(spec: dict[str, Any], variant: str) -> Job:

@@ -6,6 +6,7 @@ from jaxtyping import Array, Bool, Float, Int
 from rnnjax.cells import State
 from rnnjax.errors import InputError
 from rnnjax.kernels import CrossEntropy, flat_dot_general
+from rnnjax.models.adaptive_output import AdaptiveOutput
 from rnnjax.models.token_encoder import TokenEncoder
 from rnnjax.models.vocabulary_output import VocabularyOutput
 
@@ -26,14 +27,18 @@ class LanguageModel(TokenEncoder, kw_only=True):
         2017. Otherwise the output layer has its own kernel.
       soft_cap: as for `rnnjax.models.vocabulary_output.VocabularyOutput`.
       samples: likewise.
+      cutoffs: as for `rnnjax.models.adaptive_output.AdaptiveOutput`, whose logits are then
+        log-probabilities; () for a linear output layer.
 
     Raises:
-      InputError: it is bidirectional, or ties weights with one-hot inputs.
+      InputError: it is bidirectional, or ties weights with one-hot inputs, or the last cutoff is
+        beyond the vocabulary.
     """
 
     tied: bool = False
     soft_cap: float = 0.0
     samples: int = 0
+    cutoffs: tuple[int, ...] = ()
 
     def __post_init__(self):
         if self.bidirectional:
@@ -45,6 +50,12 @@ class LanguageModel(TokenEncoder, kw_only=True):
             raise InputError(
                 "tied: given True with embedding=0, and one-hot inputs have no weights to tie; "
                 "expected the size of an embedding"
+            )
+        if self.cutoffs and self.cutoffs[-1] >= self.vocabulary:
+            raise InputError(
+                f"config.model.output.cutoffs: given {', '.join(map(str, self.cutoffs))} of a "
+                f"vocabulary of {self.vocabulary} tokens; expected numbers below that, at each of "
+                "which a cluster of token ids begins"
             )
         super().__post_init__()
 
@@ -59,14 +70,18 @@ class LanguageModel(TokenEncoder, kw_only=True):
                 dot_general=flat_dot_general,
                 **options,
             )
-        output = {} if self.tied else options
-        self.score = VocabularyOutput(
-            self.vocabulary,
-            soft_cap=self.soft_cap,
-            samples=self.samples,
-            dtype=self.dtype,
-            **output,
-        )
+        if self.cutoffs:
+            self.score = AdaptiveOutput(
+                self.vocabulary, self.cutoffs, self.initialization, dtype=self.dtype
+            )
+        else:
+            self.score = VocabularyOutput(
+                self.vocabulary,
+                soft_cap=self.soft_cap,
+                samples=self.samples,
+                dtype=self.dtype,
+                **({} if self.tied else options),
+            )
 
     def __call__(
         self,
@@ -84,8 +99,8 @@ class LanguageModel(TokenEncoder, kw_only=True):
           resets: True at the first token of each text in a row of several, where the state is
             reset.
         """
-        state, vectors, table = self._output_vectors(tokens, mask, initial_state, resets)
-        return state, self.score(vectors, table)
+        state, vectors, tied = self._output_vectors(tokens, mask, initial_state, resets)
+        return state, self.score(vectors, **tied)
 
     def cross_entropy(
         self,
@@ -106,11 +121,11 @@ class LanguageModel(TokenEncoder, kw_only=True):
           initial_state: as for `__call__`.
           resets: as for `__call__`.
         """
-        state, vectors, table = self._output_vectors(tokens, mask, initial_state, resets)
-        return state, self.score.cross_entropy(vectors, targets, weights, table, mask=mask)
+        state, vectors, tied = self._output_vectors(tokens, mask, initial_state, resets)
+        return state, self.score.cross_entropy(vectors, targets, weights, mask=mask, **tied)
 
     def _output_vectors(self, tokens, mask, initial_state, resets):
-        """Returns the final state, the inputs of the output layer and its tied table or None."""
+        """Returns the final state, the inputs of the output layer, and its `table` if tied."""
         state, outputs = self.read(tokens, mask, initial_state, resets)
         dropped = self.drop(outputs, deterministic=not self.has_rng("dropout"))
         if not self.is_initializing():
@@ -118,7 +133,7 @@ class LanguageModel(TokenEncoder, kw_only=True):
             self.sow(ACTIVATIONS, "dropped", dropped)
         outputs = dropped
         if not self.tied:
-            return state, outputs, None
+            return state, outputs, {}
         if outputs.shape[-1] != self.embedding:
             outputs = self.narrow(outputs)
-        return state, outputs, self.embed.embedding
+        return state, outputs, {"table": self.embed.embedding}

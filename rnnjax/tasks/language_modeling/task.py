@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from rnnjax.config import Config
+from rnnjax.config.constraints import integers
 from rnnjax.data.corpora.plain_text import TextCorpus
 from rnnjax.data.streams import StreamBatch
 from rnnjax.data.vocabulary import END, Vocabulary, count_tokens, unknown_share
@@ -109,6 +110,7 @@ class LanguageModelingTask(TokenTask, StreamTask):
             tied=embedding.tied,
             soft_cap=config.model.output.soft_cap,
             samples=config.model.output.samples,
+            cutoffs=integers(config.model.output.cutoffs),
             **encoder_options(config.model, config.dtype, INITIALIZATION),
         )
         if not metadata["connected"]:
