@@ -100,9 +100,8 @@ def test_other_tasks_have_no_clusters_of_words():
         parse({"task": "translation", "model": {"output": {"cutoffs": "8"}}})
 
 
-@pytest.mark.parametrize("library", ["haiku", "torch"])
-def test_clusters_have_initial_values_by_their_inputs(library):
-    model = {"features": 64, "initialization": library, "output": {"cutoffs": "4, 7"}}
+def test_clusters_have_initial_values_by_their_inputs():
+    model = {"features": 64, "initialization": "torch", "output": {"cutoffs": "4, 7"}}
     score: Any = make_task(**model).init(jax.random.key(0))["score"]
     shapes = {name: leaf.shape for name, leaf in score.items()}
     assert shapes == {
@@ -110,9 +109,8 @@ def test_clusters_have_initial_values_by_their_inputs(library):
         **{"projection_1": (64, 16), "kernel_1": (16, 3)},
         **{"projection_2": (64, 4), "kernel_2": (4, 4)},
     }
-    spread = 3**-0.5 if library == "torch" else 1.0
     for leaf in jax.tree.leaves(score):
-        assert np.std(leaf) * len(leaf) ** 0.5 == pytest.approx(spread, rel=0.35)
+        assert 0.7 < np.abs(leaf).max() * len(leaf) ** 0.5 <= 1  # uniform within 1 / sqrt(inputs)
 
 
 def test_training_and_evaluation_of_clusters_have_one_loss():
