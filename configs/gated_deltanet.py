@@ -8,6 +8,10 @@ their projections, and feed-forward layers after the cells (`config.model.block.
     python -m rnnjax.main --config configs/gated_deltanet.py \
         --config.data.dir=../shared/data/ag_news_csv
 
+experiments/linear_recurrences, gated_deltanet: 1,322,832 parameters, 48,809 training rows, test
+accuracy 0.8995 ± 0.0037 (mean ± sd of seeds 0 to 2), trained in 4 min of processor time on 2 CPU
+cores.
+
 The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
     python -m rnnjax.main --config configs/char_rnn.py \

@@ -8,6 +8,9 @@ convolution after the projections.
     python -m rnnjax.main --config configs/mamba2.py \
         --config.data.dir=../shared/data/ag_news_csv
 
+experiments/linear_recurrences, mamba2: 1,314,384 parameters, 48,809 training rows, test accuracy
+0.9072 ± 0.0021 (mean ± sd of seeds 0 to 2), trained in 2 min of processor time on 2 CPU cores.
+
 The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
     python -m rnnjax.main --config configs/char_rnn.py \

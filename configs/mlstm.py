@@ -8,6 +8,9 @@ NeurIPS, arXiv:2405.04517. The paper's block widens its inputs before the cell, 
     python -m rnnjax.main --config configs/mlstm.py \
         --config.data.dir=../shared/data/ag_news_csv
 
+experiments/linear_recurrences, mlstm: 1,323,212 parameters, 48,809 training rows, test accuracy
+0.9007 ± 0.0018 (mean ± sd of seeds 0 to 2), trained in 3 min of processor time on 2 CPU cores.
+
 The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
     python -m rnnjax.main --config configs/char_rnn.py \

@@ -7,6 +7,9 @@ The paper's gate reads the cell's outputs, this one the inputs of the block.
     python -m rnnjax.main --config configs/s5.py \
         --config.data.dir=../shared/data/ag_news_csv
 
+experiments/linear_recurrences, s5: 1,338,180 parameters, 48,809 training rows, test accuracy 0.9041
+± 0.0045 (mean ± sd of seeds 0 to 2), trained in 1 min of processor time on 2 CPU cores.
+
 The same blocks, wider, on characters (experiments/linear_recurrences_characters):
 
     python -m rnnjax.main --config configs/char_rnn.py \
