@@ -174,9 +174,8 @@ def _forward(rows, kernel, targets, weights, is_member):
         *of_rows, grad_kernel = sums
         index = jax.lax.dynamic_slice_in_dim(members, chunk * chunk_rows, chunk_rows)
         inputs = [a.at[index].get(mode="fill", fill_value=0) for a in (rows, targets, weights)]
-        (losses, _, is_best), gradients = softmax_rows(
-            SoftmaxOptions(), True, product_kernel, None, *inputs
-        )
+        result: Any = softmax_rows(SoftmaxOptions(), True, product_kernel, None, *inputs)
+        (losses, _, is_best), gradients = result
         pairs = zip(of_rows, (losses, is_best, gradients[0]), strict=True)
         of_rows = (array.at[index].set(values, mode="drop") for array, values in pairs)
         return *of_rows, grad_kernel + gradients[1]

@@ -148,11 +148,11 @@ def test_masked_positions_reach_nothing(function):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(expected))
     for value in (np.nan, np.inf, 1e30):
         changed = jnp.where(mask[..., None], vectors, value)
-        others = jnp.where(mask, targets, VOCABULARY - 1), jnp.where(mask, weights, value)
-        actual = value_and_gradients(function, changed, softmax, *others, mask)
+        hidden = jnp.where(mask, targets, VOCABULARY - 1), jnp.where(mask, weights, value)
+        actual = value_and_gradients(function, changed, softmax, *hidden, mask)
         jax.tree.map(np.testing.assert_array_equal, actual, expected)
-    nothing = jnp.zeros_like(mask)
-    value, gradients = value_and_gradients(function, vectors, softmax, targets, weights, nothing)
+    all_masked = jnp.zeros_like(mask)
+    value, gradients = value_and_gradients(function, vectors, softmax, targets, weights, all_masked)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves((value, gradients)))
 
 
@@ -177,22 +177,24 @@ def test_replicates_equal_single_calls():
         return value_and_gradients(adaptive_cross_entropy, vectors, scaled, targets, weights, mask)
 
     # The clusters of the two have another number of targets.
-    scales, both = jnp.array([1.0, 0.5]), jnp.stack([targets, targets % CUTOFFS[1]])
-    single = [gradients(*pair) for pair in zip(scales, both, strict=True)]
+    scales, stacked = jnp.array([1.0, 0.5]), jnp.stack([targets, targets % CUTOFFS[1]])
+    single = [gradients(*pair) for pair in zip(scales, stacked, strict=True)]
     expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *single)
-    assert_close(jax.vmap(gradients)(scales, both), expected, rtol=2e-5, atol=2e-5)
+    assert_close(jax.vmap(gradients)(scales, stacked), expected, rtol=2e-5, atol=2e-5)
 
 
 def test_memory_is_a_fraction_of_all_logits():
     tokens, vocabulary, features, cutoffs = 2_048, 50_000, 64, (2_000, 10_000)
+
+    def array(*shape) -> Any:
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+
     shapes = AdaptiveSoftmax(
-        jax.ShapeDtypeStruct((features, cutoffs[0] + 2), jnp.float32),
-        tuple(jax.ShapeDtypeStruct((features, dim), jnp.float32) for dim in (16, 4)),
-        tuple(jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((16, 8_000), (4, 40_000))),
+        array(features, cutoffs[0] + 2),
+        (array(features, 16), array(features, 4)),
+        (array(16, 8_000), array(4, 40_000)),
     )
-    vectors, weights = (
-        jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((tokens, features), (tokens,))
-    )
+    vectors, weights = array(tokens, features), array(tokens)
     targets = jax.ShapeDtypeStruct((tokens,), jnp.int32)
 
     def loss(vectors, softmax, targets, weights):
@@ -221,7 +223,7 @@ def test_values_of_pytorch():
     ones, mask = jnp.ones_like(weights), jnp.ones_like(weights, bool)
     arguments = vectors, softmax, targets, ones, mask
     token_losses = adaptive_cross_entropy(*arguments).token_losses
-    tolerance = {"rtol": 2e-5, "atol": 2e-5}
+    tolerance: Any = {"rtol": 2e-5, "atol": 2e-5}
     np.testing.assert_allclose(token_losses.reshape(-1), -result.output.detach(), **tolerance)
     of_vectors, of_softmax, _ = value_and_gradients(adaptive_cross_entropy, *arguments)[1]
     np.testing.assert_allclose(of_vectors.reshape(-1, FEATURES), leaf.grad, **tolerance)

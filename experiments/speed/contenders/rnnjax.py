@@ -236,7 +236,7 @@ def softmax(spec: dict[str, Any], variant: str) -> Job:
     return Job({FORWARD_BACKWARD: lambda: jax.block_until_ready(compiled(*arguments))}, facts)
 
 
-def _adaptive_softmax(kernel: np.ndarray) -> Any:
+def _adaptive_softmax(kernel: Any) -> Any:
     """Returns an adaptive softmax of two clusters with weights from a kernel."""
     from rnnjax.kernels import AdaptiveSoftmax
 

@@ -1,5 +1,7 @@
 """A recurrent language model."""
 
+from typing import Any
+
 import flax.linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
@@ -124,7 +126,7 @@ class LanguageModel(TokenEncoder, kw_only=True):
         state, vectors, tied = self._output_vectors(tokens, mask, initial_state, resets)
         return state, self.score.cross_entropy(vectors, targets, weights, mask=mask, **tied)
 
-    def _output_vectors(self, tokens, mask, initial_state, resets):
+    def _output_vectors(self, tokens, mask, initial_state, resets) -> tuple[Any, Any, Any]:
         """Returns the final state, the inputs of the output layer, and its `table` if tied."""
         state, outputs = self.read(tokens, mask, initial_state, resets)
         dropped = self.drop(outputs, deterministic=not self.has_rng("dropout"))
