@@ -1,5 +1,6 @@
 """Adaptive softmax against loops in NumPy, autodiff of all log-probabilities, and PyTorch."""
 
+import functools
 from typing import Any
 
 import jax
@@ -169,18 +170,21 @@ def test_bfloat16_products_are_summed_in_float32():
         assert error < 0.02 * np.linalg.norm(expected)
 
 
-def test_replicates_equal_single_calls():
+def test_replicates_have_clusters_of_their_own_targets():
     vectors, softmax, targets, weights, mask = make_arguments()
 
-    def gradients(scale, targets):
+    def gradients(function, scale, targets):
         scaled = jax.tree.map(lambda leaf: leaf * scale, softmax)
-        return value_and_gradients(adaptive_cross_entropy, vectors, scaled, targets, weights, mask)
+        return value_and_gradients(function, vectors, scaled, targets, weights, mask)
 
-    # The clusters of the two have another number of targets.
-    scales, stacked = jnp.array([1.0, 0.5]), jnp.stack([targets, targets % CUTOFFS[1]])
-    single = [gradients(*pair) for pair in zip(scales, stacked, strict=True)]
-    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *single)
-    assert_close(jax.vmap(gradients)(scales, stacked), expected, rtol=2e-5, atol=2e-5)
+    # The last cluster has no targets, two chunks of them, or one.
+    cases = "one empty cluster", "the last cluster alone", "all clusters"
+    stacked = jnp.stack([TARGETS[case](targets) for case in cases])
+    actual, expected = (
+        jax.vmap(functools.partial(gradients, function))(jnp.array([1.0, 0.5, 2.0]), stacked)
+        for function in (adaptive_cross_entropy, gathered)
+    )
+    assert_close(actual, expected, rtol=2e-5, atol=2e-5)
 
 
 def test_memory_is_a_fraction_of_all_logits():
