@@ -25,15 +25,29 @@ def read_runs(path: Path, *keys: str) -> list[Run]:
     Raises:
       InputError: a line is not a JSON object, or lacks a key.
     """
-    runs = metrics_log.read(path) if path.exists() else []
-    for line_number, run in enumerate(runs, start=1):
-        missing = [key for key in ("name", "seed", "test", *keys) if key not in run]
+    return read_complete(path, "run", ("name", "seed", "test", *keys))
+
+
+def read_complete(path: Path, kind: str, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """Reads records that have all keys, without verifying their digests; none without a file.
+
+    Args:
+      path: the file, whose last line may be unfinished.
+      kind: of the records, for the message: 'run' or 'trial'.
+      keys: required.
+
+    Raises:
+      InputError: a line is not a JSON object, or lacks a key.
+    """
+    records = metrics_log.read(path) if path.exists() else []
+    for line_number, record in enumerate(records, start=1):
+        missing = [key for key in keys if key not in record]
         if missing:
             raise InputError(
-                f"{path}, line {line_number}: is no record of a run, it has no {missing[0]!r}; "
-                "bring the line back, or delete it to run it again"
+                f"{path}, line {line_number}: is no record of a {kind}, it has no {missing[0]!r}; "
+                f"bring the line back, or delete it to repeat the {kind}"
             )
-    return runs
+    return records
 
 
 def append(path: Path, run: Run) -> None:

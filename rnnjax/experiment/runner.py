@@ -274,12 +274,17 @@ def _format_progress(rows: Sequence[tuple[str, str, str]]) -> str:
 
 @contextlib.contextmanager
 def _interrupt_at_exit(active: Sequence[Training]) -> Iterator[None]:
-    """Interrupts the active runs after an error in this process, a full disk say."""
+    """Interrupts the active runs after an error in this process, a full disk say.
+
+    It waits until they are saved, so that the next command finds none of them running.
+    """
     try:
         yield
     finally:
         for training in active:
             training.interrupt()
+        while any(training.process.poll() is None for training in active):
+            time.sleep(_POLL_SECONDS)
 
 
 def runs_folder(folder: Path) -> Path:

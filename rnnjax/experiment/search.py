@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnjax.errors import InputError
+from rnnjax.experiment.records import read_complete
 from rnnjax.experiment.sweep_plan import Range, Setting, Sweep
 from rnnjax.reporting import metrics_log
 
@@ -93,14 +94,8 @@ def read_trials(path: Path, *keys: str) -> list[dict[str, Any]]:
     Raises:
       InputError: a line is not a JSON object, or lacks a key.
     """
-    trials = metrics_log.read(path) if path.exists() else []
-    for line_number, trial in enumerate(trials, start=1):
-        missing = [k for k in ("what", "command", "by_evaluation", *keys) if k not in trial]
-        if missing:
-            raise InputError(
-                f"{path}, line {line_number}: is no record of a trial, it has no {missing[0]!r}; "
-                "bring the line back, or delete it to run the trial again"
-            )
+    trials = read_complete(path, "trial", ("what", "command", "by_evaluation", *keys))
+    for trial in trials:
         for key in {"by_evaluation", "validation"} & set(trial):
             trial[key] = metrics_log.restore_floats(trial[key])
     return trials
