@@ -178,9 +178,9 @@ class OutputConfig(ConfigSection):
     vocabulary itself, which evaluations read in any case."""
     cutoffs: str = pydantic.Field(default="", pattern=r"^(\s*[1-9]\d{0,6}\s*(,|$))*$")
     """The first token id of each cluster of rarer tokens, '2000, 10000', of an adaptive softmax: a
-    step computes a cluster for the targets in it alone. Training counts as accurate what the most
-    probable token or cluster, and the most probable token in that, predict. '' for a linear output
-    layer."""
+    step computes a cluster for the targets in it alone. Token ids should fall in frequency, as
+    those of words do. Training counts as accurate what the most probable token or cluster, and the
+    most probable token in that, predict. '' for a linear output layer."""
 
 
 class BlockConfig(ConfigSection):
