@@ -29,12 +29,12 @@ def projection_function(case: CheckCase) -> tuple[Callable[..., dict[str, Any]],
         projected = cell.apply(variables, inputs, method="project")
         results = {"project": projected}
         if is_linear:
-            a, b = cell.apply(variables, projected, method="coefficients")
+            coefficients: Any = cell.apply(variables, projected, method="coefficients")
             # A transition that is the same at every step has a time axis of size one.
-            results["coefficients"] = jnp.broadcast_to(a, b.shape), b
+            results["coefficients"] = jnp.broadcast_arrays(*coefficients)
             results["read"] = cell.apply(variables, states, projected, method="read")
         if is_matrix:
-            coefficients: Any = cell.apply(variables, projected, method="coefficients")
+            coefficients = cell.apply(variables, projected, method="coefficients")
             products = (coefficients.value, projected, coefficients.log_gain)
             results["coefficients"] = coefficients
             results["read"] = cell.apply(variables, *products, method="read")

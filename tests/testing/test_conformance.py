@@ -127,7 +127,7 @@ CHECKS = [
     for check in cell_checks(SimpleCell(features=4), quick=True)
     if check.name in ("state_structure", "masked_outputs", "dropout_rate")
 ]
-"""Some checks of a cell that passes all, `test_correct_cell_passes`, one of which does not apply."""
+"""Some checks of a cell that passes all of them; one does not apply."""
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)

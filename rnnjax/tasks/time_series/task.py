@@ -270,7 +270,9 @@ class TimeSeriesTask(Task):
         targets, values = targets[counts].astype(np.float64), values[counts].astype(np.float64)
         return targets * scale + mean, values * scale + mean
 
-    def _flatten(self, split: SeriesBatches, rows: Sequence[np.ndarray]) -> tuple[Any, Any, Any]:
+    def _flatten(
+        self, split: SeriesBatches, rows: Sequence[np.ndarray] | np.ndarray
+    ) -> tuple[Any, Any, Any]:
         """Returns targets and predictions of all examples, and which of them count."""
         if not self.model.stepwise:
             return split.targets, np.stack(rows), slice(None)
