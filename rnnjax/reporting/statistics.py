@@ -58,11 +58,14 @@ class Interval(NamedTuple):
 
 _UNBOUNDED = Interval(-math.inf, math.inf)
 _SHARE, _PERCENT, _AMOUNT = Interval(0, 1), Interval(0, 100), Interval(0, math.inf)
+_AT_MOST_ONE = Interval(-math.inf, 1)
 SCORE_RANGES = {
-    **dict.fromkeys(("accuracy", "macro_f1", "exact"), _SHARE),
+    **dict.fromkeys(("accuracy", "exact", "macro_f1", "micro_f1"), _SHARE),
+    **dict.fromkeys(("span_f1", "span_precision", "span_recall"), _SHARE),
     **dict.fromkeys(("bleu", "chrf"), _PERCENT),
     **dict.fromkeys(("loss", "bits", "bits_per_character", "bits_per_byte"), _AMOUNT),
-    **dict.fromkeys(("cpu_seconds", "train_seconds"), _AMOUNT),
+    **dict.fromkeys(("mae", "pinball", "rmse", "cpu_seconds", "train_seconds"), _AMOUNT),
+    **dict.fromkeys(("scaled_accuracy", "r2"), _AT_MOST_ONE),
     "perplexity": Interval(1, math.inf),
 }
 """The range of each score by its definition; any other is unbounded."""

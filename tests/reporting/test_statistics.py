@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from rnnjax.config.task_schema import find_schema, task_names
 from rnnjax.reporting.statistics import (
+    SCORE_RANGES,
     Comparison,
     compare_scores,
     holm,
@@ -218,7 +220,14 @@ def test_mean_interval_is_cut_to_the_range_of_the_score():
     assert mean_interval(values, "bleu") == pytest.approx((low, high))
     assert mean_interval([0.1, 3.0], "loss").low == 0.0
     assert mean_interval([4.0], "accuracy") == (0.0, 1.0)
+    assert mean_interval([0.9, 1.0], "scaled_accuracy").high == 1.0
+    assert mean_interval([-0.3, -0.1], "scaled_accuracy").low < -1.0
     assert mean_interval([-1.0, -1.5], "reward") == mean_interval([-1.0, -1.5])
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_scores_of_tasks_have_a_range(task):
+    assert set(find_schema(task).metrics) <= set(SCORE_RANGES)
 
 
 def test_prediction_interval_coverage():
