@@ -275,7 +275,7 @@ class TimeSeriesTask(Task):
     ) -> tuple[Any, Any, Any]:
         """Returns targets and predictions of all examples, and which of them count."""
         if not self.model.stepwise:
-            return split.targets, np.stack(rows), slice(None)
+            return split.targets, np.asarray(rows), slice(None)
         counts = slice(None) if split.observed is None else split.observed.values
         return split.targets.values, np.concatenate(rows), counts
 
