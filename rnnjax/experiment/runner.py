@@ -283,6 +283,8 @@ def _interrupt_at_exit(active: Sequence[Training]) -> Iterator[None]:
     finally:
         for training in active:
             training.interrupt()
+        if active:
+            write_message(f"the active runs are saved: {', '.join(run.name for run in active)}")
         while any(training.process.poll() is None for training in active):
             time.sleep(_POLL_SECONDS)
 

@@ -164,7 +164,7 @@ def _tail_cross_entropy(rows, kernel, targets, weights, is_member):
 
 def _forward(rows, kernel, targets, weights, is_member):
     num_rows = len(rows)
-    chunk_rows = max(min(_TAIL_ROWS, num_rows), 1)
+    chunk_rows = min(_TAIL_ROWS, num_rows)
     size = -(-num_rows // chunk_rows) * chunk_rows
     (members,) = jnp.nonzero(is_member, size=size, fill_value=num_rows)
     product_kernel = kernel.astype(rows.dtype)

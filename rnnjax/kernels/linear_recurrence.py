@@ -33,10 +33,10 @@ def linear_recurrence(
     2018, for the associative scan and the derivative.
 
     Args:
-      a: `[batch, time, *state]`, real or complex; an axis of size one is broadcast against b's. A
+      a: `[batch, time, *state]`, in the dtype of b; an axis of size one is broadcast against b's. A
         transition that is the same at every step has a time axis of size one, and its loop reads
         and stores no array over time.
-      b: `[batch, time, *state]`, in the dtype of the states.
+      b: `[batch, time, *state]`, real or complex, in the dtype of the states.
       initial_state: `[batch, *state]`, before the first step that is read.
       mask: True where a step is real; None if all are.
       reverse: from the last step to the first.
@@ -50,8 +50,8 @@ def linear_recurrence(
     b = zero_masked(b, mask)
     if resets is not None:
         assert reset_state is not None
-        start = jnp.broadcast_to(reset_state[:, None], b.shape)
-        b = where_mask(resets, b + where_mask(mask, a * start, start), b)
+        factors = where_mask(mask, jnp.broadcast_to(a, b.shape), jnp.ones_like(b))
+        b = where_mask(resets, b + factors * reset_state[:, None], b)
     states: Any = _states(a, b, initial_state, mask, resets, reverse, method)
     return states
 

@@ -1,5 +1,6 @@
 """Labelled files larger than memory: parsed by pieces, and from the last one on after a kill."""
 
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from rnnjax.data import array_files
 from rnnjax.data.corpora import labelled_rows, tables
 from rnnjax.data.corpora.labelled_files import load_labelled_files, load_labelled_split
 from rnnjax.errors import InputError
+from rnnjax.input_files import reading
 
 ROWS = [(f"é{n}, \n{'x' * (n % 9)}", f'say "{n}"', f"c{n * n % 5}") for n in range(50)]
 
@@ -174,6 +176,23 @@ def test_a_wrong_row_at_the_end_leaves_no_files(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"a\.jsonl, line 100: has no column 'title'"):
         load_labelled_files(config_of(tmp_path / "a.jsonl"))
     assert not [path for path in (tmp_path / "cache" / "labelled").iterdir() if path.is_dir()]
+
+
+def test_a_failed_disk_costs_no_piece(tmp_path, monkeypatch):
+    monkeypatch.setattr(array_files, "MAX_BYTES_IN_MEMORY", 20)
+    write_json_lines(tmp_path / "a.jsonl")
+
+    def read_some(*args):
+        for number, row in enumerate(tables.read_rows(*args)):
+            if number == 20:
+                with reading(tmp_path / "a.jsonl"):
+                    raise OSError(errno.EIO, "input/output error")
+            yield row
+
+    monkeypatch.setattr(labelled_rows, "read_rows", read_some)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_labelled_files(config_of(tmp_path / "a.jsonl"))
+    assert len(list((tmp_path / "cache").rglob("train-*.npz"))) == 2
 
 
 def test_a_large_file_is_a_split_of_known_classes(tmp_path, monkeypatch):

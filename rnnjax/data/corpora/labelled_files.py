@@ -20,8 +20,8 @@ from rnnjax.data.sequences import Indices
 from rnnjax.data.splitting import stratified_split
 from rnnjax.errors import InputError
 
-FORMAT_VERSION = 1
-"""Raise it when the columns of large files, or the rows of the same files, change."""
+FORMAT_VERSION = 2
+"""Raise it when the columns or the header of large files, or the rows of the same files, change."""
 
 _OPTIONS = ("text", "label", "classes", "multi_label", "label_separator", "test")
 """Keys of the data section that the rows of the splits depend on, beside the files."""
@@ -83,8 +83,10 @@ def _load_splits(
     def prepare(folder: Path) -> None:
         try:
             names, splits = _read_splits(paths, config, classes, folder)
-        except InputError:  # from which no preparation goes on: mended files are other files
-            shutil.rmtree(folder)
+        except InputError as error:
+            # Mended files are other files; those that could not be read may be read again.
+            if not isinstance(error.__context__, OSError):
+                shutil.rmtree(folder)
             raise
         header = {
             "classes": names,

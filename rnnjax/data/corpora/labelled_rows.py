@@ -59,7 +59,8 @@ class LabelledRows:
         start = 0
         for piece in self._arrays():
             labels = Sequences(piece["labels"], piece["label_offsets"])
-            first, last = np.searchsorted(rows, [start, start + len(labels)])
+            ends = np.array([start, start + len(labels)], rows.dtype)  # others would copy the rows
+            first, last = np.searchsorted(rows, ends)
             chosen = rows[first:last] - start
             start += len(labels)
             columns = {

@@ -41,8 +41,8 @@ class Problem:
       extra_steps: steps of a sequence beside its length.
       num_draws: random numbers of an example, by the greatest length.
       generate: returns examples from their draws and lengths, and the greatest length.
-      baseline: least mean loss without memory, by the lengths of the sequences, all of which are
-        equally probable.
+      baseline: least mean loss without memory and inputs, by the lengths of the sequences, all of
+        which are equally probable.
       chance: accuracy of the most probable answer without memory, by the lengths; None for a
         regression.
     """

@@ -232,7 +232,7 @@ def _arithmetic(
     generate: Callable[[Draws, Lengths, int], SyntheticBatch],
     zeros: Callable[[Lengths], Float64[np.ndarray, " lengths"]],
 ) -> Problem:
-    """Returns a problem whose best answer without memory is the distribution of the results.
+    """Returns a problem whose best answer without memory and inputs is the distribution of results.
 
     Args:
       description: as for `Problem`.

@@ -199,6 +199,8 @@ def _load(path: Path) -> Any:
     try:
         # Not memory-mapped: the arrays of an archive may be compressed.
         return np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
+    except MemoryError:
+        raise
     # Of a damaged header NumPy parses Python, which raises many other errors.
     except Exception as error:
         raise InputError(
@@ -216,6 +218,8 @@ def _read_npz(path: Path, label: str) -> tuple[SeriesTable, np.ndarray | None]:
         for name in file.files:
             try:
                 arrays[name] = file[name]
+            except MemoryError:
+                raise
             except Exception as error:  # as in `_load`
                 raise InputError(
                     f"{path}: the array {name!r} cannot be read ({str(error)[:100]}); save the "
