@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rnnjax.kernels.linear_recurrence import linear_recurrence
+from rnnjax.kernels.linear_recurrence import Method, linear_recurrence
 
 ROWS, TIME, STATE = 3, 9, 2
 RANDOM = np.random.default_rng(0)
@@ -16,10 +16,10 @@ B, INITIAL, RESET = (
     RANDOM.normal(size=shape).astype(np.float32)
     for shape in ((ROWS, TIME, STATE), (ROWS, STATE), (ROWS, STATE))
 )
-METHODS = ("loop", "associative")
+METHODS: tuple[Method, ...] = ("loop", "associative")
 
 
-def solve(a, reverse, method="loop"):
+def solve(a, reverse, method: Method):
     return linear_recurrence(
         a,
         jnp.asarray(B),
