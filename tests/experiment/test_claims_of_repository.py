@@ -39,6 +39,8 @@ def clone(tmp_path_factory):
     for name in ("configs", "experiments"):
         shutil.copytree(ROOT / name, folder / name)
     for page in (ROOT / "README.md", *ROOT.glob("rnnjax/*/README.md")):
+        if page.parent.is_symlink():  # rnnjax/configs, whose page is that of configs
+            continue
         copy = folder / page.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(page, copy)
