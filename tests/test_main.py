@@ -68,7 +68,7 @@ def test_signals_and_a_kill_change_nothing_and_the_command_that_is_named_goes_on
         "main", "--config", path.name, "--workdir", str(workdir), folder=tmp_path
     )
     status, err = stop(process, workdir, 20, signal.SIGINT)
-    assert status == 130
+    assert status == 130, err
     assert "SIGINT after step " in err
     assert (
         "saved, without scores. The network as it is can be used with:\n"
@@ -80,8 +80,8 @@ def test_signals_and_a_kill_change_nothing_and_the_command_that_is_named_goes_on
     before = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
 
     status, err = stop(pasted(command), workdir, before // 10 * 10 + 30, signal.SIGHUP)
+    assert status == 129, err
     assert f"going on from step {before}" in err
-    assert status == 129
     assert "SIGHUP after step " in err
     command = err.splitlines()[-1].strip()
     before = max(int(path.name) for path in (workdir / "checkpoints").iterdir())

@@ -85,7 +85,8 @@ def truncate(
 ) -> None:
     """Drops lines after `step`, and an unfinished last one, atomically.
 
-    A run that is resumed from a checkpoint writes them again. Without a file nothing happens.
+    A run that is resumed from a checkpoint writes them again. A file that is missing becomes an
+    empty one: a run that is interrupted before its first line has a log too.
 
     Args:
       path: the file.
@@ -95,9 +96,7 @@ def truncate(
     Raises:
       InputError: a finished line is damaged, or the file cannot be written.
     """
-    path = Path(path)
-    if path.exists():
-        write_text(path, _selected_text(path, step, keep_line))
+    write_text(Path(path), _selected_text(Path(path), step, keep_line))
 
 
 def digest(
@@ -108,13 +107,14 @@ def digest(
     Raises:
       InputError: a finished line is damaged.
     """
-    path = Path(path)
-    text = _selected_text(path, step, keep_line) if path.exists() else ""
+    text = _selected_text(Path(path), step, keep_line)
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _selected_text(path: Path, step: int, keep_line: Callable[[dict[str, Any]], bool]) -> str:
-    """Returns the selected lines of the steps from 1 to `step`."""
+    """Returns the selected lines of the steps from 1 to `step`; '' without a file."""
+    if not path.exists():
+        return ""
     selected = []
     for number, (line, values) in enumerate(_lines(path), start=1):
         if type(values.get("step")) is not int or not isinstance(values.get("split"), str):

@@ -122,9 +122,9 @@ def test_digest_equals_that_of_the_truncated_file(path):
     assert digest(path, 0, is_no_test) == digest(path.with_name("none"), 2, is_no_test)
 
 
-def test_truncate_without_a_file_creates_none(path):
+def test_truncate_without_a_file_creates_an_empty_one(path):
     truncate(path, 100)
-    assert not path.exists()
+    assert read(path) == []
 
 
 def test_failed_truncate_leaves_all_lines(path, monkeypatch):

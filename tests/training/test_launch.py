@@ -223,6 +223,23 @@ def test_missing_report_of_a_finished_run_is_written(news, tmp_path):
     assert (tmp_path / "report.html").read_text() == report
 
 
+@pytest.mark.parametrize("replicates", [1, 2])
+def test_run_that_is_interrupted_before_its_first_metrics_has_a_report(
+    replicates, news, tmp_path
+):
+    config = news_config(news, log_every=10, replicates=replicates)
+    interrupted, undisturbed = (RunFolder(tmp_path / name) for name in ("one", "other"))
+    train_until_signal(config, interrupted.path, step=2)
+    for _, folder in interrupted.replicates(config):
+        assert folder.metrics.read_bytes() == b""
+        assert "was interrupted" in folder.report.read_text()
+    train(config, interrupted.path)
+    train(config, undisturbed.path)
+    pairs = zip(interrupted.replicates(config), undisturbed.replicates(config), strict=True)
+    for (_, folder), (_, expected) in pairs:
+        assert read_metrics(folder.path) == read_metrics(expected.path)
+
+
 def test_locked_folder_is_refused(news, tmp_path):
     config = news_config(news)
     with RunFolder(tmp_path).lock(config), pytest.raises(InputError, match="another process"):
