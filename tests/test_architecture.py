@@ -74,6 +74,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tensorflow": (PEERS,),
     "sklearn": ("experiments/best/", "experiments/tagging/", "experiments/time_series/"),
     "safetensors": ("rnnjax/exporting/folder.py",),
+    "jax2onnx": ("rnnjax/exporting/onnx_files.py",),
+    "onnxruntime": ("rnnjax/exporting/onnx_files.py",),
     "sacrebleu": ("rnnjax/tasks/translation/bleu.py",),
     "optuna": ("rnnjax/experiment/search.py",),
     "ray": ("rnnjax/experiment/ray_workers.py",),

@@ -57,8 +57,9 @@ def write_folder(
 
     Raises:
       InputError: the task of the run has no such form, the network has an unknown operation or,
-        with `onnx`, one without a form in ONNX, the data of the run is not available, a library is missing, the folder exists or cannot be
-        written, or its answers differ from those of the network.
+        with `onnx`, one without a form in ONNX, the data of the run is not available, a library is
+        missing, the folder exists or cannot be written, or its answers differ from those of the
+        network.
     """
     _check_libraries("export", *(["onnx"] if onnx else []))
     if output.exists() and (not output.is_dir() or any(output.iterdir())):

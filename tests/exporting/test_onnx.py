@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from exporting.test_folders import (
     gated_delta_config,
     make_language_config,
@@ -12,7 +13,6 @@ from exporting.test_folders import (
     mask_free_config,
     untrained_run,
 )
-
 from rnnjax.cli.launcher import run_command
 from rnnjax.errors import InputError
 from rnnjax.exporting import onnx_files
