@@ -311,7 +311,7 @@ def test_dependencies_have_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     unbounded = [name for name in required if ">=" not in name]
-    assert unbounded == ["rnnjax[cluster,export,notebook,serve,sweep,tensorboard,translate]"]
+    assert unbounded == ["rnnjax[cluster,export,notebook,onnx,serve,sweep,tensorboard,translate]"]
 
 
 @pytest.mark.parametrize("folder", ["configs", "experiments"])

@@ -84,7 +84,7 @@ def _make_model(run: Any, folder: Path) -> Any:
                 entry["name"]: np.asarray(inputs[entry["name"]], entry["dtype"])
                 for entry in description["inputs"]
             }
-            arrays: list[Any] = sessions[program].run(None, feeds)
+            arrays: Any = sessions[program].run(None, feeds)
             return dict(zip(description["outputs"], arrays, strict=True))
 
     model = OnnxModel(folder)
