@@ -74,6 +74,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tensorflow": (PEERS,),
     "sklearn": ("experiments/best/", "experiments/tagging/", "experiments/time_series/"),
     "safetensors": ("rnnjax/exporting/folder.py",),
+    "jax2onnx": ("rnnjax/exporting/onnx_files.py",),
+    "onnxruntime": ("rnnjax/exporting/onnx_files.py",),
     "sacrebleu": ("rnnjax/tasks/translation/bleu.py",),
     "optuna": ("rnnjax/experiment/search.py",),
     "ray": ("rnnjax/experiment/ray_workers.py",),
@@ -309,7 +311,7 @@ def test_dependencies_have_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     unbounded = [name for name in required if ">=" not in name]
-    assert unbounded == ["rnnjax[cluster,export,notebook,serve,sweep,tensorboard,translate]"]
+    assert unbounded == ["rnnjax[cluster,export,notebook,onnx,serve,sweep,tensorboard,translate]"]
 
 
 @pytest.mark.parametrize("folder", ["configs", "experiments"])
