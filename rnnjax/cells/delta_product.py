@@ -56,7 +56,7 @@ class DeltaProductCell(GatedDeltaNetCell):
 
         The first one decays the state, and all have the query.
         """
-        query, key, value, log_decay, beta, _ = super().coefficients(projected)
+        query, key, value, log_decay, beta, *_ = super().coefficients(projected)
         assert beta is not None
         steps, count = log_decay.shape[:-1], self.householders
 

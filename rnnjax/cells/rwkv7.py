@@ -1,5 +1,7 @@
 """The time mixing of RWKV-7: matrix states with a diagonal plus low rank transition."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from rnnjax.cells.base import Initializer
 from rnnjax.cells.matrix_cell import MatrixCell, merge_heads, normalize, split_heads
 from rnnjax.errors import InputError
 from rnnjax.kernels import match_rank
+from rnnjax.kernels.matrix_recurrence import MatrixInputs, chunkwise_matrix_recurrence
 
 STRONGEST_DECAY = float(np.exp(-0.5))
 """Minus the logarithm of the smallest decay."""
@@ -50,7 +53,7 @@ class RWKV7Cell(MatrixCell):
     Source: Peng et al., RWKV-7 "Goose" with expressive dynamic state evolution, 2025,
     arXiv:2503.14456. The shift of the inputs by a step, the norm of the heads, which the paper
     has before the last term, the output gate and the values of the first layer are layers around
-    the cell or left out. The engine is the scan.
+    the cell or left out.
 
     Attributes:
       rank: of the kernels of the decay and of the rate.
@@ -89,23 +92,37 @@ class RWKV7Cell(MatrixCell):
         parts = [self.input(inputs), self.decay(jnp.tanh(w)), self.rate(a)]
         return jnp.concatenate(parts, axis=-1)
 
-    def step(self, state, projected):
-        """Returns the next state and its output."""
-        keys = self.heads * self.key_size
-        r, k, v, w, a = jnp.split(
-            projected.astype(state.dtype), np.cumsum([keys, keys, self.features, keys]), axis=-1
-        )
-        w = self.gate("forget gate", jnp.exp(-STRONGEST_DECAY * jax.nn.sigmoid(w)))
+    def coefficients(self, projected):
+        """Returns r, the new key, v, the logarithm of w, and both factors of the low rank."""
+        r, k, v, w, a = self._parts(projected)
+        log_decay = -STRONGEST_DECAY * jax.nn.sigmoid(w)
+        self.gate("forget gate", jnp.exp(log_decay))
         a = self.gate("update gate", jax.nn.sigmoid(a))
-        removed = match_rank(self.removal, k) * k
-        k = k * (1 + match_rank(self.replacement, a) * (a - 1))
-        bonus = r * match_rank(self.bonus, k) * k
-        r, k, v, w, a, removed, bonus = (
-            split_heads(part, self.heads) for part in (r, k, v, w, a, removed, bonus)
+        removed = normalize(split_heads(match_rank(self.removal, k) * k, self.heads))
+        r, k, v, log_decay, a = (
+            split_heads(part, self.heads) for part in (r, self._new_key(k, a), v, log_decay, a)
         )
-        removed = normalize(removed)
-        read = jnp.einsum("...k,...kv->...v", removed, state)
-        new = w[..., None] * state - (a * removed)[..., None] * read[..., None, :]
-        new = new + k[..., None] * v[..., None, :]
-        output = jnp.einsum("...k,...kv->...v", r, new) + bonus.sum(axis=-1, keepdims=True) * v
-        return new, merge_heads(output).astype(projected.dtype)
+        return MatrixInputs(r, k, v, log_decay, left=a * removed, right=removed)
+
+    def read(self, products, projected: Any, stabilizer=None):
+        """Returns the products, and the values of the steps by the bonus of their new keys."""
+        r, k, v, _, a = self._parts(projected)
+        k = self._new_key(k, jax.nn.sigmoid(a))
+        bonus = split_heads(r * match_rank(self.bonus, k) * k, self.heads)
+        bonus = bonus.sum(axis=-1, keepdims=True) * split_heads(v, self.heads)
+        return merge_heads(products + bonus).astype(projected.dtype)
+
+    def recurrence(self, inputs, state, *arguments):
+        """Runs whole sequences by chunks, with the bound of the decays."""
+        return chunkwise_matrix_recurrence(
+            inputs, state, *arguments, lowest_log_decay=-STRONGEST_DECAY
+        )
+
+    def _parts(self, projected):
+        """Returns r, k, v and the preactivations of w and a."""
+        keys = self.heads * self.key_size
+        sizes = [keys, keys, self.features, keys]
+        return jnp.split(projected.astype(self.param_dtype), np.cumsum(sizes), axis=-1)
+
+    def _new_key(self, key, rate):
+        return key * (1 + match_rank(self.replacement, rate) * (rate - 1))

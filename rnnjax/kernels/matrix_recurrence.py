@@ -17,6 +17,9 @@ LONGEST_CHUNK = 64
 LONGEST_DELTA_CHUNK = 32
 """Longest chunk that is chosen for the delta rule."""
 
+LARGEST_EXPONENT = 24.0
+"""Bound of the log decays of a chunk that is chosen, where they have a lower bound."""
+
 CHANNEL_CHUNK = 8
 """The chunk where each key channel has its decay, whose cost grows with the length."""
 
@@ -32,6 +35,9 @@ class MatrixInputs(NamedTuple):
       beta: rate at which the delta rule corrects, `[..., heads]`; None for a sum of products.
       log_gain: logarithm of the factor of key and value, `[..., heads]`; None for 1. States are
         then kept divided by the exponential of a stabilizer.
+      left: with `right`, the part of low rank of the transition diag(a) - left right^T,
+        `[..., heads, keys]`; None for none.
+      right: as `left`.
     """
 
     query: Float[Array, "*steps heads keys"]
@@ -40,6 +46,8 @@ class MatrixInputs(NamedTuple):
     log_decay: Float[Array, "..."]
     beta: Float[Array, "*steps heads"] | None = None
     log_gain: Float[Array, "*steps heads"] | None = None
+    left: Float[Array, "*steps heads keys"] | None = None
+    right: Float[Array, "*steps heads keys"] | None = None
 
 
 class MatrixState(NamedTuple):
@@ -61,9 +69,10 @@ def matrix_step(
     which for the second, the delta rule, is
     :math:`(I - \beta_t k_t k_t^\top) a_t S_{t-1} + \beta_t k_t v_t^\top`. With a gain i the product
     of key and value is multiplied by it, and the state is divided by :math:`\exp(m_t)`,
-    :math:`m_t = \max(\log a_t + m_{t-1}, \log i_t, 0)`.
+    :math:`m_t = \max(\log a_t + m_{t-1}, \log i_t, 0)`. A part of low rank of the transition adds
+    :math:`-l_t r_t^\top S_{t-1}`.
     """
-    query, key, value, log_decay, beta, log_gain = inputs
+    query, key, value, log_decay, beta, log_gain, left, right = inputs
     matrix, stabilizer = state
     if log_gain is not None:
         assert stabilizer is not None
@@ -72,7 +81,10 @@ def matrix_step(
         value = value * jnp.exp(log_gain - next_stabilizer)[..., None]
         stabilizer = next_stabilizer
     decay = jnp.exp(log_decay)
+    before = matrix
     matrix = matrix * decay.reshape(*decay.shape, *(1,) * (matrix.ndim - decay.ndim))
+    if left is not None and right is not None:
+        matrix = matrix - left[..., :, None] * _query(right, before)[..., None, :]
     if beta is not None:
         value = beta[..., None] * (value - _query(key, matrix))
     matrix = matrix + key[..., :, None] * value[..., None, :]
@@ -87,6 +99,7 @@ def chunkwise_matrix_recurrence(
     resets: Bool[Array, "batch time"] | None = None,
     reset_state: MatrixState | None = None,
     chunk_length: int | None = None,
+    lowest_log_decay: float | None = None,
 ) -> tuple[MatrixState, Float[Array, "batch time heads values"], jax.Array | None]:
     r"""Computes `matrix_step` over time, under the mask rule, by chunks of matrix products.
 
@@ -99,8 +112,10 @@ def chunkwise_matrix_recurrence(
 
     All exponents are sums of log decays, at most 0, added up for each pair of steps by itself: no
     difference of large sums. Where each key channel has its decay, the pairs are an array [chunk,
-    chunk, keys]. The backward pass saves the states between chunks alone, and computes each chunk
-    again.
+    chunk, keys], unless the decays have a lower bound: then they are products of a factor of each
+    step, at most the exponential of minus the bound times the length. A part of low rank adds the
+    vectors :math:`u_t = -r_t^\top S_{t-1}` with the keys :math:`l_t`, which solve such a system
+    as well. The backward pass saves the states between chunks alone, and computes each chunk again.
 
     A masked step has the decay 1 and no key. A step with a reset begins a document from
     `reset_state`: steps see those of their document, but an infinite or NaN value may reach another
@@ -119,13 +134,21 @@ def chunkwise_matrix_recurrence(
       reset_state: needed with `resets`.
       chunk_length: at most; None for half of the key size, within the bounds above: as many steps
         make the products within a chunk about as costly as those with the state.
+      lowest_log_decay: lower bound of `log_decay`, where each key channel has its own; None if
+        there is none. A part of low rank needs it.
 
     Returns:
       The final state, the products of queries and states, and the stabilizers `[batch, time,
       heads]` if there are.
     """
     time = inputs.key.shape[1]
-    count = -(-time // (chunk_length or _default_chunk(inputs)))
+    is_bounded = lowest_log_decay is not None
+    if inputs.left is not None and not is_bounded:
+        raise ValueError(
+            "lowest_log_decay: given None with a transition of low rank; expected the lower bound "
+            "of the logarithms of its decays"
+        )
+    count = -(-time // (chunk_length or _default_chunk(inputs, lowest_log_decay)))
     length = -(-time // count)
     log_gain = inputs.log_gain
     inputs = jax.tree.map(lambda leaf: zero_masked(leaf, mask), inputs)
@@ -156,39 +179,44 @@ def chunkwise_matrix_recurrence(
 
     @jax.checkpoint
     def body(state, chunk):
-        return _run_chunk(state, reset_state, *chunk)
+        return _run_chunk(state, reset_state, is_bounded, *chunk)
 
     final, (products, stabilizers) = jax.lax.scan(body, initial_state, (chunks, floor, documents))
     return final, join(products), None if stabilizers is None else join(stabilizers)
 
 
-def _default_chunk(inputs: MatrixInputs) -> int:
+def _default_chunk(inputs: MatrixInputs, lowest_log_decay: float | None) -> int:
     """Returns a number of steps by the shapes, measured on CPUs with keys of 16 to 256."""
+    longest = LONGEST_CHUNK
+    if inputs.beta is not None or inputs.left is not None:
+        longest = LONGEST_DELTA_CHUNK
     if inputs.log_decay.ndim == inputs.key.ndim:
-        return CHANNEL_CHUNK
-    longest = LONGEST_CHUNK if inputs.beta is None else LONGEST_DELTA_CHUNK
+        if lowest_log_decay is None:
+            return CHANNEL_CHUNK
+        longest = min(longest, int(LARGEST_EXPONENT / -lowest_log_decay))
     return min(max(inputs.key.shape[-1] // 2, SHORTEST_CHUNK), longest)
 
 
-def _run_chunk(state, reset_state, inputs, floor, documents):
+def _run_chunk(state, reset_state, is_bounded, inputs, floor, documents):
     """Returns the state after a chunk, and the products and stabilizers of its steps.
 
     Args:
       state: before the chunk.
       reset_state: of the documents that begin in it.
+      is_bounded: whether the decays of key channels have a lower bound.
       inputs: `[batch, heads, length, ...]`.
       floor: lower bound of each step's stabilizer, `[batch, heads, length]`; None without gains.
       documents: number of each step's document, 0 for the one that the state is of; `[batch,
         length]`, None if there is no other.
     """
-    query, key, value, log_decay, beta, log_gain = inputs
+    query, key, value, log_decay, beta, log_gain, left, right = inputs
     length = key.shape[2]
     visible = jnp.tril(jnp.ones((length, length), bool))[None, None]
     if documents is not None:
         visible = visible & (documents[:, None, :, None] == documents[:, None, None, :])
     is_channelwise = log_decay.ndim == key.ndim
     # The logarithms of the decays between two steps, and since the document's begin.
-    between = _segment_sums(log_decay)
+    between = _segment_sums(log_decay)  # of no use, and not computed, where they are bounded
     since = _sum_steps("bits,bhs...->bht...", visible, log_decay)
     stabilizers = None
     if log_gain is not None:
@@ -202,9 +230,16 @@ def _run_chunk(state, reset_state, inputs, floor, documents):
         # Less the stabilizers; in this form masked steps have no gradient, not even by rounding.
         since = jnp.minimum(since - floors, 0)
         between = between + log_gain[..., None, :] - stabilizers[..., None]
-    pairs = visible[..., None] if is_channelwise else visible
-    weights = jnp.exp(jnp.where(pairs, between, -jnp.inf))
     decayed = jnp.exp(since) if is_channelwise else jnp.exp(since)[..., None]
+    if is_bounded:
+        # From the chunk's begin: a step's factors depend on no later step.
+        total = jnp.cumsum(log_decay, axis=2)
+        decay, growth = jnp.exp(total), jnp.exp(-total)
+        last_weights = jnp.where(visible[..., -1, :, None], jnp.exp(total[:, :, -1:] - total), 0)
+    else:
+        pairs = visible[..., None] if is_channelwise else visible
+        weights = jnp.exp(jnp.where(pairs, between, -jnp.inf))
+        last_weights = weights[..., -1, :, :] if is_channelwise else weights[..., -1, :, None]
 
     def read_state(vectors):
         """Returns the products with the state before the chunk, or before a document in it."""
@@ -214,24 +249,32 @@ def _run_chunk(state, reset_state, inputs, floor, documents):
         of_reset = (vectors * decayed) @ reset_state.matrix
         return jnp.where((documents == 0)[:, None, :, None], products, of_reset)
 
-    def weighted_products(vectors):
-        """Returns the products with the keys, `[batch, heads, length, length]`."""
+    def weighted_products(vectors, keys):
+        """Returns the products of steps and earlier ones, `[batch, heads, length, length]`."""
+        if is_bounded:
+            return jnp.where(visible, (vectors * decay) @ (keys * growth).swapaxes(-1, -2), 0)
         if is_channelwise:
-            return (vectors[..., :, None, :] * key[..., None, :, :] * weights).sum(axis=-1)
-        return (vectors @ key.swapaxes(-1, -2)) * weights
+            return (vectors[..., :, None, :] * keys[..., None, :, :] * weights).sum(axis=-1)
+        return (vectors @ keys.swapaxes(-1, -2)) * weights
 
     if beta is not None:
-        earlier = jnp.tril(weighted_products(key), -1)
+        earlier = jnp.tril(weighted_products(key, key), -1)
         inverse = _inverse_of_unit_triangular(beta[..., None] * earlier)
         value = inverse @ (beta[..., None] * (value - read_state(key)))
-    products = read_state(query) + weighted_products(query) @ value
-    last_weights = weights[..., -1, :, :] if is_channelwise else weights[..., -1, :, None]
-    matrix = state.matrix
+    writes = [(key, value)]
+    if left is not None and right is not None:
+        right = right * jnp.exp(-log_decay)  # of the state before the decay
+        earlier = jnp.tril(weighted_products(right, left), -1)
+        removed = read_state(right) + jnp.tril(weighted_products(right, key), -1) @ value
+        writes.append((left, -_inverse_of_unit_triangular(earlier) @ removed))
+    products, matrix = read_state(query), state.matrix
     if documents is not None:
         first = (documents[:, -1] == 0)[:, None, None, None]
         matrix = jnp.where(first, matrix, reset_state.matrix)
-    last = decayed[..., -1, :, None]
-    matrix = last * matrix + (key * last_weights).swapaxes(-1, -2) @ value
+    matrix = decayed[..., -1, :, None] * matrix
+    for keys, values in writes:
+        products = products + weighted_products(query, keys) @ values
+        matrix = matrix + (keys * last_weights).swapaxes(-1, -2) @ values
     next_state = MatrixState(matrix, None if stabilizers is None else stabilizers[..., -1])
     return next_state, (products, stabilizers)
 

@@ -45,7 +45,10 @@ def test_initial_decays_rise_over_the_channels():
     np.testing.assert_allclose(params["decay"]["bias"], np.linspace(-6, -1, FEATURES), rtol=1e-6)
 
 
-def test_transition_is_of_no_form_that_chunks_have():
-    assert available_engines(RWKV7Cell(FEATURES)) == ("scan",)
+def test_sequences_run_by_chunks():
+    assert available_engines(RWKV7Cell(FEATURES)) == ("scan", "chunkwise")
+
+
+def test_rank_is_validated():
     with pytest.raises(InputError, match="rank: given 0"):
         RWKV7Cell(FEATURES, rank=0)

@@ -18,7 +18,9 @@ from rnnjax.kernels.matrix_recurrence import (
 )
 
 ROWS, HEADS, KEYS, VALUES = 3, 2, 3, 2
-FORMS = ("scalar", "channels", "delta", "gain")
+FORMS = ("scalar", "channels", "delta", "gain", "low rank")
+LOWEST = -0.7
+"""Lower bound of the log decays beside a transition of low rank."""
 
 
 def draw(form: str, time: int, dtype: Any = np.float32) -> Any:
@@ -29,15 +31,23 @@ def draw(form: str, time: int, dtype: Any = np.float32) -> Any:
         return rng.standard_normal(shape).astype(dtype)
 
     steps = (ROWS, time, HEADS)
-    decay_shape = (*steps, KEYS) if form == "channels" else steps
+    decay_shape = (*steps, KEYS) if form in ("channels", "low rank") else steps
+    log_decay: Any = -np.abs(normal(*decay_shape))
     sigmoid: Any = 1 / (1 + np.exp(-normal(*steps)))
+    low_rank: dict[str, Any] = {}
+    if form == "low rank":
+        log_decay = np.maximum(log_decay, np.asarray(LOWEST, dtype))
+        right = normal(*steps, KEYS)
+        right /= np.linalg.norm(right, axis=-1, keepdims=True)
+        low_rank = {"left": sigmoid[..., None] * right, "right": right}
     inputs = MatrixInputs(
         normal(*steps, KEYS),
         normal(*steps, KEYS) / np.sqrt(KEYS).astype(dtype),
         normal(*steps, VALUES),
-        -np.abs(normal(*decay_shape)),
+        log_decay,
         sigmoid if form == "delta" else None,
         normal(*steps) if form == "gain" else None,
+        **low_rank,
     )
     states = [
         MatrixState(
@@ -70,8 +80,9 @@ def by_steps(arguments, mask, resets, reverse) -> Any:
 def by_chunks(arguments, mask, resets, reverse, length=None) -> Any:
     """Returns the same by chunks."""
     inputs, state, reset_state = arguments
+    lowest = None if inputs.left is None else LOWEST
     final, products, _ = chunkwise_matrix_recurrence(
-        inputs, state, mask, reverse, resets, reset_state, length
+        inputs, state, mask, reverse, resets, reset_state, length, lowest
     )
     return final, where_mask(mask, products, jnp.zeros_like(products))
 
@@ -105,7 +116,7 @@ def test_chunks_equal_steps(form, time, reverse):
         np.testing.assert_array_equal(a[-1], b[-1])
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "low rank"])
 def test_strong_decays_cost_no_digits(form):
     """Steps that forget all stand beside steps that forget little."""
     arguments, mask, resets = draw(form, 60)
@@ -123,6 +134,24 @@ def test_strong_decays_cost_no_digits(form):
     )
     for a, b in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * max(1, np.abs(b).max()))
+
+
+def test_lowest_decays_of_a_low_rank_cost_no_digits():
+    arguments, mask, resets = draw("low rank", 70)
+    inputs, *states = arguments
+    inputs = inputs._replace(log_decay=np.full_like(inputs.log_decay, LOWEST))
+    actual, expected = (
+        jax.jit(run, static_argnums=3)([inputs, *states], mask, resets, False)
+        for run in (functools.partial(by_chunks, length=32), by_steps)
+    )
+    for a, b in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * max(1, np.abs(b).max()))
+
+
+def test_low_rank_needs_a_bound():
+    (inputs, state, _), *_ = draw("low rank", 5)
+    with pytest.raises(ValueError, match="lowest_log_decay: given None"):
+        chunkwise_matrix_recurrence(inputs, state)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -224,9 +224,7 @@ def test_missing_report_of_a_finished_run_is_written(news, tmp_path):
 
 
 @pytest.mark.parametrize("replicates", [1, 2])
-def test_run_that_is_interrupted_before_its_first_metrics_has_a_report(
-    replicates, news, tmp_path
-):
+def test_run_that_is_interrupted_before_its_first_metrics_has_a_report(replicates, news, tmp_path):
     config = news_config(news, log_every=10, replicates=replicates)
     interrupted, undisturbed = (RunFolder(tmp_path / name) for name in ("one", "other"))
     train_until_signal(config, interrupted.path, step=2)
