@@ -19,7 +19,7 @@ from rnnjax.input_files import MAX_LINE, read_text
 
 
 def add_flags(parser: Parser) -> None:
-    """Adds --workdir, --trust, --output and --examples."""
+    """Adds --workdir, --trust, --output, --examples and --onnx."""
     add_run_flags(parser)
     parser.add_argument(
         "--output", type=path, required=True, metavar="FOLDER", help="The new folder."
@@ -30,6 +30,9 @@ def add_flags(parser: Parser) -> None:
         metavar="FILE",
         help="A text file, a text a line: inputs of the self-check, instead of test data of the "
         "run.",
+    )
+    parser.add_argument(
+        "--onnx", action="store_true", help="Write the programs in ONNX too, if they have the form."
     )
 
 
@@ -44,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
         texts = [line.rstrip("\r\n") for line in lines if line.strip()]
         if not texts:
             raise InputError(f"{args.examples}: there is no text; give another file")
-    write_folder(load_run(args.workdir, args.trust), args.output, texts)
+    write_folder(load_run(args.workdir, args.trust), args.output, texts, onnx=args.onnx)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,8 @@ FENCES: dict[str, tuple[str, ...]] = {
     "tensorflow": (PEERS,),
     "sklearn": ("experiments/best/", "experiments/tagging/", "experiments/time_series/"),
     "safetensors": ("rnnjax/exporting/folder.py",),
+    "jax2onnx": ("rnnjax/exporting/onnx_files.py",),
+    "onnxruntime": ("rnnjax/exporting/onnx_files.py",),
     "sacrebleu": ("rnnjax/tasks/translation/bleu.py",),
     "optuna": ("rnnjax/experiment/search.py",),
     "ray": ("rnnjax/experiment/ray_workers.py",),
@@ -309,7 +311,7 @@ def test_dependencies_have_lower_bounds():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     unbounded = [name for name in required if ">=" not in name]
-    assert unbounded == ["rnnjax[cluster,export,notebook,serve,sweep,tensorboard,translate]"]
+    assert unbounded == ["rnnjax[cluster,export,notebook,onnx,serve,sweep,tensorboard,translate]"]
 
 
 @pytest.mark.parametrize("folder", ["configs", "experiments"])
@@ -350,6 +352,10 @@ def run_python(code: str) -> list[str]:
     return process.stdout.split()
 
 
+COMPARING = ("compare", "experiment.__main__")
+"""Commands that begin with scipy.stats."""
+
+
 @pytest.mark.parametrize(
     "modules",
     [
@@ -370,11 +376,13 @@ def run_python(code: str) -> list[str]:
     ],
 )
 def test_commands_load_no_heavy_libraries(modules):
+    heavy = ["tensorflow", "tensorflow_datasets", "torch", "keras", "sacrebleu"]
+    heavy += ["matplotlib.pyplot"]
+    if modules not in COMPARING:
+        heavy += ["matplotlib", "scipy.stats"]
     code = (
         f"import sys, rnnjax.{modules}\n"
-        "heavy = 'tensorflow', 'tensorflow_datasets', 'matplotlib.pyplot', 'torch', 'keras', "
-        "'sacrebleu'\n"
-        "print('loaded', *(name for name in heavy if name in sys.modules))\n"
+        f"print('loaded', *(name for name in {heavy} if name in sys.modules))\n"
     )
     assert run_python(code) == ["loaded"]
 

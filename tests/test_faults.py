@@ -58,6 +58,7 @@ def test_killed_trainings_equal_an_undisturbed_one(tmp_path: Path):
     [
         "two lines of vectors may be one",
         "columns of a cache are not compared",
+        "a label that is no class is the first class",
         "a checkpoint of another seed is read",
     ],
 )

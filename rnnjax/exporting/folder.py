@@ -18,6 +18,7 @@ from flax import traverse_util
 import rnnjax
 from rnnjax.errors import InputError
 from rnnjax.exporting.model_card import render_card
+from rnnjax.exporting.onnx_files import check_onnx, write_onnx
 from rnnjax.exporting.tracing import Tracer
 from rnnjax.input_files import explain
 from rnnjax.reporting.atomic_files import encode_json
@@ -36,24 +37,31 @@ MASK_LAW = (
 
 _PLATFORMS = ("cpu", "cuda", "tpu")
 _SCRIPTS = ("run.py", "interpreter.py", "operations.py")
-_LIBRARIES = {"safetensors": "model.safetensors", "flatbuffers": "model.stablehlo"}
-"""Libraries of the extra `export`, and the files for which they are needed."""
+_LIBRARIES = {
+    "export": {"safetensors": "model.safetensors", "flatbuffers": "model.stablehlo"},
+    "onnx": {"jax2onnx": "model.onnx", "onnxruntime": "the check of model.onnx"},
+}
+"""Libraries by the extra that installs them, and for what they are needed."""
 
 
-def write_folder(run: TrainedRun, output: Path, texts: Sequence[str] | None = None) -> Path:
+def write_folder(
+    run: TrainedRun, output: Path, texts: Sequence[str] | None = None, *, onnx: bool = False
+) -> Path:
     """Writes the exported folder of a network, which has checked itself.
 
     Args:
       run: the trained network.
       output: a new folder.
       texts: inputs of the self-check; None for some of the test split.
+      onnx: write the functions in ONNX too, checked by the same inputs.
 
     Raises:
-      InputError: the task of the run has no such form, the network has an unknown operation, the
-        data of the run is not available, a library is missing, the folder exists or cannot be
-        written, or its answers differ from those of the network.
+      InputError: the task of the run has no such form, the network has an unknown operation or,
+        with `onnx`, one without a form in ONNX, the data of the run is not available, a library is
+        missing, the folder exists or cannot be written, or its answers differ from those of the
+        network.
     """
-    _check_libraries()
+    _check_libraries("export", *(["onnx"] if onnx else []))
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"given {output}, which exists; expected a new folder")
     network = run.exported()
@@ -87,11 +95,15 @@ def write_folder(run: TrainedRun, output: Path, texts: Sequence[str] | None = No
         _write_json(draft / "examples.json", {"tolerance": TOLERANCE, **examples._asdict()})
         if run.vocabulary is not None:
             (draft / "tokenizer.json").write_text(run.vocabulary.to_json(), encoding="utf-8")
-        (draft / "README.md").write_text(render_card(run, description), encoding="utf-8")
+        if onnx:
+            write_onnx(draft, network, params, run.config.model.cell)
+        (draft / "README.md").write_text(render_card(run, description, onnx), encoding="utf-8")
         files = sorted(path for path in draft.iterdir())
         digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
         _write_json(draft / "fingerprints.json", {"sha256": digests})
         _check(draft)
+        if onnx:
+            check_onnx(draft, examples, TOLERANCE, run.config.model.cell)
     write_message(f"{output}: {len(files) + 1} files; {len(examples.inputs)} answers agree")
     return output
 
@@ -151,13 +163,14 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(encode_json(value) + "\n", encoding="utf-8")
 
 
-def _check_libraries() -> None:
-    for library, file in _LIBRARIES.items():
-        if importlib.util.find_spec(library) is None:
-            raise InputError(
-                f"{file} is written with {library}, which is not installed: pip install "
-                f"'rnnjax[export]', or pip install {library}"
-            )
+def _check_libraries(*extras: str) -> None:
+    for extra in extras:
+        for library, purpose in _LIBRARIES[extra].items():
+            if importlib.util.find_spec(library) is None:
+                raise InputError(
+                    f"{purpose} needs {library}, which is not installed: pip install "
+                    f"'rnnjax[{extra}]'"
+                )
 
 
 @contextlib.contextmanager

@@ -47,17 +47,24 @@ _USE = (
     "for any batch and time: `jax.export.deserialize` makes a function of it, of a dict of the",
     "tensors that `model.json` lists as its parameters, and of its inputs in their order.",
 )
+_ONNX = (
+    "\nEach program is a file of ONNX as well, with the parameters in it, for any batch and time.",
+    "Its inputs have the names of `model.json`, and so have its outputs, in their order; before",
+    "the name of an output that is the next value of an input stands `next.`.",
+)
 _NO_LICENCE = "The record holds no licence of the data: ask whoever gave you the data."
 
 
-def render_card(run: TrainedRun, description: Mapping[str, Any]) -> str:
+def render_card(run: TrainedRun, description: Mapping[str, Any], onnx: bool = False) -> str:
     """Returns the model card, Markdown.
 
     Args:
       run: the trained network.
       description: content of `model.json`.
+      onnx: whether the folder has files of ONNX.
     """
-    return "\n".join(_lines(run, description)) + "\n"
+    lines = [*_lines(run, description), *(_ONNX if onnx else ())]
+    return "\n".join(lines) + "\n"
 
 
 def _lines(run: TrainedRun, description: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from rnnjax.errors import InputError
 from rnnjax.exporting.operations import DTYPES, ELEMENTWISE, OPERATIONS
 
-_CALLS = {
+CALLS = {
     *("jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call"),
     *("custom_vjp_call_jaxpr", "checkpoint", "remat", "remat2"),
 }
@@ -117,7 +117,7 @@ class _BodyTracer:
         numbers.update(zip(jaxpr.constvars, map(add_constant, constants), strict=True))
         for equation in jaxpr.eqns:
             arguments = [read(atom) for atom in equation.invars]
-            if equation.primitive.name in _CALLS:
+            if equation.primitive.name in CALLS:
                 params = equation.params
                 (called,) = (params[key] for key in ("jaxpr", "call_jaxpr") if key in params)
                 results = self._inline(called, arguments)

@@ -11,7 +11,6 @@ from markupsafe import Markup
 from rnnjax.config import flat
 from rnnjax.reporting import plots, run_files
 from rnnjax.reporting.run_report import REPORT, wilson
-from rnnjax.reporting.statistics import mean_interval
 from rnnjax.reporting.templates import fill
 
 INDEX = "index.html"
@@ -157,6 +156,8 @@ def differing_keys(runs: Sequence[RunSummary]) -> list[tuple[str, list[str]]]:
 
 def seed_means(runs: Sequence[RunSummary]) -> list[SeedMean]:
     """Returns the means over runs of one config, data and metric that differ in their seeds."""
+    from rnnjax.reporting.statistics import mean_interval  # scipy.stats takes most of a second
+
     groups: dict[Any, list[RunSummary]] = {}
     for run in runs:
         if run.score is not None:

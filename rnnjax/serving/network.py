@@ -1,14 +1,11 @@
 """The network of a server: that of a run, or of an exported folder."""
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
-from rnnjax import exporting
 from rnnjax.errors import InputError
+from rnnjax.exporting.importing import import_run
 from rnnjax.reporting.atomic_files import to_builtin
 from rnnjax.tasks.sampling import GenerationOptions
 from rnnjax.tasks.trained_run import TrainedRun
@@ -70,7 +67,7 @@ def serve_exported(folder: Path) -> ServedNetwork:
     Raises:
       InputError: a file is missing or altered, or the network reads no text.
     """
-    program = _import_program()
+    program = import_run()
     try:
         model = program.Model(folder)
     except program.DamagedFolderError as error:
@@ -83,18 +80,3 @@ def serve_exported(folder: Path) -> ServedNetwork:
         raise InputError(f"{name} is an exported folder, which generates no text; serve its run")
 
     return ServedNetwork(name, task, lambda texts: list(model.answers(texts)), generate)
-
-
-def _import_program() -> ModuleType:
-    """Imports the program of exported folders, whose modules find each other in their folder."""
-    folder = str(Path(exporting.__file__).parent)
-    spec = importlib.util.spec_from_file_location("rnnjax_exported", f"{folder}/run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, folder)
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(folder)
-    return module

@@ -2,17 +2,20 @@
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rnnjax.errors import InputError
 from rnnjax.reporting import run_groups
-from rnnjax.reporting.run_comparison import RunComparison, compare_groups
 from rnnjax.tasks.trained_run import TrainedRun
+
+if TYPE_CHECKING:
+    from rnnjax.reporting.run_comparison import RunComparison
 
 Runs = TrainedRun | str | os.PathLike[str] | Sequence[TrainedRun]
 """A trained run, runs of several seeds, or a name as `rnnjax compare` takes it."""
 
 
-def compare_runs(*runs: Runs, metric: str = "test.accuracy") -> RunComparison:
+def compare_runs(*runs: Runs, metric: str = "test.accuracy") -> "RunComparison":
     """Compares a score of the first run, or runs of several seeds, with that of each other.
 
         print(rnnjax.compare_runs(lstm, gru))
@@ -29,6 +32,8 @@ def compare_runs(*runs: Runs, metric: str = "test.accuracy") -> RunComparison:
       InputError: there are no such runs, they are unfinished, or their scores are not of the same
         rows.
     """
+    from rnnjax.reporting.run_comparison import compare_groups  # scipy.stats takes most of a second
+
     groups = []
     for number, entry in enumerate(runs, start=1):
         if isinstance(entry, (str, os.PathLike)):

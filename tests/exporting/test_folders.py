@@ -54,6 +54,14 @@ def mask_free_config(news: Path) -> Config:
     return news_config(news, **{f"model__{key}": value for key, value in changes.items()})
 
 
+def gated_delta_config(news: Path, **block: Any) -> Config:
+    """Returns `configs/gated_deltanet.py`, small."""
+    block = {"features": 8, "groups": 2, "gate": True, **block}
+    changes = {"cell": "GatedDeltaNetCell(heads=2)", "layers": 2, "pooling": "max"}
+    changes = {f"model__{key}": value for key, value in changes.items()}
+    return news_config(news, model__block=block, **changes)
+
+
 @pytest.fixture(scope="module")
 def folder(news, tmp_path_factory) -> Path:
     """The folder of a two-layer bidirectional classifier without a mask."""
@@ -130,6 +138,13 @@ def test_answers_of_every_task_agree(make, tmp_path):
     output = write_folder(untrained_run(make(tmp_path)), tmp_path / "export")
     examples = json.loads((output / "examples.json").read_text())
     assert len(examples["inputs"]) == len(examples["answers"]) >= 6
+
+
+def test_answers_of_matrix_states_in_blocks_agree(news, tmp_path):
+    run = untrained_run(gated_delta_config(news, convolution=4))
+    output = write_folder(run, tmp_path / "export")
+    program = json.loads((output / "model.json").read_text())["programs"]["model"]["body"]
+    assert {"sort", "scan"} <= {name for name, *_ in program["equations"]}
 
 
 def test_folder_answers_without_jax(folder, news):

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from rnnjax.config.task_schema import find_schema, task_names
+from rnnjax.reporting.run_report import wilson
 from rnnjax.reporting.statistics import (
     SCORE_RANGES,
     Comparison,
@@ -238,3 +239,12 @@ def test_prediction_interval_coverage():
         intervals = [prediction_interval(scores, num_runs, "reward") for scores in recorded]
         inside = [low <= mean <= high for (low, high), mean in zip(intervals, means, strict=True)]
         assert 0.935 < np.mean(inside) < 0.965  # three standard errors of .95
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 7_600])
+def test_wilson_is_that_of_scipy(rows):
+    for correct in {*range(0, rows, max(rows // 20, 1)), rows}:
+        expected = stats.binomtest(correct, rows).proportion_ci(method="wilson")
+        interval = wilson(correct / rows, rows)
+        assert interval is not None
+        np.testing.assert_allclose((interval.low, interval.high), expected, rtol=1e-12, atol=1e-15)

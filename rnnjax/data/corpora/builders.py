@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from rnnjax.data.corpora.column_files import TextColumnWriter
+from rnnjax.data.corpora.corpus import TextColumn
 from rnnjax.data.corpora.labelled_files import sort_classes
 from rnnjax.data.corpora.prepared import PreparedCorpus
 from rnnjax.errors import InputError
@@ -69,37 +71,35 @@ def read(folder: Path, fields: Sequence[str], label: str) -> PreparedCorpus:
                 f"{folder}: has no split 'train'; its splits are {_listed(list(splits))}: choose "
                 "another data set in config.data.corpus"
             )
-        rows = {
-            split: list(_read_rows(builder, split, [label, *fields] if label else fields))
+        parts = {
+            split: _read_columns(builder, split, fields, label)
             for split in ("train", "test")
             if split in splits
         }
+    labels = {split: names for split, (names, _) in parts.items()}
     if not label:
-        unlabelled = {split: [(0, *texts) for texts in parts] for split, parts in rows.items()}
-        return PreparedCorpus(["text"], unlabelled, fields)
+        classes, numbers = ["text"], {"": 0}
+        return PreparedCorpus(classes, _numbered(parts, numbers), fields)
     if isinstance(features[label], tfds.features.ClassLabel):
         classes = features[label].names
         numbers = {str(number): number for number in range(len(classes))}
     else:
-        classes = list(sort_classes(name for name, *_ in rows["train"]))
+        classes = list(sort_classes(labels["train"]))
         numbers = {name: number for number, name in enumerate(classes)}
     if len(classes) < 2:
         raise InputError(
             f"{folder}: every row of the split 'train' has the class {classes[0]!r} in {label!r}; "
             "expected two or more classes: set config.data.label to another feature"
         )
-    for split, parts in rows.items():
-        for index, (name, *_) in enumerate(parts):
+    for split, names in labels.items():
+        for index, name in enumerate(names):
             if name not in numbers:
                 raise InputError(
                     f"{folder}: {label!r} of row {index} of the split {split!r} is {name}, "
                     f"expected one of {_listed(list(numbers))}; a data set that hides the classes "
                     "of its test split cannot be used: choose another"
                 )
-    numbered = {
-        split: [(numbers[name], *texts) for name, *texts in parts] for split, parts in rows.items()
-    }
-    return PreparedCorpus(classes, numbered, fields)
+    return PreparedCorpus(classes, _numbered(parts, numbers), fields)
 
 
 def _is_scalar(feature: Any, *kinds: type[np.generic]) -> bool:
@@ -129,17 +129,32 @@ def _check_features(path: Path, values: Any) -> None:
         _check_features(path, value)
 
 
-def _read_rows(
-    builder: Any, split: str, names: Sequence[str], batch_size: int = 1_000
-) -> Iterator[tuple[str, ...]]:
+def _read_columns(
+    builder: Any, split: str, fields: Sequence[str], label: str, batch_size: int = 1_000
+) -> tuple[list[str], list[TextColumn]]:
+    """Returns the labels of the rows of a split, '' without a label, and the columns of fields."""
+    labels, writers = [], [TextColumnWriter(None, field) for field in fields]
     source = builder.as_data_source(split)
     with tqdm(total=len(source), desc=f"Reading {split}", unit=" rows", disable=None) as bar:
         for start in range(0, len(source), batch_size):
             # One by one is five times slower.
             indices = range(start, min(start + batch_size, len(source)))
-            for row in source.__getitems__(list(indices)):
-                yield tuple(_as_text(row[name]) for name in names)
+            rows = source.__getitems__(list(indices))
+            labels += [sys.intern(_as_text(row[label])) if label else "" for row in rows]
+            for field, writer in zip(fields, writers, strict=True):
+                writer.append(TextColumn.from_texts(_as_text(row[field]) for row in rows))
             bar.update(len(indices))
+    return labels, [writer.finish() for writer in writers]
+
+
+def _numbered(
+    parts: Mapping[str, tuple[list[str], list[TextColumn]]], numbers: Mapping[str, int]
+) -> dict[str, Iterator[tuple[Any, ...]]]:
+    """Returns the rows of splits with the numbers of their labels."""
+    return {
+        split: zip(map(numbers.__getitem__, labels), *columns, strict=True)
+        for split, (labels, columns) in parts.items()
+    }
 
 
 def _as_text(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rnnjax.data.array_files import map_array
+from rnnjax.data.corpora.column_files import ColumnWriter, TextColumnWriter
 from rnnjax.data.corpora.corpus import CorpusSplit, TextColumn
 from rnnjax.data.corpora.csv_files import CsvRow
 from rnnjax.errors import InputError
@@ -22,6 +23,8 @@ FORMAT_VERSION = 2
 """Raise it when the columns, or the rows that the same source files are read into, change."""
 
 _COLUMNS = ("utf8", "offsets")
+_GROUP_ROWS = 10_000
+"""Rows that are made columns at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class PreparedCorpus:
     """Classes and rows of a corpus, fresh from its source."""
 
     classes: Sequence[str]
-    rows: Mapping[str, Sequence[tuple[Any, ...]]]
+    rows: Mapping[str, Iterable[tuple[Any, ...]]]
     """Of each split: the class, counted from 0, and the text of each field."""
     fields: Sequence[str] = CsvRow._fields[1:]
 
@@ -113,16 +116,22 @@ def _write(folder: Path, key: str, corpus: PreparedCorpus) -> None:
     header |= {"fields": fields, "rows": {}}
     splits = {}
     for name, rows in sorted(corpus.rows.items()):
-        header["rows"][name] = len(rows)
-        arrays = {"labels": np.array([row[0] for row in rows], "<i4")}
-        for index, field in enumerate(fields, start=1):
-            texts = [row[index].encode() for row in rows]
-            ends = itertools.accumulate(map(len, texts), initial=0)
-            arrays[f"{field}.offsets"] = np.fromiter(ends, "<i8", len(texts) + 1)
-            arrays[f"{field}.utf8"] = np.frombuffer(b"".join(texts), np.uint8)
+        labels = ColumnWriter(None, np.int32)
+        texts = {field: TextColumnWriter(None, field) for field in fields}
+        remaining = iter(rows)
+        while group := list(itertools.islice(remaining, _GROUP_ROWS)):
+            numbers, *columns = zip(*group, strict=True)
+            labels.append(np.array(numbers, np.int32))
+            for writer, column in zip(texts.values(), columns, strict=True):
+                writer.append(TextColumn.from_texts(column))
+        arrays = {"labels": labels.finish()}
+        for field, writer in texts.items():
+            column = writer.finish()
+            arrays |= {f"{field}.offsets": column.offsets, f"{field}.utf8": column.utf8}
         for column, array in arrays.items():
             np.save(folder / f"{name}.{column}.npy", array)
         splits[name] = _split(arrays, fields)
+        header["rows"][name] = len(splits[name])
     header["fingerprint"] = _fingerprint(header["classes"], splits)
     (folder / "corpus.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
 
