@@ -32,7 +32,10 @@ def add_flags(parser: Parser) -> None:
         "run.",
     )
     parser.add_argument(
-        "--onnx", action="store_true", help="Write the programs in ONNX too, if they have the form."
+        "--onnx",
+        action="store_true",
+        help="Write each function as an ONNX file too (the extra 'onnx'); a network with an "
+        "operation that ONNX lacks is refused.",
     )
 
 

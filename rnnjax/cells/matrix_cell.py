@@ -22,12 +22,15 @@ class MatrixCell(Cell):
 
     .. math::
         S_t &= a_t S_{t-1} + k_t v_t^\top \\
-        \text{or } S_t &= a_t (I - \beta_t k_t k_t^\top) S_{t-1} + \beta_t k_t v_t^\top
+        \text{or } S_t &= a_t (I - \beta_t k_t k_t^\top) S_{t-1} + \beta_t k_t v_t^\top \\
+        \text{or } S_t &= (\mathrm{diag}(a_t) - l_t r_t^\top) S_{t-1} + k_t v_t^\top
 
     and whose output is computed from the products of a query and the next state,
     :math:`S_t^\top q_t`. Keys, values, queries and factors come from the inputs alone, so that
     sequences run by chunks of matrix products as well (`RNN(engine='chunkwise')`), masks and resets
     included: `rnnjax.kernels.matrix_recurrence`.
+
+    A cell of the third form gives the lower bound of its decays in `recurrence`.
 
     A cell implements `coefficients` and, where the output is not the product, `read`; where its
     state is no array `[batch, heads, keys, values]`, `pack` and `unpack` as well.

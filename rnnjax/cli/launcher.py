@@ -20,7 +20,7 @@ FAILED = 2
 """Exit status after an error that the user can mend."""
 _GARBAGE_THRESHOLD = 50_000
 """New objects before a garbage collection. Importing and tracing make millions that stay, which
-Python's default, 700, visits again and again: .4 s of a command."""
+Python's default, a few hundred, visits again and again: .4 s of a command."""
 
 
 def launch(name: str) -> NoReturn:

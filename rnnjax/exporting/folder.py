@@ -61,7 +61,7 @@ def write_folder(
         missing, the folder exists or cannot be written, or its answers differ from those of the
         network.
     """
-    _check_libraries("export", *(["onnx"] if onnx else []))
+    _check_libraries(*(["onnx"] if onnx else []), "export")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InputError(f"given {output}, which exists; expected a new folder")
     network = run.exported()

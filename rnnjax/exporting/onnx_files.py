@@ -62,11 +62,12 @@ def check_onnx(folder: Path, examples: Examples, tolerance: float, cell: str) ->
 
 
 def _refusal(cell: str, library: str, error: Exception) -> InputError:
-    version = importlib.metadata.version(library)
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # Builds of onnxruntime are distributions of several names.
+    version = importlib.metadata.version(importlib.metadata.packages_distributions()[library][0])
+    reason = " ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
     return InputError(
-        f"the network of {cell} has an operation without a form in ONNX ({library} {version}: "
-        f"{lines[0]}); export it without --onnx, or change the network"
+        f"the network of {cell} could not be converted to ONNX or computed there ({library} "
+        f"{version}: {reason}); export it without --onnx, or with another cell"
     )
 
 
@@ -127,7 +128,7 @@ def _convert(name: str, function: ExportedFunction, params: Any) -> bytes:
 def _compute_forward(program: ClosedJaxpr, *inputs: Any) -> list[Any]:
     """Computes a program, with its reverse scans as forward scans of reversed arrays.
 
-    jax2onnx has no form for a reverse scan.
+    jax2onnx has no form for a reverse scan, and refuses one inside another loop.
     """
     jaxpr = program.jaxpr
     values = dict(zip(jaxpr.invars, inputs, strict=True))

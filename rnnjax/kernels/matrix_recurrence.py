@@ -1,6 +1,6 @@
 """Recurrences of matrix states: one step, and whole sequences by chunks of matrix products."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,19 +9,21 @@ from jaxtyping import Array, Bool, Float
 from rnnjax.kernels.masking import where_mask, zero_masked
 
 SHORTEST_CHUNK = 16
-"""Shortest chunk that is chosen where the decay is one number for each head."""
+"""Shortest default chunk, in steps."""
 
 LONGEST_CHUNK = 64
-"""Longest chunk that is chosen there."""
+"""Longest default chunk."""
 
 LONGEST_DELTA_CHUNK = 32
-"""Longest chunk that is chosen for the delta rule."""
-
-LARGEST_EXPONENT = 24.0
-"""Bound of the log decays of a chunk that is chosen, where they have a lower bound."""
+"""Longest default chunk of the delta rule, and of transitions of low rank."""
 
 CHANNEL_CHUNK = 8
-"""The chunk where each key channel has its decay, whose cost grows with the length."""
+"""Default chunk where each key channel has a decay without a lower bound: its cost grows with the
+length."""
+
+LARGEST_EXPONENT = 24.0
+"""Largest sum of log decays over a chunk, in size, where they have a lower bound: its exponential
+must be a float32."""
 
 
 class MatrixInputs(NamedTuple):
@@ -36,7 +38,7 @@ class MatrixInputs(NamedTuple):
       log_gain: logarithm of the factor of key and value, `[..., heads]`; None for 1. States are
         then kept divided by the exponential of a stabilizer.
       left: with `right`, the part of low rank of the transition diag(a) - left right^T,
-        `[..., heads, keys]`; None for none.
+        `[..., heads, keys]`; None for none. Beside it are neither beta nor gains.
       right: as `left`.
     """
 
@@ -113,9 +115,10 @@ def chunkwise_matrix_recurrence(
     All exponents are sums of log decays, at most 0, added up for each pair of steps by itself: no
     difference of large sums. Where each key channel has its decay, the pairs are an array [chunk,
     chunk, keys], unless the decays have a lower bound: then they are products of a factor of each
-    step, at most the exponential of minus the bound times the length. A part of low rank adds the
-    vectors :math:`u_t = -r_t^\top S_{t-1}` with the keys :math:`l_t`, which solve such a system
-    as well. The backward pass saves the states between chunks alone, and computes each chunk again.
+    step, whose exponents are sums over the chunk, at most `LARGEST_EXPONENT` in size. A part of low
+    rank adds the vectors :math:`u_t = -r_t^\top S_{t-1}` with the keys :math:`l_t`, which solve
+    such a system as well. The backward pass saves the states between chunks alone, and computes
+    each chunk again.
 
     A masked step has the decay 1 and no key. A step with a reset begins a document from
     `reset_state`: steps see those of their document, but an infinite or NaN value may reach another
@@ -132,23 +135,26 @@ def chunkwise_matrix_recurrence(
       reverse: from the last step to the first.
       resets: True where a step begins from `reset_state`; None if none does.
       reset_state: needed with `resets`.
-      chunk_length: at most; None for half of the key size, within the bounds above: as many steps
-        make the products within a chunk about as costly as those with the state.
-      lowest_log_decay: lower bound of `log_decay`, where each key channel has its own; None if
-        there is none. A part of low rank needs it.
+      chunk_length: at most; None for half of the key size, from 16 to 64 (to 32 for the delta rule
+        and transitions of low rank, 8 where pairs are an array): as many steps make the products
+        within a chunk about as costly as those with the state.
+      lowest_log_decay: lower bound of `log_decay`, below 0, where each key channel has its own;
+        None if there is none. A part of low rank needs it.
 
     Returns:
       The final state, the products of queries and states, and the stabilizers `[batch, time,
       heads]` if there are.
+
+    Raises:
+      ValueError: the inputs do not go together.
     """
     time = inputs.key.shape[1]
     is_bounded = lowest_log_decay is not None
-    if inputs.left is not None and not is_bounded:
-        raise ValueError(
-            "lowest_log_decay: given None with a transition of low rank; expected the lower bound "
-            "of the logarithms of its decays"
-        )
-    count = -(-time // (chunk_length or _default_chunk(inputs, lowest_log_decay)))
+    _check_inputs(inputs, lowest_log_decay)
+    longest = chunk_length or _default_chunk(inputs, is_bounded)
+    if lowest_log_decay is not None:
+        longest = max(min(longest, int(LARGEST_EXPONENT / -lowest_log_decay)), 1)
+    count = -(-time // longest)
     length = -(-time // count)
     log_gain = inputs.log_gain
     inputs = jax.tree.map(lambda leaf: zero_masked(leaf, mask), inputs)
@@ -185,15 +191,31 @@ def chunkwise_matrix_recurrence(
     return final, join(products), None if stabilizers is None else join(stabilizers)
 
 
-def _default_chunk(inputs: MatrixInputs, lowest_log_decay: float | None) -> int:
+def _check_inputs(inputs: MatrixInputs, lowest_log_decay: float | None) -> None:
+    """Raises ValueError for a combination of inputs that has no meaning, or no chunks."""
+    if (inputs.left is None) != (inputs.right is None):
+        raise ValueError("left, right: given one of them; expected both, or neither")
+    if inputs.left is not None and (inputs.beta is not None or inputs.log_gain is not None):
+        raise ValueError("left, right: given with beta or log_gain; expected neither beside them")
+    if lowest_log_decay is None:
+        if inputs.left is not None:
+            raise ValueError(
+                "lowest_log_decay: given None with a transition of low rank; expected the lower "
+                "bound of the logarithms of its decays"
+            )
+    elif inputs.log_decay.ndim != inputs.key.ndim or lowest_log_decay >= 0:
+        raise ValueError(
+            f"lowest_log_decay: given {lowest_log_decay}; expected a number below 0, and a decay "
+            "for each key channel"
+        )
+
+
+def _default_chunk(inputs: MatrixInputs, is_bounded: bool) -> int:
     """Returns a number of steps by the shapes, measured on CPUs with keys of 16 to 256."""
-    longest = LONGEST_CHUNK
-    if inputs.beta is not None or inputs.left is not None:
-        longest = LONGEST_DELTA_CHUNK
-    if inputs.log_decay.ndim == inputs.key.ndim:
-        if lowest_log_decay is None:
-            return CHANNEL_CHUNK
-        longest = min(longest, int(LARGEST_EXPONENT / -lowest_log_decay))
+    if inputs.log_decay.ndim == inputs.key.ndim and not is_bounded:
+        return CHANNEL_CHUNK
+    is_plain = inputs.beta is None and inputs.left is None
+    longest = LONGEST_CHUNK if is_plain else LONGEST_DELTA_CHUNK
     return min(max(inputs.key.shape[-1] // 2, SHORTEST_CHUNK), longest)
 
 
@@ -216,7 +238,7 @@ def _run_chunk(state, reset_state, is_bounded, inputs, floor, documents):
         visible = visible & (documents[:, None, :, None] == documents[:, None, None, :])
     is_channelwise = log_decay.ndim == key.ndim
     # The logarithms of the decays between two steps, and since the document's begin.
-    between = _segment_sums(log_decay)  # of no use, and not computed, where they are bounded
+    between: Any = None if is_bounded else _segment_sums(log_decay)
     since = _sum_steps("bits,bhs...->bht...", visible, log_decay)
     stabilizers = None
     if log_gain is not None:

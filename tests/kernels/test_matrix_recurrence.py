@@ -148,10 +148,57 @@ def test_lowest_decays_of_a_low_rank_cost_no_digits():
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * max(1, np.abs(b).max()))
 
 
-def test_low_rank_needs_a_bound():
-    (inputs, state, _), *_ = draw("low rank", 5)
-    with pytest.raises(ValueError, match="lowest_log_decay: given None"):
-        chunkwise_matrix_recurrence(inputs, state)
+@pytest.mark.parametrize(
+    ("form", "changes", "lowest", "message"),
+    [
+        ("low rank", {}, None, "lowest_log_decay: given None"),
+        ("low rank", {}, 0.0, "lowest_log_decay: given 0.0"),
+        ("low rank", {"right": None}, LOWEST, "left, right: given one"),
+        ("low rank", {"beta": np.ones((ROWS, 5, HEADS), np.float32)}, LOWEST, "given with beta"),
+        ("low rank", {"log_gain": np.ones((ROWS, 5, HEADS), np.float32)}, LOWEST, "or log_gain"),
+        ("scalar", {}, LOWEST, "a decay for each key channel"),
+    ],
+)
+def test_inputs_that_do_not_go_together_are_refused(form, changes, lowest, message):
+    (inputs, state, _), *_ = draw(form, 5)
+    with pytest.raises(ValueError, match=message):
+        chunkwise_matrix_recurrence(inputs._replace(**changes), state, lowest_log_decay=lowest)
+
+
+def test_bounded_decays_of_channels_need_no_low_rank():
+    (inputs, state, reset_state), mask, resets = draw("low rank", 150)
+    inputs = inputs._replace(left=None, right=None)
+    # Chunks of this length would overflow.
+    actual = chunkwise_matrix_recurrence(
+        inputs, state, mask, False, resets, reset_state, 150, lowest_log_decay=LOWEST
+    )
+    expected = chunkwise_matrix_recurrence(inputs, state, mask, False, resets, reset_state)
+    for a, b in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * max(1, np.abs(b).max()))
+
+
+@pytest.mark.parametrize(
+    ("form", "keys", "chunk"),
+    [
+        *[("scalar", 8, 16), ("scalar", 64, 32), ("scalar", 256, 64)],
+        *[("delta", 256, 32), ("channels", 256, 8), ("low rank", 256, 32)],
+    ],
+)
+def test_default_chunk_follows_the_key_size(form, keys, chunk):
+    (inputs, state, _), *_ = draw(form, 256)
+
+    def widen(leaf):
+        return np.zeros((*leaf.shape[:-1], keys)) if leaf.shape[-1] == KEYS else leaf
+
+    inputs, state = jax.tree.map(
+        widen, (inputs, state._replace(matrix=np.zeros((ROWS, HEADS, keys, VALUES))))
+    )
+    lowest = LOWEST if form == "low rank" else None
+    jaxpr = jax.make_jaxpr(
+        lambda inputs: chunkwise_matrix_recurrence(inputs, state, lowest_log_decay=lowest)
+    )(inputs)
+    lengths = [equation.params["length"] for equation in jaxpr.eqns if "length" in equation.params]
+    assert 256 // chunk in lengths
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -76,7 +76,9 @@ def read(folder: Path, fields: Sequence[str], label: str) -> PreparedCorpus:
             for split in ("train", "test")
             if split in splits
         }
-    labels = {split: names for split, (names, _) in parts.items()}
+    if not len(parts["train"][0]):
+        raise InputError(f"{folder}: the split 'train' has no rows; choose another data set")
+    labels_of = {split: values for split, (values, _) in parts.items()}
     if not label:
         classes, numbers = ["text"], {"": 0}
         return PreparedCorpus(classes, _numbered(parts, numbers), fields)
@@ -84,15 +86,15 @@ def read(folder: Path, fields: Sequence[str], label: str) -> PreparedCorpus:
         classes = features[label].names
         numbers = {str(number): number for number in range(len(classes))}
     else:
-        classes = list(sort_classes(labels["train"]))
+        classes = list(sort_classes(labels_of["train"]))
         numbers = {name: number for number, name in enumerate(classes)}
     if len(classes) < 2:
         raise InputError(
             f"{folder}: every row of the split 'train' has the class {classes[0]!r} in {label!r}; "
             "expected two or more classes: set config.data.label to another feature"
         )
-    for split, names in labels.items():
-        for index, name in enumerate(names):
+    for split, values in labels_of.items():
+        for index, name in enumerate(values):
             if name not in numbers:
                 raise InputError(
                     f"{folder}: {label!r} of row {index} of the split {split!r} is {name}, "

@@ -33,7 +33,7 @@ class PreparedCorpus:
 
     classes: Sequence[str]
     rows: Mapping[str, Iterable[tuple[Any, ...]]]
-    """Of each split: the class, counted from 0, and the text of each field."""
+    """Of each split: the class, counted from 0, and the text of each field; read once."""
     fields: Sequence[str] = CsvRow._fields[1:]
 
 
