@@ -57,6 +57,21 @@ def test_key_depends_on_name_contents_and_format_version(monkeypatch):
     assert len({key, *variants}) == 4
 
 
+def test_groups_of_rows_change_nothing(tmp_path, monkeypatch):
+    rows = [CsvRow(index % 2, f"ü{index}", "d" * (index % 3)) for index in range(8)]
+
+    def load(folder):
+        corpus = prepared.PreparedCorpus(("a", "b"), {"train": iter(rows), "test": iter(())})
+        return prepared.load_or_prepare(tmp_path / folder, "c", "k", lambda: corpus)
+
+    whole = load("whole")
+    monkeypatch.setattr(prepared, "_GROUP_ROWS", 3)
+    grouped = load("grouped")
+    assert rows_of(grouped.splits["train"]) == rows_of(whole.splits["train"]) == rows
+    assert len(grouped.splits["test"]) == 0
+    assert grouped.fingerprint == whole.fingerprint
+
+
 @pytest.mark.parametrize("damage", ["corpus.json", "train.title.utf8.npy", "test.labels.npy"])
 @pytest.mark.parametrize("cut", [None, 0, -1])
 def test_incomplete_corpus_is_prepared_again(tmp_path, damage, cut):
