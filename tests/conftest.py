@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests: Keras on JAX, strict promotion, separate caches, AG News."""
 
+import gc
 import importlib.metadata
 import os
 import signal
@@ -22,6 +23,10 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
         "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
         "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
     )
+
+# Tracing makes millions of small objects, and looking through them for cycles takes a tenth of the
+# time.
+gc.set_threshold(50_000)
 
 # Under nohup, or in the background of a script, they are ignored, in children as well: tests that
 # interrupt a child would wait for ever.

@@ -41,7 +41,7 @@ PLAY_CONFIG = {
         "vocabulary": {"unit": "character", "size": 40},
     },
     "model": {"cell": "LSTMCell", "features": 8, "embedding": {"features": 6}, "dropout": 0.2},
-    "checkpoint": {"every": 4},
+    "checkpoint": {"every": 0},
 }
 
 

@@ -29,7 +29,7 @@ def short_timings():
 def unstarted(news):
     """A run with an average and a validation split that is not started."""
     overrides = {"data__validation": 0.1, "averaging__decay": 0.9, "evaluate_every": 5}
-    return load_unstarted(news_config(news, **overrides))
+    return load_unstarted(news_config(news, checkpoint__every=4, **overrides))
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ CONFIG = {
     "learning_rate": 0.01,
     "data": {"sequence_length": 5, "vocabulary": {"unit": "whitespace", "size": 14}},
     "model": {"cell": "LSTMCell", "features": 8, "embedding": {"features": 6}},
-    "checkpoint": {"every": 4},
+    "checkpoint": {"every": 0},
 }
 WORDS = ["the", "king", "is", "here", ",", "and", "so", "art", "thou", "<unk>", "Zo\u00eb"]
 LINES = {"train": 60, "valid": 13, "test": 11}
@@ -150,7 +150,7 @@ def test_resumed_run_equals_uninterrupted_run(finished, texts, tmp_path):
 def test_changed_file_is_refused(texts, tmp_path, name):
     copies = tmp_path / "copies"
     shutil.copytree(texts, copies)
-    config = files_config(copies)
+    config = files_config(copies, checkpoint__every=4)
     train_until_killed(config, tmp_path / "run", 6)
     with (copies / name).open("a", encoding="utf-8") as file:
         file.write("more\n")
