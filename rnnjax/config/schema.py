@@ -78,7 +78,8 @@ class Config(ConfigSection):
     """Steps between evaluations on the validation split; 0 for one after every epoch."""
     tensorboard: bool = False
     """Whether to write event files for TensorBoard into the folder of the run: metrics, norms of
-    parameters and gradients by layer, speed, padding, memory. It needs the extra 'tensorboard'."""
+    parameters and gradients by layer, speed, seconds of a step by part, padding, memory, and texts
+    that the network writes. It needs the extra 'tensorboard'."""
     profile: int = pydantic.Field(default=0, ge=0, le=10**4)
     """Training steps, from the second call of the device on, of which JAX's profiler writes a trace
     into the folder of the run; 0 for off."""

@@ -1,4 +1,4 @@
-"""Event files of TensorBoard, written by tensorboardX: the scalars of a run beside its metrics."""
+"""Event files of TensorBoard, written by tensorboardX: scalars and texts of a run."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -22,27 +22,40 @@ def require_tensorboardx() -> None:
 
 
 class EventFiles:
-    """Appends scalars to event files of one folder.
+    """Appends scalars and texts to event files of one folder.
 
     Events of a process that ended are hidden from the first step on that this one writes, so that a
     resumed run has one curve.
     """
 
     def __init__(self, folder: Path):
-        """Opens nothing yet: the folder is created with the first scalar."""
+        """Opens nothing yet: the folder is created by the first event."""
         self._folder = folder
         self._writer: Any = None
 
     def write(self, step: int, prefix: str, values: Mapping[str, Any]) -> None:
         """Writes the numbers among some values as scalars `prefix/name`."""
+        writer = self._open(step)
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                writer.add_scalar(f"{prefix}/{name}", float(value), step)
+        writer.flush()
+
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """Writes texts by their names, with their lines and spaces as they are."""
+        writer = self._open(step)
+        for name, text in texts.items():
+            # TensorBoard renders Markdown, in which an indented line is shown unchanged.
+            indented = "\n".join(f"    {line}" for line in text.split("\n"))
+            writer.add_text(name, indented, step)
+        writer.flush()
+
+    def _open(self, step: int) -> Any:
         if self._writer is None:
             from tensorboardX import SummaryWriter
 
             self._writer = SummaryWriter(str(self._folder), purge_step=step)
-        for name, value in values.items():
-            if isinstance(value, int | float):
-                self._writer.add_scalar(f"{prefix}/{name}", float(value), step)
-        self._writer.flush()
+        return self._writer
 
     def close(self) -> None:
         """Ends the thread that writes."""

@@ -258,6 +258,17 @@ class Task:
         del config, dataset, params, outputs
         return {}
 
+    def example_texts(self, config: Config, dataset: Any, params: Params) -> dict[str, str]:
+        """Returns texts that a network writes, by name, for event files; {} where it writes none.
+
+        Args:
+          config: of the run.
+          dataset: as `make_dataset` returns it, with a validation split.
+          params: of the network.
+        """
+        del config, dataset, params
+        return {}
+
     @staticmethod
     def input_free_loss(dataset: Any) -> float | None:
         """Returns the lowest training loss of a network that ignores its input; None if unknown.

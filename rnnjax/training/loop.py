@@ -107,9 +107,11 @@ def run_loop(
     ):
         while step < total_steps and not is_stopped:
             next_event = min(intervals.next_event_step(step), total_steps)
-            group = batch_group_at(replicates, step, next_event - step)
+            with watch.part("batches"):
+                group = batch_group_at(replicates, step, next_event - step)
             watch.begin_call()
-            state = train_step(state, group)
+            with watch.part("step"):
+                state = train_step(state, group)
             step += int(group.count)
             examples = task.count_examples(group.batches.weights)
             timer.add(int(group.count), examples)
@@ -143,12 +145,14 @@ def run_loop(
                     split = replicate.dataset.validation
                     if split is None:
                         continue
-                    params = evaluate_step.copy_to_devices(replicate.slice(state.eval_params))
-                    outputs = predict_split(task, evaluate_step, params, split, "validate")
-                    scores = task.compute_metrics(split, outputs)
+                    with watch.part("validation"):
+                        params = evaluate_step.copy_to_devices(replicate.slice(state.eval_params))
+                        outputs = predict_split(task, evaluate_step, params, split, "validate")
+                        scores = task.compute_metrics(split, outputs)
                     check_loss(scores["loss"], "validation", step)
                     replicate.log_metrics({**position(step, "validation"), **scores})
                     watch.log_metrics(index, step, "validation", scores)
+                    watch.log_texts(index, step, params)
                     loss = broadcast(scores["loss"])  # processors may round it differently
                     state = _update_best(state, loss)
                     is_stopped = has_stopped_early(state, patience)
@@ -160,7 +164,8 @@ def run_loop(
             if num_processes() > 1:  # they end after the same step
                 signal = next(filter(None, gather(signal)), "") if step == next_event else ""
             if is_checkpoint_due or signal:
-                _save(state, replicates, checkpoints, timer)
+                with watch.part("checkpoint"):
+                    _save(state, replicates, checkpoints, timer)
                 saved_step = step
             if signal:
                 raise InterruptedRunError(signal, step, total_steps)

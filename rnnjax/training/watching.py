@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import jax
@@ -27,9 +28,11 @@ class Watch:
     """Writes event files and a trace while a training runs, and nothing unless the config asks.
 
     Neither changes a result. Beside the metrics, event files have the norms of parameters and of
-    gradients by layer, examples a second, the share of padding and the memory of a GPU, each time
-    that metrics are logged. The gradients are those of the last batch at the parameters after it,
-    computed once more.
+    gradients by layer, examples a second, the seconds of a step by part, the share of padding and
+    the memory of a GPU, each time that metrics are logged, and texts that the network writes after
+    each validation. The gradients are those of the last batch at the parameters after it, computed
+    once more. So that its time can be told from that of the other parts, a step ends before the
+    next batch is made.
     """
 
     def __init__(self, config: Config, task: Task, replicates: Sequence[Replicate]):
@@ -44,7 +47,7 @@ class Watch:
         self._trace_path = replicates[0].folder.path / TRACE
         self._calls, self._is_tracing = 0, False
         self._untraced_steps = config.profile if is_first() else 0
-        self._examples, self._start = 0, time.monotonic()
+        self._restart()
 
     def __enter__(self) -> Self:
         return self
@@ -67,8 +70,19 @@ class Watch:
                 ) from error
             self._is_tracing = True
 
+    @contextlib.contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Adds the time of its body to that of a part of the training: 'batches', 'validation'."""
+        start = time.monotonic()
+        yield
+        self._seconds[name] += time.monotonic() - start
+
     def end_call(self, state: TrainState, steps: int, examples: int) -> None:
         """Counts steps, and stops the trace once it has those that the config asks for."""
+        if self._events:
+            with self.part("step"):
+                jax.block_until_ready(state)
+        self._steps += steps
         self._examples += examples
         if self._is_tracing:
             self._untraced_steps -= steps
@@ -81,12 +95,21 @@ class Watch:
         if self._events:
             self._events[index].write(step, split, values)
 
+    def log_texts(self, index: int, step: int, params: Any) -> None:
+        """Writes texts of the parameters of a replicate to its event files."""
+        if self._events:
+            replicate = self._replicates[index]
+            texts = self._task.example_texts(replicate.config, replicate.dataset, params)
+            self._events[index].write_texts(step, texts)
+
     def log_state(self, step: int, state: TrainState, group: BatchGroup) -> None:
         """Writes norms, speed, padding and memory after a step, with the batches of its call."""
         if not self._events:
             return
         last = int(group.count) - 1
         seconds = max(time.monotonic() - self._start, 1e-9)
+        parts = {**self._seconds, "other": seconds - sum(self._seconds.values())}
+        step_seconds = {name: value / self._steps for name, value in parts.items()}
         for replicate, events in zip(self._replicates, self._events, strict=True):
             params, carry = replicate.slice(state.params), replicate.slice(state.carry)
             batch = jax.tree.map(lambda leaf: leaf[last], replicate.slice(group.batches))
@@ -95,8 +118,14 @@ class Watch:
             events.write(step, "parameter_norm", layer_norms(params))
             events.write(step, "gradient_norm", layer_norms(gradients))
             speed = {f"{self._task.throughput_unit}_per_second": self._examples / seconds}
+            events.write(step, "step_seconds", step_seconds)
             events.write(step, "resources", {**speed, **padding_share(batch), **_memory()})
-        self._examples, self._start = 0, time.monotonic()
+        self._restart()
+
+    def _restart(self) -> None:
+        """Counts steps, examples and seconds from here on."""
+        self._steps, self._examples, self._start = 0, 0, time.monotonic()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def _stop_trace(self) -> None:
         if self._is_tracing:

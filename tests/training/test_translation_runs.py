@@ -12,6 +12,7 @@ from command_line import run_command
 
 from rnnjax import training
 from rnnjax.errors import InputError
+from rnnjax.tasks.translation.task import TranslationTask
 
 from .small_runs import (
     assert_trees_equal,
@@ -109,6 +110,21 @@ def test_run_has_scores_examples_and_a_report(finished, numerals):
     assert page.count('class="alignment"') == 8
     assert "rnnjax.translate" in page
     assert "rnnjax.predict" not in page
+
+
+def test_translations_of_the_validation_split_are_examples(finished, numerals):
+    run = training.load_run(finished)
+    dataset = TranslationTask.make_dataset(
+        run.config, TranslationTask.load_corpus(run.config), run.vocabulary
+    )
+    texts = run.task.example_texts(run.config, dataset, run.params)
+    sources, references = (
+        (numerals / f"val.{language}").read_text().splitlines()[:8] for language in ("de", "en")
+    )
+    translations = [translation.text for translation in run.translate(sources)]
+    expected = zip(sources, references, translations, strict=True)
+    assert [*texts.values()] == ["\n".join(lines) for lines in expected]
+    assert "translation 8" in texts
 
 
 def test_resumed_run_equals_uninterrupted_run(numerals, uninterrupted, tmp_path):

@@ -193,14 +193,22 @@ class LanguageModelingTask(TokenTask, StreamTask):
 
         These count the training split, and are scored on the same targets as the network.
         """
-        del config, outputs
+        del outputs
+        (text,) = self.example_texts(config, dataset, params).values()
+        return {
+            "sample": {"text": text, "temperature": _SAMPLE_TEMPERATURE},
+            "baselines": _baselines(dataset),
+        }
+
+    def example_texts(
+        self, config: Config, dataset: data.TextStreamDataset, params: Params
+    ) -> dict[str, str]:
+        """Returns a sampled text of 500 tokens at most, 'sample'."""
+        del config
         options = GenerationOptions(_SAMPLE_TEMPERATURE)
         generator = TextGenerator(self, params, dataset.vocabulary, _SAMPLE_TOKENS, options)
         (text,) = generator.generate([""])
-        return {
-            "sample": {"text": text, "temperature": options.temperature},
-            "baselines": _baselines(dataset),
-        }
+        return {"sample": text}
 
     @staticmethod
     def input_free_loss(dataset: data.TextStreamDataset) -> float:

@@ -14,6 +14,7 @@ from rnnjax.config import Config
 from rnnjax.data.batches import Shape
 from rnnjax.data.corpora.parallel_text import ParallelCorpus
 from rnnjax.data.pairs import PairBatch, PairBatches
+from rnnjax.data.sequences import Sequences
 from rnnjax.data.vocabulary import Vocabulary, unknown_share
 from rnnjax.models.initialization import Initialization
 from rnnjax.reporting.run_files import Record
@@ -25,7 +26,7 @@ from rnnjax.tasks.translation import data
 from rnnjax.tasks.translation.bleu import require_sacrebleu, translation_scores
 from rnnjax.tasks.translation.config import SCHEMA, TranslationConfig
 from rnnjax.tasks.translation.data import TranslationDataset
-from rnnjax.tasks.translation.decoding import BeamOptions, translate_texts
+from rnnjax.tasks.translation.decoding import BeamOptions, TranslatedText, translate_texts
 from rnnjax.tasks.translation.model import Translator
 from rnnjax.tasks.translation.report import make_report_part
 
@@ -179,15 +180,7 @@ class TranslationTask(Task):
     ) -> dict[str, Any]:
         """Translates the test split; returns BLEU, chrF and examples with their attention."""
         del outputs
-        translations = translate_texts(
-            self.model,
-            params,
-            dataset.vocabulary,
-            dataset.test.sources,
-            BeamOptions.from_config(config.section(TranslationConfig)),
-            length=self.max_length,
-            batch_size=config.batch_size,
-        )
+        translations = self._translate(config, dataset, params, dataset.test.sources)
         test = dataset.corpus.splits["test"]
         references = test.targets[: len(translations)]
         scores, signatures = translation_scores([row.text for row in translations], references)
@@ -208,6 +201,34 @@ class TranslationTask(Task):
         ]
         details = {"signatures": signatures, "copied_bleu": copied["bleu"], "examples": examples}
         return {"test": scores, "translation": details}
+
+    def example_texts(
+        self, config: Config, dataset: TranslationDataset, params: Params
+    ) -> dict[str, str]:
+        """Returns source, reference and translation of the first rows of the validation split."""
+        rows = dataset.corpus.splits["validation"]
+        sources = dataset.vocabulary.encode(rows.sources[:_EXAMPLES])
+        translations = self._translate(config, dataset, params, sources)
+        return {
+            f"translation {number}": f"{source}\n{reference}\n{translation.text}"
+            for number, (source, reference, translation) in enumerate(
+                zip(rows.sources, rows.targets, translations, strict=False), 1
+            )
+        }
+
+    def _translate(
+        self, config: Config, dataset: TranslationDataset, params: Params, sources: Sequences
+    ) -> list[TranslatedText]:
+        """Translates tokens of sources by the beam search of the config."""
+        return translate_texts(
+            self.model,
+            params,
+            dataset.vocabulary,
+            sources,
+            BeamOptions.from_config(config.section(TranslationConfig)),
+            length=self.max_length,
+            batch_size=config.batch_size,
+        )
 
     @classmethod
     def describe_baselines(cls, result: Mapping[str, Any]) -> str:
