@@ -44,7 +44,7 @@ SMALL_CONFIG = {
     "log_every": 3,
     "data": {"buckets": 3, "vocabulary": {"size": 64}},
     "model": {"cell": "LSTMCell", "features": 8, "embedding": {"features": 6}},
-    "checkpoint": {"every": 0},
+    "checkpoint": {"every": 20},
 }
 
 
