@@ -102,6 +102,11 @@ def single_process(configs, tmp_path_factory) -> Path:
     return folder
 
 
+def warm_start(configs, single_process) -> Any:
+    """Returns the config of a run that begins with the parameters of another one."""
+    return configs["bilstm"].model_copy(update={"init_from": str(single_process / "bilstm")})
+
+
 @pytest.fixture(scope="module")
 def process_pair(configs, single_process, tmp_path_factory) -> tuple[Path, list[Ended]]:
     """The folders of the same runs of two processes, and how these ended.
@@ -111,7 +116,7 @@ def process_pair(configs, single_process, tmp_path_factory) -> tuple[Path, list[
     folder, bilstm = tmp_path_factory.mktemp("two"), configs["bilstm"]
     train_until_killed(bilstm, folder / "begun by one", 3)
     runs = [(name, config, "") for name, config in configs.items()]
-    runs += [("begun by one", bilstm, "")]
+    runs += [("begun by one", bilstm, ""), ("warm start", warm_start(configs, single_process), "")]
     runs += [(f"other {part}", bilstm, f"other {part}") for part in ("parameters", "config")]
     return folder, run_pair(folder, [*runs, ("killed", bilstm, "death")])
 
@@ -152,6 +157,14 @@ def test_run_of_one_process_is_resumed_by_two(single_process, process_pair):
     folder, _ = process_pair
     assert read_json(folder / "begun by one" / "result.json")["resumed_from"] == 2
     assert_same_run(folder / "begun by one", single_process / "bilstm")
+
+
+def test_warm_start_is_that_of_one_process(configs, single_process, process_pair, tmp_path):
+    folder, _ = process_pair
+    train(warm_start(configs, single_process), tmp_path / "one")
+    assert_same_run(folder / "warm start", tmp_path / "one")
+    first = read_metrics(tmp_path / "one")[0]["loss"]
+    assert first != read_metrics(single_process / "bilstm")[0]["loss"]
 
 
 def test_death_of_a_process_ends_the_other_and_both_resume(
