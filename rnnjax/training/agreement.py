@@ -17,18 +17,9 @@ _SECONDS_UNTIL_VISIBLE = 60.0
 
 
 def check_processes(config: Config, folder: RunFolder) -> None:
-    """Raises InputError if processes have other configs, versions or folders than the first.
-
-    Raises:
-      InputError: also if event files are asked for, which one process alone can write.
-    """
+    """Raises InputError if processes have other configs, versions or folders than the first."""
     if num_processes() == 1:
         return
-    if config.tensorboard:
-        raise InputError(
-            f"config.tensorboard: given True, and the run has {num_processes()} processes; expected "
-            "False there: train in one process, or read metrics.jsonl"
-        )
     values = dict(flat(config.model_dump(exclude={"acknowledged"})))
     environment = describe_environment("")
     steps = [path.name for path in folder.checkpoints.glob("*") if path.name.isdecimal()]

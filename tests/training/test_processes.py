@@ -1,5 +1,6 @@
 """Runs of two processes: the same bits in both, and as in one; the end of one of them; refusals."""
 
+import importlib.util
 import json
 import shutil
 import signal
@@ -22,6 +23,7 @@ from .process_runs import flatten
 from .sharded_runs import BILSTM, LANGUAGE_MODEL
 from .small_runs import news_config, read_json, read_metrics, train, train_until_killed
 from .test_language_runs import play_config
+from .test_watching import FOLDER, read_events
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -85,6 +87,7 @@ def differing(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) ->
 @pytest.fixture(scope="module")
 def configs(news, play) -> dict[str, Any]:
     options = {"replicates": 2, "devices__fsdp": 2, "epochs": 1, "data__take": 60}
+    options["tensorboard"] = importlib.util.find_spec("tensorboardX") is not None
     return {
         "bilstm": news_config(news, deterministic_shards=2, **BILSTM),
         "stream": play_config(play, deterministic_shards=2, data__take=40, **LANGUAGE_MODEL),
@@ -151,6 +154,20 @@ def test_sums_of_processes_differ_by_rounding_alone(single_process, process_pair
     )
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
     assert losses[0] != losses[1]
+
+
+def test_event_files_of_processes_are_those_of_one(single_process, process_pair):
+    pytest.importorskip("tensorboardX")
+    folder, _ = process_pair
+    for seed in (3, 4):
+        actual, expected = (
+            read_events(path / "replicates" / f"seed-{seed}" / FOLDER)
+            for path in (folder, single_process)
+        )
+        tags = [tag for tag in expected if not tag.startswith(("resources/rows", "step_seconds/"))]
+        assert {"train/loss", "resources/padding", "gradient_norm/embed"} <= set(tags)
+        for tag in tags:
+            assert actual[tag] == pytest.approx(expected[tag], rel=1e-4), tag
 
 
 def test_run_of_one_process_is_resumed_by_two(single_process, process_pair):
