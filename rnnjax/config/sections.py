@@ -267,8 +267,8 @@ class ModelConfig(ConfigSection):
     otherwise those of Keras. On a validation part haiku's were the best of the four for a novel of
     words; with Keras' stacked layers stay on the plateau of the word frequencies. Translators
     learn their first epoch faster with those of PyTorch, and end ahead with those of flax:
-    experiments/initial_values. A cell that
-    the library lacks is an error by name, and has its own values by ''."""
+    experiments/initial_values. A cell that the library lacks is an error by name, and has its own
+    values by ''."""
     recurrent_scale: float = pydantic.Field(default=0.0, ge=0.0)
     """Bound of a uniform distribution of all initial parameters of the recurrent layers; 0 for
     `initialization`'s."""
