@@ -10,30 +10,16 @@ from rnnjax.training.manifest import describe_environment
 from rnnjax.training.processes import check_equal, num_processes, wait_for_all
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.run_folder import RunFolder
+from rnnjax.training.warm_start import WarmStart
 
 _VERSIONS = ("rnnjax", "commit", "python", "packages", "jax_config")
-_UNSUPPORTED = {
-    "tensorboard": "train in one process, or read metrics.jsonl",
-    "init_from": "train in one process",
-}
-"""Keys that one process alone can use, and the remedy."""
 _SECONDS_UNTIL_VISIBLE = 60.0
 
 
 def check_processes(config: Config, folder: RunFolder) -> None:
-    """Raises InputError if processes have other configs, versions or folders than the first.
-
-    Raises:
-      InputError: also if a key is set that one process alone can use.
-    """
+    """Raises InputError if processes have other configs, versions or folders than the first."""
     if num_processes() == 1:
         return
-    for key, remedy in _UNSUPPORTED.items():
-        if value := getattr(config, key):
-            raise InputError(
-                f"config.{key}: given {value!r}, and the run has {num_processes()} processes; "
-                f"expected {type(value)()!r} there: {remedy}"
-            )
     values = dict(flat(config.model_dump(exclude={"acknowledged"})))
     environment = describe_environment("")
     steps = [path.name for path in folder.checkpoints.glob("*") if path.name.isdecimal()]
@@ -48,9 +34,14 @@ def check_processes(config: Config, folder: RunFolder) -> None:
     )
 
 
-def check_data(replicates: Sequence[Replicate]) -> None:
-    """Raises InputError if processes have read other data than the first."""
-    values = {}
+def check_data(replicates: Sequence[Replicate], warm_start: WarmStart | None) -> None:
+    """Raises InputError if processes have read other data or parameters than the first.
+
+    Args:
+      replicates: with their data.
+      warm_start: initial parameters of another run, if any.
+    """
+    values = {"parameters of config.init_from": warm_start.digest} if warm_start else {}
     for replicate in replicates:
         description, vocabulary = replicate.describe(), replicate.dataset.vocabulary
         text = vocabulary.to_json() if vocabulary else ""

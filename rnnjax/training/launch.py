@@ -94,7 +94,7 @@ def train(config: Config, name: str, workdir: Path, command: str = "") -> dict[s
         replicates, warm_start = load_new_run(folder, config)
     else:
         replicates = load_resumed_run(folder, config)
-    check_data(replicates)
+    check_data(replicates, warm_start)
     if is_finished:
         return report_finished(folder, config, task_class)
     task, layers = make_task(config, replicates)

@@ -60,7 +60,12 @@ class CompiledFunction:
         compiled = self.compile(state, batch)
         if num_processes() > 1:
             state, batch = place((state, batch), self._shardings)
-        return compiled(state, batch)
+        result = compiled(state, batch)
+        if self._partition and jax.default_backend() == "cpu":
+            # Sums and gathers over the devices of a CPU wait in the threads of one pool. Those of a
+            # second call can hold the threads that the first one needs to end.
+            jax.block_until_ready(result)
+        return result
 
     def compile(self, state: Any, batch: Any) -> jax.stages.Compiled:
         """Returns the function compiled for the shapes of a batch, after waiting for it.

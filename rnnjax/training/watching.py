@@ -16,7 +16,8 @@ from rnnjax.errors import InputError
 from rnnjax.reporting.event_files import EventFiles
 from rnnjax.reporting.progress import write_message
 from rnnjax.tasks import Task
-from rnnjax.training.processes import is_first
+from rnnjax.training.global_arrays import to_host
+from rnnjax.training.processes import is_first, num_processes
 from rnnjax.training.replicates import Replicate
 from rnnjax.training.state import DROPOUT, TrainState
 
@@ -32,7 +33,7 @@ class Watch:
     the memory of a GPU, each time that metrics are logged, and texts that the network writes after
     each validation. The gradients are those of the last batch at the parameters after it, computed
     once more. So that its time can be told from that of the other parts, a step ends before the
-    next batch is made.
+    next batch is made. The first of several processes writes.
     """
 
     def __init__(self, config: Config, task: Task, replicates: Sequence[Replicate]):
@@ -41,8 +42,9 @@ class Watch:
         self._events = [
             EventFiles(replicate.folder.path / FOLDER)
             for replicate in replicates
-            if config.tensorboard
+            if config.tensorboard and is_first()
         ]
+        self._has_events = config.tensorboard
         self._gradients = jax.jit(jax.grad(task.loss, has_aux=True))
         self._trace_path = replicates[0].folder.path / TRACE
         self._calls, self._is_tracing = 0, False
@@ -79,7 +81,7 @@ class Watch:
 
     def end_call(self, state: TrainState, steps: int, examples: int) -> None:
         """Counts steps, and stops the trace once it has those that the config asks for."""
-        if self._events:
+        if self._has_events:
             with self.part("step"):
                 jax.block_until_ready(state)
         self._steps += steps
@@ -99,23 +101,31 @@ class Watch:
         """Writes texts of the parameters of a replicate to its event files."""
         if self._events:
             replicate = self._replicates[index]
+            if num_processes() > 1:
+                params = jax.tree.map(to_host, params)
             texts = self._task.example_texts(replicate.config, replicate.dataset, params)
             self._events[index].write_texts(step, texts)
 
     def log_state(self, step: int, state: TrainState, group: BatchGroup) -> None:
         """Writes norms, speed, padding and memory after a step, with the batches of its call."""
-        if not self._events:
+        if not self._has_events:
             return
+        params, carry = state.params, state.carry
+        if num_processes() > 1:
+            params, carry = jax.tree.map(to_host, (params, carry))
         last = int(group.count) - 1
         seconds = max(time.monotonic() - self._start, 1e-9)
         parts = {**self._seconds, "other": seconds - sum(self._seconds.values())}
         step_seconds = {name: value / self._steps for name, value in parts.items()}
-        for replicate, events in zip(self._replicates, self._events, strict=True):
-            params, carry = replicate.slice(state.params), replicate.slice(state.carry)
+        # Processes but the first have no event files.
+        for replicate, events in zip(self._replicates, self._events, strict=False):
+            own_params = replicate.slice(params)
             batch = jax.tree.map(lambda leaf: leaf[last], replicate.slice(group.batches))
             key = jax.random.fold_in(jax.random.key(replicate.config.seed), DROPOUT)
-            gradients, _ = self._gradients(params, batch, carry, jax.random.fold_in(key, step - 1))
-            events.write(step, "parameter_norm", layer_norms(params))
+            gradients, _ = self._gradients(
+                own_params, batch, replicate.slice(carry), jax.random.fold_in(key, step - 1)
+            )
+            events.write(step, "parameter_norm", layer_norms(own_params))
             events.write(step, "gradient_norm", layer_norms(gradients))
             speed = {f"{self._task.throughput_unit}_per_second": self._examples / seconds}
             events.write(step, "step_seconds", step_seconds)

@@ -20,7 +20,6 @@ from rnnjax.tasks.language_modeling.model import LanguageModel
 from rnnjax.tasks.language_modeling.task import LanguageModelingTask
 from rnnjax.tasks.model_options import check_cell, make_initialization
 from rnnjax.tasks.translation.model import Translator
-from rnnjax.tasks.translation.task import TranslationTask
 
 VOCABULARY, EMBEDDING, FEATURES = 300, 40, 64
 TOKENS, MASK = jnp.ones((1, 2), jnp.int32), jnp.ones((1, 2), bool)
@@ -228,11 +227,3 @@ def test_language_models_begin_by_their_own_choice():
     assert named == Initialization("torch", strict=True)
     scaled = make_initialization(config_of(embedding={"scale": 0.5}).model, begin)
     assert scaled == Initialization("haiku", embedding_scale=0.5)
-
-
-def test_translators_begin_by_their_own_choice():
-    config = parse({"task": "translation", "model": {"embedding": {"features": 500}}})
-    model = TranslationTask.from_config(config, VOCABULARY, {"longest": 3}).model
-    assert model.initialization == Initialization("torch")
-    params = initial_params(model, TOKENS, MASK, TOKENS, MASK)
-    assert_drawn_from(EMBEDDINGS["torch"], params["embed"]["embedding"])

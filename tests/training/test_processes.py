@@ -1,5 +1,6 @@
 """Runs of two processes: the same bits in both, and as in one; the end of one of them; refusals."""
 
+import importlib.util
 import json
 import shutil
 import signal
@@ -22,6 +23,7 @@ from .process_runs import flatten
 from .sharded_runs import BILSTM, LANGUAGE_MODEL
 from .small_runs import news_config, read_json, read_metrics, train, train_until_killed
 from .test_language_runs import play_config
+from .test_watching import FOLDER, read_events
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -85,6 +87,7 @@ def differing(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) ->
 @pytest.fixture(scope="module")
 def configs(news, play) -> dict[str, Any]:
     options = {"replicates": 2, "devices__fsdp": 2, "epochs": 1, "data__take": 60}
+    options["tensorboard"] = importlib.util.find_spec("tensorboardX") is not None
     return {
         "bilstm": news_config(news, deterministic_shards=2, **BILSTM),
         "stream": play_config(play, deterministic_shards=2, data__take=40, **LANGUAGE_MODEL),
@@ -102,6 +105,11 @@ def single_process(configs, tmp_path_factory) -> Path:
     return folder
 
 
+def warm_start(configs, single_process) -> Any:
+    """Returns the config of a run that begins with the parameters of another one."""
+    return configs["bilstm"].model_copy(update={"init_from": str(single_process / "bilstm")})
+
+
 @pytest.fixture(scope="module")
 def process_pair(configs, single_process, tmp_path_factory) -> tuple[Path, list[Ended]]:
     """The folders of the same runs of two processes, and how these ended.
@@ -111,7 +119,7 @@ def process_pair(configs, single_process, tmp_path_factory) -> tuple[Path, list[
     folder, bilstm = tmp_path_factory.mktemp("two"), configs["bilstm"]
     train_until_killed(bilstm, folder / "begun by one", 3)
     runs = [(name, config, "") for name, config in configs.items()]
-    runs += [("begun by one", bilstm, "")]
+    runs += [("begun by one", bilstm, ""), ("warm start", warm_start(configs, single_process), "")]
     runs += [(f"other {part}", bilstm, f"other {part}") for part in ("parameters", "config")]
     return folder, run_pair(folder, [*runs, ("killed", bilstm, "death")])
 
@@ -148,10 +156,32 @@ def test_sums_of_processes_differ_by_rounding_alone(single_process, process_pair
     assert losses[0] != losses[1]
 
 
+def test_event_files_of_processes_are_those_of_one(single_process, process_pair):
+    pytest.importorskip("tensorboardX")
+    folder, _ = process_pair
+    for seed in (3, 4):
+        actual, expected = (
+            read_events(path / "replicates" / f"seed-{seed}" / FOLDER)
+            for path in (folder, single_process)
+        )
+        tags = [tag for tag in expected if not tag.startswith(("resources/rows", "step_seconds/"))]
+        assert {"train/loss", "resources/padding", "gradient_norm/embed"} <= set(tags)
+        for tag in tags:
+            assert actual[tag] == pytest.approx(expected[tag], rel=1e-4), tag
+
+
 def test_run_of_one_process_is_resumed_by_two(single_process, process_pair):
     folder, _ = process_pair
     assert read_json(folder / "begun by one" / "result.json")["resumed_from"] == 2
     assert_same_run(folder / "begun by one", single_process / "bilstm")
+
+
+def test_warm_start_is_that_of_one_process(configs, single_process, process_pair, tmp_path):
+    folder, _ = process_pair
+    train(warm_start(configs, single_process), tmp_path / "one")
+    assert_same_run(folder / "warm start", tmp_path / "one")
+    first = read_metrics(tmp_path / "one")[0]["loss"]
+    assert first != read_metrics(single_process / "bilstm")[0]["loss"]
 
 
 def test_death_of_a_process_ends_the_other_and_both_resume(

@@ -25,6 +25,16 @@ def test_runs_on_eight_devices():
     assert "skipped" not in done.stdout
 
 
+def test_calls_on_devices_of_a_cpu_do_not_block_each_other():
+    command = [sys.executable, "-m", "training.calls_in_flight"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    tests = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        command, env=environment, cwd=tests, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[:2_000]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [

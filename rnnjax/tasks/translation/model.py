@@ -84,7 +84,8 @@ class Translator(nn.Module):
       input_feeding: feed v to the next step.
       tied: use the transposed embedding as output layer; otherwise a dense layer.
       dropout: rate on the embedded tokens, between layers, on the encoder outputs and on v.
-      initialization: of the embedding, the recurrent layers and the dense ones.
+      initialization: initial values; None for an embedding and an untied output layer as flax has
+        them, and all else as Keras.
       dtype: of the computation. The logits are float32 in any case.
 
     Raises:
@@ -101,7 +102,7 @@ class Translator(nn.Module):
     input_feeding: bool = False
     tied: bool = True
     dropout: float = 0.0
-    initialization: Initialization = Initialization()
+    initialization: Initialization | None = None
     dtype: Any = jnp.float32
 
     def __post_init__(self):
@@ -118,9 +119,8 @@ class Translator(nn.Module):
         init = self.initialization
         memory = 2 * output_features(self.encoder_cell, self.embedding)
         features = output_features(self.decoder_cell, self.embedding)
-        self.embed = nn.Embed(
-            self.vocabulary, self.embedding, dtype=self.dtype, embedding_init=init.embedding()
-        )
+        embedding_init: Any = {"embedding_init": init.embedding()} if init else {}
+        self.embed = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, **embedding_init)
         encoder_inputs = [self.embedding, *[memory] * (self.encoder_layers - 1)]
         self.encoder = Stack(
             [Bidirectional(self._cell(self.encoder_cell, inputs)) for inputs in encoder_inputs],
@@ -135,18 +135,18 @@ class Translator(nn.Module):
             layers = [RNN(self._cell(self.decoder_cell, count)) for count in inputs]
             self.rest = Stack(layers, dropout=self.dropout)
         self.combine = self._dense(features + memory)
-        options = {} if self.tied else init.output(self.embedding)
+        options = init.output(self.embedding) if init and not self.tied else {}
         self.score = VocabularyOutput(
             self.vocabulary, use_bias=not self.tied, dtype=self.dtype, **options
         )
         self.drop = nn.Dropout(self.dropout)
 
     def _dense(self, inputs: int) -> nn.Dense:
-        options = self.initialization.output(inputs)
+        options = (self.initialization or Initialization()).output(inputs)
         return nn.Dense(self.embedding, dtype=self.dtype, dot_general=flat_dot_general, **options)
 
     def _cell(self, cell: nn.Module, inputs: int) -> nn.Module:
-        return self.initialization.cell(cell, inputs)
+        return (self.initialization or Initialization()).cell(cell, inputs)
 
     def __call__(
         self,

@@ -33,9 +33,6 @@ from rnnjax.tasks.translation.report import make_report_part
 if TYPE_CHECKING:
     from rnnjax.tasks.translation.trained_run import TrainedTranslator
 
-INITIALIZATION = Initialization("torch")
-"""Initial values of a config that names none, the best of four libraries on a validation part."""
-
 _EXAMPLES = 8
 """Translations in a result, of the first rows of the test split."""
 
@@ -100,6 +97,7 @@ class TranslationTask(Task):
         """Builds the task of a config; each direction of the encoder has half its features."""
         model_config, dtype = config.model, jnp.dtype(config.dtype)
         options = config.section(TranslationConfig)
+        initialization = make_initialization(model_config)
         model = Translator(
             vocabulary=vocab_size,
             encoder_cell=make_cell(model_config.cell, -(-model_config.features // 2), dtype),
@@ -111,7 +109,7 @@ class TranslationTask(Task):
             input_feeding=options.input_feeding,
             tied=model_config.embedding.tied,
             dropout=model_config.dropout,
-            initialization=make_initialization(model_config, INITIALIZATION),
+            initialization=None if initialization == Initialization() else initialization,
             dtype=dtype,
         )
         return cls(
