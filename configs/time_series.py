@@ -9,13 +9,13 @@ Without a file it reads generated autoregressive series. Others are `.ts` files 
 `--config.time_series.output=forecast --config.model.bidirectional=False`.
 
 experiments/time_series, japanese_vowels: 31,113 parameters, 243 training rows, test accuracy 0.9822
-± 0.0056 (mean ± sd of seeds 0 to 4), trained in 12 s on 2 CPU cores.
+± 0.0056 (mean ± sd of seeds 0 to 4), trained in 10 s of processor time on 2 CPU cores.
 
 experiments/time_series, mnist1d: 101,514 parameters, 3,600 training rows, test accuracy 0.9456 ±
-0.0063 (mean ± sd of seeds 0 to 4), trained in 2 min on 2 CPU cores.
+0.0063 (mean ± sd of seeds 0 to 4), trained in 1 min of processor time on 2 CPU cores.
 
 experiments/time_series, mnist1d_shuffled: 101,514 parameters, 3,600 training rows, test accuracy
-0.4716 ± 0.0067 (mean ± sd of seeds 0 to 4), trained in 40 s on 2 CPU cores.
+0.4716 ± 0.0067 (mean ± sd of seeds 0 to 4), trained in 59 s of processor time on 2 CPU cores.
 """
 
 import ml_collections

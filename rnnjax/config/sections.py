@@ -266,7 +266,7 @@ class ModelConfig(ConfigSection):
     task's: for language models those of haiku, for translators an embedding as flax has it, and
     otherwise those of Keras. On a validation part haiku's were the best of the four for a novel of
     words; with Keras' stacked layers stay on the plateau of the word frequencies. Translators
-    learn their first epoch faster with those of PyTorch, and end ahead with those of flax:
+    learn their first epoch faster with those of PyTorch, and end better with those of flax:
     experiments/initial_values. A cell that the library lacks is an error by name, and has its own
     values by ''."""
     recurrent_scale: float = pydantic.Field(default=0.0, ge=0.0)

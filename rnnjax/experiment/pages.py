@@ -157,7 +157,7 @@ def summary_table(experiment: Experiment) -> str:
             f"`{entry.name}`",
             entry.about,
             _mean_and_sd(_values(runs, score)),
-            _training_time(runs),
+            _training_time(experiment, runs),
             *(entry.beside.get(name, "") for name in _peers(experiment)),
         ]
         for entry, runs in _with_runs(experiment)
@@ -168,18 +168,24 @@ def summary_table(experiment: Experiment) -> str:
 def sentence(experiment: Experiment, entry: Entry) -> str:
     """Renders the sentence that the docstring of an entry's config has to quote."""
     runs, score = experiment.runs_of(entry), experiment.plan.scores[0]
+    duration = _training_time(experiment, runs)
     return (
         f"{experiment.name}, {entry.name}: {runs[0]['parameters']:,} parameters, "
         f"{runs[0]['data']['rows']['train']:,} training rows, test {_display_name(score)} "
         f"{_mean_and_sd(_values(runs, score))} (mean ± sd of seeds {_seeds(runs)})"
-        f"{', trained in ' if _training_time(runs) else ''}{_training_time(runs)}."
+        f"{', trained in ' if duration else ''}{duration}."
     )
 
 
-def _training_time(runs: Sequence[Run]) -> str:
-    """Returns the median training time of runs that were alone, else their processor time."""
+def _training_time(experiment: Experiment, runs: Sequence[Run]) -> str:
+    """Returns the median training time of runs that were alone, else their processor time.
+
+    An experiment that is not `timed` had other work beside its runs, each of which was alone only
+    among them.
+    """
     complete = [run for run in runs if not run["resumed_from"]]
-    alone = [run["train_seconds"] for run in complete if run.get("alone")]
+    is_timed = experiment.plan.timed
+    alone = [run["train_seconds"] for run in complete if is_timed and run.get("alone")]
     seconds = alone or [run["cpu_seconds"] for run in complete if "cpu_seconds" in run]
     if not seconds:
         return ""

@@ -113,12 +113,13 @@ class Watch:
         params, carry = state.params, state.carry
         if num_processes() > 1:
             params, carry = jax.tree.map(to_host, (params, carry))
+        if not is_first():
+            return
         last = int(group.count) - 1
         seconds = max(time.monotonic() - self._start, 1e-9)
         parts = {**self._seconds, "other": seconds - sum(self._seconds.values())}
         step_seconds = {name: value / self._steps for name, value in parts.items()}
-        # Processes but the first have no event files.
-        for replicate, events in zip(self._replicates, self._events, strict=False):
+        for replicate, events in zip(self._replicates, self._events, strict=True):
             own_params = replicate.slice(params)
             batch = jax.tree.map(lambda leaf: leaf[last], replicate.slice(group.batches))
             key = jax.random.fold_in(jax.random.key(replicate.config.seed), DROPOUT)

@@ -1,7 +1,7 @@
 """Calls on two devices of a CPU that do not wait for one another, in a process of their own.
 
-`test_sharding` starts it. JAX makes as many threads as devices, and a gather that waits in each of
-them would block all.
+`test_sharding` starts it. A gather that waits in every thread of JAX would block all; there is one
+for each core, two at least, so that only machines of few cores can show it.
 """
 
 import jax

@@ -87,10 +87,12 @@ def differing(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) ->
 @pytest.fixture(scope="module")
 def configs(news, play) -> dict[str, Any]:
     options = {"replicates": 2, "devices__fsdp": 2, "epochs": 1, "data__take": 60}
-    options["tensorboard"] = importlib.util.find_spec("tensorboardX") is not None
+    events = {"tensorboard": importlib.util.find_spec("tensorboardX") is not None}
+    options |= events
+    stream = {"deterministic_shards": 2, "data__take": 40, **events}
     return {
         "bilstm": news_config(news, deterministic_shards=2, **BILSTM),
-        "stream": play_config(play, deterministic_shards=2, data__take=40, **LANGUAGE_MODEL),
+        "stream": play_config(play, **stream, **LANGUAGE_MODEL),
         "replicates": news_config(news, data__buckets=1, averaging__decay=0.9, **options),
     }
 
@@ -168,6 +170,12 @@ def test_event_files_of_processes_are_those_of_one(single_process, process_pair)
         assert {"train/loss", "resources/padding", "gradient_norm/embed"} <= set(tags)
         for tag in tags:
             assert actual[tag] == pytest.approx(expected[tag], rel=1e-4), tag
+    samples = [
+        read_events(path / "stream" / FOLDER)["sample/text_summary"]
+        for path in (folder, single_process)
+    ]
+    assert samples[0] == samples[1]
+    assert all(samples[0].values())
 
 
 def test_run_of_one_process_is_resumed_by_two(single_process, process_pair):
