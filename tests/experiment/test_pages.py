@@ -133,6 +133,13 @@ def test_docstring_sentence(folder):
     )
 
 
+def test_docstring_sentence_of_an_untimed_plan_has_processor_time(folder):
+    edit(folder / "experiment.toml", "seeds =", "timed = false\nseeds =")
+    experiment = read(folder, record("lstm", 0, 0.80, cpu_seconds=25.0))
+    sentence = pages.sentence(experiment, experiment.plan.entry[0])
+    assert sentence.endswith("trained in 25 s of processor time on 2 CPU cores.")
+
+
 def test_plot_is_reproducible_and_has_its_description(recorded):
     experiment = Experiment.read(recorded)
     plot = seed_plot.draw(experiment)

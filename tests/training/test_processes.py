@@ -1,5 +1,6 @@
 """Runs of two processes: the same bits in both, and as in one; the end of one of them; refusals."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -16,8 +17,10 @@ import pytest
 from rnnjax import training
 from rnnjax.errors import InputError
 from rnnjax.training import processes
+from rnnjax.training.agreement import check_data
 from rnnjax.training.processes import join_processes
 from rnnjax.training.run_folder import RunFolder
+from rnnjax.training.warm_start import read_warm_start
 
 from .process_runs import flatten
 from .sharded_runs import BILSTM, LANGUAGE_MODEL
@@ -219,6 +222,20 @@ def test_differing_processes_are_refused(process_pair):
         assert "params/embed/embedding after step 2: ['float32', [64, 6], " in process.err
     assert not (folder / "other config").exists()
     assert not (folder / "other parameters" / "checkpoints").exists()
+
+
+def test_parameters_of_a_warm_start_are_compared(configs, single_process, monkeypatch):
+    first = read_warm_start(warm_start(configs, single_process))
+    second = dataclasses.replace(first, digest="0" * 64)
+    monkeypatch.setattr(processes, "num_processes", lambda: 2)
+    others = [json.dumps({"parameters of config.init_from": second.digest})]
+    monkeypatch.setattr(processes, "gather", lambda value: [value, *others])
+    with pytest.raises(
+        InputError, match=r"differs .* 1 values.*\n.*parameters of config.init_from"
+    ):
+        check_data([], first)
+    others[:] = [json.dumps({"parameters of config.init_from": first.digest})]
+    check_data([], first)
 
 
 def test_process_that_never_comes_is_named(tmp_path):
